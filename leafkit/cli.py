@@ -1,0 +1,234 @@
+"""``leafkit COMMAND recipe=NAME key=value ...``: parses, calls one stage, prints what it did, sets the exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from leafkit import __version__
+from leafkit.config import Recipe
+from leafkit.errors import LeafkitError, UsageError, explain_write_errors
+from leafkit.progress import console, say
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: what it needs, what it says of itself, and what runs it."""
+
+    usage: str
+    does: str
+    run: Callable[[Sequence[str]], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 done, 1 failed, 2 used wrongly, 130 and 143 stopped."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        signal.signal(signal.SIGTERM, _stop)
+        return _dispatch(words)
+    except LeafkitError as err:
+        _complain(str(err), err.remedy)
+        return err.exit_status
+    except KeyboardInterrupt:
+        say("stopped; finished stages and shards are kept, the same command continues after them")
+        return 130
+    except _Terminated:
+        say("terminated; finished stages and shards are kept, the same command continues after them")
+        return 143
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise _Terminated
+
+
+def _complain(message: str, remedy: str) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+    stderr.print(f"[bold red]error:[/] {escape(message)}")
+    if remedy:
+        stderr.print(f"[bold]remedy:[/] {escape(remedy)}")
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in {"help", "--help", "-h"}:
+        _print_commands()
+        return 0
+    if words[0] in {"--version", "version"}:
+        console.print(f"leafkit {__version__}")
+        return 0
+    name, *rest = words
+    if name not in COMMANDS:
+        import difflib
+
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        raise UsageError(f"unknown command {name!r}", f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}")
+    if rest and rest[0] in {"help", "--help", "-h"}:
+        console.print(f"leafkit {name} {COMMANDS[name].usage}\n  {COMMANDS[name].does}", markup=False)
+        return 0
+    return COMMANDS[name].run(rest)
+
+
+def _print_commands() -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, title=f"leafkit {__version__}: leafkit COMMAND recipe=NAME key=value ...", title_justify="left")
+    table.add_column("command", style="bold", no_wrap=True)
+    table.add_column("does")
+    for name, command in COMMANDS.items():
+        table.add_row(name, command.does)
+    console.print(table)
+
+
+def _load_recipe(words: Sequence[str]) -> Recipe:
+    from leafkit.recipe import load_recipe
+
+    names = [w.removeprefix("recipe=") for w in words if w.startswith("recipe=")]
+    if len(names) != 1:
+        raise UsageError("name one recipe with recipe=NAME", "leafkit recipes lists them")
+    return load_recipe(names[0], [w for w in words if not w.startswith("recipe=")])
+
+
+def _distill(words: Sequence[str]) -> int:
+    from leafkit.stages.collect import collect_report
+    from leafkit.stages.distill import run_distill
+    from leafkit.stages.run import open_run
+
+    with open_run(_load_recipe(words)) as run:
+        run_distill(run)
+        if run.is_main:
+            _report(run.folder, collect_report(run, " ".join(["leafkit distill", *words])))
+    return 0
+
+
+def _bench(words: Sequence[str]) -> int:
+    from leafkit.stages.bench import RESULTS_FILE, run_bench
+    from leafkit.stages.collect import describe_machine
+    from leafkit.stages.run import open_run
+
+    with open_run(_load_recipe(words)) as run:
+        folder = run_bench(run)
+        if run.is_main:
+            from leafkit.report.console import print_summary
+
+            figures = json.loads((folder / RESULTS_FILE).read_text())
+            print_summary({"name": run.recipe.name, "bench": figures, "hardware": describe_machine(run), "steps": run.steps}, console)
+            say(f"figures: {folder / RESULTS_FILE}")
+    return 0
+
+
+def _inherit(words: Sequence[str]) -> int:
+    from leafkit.stages.inherit import run_inherit
+    from leafkit.stages.run import open_run
+
+    with open_run(_load_recipe(words)) as run:
+        grid = run_inherit(run)
+        if run.is_main:
+            from leafkit.report.console import print_summary
+
+            print_summary({"name": run.recipe.name, "inherit": grid}, console)
+    return 0 if grid["passed"] else 1
+
+
+def _teach(words: Sequence[str]) -> int:
+    from leafkit.stages.run import open_run
+    from leafkit.stages.teach import run_teach
+
+    with open_run(_load_recipe(words)) as run:
+        say(f"teacher: {run_teach(run)}")
+    return 0
+
+
+def _embed(words: Sequence[str]) -> int:
+    from leafkit.stages.run import open_run
+    from leafkit.stages.search import run_embed
+
+    with open_run(_load_recipe(words)) as run:
+        say(f"index: {run_embed(run)}")
+    return 0
+
+
+def _search(words: Sequence[str]) -> int:
+    from rich.markup import escape
+
+    from leafkit.stages.search import Searcher
+
+    options = dict(w.split("=", 1) for w in words if w.startswith("k="))
+    plain = [w for w in words if not w.startswith("k=")]
+    if len(plain) != 2:
+        raise UsageError("search takes a folder and a question", 'leafkit search checkpoints/kalm-to-23m "how do I invert a sparse matrix"')
+    if not options.get("k", "10").isdigit() or int(options.get("k", "10")) < 1:
+        raise UsageError(f"k={options['k']} is not a positive whole number", "k=10")
+    answer = Searcher(Path(plain[0])).search(plain[1], int(options.get("k", "10")))
+    for number, hit in enumerate(answer.hits, 1):
+        console.print(f"[bold]{number:2d}. {escape(hit.id)}[/]  {hit.score:.3f}")
+        console.print(f"    {escape(hit.text[:200])}", style="dim")
+    console.print(f"{answer.num_documents:,} documents; query embedded in {answer.embed_ms:.1f} ms, searched in {answer.search_ms:.1f} ms")
+    return 0
+
+
+def _recipes(words: Sequence[str]) -> int:
+    from leafkit.recipe import describe_recipe, list_recipes
+
+    for name, path in list_recipes().items():
+        console.print(f"{name}: {describe_recipe(path)} ({path})", markup=False)
+    return 0
+
+
+def _show(words: Sequence[str]) -> int:
+    from leafkit.recipe import to_yaml
+
+    console.print(to_yaml(_load_recipe(words)), markup=False, end="")
+    return 0
+
+
+def _doctor(words: Sequence[str]) -> int:
+    from leafkit.doctor import examine
+
+    for what, found, remedy in examine():
+        console.print(f"{what:22} {found}" + (f"\n{'':22} -> {remedy}" if remedy else ""), markup=False)
+    return 0
+
+
+def _report(folder: Path, data: dict[str, Any]) -> None:
+    """Write report.json, report.html and the model card, and print the summary."""
+    from leafkit.report.card import render_card
+    from leafkit.report.console import print_summary
+    from leafkit.report.html import render_report
+
+    files = {"report.json": json.dumps(data, indent=1, ensure_ascii=False), "report.html": render_report(data), "README.md": render_card(data)}
+    with explain_write_errors(folder):
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    print_summary(data, console)
+    say(f"report: {folder / 'report.html'}")
+    say(f'try it: leafkit search {folder} "how do I invert a sparse matrix"')
+
+
+COMMANDS = {
+    "distill": Command("recipe=NAME [key=value ...]", "the whole road: corpus, teacher, teacher vectors, student, benchmark, inheritance, report", _distill),
+    "teach": Command("recipe=NAME [key=value ...]", "train the teacher alone", _teach),
+    "embed": Command("recipe=NAME [key=value ...]", "embed the documents with the teacher, resumable, into an index", _embed),
+    "bench": Command("recipe=NAME [key=value ...]", "asymmetric retrieval benchmark of teacher and student, BM25 beside them", _bench),
+    "inherit": Command("recipe=NAME [key=value ...]", "Matryoshka and quantisation inheritance, with gates; exit status 1 when one fails", _inherit),
+    "search": Command('FOLDER "question" [k=10]', "ask an index a question with the student", _search),
+    "recipes": Command("", "list the recipes", _recipes),
+    "show": Command("recipe=NAME [key=value ...]", "print a resolved recipe", _show),
+    "doctor": Command("", "what this machine has, what is missing, how to get it", _doctor),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

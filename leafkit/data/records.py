@@ -1,0 +1,144 @@
+"""Rows: documents, queries and judgments, and the collection they form."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from leafkit.artifact import fingerprint
+
+SPLITS = ("train", "validation", "test")
+TEST_SHARE, VALIDATION_SHARE = 0.10, 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text that is retrieved."""
+
+    id: str
+    text: str
+    title: str = ""
+
+    @property
+    def full_text(self) -> str:
+        """Title and text with a space between, as BEIR's evaluations join them."""
+        return f"{self.title} {self.text}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A text that asks. ``split`` says whether it trains, validates or tests."""
+
+    id: str
+    text: str
+    split: str = "test"
+
+
+@dataclass(slots=True)
+class Collection:
+    """Documents, queries and judgments: ``qrels[query id][document id]`` is the grade, 0 for not relevant.
+
+    ``counts`` says what reading it found and dropped, in words.
+    """
+
+    name: str
+    documents: list[Document]
+    queries: list[Query] = field(default_factory=list)
+    qrels: dict[str, dict[str, int]] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def judged(self, split: str) -> list[Query]:
+        """Queries of a split that have at least one relevant document."""
+        return [q for q in self.queries if q.split == split and any(g > 0 for g in self.qrels.get(q.id, {}).values())]
+
+    def pairs(self, split: str) -> list[tuple[Query, list[int]]]:
+        """Judged queries of a split with the positions of their relevant documents."""
+        position = {document.id: i for i, document in enumerate(self.documents)}
+        return [
+            (query, [position[d] for d, grade in self.qrels[query.id].items() if grade > 0 and d in position])
+            for query in self.judged(split)
+        ]
+
+    def fingerprint(self) -> str:
+        """Identity of the content."""
+        return fingerprint(
+            [[asdict(d) for d in self.documents], [asdict(q) for q in self.queries], sorted(self.qrels.items())]
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write documents.jsonl, queries.jsonl and judgments.jsonl."""
+        _write_lines(folder / "documents.jsonl", (asdict(d) for d in self.documents))
+        _write_lines(folder / "queries.jsonl", (asdict(q) for q in self.queries))
+        _write_lines(folder / "judgments.jsonl", ({"query": q, "documents": d} for q, d in self.qrels.items()))
+        (folder / "collection.json").write_text(json.dumps({"name": self.name, "counts": self.counts}, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> Collection:
+        """Read what ``save`` wrote."""
+        about = json.loads((folder / "collection.json").read_text())
+        return cls(
+            name=about["name"],
+            documents=[Document(**row) for row in _read_lines(folder / "documents.jsonl")],
+            queries=[Query(**row) for row in _read_lines(folder / "queries.jsonl")],
+            qrels={row["query"]: row["documents"] for row in _read_lines(folder / "judgments.jsonl")},
+            counts=about["counts"],
+        )
+
+
+def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as stream:
+        for row in rows:
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8") as stream:
+        return [json.loads(line) for line in stream]
+
+
+def split_of(name: str) -> str:
+    """train, validation or test, from a hash of the name alone: adding other rows never moves this one."""
+    share = int(hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:8], 16) / 2**32
+    if share < TEST_SHARE:
+        return "test"
+    return "validation" if share < TEST_SHARE + VALIDATION_SHARE else "train"
+
+
+def clean_text(text: str, counts: Counter[str]) -> str:
+    """Text that a tokenizer, JSON and a terminal accept; every repair is counted.
+
+    A lone surrogate would raise TypeError inside the tokenizer and kill a whole job.
+    """
+    if text.startswith("\ufeff"):
+        counts["byte order marks removed"] += 1
+        text = text.lstrip("\ufeff")
+    if "\0" in text:
+        counts["texts with NUL characters mended"] += 1
+        text = text.replace("\0", " ")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        counts["texts with lone surrogates mended"] += 1
+        text = text.encode("utf-8", "replace").decode("utf-8")
+    return text.strip()
+
+
+def drop_duplicates(documents: Iterable[Document], counts: Counter[str]) -> tuple[list[Document], dict[str, str]]:
+    """Documents with different texts, and for each dropped one the id of the document that stands for it."""
+    first: dict[bytes, str] = {}
+    kept: list[Document] = []
+    stands_for: dict[str, str] = {}
+    for document in documents:
+        digest = hashlib.blake2b(" ".join(document.full_text.lower().split()).encode(), digest_size=16).digest()
+        if digest in first:
+            stands_for[document.id] = first[digest]
+            counts["duplicate documents dropped"] += 1
+        else:
+            first[digest] = document.id
+            kept.append(document)
+    return kept, stands_for

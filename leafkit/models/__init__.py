@@ -1,0 +1,1 @@
+"""Encoders: backbone -> pooling -> projection -> normalise, and how they lie on disk. Knows no data."""

@@ -1,0 +1,216 @@
+"""Model folders: stock sentence-transformers modules, in the layout that every version and every server reads.
+
+sentence-transformers >= 5.4 writes another layout, which text-embeddings-inference refuses; it is read here too, but the
+legacy one is written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from leafkit.artifact import fingerprint as fingerprint_of
+from leafkit.artifact import sha256_of_file
+from leafkit.errors import LeafkitError, UsageError
+from leafkit.models.encoder import POOLINGS, EncoderSpec, TextEncoder
+from leafkit.models.minilm import download, find_minilm
+
+SPACE_FILE = "leafkit.json"
+_MODULE_TYPES = {"Transformer": "", "Pooling": "1_Pooling", "Dense": "2_Dense", "Normalize": "3_Normalize"}
+_LEGACY_POOLING = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "last": "pooling_mode_lasttoken"}
+_UNUSED_POOLING = ("pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens")
+_POOLING_NAMES = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
+_FINGERPRINTED = (".safetensors", ".json", ".txt", ".model")
+
+
+def load_encoder(reference: str, revision: str = "", trust_remote_code: bool = False) -> TextEncoder:
+    """An encoder from ``builtin:minilm`` or ``model:FOLDER_OR_HUB_ID``, in float32, in evaluation mode.
+
+    Raises:
+        UsageError: the reference is of no known kind, or a hub id comes without a pinned revision.
+        LeafkitError: the model cannot be had or is no embedding model made of stock modules.
+    """
+    kind, _, rest = reference.partition(":")
+    if reference == "builtin:minilm":
+        return read_encoder(find_minilm())
+    if kind != "model" or not rest:
+        raise UsageError(f"unknown model {reference!r}", "a model is builtin:minilm or model:FOLDER_OR_HUB_ID")
+    if Path(rest).is_dir():
+        return read_encoder(Path(rest), trust_remote_code=False)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", rest) or rest.startswith((".", "/")):
+        raise UsageError(f"{reference}: no such folder, and not a hub id", "give an existing folder or OWNER/NAME of the hub")
+    if not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise UsageError(
+            f"{reference}: a hub model needs its revision, so that its vectors cannot change", "teacher.revision=40-HEX-COMMIT"
+        )
+    return read_encoder(download(rest, revision), trust_remote_code=trust_remote_code)
+
+
+def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
+    """The encoder in a sentence-transformers folder, either layout, float32.
+
+    Raises:
+        LeafkitError: something is missing, damaged or not a stock module; the message names the file.
+    """
+    modules = _read_modules(folder)
+    try:
+        transformers_logging.disable_progress_bar()
+        verbosity = transformers_logging.get_verbosity()
+        transformers_logging.set_verbosity_error()  # an unused pooler in the file is not worth a warning
+        root = folder / modules["Transformer"]
+        kwargs: dict[str, Any] = {"add_pooling_layer": False} if _json(root / "config.json").get("model_type") == "bert" else {}
+        backbone, loading = AutoModel.from_pretrained(
+            root, dtype=torch.float32, trust_remote_code=trust_remote_code, output_loading_info=True, **kwargs
+        )
+        tokenizer = AutoTokenizer.from_pretrained(root, trust_remote_code=trust_remote_code)
+        transformers_logging.set_verbosity(verbosity)
+    except (OSError, ValueError, SafetensorError, RuntimeError, KeyError) as err:
+        raise LeafkitError(f"{folder} cannot be loaded: {type(err).__name__}: {str(err).splitlines()[0]}", "check the folder") from err
+    random = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
+    if random:
+        raise LeafkitError(f"{root}: the weights file lacks {', '.join(random[:3])}", "write or download the model again")
+    prompts = _json(folder / "config_sentence_transformers.json", {}).get("prompts") or {}
+    limit = _json(root / "sentence_bert_config.json", {}).get("max_seq_length") or min(
+        tokenizer.model_max_length, getattr(backbone.config, "max_position_embeddings", 512)
+    )
+    spec = EncoderSpec(
+        pooling=_read_pooling(folder / modules["Pooling"]) if "Pooling" in modules else "mean",
+        normalized="Normalize" in modules,
+        prompts={role: text for role, text in prompts.items() if text},
+        max_tokens=int(limit),
+        mrl_dims=tuple(getattr(backbone.config, "matryoshka_dimensions", None) or ()),
+    )
+    projection = _read_dense(folder / modules["Dense"]) if "Dense" in modules else None
+    return TextEncoder(backbone.eval(), tokenizer, spec, projection, fingerprint_of_folder(folder)).eval()
+
+
+def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> None:
+    """Write a model folder in the legacy layout: it loads in sentence-transformers with the same vectors.
+
+    Args:
+        encoder: the model; weights are written in float32.
+        folder: where to; created.
+        space: what the model's vectors may be compared with (teacher fingerprint, dimension, prompts), kept in leafkit.json.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder.backbone.config.matryoshka_dimensions = list(encoder.spec.mrl_dims) or None
+    encoder.backbone.save_pretrained(folder)
+    encoder.tokenizer.save_pretrained(folder)
+    used = ["Transformer", "Pooling", *(["Dense"] if encoder.projection is not None else []), *(["Normalize"] if encoder.spec.normalized else [])]
+    modules = [
+        {"idx": i, "name": str(i), "path": _MODULE_TYPES[name], "type": f"sentence_transformers.models.{name}"}
+        for i, name in enumerate(used)
+    ]
+    _write_json(folder / "modules.json", modules)
+    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": encoder.spec.max_tokens, "do_lower_case": False})
+    _write_json(
+        folder / "config_sentence_transformers.json",
+        {
+            "prompts": {role: encoder.prompt(role) for role in ("query", "document")},
+            "default_prompt_name": None,
+            "similarity_fn_name": "cosine",
+        },
+    )
+    pooling = {"word_embedding_dimension": encoder.hidden_size, "include_prompt": True}
+    pooling |= {key: name == encoder.spec.pooling for name, key in _LEGACY_POOLING.items()} | dict.fromkeys(_UNUSED_POOLING, False)
+    (folder / "1_Pooling").mkdir(exist_ok=True)
+    _write_json(folder / "1_Pooling" / "config.json", pooling)
+    if encoder.projection is not None:
+        _write_dense(encoder.projection, folder / "2_Dense")
+    if encoder.spec.normalized:
+        (folder / "3_Normalize").mkdir(exist_ok=True)
+    _write_json(folder / SPACE_FILE, space)
+
+
+def read_space(folder: Path) -> dict[str, Any]:
+    """What leafkit.json says of the space a model lives in.
+
+    Raises:
+        LeafkitError: the folder was not written by leafkit.
+    """
+    return _json(folder / SPACE_FILE)
+
+
+def fingerprint_of_folder(folder: Path) -> str:
+    """Identity of a model: its weights, configuration, tokenizer and prompts."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in _FINGERPRINTED)
+    kept = [p for p in files if p.name not in {SPACE_FILE, "manifest.json", "losses.json"} and not p.name.startswith(".")]
+    return fingerprint_of({p.relative_to(folder).as_posix(): sha256_of_file(p) for p in kept})
+
+
+def _json(path: Path, default: Any = None) -> Any:
+    if not path.is_file() and default is not None:
+        return default
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LeafkitError(f"{path} is missing: not a model folder", "point at a sentence-transformers or leafkit model folder") from None
+    except ValueError as err:
+        raise LeafkitError(f"{path} is corrupt: {err}", "write the model again") from err
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _read_modules(folder: Path) -> dict[str, str]:
+    if not (folder / "modules.json").is_file():
+        if (folder / "config.json").is_file():
+            return {"Transformer": "", "Normalize": ""}  # a bare transformer: mean pooling, normalised
+        raise LeafkitError(f"{folder} holds no model: neither modules.json nor config.json", "check the path")
+    found = {}
+    for module in _json(folder / "modules.json"):
+        name = str(module["type"]).rpartition(".")[2]
+        if name not in _MODULE_TYPES or not str(module["type"]).startswith("sentence_transformers."):
+            raise LeafkitError(f"{folder}: module {module['type']} is not one of {', '.join(_MODULE_TYPES)}", "only stock modules are read")
+        if name in found:
+            raise LeafkitError(f"{folder}: more than one {name} module", "models with one module of each kind are read")
+        found[name] = str(module["path"])
+    return found
+
+
+def _read_pooling(folder: Path) -> str:
+    config = _json(folder / "config.json")
+    mode = config.get("pooling_mode")
+    modes = [_POOLING_NAMES.get(str(mode), str(mode))] if mode else [name for name, key in _LEGACY_POOLING.items() if config.get(key)]
+    if len(modes) != 1 or modes[0] not in POOLINGS or any(config.get(key) for key in _UNUSED_POOLING):
+        raise LeafkitError(f"{folder}/config.json: pooling is not exactly one of {', '.join(POOLINGS)}", "other poolings are not read")
+    if config.get("include_prompt") is False:
+        raise LeafkitError(f"{folder}/config.json: pooling leaves the prompt's tokens out", "such models are not read")
+    return modes[0]
+
+
+def _read_dense(folder: Path) -> nn.Linear:
+    config = _json(folder / "config.json")
+    activation = str(config.get("activation_function", "Identity")).rpartition(".")[2]
+    if activation != "Identity":
+        raise LeafkitError(f"{folder}: a Dense module with activation {activation} is not linear", "only linear projections are read")
+    projection = nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
+    try:
+        weights = load_file(folder / "model.safetensors")
+        projection.load_state_dict({key.removeprefix("linear."): value.float() for key, value in weights.items()})
+    except (OSError, SafetensorError, RuntimeError) as err:
+        raise LeafkitError(f"{folder}: the projection cannot be loaded: {str(err).splitlines()[0]}", "without it vectors are wrong") from err
+    return projection
+
+
+def _write_dense(projection: nn.Linear, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    config = {
+        "in_features": projection.in_features,
+        "out_features": projection.out_features,
+        "bias": projection.bias is not None,
+        "activation_function": "torch.nn.modules.linear.Identity",
+    }
+    _write_json(folder / "config.json", config)
+    weights = {f"linear.{name}": value.detach().float().contiguous() for name, value in projection.state_dict().items()}
+    save_file(weights, folder / "model.safetensors")

@@ -1,0 +1,1 @@
+"""Embedding texts, searching them, and measuring how well that works."""

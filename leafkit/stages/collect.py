@@ -1,0 +1,93 @@
+"""Everything a report shows, gathered from the artifacts of a recipe as plain data."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import resource
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from leafkit.artifact import MANIFEST, git_commit, read_manifest, versions
+from leafkit.config import to_plain
+from leafkit.models.encoder import TextEncoder
+from leafkit.stages.bench import BENCH, RESULTS_FILE
+from leafkit.stages.corpus import load_corpus
+from leafkit.stages.inherit import GRID_FILE, INHERIT
+from leafkit.stages.run import Run
+from leafkit.stages.teach import LOSSES_FILE
+from leafkit.stages.teacher import STUDENT, load_student, load_teacher
+
+
+def collect_report(run: Run, command: str) -> dict[str, Any]:
+    """Recipe, machine, models, losses, figures and timings of a finished run; see leafkit.report for what shows them."""
+    steps = list(run.steps)
+    teacher = load_teacher(run)
+    student = load_student(run, teacher)
+    corpora = [load_corpus(run, uri).about() for uri in (run.recipe.data.home, *run.recipe.bench.collections)]
+    run.steps[:] = steps
+    manifest = read_manifest(run.folder / STUDENT)
+    data: dict[str, Any] = {
+        "name": run.recipe.name,
+        "command": command,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": git_commit(),
+        "recipe": to_plain(run.recipe),
+        "versions": versions(),
+        "hardware": describe_machine(run),
+        "steps": steps,
+        "teacher": describe_encoder(teacher.encoder, teacher.name),
+        "student": describe_encoder(student, f"{run.recipe.name} student"),
+        "spectrum": manifest.metrics["spectrum"],
+        "losses": collect_losses(run, Path(teacher.reference.removeprefix("model:"))),
+        "corpora": corpora,
+        "bench": json.loads((run.folder / BENCH / RESULTS_FILE).read_text()),
+    }
+    if (run.folder / INHERIT / MANIFEST).is_file():
+        data["inherit"] = json.loads((run.folder / INHERIT / GRID_FILE).read_text())
+    return data
+
+
+def collect_losses(run: Run, teacher_folder: Path) -> dict[str, list[float]]:
+    """Loss curves of the teacher's stages, where it was trained here, and of the student."""
+    folders = sorted(teacher_folder.parent.glob(f"*/{LOSSES_FILE}"), key=lambda p: p.stat().st_mtime) if teacher_folder.is_dir() else []
+    curves = {path.parent.name: json.loads(path.read_text()) for path in folders if path.parent.name != STUDENT}
+    return curves | {STUDENT: json.loads((run.folder / STUDENT / LOSSES_FILE).read_text())}
+
+
+def describe_encoder(encoder: TextEncoder, name: str) -> dict[str, Any]:
+    """Size, cost and interface of a model."""
+    return {
+        "name": name,
+        "parameters": encoder.num_parameters(),
+        "dim": encoder.dim,
+        "mrl_dims": list(encoder.spec.mrl_dims),
+        "flops_per_token": encoder.flops_per_token(),
+        "prompts": {role: encoder.prompt(role) for role in ("query", "document")},
+    }
+
+
+def describe_machine(run: Run) -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
+        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "device": run.device.type,
+        "precision": str(run.precision).removeprefix("torch."),
+        "accelerator": torch.cuda.get_device_name() if run.device.type == "cuda" else "",
+        "processes": run.world.size,
+    }
+
+
+def cpu_name() -> str:
+    """Model name of the processor."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor() or "unknown")

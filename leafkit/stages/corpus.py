@@ -1,0 +1,76 @@
+"""Collections as artifacts, and the texts that training draws from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from leafkit.data.forms import as_question, make_pseudo_texts
+from leafkit.data.records import Collection
+from leafkit.data.sources import read_collection, source_fingerprint
+from leafkit.models.encoder import TextEncoder
+from leafkit.progress import say
+from leafkit.stages.run import Run, folder_name
+
+MIN_WORD_LENGTH = 4  # of vocabulary words in pseudo-texts; shorter pieces are seldom words
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """A collection and the fingerprint of the artifact it was read from."""
+
+    collection: Collection
+    fingerprint: str
+
+    def about(self) -> dict[str, Any]:
+        """What the report says of it."""
+        splits = [q.split for q in self.collection.queries]
+        return {
+            "name": self.collection.name,
+            "num_documents": len(self.collection.documents),
+            "queries": {split: splits.count(split) for split in sorted(set(splits))},
+            "counts": self.collection.counts,
+        }
+
+
+def load_corpus(run: Run, uri: str) -> Corpus:
+    """The collection a source names, read once and kept as an artifact while the source does not change.
+
+    Raises:
+        LeafkitError: the source cannot be read; see ``leafkit.data.sources``.
+    """
+    data = run.recipe.data
+    source = run.on_main(lambda: source_fingerprint(uri, data))
+    folder = run.root / "corpora" / f"{folder_name(uri)}-{source[:8]}"
+    inputs = {"uri": uri, "source": source}
+
+    def work(metrics: dict[str, Any]) -> Collection:
+        collection = read_collection(uri, data)
+        metrics.update(documents=len(collection.documents), queries=len(collection.queries), counts=collection.counts)
+        return collection
+
+    def save(collection: Collection, draft: Path) -> None:
+        collection.save(draft)
+
+    manifest = run.stage(f"corpus {folder_name(uri)}", folder, inputs, work, save)
+    corpus = Corpus(Collection.load(folder), manifest.fingerprint())
+    if run.steps[-1]["status"] == "done":
+        about = corpus.about()
+        say(f"  {about['num_documents']:,} documents, queries {about['queries']}")
+        for what, count in about["counts"].items():
+            say(f"  {what}: {count:,}", style="dim")
+    return corpus
+
+
+def vary_queries(queries: Sequence[str], question_share: float, seed: int) -> list[str]:
+    """The queries, a share of them turned into questions, so that training knows both forms."""
+    step = round(1 / question_share) if question_share > 0 else 0
+    return [(as_question(q, seed) or q) if step and i % step == 0 else q for i, q in enumerate(queries)]
+
+
+def pseudo_texts(encoder: TextEncoder, count: int, seed: int) -> list[str]:
+    """Pseudo-texts from the encoder's vocabulary; see ``make_pseudo_texts``."""
+    words = sorted(w for w in encoder.tokenizer.get_vocab() if w.isascii() and w.isalpha() and len(w) >= MIN_WORD_LENGTH)
+    return make_pseudo_texts(words, count, seed)

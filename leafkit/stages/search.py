@@ -1,0 +1,130 @@
+"""The served pair: an index of teacher vectors, asked with the student's query vectors."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from leafkit.artifact import open_artifact
+from leafkit.data.records import Collection
+from leafkit.data.store import VectorStore
+from leafkit.errors import LeafkitError, UsageError
+from leafkit.models.checkpoint import read_encoder, read_space
+from leafkit.search.embed import Embedder
+from leafkit.search.index import search_flat
+from leafkit.stages.corpus import Corpus, load_corpus
+from leafkit.stages.run import Run
+from leafkit.stages.teacher import STUDENT, Teacher, check_space, load_teacher
+from leafkit.stages.vectors import load_vectors
+
+INDEX = "index"
+VECTORS_FILE, SPACE_FILE = "vectors.npy", "space.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One found document."""
+
+    id: str
+    score: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a search found and how long its parts took."""
+
+    hits: list[Hit]
+    num_documents: int
+    embed_ms: float
+    search_ms: float
+
+
+def run_embed(run: Run) -> Path:
+    """Embed the home collection's documents with the teacher and make them an index.
+
+    Raises:
+        LeafkitError: the teacher is not there, or the collection cannot be read.
+    """
+    corpus = load_corpus(run, run.recipe.data.home)
+    teacher = load_teacher(run)
+    embedder = Embedder(teacher.encoder, run.device, run.precision)
+    texts = [d.full_text for d in corpus.collection.documents]
+    limit = run.recipe.data.max_document_tokens
+    store = load_vectors(run, embedder, teacher.name, texts, "document", limit, f"{corpus.collection.name} documents")
+    return write_index(run, teacher, corpus, store)
+
+
+def write_index(run: Run, teacher: Teacher, corpus: Corpus, store: VectorStore) -> Path:
+    """The index artifact: documents, their teacher vectors in float16, and the space they are in."""
+    folder = run.folder / INDEX
+    inputs = {"teacher": teacher.encoder.fingerprint, "corpus": corpus.fingerprint, "space": asdict(store.space)}
+
+    def work(metrics: dict[str, Any]) -> VectorStore:
+        metrics["documents"] = len(store)
+        return store
+
+    def save(store: VectorStore, draft: Path) -> None:
+        Collection(corpus.collection.name, corpus.collection.documents).save(draft)
+        matrix = np.lib.format.open_memmap(draft / VECTORS_FILE, mode="w+", dtype=np.float16, shape=(len(store), store.dim))
+        for start, vectors in store.chunks():
+            matrix[start : start + len(vectors)] = vectors
+        matrix.flush()
+        (draft / SPACE_FILE).write_text(json.dumps(asdict(store.space), indent=1))
+
+    run.stage(INDEX, folder, inputs, work, save)
+    return folder
+
+
+class Searcher:
+    """A loaded pair of index and student.
+
+    Args:
+        folder: a recipe's folder with index/ and student/.
+
+    Raises:
+        UsageError: the folder is not there.
+        LeafkitError: it holds no finished pair, a damaged one, or two that do not belong together.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: no such folder", "name a recipe's folder, such as checkpoints/kalm-to-23m")
+        for part in (INDEX, STUDENT):
+            if not (folder / part).is_dir():
+                raise LeafkitError(f"{folder} has no {part}: it is not the folder of a finished run", "leafkit distill recipe=NAME makes one")
+            open_artifact(folder / part, part)
+        space = json.loads((folder / INDEX / SPACE_FILE).read_text())
+        found = read_space(folder / STUDENT)
+        check_space(f"{folder / STUDENT}", found.get("teacher", ""), space["teacher"])
+        self._student = read_encoder(folder / STUDENT)
+        if self._student.dim != space["dim"]:
+            raise LeafkitError(f"the student's {self._student.dim} dimensions are not the index's {space['dim']}", "distil again")
+        self._documents = Collection.load(folder / INDEX).documents
+        self._vectors = np.load(folder / INDEX / VECTORS_FILE, mmap_mode="r").astype(np.float32)
+        self._embedder = Embedder(self._student, torch.device("cpu"), torch.float32)
+
+    def search(self, question: str, k: int = 10) -> Answer:
+        """The ``k`` documents nearest to the student's vector of the question.
+
+        Raises:
+            UsageError: the question is empty.
+        """
+        if not question.strip():
+            raise UsageError("the question is empty", 'leafkit search FOLDER "your question"')
+        started_s = time.perf_counter()
+        query = self._embedder.embed([question], "query", self._student.spec.max_tokens)
+        embedded_s = time.perf_counter()
+        ranking = search_flat(query, self._vectors, k)
+        searched_s = time.perf_counter()
+        hits = [
+            Hit(self._documents[int(p)].id, float(s), self._documents[int(p)].text)
+            for p, s in zip(ranking.positions[0], ranking.scores[0], strict=True)
+        ]
+        return Answer(hits, len(self._documents), 1e3 * (embedded_s - started_s), 1e3 * (searched_s - embedded_s))

@@ -1,0 +1,43 @@
+"""Vectors of texts, computed once per encoder and text and kept in stores under checkpoints/vectors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from leafkit.artifact import fingerprint
+from leafkit.data.store import VectorStore, hash_texts
+from leafkit.progress import say
+from leafkit.search.embed import Embedder, fill_store
+from leafkit.stages.run import Run
+
+STORES = "vectors"
+
+
+def load_vectors(run: Run, embedder: Embedder, name: str, texts: Sequence[str], role: str, max_tokens: int, what: str) -> VectorStore:
+    """The store with the vectors of ``texts``; what it lacks is computed, shared among the processes.
+
+    Args:
+        run: this run.
+        embedder: the model.
+        name: what the model is called in folder names and messages.
+        texts: in order.
+        role: "query" or "document"; decides about the prompt.
+        max_tokens: cut of the texts.
+        what: what the texts are, for messages ("pydocs documents").
+
+    Raises:
+        LeafkitError: the store is damaged or belongs to something else, or a vector is not finite.
+    """
+    space = embedder.space(role, max_tokens)
+    identity = fingerprint([space.teacher, space.prompt, space.max_tokens, str(run.precision), hash_texts(texts).tobytes().hex()])
+    store = VectorStore(run.root / STORES / f"{name}-{role}-{identity}", space, texts)
+    started_s = time.perf_counter()
+    title = f"{name} vectors of {what}"
+    computed = fill_store(store, embedder, texts, role, title, run.world.rank, run.world.size)
+    run.barrier()
+    if not computed:
+        say(f"{title}: up to date ({store.folder})", style="dim")
+    status = "done" if computed else "up to date"
+    run.steps.append({"name": title, "seconds": time.perf_counter() - started_s, "status": status})
+    return store

@@ -1,0 +1,135 @@
+"""The only place that builds a Trainer: one process or many, CPU, GPU or NPU, from the environment."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy
+from torch.utils.data import DataLoader, Dataset
+
+from leafkit.errors import UsageError
+from leafkit.progress import Bar, progress_bar
+from leafkit.train.modules import ContrastiveModule, LeafModule
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The processes of this launch, as torchrun or SLURM says."""
+
+    rank: int
+    size: int
+    num_local: int
+
+    @property
+    def num_nodes(self) -> int:
+        return max(1, self.size // self.num_local)
+
+
+def read_world() -> World:
+    """Rank and sizes from torchrun's or SLURM's variables; one process without them."""
+    env = os.environ
+    if "WORLD_SIZE" in env and "RANK" in env:
+        size = int(env["WORLD_SIZE"])
+        return World(int(env["RANK"]), size, int(env.get("LOCAL_WORLD_SIZE", size)))
+    if "SLURM_NTASKS" in env and "SLURM_PROCID" in env and env.get("SLURM_JOB_NAME") not in {"bash", "interactive"}:
+        size = int(env["SLURM_NTASKS"])
+        return World(int(env["SLURM_PROCID"]), size, size // int(env.get("SLURM_NNODES", "1")))
+    return World(0, 1, 1)
+
+
+class BatchList(Dataset[Any]):
+    """Batches made on demand: item i is this process's share of global batch i. A pure function, so runs can resume."""
+
+    def __init__(self, num_batches: int, make: Callable[[int], Any]) -> None:
+        self._num_batches, self._make = num_batches, make
+
+    def __len__(self) -> int:
+        return self._num_batches
+
+    def __getitem__(self, index: int) -> Any:
+        return self._make(index)
+
+
+class _ShowProgress(Callback):
+    """Advances a bar by one step and shows the loss."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        recent = module.losses[-20:]
+        self._bar.advance(1, f"loss {sum(recent) / len(recent):.4f}")
+
+
+def fit(
+    module: LeafModule | ContrastiveModule, batches: BatchList, title: str, device: torch.device, precision: torch.dtype, seed: int
+) -> list[float]:
+    """Train on every batch once, in order, and return the loss of each step (of the global batch).
+
+    Args:
+        module: the method; its encoder is trained in place and left on the CPU, in evaluation mode.
+        batches: this process's shares.
+        title: what the progress bar says.
+        device: from ``choose_device``.
+        precision: torch.bfloat16 runs under autocast, weights stay float32.
+        seed: of everything random inside training.
+
+    Raises:
+        LeafkitError: a loss or gradient is not finite.
+    """
+    world = read_world()
+    lightning.seed_everything(seed, workers=True, verbose=False)
+    module.encoder.disable_dropout()
+    with progress_bar(title, len(batches), "steps") as bar, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's hints about loaders and batch sizes do not fit lists of batches
+        trainer = build_trainer(len(batches), device, precision, world, [_ShowProgress(bar)])
+        loader = DataLoader(batches, batch_size=None, shuffle=False, num_workers=0)
+        trainer.fit(module, loader)
+    module.encoder.to("cpu").eval()
+    return module.losses
+
+
+def build_trainer(
+    num_steps: int, device: torch.device, precision: torch.dtype, world: World, callbacks: Sequence[Callback]
+) -> lightning.Trainer:
+    """A Trainer without loggers, checkpoints or samplers of its own.
+
+    Raises:
+        UsageError: several processes on a device whose strategy is not supported.
+    """
+    if device.type == "npu":
+        raise UsageError("training on an NPU is not part of this version", "device=cpu or device=cuda")
+    strategy: Any = "auto"
+    plugins: list[Any] = []
+    if world.size > 1:
+        environment = TorchElasticEnvironment() if TorchElasticEnvironment.detect() else SLURMEnvironment()
+        plugins.append(environment)
+        strategy = DDPStrategy(process_group_backend="nccl" if device.type == "cuda" else "gloo")
+    else:
+        plugins.append(LightningEnvironment())
+    return lightning.Trainer(
+        accelerator={"cuda": "gpu"}.get(device.type, device.type),
+        devices=world.num_local,
+        num_nodes=world.num_nodes,
+        strategy=strategy,
+        plugins=plugins,
+        precision="bf16-mixed" if precision == torch.bfloat16 else "32-true",
+        max_steps=num_steps,
+        max_epochs=1,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        inference_mode=False,
+    )

@@ -1,0 +1,67 @@
+"""What every test may need: no hub, the shared collections, a config whose paths lie in the test's own folder."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported, so it stands before everything else
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from leafkit.config import DataConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    """Folder that holds pyproject.toml."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real collections for development; they are no part of the project."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"the development collections are not on this machine: {SHARED_DATA}")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def data_config(tmp_path: Path) -> DataConfig:
+    """A data section whose home collection is an absent file in the test's own folder."""
+    return DataConfig(home=f"jsonl:{tmp_path / 'home.jsonl'}", packages=[], away_packages=[])
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB; skips where this user may not mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> Callable[[str], subprocess.Popen[str]]:
+    """Start a fresh Python on some code, with leafkit importable."""
+
+    def start(code: str) -> subprocess.Popen[str]:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment, cwd=tmp_path,
+        )  # fmt: skip
+
+    return start

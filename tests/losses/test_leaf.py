@@ -1,0 +1,65 @@
+"""The LEAF loss and the three distances that publications mix up."""
+
+from __future__ import annotations
+
+import doctest
+
+import pytest
+import torch
+
+from leafkit.losses import leaf
+from leafkit.losses.leaf import leaf_loss, measure_distances
+
+
+def pair(rows: int = 4, dim: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.nn.functional.normalize(torch.randn(rows, dim, generator=generator), dim=1) for _ in range(2))
+
+
+def test_doctests():
+    found = doctest.testmod(leaf)
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+def test_a_case_by_hand():
+    student, teacher = torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 4.0], [0.0, 1.0]])
+    assert float(leaf_loss(student, teacher)) == 25.0
+    distances = measure_distances(student, teacher)
+    assert distances.squared_l2.tolist() == [25.0, 0.0]
+    assert distances.l2.tolist() == [5.0, 0.0]
+    assert distances.cosine.tolist() == pytest.approx([0.0, 1.0])
+
+
+def test_unit_vectors_lie_two_minus_two_cosines_apart():
+    student, teacher = pair()
+    distances = measure_distances(student, teacher)
+    assert torch.allclose(distances.squared_l2, 2 - 2 * distances.cosine, atol=1e-6)
+    assert float(leaf_loss(student, teacher)) == pytest.approx(float(distances.squared_l2.sum()), rel=1e-6)
+
+
+def test_it_is_a_sum_over_rows():
+    student, teacher = pair()
+    parts = float(leaf_loss(student[:1], teacher[:1])) + float(leaf_loss(student[1:], teacher[1:]))
+    assert float(leaf_loss(student, teacher)) == pytest.approx(parts, rel=1e-6)
+
+
+def test_the_gradient_is_twice_the_difference():
+    """In closed form: the function casts to float32, so ``gradcheck`` in float64 would only see rounding."""
+    student, teacher = pair()
+    student.requires_grad_()
+    leaf_loss(student, teacher).backward()
+    assert torch.allclose(student.grad, 2 * (student.detach() - teacher), atol=1e-6)
+
+
+def test_rotating_both_changes_nothing_and_rotating_one_does():
+    student, teacher = pair()
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(1)))[0]
+    assert float(leaf_loss(student @ turn, teacher @ turn)) == pytest.approx(float(leaf_loss(student, teacher)), rel=1e-5)
+    assert float(leaf_loss(teacher @ turn, teacher)) > 0.1
+
+
+def test_half_precision_inputs_are_subtracted_in_float32():
+    student, teacher = (t.half() for t in pair())
+    assert leaf_loss(student, teacher).dtype == torch.float32
+    assert float(leaf_loss(student, teacher)) == float(leaf_loss(student.float(), teacher.float()))

@@ -1,0 +1,90 @@
+"""Device and arithmetic: explicit names, clear refusals, a measured choice."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from leafkit.errors import MissingExtra, UsageError
+from leafkit.models import precision
+from leafkit.models.precision import choose_device, choose_precision
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def available(monkeypatch, *names):
+    monkeypatch.setattr(precision, "_is_available", lambda name: name in names)
+
+
+@pytest.mark.parametrize(
+    ("there", "chosen"), [((), "cpu"), (("cuda", "mps"), "cuda"), (("mps",), "mps")]
+)
+def test_auto_takes_the_best_device_there_is(monkeypatch, there, chosen):
+    available(monkeypatch, *there)
+    assert choose_device("auto").type == chosen
+
+
+def test_cpu_is_always_there(monkeypatch):
+    available(monkeypatch)
+    assert choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_a_missing_device_is_a_usage_error_with_a_remedy(monkeypatch, name):
+    available(monkeypatch)
+    with pytest.raises(UsageError, match=f"device={name}: there is none on this machine") as caught:
+        choose_device(name)
+    assert caught.value.exit_status == 2
+    assert "device=auto" in caught.value.remedy
+
+
+def test_npu_without_its_package_names_the_extra(monkeypatch):
+    monkeypatch.setattr(precision.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match="torch_npu") as caught:
+        choose_device("npu")
+    assert caught.value.remedy == 'pip install "leafkit[npu]"'
+
+
+def test_npu_with_its_package_but_without_a_device_is_refused(monkeypatch):
+    """``import torch_npu`` may succeed on a machine whose NPU is not there: the name alone is not enough."""
+    monkeypatch.setattr(precision.importlib.util, "find_spec", lambda name: object())
+    available(monkeypatch)
+    with pytest.raises(UsageError, match="device=npu: there is none on this machine"):
+        choose_device("npu")
+
+
+@pytest.mark.parametrize("device", [CPU, CUDA])
+def test_float32_is_taken_at_its_word(device):
+    assert choose_precision("float32", device) == torch.float32
+
+
+@pytest.mark.parametrize(("name", "chosen"), [("auto", torch.bfloat16), ("bf16", torch.bfloat16)])
+def test_a_gpu_with_bf16_uses_it(monkeypatch, name, chosen):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert choose_precision(name, CUDA) == chosen
+
+
+def test_a_gpu_without_bf16_falls_back_or_refuses(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    assert choose_precision("auto", CUDA) == torch.float32
+    with pytest.raises(UsageError, match="this GPU has no bf16") as caught:
+        choose_precision("bf16", CUDA)
+    assert "precision=float32" in caught.value.remedy
+
+
+@pytest.mark.parametrize(("speedup", "chosen"), [(3.0, torch.bfloat16), (1.1, torch.float32), (0.3, torch.float32)])
+def test_a_cpu_uses_bf16_only_where_it_measures_faster(monkeypatch, speedup, chosen):
+    monkeypatch.setattr(precision, "bf16_speedup", lambda: speedup)
+    assert choose_precision("auto", CPU) == chosen
+    assert choose_precision("bf16", CPU) == torch.bfloat16
+
+
+def test_mps_stays_in_float32():
+    assert choose_precision("auto", torch.device("mps")) == torch.float32
+
+
+def test_the_probe_measures_a_positive_ratio_once():
+    precision.bf16_speedup.cache_clear()
+    assert precision.bf16_speedup() > 0
+    assert precision.bf16_speedup() == precision.bf16_speedup()
+    assert precision.bf16_speedup.cache_info().misses == 1

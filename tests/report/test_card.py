@@ -1,0 +1,92 @@
+"""The model card: front matter the hub reads, figures of the data, safe Markdown."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from leafkit.report.card import render_card
+
+
+def _split(card: str) -> tuple[dict[str, Any], str]:
+    _, front, body = card.split("---\n", 2)
+    return yaml.safe_load(front), body
+
+
+def test_front_matter_is_yaml_with_what_the_hub_asks_for(data: dict[str, Any]) -> None:
+    front, _ = _split(render_card(data))
+    assert front["library_name"] == "sentence-transformers"
+    assert front["pipeline_tag"] == "sentence-similarity"
+    assert {"sentence-transformers", "matryoshka"} <= set(front["tags"])
+    data["student"]["mrl_dims"] = []
+    assert "matryoshka" not in _split(render_card(data))[0]["tags"]
+
+
+def test_figures_are_those_of_the_data(data: dict[str, Any]) -> None:
+    card = render_card(data)
+    for expected in (
+        "| teacher | 0.573 [0.553, 0.593] | 0.873 [0.861, 0.885] | 0.533 [0.513, 0.553] |",
+        "| pydocs | asymmetric - teacher | nDCG@10 | -0.004 [-0.011, +0.003] | within noise |",
+        "| 64 | float32 | symmetric | 0.499 | 0.474 | +0.031 [+0.021, +0.041] | 0.020 | not inherited |",
+        "the student keeps 99.3% [98.1, 100.5] of the teacher's nDCG@10", "2026-11-21, AMD EPYC 9B14, 2 cores, bf16",
+        "pydocs: 13,379 documents; queries: 10,456 train, 332 validation, 1,109 test", "leafkit distill recipe=kalm-to-23m",
+        "queries of up to 64 tokens", "at most 99.8% of the variance",
+    ):  # fmt: skip
+        assert expected in card
+
+
+def test_loading_names_the_prompts_that_exist(data: dict[str, Any]) -> None:
+    card = render_card(data)
+    assert 'prompt_name="query")' in card
+    assert 'prompt_name="document")' not in card
+    assert '"query": "Instruct: Find the documentation \\n Query: "' in card
+    data["teacher"]["prompts"]["document"] = "passage: "
+    assert 'teacher.encode(["Compute the inverse of a matrix."], prompt_name="document")' in render_card(data)
+
+
+def test_the_example_code_compiles(data: dict[str, Any]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)\n```", render_card(data), re.DOTALL)
+    compile(code, "card", "exec")
+
+
+def test_tables_are_rectangular_even_with_hostile_names(data: dict[str, Any]) -> None:
+    home = data["bench"]["collections"][1]
+    home["name"] = data["name"] = "a|b\n# <script> [x](javascript:y) [0](evil) `c`"
+    home["rows"][0]["system"] = "x|y"
+    card = render_card(data)
+    assert "<script>" not in re.sub(r"\\<", "", card)
+    assert not re.search(r"(?<!\\)\]\(", card)
+    assert "\n# <" not in card
+    for block in re.findall(r"(?:^\|.*\|\n?)+", card, re.MULTILINE):
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
+        assert len(widths) == 1
+
+
+def test_a_fence_is_longer_than_any_in_the_text(data: dict[str, Any]) -> None:
+    data["command"] = "leafkit ```` x"
+    assert "`````\nleafkit ```` x\n`````" in render_card(data)
+
+
+@pytest.mark.parametrize(
+    ("key", "heading"),
+    [
+        ("bench", "## Measured"), ("inherit", "### Inheritance"), ("teacher", "## The space it lives in"),
+        ("corpora", "- pydocs:"), ("spectrum", "pass through"), ("hardware", "EPYC"), ("recipe", "tokens, prompt included"),
+        ("commit", "leafkit commit"), ("command", "leafkit distill"), ("student", "matryoshka"), ("created", "2026"),
+    ],
+)  # fmt: skip
+def test_a_missing_part_is_left_out(data: dict[str, Any], key: str, heading: str) -> None:
+    assert heading in render_card(data)
+    del data[key]
+    card = render_card(data)
+    assert heading not in card
+    assert "None" not in card
+
+
+def test_an_empty_run_still_has_a_card() -> None:
+    front, body = _split(render_card({}))
+    assert front["library_name"] == "sentence-transformers"
+    assert "Nothing was measured away from the home collection" in body

@@ -1,0 +1,228 @@
+"""The house: imports go down, never up; read from the source with ast, nothing is imported."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "leafkit"
+FLOORS = {
+    "": 0, "config": 0, "errors": 0, "progress": 0, "vectors": 0,
+    "recipe": 1, "artifact": 1,
+    "data": 2,
+    "models": 3,
+    "losses": 4,
+    "train": 5,
+    "search": 6,
+    "inherit": 7, "serve": 7, "export": 7,
+    "stages": 8, "doctor": 8,
+    "cli": 9, "report": 9, "__main__": 9,
+}  # fmt: skip
+MAX_LINES = 400
+
+
+def read_package(root: Path = PACKAGE) -> dict[str, str]:
+    """Source of every module by its dotted name."""
+    sources = {}
+    for path in root.rglob("*.py"):
+        parts = path.relative_to(root.parent).with_suffix("").parts
+        sources[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text(encoding="utf-8")
+    return sources
+
+
+def _packages(sources: Mapping[str, str]) -> set[str]:
+    return {name.rpartition(".")[0] for name in sources} | {"leafkit"}
+
+
+def imported_names(module: str, source: str, is_package: bool) -> Iterator[str]:
+    """Dotted names that a module imports anywhere in its body, ``from a import b`` as ``a.b``; lazy imports count too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = module.split(".")
+                parts = parts[: len(parts) - node.level + is_package]
+                base = ".".join([*parts, base]) if base else ".".join(parts)
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            yield from (a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str))
+
+
+def import_graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """For each module the modules of the package that it imports."""
+    packages = _packages(sources)
+    graph: dict[str, set[str]] = {}
+    for module, source in sources.items():
+        graph[module] = set()
+        for name in imported_names(module, source, module in packages):
+            while name not in sources and "." in name:
+                name = name.rpartition(".")[0]
+            if name in sources and name != module:
+                graph[module].add(name)
+    return graph
+
+
+def room(module: str) -> str:
+    """Top-level folder or module below leafkit; "" for leafkit itself."""
+    return [*module.split("."), ""][1]
+
+
+def upward_imports(sources: Mapping[str, str]) -> list[str]:
+    """Every import that does not go to a lower floor or stay in its own room, in words."""
+    return sorted(
+        f"{module} (floor {FLOORS[room(module)]}) imports {target} (floor {FLOORS[room(target)]})"
+        for module, targets in import_graph(sources).items()
+        for target in targets
+        if room(target) != room(module) and FLOORS[room(target)] >= FLOORS[room(module)]
+    )
+
+
+def import_cycles(sources: Mapping[str, str]) -> list[str]:
+    """Modules that import themselves through others."""
+    graph = import_graph(sources)
+    return sorted(module for module in graph if module in reachable(graph, graph[module]))
+
+
+def reachable(graph: Mapping[str, set[str]], start: set[str]) -> set[str]:
+    """Modules imported by ``start``, directly or through others, ``start`` included."""
+    found, pending = set(start), list(start)
+    while pending:
+        new = graph[pending.pop()] - found
+        found |= new
+        pending += new
+    return found
+
+
+def reaches(sources: Mapping[str, str], importer: str, forbidden: str) -> list[str]:
+    """Modules at or below ``importer`` that get to ``forbidden``, be it through others."""
+
+    def is_in(module: str, prefix: str) -> bool:
+        return module == prefix or module.startswith(f"{prefix}.")
+
+    graph = import_graph(sources)
+    return sorted(
+        f"{module} -> {target}"
+        for module in graph
+        if is_in(module, importer)
+        for target in reachable(graph, graph[module])
+        if is_in(target, forbidden)
+    )
+
+
+def importers_of(sources: Mapping[str, str], packages: set[str]) -> set[str]:
+    """Modules that import one of some third-party packages."""
+    ours = _packages(sources)
+    return {
+        module
+        for module, source in sources.items()
+        if any(name.split(".")[0] in packages for name in imported_names(module, source, module in ours))
+    }
+
+
+def builders_of_trainers(sources: Mapping[str, str]) -> set[str]:
+    """Modules that call something named ``Trainer``."""
+    return {
+        module
+        for module, source in sources.items()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "Trainer"
+    }
+
+
+@pytest.fixture(scope="module")
+def sources() -> dict[str, str]:
+    """The package as it is."""
+    return read_package()
+
+
+def test_every_module_has_a_floor(sources: dict[str, str]) -> None:
+    assert sorted(module for module in sources if room(module) not in FLOORS) == []
+    assert len(sources) > 40
+
+
+def test_imports_go_down(sources: dict[str, str]) -> None:
+    assert upward_imports(sources) == []
+
+
+def test_no_import_cycle(sources: dict[str, str]) -> None:
+    assert import_cycles(sources) == []
+
+
+@pytest.mark.parametrize(
+    ("importer", "forbidden"),
+    [
+        ("leafkit.losses", "leafkit.models"),
+        ("leafkit.search.metrics", "leafkit.models"),
+        ("leafkit.inherit", "leafkit.models"),
+        ("leafkit.models", "leafkit.data"),
+        ("leafkit.data", "leafkit.models"),
+    ],
+)
+def test_strangers(sources: dict[str, str], importer: str, forbidden: str) -> None:
+    assert any(module.startswith(importer) for module in sources)
+    assert reaches(sources, importer, forbidden) == []
+
+
+def test_only_the_recipe_module_knows_yaml(sources: dict[str, str]) -> None:
+    assert importers_of(sources, {"yaml", "omegaconf"}) == {"leafkit.recipe"}
+
+
+def test_only_fit_builds_a_trainer(sources: dict[str, str]) -> None:
+    assert builders_of_trainers(sources) == {"leafkit.train.fit"}
+
+
+def test_modules_are_short_and_named_after_what_they_hold(sources: dict[str, str]) -> None:
+    assert {module: source.count("\n") for module, source in sources.items() if source.count("\n") > MAX_LINES} == {}
+    assert [module for module in sources if module.rpartition(".")[2] in {"utils", "util", "helpers", "misc"}] == []
+
+
+# --- the checker itself: each planted mistake is found
+
+
+@pytest.mark.parametrize(
+    ("module", "planted", "complaint"),
+    [
+        ("leafkit.data.store", "from leafkit.models.encoder import TextEncoder", "imports leafkit.models.encoder (floor 3)"),
+        ("leafkit.data.store", "def f():\n    import leafkit.train.fit", "imports leafkit.train.fit (floor 5)"),
+        ("leafkit.data.store", "from ..models import encoder", "imports leafkit.models.encoder (floor 3)"),
+        ("leafkit.data", "from ..models import encoder", "imports leafkit.models.encoder (floor 3)"),
+        ("leafkit.errors", "from leafkit import config", "imports leafkit.config (floor 0)"),
+        ("leafkit.artifact", "from leafkit.recipe import load_recipe", "imports leafkit.recipe (floor 1)"),
+        ("leafkit.losses.leaf", "import importlib\nimportlib.import_module('leafkit.train.fit')", "imports leafkit.train.fit"),
+    ],
+)
+def test_the_checker_finds_a_planted_upward_import(sources: dict[str, str], module: str, planted: str, complaint: str) -> None:
+    before = set(upward_imports(sources))
+    found = set(upward_imports(sources | {module: f"{sources[module]}\n{planted}\n"})) - before
+    assert len(found) == 1
+    assert f"{module} (floor {FLOORS[room(module)]}) {complaint}" in found.pop()
+
+
+@pytest.mark.parametrize("planted", ["import leafkit.errors", "from leafkit.data import records", "from . import records"])
+def test_the_checker_allows_lower_floors_and_the_own_folder(sources: dict[str, str], planted: str) -> None:
+    assert upward_imports(sources | {"leafkit.data.store": planted}) == upward_imports(sources)
+
+
+def test_the_checker_finds_a_planted_cycle() -> None:
+    sources = {
+        "leafkit": "", "leafkit.data": "", "leafkit.data.a": "from leafkit.data import b", "leafkit.data.b": "from . import c",
+        "leafkit.data.c": "def f():\n    from .a import g", "leafkit.data.d": "from leafkit.data.a import g",
+    }  # fmt: skip
+    assert import_cycles(sources) == ["leafkit.data.a", "leafkit.data.b", "leafkit.data.c"]
+
+
+def test_the_checker_finds_a_stranger_behind_a_friend(sources: dict[str, str]) -> None:
+    planted = sources | {"leafkit.search.index": "from leafkit.search.embed import Embedder"}
+    assert "leafkit.search.metrics -> leafkit.models.encoder" in reaches(planted, "leafkit.search.metrics", "leafkit.models")
+
+
+def test_the_checker_finds_planted_yaml_and_trainers(sources: dict[str, str]) -> None:
+    planted = sources | {"leafkit.cli": "import yaml", "leafkit.doctor": "from omegaconf.errors import X"}
+    assert importers_of(planted, {"yaml", "omegaconf"}) == {"leafkit.recipe", "leafkit.cli", "leafkit.doctor"}
+    planted = sources | {"leafkit.cli": "import lightning as pl\npl.Trainer()", "leafkit.doctor": "Trainer(max_steps=1)"}
+    assert builders_of_trainers(planted) == {"leafkit.train.fit", "leafkit.cli", "leafkit.doctor"}

@@ -1,0 +1,208 @@
+"""Training in one process: golden curves, what stops it, and what it leaves behind."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import tiny
+from leafkit.errors import LeafkitError, UsageError
+from leafkit.train.fit import BatchList, World, build_trainer, fit, read_world
+from leafkit.train.modules import ContrastiveModule, ContrastiveSettings, LeafBatch, LeafModule, PairBatch
+from leafkit.train.optim import OptimizerSettings
+
+CPU = torch.device("cpu")
+NUM_STEPS = 5
+PAIRS = tiny.make_pairs(NUM_STEPS * 6)
+
+# Computed on 2026-11-21 with torch 2.13 on x86-64, float32, one thread. A refactoring must not move them.
+GOLDEN_LEAF = [2.0952444076538086, 1.9509456157684326, 1.8193049430847168, 2.0506725311279297, 2.0593252182006836]
+GOLDEN_CONTRASTIVE = [4.38673210144043, 4.2332377433776855, 4.201056480407715, 4.115218162536621, 4.046622276306152]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def settings(**changes) -> OptimizerSettings:
+    values = {"lr": 1e-3, "num_steps": NUM_STEPS, "warmup_share": 0.2, "final_lr_share": 0.1, "weight_decay": 0.01, "max_grad_norm": 1.0}
+    return OptimizerSettings(**values | changes)
+
+
+def leaf_parts(scale: float = 1.0, **changes) -> tuple[LeafModule, BatchList]:
+    """A student with W_out and batches of six texts with random targets."""
+    student = tiny.make_encoder(dim=48, seed=3)
+    targets = torch.nn.functional.normalize(torch.randn(len(PAIRS), 48, generator=torch.Generator().manual_seed(0)), dim=1)
+    token_ids = student.tokenize([document for _, document in PAIRS], "document")
+
+    def make(step: int) -> LeafBatch:
+        rows = slice(6 * step, 6 * step + 6)
+        return LeafBatch(token_ids[rows], scale * targets[rows], 6)
+
+    return LeafModule(student, settings(**changes)), BatchList(NUM_STEPS, make)
+
+
+def pair_parts(num_anchors: int = 3, **changes) -> tuple[ContrastiveModule, BatchList]:
+    """An encoder, batches of six pairs with anchors, two dimensions."""
+    encoder = tiny.make_encoder(seed=4)
+    queries = encoder.tokenize([query for query, _ in PAIRS], "query")
+    documents = encoder.tokenize([document for _, document in PAIRS], "document")
+    anchors = torch.nn.functional.normalize(torch.randn(3, 32, generator=torch.Generator().manual_seed(1)), dim=1)
+
+    def make(step: int) -> PairBatch:
+        rows = slice(6 * step, 6 * step + 6)
+        groups = torch.arange(len(PAIRS))[rows, None].repeat(1, 2)
+        return PairBatch(queries[rows], documents[rows], groups, queries[:num_anchors], anchors[:num_anchors])
+
+    loss = ContrastiveSettings(0.05, 0.1, (32, 16), (1.0, 0.3), 1.0)
+    return ContrastiveModule(encoder, settings(**changes), loss), BatchList(NUM_STEPS, make)
+
+
+def train(module, batches, precision=torch.float32, seed: int = 7) -> list[float]:
+    return fit(module, batches, "test", CPU, precision, seed)
+
+
+@pytest.mark.parametrize(("parts", "golden"), [(leaf_parts, GOLDEN_LEAF), (pair_parts, GOLDEN_CONTRASTIVE)])
+def test_golden_losses(parts, golden):
+    assert train(*parts()) == pytest.approx(golden, rel=1e-6)
+
+
+@pytest.mark.parametrize("parts", [leaf_parts, pair_parts])
+def test_two_runs_are_bit_identical(parts):
+    first, second = parts(), parts()
+    assert train(*first) == train(*second)
+    for a, b in zip(first[0].encoder.parameters(), second[0].encoder.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("parts", [leaf_parts, pair_parts])
+def test_every_weight_is_trained(parts):
+    module, batches = parts(weight_decay=0.0)
+    before = {name: p.detach().clone() for name, p in module.encoder.named_parameters()}
+    train(module, batches)
+    still = [name for name, p in module.encoder.named_parameters() if torch.equal(p, before[name])]
+    assert still == []
+
+
+@pytest.mark.parametrize("parts", [leaf_parts, pair_parts])
+def test_losses_fall_when_the_same_batch_is_seen_again(parts):
+    module, batches = parts(num_steps=30, lr=1e-2)
+    losses = train(module, BatchList(30, lambda step: batches[0]))
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_the_first_leaf_loss_is_the_mean_squared_distance():
+    module, batches = leaf_parts()
+    batch = batches[0]
+    with torch.no_grad():
+        vectors = module.encoder.finish(module.encoder(batch.token_ids))
+    expected = float((vectors - batch.targets).square().sum(dim=1).mean())
+    assert train(module, batches)[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_anchors_add_their_mean_squared_distance():
+    with_anchors, without = train(*pair_parts())[0], train(*pair_parts(num_anchors=0))[0]
+    module, batches = pair_parts()
+    with torch.no_grad():
+        vectors = module.encoder.finish(module.encoder(batches[0].anchors))
+    expected = float((vectors - batches[0].anchor_targets).square().sum(dim=1).mean())
+    assert with_anchors - without == pytest.approx(expected, rel=1e-4)
+
+
+def test_rows_of_one_group_are_no_negatives_of_each_other():
+    """Six rows of one document have no negative at all: no loss and no gradient."""
+    module, batches = pair_parts(num_anchors=0, weight_decay=0.0)
+    batch = batches[0]
+    same = torch.stack([torch.arange(6), torch.zeros(6, dtype=torch.long)], dim=1)
+    before = module.encoder.backbone.embeddings.word_embeddings.weight.detach().clone()
+    losses = train(module, BatchList(1, lambda step: PairBatch(batch.queries, batch.documents, same, batch.anchors, batch.anchor_targets)))
+    assert losses == [0.0]
+    assert torch.equal(module.encoder.backbone.embeddings.word_embeddings.weight, before)
+
+
+def test_a_stand_in_row_takes_part_in_no_loss():
+    module, batches = leaf_parts(weight_decay=0.0)
+    before = module.encoder.projection.weight.detach().clone()
+    batch = batches[0]
+    assert train(module, BatchList(1, lambda step: LeafBatch(batch.token_ids, batch.targets, 6, weight=0.0))) == [0.0]
+    assert torch.equal(module.encoder.projection.weight, before)
+
+
+@pytest.mark.parametrize("parts", [leaf_parts, pair_parts])
+def test_a_loss_that_is_not_finite_stops_the_run(parts):
+    module, batches = parts()
+    with torch.no_grad():
+        module.encoder.backbone.embeddings.word_embeddings.weight.fill_(float("nan"))
+    with pytest.raises(LeafkitError, match="the loss of step 0 is not finite") as caught:
+        train(module, batches)
+    assert "precision=float32" in caught.value.remedy
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_the_step():
+    module, batches = leaf_parts()
+    module.encoder.projection.weight.register_hook(lambda grad: grad * float("inf"))
+    before = module.encoder.projection.bias.detach().clone()
+    with pytest.raises(LeafkitError, match="the gradient of step 0 is not finite"):
+        train(module, batches)
+    assert torch.equal(module.encoder.projection.bias, before)
+
+
+def test_gradients_are_scaled_down_to_the_norm():
+    """With plain SGD in AdamW's place a step is as long as the clipped gradient."""
+    module, batches = leaf_parts(scale=50.0, max_grad_norm=0.25)
+    module.configure_optimizers = lambda: torch.optim.SGD(module.parameters(), lr=1.0)
+    before = torch.cat([p.detach().flatten().clone() for p in module.parameters()])
+    train(module, BatchList(1, lambda step: batches[0]))
+    after = torch.cat([p.detach().flatten() for p in module.parameters()])
+    assert float((after - before).norm()) == pytest.approx(0.25, rel=1e-4)
+
+
+def test_bf16_computes_under_autocast_and_keeps_float32_weights():
+    module, batches = leaf_parts()
+    losses, exact = train(module, batches, torch.bfloat16), train(*leaf_parts())
+    assert losses != exact
+    assert losses == pytest.approx(exact, rel=0.02)
+    assert {p.dtype for p in module.encoder.parameters()} == {torch.float32}
+
+
+def test_the_encoder_is_left_in_evaluation_mode_without_dropout():
+    module, batches = leaf_parts()
+    train(module, batches)
+    assert not module.encoder.training
+    assert module.encoder.device == CPU
+
+
+def test_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(*leaf_parts())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_npu_training_is_refused():
+    with pytest.raises(UsageError, match="training on an NPU"):
+        build_trainer(1, SimpleNamespace(type="npu"), torch.float32, World(0, 1, 1), [])
+
+
+@pytest.mark.parametrize(
+    ("variables", "world", "nodes"),
+    [
+        ({}, World(0, 1, 1), 1),
+        ({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, World(3, 4, 2), 2),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, World(1, 2, 2), 1),
+        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "5", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}, World(5, 8, 4), 2),
+        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "interactive"}, World(0, 1, 1), 1),
+    ],
+)
+def test_the_world_is_read_from_the_launcher(monkeypatch, variables, world, nodes):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_NNODES", "SLURM_JOB_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert read_world() == world
+    assert read_world().num_nodes == nodes
