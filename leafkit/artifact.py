@@ -142,9 +142,8 @@ def publish(
         target.parent.mkdir(parents=True, exist_ok=True)
         recover(target)
         if target.exists() and not (target / MANIFEST).is_file():
-            raise LeafkitError(
-                f"{target} is no leafkit artifact and will not be replaced", "move it away, or choose another place with checkpoints=DIR"
-            )
+            what = f"{target} is no leafkit artifact and will not be replaced"
+            raise LeafkitError(what, "move it away, or choose another place with checkpoints=DIR")
         draft = target.with_name(f".{target.name}.draft")
         if draft.exists():
             shutil.rmtree(draft)

@@ -108,8 +108,9 @@ def _distill(words: Sequence[str]) -> int:
 
     with open_run(_load_recipe(words)) as run:
         run_distill(run)
+        data = collect_report(run, " ".join(["leafkit distill", *words]))  # every process takes part: it opens corpora
         if run.is_main:
-            _report(run.folder, collect_report(run, " ".join(["leafkit distill", *words])))
+            _report(run.folder, data)
     return 0
 
 
@@ -169,7 +170,7 @@ def _search(words: Sequence[str]) -> int:
     plain = [w for w in words if not w.startswith("k=")]
     if len(plain) != 2:
         raise UsageError("search takes a folder and a question", 'leafkit search checkpoints/kalm-to-23m "how do I invert a sparse matrix"')
-    if not options.get("k", "10").isdigit() or int(options.get("k", "10")) < 1:
+    if not options.get("k", "10").isdecimal() or int(options.get("k", "10")) < 1:
         raise UsageError(f"k={options['k']} is not a positive whole number", "k=10")
     answer = Searcher(Path(plain[0])).search(plain[1], int(options.get("k", "10")))
     for number, hit in enumerate(answer.hits, 1):

@@ -6,6 +6,7 @@ This module knows neither YAML nor files. ``leafkit.recipe`` turns text into the
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -157,6 +158,8 @@ def to_plain(value: Any) -> Any:
     return value
 
 
+_FOLDER_NAME = r"[A-Za-z0-9][\w.-]*"
+_RESERVED_STAGES = ("student", "index", "bench", "inherit")
 _POSITIVE = frozenset(
     "num_steps batch_size tokens_per_batch max_texts_per_batch lr max_grad_norm temperature num_epochs query_repeats"
     " max_query_tokens max_document_tokens num_resamples num_neighbours num_ridge_texts ridge anchor_batch_size".split()
@@ -203,6 +206,8 @@ def _check_stage(path: str, stage: StageConfig, earlier: list[str]) -> list[tupl
         problems.append(
             (f"{path}.mrl_weights", f"{len(stage.mrl_weights)} weights for {len(stage.mrl_dims)} dimensions in mrl_dims")
         )
+    if any(weight < 0 for weight in stage.mrl_weights):
+        problems.append((f"{path}.mrl_weights", f"{stage.mrl_weights} has a weight below 0"))
     if sorted(stage.mrl_dims, reverse=True) != stage.mrl_dims or any(d < 1 for d in stage.mrl_dims):
         problems.append((f"{path}.mrl_dims", f"{stage.mrl_dims} is not a falling list of positive dimensions"))
     return problems
@@ -226,8 +231,12 @@ def find_problems(recipe: Recipe) -> list[tuple[str, str]]:
     walk(recipe, "")
     earlier: list[str] = []
     for name, stage in recipe.stages.items():
+        if not re.fullmatch(_FOLDER_NAME, name) or name in _RESERVED_STAGES:
+            problems.append((f"stages.{name}", f"{name!r} cannot name a stage's folder ({', '.join(_RESERVED_STAGES)} are taken)"))
         problems.extend(_check_stage(f"stages.{name}", stage, earlier))
         earlier.append(name)
+    if not re.fullmatch(_FOLDER_NAME, recipe.name):
+        problems.append(("name", f"{recipe.name!r} is not a folder name: letters, digits, '.', '_' and '-'"))
     kind = recipe.teacher.source.partition(":")[0]
     if recipe.teacher.source and kind not in {"recipe", "model"}:
         problems.append(("teacher.source", f"{recipe.teacher.source!r} is not recipe:NAME or model:FOLDER_OR_HUB_ID"))

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
+from leafkit.machine import cpu_name, memory_gib
 from leafkit.models.minilm import WHEEL_MODULE
 from leafkit.models.precision import bf16_speedup
-from leafkit.stages.collect import cpu_name
 
 _PACKAGES = ("torch", "transformers", "lightning", "datasets", "numpy", "omegaconf", "ir-measures", "bm25s", "rich", "sentence-transformers")
 
@@ -21,7 +21,7 @@ _PACKAGES = ("torch", "transformers", "lightning", "datasets", "numpy", "omegaco
 def examine() -> list[tuple[str, str, str]]:
     """Rows of (what, what was found, remedy or "")."""
     rows = [
-        ("machine", f"{cpu_name()}, {os.cpu_count()} cores, {_memory_gib():.0f} GiB, Python {platform.python_version()}", ""),
+        ("machine", f"{cpu_name()}, {os.cpu_count()} cores, {memory_gib():.0f} GiB, Python {platform.python_version()}", ""),
         ("disk", f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free here", ""),
         _bf16(),
         *_accelerators(),
@@ -34,10 +34,6 @@ def examine() -> list[tuple[str, str, str]]:
         except metadata.PackageNotFoundError:
             rows.append((name, "not installed", "only needed to compare" if name == "sentence-transformers" else f"pip install {name}"))
     return rows
-
-
-def _memory_gib() -> float:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
 
 
 def _bf16() -> tuple[str, str, str]:

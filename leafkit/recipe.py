@@ -134,10 +134,11 @@ def _refused(text: str) -> list[tuple[int, str]]:
     """Line and name of what recipes may not hold: tags (they construct objects) and aliases (they may hold themselves)."""
     found = []
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        is_alias = isinstance(event, yaml.AliasEvent)
-        if is_alias or getattr(event, "tag", None) is not None:
-            what = f"the alias *{event.anchor}" if is_alias else f"the YAML tag {event.tag}"
-            found.append((event.start_mark.line + 1, f"{what} is not part of recipes: write the value itself"))
+        tag = getattr(event, "tag", None)
+        what = f"the alias *{event.anchor}" if isinstance(event, yaml.AliasEvent) else f"the YAML tag {tag}" if tag else ""
+        if what:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            found.append((line, f"{what} is not part of recipes: write the value itself"))
     return found
 
 

@@ -369,6 +369,7 @@ RULES = [
     *[(f"{key}=1.5", key, r"1\.5 is not between 0 and 1") for key in SHARES],
     *[(f"{key}=-0.5", key, r"-0\.5 is not between 0 and 1") for key in SHARES],
     *[(f"{key}=other", key, f"'other' is not one of {allowed}") for key, allowed in CHOICES.items()],
+    *[(f"name={name}", "name", ".* is not a folder name: .*") for name in ("../x", "a/b", "..", "", "-x", "a b")],
     ("stages.s.init=stage:t", "stages.s.init", r"'stage:t' names no earlier stage \(earlier stages: none\)"),
     ("stages.s.init=stage:s", "stages.s.init", r"'stage:s' names no earlier stage \(earlier stages: none\)"),
     ("stages.s.init=bert", "stages.s.init", "'bert' is not builtin:minilm, stage:NAME or model:FOLDER_OR_HUB_ID"),
@@ -400,4 +401,4 @@ def test_the_bounds_themselves_are_allowed(write: Write) -> None:
 
 
 def test_defaults_have_no_problem() -> None:
-    assert find_problems(Recipe()) == []
+    assert find_problems(Recipe(name="x")) == []

@@ -22,13 +22,17 @@ from leafkit.models.encoder import EncoderSpec, TextEncoder
 
 ROOT = Path(__file__).parents[1]
 PROMPT = "find the answer : "
-VERBS = "compute find return solve draw merge split count sort read write invert".split()
-THINGS = (
-    "matrix vector graph table column token string image signal window kernel tensor queue stack archive socket thread folder"
-    " header buffer polygon spectrum gradient eigenvalue integral quantile histogram calendar currency cluster"
-).split()
-MANNERS = "quickly safely exactly sparsely twice backwards remotely lazily".split()
-OTHERS = "the of a to how do can i which function and for with in by first second value values answer".split()
+VERBS = ["compute", "find", "return", "solve", "draw", "merge", "split", "count", "sort", "read", "write", "invert"]
+THINGS = [
+    "matrix", "vector", "graph", "table", "column", "token", "string", "image", "signal", "window", "kernel", "tensor",
+    "queue", "stack", "archive", "socket", "thread", "folder", "header", "buffer", "polygon", "spectrum", "gradient",
+    "eigenvalue", "integral", "quantile", "histogram", "calendar", "currency", "cluster",
+]  # fmt: skip
+MANNERS = ["quickly", "safely", "exactly", "sparsely", "twice", "backwards", "remotely", "lazily"]
+OTHERS = [
+    "the", "of", "a", "to", "how", "do", "can", "i", "which", "function", "and", "for", "with", "in", "by", "first", "second",
+    "value", "values", "answer",
+]  # fmt: skip
 
 
 def make_tokenizer(max_length: int = 128) -> BertTokenizerFast:
@@ -48,12 +52,13 @@ def make_encoder(
     tokenizer = make_tokenizer()
     config = BertConfig(
         vocab_size=len(tokenizer), hidden_size=hidden, num_hidden_layers=2, num_attention_heads=4, intermediate_size=2 * hidden,
-        max_position_embeddings=128, initializer_range=0.2,
+        max_position_embeddings=128, initializer_range=0.1,
     )  # fmt: skip
     backbone = BertModel(config, add_pooling_layer=False)
     for name, weight in backbone.named_parameters():  # zeros and ones would hide a mistake in biases and norms
         if weight.ndim == 1:
             nn.init.normal_(weight, mean=1.0 if name.endswith("LayerNorm.weight") else 0.0, std=0.1)
+    nn.init.normal_(backbone.embeddings.word_embeddings.weight)  # texts of different words shall lie apart
     spec = EncoderSpec(pooling, normalized, prompts or {}, 128, tuple(mrl_dims))
     projection = nn.Linear(hidden, dim, bias=bias) if dim else None
     return TextEncoder(backbone, tokenizer, spec, projection).eval()
@@ -114,9 +119,20 @@ def tiny_recipe(home: Path, checkpoints: Path) -> dict[str, Any]:
         "checkpoints": str(checkpoints),
         "device": "cpu",
         "precision": "float32",
-        "data": {"home": f"jsonl:{home / 'pairs.jsonl'}", "num_pseudo_texts": 16, "max_document_tokens": 48, "max_query_tokens": 32},
+        "data": {
+            "home": f"jsonl:{home / 'pairs.jsonl'}",
+            "num_pseudo_texts": 16,
+            "max_document_tokens": 48,
+            "max_query_tokens": 32,
+        },
         "teacher": {"source": f"model:{home / 'big'}"},
-        "student": {"init": f"model:{home / 'small'}", "tokens_per_batch": 512, "num_epochs": 1.0, "lr": 1e-3, "num_ridge_texts": 64},
+        "student": {
+            "init": f"model:{home / 'small'}",
+            "tokens_per_batch": 512,
+            "num_epochs": 1.0,
+            "lr": 3e-4,
+            "num_ridge_texts": 64,
+        },
         "bench": {"baseline": "", "collections": [], "num_resamples": 200, "num_latency_queries": 3, "num_samples": 2},
     }
 
@@ -142,7 +158,7 @@ def environment(**changes: str) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"} | changes
 
 
-def run_cli(*words: str, processes: int = 1, cwd: Path | None = None, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+def run_cli(*words: str, processes: int = 1, cwd: Path | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """``leafkit WORDS`` in a child process, or in several under torchrun."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
     command = [sys.executable, *launcher, "-m", "leafkit.cli", *words]

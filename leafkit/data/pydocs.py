@@ -29,7 +29,7 @@ MAX_QUERY_CHARS = 400
 MIN_DOCUMENT_CHARS = 40
 MAX_DOCUMENT_CHARS = 2000
 
-_SIGNATURE = re.compile(r"^[\w.]+\s*\(.*\)(\s*->.*)?\s*(:math:.*)?$", re.S)
+_SIGNATURE = re.compile(r"^[\w.]+\s*\(.*\)(\s*->[^\n]*)?\s*(:math:.*)?$", re.S)
 _UNDERLINE = re.compile(r"^\s*([-=~^*\"'`#+])\1+\s*$")
 _SECTION = re.compile(r"^\s*(Parameters|Args|Arguments|Returns?|Examples?|Notes?|Raises|Attributes|Yields|Shape|Keyword args)\s*:{0,2}\s*$")
 _VERSION = re.compile(r"^\s*\.\. (versionadded|versionchanged|deprecated|currentmodule|testsetup|testcode|index)::.*$")
@@ -110,7 +110,7 @@ def split_docstring(docstring: str) -> tuple[str, str] | None:
     A first paragraph that is too short or too long to be asked becomes part of the rest, and "" takes its place.
     """
     paragraphs = [p for p in re.split(r"\n\s*\n", inspect.cleandoc(docstring)) if clean_paragraph(p)]
-    while paragraphs and _SIGNATURE.match(_SPACE.sub(" ", paragraphs[0].removesuffix("\n--")).strip()):
+    while paragraphs and _SIGNATURE.match(paragraphs[0].removesuffix("\n--").strip()):
         paragraphs.pop(0)
     if len(paragraphs) < 2:
         return None

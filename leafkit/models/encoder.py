@@ -17,6 +17,7 @@ from leafkit.models.packed import can_pack, pack, pool_packed, run_packed
 from leafkit.models.packing import group_by_length
 from leafkit.vectors import truncate_then_normalize
 
+_TEXTS_PER_CALL = 256  # a tokenizer holds on to everything that it cut off: a million long texts at once would fill the memory
 POOLINGS = ("mean", "cls", "last")
 
 
@@ -103,11 +104,14 @@ class TextEncoder(nn.Module):
             return []
         prompt = self.prompt(role)
         limit = min(max_tokens or self.spec.max_tokens, self.spec.max_tokens)
-        encoded = self.tokenizer(
-            [prompt + text for text in texts], truncation=True, max_length=limit, padding=False,
-            return_attention_mask=False, return_token_type_ids=False,
-        )  # fmt: skip
-        return list(encoded["input_ids"])
+        token_ids: list[list[int]] = []
+        for start in range(0, len(texts), _TEXTS_PER_CALL):
+            encoded = self.tokenizer(
+                [prompt + text for text in texts[start : start + _TEXTS_PER_CALL]], truncation=True, max_length=limit, padding=False,
+                return_attention_mask=False, return_token_type_ids=False,
+            )  # fmt: skip
+            token_ids.extend(encoded["input_ids"])
+        return token_ids
 
     def pool(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
         """(B, H) float32 pooled hidden states. BERT runs packed, other backbones in groups of similar length."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import platform
 import resource
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 
 from leafkit.artifact import MANIFEST, git_commit, read_manifest, versions
 from leafkit.config import to_plain
+from leafkit.machine import cpu_name, memory_gib
 from leafkit.models.encoder import TextEncoder
 from leafkit.stages.bench import BENCH, RESULTS_FILE
 from leafkit.stages.corpus import load_corpus
@@ -77,17 +77,10 @@ def describe_machine(run: Run) -> dict[str, Any]:
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "memory_gib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
+        "memory_gib": memory_gib(),
         "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "device": run.device.type,
         "precision": str(run.precision).removeprefix("torch."),
         "accelerator": torch.cuda.get_device_name() if run.device.type == "cuda" else "",
         "processes": run.world.size,
     }
-
-
-def cpu_name() -> str:
-    """Model name of the processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor() or "unknown")

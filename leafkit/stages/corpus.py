@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,9 @@ def load_corpus(run: Run, uri: str) -> Corpus:
 
 def vary_queries(queries: Sequence[str], question_share: float, seed: int) -> list[str]:
     """The queries, a share of them turned into questions, so that training knows both forms."""
-    step = round(1 / question_share) if question_share > 0 else 0
-    return [(as_question(q, seed) or q) if step and i % step == 0 else q for i, q in enumerate(queries)]
+    return [
+        (as_question(q, seed) or q) if ceil((i + 1) * question_share) > ceil(i * question_share) else q for i, q in enumerate(queries)
+    ]
 
 
 def pseudo_texts(encoder: TextEncoder, count: int, seed: int) -> list[str]:

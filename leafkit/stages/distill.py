@@ -13,7 +13,7 @@ from torch import nn
 
 from leafkit.config import StudentConfig, to_plain
 from leafkit.data.batching import share_of_rank, token_budget_batches
-from leafkit.data.sources import read_collection
+from leafkit.data.sources import read_collection, source_fingerprint
 from leafkit.data.store import VectorStore
 from leafkit.inherit.spectrum import fit_ridge, variance_kept
 from leafkit.models.checkpoint import load_encoder, write_encoder
@@ -101,10 +101,11 @@ def run_student(run: Run, teacher: Teacher, corpus: Corpus, targets: list[Target
     """Start W_out from the closed-form solution, then move the whole student onto the teacher's vectors."""
     config, data = run.recipe.student, run.recipe.data
     folder = run.folder / STUDENT
+    sources = {name: [to_plain(source), source_fingerprint(source.uri, data)] for name, source in data.sources.items()}
     inputs = {
         "config": to_plain(config), "teacher": teacher.encoder.fingerprint, "corpus": corpus.fingerprint,
         "seed": run.recipe.seed, "tokens": [data.max_query_tokens, data.max_document_tokens],
-        "texts": [len(t.texts) for t in targets], "sources": to_plain(data.sources),
+        "texts": [len(t.texts) for t in targets], "sources": sources,
     }  # fmt: skip
 
     def work(metrics: dict[str, Any]) -> tuple[TextEncoder, list[float]]:
@@ -164,7 +165,8 @@ def start_projection(
         student.projection.weight.copy_(torch.from_numpy(solution.weight.T))
         student.projection.bias.copy_(torch.from_numpy(solution.bias))
     predicted = inputs @ solution.weight + solution.bias
-    cosine = np.einsum("nd,nd->n", predicted, wanted) / np.maximum(np.linalg.norm(predicted, axis=1), 1e-12)
+    lengths = np.linalg.norm(predicted, axis=1) * np.linalg.norm(wanted, axis=1)
+    cosine = np.einsum("nd,nd->n", predicted, wanted) / np.maximum(lengths, 1e-12)
     kept = variance_kept(wanted, student.hidden_size)
     say(
         f"  a map of rank {student.hidden_size} can keep {kept:.2%} of the teacher's variance in {student.dim} dimensions;"

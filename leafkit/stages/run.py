@@ -16,7 +16,7 @@ import torch
 from leafkit.artifact import Manifest, exclusive, is_up_to_date, publish, read_manifest
 from leafkit.config import Recipe, to_plain
 from leafkit.errors import LeafkitError
-from leafkit.memory import release_memory
+from leafkit.machine import release_memory
 from leafkit.models.precision import choose_device, choose_precision
 from leafkit.progress import say
 from leafkit.train.fit import World, read_world
@@ -147,10 +147,12 @@ def folder_name(text: str) -> str:
 
 @contextlib.contextmanager
 def open_run(recipe: Recipe) -> Iterator[Run]:
-    """A run that alone may write to its recipe's folder, in a process group where there are several processes.
+    """A run that alone may write below its checkpoints folder, in a process group where there are several processes.
+
+    The lock is on the whole folder: corpora, vector stores and teachers are shared by recipes.
 
     Raises:
-        LeafkitError: another run is at work on the folder, or the folder cannot be written.
+        LeafkitError: another run is at work there, or the folder cannot be written.
         UsageError: the device is not there.
     """
     world = read_world()
@@ -160,7 +162,7 @@ def open_run(recipe: Recipe) -> Iterator[Run]:
     if world.size > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PROCESS_TIMEOUT)
     with contextlib.ExitStack() as stack:
-        run.on_main(lambda: stack.enter_context(exclusive(run.folder)))
+        run.on_main(lambda: stack.enter_context(exclusive(run.root)))
         say(f"{recipe.name}: {device.type}, {str(precision).removeprefix('torch.')}, {torch.get_num_threads()} threads, {world.size} process(es)")
         yield run
     if world.size > 1 and torch.distributed.is_initialized():

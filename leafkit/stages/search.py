@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from leafkit.artifact import open_artifact
-from leafkit.data.records import Collection
+from leafkit.data.records import Collection, clean_text
 from leafkit.data.store import VectorStore
 from leafkit.errors import LeafkitError, UsageError
 from leafkit.models.checkpoint import read_encoder, read_space
@@ -118,6 +119,7 @@ class Searcher:
         """
         if not question.strip():
             raise UsageError("the question is empty", 'leafkit search FOLDER "your question"')
+        question = clean_text(question, Counter())
         started_s = time.perf_counter()
         query = self._embedder.embed([question], "query", self._student.spec.max_tokens)
         embedded_s = time.perf_counter()

@@ -38,12 +38,13 @@ def load_teacher(run: Run) -> Teacher:
     if kind == "model":
         encoder = load_encoder(config.source, config.revision, config.trust_remote_code)
         return Teacher(encoder, folder_name(rest), config.source)
-    stages = list(load_recipe(rest).stages)
+    recipe = load_recipe(rest)
+    stages = list(recipe.stages)
     if not stages:
         raise UsageError(f"teacher.source={config.source}: that recipe has no stages, so it trains no teacher", "recipe:kalm-mini has")
-    folder = run.root / folder_name(rest) / stages[-1]
+    folder = run.root / recipe.name / stages[-1]
     open_artifact(folder, stages[-1])
-    return Teacher(read_encoder(folder), folder_name(rest), f"model:{folder}")
+    return Teacher(read_encoder(folder), recipe.name, f"model:{folder}")
 
 
 def load_student(run: Run, teacher: Teacher) -> TextEncoder:

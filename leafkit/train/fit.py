@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -88,11 +90,18 @@ def fit(
     world = read_world()
     lightning.seed_everything(seed, workers=True, verbose=False)
     module.encoder.disable_dropout()
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # what it says of devices is said in our own words
     with progress_bar(title, len(batches), "steps") as bar, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's hints about loaders and batch sizes do not fit lists of batches
         trainer = build_trainer(len(batches), device, precision, world, [_ShowProgress(bar)])
         loader = DataLoader(batches, batch_size=None, shuffle=False, num_workers=0)
-        trainer.fit(module, loader)
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(module, loader)
+        except SystemExit as stop:  # Lightning ends Ctrl-C with exit status 1 and ignores SIGINT from then on
+            signal.signal(signal.SIGINT, on_interrupt)
+            raise KeyboardInterrupt from stop
     module.encoder.to("cpu").eval()
     return module.losses
 

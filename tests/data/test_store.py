@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,16 +75,14 @@ def test_files_are_what_the_layout_says(folder: Path) -> None:
     np.testing.assert_array_equal(np.fromfile(folder / "00002.hashes", "<u8"), hash_texts(TEXTS[8:]))
 
 
-@pytest.mark.parametrize(
-    "rows", [[0], [9, 0, 4], [3, 3, 3], [], np.array([7, 1]), list(range(10))], ids=["one", "any", "repeated", "none", "array", "all"]
-)
+@pytest.mark.parametrize("rows", [[0], [9, 0, 4], [3, 3, 3], [], np.array([7, 1]), list(range(10))], ids=str)
 def test_random_access_equals_slices(folder: Path, rows: list[int]) -> None:
     store = _store(folder)
     np.testing.assert_array_equal(store[rows], store[:][np.asarray(rows, dtype=int)])
     assert store[rows].shape == (len(rows), 4)
 
 
-@pytest.mark.parametrize("rows", [slice(2, 9), slice(None, None, 3), slice(8, 2, -2), slice(-3, None), slice(5, 5), slice(0, 99)])
+@pytest.mark.parametrize("rows", [slice(2, 9), slice(None, None, 3), slice(8, 2, -2), slice(-3, None), slice(5, 5), slice(99)])
 def test_slices_are_those_of_a_sequence(folder: Path, rows: slice) -> None:
     store = _store(folder)
     np.testing.assert_array_equal(store[rows], store[list(range(10))][rows])
@@ -114,7 +112,7 @@ def test_hashes_tell_texts_apart_and_take_any_text() -> None:
     hashes = hash_texts(["a", "b", "a ", "", "\ud800", "a"])
     assert len(set(hashes.tolist())) == 5
     assert hashes[0] == hashes[5]
-    assert hash_texts(["a"])[0] == int.from_bytes(__import__("hashlib").blake2b(b"a", digest_size=8).digest(), "little")
+    assert hash_texts(["a"])[0] == int.from_bytes(hashlib.blake2b(b"a", digest_size=8).digest(), "little")
 
 
 # --- resuming
@@ -131,17 +129,19 @@ def test_a_partial_store_names_what_is_missing_and_resumes(tmp_path: Path) -> No
     _fill(again).verify()
 
 
-def test_kill_at_every_operation_then_resume_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    expected = _files(folder)
-    resumed = tmp_path / "resumed"
+def test_kill_at_every_operation_then_resume_gives_the_same_bytes(tmp_path: Path) -> None:
+    def store() -> VectorStore:
+        return _store(tmp_path / "resumed", rows_per_shard=5)
+
+    expected = _files(_fill(_store(tmp_path / "whole", rows_per_shard=5)).folder)
     work_left = []
-    for _ in kill_at_every_operation(lambda: shutil.rmtree(resumed, ignore_errors=True), lambda: _fill(_store(resumed))):
-        work_left.append(len(_store(resumed).missing()))
-        _fill(_store(resumed)).verify()
-        assert _files(resumed) == expected
+    for _ in kill_at_every_operation(lambda: shutil.rmtree(store().folder, ignore_errors=True), lambda: _fill(store())):
+        work_left.append(len(store().missing()))
+        _fill(store()).verify()
+        assert _files(store().folder) == expected
     assert work_left == sorted(work_left, reverse=True)
-    assert set(work_left) == {0, 1, 2, 3}
-    assert len(work_left) > 30
+    assert set(work_left) == {0, 1, 2}
+    assert len(work_left) > 20
 
 
 # --- what is refused when shards are looked at
@@ -246,7 +246,7 @@ def test_verify_finds_numbers_that_are_not_finite_even_under_a_right_sha256(fold
     path, record = folder / "00002.vectors", folder / "00002.json"
     path.write_bytes(np.full((2, 4), np.nan, "<f2").tobytes())
     content = json.loads(record.read_text())
-    content["sha256"]["00002.vectors"] = __import__("hashlib").sha256(path.read_bytes()).hexdigest()
+    content["sha256"]["00002.vectors"] = hashlib.sha256(path.read_bytes()).hexdigest()
     record.write_text(json.dumps(content))
     with pytest.raises(LeafkitError, match=r"00002\.vectors holds numbers that are not finite"):
         _store(folder).verify()
@@ -305,7 +305,9 @@ def test_a_refused_write_is_explained_and_can_be_repeated(
     def refuse(path: object, *args: Any, **kwargs: Any) -> None:
         raise OSError(number, os.strerror(number))
 
-    store: Callable[[], VectorStore] = lambda: _store(tmp_path / "store")  # noqa: E731
+    def store() -> VectorStore:
+        return _store(tmp_path / "store")
+
     with monkeypatch.context() as patch:
         patch.setattr(os, name, refuse)
         with pytest.raises(LeafkitError, match="cannot write") as caught:

@@ -33,8 +33,18 @@ TEACHER = planted()
 
 
 def grid(student_queries: np.ndarray, student_documents: np.ndarray, **changes):
-    settings = {"dims": [HEAD], "precisions": ["float32", "int8", "binary"], "max_gap": GATES, "num_resamples": 500, "seed": 0} | changes
-    vectors = {"teacher": TEACHER, "symmetric": (student_queries, student_documents), "asymmetric": (student_queries, TEACHER[1])}
+    settings = {
+        "dims": [HEAD],
+        "precisions": ["float32", "int8", "binary"],
+        "max_gap": GATES,
+        "num_resamples": 500,
+        "seed": 0,
+    } | changes
+    vectors = {
+        "teacher": TEACHER,
+        "symmetric": (student_queries, student_documents),
+        "asymmetric": (student_queries, TEACHER[1]),
+    }
     return run_grid(vectors, QUERY_IDS, DOCUMENT_IDS, QRELS, **settings)
 
 
@@ -71,7 +81,9 @@ def test_a_student_whose_truncated_head_alone_is_rotated_fails_against_the_teach
     turn[HEAD:, HEAD:] *= 3
     queries, documents = (unit(v @ turn) for v in TEACHER)
     result = grid(queries, documents, precisions=["float32"])
-    assert cell(result, HEAD, "float32", "symmetric")["student"] == pytest.approx(cell(result, HEAD, "float32", "symmetric")["teacher"], abs=1e-3)
+    assert cell(result, HEAD, "float32", "symmetric")["student"] == pytest.approx(
+        cell(result, HEAD, "float32", "symmetric")["teacher"], abs=1e-3
+    )
     cut = cell(result, HEAD, "float32", "asymmetric")
     assert cut["verdict"] == NOT_INHERITED
     assert cut["student"] < 0.2 < cut["teacher"]
@@ -113,7 +125,8 @@ def test_the_same_seed_gives_the_same_grid():
 @pytest.mark.parametrize(
     ("gap", "low", "verdict"),
     [
-        (-0.1, -0.2, INHERITED), (0.0, -0.01, INHERITED), (0.02, 0.015, INHERITED), (0.021, 0.019, UNDECIDED), (0.021, 0.02, UNDECIDED),
+        (-0.1, -0.2, INHERITED), (0.0, -0.01, INHERITED), (0.02, 0.015, INHERITED), (0.021, 0.019, UNDECIDED),
+        (0.021, 0.02, UNDECIDED),
         (0.05, 0.021, NOT_INHERITED), (0.9, 0.8, NOT_INHERITED),
     ],
 )  # fmt: skip
@@ -143,7 +156,9 @@ def test_no_query_is_an_error():
         run_grid({"teacher": TEACHER}, [], DOCUMENT_IDS, QRELS, [], ["float32"], GATES, 10, 0)
 
 
-@pytest.mark.parametrize(("dim", "precision"), [(DIM, "float32"), (20, "float32"), (20, "int8"), (DIM, "binary"), (20, "binary")])
+@pytest.mark.parametrize(
+    ("dim", "precision"), [(DIM, "float32"), (20, "float32"), (20, "int8"), (DIM, "binary"), (20, "binary")]
+)
 def test_search_at_equals_numpy(dim, precision):
     queries, documents = (unit(v[:, :dim]) for v in TEACHER)
     if precision == "binary":

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-import tiny
 from leafkit.errors import LeafkitError, UsageError
 from leafkit.models.checkpoint import fingerprint_of_folder, load_encoder, read_encoder, read_space, write_encoder
 

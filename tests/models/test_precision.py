@@ -16,9 +16,7 @@ def available(monkeypatch, *names):
     monkeypatch.setattr(precision, "_is_available", lambda name: name in names)
 
 
-@pytest.mark.parametrize(
-    ("there", "chosen"), [((), "cpu"), (("cuda", "mps"), "cuda"), (("mps",), "mps")]
-)
+@pytest.mark.parametrize(("there", "chosen"), [((), "cpu"), (("cuda", "mps"), "cuda"), (("mps",), "mps")])
 def test_auto_takes_the_best_device_there_is(monkeypatch, there, chosen):
     available(monkeypatch, *there)
     assert choose_device("auto").type == chosen

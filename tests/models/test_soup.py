@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import tiny
 import torch
 
-import tiny
 from leafkit.errors import LeafkitError
 from leafkit.models.soup import average_into
 

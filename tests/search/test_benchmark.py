@@ -77,7 +77,13 @@ def test_differences_and_retention_follow_from_the_rows(collection):
         a, b = label.split(" - ")
         assert row["mean"] == pytest.approx(mean[a] - mean[b])
         assert row["low"] <= row["mean"] <= row["high"]
-    assert found["asymmetric - teacher"] | {"label": ""} == {"label": "", "metric": "ndcg@10", "mean": 0.0, "low": 0.0, "high": 0.0}
+    assert found["asymmetric - teacher"] | {"label": ""} == {
+        "label": "",
+        "metric": "ndcg@10",
+        "mean": 0.0,
+        "low": 0.0,
+        "high": 0.0,
+    }
     assert found["symmetric - teacher"]["high"] < 0
     assert result.figures["retention"]["asymmetric"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
     assert result.figures["retention"]["symmetric"]["mean"] == pytest.approx(mean["symmetric"])
@@ -93,7 +99,9 @@ def test_the_same_seed_gives_the_same_figures(collection):
 
 
 def test_a_collection_without_judged_queries_is_refused_with_its_splits(collection):
-    with pytest.raises(LeafkitError, match=r"planted has no judged validation query \(splits with queries: test, train\)") as caught:
+    with pytest.raises(
+        LeafkitError, match=r"planted has no judged validation query \(splits with queries: test, train\)"
+    ) as caught:
         check_judged(collection, "validation")
     assert "bench.split" in caught.value.remedy
     with pytest.raises(LeafkitError, match="splits with queries: none"):

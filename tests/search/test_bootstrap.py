@@ -20,7 +20,9 @@ def test_means_equal_an_explicit_loop(num_queries, num_resamples):
     values = np.random.default_rng(1).random((num_queries, 3))
     found = Bootstrap(num_queries, num_resamples, seed=5).means(values)
     generator = np.random.default_rng(5)
-    parts = [generator.integers(num_queries, size=(min(500, num_resamples - s), num_queries)) for s in range(0, num_resamples, 500)]
+    parts = [
+        generator.integers(num_queries, size=(min(500, num_resamples - s), num_queries)) for s in range(0, num_resamples, 500)
+    ]
     expected = np.concatenate([values[part].mean(axis=1) for part in parts])
     assert found.shape == (num_resamples, 3)
     assert np.allclose(found, expected, atol=1e-12)

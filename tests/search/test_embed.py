@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import torch
 
-import tiny
 from leafkit.data.store import VectorStore
 from leafkit.errors import LeafkitError
 from leafkit.models.checkpoint import read_encoder

@@ -30,7 +30,11 @@ def test_flat_search_takes_float16_and_strided_arrays():
 
 @pytest.mark.parametrize("search", [search_flat, search_binary])
 def test_k_above_the_number_of_documents_gives_all_of_them(search):
-    queries, documents = (QUERIES, DOCUMENTS) if search is search_flat else (np.packbits(QUERIES > 0, axis=1), np.packbits(DOCUMENTS > 0, axis=1))
+    queries, documents = (
+        (QUERIES, DOCUMENTS)
+        if search is search_flat
+        else (np.packbits(QUERIES > 0, axis=1), np.packbits(DOCUMENTS > 0, axis=1))
+    )
     found = search(queries, documents[:3], 100)
     assert found.positions.shape == found.scores.shape == (7, 3)
     assert sorted(found.positions[0].tolist()) == [0, 1, 2]

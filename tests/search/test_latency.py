@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
+import tiny
 import torch
 
-import tiny
 from leafkit.search.latency import measure_latency
 
 
@@ -33,7 +33,9 @@ class Slow(torch.nn.Module):
 
 def test_figures_follow_the_time_taken():
     calls: list[tuple[str, str]] = []
-    rows = measure_latency({"slow": Slow("slow", 0.01, calls), "fast": Slow("fast", 0.001, calls)}, [f"q{i}" for i in range(12)], 32)
+    rows = measure_latency(
+        {"slow": Slow("slow", 0.01, calls), "fast": Slow("fast", 0.001, calls)}, [f"q{i}" for i in range(12)], 32
+    )
     slow, fast = rows
     assert (slow["encoder"], fast["encoder"]) == ("slow", "fast")
     assert slow["p50_ms"] == pytest.approx(10, rel=0.5)

@@ -11,15 +11,18 @@ from leafkit.search.metrics import METRICS, per_query_metrics
 DOCUMENT_IDS = [f"d{i}" for i in range(150)]
 
 
-def random_run(seed: int, num_queries: int = 12, depth: int = 100, ties: bool = False) -> tuple[Ranking, list[str], dict[str, dict[str, int]]]:
-    """Rankings and graded judgments, some of them 0, some of documents that were not found; ties are those of Hamming distances."""
+def random_run(
+    seed: int, num_queries: int = 12, depth: int = 100, ties: bool = False
+) -> tuple[Ranking, list[str], dict[str, dict[str, int]]]:
+    """Rankings and graded judgments, some of them 0, some of documents that were not found; ties as in Hamming search."""
     generator = np.random.default_rng(seed)
     positions = np.stack([generator.permutation(150)[:depth] for _ in range(num_queries)])
     scores = -np.sort(-generator.random((num_queries, depth)), axis=1)
     scores = np.round(scores * 12) if ties else scores
     query_ids = [f"q{i}" for i in range(num_queries)]
     qrels = {
-        q: {f"d{d}": int(g) for d, g in zip(generator.permutation(150)[:20], generator.integers(0, 4, 20), strict=True)} for q in query_ids
+        q: {f"d{d}": int(g) for d, g in zip(generator.permutation(150)[:20], generator.integers(0, 4, 20), strict=True)}
+        for q in query_ids
     }
     return Ranking(positions, scores.astype(np.float32)), query_ids, qrels
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
 
-import tiny
 from leafkit.recipe import load_recipe
 from leafkit.stages.distill import run_distill
 from leafkit.stages.run import Run, open_run

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import tiny
 import torch
 from torch import nn
 
-import tiny
 from leafkit.train.optim import OptimizerSettings, build_optimizer, lr_share
 
 SETTINGS = OptimizerSettings(lr=0.1, num_steps=10, warmup_share=0.2, final_lr_share=0.1, weight_decay=0.01, max_grad_norm=1.0)

@@ -1,0 +1,386 @@
+"""Sources: every layout that is read, and every bad row named by file and line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+from leafkit.config import DataConfig
+from leafkit.data.records import Document, split_of
+from leafkit.data.sources import read_collection, source_fingerprint
+from leafkit.errors import LeafkitError, UsageError
+
+SKIP = DataConfig(on_bad_row="skip")
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def jsonl(tmp_path: Path) -> Write:
+    """Write rows (objects, or lines as they are) and return the source's name."""
+
+    def write(*rows: Any, name: str = "rows.jsonl") -> str:
+        path = tmp_path / name
+        path.write_bytes(b"".join((r if isinstance(r, bytes) else json.dumps(r).encode()) + b"\n" for r in rows))
+        return f"jsonl:{path}"
+
+    return write
+
+
+@pytest.fixture
+def beir(tmp_path: Path) -> Write:
+    """Write a small collection in BEIR's layout, with some files replaced, and return the source's name."""
+    files = {
+        "corpus.jsonl": '{"_id": "d1", "title": "One", "text": "first text"}\n{"_id": "d2", "text": "second text"}\n'
+        '{"_id": 3, "title": "Only a title", "text": ""}\n',
+        "queries.jsonl": '{"_id": "q1", "text": "which is first?"}\n{"_id": 2, "text": "which is second?"}\n',
+        "qrels/test.tsv": "query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\td2\t0\n",
+        "qrels/train.tsv": "query-id\tcorpus-id\tscore\n2\td2\t2\n2\t3\t1\n",
+    }
+
+    def write(**changed: str) -> str:
+        for name, content in (files | changed).items():
+            path = tmp_path / "coll" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, newline="")
+        return f"beir:{tmp_path / 'coll'}"
+
+    return write
+
+
+def _refused(uri: str, data: DataConfig | None = None) -> LeafkitError:
+    with pytest.raises(LeafkitError) as caught:
+        read_collection(uri, data or DataConfig())
+    return caught.value
+
+
+# --- jsonl
+
+
+def test_documents(jsonl: Write) -> None:
+    rows = [{"text": "plain"}, {"text": " with id ", "id": 7, "title": "T"}, b"", {"text": "x", "id": "a", "other": 1}, b"  "]
+    uri = jsonl(*rows)
+    collection = read_collection(uri, DataConfig())
+    assert collection.documents == [Document("d0", "plain"), Document("7", "with id", "T"), Document("a", "x")]
+    assert (collection.name, collection.queries, collection.qrels, collection.counts) == ("rows", [], {}, {})
+
+
+def test_pairs(jsonl: Write) -> None:
+    collection = read_collection(
+        jsonl(
+            {"query": "q one", "positive": "p one", "negatives": ["n one", "p two"], "split": "test"},
+            {"query": "q two", "positives": ["p two", "p one"], "split": "train"},
+            {"query": "q one", "positive": "p three", "split": "test"},
+            {"query": "q three", "positive": "p one"},
+        ),
+        DataConfig(),
+    )
+    texts = {d.id: d.text for d in collection.documents}
+    assert sorted(texts.values()) == ["n one", "p one", "p three", "p two"]
+    found = {(q.text, q.split): {texts[d]: g for d, g in collection.qrels[q.id].items()} for q in collection.queries}
+    assert found == {
+        ("q one", "test"): {"p one": 1, "p three": 1},
+        ("q two", "train"): {"p two": 1, "p one": 1},
+        ("q three", split_of("q three")): {"p one": 1},
+    }
+
+
+def test_the_split_of_a_query_depends_on_its_text_alone(jsonl: Write) -> None:
+    rows = [{"query": f"question number {i}", "positive": f"answer {i}"} for i in range(200)]
+    first = {q.text: q.split for q in read_collection(jsonl(*rows[:150]), DataConfig()).queries}
+    more = {q.text: q.split for q in read_collection(jsonl(*reversed(rows), name="more.jsonl"), DataConfig()).queries}
+    assert set(first.values()) == {"train", "validation", "test"}
+    assert {text: more[text] for text in first} == first
+
+
+def test_duplicate_documents_become_one_and_judgments_follow(jsonl: Write) -> None:
+    collection = read_collection(
+        jsonl({"text": "The text", "id": "a"}, {"query": "q", "positive": "the  TEXT", "split": "test"}, {"text": "other"}),
+        DataConfig(),
+    )
+    assert [d.id for d in collection.documents] == ["a", "d2"]
+    assert list(collection.qrels.values()) == [{"a": 1}]
+    assert collection.counts == {"duplicate documents dropped": 1}
+    assert len(collection.judged("test")) == 1
+
+
+def test_odd_text_is_mended_and_counted(jsonl: Write, tmp_path: Path) -> None:
+    uri = jsonl(
+        b'\xef\xbb\xbf{"text": "after a mark", "id": "m"}',
+        b'{"text": "lone \\ud800", "title": "\\udc00 title", "id": "\\ud801"}',
+        b'{"text": "nul \\u0000 byte", "id": "\xc3\xbc"}',
+        b'{"query": "\\ud800 asks", "positive": "x \\ud800", "negatives": ["y \\udfff"], "split": "test"}',
+    )
+    collection = read_collection(uri, DataConfig())
+    assert [(d.id, d.title, d.text) for d in collection.documents] == [
+        ("m", "", "after a mark"), ("?", "? title", "lone ?"), ("ü", "", "nul   byte"), ("d3", "", "x ?"), ("d4", "", "y ?"),
+    ]  # fmt: skip
+    assert collection.queries[0].text == "? asks"
+    assert collection.counts == {"texts with lone surrogates mended": 6, "texts with NUL characters mended": 1}
+    collection.save(tmp_path)  # all of it can be written
+    assert collection.fingerprint()
+
+
+BAD_ROWS: list[tuple[Any, str]] = [
+    (b"{broken", "not JSON in UTF-8"),
+    (b'{"text": "caf\xe9"}', "not JSON in UTF-8"),
+    (b"[" * 100_000, "not JSON in UTF-8"),
+    (["a"], "a row must be an object, this is list"),
+    ("text", "a row must be an object, this is str"),
+    ({"title": "t"}, "'text' is missing"),
+    ({"text": None}, "'text' is missing"),
+    ({"text": 5}, "'text' is not text"),
+    ({"text": "  "}, "'text' is empty"),
+    ({"text": "\ufeff"}, "'text' is empty"),
+    ({"text": "again", "id": "used"}, "id 'used' is used twice"),
+    ({"query": ""}, "'query' is empty"),
+    ({"query": 3, "positive": "p"}, "'query' is not text"),
+    ({"query": "q"}, "a pair needs 'positive'"),
+    ({"query": "q", "positives": []}, "a pair needs 'positive'"),
+    ({"query": "q", "positives": "p"}, "a pair needs 'positive'"),
+    ({"query": "q", "positive": "p", "negatives": "n"}, "a pair needs 'positive'"),
+    ({"query": "q", "positive": None}, "'positives' is missing"),
+    ({"query": "q", "positives": ["p", " "]}, "'positives' is empty"),
+    ({"query": "q", "positive": "p", "negatives": ["n", "p"]}, "a negative is equal to a positive"),
+    ({"query": "q", "positive": " p", "negatives": ["p "]}, "a negative is equal to a positive"),
+    ({"query": "q", "positive": "p", "split": "dev"}, "split 'dev' is not one of train, validation, test"),
+    ({"query": "q", "positive": "p", "split": ["test"]}, "split ['test'] is not one of"),
+]
+
+
+@pytest.mark.parametrize(("row", "reason"), BAD_ROWS, ids=[f"{i}" for i in range(len(BAD_ROWS))])
+def test_a_bad_row_is_named_or_skipped(jsonl: Write, row: Any, reason: str) -> None:
+    uri = jsonl({"text": "good", "id": "used"}, b"", row, {"text": "also good"})
+    error = _refused(uri)
+    assert str(error).startswith(f"{uri.removeprefix('jsonl:')}:3: {reason}")
+    assert "data.on_bad_row=skip" in error.remedy
+    collection = read_collection(uri, SKIP)
+    assert [d.text for d in collection.documents] == ["good", "also good"]
+    assert collection.queries == []
+    assert collection.counts["bad rows skipped"] == 1
+
+
+def test_the_cap_on_skipped_rows(jsonl: Write) -> None:
+    uri = jsonl({"text": "good"}, *[{"bad": i} for i in range(4)])
+    assert read_collection(uri, replace(SKIP, max_bad_rows=4)).counts == {"bad rows skipped": 4}
+    error = _refused(uri, replace(SKIP, max_bad_rows=3))
+    assert ":5: 'text' is missing; that is bad row number 4, more than data.max_bad_rows=3" in str(error)
+    assert "raise data.max_bad_rows" in error.remedy
+    assert ":2: 'text' is missing" in str(_refused(uri, replace(SKIP, max_bad_rows=0)))
+
+
+@pytest.mark.parametrize("rows", [[], [b"", b" "], [{"bad": 1}]])
+def test_an_empty_source_is_an_error(jsonl: Write, rows: list[Any]) -> None:
+    uri = jsonl(*rows)
+    assert str(_refused(uri, SKIP)) == f"{uri} is empty: no document with text"
+
+
+# --- names of sources
+
+
+@pytest.mark.parametrize(
+    "uri", ["", "pydocs", "http://x", "csv:x", "jsonl:", "beir:", "hf:name", "hf:", "builtin:", "JSONL:x", "s3://bucket"]
+)
+def test_unknown_source(uri: str) -> None:
+    error = _refused(uri)
+    assert isinstance(error, UsageError)
+    assert str(error) == f"unknown source {uri!r}"
+    assert "jsonl:PATH" in error.remedy
+
+
+def test_unknown_builtin() -> None:
+    error = _refused("builtin:wikipedia")
+    assert isinstance(error, UsageError)
+    assert "builtin:pydocs" in error.remedy
+
+
+@pytest.mark.parametrize(("kind", "what"), [("jsonl", "file"), ("beir", "folder")])
+def test_missing_file_or_folder(tmp_path: Path, kind: str, what: str) -> None:
+    for path in (tmp_path / "absent", tmp_path if kind == "jsonl" else tmp_path / "a.jsonl"):
+        (tmp_path / "a.jsonl").write_text("")
+        error = _refused(f"{kind}:{path}")
+        assert isinstance(error, UsageError)
+        assert str(error) == f"source {kind}:{path}: no such {what}: {path}"
+        with pytest.raises(UsageError):
+            source_fingerprint(f"{kind}:{path}", DataConfig())
+
+
+def test_a_relative_path_is_shown_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert str(tmp_path / "absent.jsonl") in str(_refused("jsonl:absent.jsonl"))
+
+
+# --- beir
+
+
+def test_beir(beir: Write) -> None:
+    collection = read_collection(beir(), DataConfig())
+    assert collection.name == "coll"
+    assert [(d.id, d.title, d.text) for d in collection.documents] == [
+        ("d1", "One", "first text"), ("d2", "", "second text"), ("3", "Only a title", ""),
+    ]  # fmt: skip
+    assert {(q.id, q.text, q.split) for q in collection.queries} == {
+        ("q1", "which is first?", "test"), ("2", "which is second?", "train"),
+    }  # fmt: skip
+    assert collection.qrels == {"q1": {"d1": 1, "d2": 0}, "2": {"d2": 2, "3": 1}}
+    assert [q.id for q in collection.judged("test")] == ["q1"]
+
+
+@pytest.mark.parametrize("missing", ["corpus.jsonl", "queries.jsonl", "qrels"])
+def test_beir_needs_its_three_parts(beir: Write, tmp_path: Path, missing: str) -> None:
+    uri = beir()
+    path = tmp_path / "coll" / missing
+    path.rename(tmp_path / "elsewhere")
+    error = _refused(uri)
+    assert isinstance(error, UsageError)
+    assert f"{missing} is missing" in str(error)
+
+
+def test_dev_is_validation_and_other_files_are_counted(beir: Write) -> None:
+    collection = read_collection(beir(**{"qrels/dev.tsv": "2\td1\t1\n", "qrels/extra.tsv": "q1\td1\t1\n"}), SKIP)
+    assert {q.id: q.split for q in collection.queries} == {"2": "validation", "q1": "test"}
+    assert collection.counts == {"judgments in qrels/extra.tsv left out (not a split)": 1}
+
+
+@pytest.mark.parametrize(
+    ("lines", "line", "reason"),
+    [
+        ("query-id\tcorpus-id\tscore\nq1\td1\t1\nq9\td1\t1\n", 3, "a judgment names 'q9', which is in no row"),
+        ("q1\td1\t1\nq1\td9\t1\n", 2, "a judgment names 'd9', which is in no row"),
+        ("q1\td1\t1\nq1 d2 1\n", 2, "a judgment is query-id, corpus-id and a whole number, tab-separated"),
+        ("q1\td1\t1\nq1\td2\thigh\n", 2, "a judgment is query-id, corpus-id and a whole number"),
+        ("q1\td1\t1\nq1\td2\t0.5\n", 2, "a judgment is query-id, corpus-id and a whole number"),
+        ("q1\td1\t1\nq1\tQ0\td2\t1\n", 2, "a judgment is query-id, corpus-id and a whole number"),
+    ],
+)
+def test_bad_judgments_are_named_or_skipped(beir: Write, lines: str, line: int, reason: str) -> None:
+    uri = beir(**{"qrels/test.tsv": lines})
+    assert f"qrels/test.tsv:{line}: {reason}" in str(_refused(uri))
+    collection = read_collection(uri, SKIP)
+    assert collection.qrels["q1"] == {"d1": 1}
+    assert collection.counts == {"bad rows skipped": 1}
+
+
+@pytest.mark.parametrize(
+    "text", ["q1\td1\t1\n\n", "\ufeffq1\td1\t1\n", "q1\td1\t1\r\n", "\ufeffquery-id\tcorpus-id\tscore\nq1\td1\t1"]
+)
+def test_judgments_with_blank_lines_a_mark_or_carriage_returns(beir: Write, text: str) -> None:
+    assert read_collection(beir(**{"qrels/test.tsv": text}), DataConfig()).qrels["q1"] == {"d1": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "reason"),
+    [
+        ("corpus.jsonl", '{"text": "no id"}', "a document needs '_id' and 'text' or 'title'"),
+        ("corpus.jsonl", '{"_id": "d4", "text": " "}', "a document needs '_id' and 'text' or 'title'"),
+        ("corpus.jsonl", '{"_id": "d1", "text": "again"}', "_id 'd1' is used twice"),
+        ("corpus.jsonl", "nonsense", "not JSON in UTF-8"),
+        ("queries.jsonl", '{"_id": "q3"}', "'text' is missing"),
+        ("queries.jsonl", '{"text": "no id"}', "a query needs '_id'"),
+    ],
+)
+def test_bad_rows_of_beir(beir: Write, tmp_path: Path, name: str, line: str, reason: str) -> None:
+    uri = beir()
+    path = tmp_path / "coll" / name
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, line]) + "\n")
+    assert f"{name}:{len(lines) + 1}: {reason}" in str(_refused(uri))
+    assert read_collection(uri, SKIP).counts == {"bad rows skipped": 1}
+
+
+def test_of_two_grades_for_one_text_the_higher_stays(beir: Write) -> None:
+    corpus = '{"_id": "a", "text": "same"}\n{"_id": "b", "text": "Same"}\n{"_id": "c", "text": "other"}\n'
+    for first, second in ((2, 0), (0, 2)):
+        judged = f"q1\ta\t{first}\nq1\tb\t{second}\nq1\tc\t0\n"
+        uri = beir(**{"corpus.jsonl": corpus, "qrels/test.tsv": judged, "qrels/train.tsv": ""})
+        collection = read_collection(uri, DataConfig())
+        assert collection.qrels == {"q1": {"a": 2, "c": 0}}
+
+
+def test_scifact(shared_data: Path) -> None:
+    collection = read_collection(f"beir:{shared_data / 'scifact'}", DataConfig())
+    assert len(collection.documents) == 5183
+    assert len(collection.judged("test")) == 300
+    assert len(collection.judged("train")) == 809
+    assert sum(len(grades) for grades in collection.qrels.values()) > 1100
+
+
+def test_graded_judgments_of_cranfield_are_left_out_and_counted(shared_data: Path) -> None:
+    assert "corpus.jsonl:471: a document needs" in str(_refused(f"beir:{shared_data / 'cranfield'}"))  # two have no text
+    collection = read_collection(f"beir:{shared_data / 'cranfield'}", SKIP)
+    assert len(collection.documents) == 1398
+    assert len(collection.judged("test")) == 225
+    assert collection.counts["judgments in qrels/test_graded.tsv left out (not a split)"] == 1
+
+
+# --- hf
+
+
+def test_hub_arguments_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def load(*args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        calls.append((args, kwargs))
+        return [{"text": "first"}, {"query": "q", "positive": "second", "split": "test"}]
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    for uri in ("hf:owner/name@train", "hf:owner/name:config@train[:10%]"):
+        collection = read_collection(uri, DataConfig())
+        assert collection.name == uri.removeprefix("hf:")
+        assert [d.text for d in collection.documents] == ["first", "second"]
+        assert len(collection.judged("test")) == 1
+    assert calls == [(("owner/name", None), {"split": "train"}), (("owner/name", "config"), {"split": "train[:10%]"})]
+
+
+def test_bad_rows_of_the_hub_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: [{"text": "good"}, {"text": None}])
+    assert str(_refused("hf:name@test")).startswith("hf:name@test row 1: 'text' is missing")
+    assert read_collection("hf:name@test", SKIP).counts == {"bad rows skipped": 1}
+
+
+@pytest.mark.parametrize("error", [ConnectionError("no route\nsecond line"), ValueError(""), KeyError("x")])
+def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    refused = _refused("hf:name@test")
+    assert str(refused).startswith(f"hf:name@test cannot be loaded: {type(error).__name__}: ")
+    assert "\n" not in str(refused)
+    assert "jsonl:PATH" in refused.remedy
+
+
+def test_a_local_dataset_through_the_real_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text('{"text": "first", "id": "a"}\n{"text": "second", "id": "b"}\n')
+    collection = read_collection(f"hf:{folder}@train", DataConfig())
+    assert collection.documents == [Document("a", "first"), Document("b", "second")]
+    assert "cannot be loaded" in str(_refused(f"hf:{folder}@absent"))
+
+
+# --- fingerprints
+
+
+def test_fingerprint_of_files_follows_their_content_and_the_policy(jsonl: Write, beir: Write, tmp_path: Path) -> None:
+    uri, folder = jsonl({"text": "a"}), beir()
+    seen = [source_fingerprint(name, DataConfig()) for name in (uri, folder)]
+    assert seen == [source_fingerprint(name, DataConfig(max_query_tokens=7)) for name in (uri, folder)]
+    seen += [source_fingerprint(name, SKIP) for name in (uri, folder)]
+    jsonl({"text": "b"})  # as long as before
+    (tmp_path / "coll" / "qrels" / "test.tsv").write_text("q1\td2\t1\n")
+    seen += [source_fingerprint(name, DataConfig()) for name in (uri, folder)]
+    (tmp_path / "coll" / "qrels" / "test.tsv").rename(tmp_path / "coll" / "qrels" / "dev.tsv")
+    seen.append(source_fingerprint(folder, DataConfig()))
+    assert len(set(seen)) == len(seen) == 7
+
+
+def test_fingerprint_of_a_hub_source_is_of_its_name() -> None:
+    names = ["hf:a@train", "hf:a@test", "hf:a:b@train"]
+    assert len({source_fingerprint(name, DataConfig()) for name in names}) == 3
