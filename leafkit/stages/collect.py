@@ -25,11 +25,10 @@ from leafkit.stages.teacher import STUDENT, load_student, load_teacher
 
 def collect_report(run: Run, command: str) -> dict[str, Any]:
     """Recipe, machine, models, losses, figures and timings of a finished run; see leafkit.report for what shows them."""
-    steps = list(run.steps)
+    steps = summarise_steps(run.steps)
     teacher = load_teacher(run)
     student = load_student(run, teacher)
     corpora = [load_corpus(run, uri).about() for uri in (run.recipe.data.home, *run.recipe.bench.collections)]
-    run.steps[:] = steps
     manifest = read_manifest(run.folder / STUDENT)
     data: dict[str, Any] = {
         "name": run.recipe.name,
@@ -50,6 +49,15 @@ def collect_report(run: Run, command: str) -> dict[str, Any]:
     if (run.folder / INHERIT / MANIFEST).is_file():
         data["inherit"] = json.loads((run.folder / INHERIT / GRID_FILE).read_text())
     return data
+
+
+def summarise_steps(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each step once: what was done, and what was found up to date without having been done earlier in this run."""
+    seen: dict[str, dict[str, Any]] = {}
+    for step in steps:
+        if step["name"] not in seen:
+            seen[step["name"]] = dict(step)
+    return list(seen.values())
 
 
 def collect_losses(run: Run, teacher_folder: Path) -> dict[str, list[float]]:

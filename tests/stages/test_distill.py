@@ -306,7 +306,7 @@ def test_a_student_of_another_dimension_is_refused(done, start, home):
 
 def test_two_runs_at_once_are_refused(done, start):
     with (
-        exclusive(done.parent / "ck" / "tiny"),
+        exclusive(done.parent / "ck"),
         pytest.raises(LeafkitError, match=f"in use by process {os.getpid()}") as caught,
     ):
         start(done)

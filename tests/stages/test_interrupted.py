@@ -30,7 +30,7 @@ def student_weights(checkpoints: Path) -> dict[str, torch.Tensor]:
 def test_a_run_that_is_killed_again_and_again_gives_the_same_student(home, tmp_path):
     """Each child is killed at a random moment after it has opened the run; the last one may finish."""
     recipe = tiny.write_recipe(tmp_path / "tiny.yaml", tiny.tiny_recipe(home, tmp_path / "ck"))
-    lock = tmp_path / "ck" / "tiny" / ".lock"
+    lock = tmp_path / "ck" / ".lock"
     moments = random.Random(3)
     command = [sys.executable, "-m", "leafkit.cli", "distill", f"recipe={recipe}", EPOCHS]
     for _ in range(NUM_KILLS):
