@@ -55,7 +55,9 @@ def measure(run: Run, data: Path) -> list[dict[str, Any]]:
         (natural_questions(home), "home", run.recipe.data.max_document_tokens),
         (load_corpus(run, "builtin:pydocs-away"), "away", DOCUMENT_TOKENS),
     ]
-    corpora += [(load_corpus(run, f"beir:{data / name}"), "away", DOCUMENT_TOKENS) for name in COLLECTIONS if (data / name).is_dir()]
+    corpora += [
+        (load_corpus(run, f"beir:{data / name}"), "away", DOCUMENT_TOKENS) for name in COLLECTIONS if (data / name).is_dir()
+    ]
     figures = []
     for corpus, kind, cut in corpora:
         vectors = embed_systems(run, teacher, student, baseline, corpus, cut)
@@ -95,10 +97,11 @@ def write_report(run: Run, figures: list[dict[str, Any]], grid: dict[str, Any], 
         "",
         "`python benchmarks/road.py --data DIR`, "
         f"{machine['cpu']}, {machine['threads']} threads, {machine['precision']}, seed {run.recipe.seed}.",
-        "nDCG@10 with 95% bootstrap intervals over queries; retention is the ratio to the teacher, paired. Documents of the away",
-        f"collections are cut at {DOCUMENT_TOKENS} tokens, those of home at {run.recipe.data.max_document_tokens}.",
+        "nDCG@10 with 95% bootstrap intervals over queries; retention is the ratio to the teacher, paired. Documents of",
+        f"away collections are cut at {DOCUMENT_TOKENS} tokens, those of home at {run.recipe.data.max_document_tokens}.",
         "",
-        "| collection | n | MiniLM | BM25 | teacher | symmetric | asymmetric | symmetric kept | asymmetric kept | teacher - MiniLM |",
+        "| collection | n | MiniLM | BM25 | teacher | symmetric | asymmetric | symmetric kept | asymmetric kept"
+        " | teacher - MiniLM |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for c in figures:
@@ -110,13 +113,24 @@ def write_report(run: Run, figures: list[dict[str, Any]], grid: dict[str, Any], 
             *(_span(c["retention"][s]) for s in ("symmetric", "asymmetric")), _span(differences["teacher - baseline"]),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "## Inheritance on builtin:pydocs", "", "| mode | dim | precision | teacher keeps | student keeps | gap | verdict |", "|---|---|---|---|---|---|---|"]
+    lines += [
+        "",
+        "## Inheritance on builtin:pydocs",
+        "",
+        "| mode | dim | precision | teacher keeps | student keeps | gap | verdict |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for r in grid["rows"]:
         gap = f"{r['gap']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]"
         lines.append(
-            f"| {r['mode']} | {r['dim']} | {r['precision']} | {r['teacher_retention']:.3f} | {r['student_retention']:.3f} | {gap} | {r['verdict']} |"
+            f"| {r['mode']} | {r['dim']} | {r['precision']} | {r['teacher_retention']:.3f} | {r['student_retention']:.3f}"
+            f" | {gap} | {r['verdict']} |"
         )
-    lines += ["", f"Smallest cosine of the student's vectors in sentence-transformers and in leafkit, 1,000 texts, float32: {cosine:.8f}", ""]
+    lines += [
+        "",
+        f"Smallest cosine of the student's vectors in sentence-transformers and in leafkit, 1,000 texts, float32: {cosine:.8f}",
+        "",
+    ]
     path = Path(__file__).parent / "reports" / f"{datetime.date.today().isoformat()}-road.md"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path

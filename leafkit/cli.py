@@ -74,7 +74,9 @@ def _dispatch(words: list[str]) -> int:
         import difflib
 
         near = difflib.get_close_matches(name, COMMANDS, n=1)
-        raise UsageError(f"unknown command {name!r}", f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}")
+        raise UsageError(
+            f"unknown command {name!r}", f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}"
+        )
     if rest and rest[0] in {"help", "--help", "-h"}:
         console.print(f"leafkit {name} {COMMANDS[name].usage}\n  {COMMANDS[name].does}", markup=False)
         return 0
@@ -84,7 +86,12 @@ def _dispatch(words: list[str]) -> int:
 def _print_commands() -> None:
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, title=f"leafkit {__version__}: leafkit COMMAND recipe=NAME key=value ...", title_justify="left")
+    table = Table(
+        box=None,
+        pad_edge=False,
+        title=f"leafkit {__version__}: leafkit COMMAND recipe=NAME key=value ...",
+        title_justify="left",
+    )
     table.add_column("command", style="bold", no_wrap=True)
     table.add_column("does")
     for name, command in COMMANDS.items():
@@ -125,7 +132,9 @@ def _bench(words: Sequence[str]) -> int:
             from leafkit.report.console import print_summary
 
             figures = json.loads((folder / RESULTS_FILE).read_text())
-            print_summary({"name": run.recipe.name, "bench": figures, "hardware": describe_machine(run), "steps": run.steps}, console)
+            print_summary(
+                {"name": run.recipe.name, "bench": figures, "hardware": describe_machine(run), "steps": run.steps}, console
+            )
             say(f"figures: {folder / RESULTS_FILE}")
     return 0
 
@@ -169,14 +178,18 @@ def _search(words: Sequence[str]) -> int:
     options = dict(w.split("=", 1) for w in words if w.startswith("k="))
     plain = [w for w in words if not w.startswith("k=")]
     if len(plain) != 2:
-        raise UsageError("search takes a folder and a question", 'leafkit search checkpoints/kalm-to-23m "how do I invert a sparse matrix"')
+        raise UsageError(
+            "search takes a folder and a question", 'leafkit search checkpoints/kalm-to-23m "how do I invert a sparse matrix"'
+        )
     if not options.get("k", "10").isdecimal() or int(options.get("k", "10")) < 1:
         raise UsageError(f"k={options['k']} is not a positive whole number", "k=10")
     answer = Searcher(Path(plain[0])).search(plain[1], int(options.get("k", "10")))
     for number, hit in enumerate(answer.hits, 1):
         console.print(f"[bold]{number:2d}. {escape(hit.id)}[/]  {hit.score:.3f}")
         console.print(f"    {escape(hit.text[:200])}", style="dim")
-    console.print(f"{answer.num_documents:,} documents; query embedded in {answer.embed_ms:.1f} ms, searched in {answer.search_ms:.1f} ms")
+    console.print(
+        f"{answer.num_documents:,} documents; query embedded in {answer.embed_ms:.1f} ms, searched in {answer.search_ms:.1f} ms"
+    )
     return 0
 
 
@@ -209,7 +222,11 @@ def _report(folder: Path, data: dict[str, Any]) -> None:
     from leafkit.report.console import print_summary
     from leafkit.report.html import render_report
 
-    files = {"report.json": json.dumps(data, indent=1, ensure_ascii=False), "report.html": render_report(data), "README.md": render_card(data)}
+    files = {
+        "report.json": json.dumps(data, indent=1, ensure_ascii=False),
+        "report.html": render_report(data),
+        "README.md": render_card(data),
+    }
     with explain_write_errors(folder):
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
@@ -219,11 +236,21 @@ def _report(folder: Path, data: dict[str, Any]) -> None:
 
 
 COMMANDS = {
-    "distill": Command("recipe=NAME [key=value ...]", "the whole road: corpus, teacher, teacher vectors, student, benchmark, inheritance, report", _distill),
+    "distill": Command(
+        "recipe=NAME [key=value ...]",
+        "the whole road: corpus, teacher, teacher vectors, student, benchmark, inheritance, report",
+        _distill,
+    ),
     "teach": Command("recipe=NAME [key=value ...]", "train the teacher alone", _teach),
     "embed": Command("recipe=NAME [key=value ...]", "embed the documents with the teacher, resumable, into an index", _embed),
-    "bench": Command("recipe=NAME [key=value ...]", "asymmetric retrieval benchmark of teacher and student, BM25 beside them", _bench),
-    "inherit": Command("recipe=NAME [key=value ...]", "Matryoshka and quantisation inheritance, with gates; exit status 1 when one fails", _inherit),
+    "bench": Command(
+        "recipe=NAME [key=value ...]", "asymmetric retrieval benchmark of teacher and student, BM25 beside them", _bench
+    ),
+    "inherit": Command(
+        "recipe=NAME [key=value ...]",
+        "Matryoshka and quantisation inheritance, with gates; exit status 1 when one fails",
+        _inherit,
+    ),
     "search": Command('FOLDER "question" [k=10]', "ask an index a question with the student", _search),
     "recipes": Command("", "list the recipes", _recipes),
     "show": Command("recipe=NAME [key=value ...]", "print a resolved recipe", _show),

@@ -165,7 +165,8 @@ _POSITIVE = frozenset(
     " max_query_tokens max_document_tokens num_resamples num_neighbours num_ridge_texts ridge anchor_batch_size".split()
 )
 _NOT_NEGATIVE = frozenset(
-    "limit max_bad_rows weight_decay anchor_weight num_pseudo_texts max_train_queries num_latency_queries num_samples hidden_size intermediate_size"
+    "limit max_bad_rows weight_decay anchor_weight num_pseudo_texts max_train_queries"
+    " num_latency_queries num_samples hidden_size intermediate_size"
     " false_negative_margin seed".split()
 )
 _SHARE = frozenset("warmup_share soup_share final_lr_share question_share".split())
@@ -218,9 +219,7 @@ def find_problems(recipe: Recipe) -> list[tuple[str, str]]:
     problems: list[tuple[str, str]] = []
 
     def walk(value: Any, path: str) -> None:
-        children = (
-            {f.name: getattr(value, f.name) for f in fields(value)}.items() if is_dataclass(value) else value.items()
-        )
+        children = {f.name: getattr(value, f.name) for f in fields(value)}.items() if is_dataclass(value) else value.items()
         for name, child in children:
             child_path = f"{path}.{name}" if path else str(name)
             if is_dataclass(child) or (isinstance(child, dict) and any(is_dataclass(c) for c in child.values())):
@@ -232,7 +231,9 @@ def find_problems(recipe: Recipe) -> list[tuple[str, str]]:
     earlier: list[str] = []
     for name, stage in recipe.stages.items():
         if not re.fullmatch(_FOLDER_NAME, name) or name in _RESERVED_STAGES:
-            problems.append((f"stages.{name}", f"{name!r} cannot name a stage's folder ({', '.join(_RESERVED_STAGES)} are taken)"))
+            problems.append(
+                (f"stages.{name}", f"{name!r} cannot name a stage's folder ({', '.join(_RESERVED_STAGES)} are taken)")
+            )
         problems.extend(_check_stage(f"stages.{name}", stage, earlier))
         earlier.append(name)
     if not re.fullmatch(_FOLDER_NAME, recipe.name):

@@ -13,9 +13,20 @@ import torch
 
 from leafkit.machine import cpu_name, memory_gib
 from leafkit.models.minilm import WHEEL_MODULE
-from leafkit.models.precision import bf16_speedup
+from leafkit.models.precision import bf16_speedup, has_bf16_instructions, use_bf16_on_cpu
 
-_PACKAGES = ("torch", "transformers", "lightning", "datasets", "numpy", "omegaconf", "ir-measures", "bm25s", "rich", "sentence-transformers")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "lightning",
+    "datasets",
+    "numpy",
+    "omegaconf",
+    "ir-measures",
+    "bm25s",
+    "rich",
+    "sentence-transformers",
+)
 
 
 def examine() -> list[tuple[str, str, str]]:
@@ -32,14 +43,21 @@ def examine() -> list[tuple[str, str, str]]:
         try:
             rows.append((name, metadata.version(name), ""))
         except metadata.PackageNotFoundError:
-            rows.append((name, "not installed", "only needed to compare" if name == "sentence-transformers" else f"pip install {name}"))
+            rows.append(
+                (name, "not installed", "only needed to compare" if name == "sentence-transformers" else f"pip install {name}")
+            )
     return rows
 
 
 def _bf16() -> tuple[str, str, str]:
     ratio = bf16_speedup()
-    verdict = "used" if ratio > 1.2 else "not used, float32 is faster"
-    return ("bf16 on the CPU", f"{ratio:.1f} times float32's matrix speed: {verdict}", "")
+    verdict = "used" if use_bf16_on_cpu() else "not used: float32 is as fast"
+    kind = "has" if has_bf16_instructions() else "lacks"
+    return (
+        "bf16 on the CPU",
+        f"the processor {kind} bf16 instructions, {ratio:.1f} times float32's matrix speed: {verdict}",
+        "",
+    )
 
 
 def _accelerators() -> list[tuple[str, str, str]]:
@@ -50,12 +68,26 @@ def _accelerators() -> list[tuple[str, str, str]]:
     elif torch.version.cuda:
         rows.append(("GPU", "torch has CUDA but sees no GPU", "check the driver with nvidia-smi"))
     else:
-        rows.append(("GPU", f"torch {torch.__version__} is a build without CUDA", 'pip install "leafkit[gpu]" on a machine with one'))
+        rows.append(
+            ("GPU", f"torch {torch.__version__} is a build without CUDA", 'pip install "leafkit[gpu]" on a machine with one')
+        )
     if importlib.util.find_spec("torch_npu") is None:
-        rows.append(("NPU", "torch_npu is not installed", "only for Ascend machines: it needs CANN, and without CANN it breaks `import torch`"))
+        rows.append(
+            (
+                "NPU",
+                "torch_npu is not installed",
+                "only for Ascend machines: it needs CANN, and without CANN it breaks `import torch`",
+            )
+        )
     else:
         npu = getattr(torch, "npu", None)
-        rows.append(("NPU", f"{npu.device_count()} device(s)" if npu is not None and npu.is_available() else "torch_npu sees no device", ""))
+        rows.append(
+            (
+                "NPU",
+                f"{npu.device_count()} device(s)" if npu is not None and npu.is_available() else "torch_npu sees no device",
+                "",
+            )
+        )
     return rows
 
 

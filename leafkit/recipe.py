@@ -98,7 +98,9 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     recipe = _build(path.stem, settings, problems)
     if problems:
         lines = "\n".join(f"  {problem}" for problem in dict.fromkeys(problems))
-        raise UsageError(f"recipe {path.stem} has {len(set(problems))} mistake(s):\n{lines}", f"leafkit show recipe={name} prints every key")
+        raise UsageError(
+            f"recipe {path.stem} has {len(set(problems))} mistake(s):\n{lines}", f"leafkit show recipe={name} prints every key"
+        )
     return recipe
 
 
@@ -167,7 +169,7 @@ def _plain(node: yaml.Node) -> Any:
     if isinstance(node, yaml.SequenceNode):
         return [_plain(child) for child in node.value]
     value = yaml.SafeLoader("").construct_object(node, deep=True)
-    if isinstance(value, str) and node.style is None:
+    if isinstance(value, str) and isinstance(node, yaml.ScalarNode) and node.style is None:
         try:
             return float(value) if "e" in value.lower() else value
         except ValueError:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def token_budget_batches(lengths: Sequence[int], max_tokens: int, max_rows: int, seed: int, epoch: int, window: int = 4096) -> list[np.ndarray]:
+def token_budget_batches(
+    lengths: Sequence[int], max_tokens: int, max_rows: int, seed: int, epoch: int, window: int = 4096
+) -> list[np.ndarray]:
     """Batches of texts of similar length whose padded size stays within ``max_tokens``, in random order.
 
     Texts are shuffled, then sorted by length inside windows, so that padding is small and batches still mix.

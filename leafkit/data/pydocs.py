@@ -31,7 +31,9 @@ MAX_DOCUMENT_CHARS = 2000
 
 _SIGNATURE = re.compile(r"^[\w.]+\s*\(.*\)(\s*->[^\n]*)?\s*(:math:.*)?$", re.S)
 _UNDERLINE = re.compile(r"^\s*([-=~^*\"'`#+])\1+\s*$")
-_SECTION = re.compile(r"^\s*(Parameters|Args|Arguments|Returns?|Examples?|Notes?|Raises|Attributes|Yields|Shape|Keyword args)\s*:{0,2}\s*$")
+_SECTION = re.compile(
+    r"^\s*(Parameters|Args|Arguments|Returns?|Examples?|Notes?|Raises|Attributes|Yields|Shape|Keyword args)\s*:{0,2}\s*$"
+)
 _VERSION = re.compile(r"^\s*\.\. (versionadded|versionchanged|deprecated|currentmodule|testsetup|testcode|index)::.*$")
 _DIRECTIVE = re.compile(r"\.\. [\w-]+::\s*")
 _PLACEHOLDER = re.compile(r"%\(\w+\)s|\{\w*\}|:math:|::(?=\s|$)")
@@ -98,7 +100,7 @@ def _public_module(name: str) -> str:
 
 
 def clean_paragraph(text: str) -> str:
-    """One line of plain words: underlines, section headings, directives and roles of reStructuredText go, their content stays."""
+    """One line of plain words: underlines, section headings, directives and roles go, their content stays."""
     lines = [line for line in text.splitlines() if not (_UNDERLINE.match(line) or _SECTION.match(line) or _VERSION.match(line))]
     plain = _SPACE.sub(" ", _PLACEHOLDER.sub(" ", _DIRECTIVE.sub("", " ".join(lines))))  # _ROLE is slow on long gaps
     return _SPACE.sub(" ", _ROLE.sub(r"\1", plain).replace("``", "").replace("`", "")).strip()

@@ -66,9 +66,7 @@ class Collection:
 
     def fingerprint(self) -> str:
         """Identity of the content."""
-        return fingerprint(
-            [[asdict(d) for d in self.documents], [asdict(q) for q in self.queries], sorted(self.qrels.items())]
-        )
+        return fingerprint([[asdict(d) for d in self.documents], [asdict(q) for q in self.queries], sorted(self.qrels.items())])
 
     def save(self, folder: Path) -> None:
         """Write documents.jsonl, queries.jsonl and judgments.jsonl."""

@@ -216,7 +216,9 @@ def _collect_pair(
 def _read_beir(root: Path, bad: BadRows, counts: Counter[str]) -> Collection:
     for needed in ("corpus.jsonl", "queries.jsonl", "qrels"):
         if not (root / needed).exists():
-            raise UsageError(f"beir:{root}: {needed} is missing", "BEIR's layout is corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv")
+            raise UsageError(
+                f"beir:{root}: {needed} is missing", "BEIR's layout is corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv"
+            )
     documents: dict[str, Document] = {}
     for where, row in _read_jsonl(root / "corpus.jsonl", bad):
         text = clean_text(str(row.get("text") or ""), counts)

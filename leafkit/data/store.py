@@ -143,7 +143,9 @@ class VectorStore:
             "start": shard.start,
             "dtype": self.dtype.name,
             "space": asdict(self.space),
-            "sha256": {name: hashlib.sha256(np.ascontiguousarray(contents[kind]).data).hexdigest() for kind, name in names.items()},
+            "sha256": {
+                name: hashlib.sha256(np.ascontiguousarray(contents[kind]).data).hexdigest() for kind, name in names.items()
+            },
         }
         write_durably(self._record_path(shard), json.dumps(record, indent=1).encode())
 
@@ -211,7 +213,9 @@ class VectorStore:
         rows = shard.stop - shard.start
         sizes = {"vectors": rows * self.dim * self.dtype.itemsize, "hashes": rows * _HASH_BYTES}
         if record["rows"] != rows or record["dtype"] != self.dtype.name:
-            raise self._damaged(self._record_path(shard), f"has {record['rows']} {record['dtype']} rows where {rows} are needed")
+            raise self._damaged(
+                self._record_path(shard), f"has {record['rows']} {record['dtype']} rows where {rows} are needed"
+            )
         for kind, size in sizes.items():
             path = self.folder / f"{shard.number:05d}.{kind}"
             if not path.is_file() or path.stat().st_size != size:

@@ -99,13 +99,19 @@ def run_grid(
             gate = max_gap[precision]
             rows.append(
                 {
-                    "dim": dim, "precision": precision, "mode": mode,
-                    "teacher": float(estimate["teacher", dim, precision]), "student": float(estimate[mode, dim, precision]),
+                    "dim": dim,
+                    "precision": precision,
+                    "mode": mode,
+                    "teacher": float(estimate["teacher", dim, precision]),
+                    "student": float(estimate[mode, dim, precision]),
                     "teacher_retention": float(retention(estimate, "teacher", dim, precision)),
                     "student_retention": float(retention(estimate, mode, dim, precision)),
-                    "gap": float(gap), "low": float(low), "high": float(high), "max_gap": gate,
+                    "gap": float(gap),
+                    "low": float(low),
+                    "high": float(high),
+                    "max_gap": gate,
                     "verdict": judge(float(gap), float(low), gate),
-                }  # fmt: skip
+                }
             )
     return {"num_queries": len(query_ids), "passed": all(r["verdict"] != NOT_INHERITED for r in rows), "rows": rows}
 

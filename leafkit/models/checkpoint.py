@@ -74,7 +74,9 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
         tokenizer = AutoTokenizer.from_pretrained(root, trust_remote_code=trust_remote_code)
         transformers_logging.set_verbosity(verbosity)
     except (OSError, ValueError, SafetensorError, RuntimeError, KeyError) as err:
-        raise LeafkitError(f"{folder} cannot be loaded: {type(err).__name__}: {str(err).splitlines()[0]}", "check the folder") from err
+        raise LeafkitError(
+            f"{folder} cannot be loaded: {type(err).__name__}: {str(err).splitlines()[0]}", "check the folder"
+        ) from err
     random = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
     if random:
         raise LeafkitError(f"{root}: the weights file lacks {', '.join(random[:3])}", "write or download the model again")
@@ -105,7 +107,12 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
     encoder.backbone.config.matryoshka_dimensions = list(encoder.spec.mrl_dims) or None
     encoder.backbone.save_pretrained(folder)
     encoder.tokenizer.save_pretrained(folder)
-    used = ["Transformer", "Pooling", *(["Dense"] if encoder.projection is not None else []), *(["Normalize"] if encoder.spec.normalized else [])]
+    used = [
+        "Transformer",
+        "Pooling",
+        *(["Dense"] if encoder.projection is not None else []),
+        *(["Normalize"] if encoder.spec.normalized else []),
+    ]
     modules = [
         {"idx": i, "name": str(i), "path": _MODULE_TYPES[name], "type": f"sentence_transformers.models.{name}"}
         for i, name in enumerate(used)
@@ -121,7 +128,9 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
         },
     )
     pooling = {"word_embedding_dimension": encoder.hidden_size, "include_prompt": True}
-    pooling |= {key: name == encoder.spec.pooling for name, key in _LEGACY_POOLING.items()} | dict.fromkeys(_UNUSED_POOLING, False)
+    pooling |= {key: name == encoder.spec.pooling for name, key in _LEGACY_POOLING.items()} | dict.fromkeys(
+        _UNUSED_POOLING, False
+    )
     (folder / "1_Pooling").mkdir(exist_ok=True)
     _write_json(folder / "1_Pooling" / "config.json", pooling)
     if encoder.projection is not None:
@@ -153,7 +162,9 @@ def _json(path: Path, default: Any = None) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise LeafkitError(f"{path} is missing: not a model folder", "point at a sentence-transformers or leafkit model folder") from None
+        raise LeafkitError(
+            f"{path} is missing: not a model folder", "point at a sentence-transformers or leafkit model folder"
+        ) from None
     except ValueError as err:
         raise LeafkitError(f"{path} is corrupt: {err}", "write the model again") from err
 
@@ -171,7 +182,9 @@ def _read_modules(folder: Path) -> dict[str, str]:
     for module in _json(folder / "modules.json"):
         name = str(module["type"]).rpartition(".")[2]
         if name not in _MODULE_TYPES or not str(module["type"]).startswith("sentence_transformers."):
-            raise LeafkitError(f"{folder}: module {module['type']} is not one of {', '.join(_MODULE_TYPES)}", "only stock modules are read")
+            raise LeafkitError(
+                f"{folder}: module {module['type']} is not one of {', '.join(_MODULE_TYPES)}", "only stock modules are read"
+            )
         if name in found:
             raise LeafkitError(f"{folder}: more than one {name} module", "models with one module of each kind are read")
         found[name] = str(module["path"])
@@ -181,9 +194,15 @@ def _read_modules(folder: Path) -> dict[str, str]:
 def _read_pooling(folder: Path) -> str:
     config = _json(folder / "config.json")
     mode = config.get("pooling_mode")
-    modes = [_POOLING_NAMES.get(str(mode), str(mode))] if mode else [name for name, key in _LEGACY_POOLING.items() if config.get(key)]
+    modes = (
+        [_POOLING_NAMES.get(str(mode), str(mode))]
+        if mode
+        else [name for name, key in _LEGACY_POOLING.items() if config.get(key)]
+    )
     if len(modes) != 1 or modes[0] not in POOLINGS or any(config.get(key) for key in _UNUSED_POOLING):
-        raise LeafkitError(f"{folder}/config.json: pooling is not exactly one of {', '.join(POOLINGS)}", "other poolings are not read")
+        raise LeafkitError(
+            f"{folder}/config.json: pooling is not exactly one of {', '.join(POOLINGS)}", "other poolings are not read"
+        )
     if config.get("include_prompt") is False:
         raise LeafkitError(f"{folder}/config.json: pooling leaves the prompt's tokens out", "such models are not read")
     return modes[0]
@@ -193,13 +212,17 @@ def _read_dense(folder: Path) -> nn.Linear:
     config = _json(folder / "config.json")
     activation = str(config.get("activation_function", "Identity")).rpartition(".")[2]
     if activation != "Identity":
-        raise LeafkitError(f"{folder}: a Dense module with activation {activation} is not linear", "only linear projections are read")
+        raise LeafkitError(
+            f"{folder}: a Dense module with activation {activation} is not linear", "only linear projections are read"
+        )
     projection = nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
     try:
         weights = load_file(folder / "model.safetensors")
         projection.load_state_dict({key.removeprefix("linear."): value.float() for key, value in weights.items()})
     except (OSError, SafetensorError, RuntimeError) as err:
-        raise LeafkitError(f"{folder}: the projection cannot be loaded: {str(err).splitlines()[0]}", "without it vectors are wrong") from err
+        raise LeafkitError(
+            f"{folder}: the projection cannot be loaded: {str(err).splitlines()[0]}", "without it vectors are wrong"
+        ) from err
     return projection
 
 

@@ -107,7 +107,8 @@ class TextEncoder(nn.Module):
         token_ids: list[list[int]] = []
         for start in range(0, len(texts), _TEXTS_PER_CALL):
             encoded = self.tokenizer(
-                [prompt + text for text in texts[start : start + _TEXTS_PER_CALL]], truncation=True, max_length=limit, padding=False,
+                [prompt + text for text in texts[start : start + _TEXTS_PER_CALL]],
+                truncation=True, max_length=limit, padding=False,
                 return_attention_mask=False, return_token_type_ids=False,
             )  # fmt: skip
             token_ids.extend(encoded["input_ids"])

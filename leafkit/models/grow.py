@@ -33,7 +33,9 @@ def grow(encoder: TextEncoder, hidden_size: int, intermediate_size: int, seed: i
     """
     old = encoder.backbone
     if not isinstance(old, BertModel) or encoder.projection is not None:
-        raise UsageError(f"only a BERT encoder without projection can grow, this is {type(old).__name__}", "leave hidden_size at 0")
+        raise UsageError(
+            f"only a BERT encoder without projection can grow, this is {type(old).__name__}", "leave hidden_size at 0"
+        )
     config = type(old.config).from_dict(old.config.to_dict())
     factor, remainder = divmod(hidden_size, config.hidden_size)
     intermediate_size = intermediate_size or config.intermediate_size * max(factor, 1)
@@ -44,7 +46,9 @@ def grow(encoder: TextEncoder, hidden_size: int, intermediate_size: int, seed: i
         )
     generator = torch.Generator().manual_seed(seed)
     hidden_map = torch.arange(hidden_size) % config.hidden_size
-    extra = torch.randperm(config.intermediate_size, generator=generator).repeat(factor * intermediate_size // config.intermediate_size + 1)
+    extra = torch.randperm(config.intermediate_size, generator=generator).repeat(
+        factor * intermediate_size // config.intermediate_size + 1
+    )
     inner_map = torch.cat([torch.arange(config.intermediate_size), extra[: intermediate_size - config.intermediate_size]])
     config.hidden_size, config.intermediate_size = hidden_size, intermediate_size
     config.num_attention_heads *= factor
@@ -63,7 +67,9 @@ def grow(encoder: TextEncoder, hidden_size: int, intermediate_size: int, seed: i
     return TextEncoder(new, encoder.tokenizer, encoder.spec).eval()
 
 
-def _grow_linear(source: nn.Linear, target: nn.Linear, reads: torch.Tensor, writes: torch.Tensor, generator: torch.Generator) -> None:
+def _grow_linear(
+    source: nn.Linear, target: nn.Linear, reads: torch.Tensor, writes: torch.Tensor, generator: torch.Generator
+) -> None:
     """Copy rows by ``writes``; split columns by ``reads`` so that the copies of each unit sum to its weight."""
     shares = 1 + 2 * SPLIT_NOISE * (2 * torch.rand(len(writes), len(reads), generator=generator) - 1)
     totals = torch.zeros(len(writes), source.in_features).index_add_(1, reads, shares)

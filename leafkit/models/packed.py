@@ -68,11 +68,13 @@ def run_packed(bert: BertModel, batch: Packed) -> torch.Tensor:
     return hidden_NH
 
 
-def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, groups: list[tuple[int, int]], num_heads: int) -> torch.Tensor:
+def _attend(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, groups: list[tuple[int, int]], num_heads: int
+) -> torch.Tensor:
     """Softmax attention inside each text, (N, H); scaled by 1 / sqrt(D)."""
     sizes = [num_texts * length for num_texts, length in groups]
     parts = []
-    for (num_texts, length), q, k, v in zip(groups, query.split(sizes), key.split(sizes), value.split(sizes), strict=True):
+    for (num_texts, length), q, k, v in zip(groups, *(torch.split(x, sizes) for x in (query, key, value)), strict=True):
         q_RATD, k_RATD, v_RATD = (x.view(num_texts, length, num_heads, -1).transpose(1, 2) for x in (q, k, v))
         is_training_on_cpu = q.requires_grad and q.device.type == "cpu"
         attend = _explicit_attention if is_training_on_cpu else functional.scaled_dot_product_attention
@@ -94,7 +96,7 @@ def _explicit_attention(query_RATD: torch.Tensor, key_RATD: torch.Tensor, value_
 def pool_packed(hidden_NH: torch.Tensor, batch: Packed, pooling: str) -> torch.Tensor:
     """(B, H) float32 pooled vectors in the order the texts were given: mean, cls or last."""
     parts = []
-    for (num_texts, length), hidden in zip(batch.groups, hidden_NH.split([r * t for r, t in batch.groups]), strict=True):
+    for (num_texts, length), hidden in zip(batch.groups, torch.split(hidden_NH, [r * t for r, t in batch.groups]), strict=True):
         hidden_RTH = hidden.view(num_texts, length, -1)
         if pooling == "mean":
             parts.append(hidden_RTH.sum(dim=1, dtype=torch.float32) / length)

@@ -18,7 +18,9 @@ def average_into(encoder: TextEncoder, start: TextEncoder, share: float) -> None
         LeafkitError: the two have not the same weights by name and shape.
     """
     mine, theirs = encoder.state_dict(), start.state_dict()
-    unlike = sorted(k for k in mine.keys() | theirs.keys() if k not in mine or k not in theirs or mine[k].shape != theirs[k].shape)
+    unlike = sorted(
+        k for k in mine.keys() | theirs.keys() if k not in mine or k not in theirs or mine[k].shape != theirs[k].shape
+    )
     if unlike:
         raise LeafkitError(f"models of different shape cannot be averaged: {', '.join(unlike[:3])}")
     with torch.no_grad():

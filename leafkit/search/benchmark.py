@@ -125,6 +125,11 @@ def _top_five(collection: Collection, ranking: Ranking, row: int, relevant: set[
     for position, score in zip(ranking.positions[row][:5], ranking.scores[row][:5], strict=True):
         document = collection.documents[int(position)]
         found.append(
-            {"id": document.id, "text": document.text[:200], "score": round(float(score), 4), "relevant": document.id in relevant}
+            {
+                "id": document.id,
+                "text": document.text[:200],
+                "score": round(float(score), 4),
+                "relevant": document.id in relevant,
+            }
         )
     return found

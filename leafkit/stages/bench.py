@@ -94,9 +94,17 @@ def embed_systems(
     for system, (encoder, name) in encoders.items():
         embedder = Embedder(encoder, run.device, run.precision)
         query_store = load_vectors(
-            run, embedder, name, queries, "query", run.recipe.data.max_query_tokens, f"{collection.name} {run.recipe.bench.split} queries"
+            run,
+            embedder,
+            name,
+            queries,
+            "query",
+            run.recipe.data.max_query_tokens,
+            f"{collection.name} {run.recipe.bench.split} queries",
         )
-        document_store = load_vectors(run, embedder, name, documents, "document", max_document_tokens, f"{collection.name} documents")
+        document_store = load_vectors(
+            run, embedder, name, documents, "document", max_document_tokens, f"{collection.name} documents"
+        )
         found[system] = (query_store[:], document_store[:])
     systems = {
         "teacher": found["teacher"],

@@ -62,7 +62,11 @@ def summarise_steps(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def collect_losses(run: Run, teacher_folder: Path) -> dict[str, list[float]]:
     """Loss curves of the teacher's stages, where it was trained here, and of the student."""
-    folders = sorted(teacher_folder.parent.glob(f"*/{LOSSES_FILE}"), key=lambda p: p.stat().st_mtime) if teacher_folder.is_dir() else []
+    folders = (
+        sorted(teacher_folder.parent.glob(f"*/{LOSSES_FILE}"), key=lambda p: p.stat().st_mtime)
+        if teacher_folder.is_dir()
+        else []
+    )
     curves = {path.parent.name: json.loads(path.read_text()) for path in folders if path.parent.name != STUDENT}
     return curves | {STUDENT: json.loads((run.folder / STUDENT / LOSSES_FILE).read_text())}
 

@@ -68,7 +68,8 @@ def load_corpus(run: Run, uri: str) -> Corpus:
 def vary_queries(queries: Sequence[str], question_share: float, seed: int) -> list[str]:
     """The queries, a share of them turned into questions, so that training knows both forms."""
     return [
-        (as_question(q, seed) or q) if ceil((i + 1) * question_share) > ceil(i * question_share) else q for i, q in enumerate(queries)
+        (as_question(q, seed) or q) if ceil((i + 1) * question_share) > ceil(i * question_share) else q
+        for i, q in enumerate(queries)
     ]
 
 

@@ -42,7 +42,8 @@ def run_inherit(run: Run) -> dict[str, Any]:
     def work(metrics: dict[str, Any]) -> dict[str, Any]:
         collection = corpus.collection
         grid = run_grid(
-            vectors, [q.id for q in collection.judged(recipe.bench.split)], [d.id for d in collection.documents], collection.qrels,
+            vectors, [q.id for q in collection.judged(recipe.bench.split)], [d.id for d in collection.documents],
+            collection.qrels,
             dims, config.precisions, config.max_gap, recipe.bench.num_resamples, recipe.seed,
         )  # fmt: skip
         metrics["passed"] = grid["passed"]

@@ -98,15 +98,14 @@ class Run:
             return read_manifest(folder)
         say(f"{name} ...", style="bold")
         metrics: dict[str, Any] = {}
-        result = work(metrics) if on_every_process else None
+        results = [work(metrics)] if on_every_process else []
 
         def finish() -> None:
             with publish(folder, name, inputs, to_plain(self.recipe), metrics) as draft:
-                save(work(metrics) if result is None else result, draft)
+                save(results.pop() if results else work(metrics), draft)
                 metrics["seconds"] = round(time.perf_counter() - started_s, 3)
 
         self.on_main(finish)
-        del result
         release_memory()
         self.steps.append({"name": name, "seconds": time.perf_counter() - started_s, "status": "done"})
         return read_manifest(folder)
@@ -132,7 +131,7 @@ class Run:
             raise error
         if box[1]:
             raise LeafkitError(f"process 0 failed: {box[1]}")
-        return box[0]  # type: ignore[no-any-return]
+        return box[0]
 
     def barrier(self) -> None:
         """Wait for all processes."""
@@ -163,7 +162,10 @@ def open_run(recipe: Recipe) -> Iterator[Run]:
         torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PROCESS_TIMEOUT)
     with contextlib.ExitStack() as stack:
         run.on_main(lambda: stack.enter_context(exclusive(run.root)))
-        say(f"{recipe.name}: {device.type}, {str(precision).removeprefix('torch.')}, {torch.get_num_threads()} threads, {world.size} process(es)")
+        say(
+            f"{recipe.name}: {device.type}, {str(precision).removeprefix('torch.')}, {torch.get_num_threads()} threads,"
+            f" {world.size} process(es)"
+        )
         yield run
     if world.size > 1 and torch.distributed.is_initialized():
         torch.distributed.barrier()

@@ -99,14 +99,18 @@ class Searcher:
             raise UsageError(f"{folder}: no such folder", "name a recipe's folder, such as checkpoints/kalm-to-23m")
         for part in (INDEX, STUDENT):
             if not (folder / part).is_dir():
-                raise LeafkitError(f"{folder} has no {part}: it is not the folder of a finished run", "leafkit distill recipe=NAME makes one")
+                raise LeafkitError(
+                    f"{folder} has no {part}: it is not the folder of a finished run", "leafkit distill recipe=NAME makes one"
+                )
             open_artifact(folder / part, part)
         space = json.loads((folder / INDEX / SPACE_FILE).read_text())
         found = read_space(folder / STUDENT)
         check_space(f"{folder / STUDENT}", found.get("teacher", ""), space["teacher"])
         self._student = read_encoder(folder / STUDENT)
         if self._student.dim != space["dim"]:
-            raise LeafkitError(f"the student's {self._student.dim} dimensions are not the index's {space['dim']}", "distil again")
+            raise LeafkitError(
+                f"the student's {self._student.dim} dimensions are not the index's {space['dim']}", "distil again"
+            )
         self._documents = Collection.load(folder / INDEX).documents
         self._vectors = np.load(folder / INDEX / VECTORS_FILE, mmap_mode="r").astype(np.float32)
         self._embedder = Embedder(self._student, torch.device("cpu"), torch.float32)

@@ -71,7 +71,10 @@ def run_teacher_stage(run: Run, name: str, config: StageConfig, corpus: Corpus) 
     def work(metrics: dict[str, Any]) -> tuple[TextEncoder, list[float]]:
         start = read_encoder(start_folder) if start_folder else load_encoder(config.init)
         encoder = prepare_encoder(start, config, run.recipe.seed)
-        say(f"  {encoder.num_parameters():,} parameters, {encoder.flops_per_token() / 1e6:.1f} MFLOPs per token, {encoder.dim} dimensions")
+        say(
+            f"  {encoder.num_parameters():,} parameters, {encoder.flops_per_token() / 1e6:.1f} MFLOPs per token,"
+            f" {encoder.dim} dimensions"
+        )
         pairs = collect_pairs(corpus, config.question_share, run.recipe.seed)
         batches = plan_batches(run, config, corpus, pairs)
         losses = train_stage(run, name, config, encoder, start, corpus, pairs, batches)
@@ -97,7 +100,9 @@ def prepare_encoder(start: TextEncoder, config: StageConfig, seed: int) -> TextE
         encoder = copy.deepcopy(start)
     too_large = [d for d in config.mrl_dims if d > encoder.dim]
     if too_large:
-        raise UsageError(f"mrl_dims {too_large} are above the model's {encoder.dim} dimensions", "lower them or raise hidden_size")
+        raise UsageError(
+            f"mrl_dims {too_large} are above the model's {encoder.dim} dimensions", "lower them or raise hidden_size"
+        )
     prompt = config.query_template.replace("{instruction}", config.instruction).removesuffix("{query}")
     spec = replace(start.spec, prompts={"query": prompt}, mrl_dims=tuple(config.mrl_dims or [encoder.dim]))
     return TextEncoder(encoder.backbone, start.tokenizer, spec)
@@ -131,13 +136,17 @@ def plan_batches(run: Run, config: StageConfig, corpus: Corpus, pairs: Pairs) ->
             raise UsageError(f"{key}={size} does not divide among {run.world.size} processes", "choose a multiple")
     num_pairs = len(pairs.documents)
     if num_pairs < config.batch_size:
-        raise UsageError(f"batch_size={config.batch_size} is more than the {num_pairs} training pairs there are", "lower batch_size")
+        raise UsageError(
+            f"batch_size={config.batch_size} is more than the {num_pairs} training pairs there are", "lower batch_size"
+        )
     if config.batching == "random":
         return random_batches(num_pairs, config.batch_size, run.recipe.seed, config.num_steps)
     embedder = Embedder(load_encoder(config.neighbour_model), run.device, run.precision)
     texts = [d.full_text for d in corpus.collection.documents]
     name = config.neighbour_model.split(":")[-1].split("/")[-1]
-    store = load_vectors(run, embedder, name, texts, "document", run.recipe.data.max_document_tokens, f"{corpus.collection.name} documents")
+    store = load_vectors(
+        run, embedder, name, texts, "document", run.recipe.data.max_document_tokens, f"{corpus.collection.name} documents"
+    )
     neighbours = nearest_others(store[np.asarray(pairs.documents)], min(config.num_neighbours, num_pairs - 1))
     return neighbour_batches(neighbours, config.batch_size, run.recipe.seed, config.num_steps)
 

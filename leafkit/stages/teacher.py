@@ -34,14 +34,18 @@ def load_teacher(run: Run) -> Teacher:
     config = run.recipe.teacher
     kind, _, rest = config.source.partition(":")
     if not config.source:
-        raise UsageError(f"recipe {run.recipe.name} names no teacher", "teacher.source=recipe:kalm-mini or model:FOLDER_OR_HUB_ID")
+        raise UsageError(
+            f"recipe {run.recipe.name} names no teacher", "teacher.source=recipe:kalm-mini or model:FOLDER_OR_HUB_ID"
+        )
     if kind == "model":
         encoder = load_encoder(config.source, config.revision, config.trust_remote_code)
         return Teacher(encoder, folder_name(rest), config.source)
     recipe = load_recipe(rest)
     stages = list(recipe.stages)
     if not stages:
-        raise UsageError(f"teacher.source={config.source}: that recipe has no stages, so it trains no teacher", "recipe:kalm-mini has")
+        raise UsageError(
+            f"teacher.source={config.source}: that recipe has no stages, so it trains no teacher", "recipe:kalm-mini has"
+        )
     folder = run.root / recipe.name / stages[-1]
     open_artifact(folder, stages[-1])
     return Teacher(read_encoder(folder), recipe.name, f"model:{folder}")
@@ -76,6 +80,7 @@ def check_space(what: str, found: str, expected: str) -> None:
     """
     if found != expected:
         raise LeafkitError(
-            f"{what} lives in the space of teacher {found or 'unknown'}, not of teacher {expected}: rankings would be meaningless",
+            f"{what} lives in the space of teacher {found or 'unknown'}, not of teacher {expected}:"
+            " rankings would be meaningless",
             "distil again from this teacher, or point at the teacher it was distilled from",
         )

@@ -14,7 +14,9 @@ from leafkit.stages.run import Run
 STORES = "vectors"
 
 
-def load_vectors(run: Run, embedder: Embedder, name: str, texts: Sequence[str], role: str, max_tokens: int, what: str) -> VectorStore:
+def load_vectors(
+    run: Run, embedder: Embedder, name: str, texts: Sequence[str], role: str, max_tokens: int, what: str
+) -> VectorStore:
     """The store with the vectors of ``texts``; what it lacks is computed, shared among the processes.
 
     Args:
@@ -30,7 +32,9 @@ def load_vectors(run: Run, embedder: Embedder, name: str, texts: Sequence[str], 
         LeafkitError: the store is damaged or belongs to something else, or a vector is not finite.
     """
     space = embedder.space(role, max_tokens)
-    identity = fingerprint([space.teacher, space.prompt, space.max_tokens, str(run.precision), hash_texts(texts).tobytes().hex()])
+    identity = fingerprint(
+        [space.teacher, space.prompt, space.max_tokens, str(run.precision), hash_texts(texts).tobytes().hex()]
+    )
     store = VectorStore(run.root / STORES / f"{name}-{role}-{identity}", space, texts)
     started_s = time.perf_counter()
     title = f"{name} vectors of {what}"

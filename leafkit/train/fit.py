@@ -72,7 +72,12 @@ class _ShowProgress(Callback):
 
 
 def fit(
-    module: LeafModule | ContrastiveModule, batches: BatchList, title: str, device: torch.device, precision: torch.dtype, seed: int
+    module: LeafModule | ContrastiveModule,
+    batches: BatchList,
+    title: str,
+    device: torch.device,
+    precision: torch.dtype,
+    seed: int,
 ) -> list[float]:
     """Train on every batch once, in order, and return the loss of each step (of the global batch).
 

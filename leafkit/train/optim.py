@@ -38,7 +38,9 @@ def lr_share(step: int, settings: OptimizerSettings) -> float:
     return 1 - (1 - settings.final_lr_share) * min(done, 1.0)
 
 
-def build_optimizer(module: nn.Module, settings: OptimizerSettings) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
+def build_optimizer(
+    module: nn.Module, settings: OptimizerSettings
+) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
     """AdamW (fused where the device has it) and its schedule, stepped once per optimiser step."""
     trained = [p for p in module.parameters() if p.requires_grad]
     groups = [
