@@ -52,7 +52,7 @@ class DataConfig:
 class TeacherConfig:
     """Where the document vectors come from."""
 
-    source: str = ""  # recipe:NAME trains one here; model:FOLDER_OR_HUB_ID takes one as it is
+    source: str = ""  # recipe:NAME trains one here; model:FOLDER_OR_HUB_ID@REVISION takes one as it is
     revision: str = ""  # 40-hex commit of a hub model; needed for hub ids, so that the space cannot change
     trust_remote_code: bool = False  # run code that comes with a hub model; asks for a pinned revision
 
@@ -61,7 +61,7 @@ class TeacherConfig:
 class StageConfig:
     """One contrastive training stage of a teacher."""
 
-    init: str = "builtin:minilm"  # builtin:minilm, stage:NAME of an earlier stage, or model:FOLDER_OR_HUB_ID
+    init: str = "builtin:minilm"  # builtin:minilm, stage:NAME of an earlier stage, or model:FOLDER_OR_HUB_ID@REVISION
     hidden_size: int = 0  # grow the start model to this width before training; 0 keeps it
     intermediate_size: int = 0  # width of the feed-forward layers after growing; 0 keeps the ratio
     query_template: str = "Instruct: {instruction} \n Query: {query}"  # KaLM V1/V2, byte-exact
@@ -89,7 +89,7 @@ class StageConfig:
 class StudentConfig:
     """The student and its distillation (LEAF, arXiv 2509.12539)."""
 
-    init: str = "builtin:minilm"  # builtin:minilm or model:FOLDER_OR_HUB_ID
+    init: str = "builtin:minilm"  # builtin:minilm or model:FOLDER_OR_HUB_ID@REVISION
     tokens_per_batch: int = 2048  # padded tokens per optimiser step, over all processes
     max_texts_per_batch: int = 128  # texts per optimiser step, over all processes
     num_epochs: float = 1.0  # passes over the texts
@@ -112,7 +112,7 @@ class BenchConfig:
     split: str = "test"  # judged queries of this split
     num_resamples: int = 10_000  # of the paired bootstrap
     max_document_tokens: int = 256  # documents of the other collections are cut here
-    student: str = ""  # model:FOLDER_OR_HUB_ID measures another student than the recipe's own
+    student: str = ""  # model:FOLDER_OR_HUB_ID@REVISION measures another student than the recipe's own
     baseline: str = "builtin:minilm"  # a third encoder measured as it came; "" leaves it out
     num_latency_queries: int = 200  # single queries timed per encoder
     num_samples: int = 6  # queries shown with both rankings
@@ -200,7 +200,9 @@ def _check_stage(path: str, stage: StageConfig, earlier: list[str]) -> list[tupl
         known = ", ".join(earlier) or "none"
         problems.append((f"{path}.init", f"{stage.init!r} names no earlier stage (earlier stages: {known})"))
     elif kind not in {"stage", "builtin", "model"}:
-        problems.append((f"{path}.init", f"{stage.init!r} is not builtin:minilm, stage:NAME or model:FOLDER_OR_HUB_ID"))
+        problems.append(
+            (f"{path}.init", f"{stage.init!r} is not builtin:minilm, stage:NAME or model:FOLDER_OR_HUB_ID@REVISION")
+        )
     if not stage.query_template.endswith("{query}"):
         problems.append((f"{path}.query_template", "does not end with {query}: a prompt is put before the text"))
     if len(stage.mrl_dims) != len(stage.mrl_weights):
@@ -240,7 +242,7 @@ def find_problems(recipe: Recipe) -> list[tuple[str, str]]:
         problems.append(("name", f"{recipe.name!r} is not a folder name: letters, digits, '.', '_' and '-'"))
     kind = recipe.teacher.source.partition(":")[0]
     if recipe.teacher.source and kind not in {"recipe", "model"}:
-        problems.append(("teacher.source", f"{recipe.teacher.source!r} is not recipe:NAME or model:FOLDER_OR_HUB_ID"))
+        problems.append(("teacher.source", f"{recipe.teacher.source!r} is not recipe:NAME or model:FOLDER_OR_HUB_ID@REVISION"))
     if recipe.teacher.trust_remote_code and not recipe.teacher.revision:
         problems.append(("teacher.trust_remote_code", "needs teacher.revision, a 40-hex commit: unpinned code could change"))
     keys = [("inherit.precisions", name) for name in recipe.inherit.precisions]

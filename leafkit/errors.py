@@ -45,6 +45,8 @@ def explain_write_errors(path: Path) -> Iterator[None]:
         errno.EPERM: "give yourself write permission there or choose another place with checkpoints=DIR",
         errno.EROFS: "the file system is read-only; choose another place with checkpoints=DIR",
         errno.ENOTDIR: "a file stands where a folder is needed; move it or choose another place with checkpoints=DIR",
+        errno.EEXIST: "a file stands where a folder is needed; move it or choose another place with checkpoints=DIR",
+        errno.EISDIR: "a folder stands where a file is needed; move it or choose another place with checkpoints=DIR",
     }
     try:
         yield

@@ -160,7 +160,6 @@ def test_a_bad_row_is_status_1_and_names_file_and_line(recipe, tmp_path, capsys)
     assert f"{tmp_path / 'rows.jsonl'}:2: 'text' is not text" in capsys.readouterr().err
 
 
-@pytest.mark.xfail(raises=FileExistsError, strict=True, reason="explain_write_errors does not know errno.EEXIST")
 def test_a_file_where_the_checkpoints_should_be_is_status_1(recipe, tmp_path, capsys):
     (tmp_path / "ck").write_text("in the way")
     assert cli.main(["distill", f"recipe={recipe}"]) == 1

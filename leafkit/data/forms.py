@@ -50,4 +50,5 @@ def make_pseudo_texts(words: Sequence[str], count: int, seed: int) -> list[str]:
     They hold a model to what it knew before it was tuned on one kind of text.
     """
     chooser = random.Random(f"pseudo:{seed}")
-    return [" ".join(chooser.sample(words, chooser.randint(2, 12))) for _ in range(count)] if words else []
+    longest = min(12, len(words))
+    return [" ".join(chooser.sample(words, chooser.randint(min(2, longest), longest))) for _ in range(count)] if words else []

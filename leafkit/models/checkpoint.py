@@ -33,7 +33,7 @@ _FINGERPRINTED = (".safetensors", ".json", ".txt", ".model")
 
 
 def load_encoder(reference: str, revision: str = "", trust_remote_code: bool = False) -> TextEncoder:
-    """An encoder from ``builtin:minilm`` or ``model:FOLDER_OR_HUB_ID``, in float32, in evaluation mode.
+    """An encoder from ``builtin:minilm``, ``model:FOLDER`` or ``model:OWNER/NAME@REVISION``, in float32, in evaluation mode.
 
     Raises:
         UsageError: the reference is of no known kind, or a hub id comes without a pinned revision.
@@ -46,11 +46,13 @@ def load_encoder(reference: str, revision: str = "", trust_remote_code: bool = F
         raise UsageError(f"unknown model {reference!r}", "a model is builtin:minilm or model:FOLDER_OR_HUB_ID")
     if Path(rest).is_dir():
         return read_encoder(Path(rest), trust_remote_code=False)
+    rest, _, pinned = rest.partition("@")
+    revision = pinned or revision
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", rest) or rest.startswith((".", "/")):
         raise UsageError(f"{reference}: no such folder, and not a hub id", "give an existing folder or OWNER/NAME of the hub")
     if not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise UsageError(
-            f"{reference}: a hub model needs its revision, so that its vectors cannot change", "teacher.revision=40-HEX-COMMIT"
+            f"{reference}: a hub model needs its revision, so that its vectors cannot change", f"model:{rest}@40-HEX-COMMIT"
         )
     return read_encoder(download(rest, revision), trust_remote_code=trust_remote_code)
 
@@ -62,21 +64,22 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
         LeafkitError: something is missing, damaged or not a stock module; the message names the file.
     """
     modules = _read_modules(folder)
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # an unused pooler in the file is not worth a warning
     try:
-        transformers_logging.disable_progress_bar()
-        verbosity = transformers_logging.get_verbosity()
-        transformers_logging.set_verbosity_error()  # an unused pooler in the file is not worth a warning
         root = folder / modules["Transformer"]
         kwargs: dict[str, Any] = {"add_pooling_layer": False} if _json(root / "config.json").get("model_type") == "bert" else {}
         backbone, loading = AutoModel.from_pretrained(
             root, dtype=torch.float32, trust_remote_code=trust_remote_code, output_loading_info=True, **kwargs
         )
         tokenizer = AutoTokenizer.from_pretrained(root, trust_remote_code=trust_remote_code)
-        transformers_logging.set_verbosity(verbosity)
     except (OSError, ValueError, SafetensorError, RuntimeError, KeyError) as err:
         raise LeafkitError(
             f"{folder} cannot be loaded: {type(err).__name__}: {str(err).splitlines()[0]}", "check the folder"
         ) from err
+    finally:
+        transformers_logging.set_verbosity(verbosity)
     random = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
     if random:
         raise LeafkitError(f"{root}: the weights file lacks {', '.join(random[:3])}", "write or download the model again")
@@ -105,6 +108,7 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
     """
     folder.mkdir(parents=True, exist_ok=True)
     encoder.backbone.config.matryoshka_dimensions = list(encoder.spec.mrl_dims) or None
+    transformers_logging.disable_progress_bar()
     encoder.backbone.save_pretrained(folder)
     encoder.tokenizer.save_pretrained(folder)
     used = [

@@ -87,7 +87,7 @@ def _explicit_attention(query_RATD: torch.Tensor, key_RATD: torch.Tensor, value_
     """softmax(q k^T / sqrt(D)) v in three steps, with float32 softmax.
 
     The CPU's fused kernel has a slow backward: with it a training step on texts of 10 to 60 tokens took 1.3 times as long
-    (benchmarks/distill, packed attention).
+    (benchmarks/packed.py).
     """
     scores_RATT = (query_RATD * query_RATD.shape[-1] ** -0.5) @ key_RATD.transpose(2, 3)
     return scores_RATT.softmax(dim=-1, dtype=torch.float32).to(value_RATD.dtype) @ value_RATD

@@ -6,7 +6,6 @@ import datetime
 import json
 import os
 import resource
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from leafkit.artifact import MANIFEST, git_commit, read_manifest, versions
 from leafkit.config import to_plain
 from leafkit.machine import cpu_name, memory_gib
 from leafkit.models.encoder import TextEncoder
+from leafkit.recipe import load_recipe
 from leafkit.stages.bench import BENCH, RESULTS_FILE
 from leafkit.stages.corpus import load_corpus
 from leafkit.stages.inherit import GRID_FILE, INHERIT
@@ -42,7 +42,7 @@ def collect_report(run: Run, command: str) -> dict[str, Any]:
         "teacher": describe_encoder(teacher.encoder, teacher.name),
         "student": describe_encoder(student, f"{run.recipe.name} student"),
         "spectrum": manifest.metrics["spectrum"],
-        "losses": collect_losses(run, Path(teacher.reference.removeprefix("model:"))),
+        "losses": collect_losses(run),
         "corpora": corpora,
         "bench": json.loads((run.folder / BENCH / RESULTS_FILE).read_text()),
     }
@@ -60,14 +60,13 @@ def summarise_steps(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(seen.values())
 
 
-def collect_losses(run: Run, teacher_folder: Path) -> dict[str, list[float]]:
-    """Loss curves of the teacher's stages, where it was trained here, and of the student."""
-    folders = (
-        sorted(teacher_folder.parent.glob(f"*/{LOSSES_FILE}"), key=lambda p: p.stat().st_mtime)
-        if teacher_folder.is_dir()
-        else []
-    )
-    curves = {path.parent.name: json.loads(path.read_text()) for path in folders if path.parent.name != STUDENT}
+def collect_losses(run: Run) -> dict[str, list[float]]:
+    """Loss curves of the teacher's stages, where a recipe trains it, and of the student."""
+    kind, _, name = run.recipe.teacher.source.partition(":")
+    curves = {}
+    if kind == "recipe":
+        teacher = load_recipe(name)
+        curves = {stage: json.loads((run.root / teacher.name / stage / LOSSES_FILE).read_text()) for stage in teacher.stages}
     return curves | {STUDENT: json.loads((run.folder / STUDENT / LOSSES_FILE).read_text())}
 
 

@@ -104,7 +104,7 @@ def run_student(run: Run, teacher: Teacher, corpus: Corpus, targets: list[Target
     sources = {name: [to_plain(source), source_fingerprint(source.uri, data)] for name, source in data.sources.items()}
     inputs = {
         "config": to_plain(config), "teacher": teacher.encoder.fingerprint, "corpus": corpus.fingerprint,
-        "seed": run.recipe.seed, "tokens": [data.max_query_tokens, data.max_document_tokens],
+        "seed": run.recipe.seed, "precision": str(run.precision), "tokens": [data.max_query_tokens, data.max_document_tokens],
         "texts": [len(t.texts) for t in targets], "sources": sources,
     }  # fmt: skip
 

@@ -65,7 +65,12 @@ def run_embed(run: Run) -> Path:
 def write_index(run: Run, teacher: Teacher, corpus: Corpus, store: VectorStore) -> Path:
     """The index artifact: documents, their teacher vectors in float16, and the space they are in."""
     folder = run.folder / INDEX
-    inputs = {"teacher": teacher.encoder.fingerprint, "corpus": corpus.fingerprint, "space": asdict(store.space)}
+    inputs = {
+        "teacher": teacher.encoder.fingerprint,
+        "corpus": corpus.fingerprint,
+        "space": asdict(store.space),
+        "precision": str(run.precision),
+    }
 
     def work(metrics: dict[str, Any]) -> VectorStore:
         metrics["documents"] = len(store)

@@ -65,7 +65,7 @@ def run_teacher_stage(run: Run, name: str, config: StageConfig, corpus: Corpus) 
     data = run.recipe.data
     inputs = {
         "config": to_plain(config), "start": start_identity, "corpus": corpus.fingerprint, "seed": run.recipe.seed,
-        "tokens": [data.max_query_tokens, data.max_document_tokens], "pseudo_texts": data.num_pseudo_texts,
+        "tokens": [data.max_query_tokens, data.max_document_tokens], "pseudo_texts": data.num_pseudo_texts, "precision": str(run.precision),
     }  # fmt: skip
 
     def work(metrics: dict[str, Any]) -> tuple[TextEncoder, list[float]]:

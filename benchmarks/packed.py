@@ -1,0 +1,107 @@
+"""Packed against padded execution, and two attentions for training: throughput of one machine, as ratios.
+
+    python benchmarks/packed.py
+
+Texts of 10 to 60 random tokens; MiniLM's shape and the 59M teacher's; median of alternating repetitions. Writes a dated report.
+"""
+
+from __future__ import annotations
+
+import datetime
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from leafkit.machine import cpu_name
+from leafkit.models import encoder as encoder_module
+from leafkit.models import packed
+from leafkit.models.checkpoint import load_encoder
+from leafkit.models.encoder import TextEncoder
+from leafkit.models.grow import grow
+
+NUM_TEXTS, REPEATS = 112, 5
+
+
+def make_batch(seed: int) -> list[list[int]]:
+    """Token ids of random texts."""
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(10, 60, NUM_TEXTS)
+    return [[101, *generator.integers(1000, 20000, int(length)).tolist(), 102] for length in lengths]
+
+
+def pad_all(encoder: TextEncoder, batch: list[list[int]]) -> torch.Tensor:
+    """The batch as one padded matrix, as most trainers run it."""
+    return encoder.project(encoder._pool_padded(batch))
+
+
+def train_step(run: Callable[[], torch.Tensor], encoder: TextEncoder) -> None:
+    """Forward and backward under autocast, without the optimiser."""
+    with torch.autocast("cpu", torch.bfloat16):
+        vectors = run()
+    vectors.square().sum().backward()
+    for parameter in encoder.parameters():
+        parameter.grad = None
+
+
+def compare(encoder: TextEncoder) -> dict[str, float]:
+    """Median tokens per second of each way, taking turns."""
+    batch = make_batch(0)
+    encoder.disable_dropout()
+    explicit = packed._explicit_attention
+
+    def fused() -> torch.Tensor:
+        packed._explicit_attention = functional.scaled_dot_product_attention
+        try:
+            return encoder(batch)
+        finally:
+            packed._explicit_attention = explicit
+
+    def grouped() -> torch.Tensor:
+        encoder_module.can_pack = lambda backbone: False
+        try:
+            return encoder(batch)
+        finally:
+            encoder_module.can_pack = packed.can_pack
+
+    ways = {
+        "packed, explicit attention (leafkit)": lambda: encoder(batch),
+        "packed, fused attention": fused,
+        "groups of similar length, padded": grouped,
+        "one padded matrix": lambda: pad_all(encoder, batch),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for repeat in range(REPEATS + 1):
+        for name, run in ways.items():
+            started_s = time.perf_counter()
+            train_step(run, encoder)
+            if repeat:
+                seconds[name].append(time.perf_counter() - started_s)
+    num_tokens = sum(map(len, batch))
+    return {name: num_tokens / statistics.median(values) for name, values in seconds.items()}
+
+
+def main() -> None:
+    """Measure both shapes and write the report."""
+    small = load_encoder("builtin:minilm")
+    lines = [
+        f"# Packed execution, {datetime.date.today().isoformat()}", "",
+        f"`python benchmarks/packed.py`, {cpu_name()}, {torch.get_num_threads()} threads, bf16 autocast, torch {torch.__version__}.",
+        f"Forward and backward of {NUM_TEXTS} texts of 10 to 60 tokens, median of {REPEATS} alternating repetitions.", "",
+        "| model | way | tokens/s | share of leafkit's |", "|---|---|---|---|",
+    ]  # fmt: skip
+    for name, encoder in (("MiniLM, 23M", small), ("teacher, 59M", grow(small, 768, 2304, seed=0))):
+        rates = compare(encoder)
+        best = next(iter(rates.values()))
+        lines += [f"| {name} | {way} | {rate:,.0f} | {rate / best:.2f} |" for way, rate in rates.items()]
+    path = Path(__file__).parent / "reports" / f"{datetime.date.today().isoformat()}-packed.md"
+    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
