@@ -90,7 +90,8 @@ def main() -> None:
     small = load_encoder("builtin:minilm")
     lines = [
         f"# Packed execution, {datetime.date.today().isoformat()}", "",
-        f"`python benchmarks/packed.py`, {cpu_name()}, {torch.get_num_threads()} threads, bf16 autocast, torch {torch.__version__}.",
+        f"`python benchmarks/packed.py`, {cpu_name()}, {torch.get_num_threads()} threads, bf16 autocast,"
+        f" torch {torch.__version__}.",
         f"Forward and backward of {NUM_TEXTS} texts of 10 to 60 tokens, median of {REPEATS} alternating repetitions.", "",
         "| model | way | tokens/s | share of leafkit's |", "|---|---|---|---|",
     ]  # fmt: skip

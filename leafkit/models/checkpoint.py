@@ -57,6 +57,12 @@ def load_encoder(reference: str, revision: str = "", trust_remote_code: bool = F
     return read_encoder(download(rest, revision), trust_remote_code=trust_remote_code)
 
 
+def identify_model(reference: str) -> str:
+    """What decides about a model's weights: a local folder's content, else the reference, which is pinned."""
+    folder = Path(reference.removeprefix("model:"))
+    return fingerprint_of_folder(folder) if reference.startswith("model:") and folder.is_dir() else reference
+
+
 def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
     """The encoder in a sentence-transformers folder, either layout, float32.
 

@@ -16,7 +16,7 @@ from leafkit.data.batching import share_of_rank, token_budget_batches
 from leafkit.data.sources import read_collection, source_fingerprint
 from leafkit.data.store import VectorStore
 from leafkit.inherit.spectrum import fit_ridge, variance_kept
-from leafkit.models.checkpoint import load_encoder, write_encoder
+from leafkit.models.checkpoint import identify_model, load_encoder, write_encoder
 from leafkit.models.encoder import EncoderSpec, TextEncoder
 from leafkit.progress import say
 from leafkit.recipe import load_recipe
@@ -103,9 +103,9 @@ def run_student(run: Run, teacher: Teacher, corpus: Corpus, targets: list[Target
     folder = run.folder / STUDENT
     sources = {name: [to_plain(source), source_fingerprint(source.uri, data)] for name, source in data.sources.items()}
     inputs = {
-        "config": to_plain(config), "teacher": teacher.encoder.fingerprint, "corpus": corpus.fingerprint,
-        "seed": run.recipe.seed, "precision": str(run.precision), "tokens": [data.max_query_tokens, data.max_document_tokens],
-        "texts": [len(t.texts) for t in targets], "sources": sources,
+        "config": to_plain(config), "start": identify_model(config.init), "teacher": teacher.encoder.fingerprint,
+        "corpus": corpus.fingerprint, "seed": run.recipe.seed, "precision": str(run.precision),
+        "tokens": [data.max_query_tokens, data.max_document_tokens], "texts": [len(t.texts) for t in targets], "sources": sources,
     }  # fmt: skip
 
     def work(metrics: dict[str, Any]) -> tuple[TextEncoder, list[float]]:

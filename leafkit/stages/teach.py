@@ -15,7 +15,7 @@ from leafkit.artifact import read_manifest
 from leafkit.config import StageConfig, to_plain
 from leafkit.data.batching import neighbour_batches, random_batches, share_of_rank
 from leafkit.errors import LeafkitError, UsageError
-from leafkit.models.checkpoint import load_encoder, read_encoder, write_encoder
+from leafkit.models.checkpoint import identify_model, load_encoder, read_encoder, write_encoder
 from leafkit.models.encoder import TextEncoder
 from leafkit.models.grow import grow
 from leafkit.models.soup import average_into
@@ -61,11 +61,12 @@ def run_teacher_stage(run: Run, name: str, config: StageConfig, corpus: Corpus) 
     """One stage: start model, grown if asked; pairs in batches; contrastive training; average with the start."""
     folder = run.folder / name
     start_folder = run.folder / config.init.partition(":")[2] if config.init.startswith("stage:") else None
-    start_identity = read_manifest(start_folder).fingerprint() if start_folder else config.init
+    start_identity = read_manifest(start_folder).fingerprint() if start_folder else identify_model(config.init)
     data = run.recipe.data
     inputs = {
         "config": to_plain(config), "start": start_identity, "corpus": corpus.fingerprint, "seed": run.recipe.seed,
-        "tokens": [data.max_query_tokens, data.max_document_tokens], "pseudo_texts": data.num_pseudo_texts, "precision": str(run.precision),
+        "tokens": [data.max_query_tokens, data.max_document_tokens], "pseudo_texts": data.num_pseudo_texts,
+        "precision": str(run.precision),
     }  # fmt: skip
 
     def work(metrics: dict[str, Any]) -> tuple[TextEncoder, list[float]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tiny import make_encoder
 from torch.nn import functional
 
 from leafkit.models import encoder as encoder_module
 from leafkit.models.packed import _explicit_attention, can_pack, pack, pool_packed, run_packed
-from tiny import make_encoder
 
 LENGTHS = (5, 3, 9, 3, 1, 12, 9, 5)
 
