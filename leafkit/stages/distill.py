@@ -105,7 +105,8 @@ def run_student(run: Run, teacher: Teacher, corpus: Corpus, targets: list[Target
     inputs = {
         "config": to_plain(config), "start": identify_model(config.init), "teacher": teacher.encoder.fingerprint,
         "corpus": corpus.fingerprint, "seed": run.recipe.seed, "precision": str(run.precision),
-        "tokens": [data.max_query_tokens, data.max_document_tokens], "texts": [len(t.texts) for t in targets], "sources": sources,
+        "tokens": [data.max_query_tokens, data.max_document_tokens], "texts": [len(t.texts) for t in targets],
+        "sources": sources,
     }  # fmt: skip
 
     def work(metrics: dict[str, Any]) -> tuple[TextEncoder, list[float]]:

@@ -157,6 +157,8 @@ def open_run(recipe: Recipe) -> Iterator[Run]:
     world = read_world()
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
+    if device.type == "cuda":
+        torch.cuda.set_device(world.local_rank)
     run = Run(recipe, device, precision, world)
     if world.size > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PROCESS_TIMEOUT)

@@ -31,6 +31,11 @@ class World:
     num_local: int
 
     @property
+    def local_rank(self) -> int:
+        """Number of this process on its node, and so of its GPU."""
+        return self.rank % self.num_local
+
+    @property
     def num_nodes(self) -> int:
         return max(1, self.size // self.num_local)
 

@@ -11,7 +11,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from leafkit.errors import LeafkitError, UsageError
-from leafkit.models.checkpoint import fingerprint_of_folder, load_encoder, read_encoder, read_space, write_encoder
+from leafkit.models import checkpoint
+from leafkit.models.checkpoint import (
+    fingerprint_of_folder,
+    identify_model,
+    load_encoder,
+    read_encoder,
+    read_space,
+    write_encoder,
+)
 
 TEXTS = ["Compute the matrix", "", "read the queue backwards and split the string by the first value of a table column", "a"]
 PROMPTS = {"query": "find the answer : ", "document": "table : "}
@@ -264,3 +272,18 @@ def test_a_pinned_hub_model_is_asked_for_at_its_revision(folder, monkeypatch):
     monkeypatch.setattr("leafkit.models.checkpoint.download", lambda *words: asked.append(words) or folder)
     load_encoder("model:owner/name", "0" * 40)
     assert asked == [("owner/name", "0" * 40)]
+
+
+def test_a_reference_carries_its_own_revision(folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(checkpoint, "download", lambda name, revision: asked.append((name, revision)) or folder)
+    load_encoder(f"model:owner/name@{'a' * 40}", revision="b" * 40)
+    assert asked == [("owner/name", "a" * 40)]
+
+
+def test_a_local_models_identity_is_its_content(folder):
+    before = identify_model(f"model:{folder}")
+    assert before == identify_model(f"model:{folder}")
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": {"query": "another : "}}))
+    assert identify_model(f"model:{folder}") != before
+    assert identify_model("builtin:minilm") == "builtin:minilm"
