@@ -16,12 +16,12 @@ from leafkit.artifact import open_artifact
 from leafkit.data.records import Collection, clean_text
 from leafkit.data.store import VectorStore
 from leafkit.errors import LeafkitError, UsageError
-from leafkit.models.checkpoint import read_encoder, read_space
+from leafkit.models.checkpoint import read_encoder
 from leafkit.search.embed import Embedder
 from leafkit.search.index import search_flat
 from leafkit.stages.corpus import Corpus, load_corpus
 from leafkit.stages.run import Run
-from leafkit.stages.teacher import STUDENT, Teacher, check_space, load_teacher
+from leafkit.stages.teacher import STUDENT, Teacher, check_student, load_teacher
 from leafkit.stages.vectors import load_vectors
 
 INDEX = "index"
@@ -109,13 +109,8 @@ class Searcher:
                 )
             open_artifact(folder / part, part)
         space = json.loads((folder / INDEX / SPACE_FILE).read_text())
-        found = read_space(folder / STUDENT)
-        check_space(f"{folder / STUDENT}", found.get("teacher", ""), space["teacher"])
         self._student = read_encoder(folder / STUDENT)
-        if self._student.dim != space["dim"]:
-            raise LeafkitError(
-                f"the student's {self._student.dim} dimensions are not the index's {space['dim']}", "distil again"
-            )
+        check_student(folder / STUDENT, self._student, space["teacher"], space["dim"])
         self._documents = Collection.load(folder / INDEX).documents
         self._vectors = np.load(folder / INDEX / VECTORS_FILE, mmap_mode="r").astype(np.float32)
         self._embedder = Embedder(self._student, torch.device("cpu"), torch.float32)

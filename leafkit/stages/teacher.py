@@ -62,14 +62,37 @@ def load_student(run: Run, teacher: Teacher) -> TextEncoder:
     if not reference:
         open_artifact(folder, STUDENT)
     student = load_encoder(reference) if reference else read_encoder(folder)
+    check_student(folder, student, teacher.encoder.fingerprint, teacher.encoder.dim)
+    return student
+
+
+def check_student(folder: Path, student: TextEncoder, teacher: str, dim: int) -> None:
+    """Refuse a student whose vectors cannot be compared with the teacher's.
+
+    A student that leafkit did not write says nothing of its teacher or prompts; only its dimension can be checked.
+
+    Args:
+        folder: of the student.
+        student: read from it.
+        teacher: fingerprint of the teacher.
+        dim: dimension of the teacher's vectors.
+
+    Raises:
+        LeafkitError: another teacher's student, prompts that are not those it was distilled with, or another dimension.
+    """
     if (folder / SPACE_FILE).is_file():
-        check_space(str(folder), read_space(folder).get("teacher", ""), teacher.encoder.fingerprint)
-    if student.dim != teacher.encoder.dim:
+        space = read_space(folder)
+        check_space(str(folder), space.get("teacher", ""), teacher)
+        if space.get("prompts", {}) != student.spec.prompts:
+            raise LeafkitError(
+                f"{folder}: its prompts are {student.spec.prompts} and were {space.get('prompts')} when it was distilled",
+                "restore config_sentence_transformers.json: without its prompts a student answers from elsewhere in the space",
+            )
+    if student.dim != dim:
         raise LeafkitError(
-            f"the student's vectors have {student.dim} dimensions and the teacher's {teacher.encoder.dim}: they share no space",
+            f"the student's vectors have {student.dim} dimensions and the teacher's {dim}: they share no space",
             "measure a student that was distilled from this teacher",
         )
-    return student
 
 
 def check_space(what: str, found: str, expected: str) -> None:
