@@ -31,7 +31,7 @@ def test_another_teachers_student_is_refused(student, tmp_path):
 
 
 def test_a_missing_prompt_is_refused(student, tmp_path):
-    with pytest.raises(LeafkitError, match="its prompts are {} and were"):
+    with pytest.raises(LeafkitError, match=r"its prompts are \{\} and were"):
         check_student(tmp_path / "student", tiny.with_spec(student, prompts={}), "abc", 48)
 
 
