@@ -62,14 +62,6 @@ class Run:
         """The same run at work on another recipe (the teacher's)."""
         return Run(recipe, self.device, self.precision, self.world, self.steps)
 
-    @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Time something that leaves no artifact of its own."""
-        started_s = time.perf_counter()
-        say(f"{name} ...", style="bold")
-        yield
-        self.steps.append({"name": name, "seconds": time.perf_counter() - started_s, "status": "done"})
-
     def stage(
         self, name: str, folder: Path, inputs: Mapping[str, Any], work: Callable[[dict[str, Any]], T],
         save: Callable[[T, Path], None], on_every_process: bool = False,
@@ -87,7 +79,7 @@ class Run:
         Raises:
             LeafkitError: the work failed, here or on the first process.
         """
-        started_s = time.perf_counter()
+        started_s, num_before = time.perf_counter(), len(self.steps)
 
         def check() -> bool:
             return not self.recipe.force and is_up_to_date(folder, name, inputs)
@@ -107,7 +99,8 @@ class Run:
 
         self.on_main(finish)
         release_memory()
-        self.steps.append({"name": name, "seconds": time.perf_counter() - started_s, "status": "done"})
+        nested_s = sum(step["seconds"] for step in self.steps[num_before:])  # vectors that the work had to compute first
+        self.steps.append({"name": name, "seconds": time.perf_counter() - started_s - nested_s, "status": "done"})
         return read_manifest(folder)
 
     def on_main(self, work: Callable[[], T]) -> T:

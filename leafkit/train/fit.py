@@ -18,6 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, Dataset
 
 from leafkit.errors import UsageError
+from leafkit.machine import release_memory
 from leafkit.progress import Bar, progress_bar
 from leafkit.train.modules import ContrastiveModule, LeafModule
 
@@ -112,6 +113,9 @@ def fit(
         except SystemExit as stop:  # Lightning ends Ctrl-C with exit status 1 and ignores SIGINT from then on
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from stop
+    module.zero_grad(set_to_none=True)
+    trainer.strategy.optimizers = []  # module and trainer know each other, so their memory would stay a while
+    release_memory()
     module.encoder.to("cpu").eval()
     return module.losses
 
