@@ -1,6 +1,6 @@
 """Other forms of a text: a statement as a question, words as pseudo-texts.
 
-Training texts that lack the form queries will have fail on that form (arXiv 2509.12539, section 4; methods of KaLM V2).
+A student trained on texts that lack a form of query (keywords, questions) fails on that form.
 """
 
 from __future__ import annotations

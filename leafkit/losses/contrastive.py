@@ -14,7 +14,7 @@ def info_nce(
     queries: torch.Tensor, candidates: torch.Tensor, positives: torch.Tensor, temperature: float,
     margin: float | None = None, same_text: torch.Tensor | None = None,
 ) -> torch.Tensor:  # fmt: skip
-    """Mean over queries of -log softmax(s(q, c) / tau) at the positive (KaLM-Embedding, arXiv 2501.01028, equation 1).
+    """Mean over queries of -log softmax(s(q, c) / tau) at the positive (InfoNCE, as KaLM-Embedding uses it, arXiv 2501.01028).
 
     >>> q = c = torch.eye(2)
     >>> round(float(info_nce(q, c, torch.tensor([0, 1]), 1.0)), 4)  # log(1 + e^-1)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from leafkit.config import StudentConfig, to_plain
+from leafkit.config import Recipe, StudentConfig, to_plain
 from leafkit.data.batching import share_of_rank, token_budget_batches
 from leafkit.data.sources import read_collection, source_fingerprint
 from leafkit.data.store import VectorStore
@@ -62,7 +62,7 @@ def run_distill(run: Run) -> None:
         run_inherit(run)
 
 
-def teacher_recipe(run: Run) -> Any:
+def teacher_recipe(run: Run) -> Recipe:
     """The recipe that trains this recipe's teacher, on the same machine settings."""
     mine = run.recipe
     recipe = load_recipe(mine.teacher.source.partition(":")[2])
