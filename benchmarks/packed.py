@@ -100,6 +100,7 @@ def main() -> None:
         best = next(iter(rates.values()))
         lines += [f"| {name} | {way} | {rate:,.0f} | {rate / best:.2f} |" for way, rate in rates.items()]
     path = Path(__file__).parent / "reports" / f"{datetime.date.today().isoformat()}-packed.md"
+    path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join([*lines, ""]), encoding="utf-8")
     print(path)
 

@@ -132,6 +132,7 @@ def write_report(run: Run, figures: list[dict[str, Any]], grid: dict[str, Any], 
         "",
     ]
     path = Path(__file__).parent / "reports" / f"{datetime.date.today().isoformat()}-road.md"
+    path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
 

@@ -70,9 +70,16 @@ def test_a_gpu_without_bf16_falls_back_or_refuses(monkeypatch):
     assert "precision=float32" in caught.value.remedy
 
 
-@pytest.mark.parametrize(("speedup", "chosen"), [(3.0, torch.bfloat16), (1.1, torch.float32), (0.3, torch.float32)])
-def test_a_cpu_uses_bf16_only_where_it_measures_faster(monkeypatch, speedup, chosen):
+@pytest.mark.parametrize(
+    ("speedup", "has_instructions", "chosen"),
+    [
+        (3.0, True, torch.bfloat16), (1.1, True, torch.bfloat16), (0.9, True, torch.float32),
+        (3.0, False, torch.bfloat16), (1.1, False, torch.float32), (0.3, False, torch.float32),
+    ],
+)  # fmt: skip
+def test_a_cpu_uses_bf16_only_where_it_measures_faster(monkeypatch, speedup, has_instructions, chosen):
     monkeypatch.setattr(precision, "bf16_speedup", lambda: speedup)
+    monkeypatch.setattr(precision, "has_bf16_instructions", lambda: has_instructions)
     assert choose_precision("auto", CPU) == chosen
     assert choose_precision("bf16", CPU) == torch.bfloat16
 

@@ -98,8 +98,8 @@ def test_a_student_of_another_dimension_is_refused(done, home):
     folder = done.parent / "ck" / "tiny"
     stranger = tiny.make_encoder(hidden=32, dim=40, seed=5)
     with publish(folder / "student", "student", {}, {}) as draft:
-        write_encoder(stranger, draft, {"kind": "student", "teacher": read_encoder(home / "big").fingerprint})
-    with pytest.raises(LeafkitError, match="the student's 40 dimensions are not the index's 48"):
+        write_encoder(stranger, draft, {"teacher": read_encoder(home / "big").fingerprint, "prompts": stranger.spec.prompts})
+    with pytest.raises(LeafkitError, match="vectors have 40 dimensions and the teacher's 48"):
         Searcher(folder)
 
 
