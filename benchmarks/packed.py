@@ -24,7 +24,7 @@ from leafkit.models.checkpoint import load_encoder
 from leafkit.models.encoder import TextEncoder
 from leafkit.models.grow import grow
 
-NUM_TEXTS, REPEATS = 112, 5
+NUM_TEXTS, REPEATS = 64, 5
 
 
 def make_batch(seed: int) -> list[list[int]]:
