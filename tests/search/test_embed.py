@@ -185,4 +185,4 @@ def test_a_killed_run_is_resumed_to_the_same_store(tmp_path, model, embedder):
     fill_store(undisturbed, embedder, TEXTS, "document", "test")
     resumed = make_store(folder, embedder)
     resumed.verify()
-    assert np.array_equal(resumed[:], undisturbed[:])
+    np.testing.assert_allclose(resumed[:], undisturbed[:], atol=1e-6)  # the child had another number of threads
