@@ -397,7 +397,8 @@ def test_mrl_dims_fall_and_are_positive(write: Write, dims: str) -> None:
 def test_the_bounds_themselves_are_allowed(write: Write) -> None:
     inside = [f"{key}=0" for key in [*NOT_NEGATIVE, *SHARES]] + [f"{key}=1" for key in [*POSITIVE, *SHARES]]
     revision = "teacher.revision=" + "a" * 40
-    load_recipe(write("stages: {s: {}, t: {init: stage:s}}"), [*inside, "teacher.trust_remote_code=true", revision])
+    recipe = load_recipe(write("stages: {s: {}, t: {init: stage:s}}"), [*inside, "teacher.trust_remote_code=true", revision])
+    assert recipe.teacher.trust_remote_code
 
 
 def test_defaults_have_no_problem() -> None:

@@ -174,7 +174,8 @@ def test_a_teacher_that_does_not_normalise_has_such_a_student(home, tmp_path, st
 
 
 def test_one_text_is_enough_to_start_the_projection_from(done, start):
-    start(done, "student.num_ridge_texts=1")
+    run = start(done, "student.num_ridge_texts=1")
+    assert read_manifest(run.folder / "student").metrics["spectrum"]["num_texts"] == 1
 
 
 def test_documents_alone_train_a_student_and_the_benchmark_is_skipped(home, tmp_path, start, capsys):
