@@ -1,12 +1,11 @@
-"""The schema of a recipe: frozen dataclasses. Every field has its type, its unit and a sentence; ranges are at the end.
+"""The schema of a recipe: frozen dataclasses. Every field has its type, its unit and a sentence.
 
-This module knows neither YAML nor files. ``leafkit.recipe`` turns text into these classes and reports every mistake.
+This module knows neither YAML nor files. ``leafkit.recipe`` turns text into these classes; ``leafkit.rules`` says which
+values are allowed.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -14,6 +13,16 @@ BAD_ROW_POLICIES = ("error", "skip")
 DEVICES = ("auto", "cpu", "cuda", "npu", "mps")
 PRECISIONS = ("auto", "float32", "bf16")
 BATCHINGS = ("random", "neighbours")
+TASKS = ("retrieval", "reranking", "sts", "pair_classification", "bitext", "classification", "clustering")
+LABEL_TASKS = ("classification", "clustering")  # rows are a text and its label; positives are texts of the same label
+PROMPT_SIDES = ("auto", "query", "both")
+IN_BATCH = ("auto", "use", "none")
+SHORTFALLS = ("keep", "drop")
+SOFT_KINDS = ("kl", "mse")
+ATTENTIONS = ("", "bidirectional", "causal")
+POOLING_CHOICES = ("", "mean", "cls", "last")
+SYNTH_LANGUAGES = ("en", "zh", "fr", "pl")
+SYNTH_TASKS = ("short_long", "long_short", "short_short", "long_long", "sts", "bitext")
 QUERY_SPLITS = ("test", "validation", "train")
 VECTOR_PRECISIONS = ("float32", "int8", "binary")
 
@@ -58,31 +67,140 @@ class TeacherConfig:
 
 
 @dataclass(frozen=True)
+class TrainSourceConfig:
+    """One source of a stage's training rows."""
+
+    uri: str = ""  # builtin:NAME, jsonl:PATH, beir:PATH or hf:NAME[:CONFIG]@SPLIT; its train split is read
+    task: str = "retrieval"  # what a positive means; classification and clustering rows are {"text", "label"}
+    instruction: str = ""  # fills {instruction} of the stage's template; empty takes the stage's own
+    weight: float = 1.0  # share of the batches drawn from here, relative to the other sources
+    limit: int = 0  # rows taken, in the source's order; 0 takes all
+    prompt_on: str = "auto"  # both puts the prompt before documents too; auto does so for symmetric tasks
+    in_batch: str = "auto"  # none takes no negatives from other rows; auto does so for classification and clustering
+    min_score: float = 4.0  # sts rows {"s1", "s2", "score"} at or above it are positives, the rest is left out
+
+
+@dataclass(frozen=True)
+class MiningConfig:
+    """Hard negatives and the ranking-consistency filter, both out of one search over the source's documents."""
+
+    model: str = ""  # start (the stage's start model), builtin:minilm, stage:NAME or model:...; empty searches nothing
+    num_negatives: int = 0  # hard negatives per row; KaLM-Embedding takes 7
+    first_rank: int = 50  # negatives come from ranks first_rank <= rank < last_rank of the query's ranking
+    last_rank: int = 100  # see first_rank
+    max_positive_share: float = 0.95  # drops negatives above this share of the positive's score (NV-Retriever); 0 is off
+    min_margin: float = 0.0  # drops negatives that are not this much below the positive's score
+    filter_rank: int = 0  # keeps a row only if its positive ranks above this rank; KaLM-Embedding takes 50; 0 keeps all
+    on_shortfall: str = "keep"  # rows with too few negatives: keep trains them with those found, drop leaves them out
+
+
+@dataclass(frozen=True)
+class MixingConfig:
+    """Synthetic hard negatives (KaLM-Embedding V2, arXiv 2506.20923)."""
+
+    num_pairwise: int = 0  # per row: lambda n_1 + (1 - lambda) n_2 of two of its hard negatives
+    num_listwise: int = 0  # per row: similarity-weighted sums of all its hard negatives; more than one draws subsets
+    beta: float = 2.0  # lambda ~ Beta(beta, beta)
+    temperature: float = 0.1  # of the softmax that weighs listwise mixing; the paper gives none
+
+
+@dataclass(frozen=True)
+class SoftLabelConfig:
+    """Soft labels over each row's own candidates: its positive and its hard negatives."""
+
+    models: list[str] = field(default_factory=list)  # rows, bm25, builtin:minilm, stage:NAME or model:...; averaged
+    kind: str = "kl"  # kl of the softmaxes (KaLM-Embedding V2.5) or mse of the scores (LG-ANNA)
+    weight: float = 1.0  # of this term beside the contrastive one
+    temperature: float = 0.05  # of both softmaxes; the teacher's scores collapse to one-hot at .02 and below
+    contrastive_weight: float = 1.0  # of the contrastive term beside this one; 0 trains on soft labels alone
+    query_template: str = ""  # prompt of those models; empty takes each model's own
+
+
+@dataclass(frozen=True)
+class SoupConfig:
+    """Average of several checkpoints; a stage with members trains nothing."""
+
+    members: list[str] = field(default_factory=list)  # stage:NAME or model:...
+    weights: list[float] = field(default_factory=list)  # one per member; empty takes softmax(-loss / temperature)
+    temperature: float = 5.0  # of those weights (LM-Cocktail, arXiv 2311.13534)
+    num_rows: int = 256  # held-out rows the losses are measured on
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters through peft; merged into the weights when the stage ends."""
+
+    rank: int = 0  # of the adapters; 0 trains all weights
+    alpha: float = 32.0  # scale: alpha / rank
+    targets: list[str] = field(default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj"])  # modules that get one
+
+
+@dataclass(frozen=True)
 class StageConfig:
     """One contrastive training stage of a teacher."""
 
     init: str = "builtin:minilm"  # builtin:minilm, stage:NAME of an earlier stage, or model:FOLDER_OR_HUB_ID@REVISION
+    architecture: str = ""  # model_type that init must have; dry_run builds tiny weights of it
+    attention: str = ""  # bidirectional takes a decoder's causal mask away; empty keeps what the checkpoint says
+    pooling: str = ""  # mean, cls or last; empty keeps what the checkpoint says
+    gradient_checkpointing: bool = False  # recompute activations layer by layer: less memory, a third more time
     hidden_size: int = 0  # grow the start model to this width before training; 0 keeps it
     intermediate_size: int = 0  # width of the feed-forward layers after growing; 0 keeps the ratio
     query_template: str = "Instruct: {instruction} \n Query: {query}"  # KaLM V1/V2, byte-exact
     instruction: str = "Find the documentation"  # what fills {instruction}
+    num_examples: int = 0  # few-shot examples in the prompt, from the training rows (LG-ANNA); they train no more
+    example_template: str = "Instruct: {instruction}\nQuery: {query}\nResponse: {document}\n\n"  # of each example
+    sources: dict[str, TrainSourceConfig] = field(default_factory=dict)  # of training rows; empty takes data.home
+    mining: MiningConfig = field(default_factory=MiningConfig)
     batching: str = "neighbours"  # neighbours puts similar documents into one batch, random does not
+    same_task_ratio: float = 1.0  # r of semi-homogeneous batches: share of each batch that is not dealt among sources
     neighbour_model: str = "builtin:minilm"  # whose document vectors say what is similar
     num_neighbours: int = 16  # nearest documents a batch may grow through
     num_steps: int = 100  # optimiser steps
-    batch_size: int = 64  # pairs per optimiser step, over all processes
+    batch_size: int = 64  # rows per optimiser step, over all processes
+    chunk_tokens: int = 0  # GradCache: at most this many tokens are held for the backward pass at once; 0 holds all
     lr: float = 5e-5  # peak learning rate of AdamW
     warmup_share: float = 0.1  # share of the steps that the learning rate climbs
     weight_decay: float = 0.01  # AdamW's, on matrices only
     max_grad_norm: float = 1.0  # gradients are scaled down to this length
+    lora: LoraConfig = field(default_factory=LoraConfig)
     temperature: float = 0.05  # tau of InfoNCE
     false_negative_margin: float = 0.1  # candidates this much above the positive's cosine are masked
+    focal_gamma: float = 0.0  # weight (1 - p)^gamma of each row; KaLM-Embedding V2 takes .5
+    mixing: MixingConfig = field(default_factory=MixingConfig)
+    soft: SoftLabelConfig = field(default_factory=SoftLabelConfig)
+    spread_weight: float = 0.0  # of the mean squared off-diagonal similarity (GOR, arXiv 1708.06320)
     mrl_dims: list[int] = field(default_factory=list)  # Matryoshka dimensions, largest first; empty takes the full one
     mrl_weights: list[float] = field(default_factory=list)  # weight of the loss at each dimension
     question_share: float = 0.25  # share of the train queries rewritten as questions ("how do I ...")
     anchor_weight: float = 1.0  # weight of the squared distance to the start model on the anchor texts
     anchor_batch_size: int = 32  # anchor texts per step
     soup_share: float = 1.0  # weight of the trained weights in the average with the stage's start (WiSE-FT)
+    soup: SoupConfig = field(default_factory=SoupConfig)
+
+
+@dataclass(frozen=True)
+class SynthConfig:
+    """Persona-based synthetic rows from a chat model behind an OpenAI-compatible endpoint."""
+
+    base_url: str = ""  # of the endpoint, http://localhost:8000/v1 say; empty takes $OPENAI_BASE_URL, else OpenAI's own
+    model: str = ""  # name the endpoint knows the chat model by
+    api_key_env: str = "OPENAI_API_KEY"  # environment variable that holds the key; a recipe never does
+    personas: str = "builtin"  # builtin, or jsonl:PATH of {"persona", "language", "id"?}
+    languages: list[str] = field(default_factory=lambda: list(SYNTH_LANGUAGES))  # of personas and rows
+    tasks: list[str] = field(default_factory=lambda: list(SYNTH_TASKS))  # task types
+    num_instructions: int = 100  # tasks, dealt over the types, then the languages; sts and bitext have a fixed instruction
+    rows_per_instruction: int = 4  # rows to write for each
+    num_negatives: int = 1  # hard negatives per row
+    temperature: float = 1.0  # of the chat model
+    max_output_tokens: int = 1024  # of one answer
+    max_concurrency: int = 8  # requests in flight
+    max_retries: int = 5  # per request, with exponential backoff, for 429, 5xx, timeouts and answers that are no rows
+    backoff_s: float = 1.0  # wait before the first retry; doubles, unless the server says how long
+    timeout_s: float = 60.0  # of one request
+    price_per_million_input_tokens: float = 0.0  # for the estimate shown before anything is sent
+    price_per_million_output_tokens: float = 0.0  # likewise
+    max_cost: float = 0.0  # does not start above this estimate, stops where as much is spent; 0 is no limit
 
 
 @dataclass(frozen=True)
@@ -139,9 +257,11 @@ class Recipe:
     device: str = "auto"  # auto takes cuda, then npu, then mps, then cpu
     precision: str = "auto"  # of the arithmetic; auto takes bf16 where a short probe finds it faster
     force: bool = False  # run stages again although their inputs have not changed
+    dry_run: bool = False  # every stage of teach on tiny random weights of the same architecture, two steps each
     data: DataConfig = field(default_factory=DataConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     stages: dict[str, StageConfig] = field(default_factory=dict)  # the teacher's training, in this order
+    synth: SynthConfig = field(default_factory=SynthConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
     bench: BenchConfig = field(default_factory=BenchConfig)
     inherit: InheritConfig = field(default_factory=InheritConfig)
@@ -156,103 +276,3 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
     return value
-
-
-_FOLDER_NAME = r"[A-Za-z0-9][\w.-]*"
-_RESERVED_STAGES = ("student", "index", "bench", "inherit")
-_POSITIVE = frozenset(
-    "num_steps batch_size tokens_per_batch max_texts_per_batch lr max_grad_norm temperature num_epochs query_repeats"
-    " max_query_tokens max_document_tokens num_resamples num_neighbours num_ridge_texts ridge anchor_batch_size".split()
-)
-_NOT_NEGATIVE = frozenset(
-    "limit max_bad_rows weight_decay anchor_weight num_pseudo_texts max_train_queries"
-    " num_latency_queries num_samples hidden_size intermediate_size"
-    " false_negative_margin seed".split()
-)
-_SHARE = frozenset("warmup_share soup_share final_lr_share question_share".split())
-_CHOICES = {
-    "on_bad_row": BAD_ROW_POLICIES,
-    "device": DEVICES,
-    "precision": PRECISIONS,
-    "batching": BATCHINGS,
-    "split": QUERY_SPLITS,
-}
-
-
-def _check_value(path: str, name: str, value: Any) -> list[tuple[str, str]]:
-    if isinstance(value, float) and not math.isfinite(value):
-        return [(path, f"{value} is not a finite number")]
-    if name in _POSITIVE and not value > 0:
-        return [(path, f"{value} is not above 0")]
-    if name in _NOT_NEGATIVE and value < 0:
-        return [(path, f"{value} is below 0")]
-    if name in _SHARE and not 0 <= value <= 1:
-        return [(path, f"{value} is not between 0 and 1")]
-    if name in _CHOICES and value not in _CHOICES[name]:
-        return [(path, f"{value!r} is not one of {', '.join(_CHOICES[name])}")]
-    return []
-
-
-def _check_stage(path: str, stage: StageConfig, earlier: list[str]) -> list[tuple[str, str]]:
-    problems = []
-    kind, _, rest = stage.init.partition(":")
-    if kind == "stage" and rest not in earlier:
-        known = ", ".join(earlier) or "none"
-        problems.append((f"{path}.init", f"{stage.init!r} names no earlier stage (earlier stages: {known})"))
-    elif kind not in {"stage", "builtin", "model"}:
-        problems.append(
-            (f"{path}.init", f"{stage.init!r} is not builtin:minilm, stage:NAME or model:FOLDER_OR_HUB_ID@REVISION")
-        )
-    if not stage.query_template.endswith("{query}"):
-        problems.append((f"{path}.query_template", "does not end with {query}: a prompt is put before the text"))
-    if len(stage.mrl_dims) != len(stage.mrl_weights):
-        problems.append(
-            (f"{path}.mrl_weights", f"{len(stage.mrl_weights)} weights for {len(stage.mrl_dims)} dimensions in mrl_dims")
-        )
-    if any(weight < 0 for weight in stage.mrl_weights):
-        problems.append((f"{path}.mrl_weights", f"{stage.mrl_weights} has a weight below 0"))
-    if sorted(stage.mrl_dims, reverse=True) != stage.mrl_dims or any(d < 1 for d in stage.mrl_dims):
-        problems.append((f"{path}.mrl_dims", f"{stage.mrl_dims} is not a falling list of positive dimensions"))
-    return problems
-
-
-def find_problems(recipe: Recipe) -> list[tuple[str, str]]:
-    """Every value out of range and every broken rule between fields, as ``(key, what is wrong)``."""
-    problems: list[tuple[str, str]] = []
-
-    def walk(value: Any, path: str) -> None:
-        children = {f.name: getattr(value, f.name) for f in fields(value)}.items() if is_dataclass(value) else value.items()
-        for name, child in children:
-            child_path = f"{path}.{name}" if path else str(name)
-            if is_dataclass(child) or (isinstance(child, dict) and any(is_dataclass(c) for c in child.values())):
-                walk(child, child_path)
-            else:
-                problems.extend(_check_value(child_path, str(name), child))
-
-    walk(recipe, "")
-    earlier: list[str] = []
-    for name, stage in recipe.stages.items():
-        if not re.fullmatch(_FOLDER_NAME, name) or name in _RESERVED_STAGES:
-            problems.append(
-                (f"stages.{name}", f"{name!r} cannot name a stage's folder ({', '.join(_RESERVED_STAGES)} are taken)")
-            )
-        problems.extend(_check_stage(f"stages.{name}", stage, earlier))
-        earlier.append(name)
-    if not re.fullmatch(_FOLDER_NAME, recipe.name):
-        problems.append(("name", f"{recipe.name!r} is not a folder name: letters, digits, '.', '_' and '-'"))
-    kind = recipe.teacher.source.partition(":")[0]
-    if recipe.teacher.source and kind not in {"recipe", "model"}:
-        problems.append(("teacher.source", f"{recipe.teacher.source!r} is not recipe:NAME or model:FOLDER_OR_HUB_ID@REVISION"))
-    if recipe.teacher.trust_remote_code and not recipe.teacher.revision:
-        problems.append(("teacher.trust_remote_code", "needs teacher.revision, a 40-hex commit: unpinned code could change"))
-    keys = [("inherit.precisions", name) for name in recipe.inherit.precisions]
-    keys += [(f"inherit.max_gap.{name}", name) for name in recipe.inherit.max_gap]
-    for key, precision in keys:
-        if precision not in VECTOR_PRECISIONS:
-            problems.append((key, f"{precision!r} is not one of {', '.join(VECTOR_PRECISIONS)}"))
-    problems.extend(
-        (f"inherit.max_gap.{name}", f"{value} is not between 0 and 1")
-        for name, value in recipe.inherit.max_gap.items()
-        if not 0 <= value <= 1
-    )
-    return problems

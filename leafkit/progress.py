@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 console = Console(highlight=False, soft_wrap=True)
 PLAIN_LINE_EVERY_S = 10.0
@@ -24,6 +26,23 @@ def say(text: str, style: str = "") -> None:
     """Print one line of plain text (no markup) from the main process."""
     if is_main_process():
         console.print(text, style=style or None, markup=False, emoji=False)
+
+
+def show_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Print some columns of ``rows`` as a table from the main process; whole numbers get separators, others three digits."""
+    if not is_main_process():
+        return
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in columns:
+        is_number = all(isinstance(row[name], int | float) for row in rows)
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=is_number)
+    for row in rows:
+        table.add_row(*(escape(_cell(row[name])) for name in columns))
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 class Bar:

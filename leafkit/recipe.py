@@ -16,8 +16,9 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from leafkit.config import Recipe, find_problems, to_plain
+from leafkit.config import Recipe, to_plain
 from leafkit.errors import UsageError
+from leafkit.rules import find_problems
 
 _PACKAGE = Path(__file__).resolve().parent
 

@@ -11,11 +11,12 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "leafkit"
 FLOORS = {
     "": 0, "config": 0, "errors": 0, "machine": 0, "progress": 0, "vectors": 0,
-    "recipe": 1, "artifact": 1,
+    "rules": 1, "artifact": 1, "recipe": 2,
     "data": 2,
     "models": 3,
     "losses": 4,
     "train": 5,
+    "synth": 3,
     "search": 6,
     "inherit": 7, "serve": 7, "export": 7,
     "stages": 8, "doctor": 9,
@@ -192,7 +193,7 @@ def test_modules_are_short_and_named_after_what_they_hold(sources: dict[str, str
         ("leafkit.data.store", "from ..models import encoder", "imports leafkit.models.encoder (floor 3)"),
         ("leafkit.data", "from ..models import encoder", "imports leafkit.models.encoder (floor 3)"),
         ("leafkit.errors", "from leafkit import config", "imports leafkit.config (floor 0)"),
-        ("leafkit.artifact", "from leafkit.recipe import load_recipe", "imports leafkit.recipe (floor 1)"),
+        ("leafkit.artifact", "from leafkit.recipe import load_recipe", "imports leafkit.recipe (floor 2)"),
         ("leafkit.losses.leaf", "import importlib\nimportlib.import_module('leafkit.train.fit')", "imports leafkit.train.fit"),
     ],
 )

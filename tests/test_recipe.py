@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from leafkit.config import Recipe, find_problems
+from leafkit.config import Recipe
 from leafkit.errors import UsageError
 from leafkit.recipe import find_recipe, list_recipes, load_recipe, to_yaml
+from leafkit.rules import find_problems
 
 
 @pytest.fixture
@@ -349,19 +350,31 @@ POSITIVE = [
     "stages.s.lr", "student.max_grad_norm", "stages.s.temperature", "student.num_epochs", "student.query_repeats",
     "data.max_query_tokens", "data.max_document_tokens", "bench.max_document_tokens", "bench.num_resamples",
     "stages.s.num_neighbours", "student.num_ridge_texts", "student.ridge", "stages.s.anchor_batch_size",
+    "stages.s.soup.temperature", "stages.s.soup.num_rows", "stages.s.soft.temperature", "stages.s.mixing.temperature",
+    "stages.s.mixing.beta", "stages.s.lora.alpha",
 ]  # fmt: skip
 NOT_NEGATIVE = [
     "data.max_bad_rows", "student.weight_decay", "stages.s.anchor_weight", "data.num_pseudo_texts", "data.max_train_queries",
     "bench.num_latency_queries", "bench.num_samples", "stages.s.hidden_size", "stages.s.intermediate_size",
-    "stages.s.false_negative_margin", "seed", "data.sources.x.limit",
+    "stages.s.false_negative_margin", "seed", "data.sources.x.limit", "stages.s.mining.num_negatives",
+    "stages.s.mining.first_rank", "stages.s.mining.min_margin", "stages.s.mining.filter_rank", "stages.s.mixing.num_pairwise",
+    "stages.s.mixing.num_listwise", "stages.s.soft.weight", "stages.s.focal_gamma",
+    "stages.s.spread_weight", "stages.s.chunk_tokens", "stages.s.num_examples", "stages.s.lora.rank",
 ]  # fmt: skip
-SHARES = ["student.warmup_share", "stages.s.soup_share", "student.final_lr_share", "student.question_share"]
+SHARES = [
+    "student.warmup_share", "stages.s.soup_share", "student.final_lr_share", "student.question_share",
+    "stages.s.mining.max_positive_share", "stages.s.same_task_ratio",
+]  # fmt: skip
 CHOICES = {
     "data.on_bad_row": "error, skip",
     "device": "auto, cpu, cuda, npu, mps",
     "precision": "auto, float32, bf16",
     "stages.s.batching": "random, neighbours",
     "bench.split": "test, validation, train",
+    "stages.s.attention": ", bidirectional, causal",
+    "stages.s.pooling": ", mean, cls, last",
+    "stages.s.mining.on_shortfall": "keep, drop",
+    "stages.s.soft.kind": "kl, mse",
 }
 RULES = [
     *[(f"{key}=0", key, r"0(\.0)? is not above 0") for key in POSITIVE],
@@ -403,3 +416,105 @@ def test_the_bounds_themselves_are_allowed(write: Write) -> None:
 
 def test_defaults_have_no_problem() -> None:
     assert find_problems(Recipe(name="x")) == []
+
+
+# --- stages: sources, mining, signals, soups
+
+
+STAGE_RULES: list[tuple[str, list[str]]] = [
+    # sources
+    ("sources: {a: {}}", ["sources.a.uri: is missing"]),
+    ("sources: {query: {uri: 'jsonl:x'}}", ["sources.query: 'query' cannot name a source (query, document are taken)"]),
+    ("sources: {document: {uri: 'jsonl:x'}}", ["sources.document: 'document' cannot name a source"]),
+    ("sources: {a/b: {uri: 'jsonl:x'}}", ["sources.a/b: 'a/b' cannot name a source (query, document are taken)"]),
+    ("sources: {a: {uri: 'jsonl:x', weight: 0}, b: {uri: 'jsonl:x', weight: 0}}", ["sources: every source has weight 0"]),
+    ("sources: {a: {uri: 'jsonl:x', weight: -1}}", ["sources.a.weight: -1.0 is below 0", "sources: every source has weight 0"]),
+    ("sources: {a: {uri: 'jsonl:x', limit: -1}}", ["sources.a.limit: -1 is below 0"]),
+    (
+        "sources: {a: {uri: 'jsonl:x', task: retreival}}",
+        [
+            "sources.a.task: 'retreival' is not one of retrieval, reranking, sts, pair_classification, bitext, classification,"
+            " clustering"
+        ],
+    ),
+    ("sources: {a: {uri: 'jsonl:x', prompt_on: none}}", ["sources.a.prompt_on: 'none' is not one of auto, query, both"]),
+    ("sources: {a: {uri: 'jsonl:x', in_batch: all}}", ["sources.a.in_batch: 'all' is not one of auto, use, none"]),
+    (
+        "{mining: {model: start, num_negatives: 2}, sources: {a: {uri: 'jsonl:x', task: clustering, in_batch: use}}}",
+        ["sources.a.in_batch: rows of the same label are false negatives: auto or none"],
+    ),
+    (
+        "sources: {a: {uri: 'jsonl:x', task: classification}}",
+        ["mining.num_negatives: 0 leaves a no negative: rows of labels take none in-batch"],
+    ),
+    # prompts
+    ("{num_examples: 2, example_template: 'Query: {query}'}", ["example_template: shows no {query} with its {document}"]),
+    ("soft: {query_template: 'Instruct: x'}", ["soft.query_template: does not end with {query}"]),
+    # mining
+    ("mining: {num_negatives: 7}", ["mining.model: is missing: num_negatives and filter_rank need a model that searches"]),
+    ("mining: {filter_rank: 50}", ["mining.model: is missing: num_negatives and filter_rank need a model that searches"]),
+    ("mining: {model: start}", ["mining.model: searches for nothing: set num_negatives or filter_rank"]),
+    ("mining: {model: minilm, filter_rank: 1}", ["mining.model: 'minilm' is not start, builtin:minilm, stage:NAME or model:"]),
+    ("mining: {model: 'stage:s', filter_rank: 1}", ["mining.model: 'stage:s' names no earlier stage (earlier stages: first)"]),
+    ("mining: {last_rank: 0, first_rank: -1}", ["mining.last_rank: 0 is not above 0", "mining.first_rank: -1 is below 0"]),
+    ("soft: {contrastive_weight: -1}", ["soft.contrastive_weight: -1.0 is below 0"]),
+    ("mining: {first_rank: 100}", ["mining.last_rank: 100 is not above first_rank=100"]),
+    (
+        "mining: {model: start, num_negatives: 7, first_rank: 94, last_rank: 100}",
+        ["mining.num_negatives: 7 do not fit into a window of 6 ranks"],
+    ),
+    # signals
+    ("mixing: {num_pairwise: 1}", ["mixing.num_pairwise: there is nothing to mix: mining.num_negatives is 0"]),
+    ("mixing: {num_listwise: 1}", ["mixing.num_listwise: there is nothing to mix: mining.num_negatives is 0"]),
+    ("soft: {models: [bm25]}", ["soft.models: there are no candidates to score: mining.num_negatives is 0"]),
+    (
+        "{sources: {a: {uri: 'jsonl:x'}}, soft: {models: [rows, bm25]}}",
+        ["soft.models: rows bring their own scores: no other model beside them"],
+    ),
+    ("{sources: {a: {uri: 'jsonl:x'}}, soft: {models: [tfidf]}}", ["soft.models: 'tfidf' is not rows, bm25"]),
+    ("{sources: {a: {uri: 'jsonl:x'}}, soft: {models: ['stage:t']}}", ["soft.models: 'stage:t' names no earlier stage"]),
+    ("soft: {contrastive_weight: 0}", ["soft.contrastive_weight: 0 leaves nothing to train on: soft.models is empty"]),
+    ("{hidden_size: 128, lora: {rank: 8}}", ["lora.rank: a model that grows trains all its weights"]),
+    # soups
+    ("soup: {members: ['stage:first']}", ["soup.members: an average needs at least two members"]),
+    ("soup: {members: ['stage:first', 'stage:s']}", ["soup.members: 'stage:s' names no earlier stage (earlier stages: first)"]),
+    ("soup: {members: ['stage:first', start]}", ["soup.members: 'start' is not builtin:minilm, stage:NAME or model:"]),
+    ("soup: {members: ['stage:first', 'model:x'], weights: [1.0]}", ["soup.weights: 1 weights for 2 members"]),
+    ("soup: {members: ['stage:first', 'model:x'], weights: [0.7, 0.7]}", ["soup.weights: [0.7, 0.7] are not shares"]),
+    ("soup: {members: ['stage:first', 'model:x'], weights: [1.5, -0.5]}", ["soup.weights: [1.5, -0.5] are not shares"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("stage", "complaints"), STAGE_RULES, ids=[stage for stage, _ in STAGE_RULES])
+def test_rules_of_a_stage(write: Write, stage: str, complaints: list[str]) -> None:
+    body = stage if stage.startswith("{") else f"{{{stage}}}"
+    found = _mistakes(write(f"stages:\n  first: {{}}\n  s: {body}\n"))
+    assert len(found) == len(complaints)
+    said = sorted(line.partition(": stages.s.")[2] for line in found)
+    assert all(line.startswith(complaint) for line, complaint in zip(said, sorted(complaints), strict=True)), said
+
+
+def test_a_stage_with_everything_is_allowed(write: Write) -> None:
+    text = """
+stages:
+  first: {sources: {a: {uri: "jsonl:x", task: sts, weight: 0}, b: {uri: "jsonl:y", weight: 2}}, mixing: {num_pairwise: 1}}
+  second:
+    init: stage:first
+    num_examples: 2
+    sources: {labels: {uri: "jsonl:x", task: clustering}}
+    mining: {model: start, num_negatives: 7, first_rank: 0, last_rank: 7, filter_rank: 50}
+    mixing: {num_pairwise: 2, num_listwise: 1}
+    soft: {models: [bm25, "stage:first", "model:folder", builtin:minilm], contrastive_weight: 0, query_template: "{query}"}
+    lora: {rank: 8}
+  third: {soup: {members: ["stage:first", "stage:second"], weights: [0.25, 0.75]}}
+  fourth: {soup: {members: ["stage:first", "stage:third"]}}
+"""
+    recipe = load_recipe(write(text))
+    assert recipe.stages["second"].mining.num_negatives == 7
+    assert find_problems(recipe) == []
+
+
+@pytest.mark.parametrize("name", ["corpora", "mined", "student", "index", "bench", "inherit"])
+def test_a_stage_may_not_take_the_folder_of_something_else(write: Write, name: str) -> None:
+    (found,) = _mistakes(write(f"stages: {{{name}: {{}}}}"))
+    assert f"stages.{name}: '{name}' cannot name a stage's folder" in found
