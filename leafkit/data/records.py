@@ -12,6 +12,7 @@ from typing import Any
 
 from leafkit.artifact import fingerprint
 
+FORMAT = 2  # of a saved collection; 2 brought negatives.jsonl
 SPLITS = ("train", "validation", "test")
 TEST_SHARE, VALIDATION_SHARE = 0.10, 0.03
 
@@ -32,18 +33,20 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A text that asks. ``split`` says whether it trains, validates or tests."""
+    """A text that asks. ``split`` says whether it trains, validates or tests; ``instruction`` is its own, where it has one."""
 
     id: str
     text: str
     split: str = "test"
+    instruction: str = ""
 
 
 @dataclass(slots=True)
 class Collection:
     """Documents, queries and judgments: ``qrels[query id][document id]`` is the grade, 0 for not relevant.
 
-    ``counts`` says what reading it found and dropped, in words.
+    ``negatives[query id]`` are documents known not to answer it; ``soft[query id][document id]`` are graded scores that the
+    rows brought with them. ``counts`` says what reading it found and dropped, in words.
     """
 
     name: str
@@ -51,6 +54,8 @@ class Collection:
     queries: list[Query] = field(default_factory=list)
     qrels: dict[str, dict[str, int]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    negatives: dict[str, list[str]] = field(default_factory=dict)
+    soft: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def judged(self, split: str) -> list[Query]:
         """Queries of a split that have at least one relevant document."""
@@ -66,25 +71,36 @@ class Collection:
 
     def fingerprint(self) -> str:
         """Identity of the content."""
-        return fingerprint([[asdict(d) for d in self.documents], [asdict(q) for q in self.queries], sorted(self.qrels.items())])
+        signals = [sorted(self.qrels.items()), sorted(self.negatives.items()), sorted(self.soft.items())]
+        return fingerprint([[asdict(d) for d in self.documents], [asdict(q) for q in self.queries], *signals])
 
     def save(self, folder: Path) -> None:
-        """Write documents.jsonl, queries.jsonl and judgments.jsonl."""
+        """Write documents.jsonl, queries.jsonl, judgments.jsonl and negatives.jsonl."""
         _write_lines(folder / "documents.jsonl", (asdict(d) for d in self.documents))
         _write_lines(folder / "queries.jsonl", (asdict(q) for q in self.queries))
         _write_lines(folder / "judgments.jsonl", ({"query": q, "documents": d} for q, d in self.qrels.items()))
+        _write_lines(
+            folder / "negatives.jsonl",
+            (
+                {"query": q, "documents": self.negatives.get(q, []), "soft": self.soft.get(q, {})}
+                for q in self.negatives | self.soft
+            ),
+        )
         (folder / "collection.json").write_text(json.dumps({"name": self.name, "counts": self.counts}, indent=1))
 
     @classmethod
     def load(cls, folder: Path) -> Collection:
         """Read what ``save`` wrote."""
         about = json.loads((folder / "collection.json").read_text())
+        hard = _read_lines(folder / "negatives.jsonl")
         return cls(
             name=about["name"],
             documents=[Document(**row) for row in _read_lines(folder / "documents.jsonl")],
             queries=[Query(**row) for row in _read_lines(folder / "queries.jsonl")],
             qrels={row["query"]: row["documents"] for row in _read_lines(folder / "judgments.jsonl")},
             counts=about["counts"],
+            negatives={row["query"]: row["documents"] for row in hard if row["documents"]},
+            soft={row["query"]: row["soft"] for row in hard if row["soft"]},
         )
 
 

@@ -1,17 +1,20 @@
 """Sources: ``builtin:NAME``, ``jsonl:PATH``, ``beir:PATH`` and ``hf:NAME[:CONFIG]@SPLIT`` to collections.
 
 Rows of jsonl and hf are either a document, ``{"text", "id"?, "title"?}``, or a pair, ``{"query", "positive" or
-"positives", "negatives"?, "split"?}``. Every bad row is named by file and line.
+"positives", "negatives"?, "scores"?, "instruction"?, "split"?}``. Every bad row is named by file and line.
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
 import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from leafkit.artifact import fingerprint, sha256_of_file
 from leafkit.config import DataConfig
@@ -19,6 +22,9 @@ from leafkit.data.builtin import pydocs_fingerprint, read_pydocs
 from leafkit.data.records import SPLITS, Collection, Document, Query, clean_text, drop_duplicates, split_of
 from leafkit.errors import LeafkitError, UsageError
 
+_ALIASES = {
+    "anchor": "query", "pos": "positives", "neg": "negatives", "negative": "negatives", "sentence1": "s1", "sentence2": "s2",
+}  # fmt: skip
 KINDS = ("builtin:pydocs", "builtin:pydocs-away", "jsonl:PATH", "beir:PATH", "hf:NAME[:CONFIG]@SPLIT")
 
 
@@ -46,8 +52,10 @@ class BadRows:
         self._counts["bad rows skipped"] += 1
 
 
-def read_collection(uri: str, data: DataConfig) -> Collection:
-    """The collection a source names.
+def read_collection(uri: str, data: DataConfig, limit: int = 0, default_split: str = "") -> Collection:
+    """The collection a source names; of jsonl and hf at most ``limit`` rows (0: all).
+
+    Pairs that state no split are of ``default_split``; without one, a hash of the query decides.
 
     Raises:
         UsageError: the source is of no known kind or does not exist.
@@ -61,9 +69,9 @@ def read_collection(uri: str, data: DataConfig) -> Collection:
     if kind == "beir":
         collection = _read_beir(Path(rest), bad, counts)
     elif kind == "jsonl":
-        collection = _collect(Path(rest).stem, _read_jsonl(Path(rest), bad), bad, counts)
+        collection = _collect(Path(rest).stem, read_raw_rows(uri, bad, limit), bad, counts, default_split)
     else:
-        collection = _collect(rest, _read_hub(rest), bad, counts)
+        collection = _collect(rest, read_raw_rows(uri, bad, limit), bad, counts, default_split)
     collection.documents, stands_for = drop_duplicates(collection.documents, counts)
     for query, grades in collection.qrels.items():
         merged: dict[str, int] = {}
@@ -71,6 +79,10 @@ def read_collection(uri: str, data: DataConfig) -> Collection:
             kept = stands_for.get(document, document)
             merged[kept] = max(grade, merged.get(kept, grade))
         collection.qrels[query] = merged
+    for query, wrong in collection.negatives.items():
+        collection.negatives[query] = list(dict.fromkeys(stands_for.get(d, d) for d in wrong))
+    for query, scores in collection.soft.items():
+        collection.soft[query] = {stands_for.get(d, d): score for d, score in scores.items()}
     collection.counts = {name: count for name, count in counts.items() if count}
     if not collection.documents:
         raise LeafkitError(f"{uri} is empty: no document with text", "check the file; rows need a text, see leafkit show")
@@ -123,13 +135,34 @@ def _read_jsonl(path: Path, bad: BadRows) -> Iterator[tuple[str, dict[str, Any]]
                 bad.refuse(where, f"a row must be an object, this is {type(row).__name__}")
 
 
-def _read_hub(rest: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_raw_rows(uri: str, bad: BadRows, limit: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows of a jsonl or hf source as they are, each with where it stands; at most ``limit`` (0: all).
+
+    Raises:
+        UsageError: the source is of no known kind, does not exist, or is not made of rows.
+    """
+    kind, rest = _split_uri(uri)
+    if kind not in {"jsonl", "hf"}:
+        raise UsageError(f"source {uri} has no rows of texts with labels or scores", "jsonl:PATH and hf:NAME@SPLIT do")
+    rows = _read_jsonl(Path(rest), bad) if kind == "jsonl" else _read_hub(rest, limit)
+    return itertools.islice(((where, _rename(row)) for where, row in rows), limit or None)
+
+
+def _rename(row: dict[str, Any]) -> dict[str, Any]:
+    """Names that other toolkits' rows have (FlagEmbedding's, sentence-transformers', MTEB's) as ours."""
+    renamed = {_ALIASES[key]: value for key, value in row.items() if key in _ALIASES and _ALIASES[key] not in row}
+    if isinstance(renamed.get("negatives"), str):
+        renamed["negatives"] = [renamed["negatives"]]
+    return {key: value for key, value in row.items() if key not in _ALIASES} | renamed
+
+
+def _read_hub(rest: str, limit: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
     import datasets
 
     path, _, split = rest.rpartition("@")
     name, _, config = path.partition(":")
     try:
-        rows = datasets.load_dataset(name, config or None, split=split)
+        rows = datasets.load_dataset(name, config or None, split=split, streaming=limit > 0)  # a few rows need no download
     except Exception as err:  # the hub client raises many kinds for one reason: it is not to be had
         reason = str(err).strip().splitlines()
         raise LeafkitError(
@@ -152,7 +185,9 @@ def _text_of(row: dict[str, Any], key: str, where: str, bad: BadRows, counts: Co
     return text
 
 
-def _collect(name: str, rows: Iterable[tuple[str, dict[str, Any]]], bad: BadRows, counts: Counter[str]) -> Collection:
+def _collect(
+    name: str, rows: Iterable[tuple[str, dict[str, Any]]], bad: BadRows, counts: Counter[str], default_split: str
+) -> Collection:
     documents: dict[str, Document] = {}
     by_text: dict[str, str] = {}
     queries: dict[str, Query] = {}
@@ -167,9 +202,12 @@ def _collect(name: str, rows: Iterable[tuple[str, dict[str, Any]]], bad: BadRows
         by_text.setdefault(full, key)
         return key
 
+    found = Collection(name, [])
     for where, row in rows:
         if "query" in row:
-            _collect_pair(where, row, add, queries, qrels, bad, counts)
+            pair = _parse_pair(where, row, bad, counts, default_split)
+            if pair is not None:
+                _add_pair(pair, add, queries, qrels, found)
         else:
             text = _text_of(row, "text", where, bad, counts)
             identity = clean_text(str(row["id"]), counts) if row.get("id") is not None else None
@@ -177,40 +215,73 @@ def _collect(name: str, rows: Iterable[tuple[str, dict[str, Any]]], bad: BadRows
                 bad.refuse(where, f"id {identity!r} is used twice")
             elif text is not None:
                 add(text, clean_text(str(row.get("title") or ""), counts), identity)
-    return Collection(name, list(documents.values()), list(queries.values()), qrels)
+    found.documents, found.queries, found.qrels = list(documents.values()), list(queries.values()), qrels
+    return found
 
 
-def _collect_pair(
-    where: str, row: dict[str, Any], add: Any, queries: dict[str, Query], qrels: dict[str, dict[str, int]],
-    bad: BadRows, counts: Counter[str],
-) -> None:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """One good pair row."""
+
+    query: str
+    positives: list[str]
+    negatives: list[str]
+    scores: list[float]  # of the positives, then of the negatives; empty where the row has none
+    instruction: str
+    split: str
+
+
+def _parse_pair(where: str, row: dict[str, Any], bad: BadRows, counts: Counter[str], default_split: str) -> _Pair | None:
+    """The row as a pair; None, and one bad row more, where it is none."""
     query = _text_of(row, "query", where, bad, counts)
     if query is None:
-        return
+        return None
     positives = row.get("positives", [row["positive"]] if "positive" in row else [])
     negatives = row.get("negatives") or []
     if not isinstance(positives, list) or not isinstance(negatives, list) or not positives:
         bad.refuse(where, "a pair needs 'positive' (text) or 'positives' (a list of texts); 'negatives' is a list of texts")
-        return
-    wrong = [clean_text(text, counts) for text in negatives if isinstance(text, str)]
-    found = []
-    for text in positives:
-        clean = _text_of({"positives": text}, "positives", where, bad, counts)
-        if clean is None:
-            return
-        if clean in wrong:
-            bad.refuse(where, "a negative is equal to a positive")
-            return
-        found.append(clean)
-    split = row.get("split", split_of(query))
+        return None
+    texts: dict[str, list[str]] = {"positives": [], "negatives": []}
+    for key, values in (("positives", positives), ("negatives", negatives)):
+        for value in values:
+            clean = _text_of({key: value}, key, where, bad, counts)
+            if clean is None:
+                return None
+            texts[key].append(clean)
+    if set(texts["positives"]) & set(texts["negatives"]):
+        bad.refuse(where, "a negative is equal to a positive")
+        return None
+    scores = row.get("scores") or []
+    expected = len(positives) + len(negatives)
+    if not isinstance(scores, list) or (scores and len(scores) != expected) or not all(is_number(s) for s in scores):
+        bad.refuse(where, f"'scores' must be {expected} numbers: one per positive, then one per negative, in their order")
+        return None
+    split = row.get("split") or default_split or split_of(query)
     if split not in SPLITS:
         bad.refuse(where, f"split {split!r} is not one of {', '.join(SPLITS)}")
-        return
-    query_id = f"{split}:{query}"
-    queries.setdefault(query_id, Query(query_id, query, split))
-    qrels.setdefault(query_id, {}).update({add(text): 1 for text in found})
-    for text in filter(None, wrong):
-        add(text)
+        return None
+    instruction = clean_text(str(row.get("instruction") or ""), counts)
+    return _Pair(query, texts["positives"], texts["negatives"], [float(s) for s in scores], instruction, split)
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """A finite number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _add_pair(
+    pair: _Pair, add: Callable[[str], str], queries: dict[str, Query], qrels: dict[str, dict[str, int]], found: Collection
+) -> None:
+    asked = f"{pair.instruction}\n{pair.query}" if pair.instruction else pair.query  # another task, another query
+    query_id = f"{pair.split}:{asked}"
+    queries.setdefault(query_id, Query(query_id, pair.query, pair.split, pair.instruction))
+    positives, negatives = [add(text) for text in pair.positives], [add(text) for text in pair.negatives]
+    qrels.setdefault(query_id, {}).update(dict.fromkeys(positives, 1))
+    if negatives:
+        known = found.negatives.setdefault(query_id, [])
+        known.extend(d for d in dict.fromkeys(negatives) if d not in known)
+    if pair.scores:
+        found.soft.setdefault(query_id, {}).update(zip(positives + negatives, pair.scores, strict=True))
 
 
 def _read_beir(root: Path, bad: BadRows, counts: Counter[str]) -> Collection:

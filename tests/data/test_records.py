@@ -14,9 +14,16 @@ def _collection() -> Collection:
     return Collection(
         "home",
         [Document("d1", "line one\nline two\u2028three", "a title"), Document("d2", "ü 語 \U0001f600 \\"), Document("d3", "x")],
-        [Query("q1", "first", "train"), Query("q2", "second\r\n", "test"), Query("q3", "third", "test"), Query("q4", "fourth")],
+        [
+            Query("q1", "first", "train", "Find: ü"),
+            Query("q2", "second\r\n", "test"),
+            Query("q3", "third", "test"),
+            Query("q4", "fourth"),
+        ],
         {"q1": {"d2": 1, "d1": 2}, "q2": {"d1": 0, "d3": -1}, "q3": {"d3": 1, "d1": 0, "gone": 1}},
         {"bad rows skipped": 3},
+        {"q1": ["d3"], "q3": ["d1", "d2"]},
+        {"q1": {"d2": 0.5, "d3": -1.25}},
     )
 
 
@@ -40,13 +47,25 @@ def test_empty_round_trip(tmp_path: Path) -> None:
         lambda c: c.queries.pop(),
         lambda c: c.qrels["q1"].update(d2=2),
         lambda c: c.documents.__setitem__(2, Document("d3", "x", "title")),
-        lambda c: c.queries.__setitem__(0, Query("q1", "first", "test")),
+        lambda c: c.queries.__setitem__(0, Query("q1", "first", "test", "Find: ü")),
+        lambda c: c.queries.__setitem__(0, Query("q1", "first", "train")),
+        lambda c: c.negatives["q1"].append("d1"),
+        lambda c: c.negatives["q3"].reverse(),
+        lambda c: c.soft["q1"].update(d3=1.25),
+        lambda c: c.soft.pop("q1"),
     ],
 )
 def test_fingerprint_sees_every_change(change: object) -> None:
     collection = _collection()
     change(collection)
     assert collection.fingerprint() != _collection().fingerprint()
+
+
+def test_scores_without_negatives_survive_too(tmp_path: Path) -> None:
+    collection = _collection()
+    collection.negatives = {"q3": ["d1"]}
+    collection.save(tmp_path)
+    assert Collection.load(tmp_path).soft == {"q1": {"d2": 0.5, "d3": -1.25}}
 
 
 def test_fingerprint_is_of_content_alone() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from leafkit.config import DataConfig
 from leafkit.data.records import Document, split_of
-from leafkit.data.sources import read_collection, source_fingerprint
+from leafkit.data.sources import BadRows, read_collection, read_raw_rows, source_fingerprint
 from leafkit.errors import LeafkitError, UsageError
 
 SKIP = DataConfig(on_bad_row="skip")
@@ -334,7 +335,10 @@ def test_hub_arguments_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
         assert collection.name == uri.removeprefix("hf:")
         assert [d.text for d in collection.documents] == ["first", "second"]
         assert len(collection.judged("test")) == 1
-    assert calls == [(("owner/name", None), {"split": "train"}), (("owner/name", "config"), {"split": "train[:10%]"})]
+    assert calls == [
+        (("owner/name", None), {"split": "train", "streaming": False}),
+        (("owner/name", "config"), {"split": "train[:10%]", "streaming": False}),
+    ]
 
 
 def test_bad_rows_of_the_hub_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,3 +388,85 @@ def test_fingerprint_of_files_follows_their_content_and_the_policy(jsonl: Write,
 def test_fingerprint_of_a_hub_source_is_of_its_name() -> None:
     names = ["hf:a@train", "hf:a@test", "hf:a:b@train"]
     assert len({source_fingerprint(name, DataConfig()) for name in names}) == 3
+
+
+# --- what rows bring for training
+
+
+def test_negatives_and_scores_follow_duplicates(jsonl: Write) -> None:
+    rows = [
+        {
+            "query": "q",
+            "positive": "One",
+            "negatives": ["two", "three", "THREE"],
+            "scores": [1, 0.5, 0.25, 0.25],
+            "split": "train",
+        },
+        {"query": "q", "positive": "one", "split": "train"},
+        {"query": "q", "positive": "one", "negatives": ["four"], "split": "train"},
+    ]
+    collection = read_collection(jsonl(*rows), DataConfig())
+    texts = {d.id: d.text for d in collection.documents}
+    assert list(texts.values()) == ["One", "two", "three", "four"]
+    assert {q: [texts[d] for d in found] for q, found in collection.negatives.items()} == {"train:q": ["two", "three", "four"]}
+    assert {texts[d]: score for d, score in collection.soft["train:q"].items()} == {"One": 1.0, "two": 0.5, "three": 0.25}
+    assert [texts[d] for d in collection.qrels["train:q"]] == ["One"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"anchor": "q", "positive": "a", "negative": "b"},
+        {"query": "q", "pos": ["a"], "neg": ["b"]},
+        {"anchor": "q", "positives": ["a"], "negatives": ["b"]},
+    ],
+)
+def test_rows_of_other_toolkits(jsonl: Write, row: dict[str, Any]) -> None:
+    collection = read_collection(jsonl(row), DataConfig(), default_split="train")
+    assert [q.text for q in collection.judged("train")] == ["q"]
+    assert [d.text for d in collection.documents] == ["a", "b"]
+    assert list(collection.negatives.values()) == [["d1"]]
+
+
+def test_an_alias_does_not_hide_the_name_it_stands_for(jsonl: Write) -> None:
+    collection = read_collection(jsonl({"query": "q", "anchor": "no", "positives": ["a"], "pos": ["no"]}), DataConfig())
+    assert [q.text for q in collection.queries] == ["q"]
+    assert [d.text for d in collection.documents] == ["a"]
+
+
+def test_the_default_split_is_for_rows_that_state_none(jsonl: Write) -> None:
+    rows = [{"query": f"q{i}", "positive": f"p{i}"} for i in range(50)]
+    uri = jsonl(*rows, {"query": "own", "positive": "p", "split": "test"})
+    assert {q.split for q in read_collection(uri, DataConfig()).queries} == {"train", "validation", "test"}
+    splits = {q.text: q.split for q in read_collection(uri, DataConfig(), default_split="train").queries}
+    assert splits.pop("own") == "test"
+    assert set(splits.values()) == {"train"}
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(0, 3), (1, 1), (2, 2), (3, 3), (99, 3)])
+def test_the_limit_takes_the_first_rows(jsonl: Write, limit: int, expected: int) -> None:
+    uri = jsonl(*({"query": f"q{i}", "positive": f"p{i}"} for i in range(3)))
+    assert [d.text for d in read_collection(uri, DataConfig(), limit).documents] == [f"p{i}" for i in range(expected)]
+
+
+@pytest.mark.parametrize("scores", [[1], [1, 2, 3], [1, None], [1, "x"], [1, True], [1, float("nan")], "12", {"a": 1, "b": 2}])
+def test_scores_are_one_number_per_candidate(jsonl: Write, scores: Any) -> None:
+    error = _refused(jsonl({"query": "q", "positive": "a", "negatives": ["b"], "scores": scores}))
+    assert "rows.jsonl:1: 'scores' must be 2 numbers: one per positive, then one per negative" in str(error)
+
+
+def test_instructions_are_the_rows_own(jsonl: Write) -> None:
+    rows = [{"query": "q", "positive": "a", "instruction": f"  {word} "} for word in ("Seek", "Find", "Seek")]
+    collection = read_collection(jsonl(*rows, {"query": "q", "positive": "b", "instruction": None}), DataConfig())
+    assert [(q.text, q.instruction) for q in collection.queries] == [("q", "Seek"), ("q", "Find"), ("q", "")]
+    assert len({q.split for q in collection.queries}) == 1
+
+
+def test_raw_rows_are_of_jsonl_and_hub_alone(jsonl: Write, beir: Write) -> None:
+    bad = BadRows("error", 0, Counter())
+    assert [row for _, row in read_raw_rows(jsonl({"sentence1": "a", "sentence2": "b", "label": 0}), bad)] == [
+        {"s1": "a", "s2": "b", "label": 0}
+    ]
+    for uri in (beir(), "builtin:pydocs"):
+        with pytest.raises(UsageError, match="has no rows of texts with labels or scores"):
+            read_raw_rows(uri, bad)
