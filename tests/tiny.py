@@ -142,6 +142,7 @@ def tiny_stage(home: Path, **changes: Any) -> dict[str, Any]:
     stage = {
         "init": f"model:{home / 'small'}", "neighbour_model": f"model:{home / 'small'}", "num_steps": 4, "batch_size": 8,
         "anchor_batch_size": 4, "num_neighbours": 4, "lr": 1e-3, "mrl_dims": [32, 16], "mrl_weights": [1.0, 0.3],
+        "query_template": "{instruction} : {query}", "instruction": "find the answer",
     }  # fmt: skip
     return stage | changes
 

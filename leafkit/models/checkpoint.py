@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,12 @@ from transformers.utils import logging as transformers_logging
 from leafkit.artifact import fingerprint as fingerprint_of
 from leafkit.artifact import sha256_of_file
 from leafkit.errors import LeafkitError, UsageError
+from leafkit.models.attention import attention_mode, check_attention, pin_attention
 from leafkit.models.encoder import POOLINGS, EncoderSpec, TextEncoder
 from leafkit.models.minilm import download, find_minilm
+from leafkit.models.stored import check_stored, stored_fields
+from leafkit.models.tiny import pooler_free, tiny_encoder
+from leafkit.models.tokens import comes_back_equal
 
 SPACE_FILE = "leafkit.json"
 _MODULE_TYPES = {"Transformer": "", "Pooling": "1_Pooling", "Dense": "2_Dense", "Normalize": "3_Normalize"}
@@ -33,7 +38,13 @@ _FINGERPRINTED = (".safetensors", ".json", ".txt", ".model")
 
 
 def load_encoder(reference: str, revision: str = "", trust_remote_code: bool = False) -> TextEncoder:
-    """An encoder from ``builtin:minilm``, ``model:FOLDER`` or ``model:OWNER/NAME@REVISION``, in float32, in evaluation mode.
+    """An encoder in float32, in evaluation mode.
+
+    Args:
+        reference: ``builtin:minilm``, ``model:FOLDER``, ``model:OWNER/NAME@REVISION``, or ``tiny:ARCHITECTURE``: random weights
+            of that architecture under MiniLM's tokenizer, the same ones every time.
+        revision: of a hub model whose reference has none.
+        trust_remote_code: run code that comes with a hub model.
 
     Raises:
         UsageError: the reference is of no known kind, or a hub id comes without a pinned revision.
@@ -42,6 +53,10 @@ def load_encoder(reference: str, revision: str = "", trust_remote_code: bool = F
     kind, _, rest = reference.partition(":")
     if reference == "builtin:minilm":
         return read_encoder(find_minilm())
+    if kind == "tiny":
+        tiny = tiny_encoder(rest, AutoTokenizer.from_pretrained(find_minilm()))
+        tiny.fingerprint = fingerprint_of(reference)
+        return tiny
     if kind != "model" or not rest:
         raise UsageError(f"unknown model {reference!r}", "a model is builtin:minilm or model:FOLDER_OR_HUB_ID")
     if Path(rest).is_dir():
@@ -67,7 +82,8 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
     """The encoder in a sentence-transformers folder, either layout, float32.
 
     Raises:
-        LeafkitError: something is missing, damaged or not a stock module; the message names the file.
+        LeafkitError: something is missing, damaged, not a stock module, or not what leafkit.json says of it; the message names
+            the file. Or a decoder does not compute the attention that its config says.
     """
     modules = _read_modules(folder)
     verbosity = transformers_logging.get_verbosity()
@@ -75,7 +91,7 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
     transformers_logging.set_verbosity_error()  # an unused pooler in the file is not worth a warning
     try:
         root = folder / modules["Transformer"]
-        kwargs: dict[str, Any] = {"add_pooling_layer": False} if _json(root / "config.json").get("model_type") == "bert" else {}
+        kwargs: dict[str, Any] = {} if trust_remote_code else pooler_free(_json(root / "config.json").get("model_type"))
         backbone, loading = AutoModel.from_pretrained(
             root, dtype=torch.float32, trust_remote_code=trust_remote_code, output_loading_info=True, **kwargs
         )
@@ -99,7 +115,11 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
         prompts={role: text for role, text in prompts.items() if text},
         max_tokens=int(limit),
         mrl_dims=tuple(getattr(backbone.config, "matryoshka_dimensions", None) or ()),
+        attention=attention_mode(backbone),
     )
+    if (folder / SPACE_FILE).is_file():
+        spec = replace(spec, templates=check_stored(folder / SPACE_FILE, _json(folder / SPACE_FILE), spec))
+    check_attention(backbone)
     projection = _read_dense(folder / modules["Dense"]) if "Dense" in modules else None
     return TextEncoder(backbone.eval(), tokenizer, spec, projection, fingerprint_of_folder(folder)).eval()
 
@@ -110,13 +130,26 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
     Args:
         encoder: the model; weights are written in float32.
         folder: where to; created.
-        space: what the model's vectors may be compared with (teacher fingerprint, dimension, prompts), kept in leafkit.json.
+        space: what the model's vectors may be compared with (teacher fingerprint, dimension), kept in leafkit.json beside the
+            encoder's own pooling, attention, prompts and templates.
+
+    Raises:
+        LeafkitError: the tokenizer would not load again as what it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     encoder.backbone.config.matryoshka_dimensions = list(encoder.spec.mrl_dims) or None
+    pin_attention(encoder.backbone)
+    if encoder.tokenizer.pad_token is None and encoder.tokenizer.eos_token is not None:
+        encoder.tokenizer.pad_token = encoder.tokenizer.eos_token  # others pad batches with it, behind a mask; Mistral has none
     transformers_logging.disable_progress_bar()
     encoder.backbone.save_pretrained(folder)
     encoder.tokenizer.save_pretrained(folder)
+    if not comes_back_equal(encoder.tokenizer, folder):
+        raise LeafkitError(
+            f"{folder}: a {type(encoder.tokenizer).__name__} saved beside a {encoder.backbone.config.model_type} model does not"
+            " load again as what it was",
+            "take the tokenizer that belongs to the architecture",
+        )
     used = [
         "Transformer",
         "Pooling",
@@ -132,7 +165,7 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
     _write_json(
         folder / "config_sentence_transformers.json",
         {
-            "prompts": {role: encoder.prompt(role) for role in ("query", "document")},
+            "prompts": {role: encoder.prompt(role) for role in ("query", "document", *encoder.spec.prompts)},
             "default_prompt_name": None,
             "similarity_fn_name": "cosine",
         },
@@ -147,7 +180,7 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
         _write_dense(encoder.projection, folder / "2_Dense")
     if encoder.spec.normalized:
         (folder / "3_Normalize").mkdir(exist_ok=True)
-    _write_json(folder / SPACE_FILE, space)
+    _write_json(folder / SPACE_FILE, space | stored_fields(encoder.spec))
 
 
 def read_space(folder: Path) -> dict[str, Any]:
@@ -162,7 +195,11 @@ def read_space(folder: Path) -> dict[str, Any]:
 def fingerprint_of_folder(folder: Path) -> str:
     """Identity of a model: its weights, configuration, tokenizer and prompts."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in _FINGERPRINTED)
-    kept = [p for p in files if p.name not in {SPACE_FILE, "manifest.json", "losses.json"} and not p.name.startswith(".")]
+    kept = [
+        p
+        for p in files
+        if p.name not in {SPACE_FILE, "manifest.json", "losses.json", "sources.json"} and not p.name.startswith(".")
+    ]
     return fingerprint_of({p.relative_to(folder).as_posix(): sha256_of_file(p) for p in kept})
 
 

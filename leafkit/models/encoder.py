@@ -6,15 +6,17 @@ Shapes: B texts, T tokens, H hidden width, D output dimension.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from leafkit.errors import UsageError
+from leafkit.models.attention import attention_mode
 from leafkit.models.packed import can_pack, pack, pool_packed, run_packed
 from leafkit.models.packing import group_by_length
+from leafkit.models.tokens import token_of_empty_text
 from leafkit.vectors import truncate_then_normalize
 
 _TEXTS_PER_CALL = 256  # a tokenizer holds on to everything that it cut off: a million long texts at once would fill the memory
@@ -31,6 +33,8 @@ class EncoderSpec:
         prompts: text put before the input, by role ("query", "document").
         max_tokens: longest input, prompt and special tokens included.
         mrl_dims: Matryoshka dimensions, largest first; empty where the model was not trained for any.
+        attention: bidirectional or causal; "" for an encoder without a choice. A TextEncoder fills it in from its backbone.
+        templates: what the prompts were made of, by role ("Instruct: {instruction} \\n Query: {query}").
     """
 
     pooling: str = "mean"
@@ -38,6 +42,8 @@ class EncoderSpec:
     prompts: dict[str, str] = field(default_factory=dict)
     max_tokens: int = 256
     mrl_dims: tuple[int, ...] = ()
+    attention: str = ""
+    templates: dict[str, str] = field(default_factory=dict)
 
 
 class TextEncoder(nn.Module):
@@ -49,6 +55,9 @@ class TextEncoder(nn.Module):
         spec: pooling, prompts and lengths.
         projection: W_out of LEAF (arXiv 2509.12539), H -> D; None where the pooled vector is the output.
         fingerprint: identity of the weights on disk; "" for a model in the making.
+
+    Raises:
+        UsageError: the spec's pooling is unknown, or its attention is not the backbone's.
     """
 
     def __init__(
@@ -58,10 +67,16 @@ class TextEncoder(nn.Module):
         super().__init__()
         if spec.pooling not in POOLINGS:
             raise UsageError(f"pooling {spec.pooling!r} is not one of {', '.join(POOLINGS)}")
+        attention = attention_mode(backbone)
+        if spec.attention not in ("", attention):
+            raise UsageError(
+                f"attention {spec.attention!r} is not what the backbone computes: {attention or 'an encoder has no choice'}",
+                "configure() changes both",
+            )
         self.backbone = backbone
         self.projection = projection
         self.tokenizer = tokenizer
-        self.spec = spec
+        self.spec = replace(spec, attention=attention)
         self.fingerprint = fingerprint
 
     @property
@@ -99,7 +114,10 @@ class TextEncoder(nn.Module):
         return self.spec.prompts.get(role, "")
 
     def tokenize(self, texts: Sequence[str], role: str, max_tokens: int | None = None) -> list[list[int]]:
-        """Token ids of each text with its role's prompt before it, cut at ``max_tokens`` (None: the model's own limit)."""
+        """Token ids of each text with its role's prompt before it, cut at ``max_tokens`` (None: the model's own limit).
+
+        A text without any token, which some tokenizers make of an empty one, gets ``token_of_empty_text``.
+        """
         if not texts:
             return []
         prompt = self.prompt(role)
@@ -111,7 +129,7 @@ class TextEncoder(nn.Module):
                 truncation=True, max_length=limit, padding=False,
                 return_attention_mask=False, return_token_type_ids=False,
             )  # fmt: skip
-            token_ids.extend(encoded["input_ids"])
+            token_ids.extend(ids or [token_of_empty_text(self.tokenizer)] for ids in encoded["input_ids"])
         return token_ids
 
     def pool(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -152,7 +170,9 @@ class TextEncoder(nn.Module):
         lengths = lengths.to(self.device)
         mask_BT = torch.arange(width, device=self.device)[None, :] < lengths[:, None]
         is_full = bool(lengths.min() == width)
-        hidden_BTH = self.backbone(input_ids=ids_BT, attention_mask=None if is_full else mask_BT.long()).last_hidden_state
+        kwargs = {"use_cache": False} if self.spec.attention else {}  # a decoder would keep all keys and values
+        mask = None if is_full else mask_BT.long()
+        hidden_BTH = self.backbone(input_ids=ids_BT, attention_mask=mask, **kwargs).last_hidden_state
         if self.spec.pooling == "cls":
             return hidden_BTH[:, 0].float()
         if self.spec.pooling == "last":

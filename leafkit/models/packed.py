@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 from transformers import BertModel, PreTrainedModel
+from transformers.models.bert.modeling_bert import BertLayer
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,10 @@ def can_pack(backbone: PreTrainedModel) -> bool:
 
 
 def run_packed(bert: BertModel, batch: Packed) -> torch.Tensor:
-    """Last hidden states, (N, H): what ``bert`` gives for each text alone."""
+    """Last hidden states, (N, H): what ``bert`` gives for each text alone.
+
+    A layer whose gradient checkpointing is on keeps only its input in training mode, as in transformers' own forward.
+    """
     embeddings = bert.embeddings
     summed_NH = (
         embeddings.word_embeddings(batch.ids_N)
@@ -60,12 +65,19 @@ def run_packed(bert: BertModel, batch: Packed) -> torch.Tensor:
     )
     hidden_NH = embeddings.dropout(embeddings.LayerNorm(summed_NH))
     for layer in bert.encoder.layer:
-        attention = layer.attention.self
-        query_NH, key_NH, value_NH = attention.query(hidden_NH), attention.key(hidden_NH), attention.value(hidden_NH)
-        context_NH = _attend(query_NH, key_NH, value_NH, batch.groups, attention.num_attention_heads)
-        attended_NH = layer.attention.output(context_NH, hidden_NH)
-        hidden_NH = layer.output(layer.intermediate(attended_NH), attended_NH)
+        if layer.gradient_checkpointing and layer.training:
+            hidden_NH = checkpoint(_run_layer, layer, hidden_NH, batch.groups, use_reentrant=False)
+        else:
+            hidden_NH = _run_layer(layer, hidden_NH, batch.groups)
     return hidden_NH
+
+
+def _run_layer(layer: BertLayer, hidden_NH: torch.Tensor, groups: list[tuple[int, int]]) -> torch.Tensor:
+    attention = layer.attention.self
+    query_NH, key_NH, value_NH = attention.query(hidden_NH), attention.key(hidden_NH), attention.value(hidden_NH)
+    context_NH = _attend(query_NH, key_NH, value_NH, groups, attention.num_attention_heads)
+    attended_NH = layer.attention.output(context_NH, hidden_NH)
+    return layer.output(layer.intermediate(attended_NH), attended_NH)
 
 
 def _attend(

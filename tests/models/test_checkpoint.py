@@ -50,7 +50,9 @@ def test_a_written_encoder_comes_back_equal(tmp_path, pooling, dim, normalized):
     assert not found.training
     for role in ("query", "document"):
         assert torch.equal(vectors(found, role), vectors(encoder, role))
-    assert read_space(tmp_path / "m") == {"kind": "teacher"}
+    assert read_space(tmp_path / "m") == {
+        "kind": "teacher", "pooling": pooling, "attention": "", "prompts": PROMPTS, "templates": {},
+    }  # fmt: skip
 
 
 def test_a_projection_without_bias_comes_back_without(tmp_path):
