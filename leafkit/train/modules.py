@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +9,16 @@ import lightning
 import torch
 
 from leafkit.errors import LeafkitError
-from leafkit.losses.contrastive import matryoshka_info_nce
+from leafkit.losses.contrastive import at_each_dimension, inner_products, matryoshka_info_nce
 from leafkit.losses.leaf import leaf_loss
+from leafkit.losses.mixing import mix_listwise, mix_pairwise
+from leafkit.losses.soft import soft_kl, soft_mse
+from leafkit.losses.spread import spread_loss
 from leafkit.models.encoder import TextEncoder
+from leafkit.train.collate import MixingPlan, PairBatch, TokenIds
+from leafkit.train.gradcache import encode_in_chunks
 from leafkit.train.optim import OptimizerSettings, build_optimizer
 from leafkit.vectors import truncate_then_normalize
-
-TokenIds = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +32,6 @@ class LeafBatch:
     targets: torch.Tensor  # (b, D)
     num_global_rows: int
     weight: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class PairBatch:
-    """One process's share of a contrastive batch: row i's document is relevant to row i's query.
-
-    ``groups`` (b, 2) numbers queries and documents: a row that shares either with another has no negative in it.
-    """
-
-    queries: TokenIds
-    documents: TokenIds
-    groups: torch.Tensor
-    anchors: TokenIds
-    anchor_targets: torch.Tensor  # (a, D), unit vectors of the stage's start model
 
 
 class _EncoderModule(lightning.LightningModule):
@@ -103,35 +91,99 @@ class ContrastiveSettings:
     margin: float
     mrl_dims: tuple[int, ...]
     mrl_weights: tuple[float, ...]
-    anchor_weight: float
+    anchor_weight: float = 0.0
+    focal_gamma: float = 0.0
+    contrastive_weight: float = 1.0
+    soft_kind: str = "kl"
+    soft_weight: float = 0.0
+    soft_temperature: float = 0.05
+    spread_weight: float = 0.0
+    mixing_temperature: float = 0.1
+    chunk_tokens: int = 0
 
 
 class ContrastiveModule(_EncoderModule):
-    """KaLM's contrastive stages (arXiv 2501.01028) with the start model as an anchor on general text."""
+    """KaLM's contrastive stages (arXiv 2501.01028, 2506.20923) with the start model as an anchor on general text."""
 
     def __init__(self, encoder: TextEncoder, settings: OptimizerSettings, loss: ContrastiveSettings) -> None:
         super().__init__(encoder, settings)
         self.loss_settings = loss
 
     def training_step(self, batch: PairBatch) -> torch.Tensor:
-        num_pairs = len(batch.queries)
-        raw = self.encoder([*batch.queries, *batch.documents, *batch.anchors])
-        queries, documents, anchors = raw.split([num_pairs, num_pairs, len(batch.anchors)])
-        groups = batch.groups.to(raw.device)
-        candidates, candidate_groups, offset = documents, groups, 0
-        if self.trainer.world_size > 1:
-            # Gradients flow through the gather and DDP averages: equal to one process with the global batch.
-            candidates = self.all_gather(documents, sync_grads=True).flatten(0, 1)
-            candidate_groups = self.all_gather(groups).flatten(0, 1)
-            offset = self.global_rank * num_pairs
-        positives = torch.arange(num_pairs, device=raw.device) + offset
-        same_BC = (groups[:, None, :] == candidate_groups[None, :, :]).any(dim=2)
         s = self.loss_settings
-        loss = matryoshka_info_nce(
-            queries, candidates, positives, s.temperature, s.margin, same_BC, s.mrl_dims, s.mrl_weights
-        )  # fmt: skip
+        texts = [*batch.queries, *batch.documents, *batch.anchors]
+        raw = encode_in_chunks(self.encoder, texts, s.chunk_tokens)
+        queries, documents, anchors = torch.split(raw, [len(batch.queries), len(batch.documents), len(batch.anchors)])
+        candidates = self._gather_columns(documents, batch.num_columns)
+        terms = []
+        if s.contrastive_weight > 0:
+            terms.append(s.contrastive_weight * self._contrastive(queries, candidates, batch))
+        if batch.soft is not None:
+            terms.append(s.soft_weight * self._soft(queries, candidates, batch))
+        if s.spread_weight > 0:
+            terms.append(s.spread_weight * self._spread(queries, candidates, batch))
         if len(batch.anchors):
             distance = truncate_then_normalize(anchors) - batch.anchor_targets.to(raw.device)
-            loss = loss + s.anchor_weight * distance.square().sum(dim=1).mean()
+            terms.append(s.anchor_weight * distance.square().sum(dim=1).mean())
+        loss = torch.stack(terms).sum()
         self.record(loss)
         return loss
+
+    def _gather_columns(self, documents: torch.Tensor, num_columns: int) -> torch.Tensor:
+        """(C, D) documents of all processes.
+
+        Gradients flow through the gather and DDP averages: equal to one process with the global batch.
+        """
+        if self.trainer.world_size == 1:
+            return documents
+        padding = documents.new_ones(num_columns - len(documents), documents.shape[1])
+        gathered: torch.Tensor = self.all_gather(torch.cat([documents, padding]), sync_grads=True)
+        return gathered.flatten(0, 1)
+
+    def _contrastive(self, queries: torch.Tensor, candidates: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+        """InfoNCE over in-batch, hard and mixed negatives, at every Matryoshka dimension."""
+        s, device = self.loss_settings, queries.device
+        extra = None if batch.mixing is None else self._mix(queries, candidates, batch, batch.mixing)
+        extra_masked = None if batch.mixing is None else batch.mixing.masked.to(device)
+        return matryoshka_info_nce(
+            queries, candidates, batch.positives.to(device), s.temperature, s.margin, batch.masked.to(device), s.mrl_dims,
+            s.mrl_weights, s.focal_gamma, extra, extra_masked,
+        )  # fmt: skip
+
+    def _mix(self, queries: torch.Tensor, candidates: torch.Tensor, batch: PairBatch, plan: MixingPlan) -> torch.Tensor:
+        """(b, E, D) synthetic negatives; full vectors are mixed, the loss cuts them."""
+        device = queries.device
+        unit_CD = truncate_then_normalize(candidates)
+        mixed = mix_pairwise(unit_CD[plan.first.to(device)], unit_CD[plan.second.to(device)], plan.share.to(device))
+        listed = plan.listed.to(device)
+        hard_BMD = unit_CD[batch.own[:, 1:].to(device)]
+        lists_BEMD = hard_BMD[:, None].expand(-1, listed.shape[1], -1, -1)
+        query_BD = truncate_then_normalize(queries)
+        return torch.cat([mixed, mix_listwise(query_BD, lists_BEMD, listed, self.loss_settings.mixing_temperature)], dim=1)
+
+    def _soft(self, queries: torch.Tensor, candidates: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+        """Soft labels over each row's own candidates, at every Matryoshka dimension."""
+        s, device = self.loss_settings, queries.device
+        assert batch.soft is not None
+        own, present, teacher = batch.own.to(device), batch.present.to(device), batch.soft.to(device)
+
+        def loss(dim: int) -> torch.Tensor:
+            q_BD, c_CD = truncate_then_normalize(queries, dim), truncate_then_normalize(candidates, dim)
+            student_BK = inner_products(q_BD[:, None], c_CD[own])[:, 0]
+            if s.soft_kind == "mse":
+                return soft_mse(student_BK, teacher, present)
+            return soft_kl(student_BK, teacher, present, s.soft_temperature)
+
+        return at_each_dimension(loss, s.mrl_dims, s.mrl_weights)
+
+    def _spread(self, queries: torch.Tensor, candidates: torch.Tensor, batch: PairBatch) -> torch.Tensor:
+        """The spread regulariser on all queries and all documents of the global batch."""
+        s = self.loss_settings
+        if self.trainer.world_size > 1:
+            queries = self.all_gather(queries, sync_grads=True).flatten(0, 1)
+        documents = candidates[~batch.is_padding.to(candidates.device)]
+        return at_each_dimension(
+            lambda d: sum((spread_loss(truncate_then_normalize(v, d)) for v in (queries, documents)), queries.new_zeros(())),
+            s.mrl_dims,
+            s.mrl_weights,
+        )

@@ -85,13 +85,13 @@ def test_a_masked_candidate_changes_nothing_and_gets_no_gradient():
     free = next(i for i in range(8) if i not in positives.tolist())
     same[:, free] = True
     c.requires_grad_()
-    loss = info_nce(q, c, positives, 0.05, same_text=same)
+    loss = info_nce(q, c, positives, 0.05, masked=same)
     loss.backward()
     assert c.grad[free].abs().max() == 0
     assert c.grad.abs().sum(dim=1).count_nonzero() == 7
     moved = c.detach().clone()
     moved[free] = -moved[free]
-    assert info_nce(q, moved, positives, 0.05, same_text=same).item() == loss.item()
+    assert info_nce(q, moved, positives, 0.05, masked=same).item() == loss.item()
     kept = [i for i in range(8) if i != free]
     index = torch.tensor([kept.index(int(p)) for p in positives])
     assert info_nce(q, c[kept], index, 0.05).item() == pytest.approx(loss.item(), rel=1e-6)
@@ -101,10 +101,10 @@ def test_the_positive_is_never_masked():
     q, c, positives = batch()
     q, c = unit(q, c)
     everything = torch.ones(5, 8, dtype=torch.bool)
-    loss = info_nce(q, c, positives, 0.05, margin=-2.0, same_text=everything)
+    loss = info_nce(q, c, positives, 0.05, margin=-2.0, masked=everything)
     assert float(loss) == 0.0
     everything[0, (int(positives[0]) + 1) % 8] = False
-    assert float(info_nce(q, c, positives, 0.05, same_text=everything)) > 0
+    assert float(info_nce(q, c, positives, 0.05, masked=everything)) > 0
 
 
 def test_a_mask_on_each_row_leaves_the_other_rows_alone():
@@ -114,7 +114,7 @@ def test_a_mask_on_each_row_leaves_the_other_rows_alone():
     same[2, :] = True
     others = [0, 1, 3, 4]
     total = float(info_nce(q[others], c, positives[others], 0.05)) * 4 / 5
-    assert float(info_nce(q, c, positives, 0.05, same_text=same)) == pytest.approx(total, rel=1e-5)
+    assert float(info_nce(q, c, positives, 0.05, masked=same)) == pytest.approx(total, rel=1e-5)
 
 
 def test_gradients_stay_finite_at_the_lowest_temperatures():
@@ -132,23 +132,78 @@ def test_bf16_vectors_are_scored_in_float32():
     assert float(low) == float(high)
 
 
-@pytest.mark.parametrize("margin", [None, 0.1])
-def test_gradients_equal_numerical_ones(margin):
-    """The functions cast to float32, which ``gradcheck`` in float64 cannot see through: central differences instead."""
+def test_autocast_does_not_round_the_scores():
+    """Cosines in bfloat16 would be wrong by up to .002, a fifth of tau = .01."""
     q, c, positives = batch()
-    q.requires_grad_()
+    q, c = unit(q, c)
+    extra = truncate_then_normalize(torch.randn(5, 2, 6, generator=torch.Generator().manual_seed(3)))
+    exact = info_nce(q, c, positives, 0.01, extra=extra)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(info_nce(q, c, positives, 0.01, extra=extra), exact)
+        rounded = torch.nn.functional.cross_entropy((q @ c.T).float() / 0.01, positives)
+    assert abs(float(rounded - info_nce(q, c, positives, 0.01))) > 1e-3
 
-    def loss(value: torch.Tensor) -> torch.Tensor:
-        return matryoshka_info_nce(value, c, positives, 0.2, margin, None, (6, 3), (1.0, 0.3))
 
-    loss(q).backward()
-    step = 1e-2
-    for row, column in [(0, 0), (1, 2), (2, 5), (4, 3)]:
-        shift = torch.zeros_like(q)
-        shift[row, column] = step
-        with torch.no_grad():
-            slope = (loss(q + shift) - loss(q - shift)) / (2 * step)
-        assert float(q.grad[row, column]) == pytest.approx(float(slope), abs=2e-3, rel=1e-2)
+@pytest.mark.parametrize("margin", [None, 0.1])
+def test_gradcheck(margin):
+    q, c, positives = (t.double() if t.is_floating_point() else t for t in batch())
+
+    def loss(queries: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
+        return matryoshka_info_nce(queries, candidates, positives, 0.2, margin, None, (6, 3), (1.0, 0.3))
+
+    assert torch.autograd.gradcheck(loss, (q.requires_grad_(), c.requires_grad_()))
+
+
+def as_columns(c: torch.Tensor, extra: torch.Tensor, masked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row-own negatives as further candidates that every other row masks: (C + B E, D) and (B, C + B E)."""
+    rows, count = extra.shape[:2]
+    foreign = ~torch.eye(rows, dtype=torch.bool).repeat_interleave(count, dim=1)
+    return torch.cat([c, extra.flatten(0, 1)]), torch.cat([masked, foreign], dim=1)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5])
+@pytest.mark.parametrize("margin", [None, 0.1])
+def test_extra_negatives_are_columns_that_other_rows_mask(margin, gamma):
+    q, c, positives = batch()
+    q, c = unit(q, c)
+    extra = truncate_then_normalize(torch.randn(5, 3, 6, generator=torch.Generator().manual_seed(3)))
+    masked = torch.rand(5, 8, generator=torch.Generator().manual_seed(4)) < 0.3
+    results = []
+    for use_columns in (False, True):
+        leaves = [t.clone().requires_grad_() for t in (q, c, extra)]
+        if use_columns:
+            columns, mask = as_columns(leaves[1], leaves[2], masked)
+            loss = info_nce(leaves[0], columns, positives, 0.1, margin, mask, gamma)
+        else:
+            loss = info_nce(leaves[0], leaves[1], positives, 0.1, margin, masked, gamma, leaves[2])
+        loss.backward()
+        results.append([loss.detach(), *(leaf.grad for leaf in leaves)])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert float(results[0][0]) > float(info_nce(q, c, positives, 0.1, margin, masked, gamma))
+
+
+def test_masked_extra_negatives_change_nothing():
+    q, c, positives = batch()
+    q, c = unit(q, c)
+    extra = torch.zeros(5, 2, 6, requires_grad=True)  # what a row without hard negatives gets
+    absent = torch.tensor([[True, True], [False, True], [True, True], [True, True], [True, True]])
+    filled = extra + q[:, None] * ~absent[..., None]
+    info_nce(q, c, positives, 0.1, extra=filled, extra_masked=absent).backward()
+    assert extra.grad[absent].abs().max() == 0 < extra.grad[~absent].abs().max()
+    nothing = info_nce(q, c, positives, 0.1, extra=filled, extra_masked=torch.ones_like(absent))
+    assert nothing.item() == pytest.approx(float(info_nce(q, c, positives, 0.1)), rel=1e-6)
+
+
+def test_the_margin_masks_extra_negatives_too():
+    """Positive at .6; an extra negative at .75 is a false one under a margin of .1, one at .65 is not."""
+    q, c = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8], [0.0, 1.0]])
+    above, below = (torch.tensor([[[x, math.sqrt(1 - x * x)]]]) for x in (0.75, 0.65))
+    positives = torch.tensor([0])
+    plain = info_nce(q, c, positives, 0.2, 0.1)
+    assert float(info_nce(q, c, positives, 0.2, 0.1, extra=above)) == pytest.approx(float(plain), rel=1e-6)
+    assert float(info_nce(q, c, positives, 0.2, 0.1, extra=below)) > float(plain) + 0.1
+    assert float(info_nce(q, c, positives, 0.2, None, extra=above)) > float(plain) + 0.1
 
 
 def test_matryoshka_is_the_weighted_sum_of_its_parts():
@@ -181,3 +236,20 @@ def test_dims_and_weights_must_pair_up():
     q, c, positives = batch()
     with pytest.raises(ValueError, match="zip"):
         matryoshka_info_nce(q, c, positives, 0.1, None, None, (6, 3), (1.0,))
+
+
+def test_matryoshka_cuts_extra_negatives_like_the_rest():
+    """Mixed at the full dimension, cut, then brought back to length one."""
+    q, c, positives = batch()
+    extra = 3 * torch.randn(5, 2, 6, generator=torch.Generator().manual_seed(3))
+    absent = torch.tensor([[False, True], [True, True], [False, False], [False, False], [True, False]])
+    total = 0.0
+    for dim, weight in ((6, 1.0), (3, 0.3)):
+        head_q, head_c, head_e = (truncate_then_normalize(t, dim) for t in (q, c, extra))
+        logits = (
+            torch.cat([head_q @ head_c.T, (head_q[:, None] * head_e).sum(dim=-1).masked_fill(absent, -torch.inf)], dim=1) / 0.1
+        )
+        p = logits.softmax(dim=1).gather(1, positives[:, None])[:, 0]
+        total += weight * float(((1 - p).sqrt() * -p.log()).mean())
+    ours = matryoshka_info_nce(q, c, positives, 0.1, None, None, (6, 3), (1.0, 0.3), 0.5, extra, absent)
+    assert float(ours) == pytest.approx(total, rel=1e-5)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tiny
 import torch
 
 from leafkit.errors import LeafkitError, UsageError
+from leafkit.train.collate import Mixing, PairBatch, TrainingTable, collate
 from leafkit.train.fit import BatchList, World, build_trainer, fit, read_world
-from leafkit.train.modules import ContrastiveModule, ContrastiveSettings, LeafBatch, LeafModule, PairBatch
+from leafkit.train.modules import ContrastiveModule, ContrastiveSettings, LeafBatch, LeafModule
 from leafkit.train.optim import OptimizerSettings
 
 CPU = torch.device("cpu")
@@ -55,17 +57,30 @@ def leaf_parts(scale: float = 1.0, **changes) -> tuple[LeafModule, BatchList]:
     return LeafModule(student, settings(**changes)), BatchList(NUM_STEPS, make)
 
 
-def pair_parts(num_anchors: int = 3, **changes) -> tuple[ContrastiveModule, BatchList]:
+def pair_table(encoder, relevant: list[np.ndarray] | None = None) -> TrainingTable:
+    """A document per query; relevant to it alone unless said otherwise."""
+    places, nothing = np.arange(len(PAIRS)), np.zeros(0, dtype=np.int64)
+    return TrainingTable(
+        encoder.tokenize([query for query, _ in PAIRS], "query"),
+        encoder.tokenize([document for _, document in PAIRS], "document"),
+        places, [nothing] * len(PAIRS), relevant or [places[i : i + 1] for i in places], places >= 0,
+        [nothing] * len(PAIRS),
+    )  # fmt: skip
+
+
+def pair_parts(
+    num_anchors: int = 3, relevant: list[np.ndarray] | None = None, **changes
+) -> tuple[ContrastiveModule, BatchList]:
     """An encoder, batches of six pairs with anchors, two dimensions."""
     encoder = tiny.make_encoder(seed=4)
-    queries = encoder.tokenize([query for query, _ in PAIRS], "query")
-    documents = encoder.tokenize([document for _, document in PAIRS], "document")
+    table = pair_table(encoder, relevant)
     anchors = torch.nn.functional.normalize(torch.randn(3, 32, generator=torch.Generator().manual_seed(1)), dim=1)
 
     def make(step: int) -> PairBatch:
-        rows = slice(6 * step, 6 * step + 6)
-        groups = torch.arange(len(PAIRS))[rows, None].repeat(1, 2)
-        return PairBatch(queries[rows], documents[rows], groups, queries[:num_anchors], anchors[:num_anchors])
+        rows = np.arange(6 * step, 6 * step + 6)
+        return collate(
+            table, rows, Mixing(), 0, step, anchors=table.queries[:num_anchors], anchor_targets=anchors[:num_anchors]
+        )
 
     loss = ContrastiveSettings(0.05, 0.1, (32, 16), (1.0, 0.3), 1.0)
     return ContrastiveModule(encoder, settings(**changes), loss), BatchList(NUM_STEPS, make)
@@ -122,16 +137,12 @@ def test_anchors_add_their_mean_squared_distance():
     assert with_anchors - without == pytest.approx(expected, rel=1e-4)
 
 
-def test_rows_of_one_group_are_no_negatives_of_each_other():
-    """Six rows of one document have no negative at all: no loss and no gradient."""
-    module, batches = pair_parts(num_anchors=0, weight_decay=0.0)
-    batch = batches[0]
-    same = torch.stack([torch.arange(6), torch.zeros(6, dtype=torch.long)], dim=1)
+def test_rows_whose_documents_answer_one_another_are_no_negatives():
+    """Six rows of one group have no negative at all: no loss and no gradient."""
+    group = np.arange(len(PAIRS))
+    module, batches = pair_parts(num_anchors=0, relevant=[group] * len(PAIRS), weight_decay=0.0)
     before = module.encoder.backbone.embeddings.word_embeddings.weight.detach().clone()
-    losses = train(
-        module, BatchList(1, lambda step: PairBatch(batch.queries, batch.documents, same, batch.anchors, batch.anchor_targets))
-    )
-    assert losses == [0.0]
+    assert train(module, BatchList(1, lambda step: batches[0])) == [0.0]
     assert torch.equal(module.encoder.backbone.embeddings.word_embeddings.weight, before)
 
 
