@@ -5,7 +5,7 @@ Symmetric: the student embeds queries and documents. Asymmetric: the student emb
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,10 @@ from leafkit.data.records import Collection
 from leafkit.errors import LeafkitError
 from leafkit.search.bm25 import search_bm25
 from leafkit.search.bootstrap import Bootstrap
+from leafkit.search.embed import Embedder
 from leafkit.search.index import Ranking, search_flat
 from leafkit.search.metrics import METRICS, per_query_metrics
+from leafkit.vectors import truncate_then_normalize
 
 DEPTH = 100  # documents retrieved per query: what recall@100 needs
 LABELS = {
@@ -102,6 +104,37 @@ def run_benchmark(
         "split": split, "rows": rows, "differences": differences, "retention": retention,
     }  # fmt: skip
     return Result(figures, rankings, per_query)
+
+
+def score_encoder(
+    embedder: Embedder, collection: Collection, split: str, query_tokens: int, document_tokens: int,
+    dims: Sequence[int] = (0,), role: str = "query",
+) -> dict[int, np.ndarray]:  # fmt: skip
+    """nDCG@10 of each judged query of a split, at several Matryoshka dimensions; one model embeds both sides.
+
+    Args:
+        embedder: the model.
+        collection: documents, queries, judgments.
+        split: whose queries.
+        query_tokens: queries are cut here.
+        document_tokens: documents are cut here.
+        dims: dimensions measured; 0 is the full one.
+        role: of the queries; decides about the prompt.
+
+    Raises:
+        LeafkitError: no judged query.
+    """
+    check_judged(collection, split)
+    judged = collection.judged(split)
+    queries = embedder.embed([q.text for q in judged], role, query_tokens)
+    documents = embedder.embed([d.full_text for d in collection.documents], "document", document_tokens)
+    ids = ([q.id for q in judged], [d.id for d in collection.documents])
+    found = {}
+    for dim in dims:
+        cut = dim or None
+        ranking = search_flat(truncate_then_normalize(queries, cut), truncate_then_normalize(documents, cut), DEPTH)
+        found[dim] = per_query_metrics(ranking, *ids, collection.qrels, ["ndcg@10"])["ndcg@10"]
+    return found
 
 
 def show_samples(collection: Collection, split: str, result: Result, count: int, seed: int) -> list[dict[str, Any]]:

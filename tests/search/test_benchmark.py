@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tiny
+import torch
 
 from leafkit.data.records import Collection, Document, Query
 from leafkit.errors import LeafkitError
-from leafkit.search.benchmark import check_judged, run_benchmark, show_samples
+from leafkit.search.benchmark import check_judged, run_benchmark, score_encoder, show_samples
+from leafkit.search.embed import Embedder
+from leafkit.vectors import truncate_then_normalize
 
 NUM_DOCUMENTS, NUM_QUERIES, DIM = 120, 40, 16
 
@@ -120,3 +124,25 @@ def test_samples_show_five_documents_of_both_systems(collection):
         assert scores == sorted(scores, reverse=True)
     assert samples == show_samples(collection, "test", result, count=3, seed=1)
     assert len(show_samples(collection, "test", result, count=1000, seed=1)) == NUM_QUERIES
+
+
+def test_scores_of_one_encoder_equal_the_benchmark_s_at_every_dimension():
+    collection = _collection_of_pairs()
+    embedder = Embedder(tiny.make_encoder(prompts={"query": tiny.PROMPT}), torch.device("cpu"), torch.float32)
+    found = score_encoder(embedder, collection, "test", 32, 48, (0, 8))
+    queries = embedder.embed([q.text for q in collection.judged("test")], "query", 32)
+    documents = embedder.embed([d.full_text for d in collection.documents], "document", 48)
+    for dim, cut in ((0, 32), (8, 8)):
+        vectors = {"teacher": (truncate_then_normalize(queries, cut), truncate_then_normalize(documents, cut))}
+        expected = run_benchmark(collection, "test", vectors, "home", 20, 0).per_query["teacher"]["ndcg@10"]
+        np.testing.assert_allclose(found[dim], expected)
+    assert not np.array_equal(found[0], found[8])
+    with pytest.raises(LeafkitError, match="no judged validation query"):
+        score_encoder(embedder, collection, "validation", 32, 48)
+
+
+def _collection_of_pairs() -> Collection:
+    pairs = tiny.make_pairs(24)
+    documents = [Document(f"d{i}", text) for i, (_, text) in enumerate(pairs)]
+    queries = [Query(f"q{i}", text) for i, (text, _) in enumerate(pairs)]
+    return Collection("pairs", documents, queries, {f"q{i}": {f"d{i}": 1} for i in range(len(pairs))})
