@@ -1,0 +1,1 @@
+"""Persona-based synthetic training rows from a chat model behind an OpenAI-compatible endpoint."""
