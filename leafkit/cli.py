@@ -99,13 +99,21 @@ def _print_commands() -> None:
     console.print(table)
 
 
-def _load_recipe(words: Sequence[str]) -> Recipe:
+def _load_recipe(words: Sequence[str], dry_run: bool = False) -> Recipe:
+    """The recipe that the command line names; made small where it says dry_run=true and the command can run so."""
     from leafkit.recipe import load_recipe
 
     names = [w.removeprefix("recipe=") for w in words if w.startswith("recipe=")]
     if len(names) != 1:
         raise UsageError("name one recipe with recipe=NAME", "leafkit recipes lists them")
-    return load_recipe(names[0], [w for w in words if not w.startswith("recipe=")])
+    recipe = load_recipe(names[0], [w for w in words if not w.startswith("recipe=")])
+    if not recipe.dry_run:
+        return recipe
+    if not dry_run:
+        raise UsageError("dry_run=true is for the commands that train: teach and mine", "leave dry_run out")
+    from leafkit.stages.dry import plan_dry_run
+
+    return plan_dry_run(recipe)
 
 
 def _distill(words: Sequence[str]) -> int:
@@ -156,8 +164,30 @@ def _teach(words: Sequence[str]) -> int:
     from leafkit.stages.run import open_run
     from leafkit.stages.teach import run_teach
 
-    with open_run(_load_recipe(words)) as run:
+    with open_run(_load_recipe(words, dry_run=True)) as run:
         say(f"teacher: {run_teach(run)}")
+    return 0
+
+
+def _mine(words: Sequence[str]) -> int:
+    from leafkit.stages.run import open_run
+    from leafkit.stages.teach import run_mine
+
+    with open_run(_load_recipe(words, dry_run=True)) as run:
+        for folder in run_mine(run):
+            say(f"mined rows: {folder / 'rows.jsonl'}")
+    return 0
+
+
+def _synth(words: Sequence[str]) -> int:
+    from leafkit.stages.run import open_run
+    from leafkit.stages.synth import ROWS_FILE, describe_summary, run_synth
+
+    with open_run(_load_recipe(words)) as run:
+        folder = run_synth(run)
+        if run.is_main:
+            say(describe_summary(folder))
+            say(f"rows: {folder / ROWS_FILE}; train on them with uri=jsonl:{folder / ROWS_FILE}")
     return 0
 
 
@@ -241,7 +271,17 @@ COMMANDS = {
         "the whole road: corpus, teacher, teacher vectors, student, benchmark, inheritance, report",
         _distill,
     ),
-    "teach": Command("recipe=NAME [key=value ...]", "train the teacher alone", _teach),
+    "teach": Command("recipe=NAME [dry_run=true] [key=value ...]", "train the teacher alone", _teach),
+    "mine": Command(
+        "recipe=NAME [key=value ...]",
+        "hard negatives and the ranking-consistency filter of the recipe's stages, as jsonl",
+        _mine,
+    ),
+    "synth": Command(
+        "recipe=NAME [synth.model=NAME synth.base_url=URL key=value ...]",
+        "persona-based synthetic training rows from a chat model, resumable; shows the cost before it starts",
+        _synth,
+    ),
     "embed": Command("recipe=NAME [key=value ...]", "embed the documents with the teacher, resumable, into an index", _embed),
     "bench": Command(
         "recipe=NAME [key=value ...]", "asymmetric retrieval benchmark of teacher and student, BM25 beside them", _bench

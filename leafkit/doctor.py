@@ -26,7 +26,14 @@ _PACKAGES = (
     "bm25s",
     "rich",
     "sentence-transformers",
+    "peft",
+    "openai",
 )
+_WANTED_FOR = {
+    "sentence-transformers": "only needed to compare",
+    "peft": 'only needed for lora.rank: pip install "leafkit[lora]"',
+    "openai": 'only needed for leafkit synth: pip install "leafkit[synth]"',
+}
 
 
 def examine() -> list[tuple[str, str, str]]:
@@ -43,9 +50,7 @@ def examine() -> list[tuple[str, str, str]]:
         try:
             rows.append((name, metadata.version(name), ""))
         except metadata.PackageNotFoundError:
-            rows.append(
-                (name, "not installed", "only needed to compare" if name == "sentence-transformers" else f"pip install {name}")
-            )
+            rows.append((name, "not installed", _WANTED_FOR.get(name, f"pip install {name}")))
     return rows
 
 

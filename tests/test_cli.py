@@ -235,6 +235,48 @@ def test_teach_prints_the_teachers_folder(home, tmp_path, capsys):
     assert f"teacher: {tmp_path / 'ck' / 'teach' / 'only'}" in capsys.readouterr().out
 
 
+def test_mine_prints_where_the_rows_are_and_trains_nothing(home, tmp_path, capsys):
+    mining = {"model": "start", "num_negatives": 2, "first_rank": 0, "last_rank": 20}
+    content = tiny.tiny_recipe(home, tmp_path / "ck") | {"stages": {"only": tiny.tiny_stage(home, mining=mining)}}
+    path = tiny.write_recipe(tmp_path / "dig.yaml", content)
+    assert cli.main(["mine", f"recipe={path}"]) == 0
+    rows = tmp_path / "ck" / "dig" / "mined" / "only" / "home" / "rows.jsonl"
+    assert f"mined rows: {rows}" in capsys.readouterr().out
+    assert len(rows.read_text().splitlines()) == 56
+    assert not (tmp_path / "ck" / "dig" / "only").exists()
+
+
+def test_mine_without_a_stage_that_mines_is_status_2(home, tmp_path, capsys):
+    content = tiny.tiny_recipe(home, tmp_path / "ck") | {"stages": {"only": tiny.tiny_stage(home)}}
+    assert cli.main(["mine", f"recipe={tiny.write_recipe(tmp_path / 'dig.yaml', content)}"]) == 2
+    shown = capsys.readouterr().err
+    assert "recipe dig has no stage that mines" in shown
+    assert "stages.NAME.mining.model" in shown
+
+
+@pytest.mark.parametrize("command", ["distill", "bench", "inherit", "embed"])
+def test_dry_run_is_for_the_commands_that_train_a_teacher(command, recipe, capsys):
+    assert cli.main([command, f"recipe={recipe}", "dry_run=true"]) == 2
+    assert "dry_run=true is for the commands that train: teach and mine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [pytest.param("teach", marks=pytest.mark.slow), "mine"])
+def test_a_dry_run_says_what_stands_in_and_touches_no_real_artifact(command, tmp_path, capsys):
+    stage = {
+        "sources": {"hub": {"uri": "hf:owner/name@train"}}, "batching": "random",
+        "mining": {"model": "start", "num_negatives": 2, "filter_rank": 50},
+    }  # fmt: skip
+    path = tiny.write_recipe(tmp_path / "big.yaml", {"stages": {"only": stage}, "device": "cpu"})
+    assert cli.main([command, f"recipe={path}", "dry_run=true", f"checkpoints={tmp_path / 'ck'}"]) == 0
+    shown = capsys.readouterr().out
+    assert "tiny random bert weights stand in for builtin:minilm" in shown
+    assert "built-in rows stand in for hf:owner/name@train" in shown
+    folder = tmp_path / "ck" / "big-dry-run"
+    written = {"teach": f"teacher: {folder / 'only'}", "mine": f"mined rows: {folder / 'mined' / 'only' / 'hub'}"}
+    assert written[command] in shown
+    assert not (tmp_path / "ck" / "big").exists()
+
+
 def test_recipes_lists_every_recipe_with_its_first_line(capsys):
     assert cli.main(["recipes"]) == 0
     shown = capsys.readouterr().out

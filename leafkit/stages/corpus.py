@@ -8,8 +8,9 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from leafkit.artifact import fingerprint
 from leafkit.data.forms import as_question, make_pseudo_texts
-from leafkit.data.records import Collection
+from leafkit.data.records import FORMAT, Collection
 from leafkit.data.sources import read_collection, source_fingerprint
 from leafkit.models.encoder import TextEncoder
 from leafkit.progress import say
@@ -36,19 +37,25 @@ class Corpus:
         }
 
 
-def load_corpus(run: Run, uri: str) -> Corpus:
+def load_corpus(run: Run, uri: str, limit: int = 0, default_split: str = "") -> Corpus:
     """The collection a source names, read once and kept as an artifact while the source does not change.
+
+    Args:
+        run: this run.
+        uri: of the source.
+        limit: rows read of a jsonl or hf source; 0 reads all.
+        default_split: of pairs that state none; "" lets a hash of the query decide.
 
     Raises:
         LeafkitError: the source cannot be read; see ``leafkit.data.sources``.
     """
     data = run.recipe.data
     source = run.on_main(lambda: source_fingerprint(uri, data))
-    folder = run.root / "corpora" / f"{folder_name(uri)}-{source[:8]}"
-    inputs = {"uri": uri, "source": source}
+    folder = run.root / "corpora" / f"{folder_name(uri)}-{fingerprint([source, limit, default_split])[:8]}"
+    inputs = {"uri": uri, "source": source, "limit": limit, "split": default_split, "format": FORMAT}
 
     def work(metrics: dict[str, Any]) -> Collection:
-        collection = read_collection(uri, data)
+        collection = read_collection(uri, data, limit, default_split)
         metrics.update(documents=len(collection.documents), queries=len(collection.queries), counts=collection.counts)
         return collection
 

@@ -144,6 +144,7 @@ def build_student(start: TextEncoder, teacher: Teacher, seed: int) -> TextEncode
         prompts=dict(source.spec.prompts),
         max_tokens=min(source.spec.max_tokens, getattr(start.backbone.config, "max_position_embeddings", 512)),
         mrl_dims=source.spec.mrl_dims,
+        templates=dict(source.spec.templates),
     )
     return TextEncoder(start.backbone, start.tokenizer, spec, nn.Linear(start.hidden_size, source.dim))
 

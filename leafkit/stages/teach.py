@@ -1,44 +1,43 @@
-"""Train a teacher: contrastive stages, each an artifact (KaLM-Embedding, arXiv 2501.01028 and 2506.20923)."""
+"""Train a teacher: the stages of a recipe, each an artifact (KaLM-Embedding, arXiv 2501.01028 and 2506.20923)."""
 
 from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from leafkit.artifact import read_manifest
 from leafkit.config import StageConfig, to_plain
-from leafkit.data.batching import neighbour_batches, random_batches, share_of_rank
-from leafkit.errors import LeafkitError, UsageError
-from leafkit.models.checkpoint import identify_model, load_encoder, read_encoder, write_encoder
+from leafkit.data.batching import share_of_rank
+from leafkit.errors import UsageError
+from leafkit.models.checkpoint import write_encoder
+from leafkit.models.configure import check_architecture, configure, enable_gradient_checkpointing
 from leafkit.models.encoder import TextEncoder
 from leafkit.models.grow import grow
+from leafkit.models.lora import add_adapters, merge_adapters
 from leafkit.models.soup import average_into
 from leafkit.progress import say
 from leafkit.search.embed import Embedder
-from leafkit.search.index import nearest_others
-from leafkit.stages.corpus import Corpus, load_corpus, pseudo_texts, vary_queries
+from leafkit.stages.corpus import pseudo_texts
+from leafkit.stages.mine import mine_sources
+from leafkit.stages.models import identify, load_named
+from leafkit.stages.plan import BatchPlan, plan_batches
+from leafkit.stages.rows import Source, StageRows, check_prompts, identify_sources, join_sources, read_source, source_configs
 from leafkit.stages.run import Run
-from leafkit.stages.vectors import load_vectors
+from leafkit.stages.soft import BM25, ROWS, score_sources
+from leafkit.stages.soup import run_soup_stage
+from leafkit.train.collate import Mixing, PairBatch, TrainingTable, collate
 from leafkit.train.fit import BatchList, fit
-from leafkit.train.modules import ContrastiveModule, ContrastiveSettings, PairBatch
+from leafkit.train.modules import ContrastiveModule, ContrastiveSettings
 from leafkit.train.optim import OptimizerSettings
 
 LOSSES_FILE = "losses.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """Training pairs in columns: row i's query is answered by document ``documents[i]`` of the collection."""
-
-    queries: list[str]
-    query_ids: list[int]
-    documents: list[int]
+SOURCES_FILE = "sources.json"
 
 
 def run_teach(run: Run) -> Path:
@@ -50,53 +49,97 @@ def run_teach(run: Run) -> Path:
     """
     if not run.recipe.stages:
         raise UsageError(f"recipe {run.recipe.name} trains no teacher: it has no stages", "recipe=kalm-mini has")
-    corpus = load_corpus(run, run.recipe.data.home)
     folder = run.folder
     for name, config in run.recipe.stages.items():
-        folder = run_teacher_stage(run, name, config, corpus)
+        folder = run_stage(run, name, config)
     return folder
 
 
-def run_teacher_stage(run: Run, name: str, config: StageConfig, corpus: Corpus) -> Path:
-    """One stage: start model, grown if asked; pairs in batches; contrastive training; average with the start."""
+def run_mine(run: Run) -> list[Path]:
+    """Mine the rows of every stage that mines and return the artifacts' folders; earlier stages are trained where needed.
+
+    Raises:
+        UsageError: no stage of the recipe mines.
+    """
+    folders: list[Path] = []
+    mining = [name for name, config in run.recipe.stages.items() if config.mining.model]
+    if not mining:
+        raise UsageError(f"recipe {run.recipe.name} has no stage that mines", "set stages.NAME.mining.model")
+    for name, config in run.recipe.stages.items():
+        if name in mining:
+            sources = [read_source(run, config, key, value) for key, value in source_configs(run, config).items()]
+            folders += mine_sources(run, name, config, sources)
+        if name == mining[-1]:
+            break
+        run_stage(run, name, config)
+    return folders
+
+
+def run_stage(run: Run, name: str, config: StageConfig) -> Path:
+    """One stage, of either kind."""
+    return run_soup_stage(run, name, config) if config.soup.members else run_teacher_stage(run, name, config)
+
+
+def run_teacher_stage(run: Run, name: str, config: StageConfig) -> Path:
+    """One stage: start model; rows, mined and scored; batches; contrastive training; average with the start."""
     folder = run.folder / name
-    start_folder = run.folder / config.init.partition(":")[2] if config.init.startswith("stage:") else None
-    start_identity = read_manifest(start_folder).fingerprint() if start_folder else identify_model(config.init)
-    data = run.recipe.data
+    data, seed = run.recipe.data, run.recipe.seed
+    soft = [m for m in config.soft.models if m not in {ROWS, BM25}]
+    others = [m for m in (config.mining.model, config.neighbour_model if config.batching == "neighbours" else "", *soft) if m]
     inputs = {
-        "config": to_plain(config), "start": start_identity, "corpus": corpus.fingerprint, "seed": run.recipe.seed,
+        "config": to_plain(config), "start": identify(run, config.init, config.init),
+        "models": {m: identify(run, m, config.init) for m in others}, "sources": identify_sources(run, config), "seed": seed,
         "tokens": [data.max_query_tokens, data.max_document_tokens], "pseudo_texts": data.num_pseudo_texts,
         "precision": str(run.precision),
     }  # fmt: skip
 
-    def work(metrics: dict[str, Any]) -> tuple[TextEncoder, list[float]]:
-        start = read_encoder(start_folder) if start_folder else load_encoder(config.init)
-        encoder = prepare_encoder(start, config, run.recipe.seed)
+    def work(metrics: dict[str, Any]) -> tuple[TextEncoder, list[float], list[dict[str, Any]]]:
+        start = load_named(run, config.init, config.init).encoder
+        check_architecture(start, config.architecture)
+        sources, rows = prepare_rows(run, name, config)
+        encoder = prepare_encoder(start, config, seed, sources)
+        check_prompts(encoder, sources, config.query_template, data.max_query_tokens)
         say(
             f"  {encoder.num_parameters():,} parameters, {encoder.flops_per_token() / 1e6:.1f} MFLOPs per token,"
             f" {encoder.dim} dimensions"
         )
-        pairs = collect_pairs(corpus, config.question_share, run.recipe.seed)
-        batches = plan_batches(run, config, corpus, pairs)
-        losses = train_stage(run, name, config, encoder, start, corpus, pairs, batches)
-        average_into(encoder, prepare_encoder(start, config, run.recipe.seed), config.soup_share)
-        metrics.update(parameters=encoder.num_parameters(), first_loss=losses[0], last_loss=float(np.mean(losses[-10:])))
-        return encoder, losses
+        plan = plan_batches(run, config, rows)
+        losses = train_stage(run, name, config, encoder, start, rows, plan)
+        average_into(encoder, prepare_encoder(start, config, seed, sources), config.soup_share)
+        metrics.update(
+            parameters=encoder.num_parameters(), first_loss=losses[0], last_loss=float(np.mean(losses[-10:])),
+            same_task_share=plan.same_task_share,
+        )  # fmt: skip
+        return encoder, losses, plan.table
 
-    def save(result: tuple[TextEncoder, list[float]], draft: Path) -> None:
-        encoder, losses = result
+    def save(result: tuple[TextEncoder, list[float], list[dict[str, Any]]], draft: Path) -> None:
+        encoder, losses, table = result
         write_encoder(encoder, draft, {"kind": "teacher", "dim": encoder.dim, "mrl_dims": list(encoder.spec.mrl_dims)})
         (draft / LOSSES_FILE).write_text(json.dumps(losses))
+        (draft / SOURCES_FILE).write_text(json.dumps(table, indent=1, ensure_ascii=False), encoding="utf-8")
 
     run.stage(name, folder, inputs, work, save, on_every_process=True)
     return folder
 
 
-def prepare_encoder(start: TextEncoder, config: StageConfig, seed: int) -> TextEncoder:
-    """A copy of the start model, grown if the stage says so, with the stage's prompt and Matryoshka dimensions."""
-    width = config.hidden_size or start.hidden_size
+def prepare_rows(run: Run, name: str, config: StageConfig) -> tuple[list[Source], StageRows]:
+    """The stage's rows: read, filtered and mined, scored, joined."""
+    sources = [read_source(run, config, source, settings) for source, settings in source_configs(run, config).items()]
+    mine_sources(run, name, config, sources)
+    score_sources(run, config, sources)
+    return sources, join_sources(sources, config)
+
+
+def prepare_encoder(start: TextEncoder, config: StageConfig, seed: int, sources: Sequence[Source]) -> TextEncoder:
+    """A copy of the start model, grown if the stage says so, with the stage's prompts and Matryoshka dimensions.
+
+    The first source's prompt is the query prompt; every source's stands under its own name too.
+
+    Raises:
+        UsageError: a Matryoshka dimension is above the model's.
+    """
     if config.hidden_size or config.intermediate_size:
-        encoder = grow(start, width, config.intermediate_size, seed)
+        encoder = grow(start, config.hidden_size or start.hidden_size, config.intermediate_size, seed)
     else:
         encoder = copy.deepcopy(start)
     too_large = [d for d in config.mrl_dims if d > encoder.dim]
@@ -104,87 +147,68 @@ def prepare_encoder(start: TextEncoder, config: StageConfig, seed: int) -> TextE
         raise UsageError(
             f"mrl_dims {too_large} are above the model's {encoder.dim} dimensions", "lower them or raise hidden_size"
         )
-    prompt = config.query_template.replace("{instruction}", config.instruction).removesuffix("{query}")
-    spec = replace(start.spec, prompts={"query": prompt}, mrl_dims=tuple(config.mrl_dims or [encoder.dim]))
-    return TextEncoder(encoder.backbone, start.tokenizer, spec)
-
-
-def collect_pairs(corpus: Corpus, question_share: float, seed: int) -> Pairs:
-    """Every train query with each of its relevant documents.
-
-    Raises:
-        LeafkitError: the collection has no judged train queries.
-    """
-    found = corpus.collection.pairs("train")
-    rows = [(i, query.text, document) for i, (query, documents) in enumerate(found) for document in documents]
-    if not rows:
-        raise LeafkitError(
-            f"{corpus.collection.name} has no judged train queries: a teacher cannot be trained on it",
-            "give pairs as data.home (rows with query and positives), or take a trained teacher with teacher.source=model:...",
-        )
-    queries = vary_queries([text for _, text, _ in rows], question_share, seed)
-    return Pairs(queries, [i for i, _, _ in rows], [d for _, _, d in rows])
-
-
-def plan_batches(run: Run, config: StageConfig, corpus: Corpus, pairs: Pairs) -> list[np.ndarray]:
-    """Rows of each step's global batch; the same on every process.
-
-    Raises:
-        UsageError: the batch does not divide among the processes, or the pairs do not fill one.
-    """
-    for key, size in (("batch_size", config.batch_size), ("anchor_batch_size", config.anchor_batch_size)):
-        if size % run.world.size:
-            raise UsageError(f"{key}={size} does not divide among {run.world.size} processes", "choose a multiple")
-    num_pairs = len(pairs.documents)
-    if num_pairs < config.batch_size:
-        raise UsageError(
-            f"batch_size={config.batch_size} is more than the {num_pairs} training pairs there are", "lower batch_size"
-        )
-    if config.batching == "random":
-        return random_batches(num_pairs, config.batch_size, run.recipe.seed, config.num_steps)
-    embedder = Embedder(load_encoder(config.neighbour_model), run.device, run.precision)
-    texts = [d.full_text for d in corpus.collection.documents]
-    name = config.neighbour_model.split(":")[-1].split("/")[-1]
-    store = load_vectors(
-        run, embedder, name, texts, "document", run.recipe.data.max_document_tokens, f"{corpus.collection.name} documents"
-    )
-    neighbours = nearest_others(store[np.asarray(pairs.documents)], min(config.num_neighbours, num_pairs - 1))
-    return neighbour_batches(neighbours, config.batch_size, run.recipe.seed, config.num_steps)
+    prompts = {"query": sources[0].prompt}
+    if len(sources) > 1:
+        prompts |= {source.name: source.prompt for source in sources}
+    encoder = configure(encoder, config.attention, config.pooling, prompts=prompts, templates={"query": config.query_template})
+    encoder.spec = replace(encoder.spec, mrl_dims=tuple(config.mrl_dims or [encoder.dim]))
+    return encoder
 
 
 def train_stage(
-    run: Run, name: str, config: StageConfig, encoder: TextEncoder, start: TextEncoder, corpus: Corpus, pairs: Pairs,
-    batches: list[np.ndarray],
-) -> list[float]:  # fmt: skip
+    run: Run, name: str, config: StageConfig, encoder: TextEncoder, start: TextEncoder, rows: StageRows, plan: BatchPlan
+) -> list[float]:
     """Contrastive training with anchors; returns the loss of each step."""
-    data, seed = run.recipe.data, run.recipe.seed
-    query_ids = encoder.tokenize(pairs.queries, "query", data.max_query_tokens)
-    document_ids = encoder.tokenize([d.full_text for d in corpus.collection.documents], "document", data.max_document_tokens)
+    data, seed, world = run.recipe.data, run.recipe.seed, run.world
+    table = TrainingTable(
+        encoder.tokenize(rows.queries, "", data.max_query_tokens),  # prompts are in the texts already
+        encoder.tokenize(rows.documents, "", data.max_document_tokens),
+        rows.positives, rows.negatives, rows.relevant, rows.in_batch, rows.soft,
+    )  # fmt: skip
     anchor_texts = pseudo_texts(encoder, data.num_pseudo_texts if config.anchor_weight > 0 else 0, seed)
     anchor_ids, anchor_targets = _anchors(run, encoder, start, anchor_texts)
+    mixing = Mixing(**to_plain(config.mixing))
 
     def make(step: int) -> PairBatch:
-        rows = share_of_rank(batches[step], run.world.rank, run.world.size)
         offset = step * config.anchor_batch_size
         chosen = np.arange(offset, offset + config.anchor_batch_size) % max(1, len(anchor_ids))
-        chosen = share_of_rank(chosen, run.world.rank, run.world.size) if anchor_ids else chosen[:0]
-        return PairBatch(
-            queries=[query_ids[i] for i in rows],
-            documents=[document_ids[pairs.documents[i]] for i in rows],
-            groups=torch.tensor([[pairs.query_ids[i], pairs.documents[i]] for i in rows]),
-            anchors=[anchor_ids[i] for i in chosen],
-            anchor_targets=torch.from_numpy(anchor_targets[chosen]),
-        )
+        chosen = share_of_rank(chosen, world.rank, world.size) if anchor_ids else chosen[:0]
+        return collate(
+            table, plan.batches[step], mixing, seed, step, world.rank, world.size,
+            [anchor_ids[i] for i in chosen], torch.from_numpy(anchor_targets[chosen]),
+        )  # fmt: skip
 
-    dims = tuple(config.mrl_dims) or (encoder.dim,)
-    loss = ContrastiveSettings(
-        config.temperature, config.false_negative_margin, dims, tuple(config.mrl_weights) or (1.0,), config.anchor_weight
-    )
     settings = OptimizerSettings(
         config.lr, config.num_steps, config.warmup_share, 0.0, config.weight_decay, config.max_grad_norm
     )  # fmt: skip
-    module = ContrastiveModule(encoder, settings, loss)
-    return fit(module, BatchList(len(batches), make), f"{name}: training", run.device, run.precision, seed)
+    if config.gradient_checkpointing:
+        enable_gradient_checkpointing(encoder)
+    if config.lora.rank:
+        add_adapters(encoder, config.lora.rank, config.lora.alpha, config.lora.targets, seed)
+    module = ContrastiveModule(encoder, settings, loss_settings(config, encoder.dim))
+    losses = fit(module, BatchList(len(plan.batches), make), f"{name}: training", run.device, run.precision, seed)
+    if config.lora.rank:
+        merge_adapters(encoder)
+    return losses
+
+
+def loss_settings(config: StageConfig, dim: int) -> ContrastiveSettings:
+    """The stage's numbers as the loss wants them."""
+    return ContrastiveSettings(
+        temperature=config.temperature,
+        margin=config.false_negative_margin,
+        mrl_dims=tuple(config.mrl_dims) or (dim,),
+        mrl_weights=tuple(config.mrl_weights) or (1.0,),
+        anchor_weight=config.anchor_weight,
+        focal_gamma=config.focal_gamma,
+        contrastive_weight=config.soft.contrastive_weight,
+        soft_kind=config.soft.kind,
+        soft_weight=config.soft.weight,
+        soft_temperature=config.soft.temperature,
+        spread_weight=config.spread_weight,
+        mixing_temperature=config.mixing.temperature,
+        chunk_tokens=config.chunk_tokens,
+    )
 
 
 def _anchors(run: Run, encoder: TextEncoder, start: TextEncoder, texts: list[str]) -> tuple[list[list[int]], np.ndarray]:

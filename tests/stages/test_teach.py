@@ -13,12 +13,16 @@ import torch
 from safetensors.torch import load_file
 
 from leafkit.artifact import open_artifact, read_manifest
-from leafkit.config import StageConfig
+from leafkit.config import StageConfig, TrainSourceConfig
+from leafkit.data.training import TrainingRows
 from leafkit.errors import LeafkitError, UsageError
 from leafkit.models.checkpoint import read_encoder, write_encoder
 from leafkit.stages import teach
 from leafkit.stages.distill import run_distill
+from leafkit.stages.rows import Source
 from leafkit.stages.teach import prepare_encoder, run_teach
+
+PROMPT = "find the answer : "
 
 
 @pytest.fixture
@@ -40,7 +44,11 @@ def statuses(run) -> dict[str, str]:
 
 
 def run_weak_stage(run) -> None:
-    teach.run_teacher_stage(run, "weak", run.recipe.stages["weak"], teach.load_corpus(run, run.recipe.data.home))
+    teach.run_teacher_stage(run, "weak", run.recipe.stages["weak"])
+
+
+def home_source(prompt: str = PROMPT) -> Source:
+    return Source("home", TrainSourceConfig(), TrainingRows("home"), prompt)
 
 
 def test_each_stage_is_an_artifact_and_a_model(recipe, start, capsys):
@@ -48,7 +56,8 @@ def test_each_stage_is_an_artifact_and_a_model(recipe, start, capsys):
     weak, tune = read_encoder(run.folder / "weak"), read_encoder(run.folder / "tune")
     assert (weak.dim, tune.dim, tune.backbone.config.intermediate_size) == (32, 64, 96)
     assert tune.spec.mrl_dims == (64, 32, 16)
-    assert tune.prompt("query") == "Instruct: Find the documentation \n Query: "
+    assert weak.spec.prompts == tune.spec.prompts == {"query": PROMPT}
+    assert tune.spec.templates == {"query": "{instruction} : {query}"}
     assert tune.prompt("document") == ""
     for name in ("weak", "tune"):
         manifest = open_artifact(run.folder / name, name)
@@ -87,7 +96,8 @@ def test_the_soup_lies_between_start_and_trained_weights(recipe, start):
     half = load_file(run.folder / "tune" / "model.safetensors")
     run = start(recipe, "stages.tune.soup_share=1.0", work=run_teach)
     full = load_file(run.folder / "tune" / "model.safetensors")
-    begin = prepare_encoder(read_encoder(run.folder / "weak"), run.recipe.stages["tune"], run.recipe.seed).backbone.state_dict()
+    config = run.recipe.stages["tune"]
+    begin = prepare_encoder(read_encoder(run.folder / "weak"), config, run.recipe.seed, [home_source()]).backbone.state_dict()
     for name, value in half.items():
         assert torch.allclose(value, 0.6 * full[name] + 0.4 * begin[name], atol=1e-6)
 
@@ -101,24 +111,24 @@ def test_equal_seeds_give_equal_teachers(recipe, start, tmp_path):
 
 def test_questions_are_trained_on(recipe, start, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        teach, "train_stage", lambda run, name, config, encoder, start, corpus, pairs, batches: seen.append(pairs) or [1.0]
-    )
+    monkeypatch.setattr(teach, "train_stage", lambda run, name, config, encoder, start, rows, plan: seen.append(rows) or [1.0])
     start(recipe, work=run_teach)
     weak, tune = seen
     assert sum(q.endswith("?") for q in weak.queries) == 28  # half of 56
     assert sum(q.endswith("?") for q in tune.queries) == 14  # the default's quarter
-    assert len(weak.queries) == len(weak.documents) == len(weak.query_ids) == 56
+    assert len(weak) == len(tune) == len(set(weak.queries)) == len(set(weak.positives.tolist())) == 56
+    assert all(q.startswith(PROMPT) for q in weak.queries)
+    assert not any(d.startswith(PROMPT) for d in weak.documents)
 
 
 def test_batches_hold_neighbours_or_random_pairs(recipe, start, monkeypatch):
     seen = []
     monkeypatch.setattr(teach, "train_stage", lambda *words: seen.append(words[-1]) or [1.0])
     start(recipe, work=run_teach)
-    for batches in seen:
-        assert len(batches) == 4
-        assert all(len(set(batch.tolist())) == 8 for batch in batches)
-    assert not all(np.array_equal(a, b) for a, b in zip(*seen, strict=True))
+    for plan in seen:
+        assert len(plan.batches) == 4
+        assert all(len(set(batch.tolist())) == 8 for batch in plan.batches)
+    assert not all(np.array_equal(a, b) for a, b in zip(*(plan.batches for plan in seen), strict=True))
 
 
 def test_anchors_start_where_the_start_model_put_them(home, start, recipe, monkeypatch):
@@ -146,17 +156,25 @@ def test_without_anchor_weight_there_are_no_anchors(start, recipe, monkeypatch):
     assert [len(batch.anchors) for batch in batches] == [0, 0]
 
 
-def test_a_query_with_two_answers_gives_two_pairs_of_one_group(start, recipe, tmp_path, monkeypatch):
+@pytest.mark.parametrize("question_share", [0, 0.5])
+def test_a_query_with_two_answers_gives_two_rows_that_mask_each_other(start, recipe, tmp_path, monkeypatch, question_share):
+    """Also where one of the two asks a question and the other does not."""
     pairs = tiny.make_pairs(24)
     rows = [{"query": q, "positives": [d, f"{d} twice"], "split": "train"} for q, d in pairs]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     batches = []
     monkeypatch.setattr(teach, "fit", lambda module, batch_list, *rest: batches.append(batch_list[0]) or [1.0])
-    start(recipe, f"data.home=jsonl:{tmp_path / 'pairs.jsonl'}", "stages.weak.batch_size=48", work=run_teach)
-    groups = batches[0].groups
-    assert groups.shape == (48, 2)
-    assert len(groups[:, 0].unique()) == 24
-    assert len(groups[:, 1].unique()) == 48
+    words = [f"data.home=jsonl:{tmp_path / 'pairs.jsonl'}", "stages.weak.batch_size=48"]
+    start(recipe, *words, f"stages.weak.question_share={question_share}", work=run_weak_stage)
+    batch = batches[0]
+    assert batch.masked.shape == (48, 48)
+    assert set(batch.masked.sum(dim=1).tolist()) == {2}  # its own document and the query's other one
+    assert batch.masked[torch.arange(48), batch.positives].all()
+    assert len(batch.positives.unique()) == 48
+    masking = batch.masked[:, batch.positives]
+    same_query = torch.tensor([[a == b for b in batch.queries] for a in batch.queries])
+    assert masking[same_query].all()
+    assert torch.equal(masking, same_query) == (question_share == 0)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +184,10 @@ def test_a_query_with_two_answers_gives_two_pairs_of_one_group(start, recipe, tm
         (["stages.weak.mrl_dims=[64,16]"], r"mrl_dims \[64\] are above the model's 32 dimensions"),
         (["stages.weak.hidden_size=48"], "cannot grow 32/64 to 48"),
         (["stages.weak.init=model:/no/such/folder"], "no such folder"),
-        (["stages.weak.init=builtin:nothing"], "unknown model 'builtin:nothing'"),
+        (
+            ["stages.weak.init=builtin:nothing"],
+            "stages.weak.init: 'builtin:nothing' is not builtin:minilm, stage:NAME or model:",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_usage_errors(recipe, start, overrides, match):
@@ -227,17 +248,23 @@ def test_a_teacher_that_was_never_trained_is_named(home, tmp_path, start, recipe
 
 
 def test_a_prompt_stands_in_the_spec_and_dims_default_to_the_full_one():
-    encoder = prepare_encoder(
-        tiny.make_encoder(), StageConfig(query_template="task {instruction} | {query}", instruction="seek"), 0
-    )
+    config = StageConfig(query_template="task {instruction} | {query}", instruction="unused: the sources have their prompts")
+    encoder = prepare_encoder(tiny.make_encoder(), config, 0, [home_source("task seek | ")])
     assert encoder.spec.prompts == {"query": "task seek | "}
+    assert encoder.spec.templates == {"query": "task {instruction} | {query}"}
     assert encoder.spec.mrl_dims == (32,)
+
+
+def test_every_source_has_a_prompt_under_its_name_and_the_first_ones_is_the_querys():
+    sources = [Source(name, TrainSourceConfig(), TrainingRows(name), f"{name} : ") for name in ("wiki", "news")]
+    encoder = prepare_encoder(tiny.make_encoder(prompts={"query": "old : "}), StageConfig(), 0, sources)
+    assert encoder.spec.prompts == {"query": "wiki : ", "wiki": "wiki : ", "news": "news : "}
 
 
 def test_preparing_leaves_the_start_model_alone(tmp_path):
     begin = tiny.make_encoder()
     write_encoder(begin, tmp_path / "a", {})
-    encoder = prepare_encoder(begin, StageConfig(), 0)
+    encoder = prepare_encoder(begin, StageConfig(), 0, [home_source()])
     with torch.no_grad():
         for weight in encoder.parameters():
             weight.zero_()
