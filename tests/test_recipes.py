@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from leafkit import config
+from leafkit import config, rules
 from leafkit.recipe import describe_recipe, list_recipes, load_recipe, to_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,7 +87,7 @@ def test_the_check_for_dead_keys_sees_reads_only() -> None:
 
 def test_every_range_rule_is_about_a_field() -> None:
     names = {name for _, name in FIELDS}
-    ruled = config._POSITIVE | config._NOT_NEGATIVE | config._SHARE | config._CHOICES.keys()
+    ruled = rules._POSITIVE | rules._NOT_NEGATIVE | rules._SHARE | rules._CHOICES.keys()
     assert ruled - names == set()
-    groups = [config._POSITIVE, config._NOT_NEGATIVE, config._SHARE, config._CHOICES.keys()]
+    groups = [rules._POSITIVE, rules._NOT_NEGATIVE, rules._SHARE, rules._CHOICES.keys()]
     assert sum(map(len, groups)) == len(ruled)  # no field under two rules
