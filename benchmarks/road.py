@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from leafkit.data.records import Collection, Query
-from leafkit.models.checkpoint import load_encoder, read_encoder
+from leafkit.models.checkpoint import read_encoder
 from leafkit.recipe import load_recipe
 from leafkit.search.benchmark import run_benchmark
 from leafkit.search.embed import Embedder
@@ -28,7 +28,7 @@ from leafkit.stages.corpus import Corpus, load_corpus
 from leafkit.stages.distill import run_distill
 from leafkit.stages.inherit import run_inherit
 from leafkit.stages.run import Run, open_run
-from leafkit.stages.teacher import STUDENT, load_student, load_teacher
+from leafkit.stages.teacher import STUDENT, load_side, load_student, load_teacher
 
 COLLECTIONS = ("scifact", "cranfield", "npl")
 QUESTIONS = Path(__file__).parent / "natural_questions.jsonl"
@@ -48,7 +48,7 @@ def measure(run: Run, data: Path) -> list[dict[str, Any]]:
     """Figures of every collection."""
     teacher = load_teacher(run)
     student = load_student(run, teacher)
-    baseline = load_encoder(run.recipe.bench.baseline)
+    baseline = load_side(run, run.recipe.bench.baseline)
     home = load_corpus(run, run.recipe.data.home)
     corpora = [
         (home, "home", run.recipe.data.max_document_tokens),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 BAD_ROW_POLICIES = ("error", "skip")
+OWN_DOCUMENT_POLICIES = ("auto", "always", "never")
 DEVICES = ("auto", "cpu", "cuda", "npu", "mps")
 PRECISIONS = ("auto", "float32", "bf16")
 BATCHINGS = ("random", "neighbours")
@@ -24,7 +25,10 @@ POOLING_CHOICES = ("", "mean", "cls", "last")
 SYNTH_LANGUAGES = ("en", "zh", "fr", "pl")
 SYNTH_TASKS = ("short_long", "long_short", "short_short", "long_long", "sts", "bitext")
 QUERY_SPLITS = ("test", "validation", "train")
-VECTOR_PRECISIONS = ("float32", "int8", "binary")
+VECTOR_PRECISIONS = ("float32", "float16", "int8", "int8_fixed", "int4", "binary", "pq")
+QUERY_FORMS = ("float", "quantised")
+INDEX_KINDS = ("flat", "hnsw", "ivf_flat", "ivf_pq", "opq", "int8", "binary", "binary_rescored", "rabitq")
+EMBEDDING_TASKS = ("sts", "clustering", "classification")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class DataConfig:
     max_bad_rows: int = 100  # rows that skip may drop per file before it stops all the same
     max_query_tokens: int = 64  # queries are cut here, prompt included
     max_document_tokens: int = 64  # documents are cut here; the teacher's cost grows with it
+    drop_own_document: str = "auto"  # a document with the query's id is not retrieved: auto where it is the query's text too
     max_train_queries: int = 0  # train queries that the student learns from; 0 takes all
     num_pseudo_texts: int = 2048  # texts of random vocabulary words, seen by stages (as anchors) and by the student
 
@@ -61,9 +66,26 @@ class DataConfig:
 class TeacherConfig:
     """Where the document vectors come from."""
 
-    source: str = ""  # recipe:NAME trains one here; model:FOLDER_OR_HUB_ID@REVISION takes one as it is
+    source: str = ""  # recipe:NAME, builtin:minilm, model:FOLDER_OR_HUB_ID@REVISION, vectors:FOLDER or endpoint:MODEL
     revision: str = ""  # 40-hex commit of a hub model; needed for hub ids, so that the space cannot change
     trust_remote_code: bool = False  # run code that comes with a hub model; asks for a pinned revision
+    query_prompt: str = ""  # put before queries by an endpoint's model; models on disk know their own
+    document_prompt: str = ""  # likewise, before documents
+    mrl_dims: list[int] = field(default_factory=list)  # Matryoshka dimensions of vectors: and endpoint: teachers
+
+
+@dataclass(frozen=True)
+class EmbeddingsConfig:
+    """How endpoint:MODEL is reached: any OpenAI-compatible embeddings endpoint."""
+
+    base_url: str = ""  # of the endpoint, http://localhost:8000/v1 say; empty takes $OPENAI_BASE_URL, else OpenAI's own
+    api_key_env: str = "OPENAI_API_KEY"  # environment variable that holds the key; a recipe never does
+    dimensions: int = 0  # asked of the endpoint; 0 takes what it gives
+    texts_per_request: int = 64  # in one request
+    max_concurrency: int = 4  # requests in flight
+    max_retries: int = 5  # per request, with exponential backoff, for 429, 5xx and timeouts
+    backoff_s: float = 1.0  # wait before the first retry; doubles, unless the server says how long
+    timeout_s: float = 60.0  # of one request
 
 
 @dataclass(frozen=True)
@@ -223,15 +245,35 @@ class StudentConfig:
 
 
 @dataclass(frozen=True)
+class IndexConfig:
+    """faiss indexes compared on the home collection's vectors."""
+
+    kinds: list[str] = field(default_factory=list)  # which; empty compares none
+    hnsw_links: int = 32  # links per document in an HNSW graph
+    ef_search: list[int] = field(default_factory=lambda: [16, 32, 64, 128, 256])  # candidates HNSW keeps while searching
+    num_lists: int = 0  # clusters of the IVF kinds; 0 takes the nearest power of two to 4 sqrt(documents)
+    num_probes: list[int] = field(default_factory=lambda: [1, 4, 16, 64])  # clusters looked into
+    code_bytes: int = 0  # bytes per vector of the PQ kinds; 0 takes a bit per dimension
+    rescore_factors: list[int] = field(default_factory=lambda: [2, 4, 10])  # binary_rescored: of this many times k
+    target_recall: float = 0.95  # of the exact top 10; queries/s is quoted at the cheapest setting that reaches it
+
+
+@dataclass(frozen=True)
 class BenchConfig:
     """What is measured, and how often it is resampled."""
 
     collections: list[str] = field(default_factory=lambda: ["builtin:pydocs-away"])  # measured beside home
     split: str = "test"  # judged queries of this split
-    num_resamples: int = 10_000  # of the paired bootstrap
+    num_resamples: int = 10_000  # of the paired bootstrap and of the randomisation test
     max_document_tokens: int = 256  # documents of the other collections are cut here
-    student: str = ""  # model:FOLDER_OR_HUB_ID@REVISION measures another student than the recipe's own
+    student: str = ""  # recipe:NAME, or any other reference that teacher.source takes, instead of the recipe's own student
+    same_space: bool = False  # you vouch that student and teacher share a space that the student's files do not name
     baseline: str = "builtin:minilm"  # a third encoder measured as it came; "" leaves it out
+    tasks: list[str] = field(default_factory=list)  # sts:PATH, clustering:PATH or classification:PATH of jsonl rows
+    indexes: IndexConfig = field(default_factory=IndexConfig)
+    contamination: bool = True  # count evaluation texts that training saw
+    training_sources: list[str] = field(default_factory=list)  # texts that models not made here were trained on
+    overlap_words: int = 13  # near duplicates share a run of this many words
     num_latency_queries: int = 200  # single queries timed per encoder
     num_samples: int = 6  # queries shown with both rankings
 
@@ -242,9 +284,18 @@ class InheritConfig:
 
     dims: list[int] = field(default_factory=list)  # Matryoshka dimensions; empty takes the teacher's
     precisions: list[str] = field(default_factory=lambda: ["float32", "int8", "binary"])  # of the stored vectors
+    queries: list[str] = field(default_factory=lambda: ["float"])  # float, quantised: as the stored vectors are
+    rescoring: list[int] = field(default_factory=lambda: [0])  # times k candidates scored again in float32; 0 does not
+    int8_range: float = 0.0  # int8_fixed stores -range to range; 0 takes the documents' largest absolute value
+    pq_bytes: int = 0  # bytes per vector of pq; 0 takes a bit per dimension, as binary
     max_gap: dict[str, float] = field(
-        default_factory=lambda: {"float32": 0.02, "int8": 0.02, "binary": 0.03}
-    )  # by how much the student's retention may fall short of the teacher's own, per precision
+        default_factory=lambda: {
+            "float32": 0.02, "float16": 0.02, "int8": 0.02, "int8_fixed": 0.02, "int4": 0.03, "binary": 0.03, "pq": 0.03,
+        }
+    )  # by how much the student's retention may fall short of the teacher's own, per precision  # fmt: skip
+    strict: bool = False  # undecided settings fail too
+    diagnose: bool = False  # examine the teacher alone, before any student is trained
+    ranks: list[int] = field(default_factory=list)  # of the maps that diagnose fits; empty takes 64, 128, ...
 
 
 @dataclass(frozen=True)
@@ -260,6 +311,7 @@ class Recipe:
     dry_run: bool = False  # every stage of teach on tiny random weights of the same architecture, two steps each
     data: DataConfig = field(default_factory=DataConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
     stages: dict[str, StageConfig] = field(default_factory=dict)  # the teacher's training, in this order
     synth: SynthConfig = field(default_factory=SynthConfig)
     student: StudentConfig = field(default_factory=StudentConfig)

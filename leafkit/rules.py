@@ -12,11 +12,15 @@ from leafkit.config import (
     BAD_ROW_POLICIES,
     BATCHINGS,
     DEVICES,
+    EMBEDDING_TASKS,
     IN_BATCH,
+    INDEX_KINDS,
     LABEL_TASKS,
+    OWN_DOCUMENT_POLICIES,
     POOLING_CHOICES,
     PRECISIONS,
     PROMPT_SIDES,
+    QUERY_FORMS,
     QUERY_SPLITS,
     SHORTFALLS,
     SOFT_KINDS,
@@ -24,6 +28,8 @@ from leafkit.config import (
     SYNTH_TASKS,
     TASKS,
     VECTOR_PRECISIONS,
+    BenchConfig,
+    InheritConfig,
     MiningConfig,
     Recipe,
     StageConfig,
@@ -32,23 +38,28 @@ from leafkit.config import (
 
 _FOLDER_NAME = r"[A-Za-z0-9][\w.-]*"
 _ROLES = ("query", "document")
+MODEL_KINDS = ("recipe", "model", "vectors", "endpoint")
 _RESERVED_STAGES = ("corpora", "mined", "student", "index", "bench", "inherit")
 _POSITIVE = frozenset(
     "num_steps batch_size tokens_per_batch max_texts_per_batch lr max_grad_norm num_epochs query_repeats"
     " max_query_tokens max_document_tokens num_resamples num_neighbours num_ridge_texts ridge anchor_batch_size"
     " temperature beta alpha last_rank num_rows num_instructions rows_per_instruction max_output_tokens max_concurrency"
-    " timeout_s backoff_s".split()
+    " timeout_s backoff_s texts_per_request hnsw_links overlap_words".split()
 )
 _NOT_NEGATIVE = frozenset(
     "limit max_bad_rows weight_decay anchor_weight num_pseudo_texts max_train_queries"
     " num_latency_queries num_samples hidden_size intermediate_size"
     " false_negative_margin seed weight num_negatives first_rank min_margin filter_rank num_pairwise num_listwise"
     " contrastive_weight focal_gamma spread_weight chunk_tokens num_examples rank max_retries max_cost"
-    " price_per_million_input_tokens price_per_million_output_tokens".split()
+    " price_per_million_input_tokens price_per_million_output_tokens"
+    " dimensions num_lists code_bytes int8_range pq_bytes".split()
 )
-_SHARE = frozenset("warmup_share soup_share final_lr_share question_share max_positive_share same_task_ratio".split())
+_SHARE = frozenset(
+    "warmup_share soup_share final_lr_share question_share max_positive_share same_task_ratio target_recall".split()
+)
 _CHOICES = {
     "on_bad_row": BAD_ROW_POLICIES,
+    "drop_own_document": OWN_DOCUMENT_POLICIES,
     "device": DEVICES,
     "precision": PRECISIONS,
     "batching": BATCHINGS,
@@ -181,6 +192,41 @@ def _check_synth(synth: SynthConfig) -> list[tuple[str, str]]:
     return problems
 
 
+def _check_names(key: str, values: list[str], known: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [(key, f"{value!r} is not one of {', '.join(known)}") for value in values if value not in known]
+
+
+def _check_bench(bench: BenchConfig) -> list[tuple[str, str]]:
+    indexes = bench.indexes
+    problems = _check_names("bench.indexes.kinds", indexes.kinds, INDEX_KINDS)
+    for task in bench.tasks:
+        kind, _, path = task.partition(":")
+        if kind not in EMBEDDING_TASKS or not path:
+            problems.append(("bench.tasks", f"{task!r} is not {', '.join(f'{name}:PATH' for name in EMBEDDING_TASKS)}"))
+    sweeps = {"ef_search": indexes.ef_search, "num_probes": indexes.num_probes, "rescore_factors": indexes.rescore_factors}
+    problems += [
+        (f"bench.indexes.{key}", f"{values} is not a list of positive numbers, smallest first")
+        for key, values in sweeps.items()
+        if not values or values != sorted(set(values)) or values[0] < 1
+    ]
+    return problems
+
+
+def _check_inherit(inherit: InheritConfig) -> list[tuple[str, str]]:
+    problems = _check_names("inherit.precisions", inherit.precisions, VECTOR_PRECISIONS)
+    problems += _check_names("inherit.queries", inherit.queries, QUERY_FORMS)
+    for name, value in inherit.max_gap.items():
+        problems += _check_names(f"inherit.max_gap.{name}", [name], VECTOR_PRECISIONS)
+        if not 0 <= value <= 1:
+            problems.append((f"inherit.max_gap.{name}", f"{value} is not between 0 and 1"))
+    for key, numbers, least in (("rescoring", inherit.rescoring, 0), ("dims", inherit.dims, 1), ("ranks", inherit.ranks, 1)):
+        problems += [(f"inherit.{key}", f"{number} is below {least}") for number in numbers if number < least]
+    for key, values in (("precisions", inherit.precisions), ("queries", inherit.queries), ("rescoring", inherit.rescoring)):
+        if not values:
+            problems.append((f"inherit.{key}", "is empty: there is nothing to measure"))
+    return problems
+
+
 def find_problems(recipe: Recipe) -> list[tuple[str, str]]:
     """Every value out of range and every broken rule between fields, as ``(key, what is wrong)``."""
     problems: list[tuple[str, str]] = []
@@ -206,19 +252,16 @@ def find_problems(recipe: Recipe) -> list[tuple[str, str]]:
     if not re.fullmatch(_FOLDER_NAME, recipe.name):
         problems.append(("name", f"{recipe.name!r} is not a folder name: letters, digits, '.', '_' and '-'"))
     problems += _check_synth(recipe.synth)
-    kind = recipe.teacher.source.partition(":")[0]
-    if recipe.teacher.source and kind not in {"recipe", "model"}:
-        problems.append(("teacher.source", f"{recipe.teacher.source!r} is not recipe:NAME or model:FOLDER_OR_HUB_ID@REVISION"))
+    for key, reference in (("teacher.source", recipe.teacher.source), ("bench.student", recipe.bench.student)):
+        kind, _, rest = reference.partition(":")
+        if reference and reference != "builtin:minilm" and (kind not in MODEL_KINDS or not rest):
+            allowed = "recipe:NAME, builtin:minilm, model:FOLDER_OR_HUB_ID@REVISION, vectors:FOLDER or endpoint:MODEL"
+            problems.append((key, f"{reference!r} is not {allowed}"))
+    if set(recipe.embeddings.base_url) & set("@?#"):
+        problems.append(
+            ("embeddings.base_url", "may hold a password or a key: a recipe never does, put this address into OPENAI_BASE_URL")
+        )
     if recipe.teacher.trust_remote_code and not recipe.teacher.revision:
         problems.append(("teacher.trust_remote_code", "needs teacher.revision, a 40-hex commit: unpinned code could change"))
-    keys = [("inherit.precisions", name) for name in recipe.inherit.precisions]
-    keys += [(f"inherit.max_gap.{name}", name) for name in recipe.inherit.max_gap]
-    for key, precision in keys:
-        if precision not in VECTOR_PRECISIONS:
-            problems.append((key, f"{precision!r} is not one of {', '.join(VECTOR_PRECISIONS)}"))
-    problems.extend(
-        (f"inherit.max_gap.{name}", f"{value} is not between 0 and 1")
-        for name, value in recipe.inherit.max_gap.items()
-        if not 0 <= value <= 1
-    )
+    problems += _check_bench(recipe.bench) + _check_inherit(recipe.inherit)
     return problems

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,8 +16,33 @@ from leafkit.progress import Bar, progress_bar
 TOKENS_PER_BATCH = 4096  # larger batches were no faster on two cores, and take more memory
 
 
+class VectorModel(Protocol):
+    """Whatever gives texts vectors of one space: an encoder at hand, an endpoint, vectors that were computed elsewhere."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What decides about the vectors; two models of one fingerprint give the same ones."""
+
+    @property
+    def dim(self) -> int:
+        """D, the dimension of the vectors."""
+
+    @property
+    def mrl_dims(self) -> tuple[int, ...]:
+        """Matryoshka dimensions, largest first; empty where none are known."""
+
+    def prompt(self, role: str) -> str:
+        """Text put before an input of this role."""
+
+    def space(self, role: str, max_tokens: int) -> Space:
+        """The space that vectors of this role are in."""
+
+    def embed(self, texts: Sequence[str], role: str, max_tokens: int, bar: Bar | None = None) -> np.ndarray:
+        """(n, D) float32 vectors of texts in a role ("query" or "document"); ``bar`` is advanced by the texts done."""
+
+
 class Embedder:
-    """An encoder made ready to embed many texts.
+    """An encoder made ready to embed many texts; a VectorModel.
 
     Args:
         encoder: the model; a copy is taken where the precision or device differs from the encoder's.
@@ -34,6 +60,25 @@ class Embedder:
             if encoder.projection is not None:
                 self._ready.projection = copy.deepcopy(encoder.projection).to(device)
         self._ready.eval()
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the encoder's weights."""
+        return self.encoder.fingerprint
+
+    @property
+    def dim(self) -> int:
+        """D, the dimension of the vectors."""
+        return self.encoder.dim
+
+    @property
+    def mrl_dims(self) -> tuple[int, ...]:
+        """Matryoshka dimensions, largest first."""
+        return self.encoder.spec.mrl_dims
+
+    def prompt(self, role: str) -> str:
+        """Text put before an input of this role."""
+        return self.encoder.prompt(role)
 
     def space(self, role: str, max_tokens: int) -> Space:
         """The space that vectors of this role are in."""
@@ -74,19 +119,19 @@ class Embedder:
                     bar.advance(len(rows))
         return out
 
-    def embed(self, texts: Sequence[str], role: str, max_tokens: int) -> np.ndarray:
+    def embed(self, texts: Sequence[str], role: str, max_tokens: int, bar: Bar | None = None) -> np.ndarray:
         """(n, D) float32 vectors of texts in a role ("query" or "document")."""
-        return self.embed_ids(self.encoder.tokenize(texts, role, max_tokens))
+        return self.embed_ids(self.encoder.tokenize(texts, role, max_tokens), bar=bar)
 
 
 def fill_store(
-    store: VectorStore, embedder: Embedder, texts: Sequence[str], role: str, title: str, rank: int = 0, num_ranks: int = 1
+    store: VectorStore, model: VectorModel, texts: Sequence[str], role: str, title: str, rank: int = 0, num_ranks: int = 1
 ) -> int:
     """Compute and commit what a store lacks, shard by shard; a run that is killed loses one shard at most.
 
     Args:
-        store: made for these texts and ``embedder.space(role, ...)``.
-        embedder: the model.
+        store: made for these texts and ``model.space(role, ...)``.
+        model: whatever gives the vectors.
         texts: the store's texts.
         role: "query" or "document".
         title: what the progress bar says.
@@ -105,6 +150,5 @@ def fill_store(
         return 0
     with progress_bar(title, num_texts, "texts") as bar:
         for shard in shards:
-            token_ids = embedder.encoder.tokenize(texts[shard.start : shard.stop], role, store.space.max_tokens)
-            store.write(shard, embedder.embed_ids(token_ids, bar=bar))
+            store.write(shard, model.embed(texts[shard.start : shard.stop], role, store.space.max_tokens, bar))
     return num_texts

@@ -9,15 +9,12 @@ from typing import Any
 import numpy as np
 
 from leafkit.config import to_plain
-from leafkit.models.checkpoint import load_encoder
-from leafkit.models.encoder import TextEncoder
 from leafkit.progress import say
 from leafkit.search.benchmark import check_judged, run_benchmark, show_samples
-from leafkit.search.embed import Embedder
 from leafkit.search.latency import measure_latency
 from leafkit.stages.corpus import Corpus, load_corpus
-from leafkit.stages.run import Run, folder_name
-from leafkit.stages.teacher import Teacher, load_student, load_teacher
+from leafkit.stages.run import Run
+from leafkit.stages.teacher import Side, load_side, load_student, load_teacher
 from leafkit.stages.vectors import load_vectors
 
 BENCH = "bench"
@@ -34,7 +31,7 @@ def run_bench(run: Run) -> Path:
     config, recipe = run.recipe.bench, run.recipe
     teacher = load_teacher(run)
     student = load_student(run, teacher)
-    baseline = load_encoder(config.baseline) if config.baseline else None
+    baseline = load_side(run, config.baseline) if config.baseline else None
     home = load_corpus(run, recipe.data.home)
     others = [load_corpus(run, uri) for uri in config.collections]
     for corpus in others:
@@ -45,7 +42,7 @@ def run_bench(run: Run) -> Path:
         corpora = corpora[1:]
     folder = run.folder / BENCH
     inputs = {
-        "config": to_plain(config), "teacher": teacher.encoder.fingerprint, "student": student.fingerprint,
+        "config": to_plain(config), "teacher": teacher.model.fingerprint, "student": student.model.fingerprint,
         "corpora": [c.fingerprint for c, _, _ in corpora], "seed": recipe.seed, "precision": str(run.precision),
         "tokens": [recipe.data.max_query_tokens, recipe.data.max_document_tokens],
     }  # fmt: skip
@@ -65,7 +62,7 @@ def run_bench(run: Run) -> Path:
             if not figures["samples"]:
                 figures["samples"] = show_samples(corpus.collection, config.split, result, config.num_samples, recipe.seed)
         queries = [q.text for c, _, _ in corpora[:1] for q in c.collection.judged(config.split)][: config.num_latency_queries]
-        encoders = {"teacher": teacher.encoder, "student": student}
+        encoders = {name: s.encoder for name, s in (("teacher", teacher), ("student", student)) if s.encoder is not None}
         figures["latency"] = measure_latency(encoders, queries, recipe.data.max_query_tokens) if queries else []
         metrics["ndcg@10"] = {
             f"{c['name']}/{row['system']}": row["ndcg@10"] for c in figures["collections"] for row in c["rows"]
@@ -81,29 +78,21 @@ def run_bench(run: Run) -> Path:
 
 
 def embed_systems(
-    run: Run, teacher: Teacher, student: TextEncoder, baseline: TextEncoder | None, corpus: Corpus, max_document_tokens: int
+    run: Run, teacher: Side, student: Side, baseline: Side | None, corpus: Corpus, max_document_tokens: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Query and document vectors of every system on one collection; each encoder embeds each text once."""
     collection = corpus.collection
     documents = [d.full_text for d in collection.documents]
     queries = [q.text for q in collection.judged(run.recipe.bench.split)]
-    encoders = {"teacher": (teacher.encoder, teacher.name), "student": (student, f"{folder_name(run.recipe.name)}-student")}
-    if baseline is not None:
-        encoders["baseline"] = (baseline, folder_name(run.recipe.bench.baseline.partition(":")[2]))
+    sides = {"teacher": teacher, "student": student} | ({"baseline": baseline} if baseline is not None else {})
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for system, (encoder, name) in encoders.items():
-        embedder = Embedder(encoder, run.device, run.precision)
+    for system, side in sides.items():
         query_store = load_vectors(
-            run,
-            embedder,
-            name,
-            queries,
-            "query",
-            run.recipe.data.max_query_tokens,
+            run, side.model, side.name, queries, "query", run.recipe.data.max_query_tokens,
             f"{collection.name} {run.recipe.bench.split} queries",
-        )
+        )  # fmt: skip
         document_store = load_vectors(
-            run, embedder, name, documents, "document", max_document_tokens, f"{collection.name} documents"
+            run, side.model, side.name, documents, "document", max_document_tokens, f"{collection.name} documents"
         )
         found[system] = (query_store[:], document_store[:])
     systems = {

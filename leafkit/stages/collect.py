@@ -13,14 +13,13 @@ import torch
 from leafkit.artifact import MANIFEST, git_commit, read_manifest, versions
 from leafkit.config import to_plain
 from leafkit.machine import cpu_name, memory_gib
-from leafkit.models.encoder import TextEncoder
 from leafkit.recipe import load_recipe
 from leafkit.stages.bench import BENCH, RESULTS_FILE
 from leafkit.stages.corpus import load_corpus
 from leafkit.stages.inherit import GRID_FILE, INHERIT
 from leafkit.stages.run import Run
 from leafkit.stages.teach import LOSSES_FILE
-from leafkit.stages.teacher import STUDENT, load_student, load_teacher
+from leafkit.stages.teacher import STUDENT, Side, load_student, load_teacher
 
 
 def collect_report(run: Run, command: str) -> dict[str, Any]:
@@ -39,8 +38,8 @@ def collect_report(run: Run, command: str) -> dict[str, Any]:
         "versions": versions(),
         "hardware": describe_machine(run),
         "steps": steps,
-        "teacher": describe_encoder(teacher.encoder, teacher.name),
-        "student": describe_encoder(student, f"{run.recipe.name} student"),
+        "teacher": describe_side(teacher),
+        "student": describe_side(student) | {"name": f"{run.recipe.name} student"},
         "spectrum": manifest.metrics["spectrum"],
         "losses": collect_losses(run),
         "corpora": corpora,
@@ -70,15 +69,16 @@ def collect_losses(run: Run) -> dict[str, list[float]]:
     return curves | {STUDENT: json.loads((run.folder / STUDENT / LOSSES_FILE).read_text())}
 
 
-def describe_encoder(encoder: TextEncoder, name: str) -> dict[str, Any]:
-    """Size, cost and interface of a model."""
+def describe_side(side: Side) -> dict[str, Any]:
+    """Size, cost and interface of a model; of one that is not at hand only its interface."""
+    model, encoder = side.model, side.encoder
     return {
-        "name": name,
-        "parameters": encoder.num_parameters(),
-        "dim": encoder.dim,
-        "mrl_dims": list(encoder.spec.mrl_dims),
-        "flops_per_token": encoder.flops_per_token(),
-        "prompts": {role: encoder.prompt(role) for role in ("query", "document")},
+        "name": side.name,
+        "parameters": encoder.num_parameters() if encoder is not None else None,
+        "dim": model.dim,
+        "mrl_dims": list(model.mrl_dims),
+        "flops_per_token": encoder.flops_per_token() if encoder is not None else None,
+        "prompts": {role: model.prompt(role) for role in ("query", "document")},
     }
 
 

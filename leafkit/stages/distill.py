@@ -27,11 +27,13 @@ from leafkit.stages.inherit import run_inherit
 from leafkit.stages.run import Run
 from leafkit.stages.search import write_index
 from leafkit.stages.teach import LOSSES_FILE, run_teach
-from leafkit.stages.teacher import STUDENT, Teacher, load_teacher
+from leafkit.stages.teacher import STUDENT, Side, load_teacher
 from leafkit.stages.vectors import load_vectors
 from leafkit.train.fit import BatchList, fit
 from leafkit.train.modules import LeafBatch, LeafModule
 from leafkit.train.optim import OptimizerSettings
+
+ROLES = ("query", "document")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,9 @@ def teacher_recipe(run: Run) -> Recipe:
     return replace(recipe, checkpoints=mine.checkpoints, device=mine.device, precision=mine.precision, force=mine.force)
 
 
-def embed_targets(run: Run, teacher: Teacher, corpus: Corpus) -> list[Target]:
+def embed_targets(run: Run, teacher: Side, corpus: Corpus) -> list[Target]:
     """Teacher vectors of everything the student learns from: documents first, then queries, pseudo-texts, other sources."""
     data, seed = run.recipe.data, run.recipe.seed
-    embedder = Embedder(teacher.encoder, run.device, run.precision)
     documents = [d.full_text for d in corpus.collection.documents]
     queries = [q.text for q in corpus.collection.queries if q.split == "train"]
     if data.max_train_queries:
@@ -80,7 +81,8 @@ def embed_targets(run: Run, teacher: Teacher, corpus: Corpus) -> list[Target]:
         queries = [queries[i] for i in sorted(chosen)]
     queries = vary_queries(queries, run.recipe.student.question_share, seed)
     groups = [("documents", documents, "document", 1), ("queries", queries, "query", run.recipe.student.query_repeats)]
-    groups.append(("pseudo-texts", pseudo_texts(teacher.encoder, data.num_pseudo_texts, seed), "query", 1))
+    vocabulary = teacher.encoder or load_encoder(run.recipe.student.init)
+    groups.append(("pseudo-texts", pseudo_texts(vocabulary, data.num_pseudo_texts, seed), "query", 1))
     for name, source in data.sources.items():
         collection = read_collection(source.uri, data)
         texts = [d.full_text for d in collection.documents]
@@ -92,18 +94,18 @@ def embed_targets(run: Run, teacher: Teacher, corpus: Corpus) -> list[Target]:
         if texts:
             limit = data.max_document_tokens if role == "document" else data.max_query_tokens
             what = f"{corpus.collection.name} {what}" if what in {"documents", "queries"} else what
-            store = load_vectors(run, embedder, teacher.name, texts, role, limit, what)
+            store = load_vectors(run, teacher.model, teacher.name, texts, role, limit, what)
             targets.append(Target(texts, role, store, repeats))
     return targets
 
 
-def run_student(run: Run, teacher: Teacher, corpus: Corpus, targets: list[Target]) -> Path:
+def run_student(run: Run, teacher: Side, corpus: Corpus, targets: list[Target]) -> Path:
     """Start W_out from the closed-form solution, then move the whole student onto the teacher's vectors."""
     config, data = run.recipe.student, run.recipe.data
     folder = run.folder / STUDENT
     sources = {name: [to_plain(source), source_fingerprint(source.uri, data)] for name, source in data.sources.items()}
     inputs = {
-        "config": to_plain(config), "start": identify_model(config.init), "teacher": teacher.encoder.fingerprint,
+        "config": to_plain(config), "start": identify_model(config.init), "teacher": teacher.model.fingerprint,
         "corpus": corpus.fingerprint, "seed": run.recipe.seed, "precision": str(run.precision),
         "tokens": [data.max_query_tokens, data.max_document_tokens], "texts": [len(t.texts) for t in targets],
         "sources": sources,
@@ -120,7 +122,7 @@ def run_student(run: Run, teacher: Teacher, corpus: Corpus, targets: list[Target
     def save(result: tuple[TextEncoder, list[float]], draft: Path) -> None:
         student, losses = result
         space = {
-            "kind": "student", "teacher": teacher.encoder.fingerprint, "teacher_reference": teacher.reference,
+            "kind": "student", "teacher": teacher.model.fingerprint, "teacher_reference": teacher.reference,
             "dim": student.dim, "normalized": student.spec.normalized, "prompts": student.spec.prompts,
         }  # fmt: skip
         write_encoder(student, draft, space)
@@ -134,19 +136,22 @@ def _limit(run: Run, role: str) -> int:
     return run.recipe.data.max_document_tokens if role == "document" else run.recipe.data.max_query_tokens
 
 
-def build_student(start: TextEncoder, teacher: Teacher, seed: int) -> TextEncoder:
+def build_student(start: TextEncoder, teacher: Side, seed: int) -> TextEncoder:
     """The start model with W_out onto the teacher's dimensions, and the teacher's prompts, lengths and dimensions."""
     torch.manual_seed(seed)
-    source = teacher.encoder
+    longest = getattr(start.backbone.config, "max_position_embeddings", 512)
+    space = teacher.model.space("document", longest)
+    prompts = {role: teacher.model.prompt(role) for role in ROLES if teacher.model.prompt(role)}
+    told = teacher.encoder.spec if teacher.encoder is not None else EncoderSpec(prompts=prompts, max_tokens=space.max_tokens)
     spec = EncoderSpec(
         pooling=start.spec.pooling,
-        normalized=source.spec.normalized,
-        prompts=dict(source.spec.prompts),
-        max_tokens=min(source.spec.max_tokens, getattr(start.backbone.config, "max_position_embeddings", 512)),
-        mrl_dims=source.spec.mrl_dims,
-        templates=dict(source.spec.templates),
+        normalized=space.normalized,
+        prompts=dict(told.prompts),
+        max_tokens=min(told.max_tokens, longest),
+        mrl_dims=teacher.model.mrl_dims,
+        templates=dict(told.templates),
     )
-    return TextEncoder(start.backbone, start.tokenizer, spec, nn.Linear(start.hidden_size, source.dim))
+    return TextEncoder(start.backbone, start.tokenizer, spec, nn.Linear(start.hidden_size, teacher.model.dim))
 
 
 def start_projection(

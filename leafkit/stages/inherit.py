@@ -30,11 +30,11 @@ def run_inherit(run: Run) -> dict[str, Any]:
     corpus = load_corpus(run, recipe.data.home)
     check_judged(corpus.collection, recipe.bench.split)
     config = recipe.inherit
-    dims = config.dims or list(teacher.encoder.spec.mrl_dims)
+    dims = config.dims or list(teacher.model.mrl_dims)
     folder = run.folder / INHERIT
     inputs = {
-        "config": to_plain(config), "teacher": teacher.encoder.fingerprint, "student": student.fingerprint, "seed": recipe.seed,
-        "corpus": corpus.fingerprint, "split": recipe.bench.split, "precision": str(run.precision),
+        "config": to_plain(config), "teacher": teacher.model.fingerprint, "student": student.model.fingerprint,
+        "seed": recipe.seed, "corpus": corpus.fingerprint, "split": recipe.bench.split, "precision": str(run.precision),
         "tokens": [recipe.data.max_query_tokens, recipe.data.max_document_tokens], "resamples": recipe.bench.num_resamples,
     }  # fmt: skip
     vectors = embed_systems(run, teacher, student, None, corpus, recipe.data.max_document_tokens)

@@ -21,7 +21,7 @@ from leafkit.search.embed import Embedder
 from leafkit.search.index import search_flat
 from leafkit.stages.corpus import Corpus, load_corpus
 from leafkit.stages.run import Run
-from leafkit.stages.teacher import STUDENT, Teacher, check_student, load_teacher
+from leafkit.stages.teacher import STUDENT, Side, check_student, load_teacher
 from leafkit.stages.vectors import load_vectors
 
 INDEX = "index"
@@ -55,18 +55,17 @@ def run_embed(run: Run) -> Path:
     """
     corpus = load_corpus(run, run.recipe.data.home)
     teacher = load_teacher(run)
-    embedder = Embedder(teacher.encoder, run.device, run.precision)
     texts = [d.full_text for d in corpus.collection.documents]
     limit = run.recipe.data.max_document_tokens
-    store = load_vectors(run, embedder, teacher.name, texts, "document", limit, f"{corpus.collection.name} documents")
+    store = load_vectors(run, teacher.model, teacher.name, texts, "document", limit, f"{corpus.collection.name} documents")
     return write_index(run, teacher, corpus, store)
 
 
-def write_index(run: Run, teacher: Teacher, corpus: Corpus, store: VectorStore) -> Path:
+def write_index(run: Run, teacher: Side, corpus: Corpus, store: VectorStore) -> Path:
     """The index artifact: documents, their teacher vectors in float16, and the space they are in."""
     folder = run.folder / INDEX
     inputs = {
-        "teacher": teacher.encoder.fingerprint,
+        "teacher": teacher.model.fingerprint,
         "corpus": corpus.fingerprint,
         "space": asdict(store.space),
         "precision": str(run.precision),

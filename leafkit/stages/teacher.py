@@ -10,21 +10,33 @@ from leafkit.errors import LeafkitError, UsageError
 from leafkit.models.checkpoint import SPACE_FILE, load_encoder, read_encoder, read_space
 from leafkit.models.encoder import TextEncoder
 from leafkit.recipe import load_recipe
+from leafkit.search.embed import Embedder, VectorModel
 from leafkit.stages.run import Run, folder_name
 
 STUDENT = "student"
 
 
 @dataclass(frozen=True, slots=True)
-class Teacher:
-    """The model whose space everything lives in."""
+class Side:
+    """One side of a pair: a teacher or a student.
 
-    encoder: TextEncoder
+    Attributes:
+        model: gives its vectors.
+        name: in folder names and messages.
+        reference: how a recipe names it.
+    """
+
+    model: VectorModel
     name: str
     reference: str
 
+    @property
+    def encoder(self) -> TextEncoder | None:
+        """The model itself, where it is at hand; None for an endpoint and for vectors computed elsewhere."""
+        return self.model.encoder if isinstance(self.model, Embedder) else None
 
-def load_teacher(run: Run) -> Teacher:
+
+def load_teacher(run: Run) -> Side:
     """The recipe's teacher: the last stage of the recipe that trains it, or a model that is there already.
 
     Raises:
@@ -39,7 +51,7 @@ def load_teacher(run: Run) -> Teacher:
         )
     if kind == "model":
         encoder = load_encoder(config.source, config.revision, config.trust_remote_code)
-        return Teacher(encoder, folder_name(rest), config.source)
+        return _side(run, encoder, folder_name(rest), config.source)
     recipe = load_recipe(rest)
     stages = list(recipe.stages)
     if not stages:
@@ -48,10 +60,10 @@ def load_teacher(run: Run) -> Teacher:
         )
     folder = run.root / recipe.name / stages[-1]
     open_artifact(folder, stages[-1])
-    return Teacher(read_encoder(folder), recipe.name, f"model:{folder}")
+    return _side(run, read_encoder(folder), recipe.name, f"model:{folder}")
 
 
-def load_student(run: Run, teacher: Teacher) -> TextEncoder:
+def load_student(run: Run, teacher: Side) -> Side:
     """The recipe's own student, or the one that bench.student names, if it lives in the teacher's space.
 
     Raises:
@@ -62,8 +74,17 @@ def load_student(run: Run, teacher: Teacher) -> TextEncoder:
     if not reference:
         open_artifact(folder, STUDENT)
     student = load_encoder(reference) if reference else read_encoder(folder)
-    check_student(folder, student, teacher.encoder.fingerprint, teacher.encoder.dim)
-    return student
+    check_student(folder, student, teacher.model.fingerprint, teacher.model.dim)
+    return _side(run, student, f"{folder_name(run.recipe.name)}-student", reference or f"model:{folder}")
+
+
+def load_side(run: Run, reference: str) -> Side:
+    """A model on its own, without a pair: the baseline."""
+    return _side(run, load_encoder(reference), folder_name(reference.partition(":")[2]), reference)
+
+
+def _side(run: Run, encoder: TextEncoder, name: str, reference: str) -> Side:
+    return Side(Embedder(encoder, run.device, run.precision), name, reference)
 
 
 def check_student(folder: Path, student: TextEncoder, teacher: str, dim: int) -> None:

@@ -8,20 +8,20 @@ from collections.abc import Sequence
 from leafkit.artifact import fingerprint
 from leafkit.data.store import VectorStore, hash_texts
 from leafkit.progress import say
-from leafkit.search.embed import Embedder, fill_store
+from leafkit.search.embed import VectorModel, fill_store
 from leafkit.stages.run import Run
 
 STORES = "vectors"
 
 
 def load_vectors(
-    run: Run, embedder: Embedder, name: str, texts: Sequence[str], role: str, max_tokens: int, what: str
+    run: Run, model: VectorModel, name: str, texts: Sequence[str], role: str, max_tokens: int, what: str
 ) -> VectorStore:
     """The store with the vectors of ``texts``; what it lacks is computed, shared among the processes.
 
     Args:
         run: this run.
-        embedder: the model.
+        model: whatever gives the vectors.
         name: what the model is called in folder names and messages.
         texts: in order.
         role: "query" or "document"; decides about the prompt.
@@ -31,14 +31,14 @@ def load_vectors(
     Raises:
         LeafkitError: the store is damaged or belongs to something else, or a vector is not finite.
     """
-    space = embedder.space(role, max_tokens)
+    space = model.space(role, max_tokens)
     identity = fingerprint(
         [space.teacher, space.prompt, space.max_tokens, str(run.precision), hash_texts(texts).tobytes().hex()]
     )
     store = VectorStore(run.root / STORES / f"{name}-{role}-{identity}", space, texts)
     started_s = time.perf_counter()
     title = f"{name} vectors of {what}"
-    computed = fill_store(store, embedder, texts, role, title, run.world.rank, run.world.size)
+    computed = fill_store(store, model, texts, role, title, run.world.rank, run.world.size)
     run.barrier()
     if not computed:
         say(f"{title}: up to date ({store.folder})", style="dim")
