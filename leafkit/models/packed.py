@@ -96,13 +96,15 @@ def _attend(
 
 
 def _explicit_attention(query_RATD: torch.Tensor, key_RATD: torch.Tensor, value_RATD: torch.Tensor) -> torch.Tensor:
-    """softmax(q k^T / sqrt(D)) v in three steps, with float32 softmax.
+    """softmax(q k^T / sqrt(D)) v in three steps, all in the inputs' type; the CPU's softmax adds up in float32 all the same.
 
-    The CPU's fused kernel has a slow backward: with it a training step on texts of 10 to 60 tokens took 1.3 times as long
-    (benchmarks/packed.py).
+    The CPU's fused kernel has a slow backward: with it a training step on texts of 10 to 60 tokens took 1.3 times as long.
+    Autocast would write bf16 scores out in float32 and read them back: attention of 30 texts of 128 tokens took 2.4 times as
+    long, a contrastive step 1.3 times (benchmarks/reports).
     """
-    scores_RATT = (query_RATD * query_RATD.shape[-1] ** -0.5) @ key_RATD.transpose(2, 3)
-    return scores_RATT.softmax(dim=-1, dtype=torch.float32).to(value_RATD.dtype) @ value_RATD
+    with torch.autocast(query_RATD.device.type, enabled=False):
+        scores_RATT = (query_RATD * query_RATD.shape[-1] ** -0.5) @ key_RATD.transpose(2, 3)
+        return scores_RATT.softmax(dim=-1) @ value_RATD
 
 
 def pool_packed(hidden_NH: torch.Tensor, batch: Packed, pooling: str) -> torch.Tensor:

@@ -54,6 +54,33 @@ def test_packed_gradients_equal_padded_ones(monkeypatch):
         torch.testing.assert_close(gradient, gradients[1][name], atol=1e-5, rtol=1e-4, msg=name)
 
 
+@pytest.mark.parametrize("length", [3, 128])
+def test_attention_in_bf16_is_as_near_to_float32_as_bf16_is(length):
+    """Autocast's float32 softmax is left out: neither the result nor a gradient may be further off than with it."""
+    torch.manual_seed(0)
+    exact = [torch.randn(2, 3, length, 8, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    weights = torch.randn(2, 3, length, 8, dtype=torch.float64)
+    expected = functional.scaled_dot_product_attention(*exact)
+    (expected * weights).sum().backward()
+
+    def errors(attend):
+        inputs = [x.detach().bfloat16().requires_grad_() for x in exact]
+        with torch.autocast("cpu", torch.bfloat16):
+            found = attend(*inputs)
+        assert found.dtype == torch.bfloat16
+        (found.double() * weights).sum().backward()
+        pairs = [(found, expected), *((i.grad, e.grad) for i, e in zip(inputs, exact, strict=True))]
+        return [float((a.detach().double() - b.detach()).norm() / b.detach().norm()) for a, b in pairs]
+
+    def with_float32_softmax(q, k, v):
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
+        return scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v
+
+    for ours, theirs in zip(errors(_explicit_attention), errors(with_float32_softmax), strict=True):
+        assert ours < max(1.3 * theirs, 0.006)
+        assert ours < 0.02
+
+
 def test_explicit_attention_equals_the_fused_one():
     query, key, value = torch.randn(3, 2, 4, 7, 8, generator=torch.Generator().manual_seed(1))
     expected = functional.scaled_dot_product_attention(query, key, value)
