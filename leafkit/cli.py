@@ -99,10 +99,19 @@ def _print_commands() -> None:
     console.print(table)
 
 
-def _load_recipe(words: Sequence[str], dry_run: bool = False) -> Recipe:
-    """The recipe that the command line names; made small where it says dry_run=true and the command can run so."""
-    from leafkit.recipe import load_recipe
+def _load_recipe(words: Sequence[str], dry_run: bool = False, short: bool = False) -> Recipe:
+    """The recipe that the command line names.
 
+    Args:
+        words: of the command line.
+        dry_run: the command can run on tiny stand-ins, where the words say dry_run=true.
+        short: the command takes short keys, and a pair of models instead of a recipe.
+    """
+    from leafkit.recipe import load_recipe
+    from leafkit.shorthand import expand
+
+    if short:
+        words = expand(words)
     names = [w.removeprefix("recipe=") for w in words if w.startswith("recipe=")]
     if len(names) != 1:
         raise UsageError("name one recipe with recipe=NAME", "leafkit recipes lists them")
@@ -125,39 +134,60 @@ def _distill(words: Sequence[str]) -> int:
         run_distill(run)
         data = collect_report(run, " ".join(["leafkit distill", *words]))  # every process takes part: it opens corpora
         if run.is_main:
-            _report(run.folder, data)
+            from leafkit.report.card import render_card
+
+            _write(run.folder, {"README.md": render_card(data)})
+            _report(run.folder, "report", data)
+            say(f'try it: leafkit search {run.folder} "how do I invert a sparse matrix"')
     return 0
 
 
 def _bench(words: Sequence[str]) -> int:
-    from leafkit.stages.bench import RESULTS_FILE, run_bench
-    from leafkit.stages.collect import describe_machine
+    from leafkit.stages.bench import run_bench
+    from leafkit.stages.measured import BENCH_REPORT, collect_bench
     from leafkit.stages.run import open_run
 
-    with open_run(_load_recipe(words)) as run:
-        folder = run_bench(run)
+    with open_run(_load_recipe(words, short=True)) as run:
+        run_bench(run)
         if run.is_main:
-            from leafkit.report.console import print_summary
-
-            figures = json.loads((folder / RESULTS_FILE).read_text())
-            print_summary(
-                {"name": run.recipe.name, "bench": figures, "hardware": describe_machine(run), "steps": run.steps}, console
-            )
-            say(f"figures: {folder / RESULTS_FILE}")
+            _report(run.folder, BENCH_REPORT, collect_bench(run, " ".join(["leafkit bench", *words])))
     return 0
 
 
 def _inherit(words: Sequence[str]) -> int:
-    from leafkit.stages.inherit import run_inherit
+    from leafkit.stages.measured import DIAGNOSIS_REPORT, INHERIT_REPORT, collect_diagnosis, collect_inherit
     from leafkit.stages.run import open_run
 
-    with open_run(_load_recipe(words)) as run:
+    command = " ".join(["leafkit inherit", *words])
+    with open_run(_load_recipe(words, short=True)) as run:
+        if run.recipe.inherit.diagnose:
+            from leafkit.stages.diagnose import run_diagnose
+
+            found = run_diagnose(run)
+            if run.is_main:
+                _report(run.folder, DIAGNOSIS_REPORT, collect_diagnosis(run, command, found))
+            return 0
+        from leafkit.stages.inherit import run_inherit
+
         grid = run_inherit(run)
         if run.is_main:
-            from leafkit.report.console import print_summary
-
-            print_summary({"name": run.recipe.name, "inherit": grid}, console)
+            _report(run.folder, INHERIT_REPORT, collect_inherit(run, command))
     return 0 if grid["passed"] else 1
+
+
+def _compare(words: Sequence[str]) -> int:
+    from leafkit.report.compare import read_reports, render_comparison
+
+    options = dict(w.split("=", 1) for w in words if w.startswith("out="))
+    folders = [Path(w) for w in words if not w.startswith("out=")]
+    if len(folders) < 2:
+        raise UsageError("compare takes two runs or more", "leafkit compare checkpoints/A checkpoints/B [out=comparison.html]")
+    target = Path(options.get("out") or "comparison.html")
+    page = render_comparison(read_reports(folders))
+    with explain_write_errors(target.parent):
+        target.write_text(page, encoding="utf-8")
+    say(f"comparison: {target}")
+    return 0
 
 
 def _teach(words: Sequence[str]) -> int:
@@ -246,23 +276,21 @@ def _doctor(words: Sequence[str]) -> int:
     return 0
 
 
-def _report(folder: Path, data: dict[str, Any]) -> None:
-    """Write report.json, report.html and the model card, and print the summary."""
-    from leafkit.report.card import render_card
+def _report(folder: Path, stem: str, data: dict[str, Any]) -> None:
+    """Write STEM.json and STEM.html, and print the summary."""
     from leafkit.report.console import print_summary
     from leafkit.report.html import render_report
 
-    files = {
-        "report.json": json.dumps(data, indent=1, ensure_ascii=False),
-        "report.html": render_report(data),
-        "README.md": render_card(data),
-    }
+    _write(folder, {f"{stem}.json": json.dumps(data, indent=1, ensure_ascii=False), f"{stem}.html": render_report(data)})
+    print_summary(data, console)
+    say(f"report: {folder / f'{stem}.html'}")
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
     with explain_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
-    print_summary(data, console)
-    say(f"report: {folder / 'report.html'}")
-    say(f'try it: leafkit search {folder} "how do I invert a sparse matrix"')
 
 
 COMMANDS = {
@@ -284,13 +312,16 @@ COMMANDS = {
     ),
     "embed": Command("recipe=NAME [key=value ...]", "embed the documents with the teacher, resumable, into an index", _embed),
     "bench": Command(
-        "recipe=NAME [key=value ...]", "asymmetric retrieval benchmark of teacher and student, BM25 beside them", _bench
+        "recipe=NAME | teacher=MODEL student=MODEL collections=SOURCE [key=value ...]",
+        "asymmetric retrieval benchmark of any teacher and student on any collections, BM25 beside them",
+        _bench,
     ),
     "inherit": Command(
-        "recipe=NAME [key=value ...]",
-        "Matryoshka and quantisation inheritance, with gates; exit status 1 when one fails",
+        "recipe=NAME | teacher=MODEL student=MODEL home=SOURCE [strict=true] [diagnose=true] [key=value ...]",
+        "Matryoshka and quantisation inheritance, with gates; exit status 1 when one fails; diagnose=true looks at a teacher",
         _inherit,
     ),
+    "compare": Command("FOLDER FOLDER ... [out=comparison.html]", "several runs in one report", _compare),
     "search": Command('FOLDER "question" [k=10]', "ask an index a question with the student", _search),
     "recipes": Command("", "list the recipes", _recipes),
     "show": Command("recipe=NAME [key=value ...]", "print a resolved recipe", _show),

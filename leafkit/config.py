@@ -21,6 +21,7 @@ IN_BATCH = ("auto", "use", "none")
 SHORTFALLS = ("keep", "drop")
 SOFT_KINDS = ("kl", "mse")
 ATTENTIONS = ("", "bidirectional", "causal")
+STUDENT_KINDS = ("transformer", "static")
 POOLING_CHOICES = ("", "mean", "cls", "last")
 SYNTH_LANGUAGES = ("en", "zh", "fr", "pl")
 SYNTH_TASKS = ("short_long", "long_short", "short_short", "long_long", "sts", "bitext")
@@ -226,10 +227,24 @@ class SynthConfig:
 
 
 @dataclass(frozen=True)
+class StaticConfig:
+    """A lookup-table student: one vector per token, averaged (student.kind=static)."""
+
+    width: int = 384  # of the table, before the linear map onto the teacher's dimensions
+    document_epochs: float = 4.0  # passes over the documents, first
+    query_epochs: float = 8.0  # passes over the queries, after them
+    lr: float = 1e-2  # peak learning rate on documents
+    query_lr: float = 3e-3  # peak learning rate on queries
+    texts_per_batch: int = 256  # texts per optimiser step
+
+
+@dataclass(frozen=True)
 class StudentConfig:
     """The student and its distillation (LEAF, arXiv 2509.12539)."""
 
-    init: str = "builtin:minilm"  # builtin:minilm or model:FOLDER_OR_HUB_ID@REVISION
+    kind: str = "transformer"  # transformer, or static: a table of token vectors, a hundred times as fast and less able
+    static: StaticConfig = field(default_factory=StaticConfig)
+    init: str = "builtin:minilm"  # builtin:minilm or model:FOLDER_OR_HUB_ID@REVISION; static takes its tokenizer
     tokens_per_batch: int = 2048  # padded tokens per optimiser step, over all processes
     max_texts_per_batch: int = 128  # texts per optimiser step, over all processes
     num_epochs: float = 1.0  # passes over the texts

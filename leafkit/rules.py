@@ -24,6 +24,7 @@ from leafkit.config import (
     QUERY_SPLITS,
     SHORTFALLS,
     SOFT_KINDS,
+    STUDENT_KINDS,
     SYNTH_LANGUAGES,
     SYNTH_TASKS,
     TASKS,
@@ -44,7 +45,8 @@ _POSITIVE = frozenset(
     "num_steps batch_size tokens_per_batch max_texts_per_batch lr max_grad_norm num_epochs query_repeats"
     " max_query_tokens max_document_tokens num_resamples num_neighbours num_ridge_texts ridge anchor_batch_size"
     " temperature beta alpha last_rank num_rows num_instructions rows_per_instruction max_output_tokens max_concurrency"
-    " timeout_s backoff_s texts_per_request hnsw_links overlap_words".split()
+    " timeout_s backoff_s texts_per_request hnsw_links overlap_words width document_epochs query_epochs query_lr"
+    " texts_per_batch".split()
 )
 _NOT_NEGATIVE = frozenset(
     "limit max_bad_rows weight_decay anchor_weight num_pseudo_texts max_train_queries"
@@ -68,7 +70,6 @@ _CHOICES = {
     "prompt_on": PROMPT_SIDES,
     "in_batch": IN_BATCH,
     "on_shortfall": SHORTFALLS,
-    "kind": SOFT_KINDS,
     "attention": ATTENTIONS,
     "pooling": POOLING_CHOICES,
 }
@@ -86,6 +87,10 @@ def _check_value(path: str, name: str, value: Any) -> list[tuple[str, str]]:
     if name in _CHOICES and value not in _CHOICES[name]:
         return [(path, f"{value!r} is not one of {', '.join(_CHOICES[name])}")]
     return []
+
+
+def _check_names(key: str, values: list[str], known: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [(key, f"{value!r} is not one of {', '.join(known)}") for value in values if value not in known]
 
 
 def _check_model(key: str, reference: str, earlier: list[str], words: tuple[str, ...] = ()) -> list[tuple[str, str]]:
@@ -155,6 +160,7 @@ def _check_signals(path: str, stage: StageConfig, earlier: list[str]) -> list[tu
     for key, count in (("num_pairwise", stage.mixing.num_pairwise), ("num_listwise", stage.mixing.num_listwise)):
         if count > 0 and not has_negatives:
             problems.append((f"{path}.mixing.{key}", "there is nothing to mix: mining.num_negatives is 0"))
+    problems += _check_names(f"{path}.soft.kind", [stage.soft.kind], SOFT_KINDS)
     if stage.soft.query_template and not stage.soft.query_template.endswith("{query}"):
         problems.append((f"{path}.soft.query_template", "does not end with {query}: a prompt is put before the text"))
     for reference in stage.soft.models:
@@ -190,10 +196,6 @@ def _check_synth(synth: SynthConfig) -> list[tuple[str, str]]:
             ("synth.base_url", "may hold a password or a key: a recipe never does, put this address into OPENAI_BASE_URL")
         )
     return problems
-
-
-def _check_names(key: str, values: list[str], known: tuple[str, ...]) -> list[tuple[str, str]]:
-    return [(key, f"{value!r} is not one of {', '.join(known)}") for value in values if value not in known]
 
 
 def _check_bench(bench: BenchConfig) -> list[tuple[str, str]]:
@@ -263,5 +265,6 @@ def find_problems(recipe: Recipe) -> list[tuple[str, str]]:
         )
     if recipe.teacher.trust_remote_code and not recipe.teacher.revision:
         problems.append(("teacher.trust_remote_code", "needs teacher.revision, a 40-hex commit: unpinned code could change"))
+    problems += _check_names("student.kind", [recipe.student.kind], STUDENT_KINDS)
     problems += _check_bench(recipe.bench) + _check_inherit(recipe.inherit)
     return problems

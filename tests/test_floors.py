@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "leafkit"
 FLOORS = {
     "": 0, "config": 0, "errors": 0, "machine": 0, "progress": 0, "vectors": 0,
-    "rules": 1, "artifact": 1, "recipe": 2,
+    "rules": 1, "artifact": 1, "endpoint": 1, "recipe": 2,
     "data": 2,
     "models": 3,
     "losses": 4,
@@ -19,7 +19,7 @@ FLOORS = {
     "synth": 3,
     "search": 6,
     "inherit": 7, "serve": 7, "export": 7,
-    "stages": 8, "doctor": 9,
+    "stages": 8, "doctor": 9, "shorthand": 9, "gates": 9,
     "report": 9, "cli": 10, "__main__": 10,
 }  # fmt: skip
 MAX_LINES = 400

@@ -113,15 +113,16 @@ def test_duplicates_are_named_where_the_second_one_stands(write: Write) -> None:
 
 def test_unknown_key_without_a_near_one_lists_what_is_known(write: Write) -> None:
     found = _mistakes(write("teacher:\n  zzzzzz: 1\n"))
-    assert found == ["recipes/mine.yaml:2: unknown key teacher.zzzzzz; known here: source, revision, trust_remote_code"]
+    assert found == ["recipes/mine.yaml:2: unknown key teacher.zzzzzz; known here: source, revision, trust_remote_code, query_prompt, document_prompt, mrl_dims"]
 
 
 def test_ranges_carry_their_origin_through_dicts_and_lists(write: Write) -> None:
-    found = _mistakes(write("inherit:\n  precisions: [int4]\n  max_gap:\n    int8: 3.0\n    int2: 0.1\n"))
+    found = _mistakes(write("inherit:\n  precisions: [int3]\n  max_gap:\n    int8: 3.0\n    int2: 0.1\n"))
+    precisions = "float32, float16, int8, int8_fixed, int4, binary, pq"
     assert sorted(found) == [
-        "recipes/mine.yaml:2: inherit.precisions: 'int4' is not one of float32, int8, binary",
+        f"recipes/mine.yaml:2: inherit.precisions: 'int3' is not one of {precisions}",
         "recipes/mine.yaml:4: inherit.max_gap.int8: 3.0 is not between 0 and 1",
-        "recipes/mine.yaml:5: inherit.max_gap.int2: 'int2' is not one of float32, int8, binary",
+        f"recipes/mine.yaml:5: inherit.max_gap.int2: 'int2' is not one of {precisions}",
     ]
 
 
@@ -338,7 +339,7 @@ stages: {one: {lr: 1e-7, mrl_dims: [8, 4], mrl_weights: [1, 0.5], query_template
 inherit: {max_gap: {int8: 1e-3}}
 """
     recipe = load_recipe(write(text))
-    assert recipe.inherit.max_gap == {"float32": 0.02, "int8": 0.001, "binary": 0.03}
+    assert recipe.inherit.max_gap == load_recipe(write("{}")).inherit.max_gap | {"int8": 0.001}
     assert load_recipe(write(to_yaml(recipe))) == recipe
 
 
@@ -351,9 +352,12 @@ POSITIVE = [
     "data.max_query_tokens", "data.max_document_tokens", "bench.max_document_tokens", "bench.num_resamples",
     "stages.s.num_neighbours", "student.num_ridge_texts", "student.ridge", "stages.s.anchor_batch_size",
     "stages.s.soup.temperature", "stages.s.soup.num_rows", "stages.s.soft.temperature", "stages.s.mixing.temperature",
-    "stages.s.mixing.beta", "stages.s.lora.alpha",
+    "stages.s.mixing.beta", "stages.s.lora.alpha", "embeddings.texts_per_request", "embeddings.timeout_s",
+    "bench.indexes.hnsw_links", "bench.overlap_words", "student.static.width", "student.static.document_epochs",
+    "student.static.query_epochs", "student.static.lr", "student.static.query_lr", "student.static.texts_per_batch",
 ]  # fmt: skip
 NOT_NEGATIVE = [
+    "embeddings.dimensions", "bench.indexes.num_lists", "bench.indexes.code_bytes", "inherit.int8_range", "inherit.pq_bytes",
     "data.max_bad_rows", "student.weight_decay", "stages.s.anchor_weight", "data.num_pseudo_texts", "data.max_train_queries",
     "bench.num_latency_queries", "bench.num_samples", "stages.s.hidden_size", "stages.s.intermediate_size",
     "stages.s.false_negative_margin", "seed", "data.sources.x.limit", "stages.s.mining.num_negatives",
@@ -388,9 +392,26 @@ RULES = [
     ("stages.s.init=bert", "stages.s.init", "'bert' is not builtin:minilm, stage:NAME or model:FOLDER_OR_HUB_ID@REVISION"),
     ("stages.s.query_template={query} now", "stages.s.query_template", r"does not end with \{query\}: .*"),
     ("stages.s.mrl_weights=[1.0]", "stages.s.mrl_weights", "1 weights for 0 dimensions in mrl_dims"),
-    ("teacher.source=bert", "teacher.source", "'bert' is not recipe:NAME or model:FOLDER_OR_HUB_ID@REVISION"),
+    ("teacher.source=bert", "teacher.source", "'bert' is not recipe:NAME, builtin:minilm, model:.*"),
+    ("teacher.source=vectors:", "teacher.source", "'vectors:' is not recipe:NAME, .*"),
+    ("bench.student=builtin:bert", "bench.student", "'builtin:bert' is not recipe:NAME, .*"),
+    ("bench.tasks=[sts]", "bench.tasks", "'sts' is not sts:PATH, clustering:PATH, classification:PATH"),
+    ("bench.tasks=[rank:a.jsonl]", "bench.tasks", "'rank:a.jsonl' is not sts:PATH, .*"),
+    ("bench.indexes.kinds=[lsh]", "bench.indexes.kinds", "'lsh' is not one of flat, hnsw, .*"),
+    ("bench.indexes.ef_search=[64, 16]", "bench.indexes.ef_search", r"\[64, 16\] is not a list of positive .*"),
+    ("bench.indexes.num_probes=[]", "bench.indexes.num_probes", r"\[\] is not a list of positive .*"),
+    ("bench.indexes.rescore_factors=[0]", "bench.indexes.rescore_factors", r"\[0\] is not a list of positive .*"),
+    ("inherit.queries=[double]", "inherit.queries", "'double' is not one of float, quantised"),
+    ("inherit.queries=[]", "inherit.queries", "is empty: there is nothing to measure"),
+    ("inherit.rescoring=[-1]", "inherit.rescoring", "-1 is below 0"),
+    ("inherit.dims=[0]", "inherit.dims", "0 is below 1"),
+    ("inherit.ranks=[0]", "inherit.ranks", "0 is below 1"),
+    ("student.kind=lstm", "student.kind", "'lstm' is not one of transformer, static"),
+    ("stages.s.soft.kind=dot", "stages.s.soft.kind", "'dot' is not one of kl, mse"),
+    ("data.drop_own_document=maybe", "data.drop_own_document", "'maybe' is not one of auto, always, never"),
+    ("embeddings.base_url=http://a:b@c/v1", "embeddings.base_url", "may hold a password or a key: .*"),
     ("teacher.trust_remote_code=true", "teacher.trust_remote_code", "needs teacher.revision, .*"),
-    ("inherit.precisions=[int4]", "inherit.precisions", "'int4' is not one of float32, int8, binary"),
+    ("inherit.precisions=[int3]", "inherit.precisions", "'int3' is not one of float32, float16, .*"),
     ("inherit.max_gap.int8=-0.1", r"inherit.max_gap.int8", r"-0\.1 is not between 0 and 1"),
 ]
 
