@@ -164,10 +164,10 @@ def main() -> None:
     missing = [name for name in COLLECTIONS if name not in there]
     lines = [
         f"# {options.recipe} at home and away, {today}", "",
-        f"`python benchmarks/asymmetric.py --recipe {options.recipe} --data DIR`, {machine['cpu']}, {machine['threads']} threads,"
-        f" {machine['precision']}, seed {recipe.seed}.",
-        "nDCG@10 with 95% bootstrap intervals over queries (10,000 resamples); kept: ratio to the teacher, paired. X/Y: X embeds"
-        f" queries, Y documents. Documents cut at {recipe.data.max_document_tokens} tokens at home,"
+        f"`python benchmarks/asymmetric.py --recipe {options.recipe} --data DIR`, {machine['cpu']},"
+        f" {machine['threads']} threads, {machine['precision']}, seed {recipe.seed}.",
+        "nDCG@10 with 95% bootstrap intervals over queries (10,000 resamples); kept: ratio to the teacher, paired. X/Y: X"
+        f" embeds queries, Y documents. Documents cut at {recipe.data.max_document_tokens} tokens at home,"
         f" {bench.max_document_tokens} elsewhere." + (f" Not there: {', '.join(missing)}." if missing else ""), "",
         *retrieval(data["bench"]), "## Contamination", "", *contamination(data["bench"]),
         *(["## Other tasks", "", *tasks(data["bench"])] if task_uris else []),

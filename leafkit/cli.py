@@ -230,6 +230,15 @@ def _embed(words: Sequence[str]) -> int:
     return 0
 
 
+def _export(words: Sequence[str]) -> int:
+    from leafkit.stages.export import run_export
+    from leafkit.stages.run import open_run
+
+    with open_run(_load_recipe(words)) as run:
+        say(f"graphs: {run_export(run)}")
+    return 0
+
+
 def _search(words: Sequence[str]) -> int:
     from rich.markup import escape
 
@@ -322,6 +331,9 @@ COMMANDS = {
         _inherit,
     ),
     "compare": Command("FOLDER FOLDER ... [out=comparison.html]", "several runs in one report", _compare),
+    "export": Command(
+        "recipe=NAME [key=value ...]", "the student as ONNX graphs, float32 and int8, checked against the model", _export
+    ),
     "search": Command('FOLDER "question" [k=10]', "ask an index a question with the student", _search),
     "recipes": Command("", "list the recipes", _recipes),
     "show": Command("recipe=NAME [key=value ...]", "print a resolved recipe", _show),

@@ -1,0 +1,148 @@
+"""One ONNX graph from token ids to the vector that is served: backbone, pooling, W_out, normalisation.
+
+The exporters of other libraries write the bare transformer and leave pooling and projection to whoever loads it
+(sentence-transformers#3307): a student without its projection answers from elsewhere in the space. The graph is compared
+with the model it came from before it is kept.
+
+Shapes: B texts, T tokens, D dimensions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from leafkit.errors import LeafkitError, MissingExtra
+from leafkit.models.encoder import TextEncoder
+from leafkit.search.query_graph import GRAPH_FILE, INT8_FILE, QueryGraph, write_query_folder
+
+_OPSET = 20
+LARGEST_DIFFERENCE = 1e-4  # of any component between the float32 graph and the model; float32 rounding stays below
+
+
+class _ServedVector(nn.Module):
+    """Ids and mask to the served vector, in operations that ONNX has."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        super().__init__()
+        self.backbone, self.projection = encoder.backbone, encoder.projection
+        self.pooling, self.normalized = encoder.spec.pooling, encoder.spec.normalized
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        hidden_BTH = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask_BT1 = attention_mask.unsqueeze(-1).to(hidden_BTH.dtype)
+        if self.pooling == "mean":
+            pooled = (hidden_BTH * mask_BT1).sum(1) / mask_BT1.sum(1)
+        elif self.pooling == "cls":
+            pooled = hidden_BTH[:, 0]
+        else:
+            position = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+            is_last_BT = position == attention_mask.sum(1, keepdim=True) - 1
+            pooled = (hidden_BTH * is_last_BT.unsqueeze(-1).to(hidden_BTH.dtype)).sum(1)
+        raw = pooled if self.projection is None else self.projection(pooled)
+        return nn.functional.normalize(raw, dim=-1) if self.normalized else raw
+
+
+def export_graph(encoder: TextEncoder, folder: Path, probes: Sequence[str], int8: bool = True) -> dict[str, float]:
+    """Write the float32 graph, its int8 form, the tokenizer and what a server must know of both.
+
+    int8: weights of all matrix products per channel, activations quantised as they come (dynamic), sums in int32.
+
+    Args:
+        encoder: in float32, on the CPU.
+        folder: where to; created.
+        probes: texts on which graph and model are compared; queries, with the query's prompt.
+        int8: write the int8 graph too.
+
+    Returns:
+        Smallest cosine of each graph's vectors with the model's.
+
+    Raises:
+        MissingExtra: onnx, onnxscript or onnxruntime is not installed.
+        LeafkitError: the model cannot be exported, or its graph gives other vectors.
+    """
+    onnx = _import_onnx()
+    folder.mkdir(parents=True, exist_ok=True)
+    graph = _ServedVector(encoder).eval()
+    ids = torch.ones(2, 9, dtype=torch.long)
+    mask = torch.ones_like(ids)
+    mask[1, 5:] = 0
+    axes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    try:
+        with torch.no_grad(), _quiet():
+            program = torch.onnx.export(
+                graph, (ids, mask), dynamo=True, input_names=["input_ids", "attention_mask"], output_names=["vector"],
+                dynamic_shapes=(axes, axes), opset_version=_OPSET, verbose=False,
+            )  # fmt: skip
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError, ValueError) as err:
+        kind = encoder.backbone.config.model_type
+        raise LeafkitError(
+            f"a {kind} model cannot be written as an ONNX graph: {str(err).splitlines()[0]}", "serve it with torch"
+        ) from err
+    assert program is not None
+    model = program.model_proto
+    del model.graph.value_info[:]  # the exporter's shapes of transposed weights are stale, and the quantiser believes them
+    onnx.save(model, str(folder / GRAPH_FILE))
+    write_query_folder(encoder, folder)
+    if int8:
+        _quantise(folder / GRAPH_FILE, folder / INT8_FILE)
+    return _compare(encoder, folder, probes, int8)
+
+
+def _quantise(source: Path, target: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet():
+        quantize_dynamic(str(source), str(target), weight_type=QuantType.QInt8, per_channel=True)
+
+
+def _compare(encoder: TextEncoder, folder: Path, probes: Sequence[str], int8: bool) -> dict[str, float]:
+    with torch.inference_mode():
+        expected = encoder.finish(encoder(encoder.tokenize(probes, "query"))).numpy()
+    cosines = {}
+    for name in ["float32", *(["int8"] if int8 else [])]:
+        found = QueryGraph(folder, name).embed(probes, "query", encoder.spec.max_tokens)
+        lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+        cosines[name] = float((np.einsum("nd,nd->n", found, expected) / np.maximum(lengths, 1e-12)).min())
+        difference = float(np.abs(found - expected).max())
+        scale = max(1.0, float(np.abs(expected).max()))
+        if name == "float32" and not difference <= LARGEST_DIFFERENCE * scale:
+            raise LeafkitError(
+                f"the ONNX graph's vectors differ from the model's by up to {difference:.2g}", "report it; serve with torch"
+            )
+    return cosines
+
+
+def _import_onnx() -> object:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            __import__(package)
+        except ImportError as err:
+            raise MissingExtra(package, "onnx", "leafkit export") from err
+    import onnx
+
+    return onnx
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporters' own progress lines and advice."""
+    loggers = [logging.getLogger(name) for name in ("root", "", "onnxscript", "torch.onnx", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
