@@ -148,9 +148,10 @@ def _bench(words: Sequence[str]) -> int:
     from leafkit.stages.run import open_run
 
     with open_run(_load_recipe(words, short=True)) as run:
-        run_bench(run)
+        run_bench(run, allow_empty=False)
+        data = collect_bench(run, " ".join(["leafkit bench", *words]))  # every process takes part: it opens corpora
         if run.is_main:
-            _report(run.folder, BENCH_REPORT, collect_bench(run, " ".join(["leafkit bench", *words])))
+            _report(run.folder, BENCH_REPORT, data)
     return 0
 
 
@@ -163,15 +164,16 @@ def _inherit(words: Sequence[str]) -> int:
         if run.recipe.inherit.diagnose:
             from leafkit.stages.diagnose import run_diagnose
 
-            found = run_diagnose(run)
+            data = collect_diagnosis(run, command, run_diagnose(run))
             if run.is_main:
-                _report(run.folder, DIAGNOSIS_REPORT, collect_diagnosis(run, command, found))
+                _report(run.folder, DIAGNOSIS_REPORT, data)
             return 0
         from leafkit.stages.inherit import run_inherit
 
         grid = run_inherit(run)
+        data = collect_inherit(run, command)
         if run.is_main:
-            _report(run.folder, INHERIT_REPORT, collect_inherit(run, command))
+            _report(run.folder, INHERIT_REPORT, data)
     return 0 if grid["passed"] else 1
 
 

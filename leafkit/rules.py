@@ -40,7 +40,7 @@ from leafkit.config import (
 _FOLDER_NAME = r"[A-Za-z0-9][\w.-]*"
 _ROLES = ("query", "document")
 MODEL_KINDS = ("recipe", "model", "vectors", "endpoint")
-_RESERVED_STAGES = ("corpora", "mined", "student", "index", "bench", "inherit", "diagnosis", "export")
+_RESERVED_STAGES = ("corpora", "mined", "student", "index", "bench", "inherit", "diagnosis", "export", "contamination")
 _POSITIVE = frozenset(
     "num_steps batch_size tokens_per_batch max_texts_per_batch lr max_grad_norm num_epochs query_repeats"
     " max_query_tokens max_document_tokens num_resamples num_neighbours num_ridge_texts ridge anchor_batch_size"

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from leafkit.report import facts, tables
 from leafkit.report import figures as fig
-from leafkit.report import tables
 from leafkit.report.tables import PlainTable
 
 _TAGS = (
@@ -27,7 +27,8 @@ def render_card(data: Mapping[str, Any]) -> str:
     """
     parts = [
         _front_matter(data), f"# {_plain(data.get('name') or 'student')}", _summary(data), _space(data), _usage(data),
-        _retrieval(data), _differences(data), _inheritance(data), _latency(data), _training(data), _limits(data),
+        _retrieval(data), _differences(data), _tasks(data), _indexes(data), _inheritance(data), _diagnosis(data),
+        _latency(data), _training(data), _limits(data),
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -44,8 +45,10 @@ def _fence(text: str, language: str = "") -> str:
 
 
 def _table(table: PlainTable) -> str:
+    """The table with its notes in a line below."""
     lines = ["| " + " | ".join(table.header) + " |", "|" + "|".join("--:" if k == "n" else "---" for k in table.kinds) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(_plain(cell) for cell in row) + " |" for row in table.rows)])
+    rows = "\n".join([*lines, *("| " + " | ".join(_plain(cell) for cell in row) + " |" for row in table.rows)])
+    return "\n\n".join([rows, *filter(None, ["; ".join(map(_plain, table.notes))])])
 
 
 def _front_matter(data: Data) -> str:
@@ -59,7 +62,7 @@ def _summary(data: Data) -> str:
         "A small query encoder, distilled with leafkit so that its vectors live in its teacher's space: documents "
         "embedded by the teacher can be searched with it as they are."
     )
-    return "\n\n".join([opening, *map(_plain, fig.verdict_sentences(data))])
+    return "\n\n".join([opening, *map(_plain, facts.verdict_sentences(data))])
 
 
 def _space(data: Data) -> str:
@@ -67,13 +70,13 @@ def _space(data: Data) -> str:
     if not teacher:
         return ""
     dims = ", ".join(str(d) for d in student.get("mrl_dims") or [])
-    facts = [
+    shown = [
         f"- teacher: {_plain(teacher.get('name', '?'))}, {fig.short_count(teacher.get('parameters'))} parameters",
         f"- dimensions: {teacher.get('dim', '?')}" + (f"; Matryoshka: {dims}" if dims else ""),
         "- similarity: cosine of the vectors. Vectors of any other model, also of another version of the teacher, do not mix "
         "with these.",
     ]
-    return "## The space it lives in\n\n" + "\n".join(facts)
+    return "## The space it lives in\n\n" + "\n".join(shown)
 
 
 def _usage(data: Data) -> str:
@@ -101,11 +104,11 @@ def _prompt_argument(model: Data, role: str) -> str:
 
 
 def _retrieval(data: Data) -> str:
-    shown = [tables.retrieval_table(c) for c in fig.collections(data) if tables.metrics_of(c)]
+    shown = [tables.retrieval_table(c) for c in facts.measured(data) if tables.metrics_of(c)]
     if not shown:
         return ""
     note = "Means with 95% paired-bootstrap intervals over the queries, exact search."
-    meaning = "; ".join(f"{fig.system_name({'system': system})}: {what}" for system, what in fig.SYSTEMS.items())
+    meaning = "; ".join(f"{facts.system_name({'system': system})}: {what}" for system, what in facts.SYSTEMS.items())
     return "\n\n".join(
         ["## Measured", " ".join(filter(None, [note, _when_and_where(data)])), f"{meaning[0].upper()}{meaning[1:]}.",
          *(f"**{_plain(table.title)}**\n\n{_table(table)}" for table in shown)]
@@ -114,11 +117,11 @@ def _retrieval(data: Data) -> str:
 
 def _when_and_where(data: Data) -> str:
     hardware = data.get("hardware") or {}
-    facts = [
-        str(data.get("created") or "")[:10], fig.machine(data), hardware.get("precision"),
+    measured = [
+        str(data.get("created") or "")[:10], facts.machine(data), hardware.get("precision"),
         f"leafkit commit {data['commit'][:12]}" if data.get("commit") else "",
     ]  # fmt: skip
-    shown = ", ".join(_plain(f) for f in facts if f)
+    shown = ", ".join(_plain(f) for f in measured if f)
     return f"Measured: {shown}." if shown else ""
 
 
@@ -127,14 +130,36 @@ def _differences(data: Data) -> str:
     return "### Differences\n\nWithin noise: the interval contains 0.\n\n" + _table(table) if table.rows else ""
 
 
+def _tasks(data: Data) -> str:
+    table = tables.tasks_table(data)
+    return f"### Tasks without a search\n\n{_table(table)}" if table.rows else ""
+
+
+def _indexes(data: Data) -> str:
+    found = [t for t in tables.index_tables(data) if t.rows]
+    if not found:
+        return ""
+    return "\n\n".join(["### Indexes", *(f"**{_plain(table.title)}**\n\n{_table(table)}" for table in found)])
+
+
+def _diagnosis(data: Data) -> str:
+    if not facts.diagnosis(data):
+        return ""
+    findings = "\n".join(f"- {_plain(sentence)}" for sentence in facts.diagnosis(data).get("findings") or [])
+    parts = ["### The teacher before training", _plain(facts.diagnosis_sentence(data)), findings]
+    return "\n\n".join(part for part in parts if part)
+
+
 def _inheritance(data: Data) -> str:
     table = tables.inheritance_table(data)
-    if not table.rows:
+    if not facts.inherit_rows(data):
         return ""
     check = data["inherit"]
     where = f"nDCG@10 on {_plain(check.get('collection', '?'))}, {fig.grouped(check.get('num_queries'))} queries."
     gap = "The gap is the teacher's retention minus the student's, each of its own score at full size."
-    return f"### Inheritance of Matryoshka and quantisation\n\n{fig.inherit_summary(data)} {where} {gap}\n\n{_table(table)}"
+    shown = [f"**{_plain(table.title)}**\n\n{_table(table)}"] if table.rows else []
+    words = f"{facts.inherit_summary(data)} {where} {gap}"
+    return "\n\n".join(["### Inheritance of Matryoshka and quantisation", words, *shown])
 
 
 def _latency(data: Data) -> str:
@@ -150,8 +175,8 @@ def _training(data: Data) -> str:
     for corpus in data.get("corpora") or []:
         queries = ", ".join(f"{fig.grouped(n)} {split}" for split, n in (corpus.get("queries") or {}).items())
         counts = "; ".join(f"{what}: {fig.grouped(n)}" for what, n in (corpus.get("counts") or {}).items())
-        facts = [f"{fig.grouped(corpus.get('num_documents'))} documents", f"queries: {queries}" if queries else "", counts]
-        lines.append(f"- {_plain(corpus.get('name', '?'))}: {_plain('; '.join(filter(None, facts)))}")
+        read = [f"{fig.grouped(corpus.get('num_documents'))} documents", f"queries: {queries}" if queries else "", counts]
+        lines.append(f"- {_plain(corpus.get('name', '?'))}: {_plain('; '.join(filter(None, read)))}")
     text = lines[0] + ("\n\n" + "\n".join(lines[1:]) if lines[1:] else "")
     command = "\n\n" + _fence(fig.clean(data["command"])) if data.get("command") else ""
     return "## Training\n\n" + text + command
@@ -159,7 +184,7 @@ def _training(data: Data) -> str:
 
 def _limits(data: Data) -> str:
     limits = []
-    away = [c for c in fig.collections(data) if c.get("kind") == "away"]
+    away = [c for c in facts.collections(data) if c.get("kind") == "away"]
     if away:
         names = ", ".join(_plain(c.get("name", "?")) for c in away)
         limits.append(f"Figures away from home ({names}) say more about other texts than those at home do.")

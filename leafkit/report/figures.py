@@ -1,35 +1,39 @@
-"""Reading the report's data and putting its numbers into words; the HTML report, the card and the console all use it.
+"""Putting numbers into words; the HTML report, the comparison, the card and the console all use it.
 
-Every function here bears missing parts: a run may have measured less than another.
+Every function here bears undefined figures: JSON carries them as null or NaN.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import re
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeGuard
 
 MISSING = "n/a"
-METRICS = {"ndcg@10": "nDCG@10", "recall@100": "recall@100", "mrr@10": "MRR@10"}
-SYSTEMS = {
-    "teacher": "teacher embeds queries and documents",
-    "symmetric": "student embeds queries and documents",
-    "asymmetric": "student embeds queries, teacher embeds documents",
-    "baseline": "a stock encoder embeds both",
-    "bm25": "words only, no vectors",
-}
-MODES = {"asymmetric": "embeds the queries alone", "symmetric": "embeds queries and documents"}
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_SMALLEST_P = 0.001
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 
 
 def clean(value: object) -> str:
     """Text that can be written as UTF-8 and as XML: lone surrogates become "?", control characters go."""
-    text = str(value).encode("utf-8", "replace").decode("utf-8")
-    return "".join(c for c in text if (c >= " " and c not in "\x7f\ufffe\uffff") or c in "\t\n\r")
+    return _CONTROLS.sub("", str(value).encode("utf-8", "replace").decode("utf-8"))
 
 
-def is_number(value: object) -> bool:
+def shorten(text: object, letters: int) -> str:
+    """Text on one line, cut between words where it is longer than ``letters``.
+
+    >>> shorten("how do  I", 20), len(shorten("invert a matrix", 10))
+    ('how do I', 10)
+    """
+    head = str(text)[: 4 * letters]  # cleaning is slow for whole documents, and white space may go
+    return textwrap.shorten(clean(head), letters, placeholder=" \N{HORIZONTAL ELLIPSIS}")
+
+
+def is_number(value: object) -> TypeGuard[float]:
     """Whether ``value`` is a finite number; JSON carries undefined figures as null or NaN."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -51,6 +55,18 @@ def percent(value: object) -> str:
 def grouped(value: object) -> str:
     """A count with thousands separators, or "n/a"."""
     return f"{value:,}" if is_number(value) else MISSING
+
+
+def grouped_to(value: object, digits: int) -> str:
+    """A number with thousands separators in at most so many decimals, or "n/a".
+
+    >>> grouped_to(3072.0, 1), grouped_to(48.25, 1), grouped_to(10812.6, 0)
+    ('3,072', '48.2', '10,813')
+    """
+    if not is_number(value):
+        return MISSING
+    text = f"{value:,.{digits}f}"
+    return text.rstrip("0").rstrip(".") if digits else text
 
 
 def short_count(value: Any) -> str:
@@ -127,6 +143,30 @@ def _signed(value: float) -> str:
     return "0.000" if float(text) == 0 else text
 
 
+def p_value(row: Mapping[str, Any]) -> str:
+    """The p value of a row in three digits; "" where no test was made.
+
+    >>> p_value({"p": 0.0421}), p_value({"p": 1e-4}), p_value({})
+    ('0.042', '<0.001', '')
+    """
+    if "p" not in row:
+        return ""
+    value = row["p"]
+    return "<0.001" if is_number(value) and value < _SMALLEST_P else decimal(value)
+
+
+def bounded(row: Mapping[str, Any], value: str) -> dict[str, Any] | None:
+    """The estimate of that name as a cell, with the bounds NAME_low and NAME_high where they are numbers.
+
+    >>> bounded({"kept": 0.9, "kept_low": 0.8, "kept_high": 1.0}, "kept")
+    {'mean': 0.9, 'low': 0.8, 'high': 1.0}
+    """
+    if not is_number(row.get(value)):
+        return None
+    bounds = {end: row[f"{value}_{end}"] for end in ("low", "high") if is_number(row.get(f"{value}_{end}"))}
+    return {"mean": row[value], **bounds}
+
+
 def noise_verdict(cell: Any) -> str:
     """What a difference's 95% interval allows one to say: within noise, higher or lower."""
     if not has_interval(cell):
@@ -145,118 +185,6 @@ def verdict_against_teacher(retention: Any) -> str:
     return "below the teacher" if retention["high"] < 1 else "within noise of the teacher"
 
 
-def collections(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The measured collections, home first."""
-    found = (data.get("bench") or {}).get("collections") or []
-    return sorted(found, key=lambda c: c.get("kind") != "home")
-
-
-def rows_of(data: Mapping[str, Any], part: str) -> list[Mapping[str, Any]]:
-    """A list inside ``bench`` (latency, samples); empty where the run has none."""
-    return list((data.get("bench") or {}).get(part) or [])
-
-
-def inherit_rows(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The settings of the inheritance check; empty where the run has none."""
-    return list((data.get("inherit") or {}).get("rows") or [])
-
-
-def describe(collection: Mapping[str, Any]) -> str:
-    """Name, kind and number of queries of a collection, in one phrase."""
-    facts = [str(collection.get("kind") or ""), f"{grouped(collection.get('num_queries'))} queries"]
-    return f"{collection.get('name', '?')} ({', '.join(f for f in facts if f)})"
-
-
-def system_name(row: Mapping[str, Any]) -> str:
-    """What a row of the retrieval table is called."""
-    system = str(row.get("system", "?"))
-    return "BM25" if system == "bm25" else system
-
-
-def difference_name(row: Mapping[str, Any]) -> str:
-    """What a paired difference is called."""
-    return str(row.get("label", "?")).replace("bm25", "BM25")
-
-
-def encoder_latency(data: Mapping[str, Any], role: str) -> list[Mapping[str, Any]]:
-    """Latency rows of the ``teacher`` or the ``student``, which a row may also call by its name."""
-    names = {role, (data.get(role) or {}).get("name")}
-    return [row for row in rows_of(data, "latency") if row.get("encoder") in names]
-
-
-def speed_up(data: Mapping[str, Any]) -> tuple[float, Mapping[str, Any]] | None:
-    """Queries per second of the student over the teacher's, and the student's row.
-
-    The two rows must have the same threads and dtype; None where no such two were measured.
-    """
-    for student in encoder_latency(data, "student"):
-        for teacher in encoder_latency(data, "teacher"):
-            same = all(student.get(key) == teacher.get(key) for key in ("threads", "dtype"))
-            rates = student.get("queries_per_s"), teacher.get("queries_per_s")
-            if same and is_number(rates[0]) and is_number(rates[1]) and rates[1] > 0:  # type: ignore[operator]
-                return student["queries_per_s"] / teacher["queries_per_s"], student
-    return None
-
-
-def parameter_share(data: Mapping[str, Any]) -> float | None:
-    """Parameters of the student over the teacher's."""
-    student, teacher = ((data.get(role) or {}).get("parameters") for role in ("student", "teacher"))
-    return student / teacher if is_number(student) and is_number(teacher) and teacher else None
-
-
-def verdict_sentences(data: Mapping[str, Any]) -> list[str]:
-    """The run's result in words: what is kept on each collection, then size and speed."""
-    sentences: list[str] = []
-    for collection in collections(data):
-        kept = collection.get("retention") or {}
-        parts = [_kept_in_words(mode, kept[mode]) for mode in MODES if is_number((kept.get(mode) or {}).get("mean"))]
-        if parts:
-            subject = "it" if sentences else "the student"
-            parts[0] = parts[0].replace(" where", " of the teacher's nDCG@10 where", 1)
-            sentences.append(f"On {describe(collection)}, {subject} keeps {', and '.join(parts)}.")
-    sentences.extend(_size_and_speed(data))
-    return sentences
-
-
-def _kept_in_words(mode: str, retention: Mapping[str, Any]) -> str:
-    verdict = ", ".join(filter(None, (mode, verdict_against_teacher(retention))))
-    return f"{percent_interval(retention)} where it {MODES[mode]} ({verdict})"
-
-
-def _size_and_speed(data: Mapping[str, Any]) -> Iterator[str]:
-    share, faster = parameter_share(data), speed_up(data)
-    size = speed = ""
-    if share is not None:
-        counts = [short_count(data[role]["parameters"]) for role in ("student", "teacher")]
-        size = f"has {counts[0]} parameters, {share:.0%} of the teacher's {counts[1]}"
-    if faster is not None:
-        ratio, row = faster
-        setting = ", ".join(
-            [f"{row['threads']} threads"] * ("threads" in row) + [str(row["dtype"])] * ("dtype" in row) + ["single queries"]
-        )
-        speed = f"embeds {ratio:.1f} times as many queries per second ({setting})"
-    if size or speed:
-        yield f"The student {', and '.join(filter(None, (size, speed)))}."
-
-
-def machine(data: Mapping[str, Any]) -> str:
-    """The hardware in one phrase; "" where it is not recorded."""
-    hardware = data.get("hardware") or {}
-    cores = f"{hardware['cores']} cores" if "cores" in hardware else ""
-    return ", ".join(str(part) for part in (hardware.get("cpu"), cores, hardware.get("accelerator")) if part)
-
-
-def inherit_summary(data: Mapping[str, Any]) -> str:
-    """The inheritance check in words, or "" where the run has none."""
-    rows = inherit_rows(data)
-    if not rows:
-        return ""
-    verdicts = [str(row.get("verdict")) for row in rows]
-    counts = [f"{verdicts.count(word)} {word}" for word in ("inherited", "not inherited", "undecided") if word in verdicts]
-    outcome = "Passed" if data["inherit"].get("passed") else "Not passed"
-    return f"{outcome}: of {len(rows)} settings, {', '.join(counts)}."
-
-
 def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Leaves of nested mappings as the ``key=value`` pairs that the command line takes."""
     if isinstance(value, Mapping) and value:
@@ -266,6 +194,14 @@ def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix, value
     else:
         yield prefix, json.dumps(value, ensure_ascii=False, default=str)
+
+
+def by_name(rows: Iterable[Mapping[str, Any]], key: str) -> dict[str, list[Mapping[str, Any]]]:
+    """The rows by the name that they have under ``key``, "?" where they have none, in order of appearance."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(str(row.get(key, "?")), []).append(row)
+    return found
 
 
 def values_of(rows: Sequence[Mapping[str, Any]], key: str) -> list[Any]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from leafkit.report import diagnosis, facts, frontiers, indexes, inheritance, provenance, quality, queries
 from leafkit.report import figures as fig
-from leafkit.report import provenance, quality
 from leafkit.report.markup import Safe, Section, element
 from leafkit.report.theme import stylesheet
 
 _SECTIONS = (
-    quality.retrieval, quality.differences, quality.inheritance, provenance.latency, quality.samples, provenance.models,
-    quality.spectrum, provenance.losses, provenance.texts, provenance.steps, provenance.origin,
+    quality.retrieval, quality.differences, quality.tasks, queries.per_query, inheritance.inheritance, indexes.indexes,
+    frontiers.frontiers, provenance.latency, diagnosis.diagnosis, queries.samples, provenance.models, diagnosis.spectrum,
+    provenance.losses, provenance.texts, provenance.steps, provenance.origin,
 )  # fmt: skip
 _HEAD = (
     '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -29,24 +30,29 @@ def render_report(data: Mapping[str, Any]) -> str:
     """
     sections = [section for build in _SECTIONS if (section := build(data)) is not None]
     name = str(data.get("name") or "leafkit")
-    head = element("head", Safe(_HEAD), element("title", f"{name}: leafkit report"), element("style", Safe(stylesheet())))
-    body = element("body", element("main", _header(data, name, sections), *map(_written, sections), _footer(data)))
-    return f'<!doctype html>\n<html lang="en">{head}{body}</html>\n'
+    version = (data.get("versions") or {}).get("leafkit")
+    return page(f"{name}: leafkit report", _header(data, name), sections, str(version or ""))
 
 
-def _written(section: Section) -> Safe:
-    return element("section", element("h2", section.title), section.body, id=section.anchor)
-
-
-def _header(data: Mapping[str, Any], name: str, sections: list[Section]) -> Safe:
-    made = [str(data["created"])[:10]] if data.get("created") else []
-    eyebrow = " \N{MIDDLE DOT} ".join([*made, *filter(None, [fig.machine(data)])])
-    sentences = fig.verdict_sentences(data) or ["This run measured no retrieval."]
-    first, rest = sentences[0], " ".join(sentences[1:])
+def page(title: str, header: Safe, sections: Sequence[Section], version: str) -> str:
+    """A whole document: header with links to the sections, the sections, and who wrote it with which ``version``."""
+    head = element("head", Safe(_HEAD), element("title", title), element("style", Safe(stylesheet())))
     links = [element("a", section.title, href=f"#{section.anchor}") for section in sections]
+    written = [element("section", element("h2", s.title), s.body, id=s.anchor) for s in sections]
+    made_by = f"Written by leafkit {version}." if version else "Written by leafkit."
+    footer = element("footer", made_by, " Intervals are 95% paired-bootstrap intervals.")
+    main = element("main", header, element("nav", *links, aria_label="Sections"), *written, footer)
+    return f'<!doctype html>\n<html lang="en">{head}{element("body", main)}</html>\n'
+
+
+def _header(data: Mapping[str, Any], name: str) -> Safe:
+    made = [str(data["created"])[:10]] if data.get("created") else []
+    eyebrow = " \N{MIDDLE DOT} ".join([*made, *filter(None, [facts.machine(data)])])
+    sentences = facts.opening_sentences(data)
+    first, rest = sentences[0], " ".join(sentences[1:])
     return element(
         "header", element("p", eyebrow, class_="eyebrow"), element("h1", name), element("p", first, class_="lede"),
-        element("p", rest) if rest else "", _tiles(data), element("nav", *links, aria_label="Sections"),
+        element("p", rest) if rest else "", _tiles(data),
     )  # fmt: skip
 
 
@@ -57,14 +63,16 @@ def _tiles(data: Mapping[str, Any]) -> Safe:
 
 def _key_figures(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = []
-    for position, collection in enumerate(fig.collections(data)):
-        for mode in fig.MODES if position == 0 else ("asymmetric",):
-            cell = (collection.get("retention") or {}).get(mode)
-            if cell and fig.is_number(cell.get("mean")):
+    everything, average = facts.measured(data), facts.macro(data)
+    for position, collection in enumerate([*everything[:1], average] if average else everything):
+        for mode in facts.MODES if position == 0 else ("asymmetric",):
+            cell = facts.score(collection.get("retention") or {}, mode)
+            if cell:
                 bounds = fig.percent_interval(cell).partition(" ")[2]
-                where = f"{collection.get('name', '?')}, n = {fig.grouped(collection.get('num_queries'))}"
+                size = f"n = {fig.grouped(collection.get('num_queries'))}"
+                where = collection["kind"] if collection is average else f"{collection.get('name', '?')}, {size}"
                 found.append((fig.percent(cell["mean"]), f"{bounds} of the teacher, {mode}, {where}".strip()))
-    share, faster, rows = fig.parameter_share(data), fig.speed_up(data), fig.inherit_rows(data)
+    share, faster, rows = facts.parameter_share(data), facts.speed_up(data), facts.inherit_rows(data)
     if share is not None:
         found.append((fig.short_count(data["student"]["parameters"]), f"parameters, {share:.0%} of the teacher"))
     if faster is not None:
@@ -76,9 +84,3 @@ def _key_figures(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     if spent:
         found.append((fig.duration(sum(spent)), "in all steps"))
     return found
-
-
-def _footer(data: Mapping[str, Any]) -> Safe:
-    version = (data.get("versions") or {}).get("leafkit")
-    made_by = f"Written by leafkit {version}." if version else "Written by leafkit."
-    return element("footer", made_by, " Intervals are 95% paired-bootstrap intervals.")

@@ -59,10 +59,27 @@ def table(label: str, header: Sequence[object], kinds: str, rows: Iterable[Seque
         kinds: one letter per column: t is text, n is a number (aligned right, true minus signs).
         rows: cells; the first of each row is its heading.
     """
+    return grouped_table(label, header, kinds, [("", rows)])
+
+
+def grouped_table(
+    label: str, header: Sequence[object], kinds: str, groups: Iterable[tuple[object, Iterable[Sequence[object]]]]
+) -> Safe:
+    """A table like ``table`` whose rows stand in groups with a heading each; a group whose heading is empty has none."""
     head = element("tr", *(element("th", cell, class_=kind, scope="col") for cell, kind in zip(header, kinds, strict=True)))
-    body = [element("tr", *(_cell(*cell) for cell in enumerate(zip(row, kinds, strict=True)))) for row in rows]
-    inner = element("table", element("thead", head), element("tbody", *body))
+    bodies = [element("tbody", _group(name, len(kinds)), *(_row(row, kinds) for row in rows)) for name, rows in groups]
+    inner = element("table", element("thead", head), *bodies)
     return element("div", inner, class_="scroll", role="region", aria_label=label, tabindex="0")
+
+
+def _group(name: object, num_columns: int) -> Safe:
+    if not name:
+        return Safe("")
+    return element("tr", element("th", name, colspan=num_columns, scope="rowgroup"), class_="group")
+
+
+def _row(row: Sequence[object], kinds: str) -> Safe:
+    return element("tr", *(_cell(*cell) for cell in enumerate(zip(row, kinds, strict=True))))
 
 
 def _cell(position: int, content: tuple[object, str]) -> Safe:

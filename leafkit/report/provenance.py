@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from leafkit.report import facts
 from leafkit.report import figures as fig
+from leafkit.report.bars import Bar, bar_chart
+from leafkit.report.cells import note
+from leafkit.report.curves import Series, line_chart
 from leafkit.report.markup import Safe, Section, definitions, element, figure, join, table
-from leafkit.report.svg import Bar, Series, bar_chart, line_chart
 from leafkit.report.tables import latency_table
 
 _MAX_LOSS_POINTS = 120
@@ -22,10 +25,10 @@ Data = Mapping[str, Any]
 
 def latency(data: Data) -> Section | None:
     """Single queries timed per encoder, as bars of queries per second and a table."""
-    rows = fig.rows_of(data, "latency")
+    rows = facts.rows_of(data, "latency")
     if not rows:
         return None
-    roles = {id(row): role for role in _TONES for row in fig.encoder_latency(data, role)}
+    roles = {id(row): role for role in _TONES for row in facts.encoder_latency(data, role)}
     bars = [
         Bar(str(row.get("encoder", "?")), row["queries_per_s"], tone=_TONES.get(roles.get(id(row), ""), _OTHER_TONE),
             text=f"{row['queries_per_s']:,.0f}/s")
@@ -35,8 +38,8 @@ def latency(data: Data) -> Section | None:
     chart = figure(bar_chart("Queries per second", description, bars), "Queries embedded per second, one at a time.")
     plain = latency_table(data)
     listed = table(plain.title, plain.header, plain.kinds, plain.rows)
-    note = element("p", f"Measured in this run on {fig.machine(data)}.", class_="note") if fig.machine(data) else Safe("")
-    return Section("latency", "Latency", join((note, element("div", chart if bars else "", listed, class_="pair"))))
+    where = note(f"Measured in this run on {facts.machine(data)}.") if facts.machine(data) else Safe("")
+    return Section("latency", "Latency", join((where, element("div", chart if bars else "", listed, class_="pair"))))
 
 
 def losses(data: Data) -> Section | None:
@@ -46,8 +49,8 @@ def losses(data: Data) -> Section | None:
     if not shown:
         return None
     charts = [_loss_curve(name, curve) for name, curve in shown.items()]
-    note = element("p", f"Mean training loss over up to {_MAX_LOSS_POINTS} equal stretches of each stage.", class_="note")
-    return Section("losses", "Losses", join((note, element("div", *charts, class_="pair"))))
+    words = note(f"Mean training loss over up to {_MAX_LOSS_POINTS} equal stretches of each stage.")
+    return Section("losses", "Losses", join((words, element("div", *charts, class_="pair"))))
 
 
 def _loss_curve(name: str, curve: list[tuple[float, float]]) -> Safe:
@@ -86,7 +89,7 @@ def models(data: Data) -> Section | None:
     shown = [(role, data[role]) for role in ("teacher", "student") if data.get(role)]
     if not shown:
         return None
-    facts: list[tuple[str, Any]] = [
+    asked: list[tuple[str, Any]] = [
         ("name", lambda m: m.get("name", fig.MISSING)),
         ("parameters", lambda m: fig.grouped(m.get("parameters"))),
         ("dimensions", lambda m: fig.grouped(m.get("dim"))),
@@ -95,7 +98,7 @@ def models(data: Data) -> Section | None:
         ("query prompt", lambda m: _prompt(m, "query")),
         ("document prompt", lambda m: _prompt(m, "document")),
     ]
-    cells = [[name, *(read(model) for _, model in shown)] for name, read in facts]
+    cells = [[name, *(read(model) for _, model in shown)] for name, read in asked]
     return Section("models", "Models", table("Models", ["", *(role for role, _ in shown)], "t" * (len(shown) + 1), cells))
 
 
@@ -125,7 +128,7 @@ def origin(data: Data) -> Section | None:
     hardware = data.get("hardware") or {}
     memory = f"{fig.decimal(hardware.get('memory_gib'), 1)} GiB" if "memory_gib" in hardware else ""
     peak = f"{fig.decimal(hardware.get('peak_memory_gib'), 1)} GiB" if "peak_memory_gib" in hardware else ""
-    facts = definitions([
+    found = definitions([
         ("created", str(data.get("created") or "").replace("T", " ")), ("commit", data.get("commit", "")),
         ("CPU", hardware.get("cpu", "")), ("cores", hardware.get("cores", "")), ("threads", hardware.get("threads", "")),
         ("memory", memory),
@@ -137,5 +140,5 @@ def origin(data: Data) -> Section | None:
     if data.get("recipe"):
         lines = "\n".join(f"{key}={value}" for key, value in fig.flatten(data["recipe"]))
         recipe = element("details", element("summary", "Resolved recipe"), element("pre", element("code", lines), tabindex="0"))
-    body = join((command, recipe, facts))
+    body = join((command, recipe, found))
     return Section("origin", "How this was made", body) if body else None

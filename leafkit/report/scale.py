@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+_MAX_LOG_TICKS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +54,22 @@ def tick_text(value: float, all_ticks: list[float]) -> str:
     """
     digits = next((d for d in range(6) if all(abs(round(t, d) - t) < 1e-9 for t in all_ticks)), 6)
     return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Values 1, 2 and 5 times a power of ten inside [low, high], or fewer per power where the range is long.
+
+    Args:
+        low: above 0.
+        high: at least ``low``.
+
+    >>> log_ticks(90, 2100)
+    [100.0, 200.0, 500.0, 1000.0, 2000.0]
+    """
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        marks = [factor * 10.0**power for power in powers for factor in factors]
+        inside = [mark for mark in marks if low <= mark <= high]
+        if len(inside) <= _MAX_LOG_TICKS:
+            break
+    return inside or [float(f"{math.sqrt(low * high):.2g}")]

@@ -7,24 +7,24 @@ _PALETTES = {
         "paper": "#fcfbf8", "card": "#ffffff", "ink": "#1d211f", "soft": "#5c6460", "rule": "#e2dfd6", "grid": "#e9e6de",
         "pass": "#1f6b43", "pass-back": "#e3f1e8", "fail": "#a3301f", "fail-back": "#fae7e3", "open": "#6b5a1e",
         "open-back": "#f4eed9", "tone-1": "#34446b", "tone-2": "#3b8ea5", "tone-3": "#2e7d4f", "tone-4": "#b0762b",
-        "tone-5": "#8a8a83", "tone-6": "#8a5a83",
+        "tone-5": "#8a8a83", "tone-6": "#8a5a83", "tone-7": "#b4513f", "tone-8": "#5f7d1e",
     },
     "dark": {
         "paper": "#141715", "card": "#1b1f1d", "ink": "#e7e9e4", "soft": "#a2aaa4", "rule": "#313733", "grid": "#2a2f2c",
         "pass": "#8bd6a8", "pass-back": "#1d3527", "fail": "#f3a594", "fail-back": "#42211b", "open": "#dfcb8a",
         "open-back": "#37311c", "tone-1": "#a3b3de", "tone-2": "#63b9d1", "tone-3": "#64c08a", "tone-4": "#dba45a",
-        "tone-5": "#8f958f", "tone-6": "#c795bf",
+        "tone-5": "#8f958f", "tone-6": "#c795bf", "tone-7": "#ea9180", "tone-8": "#b0cb66",
     },
 }  # fmt: skip
-_NUM_TONES = 6
-_DASHES = {2: "7 4", 4: "2 3", 5: "9 3 2 3", 6: "5 2"}
+NUM_TONES = 8
+_DASHES = {2: "7 4", 4: "2 3", 5: "9 3 2 3", 6: "5 2", 7: "12 3", 8: "1 3"}
 
 _RULES = """
 *{box-sizing:border-box}
 html{color-scheme:light dark;-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--paper);color:var(--ink);
  font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",sans-serif;overflow-wrap:anywhere}
-main{max-width:1080px;margin:0 auto;padding:clamp(20px,5vw,56px) clamp(16px,4vw,40px) 72px}
+main{max-width:1160px;margin:0 auto;padding:clamp(20px,5vw,56px) clamp(16px,4vw,40px) 72px}
 h1,h2,h3,.lede{font-family:ui-serif,Charter,"Iowan Old Style",Georgia,serif;font-weight:600;line-height:1.2;text-wrap:balance}
 h1{font-size:clamp(1.7rem,5vw,2.5rem);margin:.1em 0 .5em;letter-spacing:-.01em}
 h2{font-size:1.55rem;margin:0 0 .5em}
@@ -62,11 +62,33 @@ figure{margin:.6em 0 1.1em}
 .axis{stroke:var(--soft)}
 .whisker{stroke:var(--ink);stroke-width:1.5}
 .halo{stroke:var(--paper);stroke-width:3.6}
+.dots{fill-opacity:.62}
+.beaten>*{fill-opacity:.28}
+.chart .thin{stroke-width:1.4;stroke-dasharray:none;stroke-opacity:.75}
 .key{display:grid;gap:.2em 2em;grid-template-columns:repeat(auto-fit,minmax(min(100%,300px),1fr));
  font-size:.88rem;max-width:none}
 .swatch{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.5em}
 .kind{font:600 .7rem/1 system-ui,sans-serif;text-transform:uppercase;letter-spacing:.07em;color:var(--soft);
  border:1px solid var(--rule);border-radius:3px;padding:.2em .45em;vertical-align:.15em}
+.group th{padding-top:1em;color:var(--soft);font-size:.76rem;text-transform:uppercase;letter-spacing:.07em}
+.split{display:grid;gap:4px 32px;align-items:start;margin-top:1.8em;
+ grid-template-columns:minmax(0,1fr)}
+.split>*{min-width:0}
+@media (min-width:900px){.split{grid-template-columns:minmax(0,350px) minmax(0,1fr)}}
+.split td,.split th{padding-right:.75em}
+.matrix .scroll{margin-bottom:.4em}
+.matrix td,.matrix th{padding-right:.5em}
+.findings{padding-left:1.2em;max-width:76ch}
+.findings li{margin:.3em 0}
+.collection{margin-top:2em}
+.runs{margin:1.4em 0 0;padding:0;list-style:none;display:grid;gap:1em 2em;
+ grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr))}
+.runs p{margin:.2em 0 0}
+.lost{margin:0;border-top:1px solid var(--rule)}
+.lost[open]{padding-bottom:.8em}
+.lost summary .score{white-space:nowrap;font-size:.82rem}
+.kept{white-space:normal;min-width:9em}
+.run{display:inline-block;white-space:normal;min-width:7em;max-width:14em}
 .scroll{overflow-x:auto;margin:0 0 1em;border-block:1px solid var(--rule)}
 table{border-collapse:collapse;width:100%;font-size:.86rem;overflow-wrap:normal}
 th,td{padding:.42em .9em .42em 0;text-align:left;vertical-align:baseline;font-weight:400;white-space:nowrap}
@@ -113,9 +135,10 @@ def stylesheet() -> str:
     )
     tones = "".join(
         f".tone-{n}{{fill:var(--tone-{n})}}.back-{n}{{background:var(--tone-{n})}}"
+        f".band-{n}{{fill:var(--tone-{n});fill-opacity:.16}}"
         f".stroke-{n}{{stroke:var(--tone-{n});stroke-width:2.2;fill:none;stroke-linejoin:round"
         + (f";stroke-dasharray:{_DASHES[n]}" if n in _DASHES else "")
         + "}"
-        for n in range(1, _NUM_TONES + 1)
+        for n in range(1, NUM_TONES + 1)
     )
     return f"{light}@media (prefers-color-scheme:dark){{{dark}}}{_RULES}{tones}"

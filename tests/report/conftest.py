@@ -133,7 +133,134 @@ def example_data() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _measured(name: str, scores: dict[str, float]) -> list[dict[str, Any]]:
+    labels = {"baseline": "baseline queries and documents", "bm25": "BM25"}
+    return [
+        {"system": system, "label": labels.get(system, f"{system} {name}"),
+         **{metric: _cell(round(score + shift, 4)) for metric, shift in _SHIFTS.items()}}
+        for system, score in scores.items()
+    ]  # fmt: skip
+
+
+_SHIFTS = {"ndcg@10": 0.0, "map": -0.05, "recall@10": 0.1, "recall@100": 0.25, "mrr@10": -0.02}
+
+
+def _index_rows() -> list[dict[str, Any]]:
+    settings = [
+        ("flat", "exhaustive", 3072, 900.0, 1.0, 1.0), ("hnsw", "ef_search=64", 3345.5, 4200.0, 0.96, 0.94),
+        ("hnsw", "ef_search=128", 3345.5, 2500.0, 0.98, 0.97), ("binary", "exhaustive", 96, 10100.0, 0.71, 0.70),
+    ]  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    reached: set[tuple[str, str]] = set()
+    for kind, setting, size, speed, *recalls in settings:
+        for side, recall in zip(("teacher", "student"), recalls, strict=True):
+            is_cheapest = recall >= 0.95 and (kind, side) not in reached
+            reached |= {(kind, side)} if is_cheapest else set()
+            rows.append({
+                "collection": "pydocs", "kind": kind, "setting": setting, "queries": side, "device": "cpu",
+                "bytes_per_vector": size, "rescore_bytes_per_vector": 0, "build_s": 1.2, "queries_per_s": speed, "threads": 2,
+                "recall@10": _cell(recall, 0.004), "ndcg@10": _cell(0.57 * recall), "is_cheapest_at_target": is_cheapest,
+            })  # fmt: skip
+    return rows
+
+
+def grid_rows(gap: float = 0.002) -> list[dict[str, Any]]:
+    """78 settings with every column; all inherited but those of 64 dimensions, asymmetric: one fails, the others are open."""
+    rows = []
+    for mode in ("symmetric", "asymmetric"):
+        for dim in (768, 256, 64):
+            for precision, size in (("float32", 4.0), ("int8", 1.0), ("int4", 0.5), ("binary", 0.125)):
+                for queries in ("float", "quantised") if precision != "float32" else ("float",):
+                    for rescoring in (0, 4) if precision != "float32" else (0,):
+                        kept = {768: 1.0, 256: 0.98, 64: 0.87}[dim] * {"binary": 0.92}.get(precision, 1.0)
+                        row = {
+                            "mode": mode, "dim": dim, "precision": precision, "queries": queries, "rescoring": rescoring,
+                            "bytes_per_vector": int(dim * size), "teacher": 0.573 * kept, "student": 0.569 * (kept - gap),
+                            "teacher_retention": kept, "teacher_retention_low": kept - 0.01,
+                            "teacher_retention_high": kept + 0.01,
+                            "student_retention": kept - gap, "student_retention_low": kept - gap - 0.02,
+                            "student_retention_high": kept - gap + 0.01, "gap": gap, "low": gap - 0.01, "high": gap + 0.01,
+                            "max_gap": 0.02, "verdict": "inherited",
+                        }  # fmt: skip
+                        if mode == "asymmetric" and dim == 64:
+                            row["verdict"] = (
+                                "not inherited" if (precision, queries, rescoring) == ("binary", "float", 0) else "undecided"
+                            )
+                        rows.append(row)
+    return rows
+
+
+def diagnosis() -> dict[str, Any]:
+    """What the examination of a teacher writes."""
+    kept = {64: 0.87, 256: 0.98, 768: 1.0}
+    return {
+        "teacher": "kalm-mini", "collection": "pydocs", "num_texts": 13379, "num_queries": 1109, "dim": 768,
+        "spectrum": [{"rank": rank, "variance": share - 0.1, "ndcg": _cell(0.57 * share), "retention": _cell(share)}
+                     for rank, share in kept.items()],
+        "eigenvalues": [1 / (place + 1) for place in range(768)], "effective_rank": 212.31,
+        "anisotropy": {"mean_cosine": 0.213, "low": 0.209, "high": 0.217},
+        "dims": [{"dim": dim, "variance": share - 0.1, "ndcg": _cell(0.57 * share), "retention": _cell(share),
+                  "random": {"ndcg": _cell(0.4), "retention": _cell(share - 0.05)}, "gain": _cell(0.05)}
+                 for dim, share in kept.items()],
+        "binary": {"sign_agreement": 0.899, "sign_agreement_at": {"0.95": 0.899, "0.98": 0.936}, "ndcg": _cell(0.52),
+                   "retention": _cell(0.921)},
+        "findings": ["A student of hidden width 384 reaches 384 of 768 dimensions.", "One bit per dimension keeps 92.1%."],
+        "verdict": "can be inherited",
+    }  # fmt: skip
+
+
+def full_data() -> dict[str, Any]:
+    """The example run with every part that newer runs record; a fresh copy."""
+    data = example_data()
+    scores = {"teacher": 0.573, "symmetric": 0.564, "asymmetric": 0.569, "reversed": 0.561, "baseline": 0.477, "bm25": 0.431}
+    bench = data["bench"]
+    for collection in bench["collections"]:
+        collection["rows"] = _measured("label", scores)
+        collection["retention"]["reversed"] = _cell(0.979, 0.01)
+        for row, p in zip(collection["differences"], (0.0001, 0.21, 0.4, 0.0001), strict=True):
+            row["p"] = p
+    away, home = bench["collections"]
+    away["contamination"] = {"unknown": "the training texts of minilm are not known"}
+    home |= {
+        "own_documents_dropped": 1109,
+        "contamination": {
+            "training_texts": 40211, "queries": {"total": 1109, "exact": 0, "near": 12},
+            "documents": {"total": 13379, "exact": 13379, "near": 0}, "notes": ["home's documents train the student by design"],
+            "examples": [{"evaluation": "invert a matrix", "training": "Invert a  matrix!", "kind": "near"}],
+        },
+        "per_query": {
+            "ids": ["q1", "q2", "q3", "q4", "q5"], "texts": ["invert a matrix", "solve", "sort a list", "sum", "mean"],
+            "teacher": [1.0, 1.0, 0.5, 0.0, None], "asymmetric": [1.0, 1.0, 0.25, 0.63, 1.0],
+        },
+        "lost": [{"id": "q3", "query": "sort a list", "teacher_ndcg": 0.5, "student_ndcg": 0.25, "relevant": ["list.sort"],
+                  "teacher": _hits("list.sort", 0, 0.8), "student": _hits("sorted", 9, 0.7)}],
+    }  # fmt: skip
+    bench["macro"] = {
+        "num_collections": 2, "rows": _measured("label", {name: round(score - 0.03, 4) for name, score in scores.items()}),
+        "differences": [{"label": "asymmetric - teacher", "metric": "ndcg@10", **_cell(-0.011, 0.007), "p": 0.004}],
+        "retention": {"symmetric": _cell(0.961, 0.02), "asymmetric": _cell(0.978, 0.012)},
+    }  # fmt: skip
+    bench["tasks"] = [
+        {"kind": "sts", "name": "stsb", "metric": "spearman", "n": 1379, "how": "cosine",
+         "rows": [{"system": "teacher", **_cell(0.842)}, {"system": "student", **_cell(0.835)}],
+         "differences": [{"label": "student - teacher", "metric": "spearman", **_cell(-0.007, 0.005)}]},
+    ]  # fmt: skip
+    bench["indexes"] = _index_rows()
+    data["inherit"] = {
+        "collection": "pydocs", "num_queries": 1109, "num_documents": 13379, "passed": False, "strict": True,
+        "num_undecided": 12, "scales": {}, "rows": grid_rows(),
+    }  # fmt: skip
+    data["diagnosis"] = diagnosis()
+    return data
+
+
 @pytest.fixture
 def data() -> dict[str, Any]:
-    """The example run."""
+    """The example run, as runs before the laboratory recorded it: such files must go on being shown."""
     return example_data()
+
+
+@pytest.fixture
+def full() -> dict[str, Any]:
+    """The example run with every part."""
+    return full_data()

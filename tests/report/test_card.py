@@ -90,3 +90,39 @@ def test_an_empty_run_still_has_a_card() -> None:
     front, body = _split(render_card({}))
     assert front["library_name"] == "sentence-transformers"
     assert "Nothing was measured away from the home collection" in body
+
+
+def test_new_figures_are_those_of_the_data(full: dict[str, Any]) -> None:
+    card = render_card(full)
+    for expected in (
+        "| system | nDCG@10 | MAP | recall@10 | recall@100 | MRR@10 |", "contamination: 0 of 1,109 queries exact, 12 near",
+        "home's documents train the student by design", "contamination: unknown (the training texts of minilm are not known)",
+        "| pydocs | asymmetric - teacher | nDCG@10 | -0.004 [-0.011, +0.003] | 0.210 | within noise |",
+        "| stsb | student - teacher | Spearman | -0.007 [-0.012, -0.002] |  | lower |",
+        "| stsb | sts | Spearman | 1,379 | teacher | 0.842 [0.822, 0.862] |",
+        "| hnsw | student | ef\\_search=128 | 3,346 | 2,500 | 0.970 [0.966, 0.974] | 0.553 [0.533, 0.573] |",
+        "| 64 | binary | asymmetric | plain | 0.459 | 0.454 | +0.002 [-0.008, +0.012] | 0.020 | not inherited |",
+        "Not passed: of 78 settings, 65 inherited, 1 not inherited, 12 undecided.", "### The teacher before training",
+        "- One bit per dimension keeps 92.1%.",
+    ):  # fmt: skip
+        assert expected in card, expected
+    assert "None" not in card
+
+
+def test_the_card_of_a_large_grid_that_passes_has_no_table_of_it(full: dict[str, Any]) -> None:
+    for row in full["inherit"]["rows"]:
+        row["verdict"] = "inherited"
+    card = render_card(full)
+    assert "of 78 settings, 78 inherited" in card
+    assert "settings that are not inherited" not in card
+
+
+def test_new_names_and_sentences_cannot_break_the_tables(full: dict[str, Any]) -> None:
+    hostile = "a|b\n# <script> [x](javascript:y)"
+    full["diagnosis"]["findings"] = [hostile]
+    full["bench"]["indexes"][0]["kind"] = full["bench"]["tasks"][0]["name"] = hostile
+    full["bench"]["collections"][0]["contamination"]["unknown"] = hostile
+    card = render_card(full)
+    assert "<script>" not in card.replace("\\<script", "")
+    assert "\n# <" not in card
+    assert not re.search(r"(?<!\\)\]\(", card)

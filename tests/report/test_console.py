@@ -70,3 +70,39 @@ def test_a_missing_part_is_left_out(data: dict[str, Any], key: str, words: str) 
 
 def test_an_empty_run_prints_nothing() -> None:
     assert _printed({}) == ""
+
+
+def test_new_parts_are_there_in_lines_of_100_columns(full: dict[str, Any]) -> None:
+    text = _printed(full)
+    for expected in (
+        "reversed", "recall@10", "all collections (mean of 2 collections)", "contamination: 0 of 1,109 queries exact, 12 near",
+        "contamination: unknown (the training texts of minilm are not known)", "own documents dropped from the rankings: 1,109",
+        "<0.001", "stsb", "Spearman", "ef_search=128", "exhaustive*", "quantised queries", "1 not inherited, 12 undecided",
+        "effective rank: 212.3", "- One bit per dimension keeps 92.1%.", "The teacher kalm-mini can be inherited from",
+    ):  # fmt: skip
+        assert expected in text, expected
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 100
+    assert "home's documents train the student by design" not in text  # the report says so
+
+
+def test_of_a_large_grid_only_what_is_not_inherited_is_listed(full: dict[str, Any]) -> None:
+    text = _printed(full)
+    grid = text[text.index("Inheritance on pydocs, settings that are not inherited") : text.index("Not passed")]
+    rows = [line for line in grid.splitlines() if "asymmetric" in line]
+    assert len(rows) == 13
+    assert rows[0].rstrip().endswith("not inherited")
+    assert "symmetric   plain" not in grid.replace("asymmetric", "")
+
+
+def test_very_many_failing_settings_are_counted(full: dict[str, Any]) -> None:
+    for row in full["inherit"]["rows"]:
+        row["verdict"] = "undecided"
+    text = _printed(full)
+    assert "... and 38 more, all of them in the report." in text
+
+
+@pytest.mark.parametrize("part", ["inherit", "diagnosis", "bench"])
+def test_one_part_alone_is_printed(full: dict[str, Any], part: str) -> None:
+    assert {"inherit": "Not passed", "diagnosis": "First dimensions", "bench": "Indexes on"}[part] in _printed(
+        {part: full[part]}
+    )

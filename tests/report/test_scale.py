@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from leafkit.report.scale import Scale, tick_text, ticks
+from leafkit.report.scale import Scale, log_ticks, tick_text, ticks
 
 
 def test_logarithmic_scale_spaces_powers_evenly() -> None:
@@ -30,3 +30,11 @@ def test_ticks_enclose_the_range_in_few_even_steps(low: float, high: float) -> N
 
 def test_tick_text_has_a_true_minus_sign() -> None:
     assert tick_text(-0.05, [-0.05, 0.0]) == "\u22120.05"
+
+
+@pytest.mark.parametrize(("low", "high"), [(10, 12), (0.4, 7), (8, 3345), (1, 1e6), (1e-3, 1e9), (2200, 2300), (5, 5)])
+def test_logarithmic_ticks_are_few_rise_and_lie_inside(low: float, high: float) -> None:
+    marks = log_ticks(low, high)
+    assert 1 <= len(marks) <= 13
+    assert marks == sorted(set(marks))
+    assert all(low * 0.95 <= mark <= high * 1.05 for mark in marks)
