@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from leafkit.artifact import fingerprint
+from leafkit.config import OWN_DOCUMENT_POLICIES
 
 FORMAT = 2  # of a saved collection; 2 brought negatives.jsonl
 SPLITS = ("train", "validation", "test")
@@ -68,6 +69,34 @@ class Collection:
             (query, [position[d] for d, grade in self.qrels[query.id].items() if grade > 0 and d in position])
             for query in self.judged(split)
         ]
+
+    def own_documents(self, split: str, policy: str) -> list[int]:
+        """For each judged query of a split the position of the document that bears its id and is not to be retrieved, else -1.
+
+        In collections such as ArguAna and Quora a query is one of the documents and would find itself first. In others
+        (Cranfield) queries and documents are both numbered 1, 2, 3, and a common number means nothing.
+
+        Args:
+            split: whose queries.
+            policy: "always" takes every document of the query's id that its judgments do not name; "auto" only one whose text,
+                with or without its title, is the query's too, apart from case and spaces; "never" none.
+
+        Raises:
+            ValueError: the policy is another.
+        """
+        if policy not in OWN_DOCUMENT_POLICIES:
+            raise ValueError(f"{policy!r} is not one of {', '.join(OWN_DOCUMENT_POLICIES)}")
+        position = {document.id: i for i, document in enumerate(self.documents)}
+        found = []
+        for query in self.judged(split):
+            at = position.get(query.id, -1)
+            if policy == "never" or at < 0 or query.id in self.qrels[query.id]:
+                at = -1
+            elif policy == "auto":
+                document = self.documents[at]
+                at = at if _same_text(query.text) in {_same_text(document.text), _same_text(document.full_text)} else -1
+            found.append(at)
+        return found
 
     def fingerprint(self) -> str:
         """Identity of the content."""
@@ -142,13 +171,18 @@ def clean_text(text: str, counts: Counter[str]) -> str:
     return text.strip()
 
 
+def _same_text(text: str) -> str:
+    """What texts that differ in case and spaces only have in common."""
+    return " ".join(text.lower().split())
+
+
 def drop_duplicates(documents: Iterable[Document], counts: Counter[str]) -> tuple[list[Document], dict[str, str]]:
     """Documents with different texts, and for each dropped one the id of the document that stands for it."""
     first: dict[bytes, str] = {}
     kept: list[Document] = []
     stands_for: dict[str, str] = {}
     for document in documents:
-        digest = hashlib.blake2b(" ".join(document.full_text.lower().split()).encode(), digest_size=16).digest()
+        digest = hashlib.blake2b(_same_text(document.full_text).encode(), digest_size=16).digest()
         if digest in first:
             stands_for[document.id] = first[digest]
             counts["duplicate documents dropped"] += 1

@@ -310,6 +310,7 @@ def _read_beir(root: Path, bad: BadRows, counts: Counter[str]) -> Collection:
     queries: list[Query] = []
     qrels: dict[str, dict[str, int]] = {}
     taken: set[str] = set()
+    strangers: list[tuple[str, str]] = []
     for path in sorted((root / "qrels").glob("*.tsv")):
         split = {"dev": "validation"}.get(path.stem, path.stem)
         if split not in SPLITS:
@@ -317,14 +318,22 @@ def _read_beir(root: Path, bad: BadRows, counts: Counter[str]) -> Collection:
             continue
         for where, query_id, document_id, grade in _read_qrels(path, bad):
             if query_id not in texts or document_id not in documents:
-                unknown = query_id if query_id not in texts else document_id
-                bad.refuse(where, f"a judgment names {unknown!r}, which is in no row")
+                strangers.append((where, query_id if query_id not in texts else document_id))
                 continue
             qrels.setdefault(query_id, {})[document_id] = grade
             if query_id not in taken:
                 taken.add(query_id)
                 queries.append(Query(query_id, texts[query_id], split))
+    _refuse_strangers(strangers, bad, counts)
     return Collection(root.name, list(documents.values()), queries, qrels)
+
+
+def _refuse_strangers(strangers: list[tuple[str, str]], bad: BadRows, counts: Counter[str]) -> None:
+    """Refuse the judgments that name a query or a document that is in no row: where they stand, and the id."""
+    others = f" ({len(strangers):,} judgments name ids that are in no row)" if len(strangers) > 1 else ""
+    for where, name in strangers:
+        bad.refuse(where, f"a judgment names {name!r}, which is in no row{others}")
+        counts["judgments of unknown ids"] += 1
 
 
 def _read_qrels(path: Path, bad: BadRows) -> Iterator[tuple[str, str, str, int]]:

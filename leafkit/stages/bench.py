@@ -1,4 +1,8 @@
-"""Measure the pair: home and away, symmetric and asymmetric, beside a baseline and BM25."""
+"""Measure the pair: home and away, symmetric and asymmetric, beside a baseline and BM25; tasks, indexes, contamination.
+
+Each collection, each task and the comparison of indexes is an artifact of its own under checkpoints/measured: a run that
+fails later finds them there and goes on.
+"""
 
 from __future__ import annotations
 
@@ -8,96 +12,139 @@ from typing import Any
 
 import numpy as np
 
+from leafkit.artifact import fingerprint, read_manifest
 from leafkit.config import to_plain
+from leafkit.errors import LeafkitError, UsageError
 from leafkit.progress import say
-from leafkit.search.benchmark import check_judged, run_benchmark, show_samples
+from leafkit.search.benchmark import MAIN, check_judged, macro_figures
 from leafkit.search.latency import measure_latency
+from leafkit.search.per_query import read_per_query, write_per_query
+from leafkit.stages.contamination import check_contamination
 from leafkit.stages.corpus import Corpus, load_corpus
+from leafkit.stages.measure import (
+    FIGURES_FILE,
+    PER_QUERY_FILE,
+    embed_collection,
+    measure_collection,
+    measure_indexes,
+    measure_task,
+    read_systems,
+)
 from leafkit.stages.run import Run
 from leafkit.stages.teacher import Side, load_side, load_student, load_teacher
-from leafkit.stages.vectors import load_vectors
 
 BENCH = "bench"
 RESULTS_FILE = "results.json"
-PER_QUERY_FILE = "per_query.npz"
+Measured = tuple[Corpus, str, int]  # a collection, "home" or "away", and the cut of its documents in tokens
 
 
-def run_bench(run: Run) -> Path:
-    """Every system on every collection; figures in results.json, per-query values in per_query.npz.
+def run_bench(run: Run, allow_empty: bool = True) -> Path:
+    """Every system on every collection; figures in results.json, per-query values in per_query.parquet.
+
+    Args:
+        run: this run.
+        allow_empty: a recipe without judged queries gets empty figures, as the whole road wants it; else it is an error.
 
     Raises:
-        LeafkitError: a model is missing or lives in another space, or no collection has judged queries.
+        LeafkitError: a model is missing or lives in another space, or a collection has no judged queries.
     """
     config, recipe = run.recipe.bench, run.recipe
     teacher = load_teacher(run)
     student = load_student(run, teacher)
-    baseline = load_side(run, config.baseline) if config.baseline else None
-    home = load_corpus(run, recipe.data.home)
-    others = [load_corpus(run, uri) for uri in config.collections]
-    for corpus in others:
-        check_judged(corpus.collection, config.split)
-    corpora = [(home, "home", recipe.data.max_document_tokens), *((c, "away", config.max_document_tokens) for c in others)]
-    if not home.collection.judged(config.split):
-        say(f"  {home.collection.name} has no judged {config.split} query: it is left out of the benchmark")
-        corpora = corpora[1:]
-    folder = run.folder / BENCH
+    sides = {"teacher": teacher, "student": student}
+    sides |= {"baseline": load_side(run, config.baseline)} if config.baseline else {}
+    corpora = choose_corpora(run)
+    if not corpora and not config.tasks and not allow_empty:
+        raise LeafkitError(
+            f"no judged {config.split} query is left: there is nothing to measure",
+            "name collections with bench.collections=[beir:PATH], or another split with bench.split=NAME",
+        )
+    collections = [measure_collection(run, sides, *measured) for measured in corpora]
+    tasks = [measure_task(run, sides, uri) for uri in config.tasks]
+    indexes = [measure_indexes(run, sides, *corpora[0])] if config.indexes.kinds and corpora else []
+    contamination = check_contamination(run, teacher, student, corpora) if config.contamination and corpora else {}
     inputs = {
         "config": to_plain(config), "teacher": teacher.model.fingerprint, "student": student.model.fingerprint,
-        "corpora": [c.fingerprint for c, _, _ in corpora], "seed": recipe.seed, "precision": str(run.precision),
-        "tokens": [recipe.data.max_query_tokens, recipe.data.max_document_tokens],
+        "parts": [read_manifest(part).fingerprint() for part in (*collections, *tasks, *indexes)],
+        "contamination": fingerprint(contamination), "seed": recipe.seed, "tokens": recipe.data.max_query_tokens,
     }  # fmt: skip
-    systems = {
-        (corpus.fingerprint, cut): embed_systems(run, teacher, student, baseline, corpus, cut) for corpus, _, cut in corpora
-    }
+    folder = run.folder / BENCH
 
-    def work(metrics: dict[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        figures: dict[str, Any] = {"collections": [], "samples": []}
-        per_query: dict[str, np.ndarray] = {}
-        for corpus, kind, cut in corpora:
-            vectors = systems[corpus.fingerprint, cut]
-            result = run_benchmark(corpus.collection, config.split, vectors, kind, config.num_resamples, recipe.seed)
-            figures["collections"].append(result.figures)
-            for system, values in result.per_query.items():
-                per_query |= {f"{corpus.collection.name}/{system}/{metric}": v for metric, v in values.items()}
-            if not figures["samples"]:
-                figures["samples"] = show_samples(corpus.collection, config.split, result, config.num_samples, recipe.seed)
-        queries = [q.text for c, _, _ in corpora[:1] for q in c.collection.judged(config.split)][: config.num_latency_queries]
-        encoders = {name: s.encoder for name, s in (("teacher", teacher), ("student", student)) if s.encoder is not None}
-        figures["latency"] = measure_latency(encoders, queries, recipe.data.max_query_tokens) if queries else []
-        metrics["ndcg@10"] = {
-            f"{c['name']}/{row['system']}": row["ndcg@10"] for c in figures["collections"] for row in c["rows"]
-        }
-        return figures, per_query
+    def work(metrics: dict[str, Any]) -> dict[str, Any]:
+        figures = assemble(run, collections, tasks, indexes, contamination)
+        figures["latency"] = _time_queries(run, sides, corpora)
+        metrics[MAIN] = {f"{c['name']}/{row['system']}": row[MAIN] for c in figures["collections"] for row in c["rows"]}
+        return figures
 
-    def save(result: tuple[dict[str, Any], dict[str, np.ndarray]], draft: Path) -> None:
-        (draft / RESULTS_FILE).write_text(json.dumps(result[0], indent=1, ensure_ascii=False))
-        np.savez_compressed(draft / PER_QUERY_FILE, **result[1])  # type: ignore[arg-type]
+    def save(figures: dict[str, Any], draft: Path) -> None:
+        (draft / RESULTS_FILE).write_text(json.dumps(figures, indent=1, ensure_ascii=False), encoding="utf-8")
+        write_per_query(draft / PER_QUERY_FILE, [one for part in collections for one in read_per_query(part / PER_QUERY_FILE)])
 
     run.stage(BENCH, folder, inputs, work, save)
     return folder
+
+
+def choose_corpora(run: Run) -> list[Measured]:
+    """Home, where it has judged queries, and the collections beside it.
+
+    Raises:
+        LeafkitError: one of the latter has no judged query.
+        UsageError: two have one name.
+    """
+    config, data = run.recipe.bench, run.recipe.data
+    corpora: list[Measured] = []
+    if data.home:
+        home = load_corpus(run, data.home)
+        if home.collection.judged(config.split):
+            corpora.append((home, "home", data.max_document_tokens))
+        else:
+            say(f"  {home.collection.name} has no judged {config.split} query: it is left out of the benchmark")
+    for uri in config.collections:
+        corpus = load_corpus(run, uri)
+        check_judged(corpus.collection, config.split)
+        corpora.append((corpus, "away", config.max_document_tokens))
+    names = [corpus.collection.name for corpus, _, _ in corpora]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise UsageError(
+            f"bench.collections: two collections are called {twice[0]!r}, and their figures could not be told apart",
+            "rename one's file or folder, or leave it out",
+        )
+    return corpora
+
+
+def assemble(
+    run: Run, collections: list[Path], tasks: list[Path], indexes: list[Path], contamination: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """What the parts found, as one: the figures of results.json without the latency."""
+    parts = [json.loads((part / FIGURES_FILE).read_text(encoding="utf-8")) for part in collections]
+    figures: dict[str, Any] = {"collections": [part["figures"] for part in parts], "samples": []}
+    for part in figures["collections"]:
+        if part["name"] in contamination:
+            part["contamination"] = contamination[part["name"]]
+    if parts:
+        figures["samples"] = parts[0]["samples"]
+    if len(parts) > 1:
+        values = [one.values for part in collections for one in read_per_query(part / PER_QUERY_FILE)]
+        figures["macro"] = macro_figures(values, run.recipe.bench.num_resamples, run.recipe.seed)
+    for name, found in (("tasks", tasks), ("indexes", indexes)):
+        if found:
+            figures[name] = [row for part in found for row in json.loads((part / FIGURES_FILE).read_text(encoding="utf-8"))]
+    return figures
+
+
+def _time_queries(run: Run, sides: dict[str, Side], corpora: list[Measured]) -> list[dict[str, Any]]:
+    """Latency of the models at hand, on the first collection's queries."""
+    config = run.recipe.bench
+    queries = [q.text for corpus, _, _ in corpora[:1] for q in corpus.collection.judged(config.split)]
+    queries = queries[: config.num_latency_queries]
+    encoders = {name: sides[name].encoder for name in ("teacher", "student")}
+    at_hand = {name: encoder for name, encoder in encoders.items() if encoder is not None}
+    return measure_latency(at_hand, queries, run.recipe.data.max_query_tokens) if queries and at_hand else []
 
 
 def embed_systems(
     run: Run, teacher: Side, student: Side, baseline: Side | None, corpus: Corpus, max_document_tokens: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Query and document vectors of every system on one collection; each encoder embeds each text once."""
-    collection = corpus.collection
-    documents = [d.full_text for d in collection.documents]
-    queries = [q.text for q in collection.judged(run.recipe.bench.split)]
     sides = {"teacher": teacher, "student": student} | ({"baseline": baseline} if baseline is not None else {})
-    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for system, side in sides.items():
-        query_store = load_vectors(
-            run, side.model, side.name, queries, "query", run.recipe.data.max_query_tokens,
-            f"{collection.name} {run.recipe.bench.split} queries",
-        )  # fmt: skip
-        document_store = load_vectors(
-            run, side.model, side.name, documents, "document", max_document_tokens, f"{collection.name} documents"
-        )
-        found[system] = (query_store[:], document_store[:])
-    systems = {
-        "teacher": found["teacher"],
-        "symmetric": found["student"],
-        "asymmetric": (found["student"][0], found["teacher"][1]),
-    }
-    return systems | ({"baseline": found["baseline"]} if baseline is not None else {})
+    return read_systems(embed_collection(run, sides, corpus, max_document_tokens))

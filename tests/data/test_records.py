@@ -136,3 +136,31 @@ def test_drop_duplicates_keeps_the_first_and_says_who_stands_for_whom() -> None:
     assert [d.id for d in kept] == ["a", "d"]
     assert stands_for == {"b": "a", "c": "a", "e": "a"}
     assert counts == {"duplicate documents dropped": 3}
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [("always", [0, 1, 2, -1, -1]), ("auto", [0, 1, -1, -1, -1]), ("never", [-1] * 5)],
+)
+def test_own_documents(policy: str, expected: list[int]) -> None:
+    """Its own text, its own text behind a title, a number in common, a judged one, none; unjudged queries are left out."""
+    documents = [
+        Document("1", "The  SAME\ntext"), Document("2", "text", "Title"), Document("3", "other"), Document("4", "judged"),
+        Document("6", "unjudged"),
+    ]  # fmt: skip
+    queries = [
+        Query("1", "the same text "),
+        Query("2", "title TEXT"),
+        Query("3", "query"),
+        Query("4", "judged"),
+        Query("5", "other"),
+    ]
+    queries += [Query("6", "unjudged"), Query("1", "the same text", "train")]
+    qrels = {q: {"3": 1} for q in ("1", "2", "4", "5")} | {"3": {"1": 1}}
+    qrels["4"]["4"] = 0
+    assert Collection("c", documents, queries, qrels).own_documents("test", policy) == expected
+
+
+def test_an_unknown_policy_for_own_documents() -> None:
+    with pytest.raises(ValueError, match="'sometimes' is not one of auto, always, never"):
+        _collection().own_documents("test", "sometimes")

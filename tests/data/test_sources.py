@@ -264,7 +264,27 @@ def test_bad_judgments_are_named_or_skipped(beir: Write, lines: str, line: int, 
     assert f"qrels/test.tsv:{line}: {reason}" in str(_refused(uri))
     collection = read_collection(uri, SKIP)
     assert collection.qrels["q1"] == {"d1": 1}
-    assert collection.counts == {"bad rows skipped": 1}
+    of_unknown = {"judgments of unknown ids": 1} if "which is in no row" in reason else {}
+    assert collection.counts == {"bad rows skipped": 1} | of_unknown
+
+
+def test_all_judgments_of_unknown_ids_are_counted(beir: Write) -> None:
+    """Two of documents and one of a query, in two files; the first is named. What is left may still be measured on."""
+    uri = beir(**{"qrels/test.tsv": "q1\td1\t1\nq1\tno\t1\nq1\tnone\t2\n", "qrels/train.tsv": "2\td2\t1\nq9\td1\t1\n"})
+    error = _refused(uri)
+    assert "qrels/test.tsv:2: a judgment names 'no', which is in no row (3 judgments name ids that are in no row)" in str(error)
+    assert "data.on_bad_row=skip" in error.remedy
+    collection = read_collection(uri, SKIP)
+    assert collection.counts == {"bad rows skipped": 3, "judgments of unknown ids": 3}
+    assert collection.qrels == {"q1": {"d1": 1}, "2": {"d2": 1}}
+    with pytest.raises(LeafkitError, match=r"bad row number 2, more than data.max_bad_rows=1"):
+        read_collection(uri, DataConfig(on_bad_row="skip", max_bad_rows=1))
+
+
+def test_a_query_whose_judgments_are_all_of_unknown_documents_is_not_judged(beir: Write) -> None:
+    collection = read_collection(beir(**{"qrels/test.tsv": "q1\tgone\t1\n"}), SKIP)
+    assert collection.judged("test") == []
+    assert "q1" not in collection.qrels
 
 
 @pytest.mark.parametrize(

@@ -9,23 +9,71 @@ from leafkit.search.bootstrap import Bootstrap
 
 
 def loop_means(values: np.ndarray, num_resamples: int, seed: int) -> np.ndarray:
-    """Means of n values drawn with replacement, one resample after the other."""
-    drawn = np.random.default_rng(seed).integers(len(values), size=(num_resamples, len(values)))
-    return np.array([values[row].mean(axis=0) for row in drawn])
+    """Means of n values drawn with replacement, one resample after the other; every 256 by a generator of their own."""
+    means = []
+    for number in range(num_resamples):
+        if number % 256 == 0:
+            generator = np.random.default_rng([seed, number // 256])
+        means.append(values[generator.integers(len(values), size=len(values))].mean(axis=0))
+    return np.array(means)
 
 
 @pytest.mark.parametrize(("num_queries", "num_resamples"), [(1, 10), (13, 400), (300, 1203)])
 def test_means_equal_an_explicit_loop(num_queries, num_resamples):
     """1203 resamples are more than two chunks: chunks must neither repeat nor skip draws."""
     values = np.random.default_rng(1).random((num_queries, 3))
-    found = Bootstrap(num_queries, num_resamples, seed=5).means(values)
-    generator = np.random.default_rng(5)
-    parts = [
-        generator.integers(num_queries, size=(min(500, num_resamples - s), num_queries)) for s in range(0, num_resamples, 500)
-    ]
-    expected = np.concatenate([values[part].mean(axis=1) for part in parts])
+    bootstrap = Bootstrap(num_queries, num_resamples, seed=5)
+    found = bootstrap.means(values)
     assert found.shape == (num_resamples, 3)
-    assert np.allclose(found, expected, atol=1e-12)
+    assert np.allclose(found, loop_means(values, num_resamples, 5), atol=1e-12)
+    assert np.array_equal(bootstrap.means(values), found)  # from the counts that were kept
+
+
+def test_counts_that_are_not_kept_are_the_same(monkeypatch):
+    values = np.random.default_rng(1).random((300, 2))
+    kept = Bootstrap(300, 700, seed=5)
+    expected = kept.means(values)
+    monkeypatch.setattr("leafkit.search.bootstrap._HELD_BYTES", 1000)
+    drawn_again = Bootstrap(300, 700, seed=5)
+    for _ in range(2):
+        assert np.array_equal(drawn_again.means(values), expected)
+    assert len(kept._held) == 3
+    assert drawn_again._held == []
+
+
+def test_every_resample_draws_as_many_as_there_are_queries_and_all_alike():
+    """Also above 255 queries, where counts are one byte: a mean of ones is one, and each query is drawn once on average."""
+    for num_queries in (1, 255, 256, 2000):
+        bootstrap = Bootstrap(num_queries, 600, seed=1)
+        assert (bootstrap.means(np.ones((num_queries, 1))) == 1).all()
+        drawn = np.concatenate(bootstrap._held).astype(float)
+        assert np.abs(drawn.mean(axis=0) - 1).max() < 5 / np.sqrt(600)
+        assert drawn.var() == pytest.approx(1 - 1 / num_queries, abs=0.02)  # of a binomial with n = Q, p = 1 / Q
+
+
+def test_draws_of_many_systems_are_those_of_each():
+    generator = np.random.default_rng(9)
+    a, b = generator.random((2, 50)) + 0.1
+    bootstrap = Bootstrap(50, 400, seed=2)
+    draws = bootstrap.draws({"a": a, "b": b})
+    for found, expected in (
+        (draws.mean("a"), bootstrap.mean(a)), (draws.difference("a", "b"), bootstrap.difference(a, b)),
+        (draws.ratio("a", "b"), bootstrap.ratio(a, b)),
+    ):  # fmt: skip
+        assert found.to_plain() == pytest.approx(expected.to_plain(), abs=1e-12)
+    assert draws.difference("a", "a").to_plain() == {"mean": 0.0, "low": 0.0, "high": 0.0}
+
+
+@pytest.mark.parametrize("size", [(0, 10), (10, 0)])
+def test_nothing_to_draw_from_is_refused(size):
+    with pytest.raises(ValueError, match="resamples of"):
+        Bootstrap(*size, seed=0)
+
+
+@pytest.mark.parametrize("shape", [(4,), (5, 1)])
+def test_values_of_another_number_of_queries_are_refused(shape):
+    with pytest.raises(ValueError, match="for 4 queries"):
+        Bootstrap(4, 10, 0).means(np.zeros(shape))
 
 
 def test_an_interval_is_the_middle_95_percent():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from leafkit.search.index import nearest_others, search_binary, search_flat
+from leafkit.search.index import Ranking, drop_own, nearest_others, search_binary, search_flat, settle, tie_order
 
 GENERATOR = np.random.default_rng(0)
 QUERIES = GENERATOR.normal(size=(7, 16)).astype(np.float32)
@@ -63,3 +63,97 @@ def test_nearest_others_of_duplicates_never_names_the_row_itself():
     assert not (found == np.arange(7)[:, None]).any()
     assert set(found[0].tolist()) <= {1, 2, 3, 4}
     assert all(len(set(row)) == 3 for row in found.tolist())
+
+
+def settled(scores: np.ndarray, ties: np.ndarray, k: int) -> list[list[int]]:
+    """The k best positions of each row by a plain sort."""
+    return [sorted(range(len(row)), key=lambda p, row=row: (-row[p], ties[p]))[:k] for row in scores.tolist()]
+
+
+def test_equals_are_ordered_by_id_as_text_the_greater_first():
+    assert tie_order(["a", "b10", "b9", "", "\u00e9", "\U0001f600", "\uffff"]).tolist() == [5, 4, 3, 6, 2, 0, 1]
+    assert tie_order([]).tolist() == []
+
+
+@pytest.mark.parametrize("k", [1, 3, 7, 10, 60, 200, 300])
+@pytest.mark.parametrize("copies", [1, 3, 50])
+def test_flat_search_with_ties_equals_a_sort_by_score_and_place(k, copies):
+    """Equal vectors lie apart; 50 copies are more than the search's spare depth."""
+    generator = np.random.default_rng(copies)
+    base = generator.integers(-3, 4, size=(200 // copies, 16)).astype(np.float32)
+    documents = np.tile(base, (copies, 1))
+    ties = generator.permutation(len(documents))
+    scores = QUERIES.round().astype(np.float64) @ documents.T.astype(np.float64)
+    found = search_flat(QUERIES.round(), documents, k, ties)
+    assert found.positions.tolist() == settled(scores, ties, k)
+    assert np.array_equal(found.scores, np.take_along_axis(scores, found.positions, axis=1).astype(np.float32))
+
+
+@pytest.mark.parametrize("k", [1, 10, 100, 200])
+@pytest.mark.parametrize("num_bytes", [1, 2, 8])
+def test_binary_search_with_ties_equals_a_sort_by_distance_and_place(k, num_bytes):
+    """200 codes of 8 bits: most distances are shared by more documents than the search's spare depth."""
+    generator = np.random.default_rng(num_bytes)
+    documents = generator.integers(0, 256, (200, num_bytes), dtype=np.uint8)
+    queries = generator.integers(0, 256, (9, num_bytes), dtype=np.uint8)
+    ties = generator.permutation(200)
+    distances = np.unpackbits(queries[:, None] ^ documents, axis=2).sum(axis=2).astype(int)
+    found = search_binary(queries, documents, k, ties)
+    assert found.positions.tolist() == settled(-distances.astype(float), ties, k)
+    assert np.array_equal(found.scores, -np.take_along_axis(distances, found.positions, axis=1))
+
+
+def test_a_collection_of_equal_documents_is_ordered_by_place_alone(monkeypatch):
+    monkeypatch.setattr("leafkit.search.index._BLOCK_ENTRIES", 64)  # many small blocks
+    ties = np.random.default_rng(0).permutation(300)
+    best = np.argsort(ties)[:5].tolist()
+    ones = np.ones((300, 16), dtype=np.float32)
+    assert search_flat(QUERIES, ones, 5, ties).positions.tolist() == [best] * 7
+    bits = np.packbits(ones > 0, axis=1)
+    assert search_binary(bits[:7], bits, 5, ties).positions.tolist() == [best] * 7
+
+
+def test_equal_vectors_get_equal_scores_wherever_they_lie():
+    """faiss adds in blocks, and gives the copies of one vector scores an ulp apart."""
+    generator = np.random.default_rng(3)
+    documents = generator.normal(size=(1500, 384)).astype(np.float32)
+    documents[generator.permutation(1500)[:400]] = documents[7]
+    queries = documents[7] + generator.normal(size=(20, 384)).astype(np.float32) / 10
+    found = search_flat(queries, documents, 100, np.arange(1500))
+    assert all(len(set(row)) == 1 for row in found.scores.tolist())
+    assert (np.diff(found.positions, axis=1) > 0).all()
+
+
+def test_a_long_document_vector_beside_short_ones_does_not_spoil_the_order():
+    """Rounding is bounded by the longest vector, which opens every row: all are then compared exactly."""
+    documents = np.concatenate([DOCUMENTS, 1e6 * DOCUMENTS[:1]])
+    scores = QUERIES.astype(np.float64) @ documents.T.astype(np.float64)
+    ties = np.arange(51)
+    assert search_flat(QUERIES, documents, 5, ties).positions.tolist() == settled(scores, ties, 5)
+
+
+@pytest.mark.parametrize("ties", [None, np.arange(50)])
+def test_nothing_to_search_gives_nothing(ties):
+    assert search_flat(QUERIES[:0], DOCUMENTS, 5, ties).positions.shape == (0, 5)
+    assert search_flat(QUERIES, DOCUMENTS[:0], 5, None if ties is None else ties[:0]).positions.shape == (7, 0)
+    bits = np.packbits(DOCUMENTS > 0, axis=1)
+    assert search_binary(bits[:0], bits, 5, ties).positions.shape == (0, 5)
+    assert search_binary(bits[:3], bits[:0], 5, None if ties is None else ties[:0]).positions.shape == (3, 0)
+
+
+def test_settling_puts_unfilled_places_last_whatever_their_score():
+    ranking = Ranking(np.array([[-1, 3, 1, -1, 2]]), np.array([[9.0, 1.0, 1.0, 0.0, 2.0]]))
+    assert settle(ranking, np.array([0, 2, 1, 0])).positions.tolist() == [[2, 3, 1, -1, -1]]
+    assert settle(ranking, np.array([0, 1, 1, 2]), 2).positions.tolist() == [[2, 1]]
+
+
+def test_a_query_s_own_document_is_left_out_and_the_next_ones_move_up():
+    ranking = Ranking(
+        np.array([[4, 2, 7], [4, 2, 7], [4, 2, 7], [4, 2, -1]]), np.array([[3.0, 2.0, 1.0]] * 4, dtype=np.float32)
+    )
+    found = drop_own(ranking, [2, 9, -1, 4], 2)
+    assert found.positions.tolist() == [[4, 7], [4, 2], [4, 2], [2, -1]]
+    assert found.scores[:3].tolist() == [[3, 1], [3, 2], [3, 2]]
+    assert found.scores.dtype == np.float32
+    assert drop_own(ranking, [-1] * 4, 2).positions.tolist() == [[4, 2]] * 4
+    assert drop_own(ranking, [2, 9, -1, 4], 3).positions.tolist() == [[4, 7, -1], [4, 2, 7], [4, 2, 7], [2, -1, -1]]

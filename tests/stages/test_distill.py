@@ -17,6 +17,7 @@ from leafkit.artifact import exclusive, open_artifact, read_manifest
 from leafkit.errors import LeafkitError, UsageError
 from leafkit.models.checkpoint import read_encoder, read_space, write_encoder
 from leafkit.recipe import load_recipe
+from leafkit.search.per_query import read_per_query
 from leafkit.stages.bench import run_bench
 from leafkit.stages.collect import collect_report
 from leafkit.stages.distill import run_distill
@@ -210,12 +211,12 @@ def test_an_away_collection_without_judged_queries_is_refused(done, start, tmp_p
 def test_the_benchmark_measures_teacher_student_and_bm25(finished):
     results = json.loads((finished / "ck" / "tiny" / "bench" / "results.json").read_text())
     (collection,) = results["collections"]
-    assert {row["system"] for row in collection["rows"]} == {"teacher", "symmetric", "asymmetric", "bm25"}
+    assert {row["system"] for row in collection["rows"]} == {"teacher", "symmetric", "asymmetric", "reversed", "bm25"}
     assert (collection["num_queries"], collection["num_documents"], collection["kind"]) == (12, 72, "home")
     assert [row["encoder"] for row in results["latency"]] == ["teacher", "student"]
     assert len(results["samples"]) == 2
-    with np.load(finished / "ck" / "tiny" / "bench" / "per_query.npz") as values:
-        assert values["pairs/teacher/ndcg@10"].shape == (12,)
+    (per_query,) = read_per_query(finished / "ck" / "tiny" / "bench" / "per_query.parquet")
+    assert per_query.values["teacher"]["ndcg@10"].shape == (12,)
 
 
 def test_a_baseline_is_measured_beside_them(done, start, home):
