@@ -15,6 +15,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -121,7 +122,7 @@ def _compare(encoder: TextEncoder, folder: Path, probes: Sequence[str], int8: bo
     return cosines
 
 
-def _import_onnx() -> object:
+def _import_onnx() -> Any:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
             __import__(package)

@@ -96,7 +96,7 @@ def test_other_poolings_and_decoders(pooling, architecture, tmp_path):
 def test_a_graph_that_gives_other_vectors_is_refused(encoder, exported, monkeypatch):
     embed = QueryGraph.embed
     monkeypatch.setattr(QueryGraph, "embed", lambda *args: embed(*args) + np.float32(2e-4))
-    with pytest.raises(LeafkitError, match="differ from the model's by up to 0.0002"):
+    with pytest.raises(LeafkitError, match=r"differ from the model.s by up to 0\.0002"):
         graph_module._compare(encoder, exported[0], TEXTS, int8=False)
 
 

@@ -62,7 +62,7 @@ def test_only_adapters_train_and_merging_keeps_the_vectors(tmp_path, architectur
     assert all(name.removesuffix(".weight").endswith(tuple(targets)) for name in changed)
     assert all(p.requires_grad for p in encoder.parameters())
     write_encoder(encoder, tmp_path, {})
-    assert torch.equal(vectors(read_encoder(tmp_path)), vectors(encoder))
+    torch.testing.assert_close(vectors(read_encoder(tmp_path)), vectors(encoder), rtol=0, atol=1e-5)  # as its memory lies
 
 
 def test_a_merged_model_takes_adapters_again():
