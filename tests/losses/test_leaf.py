@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from leafkit.losses import leaf
-from leafkit.losses.leaf import leaf_loss, measure_distances
+from leafkit.losses.leaf import cosine_loss, leaf_loss, measure_distances
 
 
 def pair(rows: int = 4, dim: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
@@ -63,3 +63,30 @@ def test_half_precision_inputs_are_subtracted_in_float32():
     student, teacher = (t.half() for t in pair())
     assert leaf_loss(student, teacher).dtype == torch.float32
     assert float(leaf_loss(student, teacher)) == float(leaf_loss(student.float(), teacher.float()))
+
+
+def test_cosine_loss_by_hand():
+    student, teacher = torch.tensor([[3.0, 4.0], [0.0, 1.0], [1.0, 1.0]]), torch.tensor([[6.0, 8.0], [5.0, 0.0], [-2.0, -2.0]])
+    assert float(cosine_loss(student, teacher)) == pytest.approx(0 + 1 + 2)
+
+
+def test_cosine_loss_of_unit_vectors_is_half_the_leaf_loss():
+    student, teacher = pair()
+    assert float(cosine_loss(student, teacher)) == pytest.approx(float(leaf_loss(student, teacher)) / 2, rel=1e-5)
+
+
+def test_cosine_loss_does_not_see_lengths_and_its_gradient_only_turns():
+    student, teacher = pair()
+    student.requires_grad_()
+    loss = cosine_loss(3 * student, 5 * teacher)
+    assert loss.item() == pytest.approx(cosine_loss(student, teacher).item(), rel=1e-5)
+    loss.backward()
+    assert (student.grad * student).sum(dim=1).abs().max() < 1e-6
+
+
+def test_cosine_loss_of_a_zero_vector_is_finite_with_its_gradient():
+    student = torch.zeros(1, 4, requires_grad=True)
+    loss = cosine_loss(student, torch.ones(1, 4))
+    loss.backward()
+    assert float(loss.detach()) == 1.0
+    assert torch.isfinite(student.grad).all()
