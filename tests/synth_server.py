@@ -1,4 +1,4 @@
-"""A local chat endpoint that answers as a script says: well, late, wrongly, or not at all.
+"""A local endpoint, chat and embeddings, that answers as a script says: well, late, wrongly, or not at all.
 
 The good answer to a prompt is a function of the prompt alone, so that an interrupted run and an undisturbed one can be
 compared. Everything the server sees is kept for the tests to look at.
@@ -8,6 +8,7 @@ compared. Everything the server sees is kept for the tests to look at.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -19,6 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+import numpy as np
 
 MODEL = "chatter"
 _SENTENCES = {
@@ -42,12 +45,27 @@ class Request:
 
     @property
     def prompt(self) -> str:
-        """The user's message, which is different for every job."""
-        return json.dumps(self.body["messages"], ensure_ascii=False)
+        """The user's message, which is different for every job; of a request for vectors its texts."""
+        return prompt_of(self.body)
+
+    @property
+    def texts(self) -> list[str]:
+        return list(self.body["input"])
 
     @property
     def is_instruction(self) -> bool:
         return '{"instruction": "..."}' in self.body["messages"][-1]["content"]
+
+
+def prompt_of(body: dict[str, Any]) -> str:
+    return json.dumps(body["messages"] if "messages" in body else body["input"], ensure_ascii=False)
+
+
+def hash_vectors(texts: list[str], dim: int) -> np.ndarray:
+    """(n, dim) unit vectors, each a function of its text alone."""
+    seeds = [int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) for text in texts]
+    vectors = np.stack([np.random.default_rng(seed).normal(size=dim) for seed in seeds]).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 Script = Callable[[Request], str]
@@ -59,6 +77,8 @@ class ChatServer:
 
     url: str = ""
     script: Script = lambda request: "good"
+    embed: Callable[[list[str], int], np.ndarray] = hash_vectors
+    dim: int = 16  # of vectors, where the request does not ask for another
     requests: list[Request] = field(default_factory=list)
     max_at_once: int = 0
     at_once: int = 0
@@ -109,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
         seen = self.seen
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with seen.lock:
-            prompt = json.dumps(body["messages"], ensure_ascii=False)
+            prompt = prompt_of(body)
             request = Request(
                 body, {k.lower(): v for k, v in self.headers.items()}, self.path, len(seen.requests), seen.prompts()[prompt]
             )
@@ -134,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(429, '{"error": {"message": "slow down"}}', {"Retry-After": argument})
         elif name == "slow":
             self.seen.release.wait(float(argument))
-            self._send(200, completion(good_content(request.body)), {})
+            self._send(200, self._good(request), {})
         elif name == "hang":
             self.seen.release.wait(10)
             self.close_connection = True
@@ -146,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
         elif name == "half":
-            content = completion(good_content(request.body)).encode()
+            content = self._good(request).encode()
             self._head(200, {"Content-Length": str(len(content))})
             self.wfile.write(content[: len(content) // 2])
             self.wfile.flush()
@@ -162,8 +182,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, completion(good_content(request.body), usage=json.loads(argument)), {})
         elif name == "cut":
             self._send(200, completion(good_content(request.body)[:40], finish_reason="length"), {})
+        elif "input" in request.body:
+            self._send(200, embeddings_of(name, argument, request, self.seen), {})
         else:
             self._send(200, completion(content_of(name, request)), {})
+
+    def _good(self, request: Request) -> str:
+        if "input" in request.body:
+            return embeddings_of("good", "", request, self.seen)
+        return completion(good_content(request.body))
 
     def _head(self, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)
@@ -183,6 +210,41 @@ def completion(content: Any, usage: Any = None, finish_reason: str = "stop") -> 
     choice = {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": content}}
     usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110} if usage is None else usage
     return json.dumps({"id": "c", "object": "chat.completion", "model": MODEL, "choices": [choice], "usage": usage})
+
+
+def embeddings_of(name: str, argument: str, request: Request, seen: ChatServer) -> str:
+    """The good answer to a request for vectors, damaged in the way that ``name`` says; ``argument`` is a row's number."""
+    texts, row = request.texts, int(argument or 0)
+    vectors = seen.embed(texts, int(argument) if name == "dim" else request.body.get("dimensions", seen.dim))
+    if name == "long":
+        vectors = vectors * np.float32(3)
+    values: list[Any] = [
+        base64.b64encode(v.astype("<f4").tobytes()).decode()
+        if request.body["encoding_format"] == "base64" and name != "floats"
+        else [float(x) for x in v]
+        for v in vectors
+    ]
+    broken = {
+        "null": None, "text": "!!", "short64": "AAAA", "nested": [[0.5, 0.5]], "words": ["a", "b"], "empty": [],
+        "nan": [float("nan")] * seen.dim, "hole": [0.5] * (seen.dim - 1) + [None], "inf": [1e39] * seen.dim,
+        "zero": [0.0] * seen.dim, "huge": [10**400] * seen.dim,
+    }  # fmt: skip
+    if name in broken:
+        values[row] = broken[name]
+    rows: list[dict[str, Any]] = [{"object": "embedding", "index": i, "embedding": v} for i, v in enumerate(values)]
+    if name == "shuffled":
+        rows = rows[1::2] + rows[::2][::-1]
+    elif name == "unnumbered":
+        rows = [{"embedding": r["embedding"]} for r in rows]
+    elif name == "fewer":
+        rows = rows[:-1]
+    elif name == "more":
+        rows.append(rows[0] | {"index": len(rows)})
+    elif name == "twice":
+        rows[-1]["index"] = 0
+    elif name == "oddindex":
+        rows[-1]["index"] = [len(rows) - 1]
+    return json.dumps({"object": "list", "data": rows, "model": MODEL, "usage": {"prompt_tokens": 1, "total_tokens": 1}})
 
 
 def content_of(name: str, request: Request) -> Any:

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from tokenizers import normalizers
 from torch import nn
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from leafkit.artifact import fingerprint as fingerprint_of
@@ -34,6 +35,7 @@ _MODULE_TYPES = {"Transformer": "", "Pooling": "1_Pooling", "Dense": "2_Dense", 
 _LEGACY_POOLING = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "last": "pooling_mode_lasttoken"}
 _UNUSED_POOLING = ("pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens")
 _POOLING_NAMES = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
+_QUERY_NAMES, _DOCUMENT_NAMES = ("query",), ("document", "passage", "corpus")  # as encode_query and encode_document look
 _FINGERPRINTED = (".safetensors", ".json", ".txt", ".model")
 
 
@@ -50,17 +52,28 @@ def load_encoder(reference: str, revision: str = "", trust_remote_code: bool = F
         UsageError: the reference is of no known kind, or a hub id comes without a pinned revision.
         LeafkitError: the model cannot be had or is no embedding model made of stock modules.
     """
-    kind, _, rest = reference.partition(":")
-    if reference == "builtin:minilm":
-        return read_encoder(find_minilm())
-    if kind == "tiny":
-        tiny = tiny_encoder(rest, AutoTokenizer.from_pretrained(find_minilm()))
+    if reference.startswith("tiny:"):
+        tiny = tiny_encoder(reference.removeprefix("tiny:"), AutoTokenizer.from_pretrained(find_minilm()))
         tiny.fingerprint = fingerprint_of(reference)
         return tiny
+    is_local = Path(reference.removeprefix("model:")).is_dir()
+    return read_encoder(find_model(reference, revision), trust_remote_code=trust_remote_code and not is_local)
+
+
+def find_model(reference: str, revision: str = "") -> Path:
+    """Folder of a model on disk; a hub model is downloaded where it is not there yet. Arguments as of ``load_encoder``.
+
+    Raises:
+        UsageError: the reference is of no known kind, or a hub id comes without a pinned revision.
+        LeafkitError: the model cannot be had.
+    """
+    kind, _, rest = reference.partition(":")
+    if reference == "builtin:minilm":
+        return find_minilm()
     if kind != "model" or not rest:
         raise UsageError(f"unknown model {reference!r}", "a model is builtin:minilm or model:FOLDER_OR_HUB_ID")
     if Path(rest).is_dir():
-        return read_encoder(Path(rest), trust_remote_code=False)
+        return Path(rest)
     rest, _, pinned = rest.partition("@")
     revision = pinned or revision
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", rest) or rest.startswith((".", "/")):
@@ -69,7 +82,7 @@ def load_encoder(reference: str, revision: str = "", trust_remote_code: bool = F
         raise UsageError(
             f"{reference}: a hub model needs its revision, so that its vectors cannot change", f"model:{rest}@40-HEX-COMMIT"
         )
-    return read_encoder(download(rest, revision), trust_remote_code=trust_remote_code)
+    return download(rest, revision)
 
 
 def identify_model(reference: str) -> str:
@@ -105,14 +118,16 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
     random = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
     if random:
         raise LeafkitError(f"{root}: the weights file lacks {', '.join(random[:3])}", "write or download the model again")
-    prompts = _json(folder / "config_sentence_transformers.json", {}).get("prompts") or {}
-    limit = _json(root / "sentence_bert_config.json", {}).get("max_seq_length") or min(
+    settings = _json(root / "sentence_bert_config.json", {})
+    if settings.get("do_lower_case"):
+        _lower_case(tokenizer)
+    limit = settings.get("max_seq_length") or min(
         tokenizer.model_max_length, getattr(backbone.config, "max_position_embeddings", 512)
     )
     spec = EncoderSpec(
         pooling=_read_pooling(folder / modules["Pooling"]) if "Pooling" in modules else "mean",
         normalized="Normalize" in modules,
-        prompts={role: text for role, text in prompts.items() if text},
+        prompts=_read_prompts(folder / "config_sentence_transformers.json"),
         max_tokens=int(limit),
         mrl_dims=tuple(getattr(backbone.config, "matryoshka_dimensions", None) or ()),
         attention=attention_mode(backbone),
@@ -238,6 +253,37 @@ def _read_modules(folder: Path) -> dict[str, str]:
     return found
 
 
+def _lower_case(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Lower-case texts before everything else, as sentence-transformers' do_lower_case does."""
+    backend = tokenizer.backend_tokenizer
+    if backend.normalizer is None or not backend.normalizer.normalize_str("ABC").islower():
+        rest = [backend.normalizer] if backend.normalizer is not None else []
+        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
+
+
+def _read_prompts(path: Path) -> dict[str, str]:
+    """Prompts by name, and those of the roles "query" and "document".
+
+    A role without a prompt of its name takes what sentence-transformers' authors meant for it: documents that of "passage",
+    else of "corpus"; then the prompt of default_prompt_name, which ``encode`` puts before every text, unless that is the
+    other role's. An empty prompt of the role's own name stays empty.
+    """
+    config = _json(path, {})
+    prompts = config.get("prompts") or {}
+    default = config.get("default_prompt_name")
+    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
+        raise LeafkitError(f"{path}: prompts is {prompts!r}, not text by name", "restore the file")
+    if default and default not in prompts:
+        raise LeafkitError(f"{path}: default_prompt_name {default!r} is none of its prompts", "restore the file")
+    found = {name: text for name, text in prompts.items() if text}
+    for role, names in {"query": _QUERY_NAMES, "document": _DOCUMENT_NAMES}.items():
+        others = _DOCUMENT_NAMES if role == "query" else _QUERY_NAMES
+        name = next((n for n in names if prompts.get(n) is not None), default if default not in others else None)
+        if name is not None and prompts[name]:
+            found[role] = prompts[name]
+    return found
+
+
 def _read_pooling(folder: Path) -> str:
     config = _json(folder / "config.json")
     mode = config.get("pooling_mode")
@@ -257,11 +303,13 @@ def _read_pooling(folder: Path) -> str:
 
 def _read_dense(folder: Path) -> nn.Linear:
     config = _json(folder / "config.json")
-    activation = str(config.get("activation_function", "Identity")).rpartition(".")[2]
+    activation = str(config.get("activation_function", "Tanh")).rpartition(".")[2]  # sentence-transformers' own default
     if activation != "Identity":
         raise LeafkitError(
             f"{folder}: a Dense module with activation {activation} is not linear", "only linear projections are read"
         )
+    if config.get("use_residual"):
+        raise LeafkitError(f"{folder}: a Dense module adds its input to its output", "only plain projections are read")
     projection = nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
     try:
         weights = load_file(folder / "model.safetensors")

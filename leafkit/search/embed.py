@@ -10,10 +10,19 @@ import numpy as np
 import torch
 
 from leafkit.data.store import Space, VectorStore
+from leafkit.errors import LeafkitError
 from leafkit.models.encoder import TextEncoder
 from leafkit.progress import Bar, progress_bar
 
 TOKENS_PER_BATCH = 4096  # larger batches were no faster on two cores, and take more memory
+
+
+class RefusedText(LeafkitError):
+    """A text that gets no usable vector; ``number`` counts the texts of the call from 0."""
+
+    def __init__(self, number: int, text: str, what: str, remedy: str) -> None:
+        super().__init__(f"text {number} ({text[:60] + ('...' if len(text) > 60 else '')!r}): {what}", remedy)
+        self.number, self.text, self.what = number, text, what
 
 
 class VectorModel(Protocol):
@@ -142,6 +151,7 @@ def fill_store(
         Number of vectors computed.
 
     Raises:
+        RefusedText: a text has no vector; its number counts all texts.
         LeafkitError: the store holds something else, or a vector is not finite.
     """
     shards = [shard for shard in store.missing() if shard.number % num_ranks == rank]
@@ -150,5 +160,9 @@ def fill_store(
         return 0
     with progress_bar(title, num_texts, "texts") as bar:
         for shard in shards:
-            store.write(shard, model.embed(texts[shard.start : shard.stop], role, store.space.max_tokens, bar))
+            try:
+                vectors = model.embed(texts[shard.start : shard.stop], role, store.space.max_tokens, bar)
+            except RefusedText as err:
+                raise RefusedText(shard.start + err.number, err.text, err.what, err.remedy) from None
+            store.write(shard, vectors)
     return num_texts

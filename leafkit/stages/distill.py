@@ -21,6 +21,7 @@ from leafkit.models.encoder import EncoderSpec, TextEncoder
 from leafkit.progress import say
 from leafkit.recipe import load_recipe
 from leafkit.search.embed import Embedder
+from leafkit.search.stored import StoredVectors
 from leafkit.stages.bench import run_bench
 from leafkit.stages.corpus import Corpus, load_corpus, pseudo_texts, vary_queries
 from leafkit.stages.inherit import run_inherit
@@ -79,10 +80,15 @@ def embed_targets(run: Run, teacher: Side, corpus: Corpus) -> list[Target]:
     if data.max_train_queries:
         chosen = np.random.default_rng(seed).permutation(len(queries))[: data.max_train_queries]
         queries = [queries[i] for i in sorted(chosen)]
-    queries = vary_queries(queries, run.recipe.student.question_share, seed)
+    known = teacher.model if isinstance(teacher.model, StoredVectors) else None
+    if known is None:
+        queries = vary_queries(queries, run.recipe.student.question_share, seed)
     groups = [("documents", documents, "document", 1), ("queries", queries, "query", run.recipe.student.query_repeats)]
-    vocabulary = teacher.encoder or load_encoder(run.recipe.student.init)
-    groups.append(("pseudo-texts", pseudo_texts(vocabulary, data.num_pseudo_texts, seed), "query", 1))
+    if known is None:
+        vocabulary = teacher.encoder or load_encoder(run.recipe.student.init)
+        groups.append(("pseudo-texts", pseudo_texts(vocabulary, data.num_pseudo_texts, seed), "query", 1))
+    else:
+        say(f"  {teacher.reference} has the vectors of its own texts alone: no pseudo-texts, no queries rewritten as questions")
     for name, source in data.sources.items():
         collection = read_collection(source.uri, data)
         texts = [d.full_text for d in collection.documents]
@@ -91,12 +97,22 @@ def embed_targets(run: Run, teacher: Side, corpus: Corpus) -> list[Target]:
         groups.append((f"{name} queries", texts[: source.limit or None], "query", 1))
     targets = []
     for what, texts, role, repeats in groups:
+        if known is not None and what != "documents":  # the home documents are the index: none of them may lack
+            texts = keep_known(known, texts, role, what)
         if texts:
             limit = data.max_document_tokens if role == "document" else data.max_query_tokens
             what = f"{corpus.collection.name} {what}" if what in {"documents", "queries"} else what
             store = load_vectors(run, teacher.model, teacher.name, texts, role, limit, what)
             targets.append(Target(texts, role, store, repeats))
     return targets
+
+
+def keep_known(vectors: StoredVectors, texts: list[str], role: str, what: str) -> list[str]:
+    """The texts that have a vector; says how many have none."""
+    kept = [text for text, is_there in zip(texts, vectors.has(texts, role), strict=True) if is_there]
+    if len(kept) < len(texts):
+        say(f"  {what}: {len(texts) - len(kept):,} of {len(texts):,} texts have no vector and train nothing")
+    return kept
 
 
 def run_student(run: Run, teacher: Side, corpus: Corpus, targets: list[Target]) -> Path:
@@ -122,7 +138,7 @@ def run_student(run: Run, teacher: Side, corpus: Corpus, targets: list[Target]) 
     def save(result: tuple[TextEncoder, list[float]], draft: Path) -> None:
         student, losses = result
         space = {
-            "kind": "student", "teacher": teacher.model.fingerprint, "teacher_reference": teacher.reference,
+            "kind": "student", "teacher": teacher.space_id, "teacher_reference": teacher.reference,
             "dim": student.dim, "normalized": student.spec.normalized, "prompts": student.spec.prompts,
         }  # fmt: skip
         write_encoder(student, draft, space)
@@ -142,7 +158,7 @@ def build_student(start: TextEncoder, teacher: Side, seed: int) -> TextEncoder:
     longest = getattr(start.backbone.config, "max_position_embeddings", 512)
     space = teacher.model.space("document", longest)
     prompts = {role: teacher.model.prompt(role) for role in ROLES if teacher.model.prompt(role)}
-    told = teacher.encoder.spec if teacher.encoder is not None else EncoderSpec(prompts=prompts, max_tokens=space.max_tokens)
+    told = teacher.encoder.spec if teacher.encoder is not None else EncoderSpec(prompts=prompts, max_tokens=longest)
     spec = EncoderSpec(
         pooling=start.spec.pooling,
         normalized=space.normalized,

@@ -9,10 +9,11 @@ from typing import Any
 
 from leafkit.artifact import fingerprint
 from leafkit.config import SynthConfig
+from leafkit.endpoint import shown_url
 from leafkit.errors import LeafkitError, UsageError
 from leafkit.progress import say
 from leafkit.stages.run import Run
-from leafkit.synth.endpoint import Endpoint, base_url_of, read_address, shown_url
+from leafkit.synth.endpoint import Endpoint, base_url_of, read_address
 from leafkit.synth.generate import generate, plan_rows
 from leafkit.synth.journal import Journal, count_entries
 from leafkit.synth.personas import Persona, hash_personas, read_personas

@@ -1,17 +1,22 @@
-"""The frozen teacher and the student measured against it, with the guard that keeps spaces apart."""
+"""The two sides of a pair, teacher and student, wherever their vectors come from, and the guard that keeps spaces apart."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
 from leafkit.artifact import open_artifact
 from leafkit.errors import LeafkitError, UsageError
-from leafkit.models.checkpoint import SPACE_FILE, load_encoder, read_encoder, read_space
+from leafkit.models.checkpoint import SPACE_FILE, find_model, load_encoder, read_encoder, read_space
 from leafkit.models.encoder import TextEncoder
+from leafkit.progress import say
 from leafkit.recipe import load_recipe
 from leafkit.search.embed import Embedder, VectorModel
+from leafkit.search.endpoint import EndpointModel
+from leafkit.search.stored import StoredVectors
 from leafkit.stages.run import Run, folder_name
+from leafkit.stages.vectors import STORES
 
 STUDENT = "student"
 
@@ -24,20 +29,28 @@ class Side:
         model: gives its vectors.
         name: in folder names and messages.
         reference: how a recipe names it.
+        declared: the space that its files name: for a student that leafkit distilled, its teacher's; for vectors, what their
+            about.json or their store says; "" where they name none.
     """
 
     model: VectorModel
     name: str
     reference: str
+    declared: str = ""
 
     @property
     def encoder(self) -> TextEncoder | None:
         """The model itself, where it is at hand; None for an endpoint and for vectors computed elsewhere."""
         return self.model.encoder if isinstance(self.model, Embedder) else None
 
+    @property
+    def space_id(self) -> str:
+        """What a student distilled from this side, and an index of its vectors, call their space."""
+        return self.model.space_id if isinstance(self.model, StoredVectors) else self.model.fingerprint
+
 
 def load_teacher(run: Run) -> Side:
-    """The recipe's teacher: the last stage of the recipe that trains it, or a model that is there already.
+    """The recipe's teacher; of ``recipe:NAME`` the last stage.
 
     Raises:
         UsageError: the recipe names none.
@@ -49,70 +62,160 @@ def load_teacher(run: Run) -> Side:
         raise UsageError(
             f"recipe {run.recipe.name} names no teacher", "teacher.source=recipe:kalm-mini or model:FOLDER_OR_HUB_ID"
         )
-    if kind == "model":
-        encoder = load_encoder(config.source, config.revision, config.trust_remote_code)
-        return _side(run, encoder, folder_name(rest), config.source)
-    recipe = load_recipe(rest)
-    stages = list(recipe.stages)
-    if not stages:
-        raise UsageError(
-            f"teacher.source={config.source}: that recipe has no stages, so it trains no teacher", "recipe:kalm-mini has"
-        )
-    folder = run.root / recipe.name / stages[-1]
-    open_artifact(folder, stages[-1])
-    return _side(run, read_encoder(folder), recipe.name, f"model:{folder}")
+    if kind == "recipe":
+        recipe = load_recipe(rest)
+        stages = list(recipe.stages)
+        if not stages:
+            raise UsageError(
+                f"teacher.source={config.source}: that recipe has no stages, so it trains no teacher", "recipe:kalm-mini has"
+            )
+        return _from_artifact(run, run.root / recipe.name / stages[-1], stages[-1], recipe.name)
+    if kind == "vectors":
+        return _from_vectors(rest, config.source, tuple(config.mrl_dims))
+    if kind == "endpoint":
+        return _from_endpoint(run, rest, config.source, is_pair=True)
+    return _from_model(run, config.source, config.revision, config.trust_remote_code)
 
 
 def load_student(run: Run, teacher: Side) -> Side:
     """The recipe's own student, or the one that bench.student names, if it lives in the teacher's space.
 
     Raises:
-        LeafkitError: it is not there, damaged, or was distilled from another teacher.
+        LeafkitError: it is not there, damaged, of another dimension, or of a space that is not the teacher's; with
+            bench.same_space the last is the user's word against the files'.
     """
     reference = run.recipe.bench.student
-    folder = Path(reference.removeprefix("model:")) if reference else run.folder / STUDENT
-    if not reference:
-        open_artifact(folder, STUDENT)
-    student = load_encoder(reference) if reference else read_encoder(folder)
-    check_student(folder, student, teacher.model.fingerprint, teacher.model.dim)
-    return _side(run, student, f"{folder_name(run.recipe.name)}-student", reference or f"model:{folder}")
+    if reference:
+        student = _load(run, reference, is_pair=True)
+    else:
+        student = _from_artifact(run, run.folder / STUDENT, STUDENT, f"{folder_name(run.recipe.name)}-student")
+    check_pair(student, teacher, run.recipe.bench.same_space)
+    return student
 
 
 def load_side(run: Run, reference: str) -> Side:
-    """A model on its own, without a pair: the baseline."""
-    return _side(run, load_encoder(reference), folder_name(reference.partition(":")[2]), reference)
+    """A model on its own, without a pair: the baseline. An endpoint gets no prompts: the recipe's are those of the pair."""
+    return _load(run, reference, is_pair=False)
 
 
-def _side(run: Run, encoder: TextEncoder, name: str, reference: str) -> Side:
-    return Side(Embedder(encoder, run.device, run.precision), name, reference)
+def _load(run: Run, reference: str, is_pair: bool) -> Side:
+    kind, _, rest = reference.partition(":")
+    if kind == "recipe":
+        recipe = load_recipe(rest)
+        if recipe.stages and not recipe.teacher.source:
+            stage = list(recipe.stages)[-1]
+            return _from_artifact(run, run.root / recipe.name / stage, stage, recipe.name)
+        return _from_artifact(run, run.root / recipe.name / STUDENT, STUDENT, f"{folder_name(recipe.name)}-student")
+    if kind == "vectors":
+        return _from_vectors(rest, reference, ())
+    if kind == "endpoint":
+        return _from_endpoint(run, rest, reference, is_pair)
+    return _from_model(run, reference, "", trust_remote_code=False)
+
+
+def _from_artifact(run: Run, folder: Path, stage: str, name: str) -> Side:
+    open_artifact(folder, stage)
+    return _side(run, read_encoder(folder), folder, name, f"model:{folder}")
+
+
+def _from_model(run: Run, reference: str, revision: str, trust_remote_code: bool) -> Side:
+    rest = reference.partition(":")[2]
+    if reference.startswith("tiny:"):
+        return _side(run, load_encoder(reference), None, folder_name(rest), reference)
+    folder, is_local = find_model(reference, revision), Path(rest).is_dir()
+    name = folder_name(rest if is_local else rest.partition("@")[0])
+    return _side(run, read_encoder(folder, trust_remote_code and not is_local), folder, name, reference)
+
+
+def _side(run: Run, encoder: TextEncoder, folder: Path | None, name: str, reference: str) -> Side:
+    declared = ""
+    if folder is not None and (folder / SPACE_FILE).is_file():
+        space = read_space(folder)
+        check_prompts(folder, encoder)
+        declared = str(space.get("teacher") or encoder.fingerprint)  # a teacher's space is its own
+    return Side(Embedder(encoder, run.device, run.precision), name, reference, declared)
+
+
+def _from_vectors(folder: str, reference: str, mrl_dims: tuple[int, ...]) -> Side:
+    vectors = StoredVectors(Path(folder), mrl_dims)
+    declared = vectors.space_id if vectors.is_named else ""
+    return Side(vectors, folder_name(vectors.name or folder), reference, declared)
+
+
+def _from_endpoint(run: Run, model: str, reference: str, is_pair: bool) -> Side:
+    config = run.recipe.teacher
+    is_teacher = reference == config.source
+    prompts = {"query": config.query_prompt, "document": config.document_prompt} if is_pair or is_teacher else {}
+    dims = config.mrl_dims if is_teacher else []
+    side = EndpointModel(model, run.recipe.embeddings, prompts, dims, run.root / STORES)
+    return Side(side, folder_name(model), reference)
+
+
+def check_pair(student: Side, teacher: Side, same_space: bool) -> None:
+    """Refuse a student whose vectors cannot be compared with the teacher's.
+
+    Two sides share a space where they are the same model, where one was distilled from the other, or where both name one
+    space: the teacher that both were distilled from, or the "space" of their about.json.
+
+    Args:
+        student: of the pair.
+        teacher: of the pair.
+        same_space: the user vouches for it where the files do not.
+
+    Raises:
+        LeafkitError: another dimension, another space, or no telling which.
+    """
+    if student.model.dim != teacher.model.dim:
+        raise _another_dimension(student.model.dim, teacher.model.dim)
+    mine = {student.model.fingerprint, student.space_id, student.declared} - {""}
+    if mine & {teacher.model.fingerprint, teacher.space_id, teacher.declared}:
+        return
+    if same_space:
+        _say_once(f"  {student.reference} and {teacher.reference} are compared because bench.same_space=true says they may be")
+        return
+    if student.declared:
+        check_space(student.reference, student.declared, teacher.space_id)
+    raise LeafkitError(
+        f"no telling whether {student.reference} lives in the space of {teacher.reference}: nothing beside it names its space",
+        'measure a student that was distilled from this teacher, or give both folders of vectors one "space" in about.json; if'
+        " you know that the two share a space, bench.same_space=true",
+    )
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    say(text)
 
 
 def check_student(folder: Path, student: TextEncoder, teacher: str, dim: int) -> None:
-    """Refuse a student whose vectors cannot be compared with the teacher's.
-
-    A student that leafkit did not write says nothing of its teacher or prompts; only its dimension can be checked.
+    """Refuse a student that leafkit distilled from another teacher than that of an index.
 
     Args:
         folder: of the student.
         student: read from it.
-        teacher: fingerprint of the teacher.
-        dim: dimension of the teacher's vectors.
+        teacher: space of the index.
+        dim: dimension of the index.
 
     Raises:
         LeafkitError: another teacher's student, prompts that are not those it was distilled with, or another dimension.
     """
-    if (folder / SPACE_FILE).is_file():
-        space = read_space(folder)
-        check_space(str(folder), space.get("teacher", ""), teacher)
-        if space.get("prompts", {}) != student.spec.prompts:
-            raise LeafkitError(
-                f"{folder}: its prompts are {student.spec.prompts} and were {space.get('prompts')} when it was distilled",
-                "restore config_sentence_transformers.json: without its prompts a student answers from elsewhere in the space",
-            )
+    check_space(str(folder), read_space(folder).get("teacher", ""), teacher)
+    check_prompts(folder, student)
     if student.dim != dim:
+        raise _another_dimension(student.dim, dim)
+
+
+def check_prompts(folder: Path, student: TextEncoder) -> None:
+    """Refuse a student whose prompts are not those that leafkit.json says it was distilled with.
+
+    Raises:
+        LeafkitError: they differ.
+    """
+    prompts = {role: text for role, text in read_space(folder).get("prompts", student.spec.prompts).items() if text}
+    if prompts != student.spec.prompts:
         raise LeafkitError(
-            f"the student's vectors have {student.dim} dimensions and the teacher's {dim}: they share no space",
-            "measure a student that was distilled from this teacher",
+            f"{folder}: its prompts are {student.spec.prompts} and were {prompts} when it was distilled",
+            "restore config_sentence_transformers.json: without its prompts a student answers from elsewhere in the space",
         )
 
 
@@ -128,3 +231,10 @@ def check_space(what: str, found: str, expected: str) -> None:
             " rankings would be meaningless",
             "distil again from this teacher, or point at the teacher it was distilled from",
         )
+
+
+def _another_dimension(student: int, teacher: int) -> LeafkitError:
+    return LeafkitError(
+        f"the student's vectors have {student} dimensions and the teacher's {teacher}: they share no space",
+        "measure a student that was distilled from this teacher",
+    )

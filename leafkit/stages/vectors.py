@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from leafkit.artifact import fingerprint
 from leafkit.data.store import VectorStore, hash_texts
 from leafkit.progress import say
-from leafkit.search.embed import VectorModel, fill_store
+from leafkit.search.embed import Embedder, VectorModel, fill_store
+from leafkit.search.stored import StoredVectors
 from leafkit.stages.run import Run
 
 STORES = "vectors"
@@ -29,12 +30,14 @@ def load_vectors(
         what: what the texts are, for messages ("pydocs documents").
 
     Raises:
-        LeafkitError: the store is damaged or belongs to something else, or a vector is not finite.
+        LeafkitError: the store is damaged or belongs to something else, a vector is not finite, or a text has none.
     """
+    if isinstance(model, StoredVectors):
+        model.require(texts, role)
     space = model.space(role, max_tokens)
-    identity = fingerprint(
-        [space.teacher, space.prompt, space.max_tokens, str(run.precision), hash_texts(texts).tobytes().hex()]
-    )
+    maker = [space.teacher] if model.fingerprint == space.teacher else [space.teacher, model.fingerprint]
+    precision = str(run.precision) if isinstance(model, Embedder) else ""  # of this machine's arithmetic: it is not paid twice
+    identity = fingerprint([*maker, space.prompt, space.max_tokens, precision, hash_texts(texts).tobytes().hex()])
     store = VectorStore(run.root / STORES / f"{name}-{role}-{identity}", space, texts)
     started_s = time.perf_counter()
     title = f"{name} vectors of {what}"

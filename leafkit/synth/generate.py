@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime
-import random
-import signal
-import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from leafkit.config import SynthConfig
+from leafkit.endpoint import TransientError, backoff, sigterm_cancels
 from leafkit.errors import LeafkitError
 from leafkit.progress import Bar, progress_bar
 from leafkit.synth.answers import RefusedAnswer, normalise
-from leafkit.synth.endpoint import Endpoint, TransientError
+from leafkit.synth.endpoint import Endpoint
 from leafkit.synth.journal import Entry, Journal, count_entries
 from leafkit.synth.plan import Job, RowJob, Slot, estimate_tokens, instruction_job, price, row_jobs
 
-MAX_BACKOFF_S = 60.0  # the longest wait that is our own choice
 OUTAGE_JOBS = 10  # jobs in a row that got no answer at all, each after all its retries: the endpoint is gone
 
 
@@ -49,7 +45,7 @@ def generate(slots: Sequence[Slot], endpoint: Endpoint, journal: Journal, config
 
     async def run() -> Outcome:
         runner = _Runner(endpoint, journal, config)
-        with _sigterm_cancels():
+        with sigterm_cancels():
             try:
                 await runner.ask_all([job for slot in slots if (job := instruction_job(slot))], "synth: instructions")
                 outcome = plan_rows(slots, journal, config, seed)
@@ -59,32 +55,6 @@ def generate(slots: Sequence[Slot], endpoint: Endpoint, journal: Journal, config
                 await endpoint.close()
 
     return asyncio.run(run())
-
-
-@contextlib.contextmanager
-def _sigterm_cancels() -> Iterator[None]:
-    """Let SIGTERM cancel the current task, as asyncio does for SIGINT, and call the process's own handler afterwards.
-
-    An event loop logs and forgets what a handler raises while one of the loop's own callbacks runs.
-    """
-    loop, task, handler = asyncio.get_running_loop(), asyncio.current_task(), signal.getsignal(signal.SIGTERM)
-    if task is None or not callable(handler) or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    received: list[int] = []
-
-    def cancel() -> None:
-        received.append(signal.SIGTERM)
-        task.cancel()
-
-    loop.add_signal_handler(signal.SIGTERM, cancel)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-        signal.signal(signal.SIGTERM, handler)
-        if received:
-            handler(signal.SIGTERM, None)
 
 
 def plan_rows(slots: Sequence[Slot], journal: Journal, config: SynthConfig, seed: int) -> Outcome:
@@ -119,7 +89,6 @@ class _Runner:
         self._spent = price(counts["input_tokens"], counts["output_tokens"], config)
         self._silent_jobs = 0  # in a row without any answer
         self._num_failed = 0
-        self._jitter = random.Random()  # waits decide about no result
 
     async def ask_all(self, jobs: list[Job], title: str) -> None:
         done = self._journal.accepted()
@@ -180,13 +149,10 @@ class _Runner:
             except TransientError as err:
                 reason = str(err)
                 if attempt < self._config.max_retries:
-                    await asyncio.sleep(self._wait_s(attempt) if err.wait_s is None else err.wait_s)
+                    wait_s = backoff(attempt, self._config.backoff_s) if err.wait_s is None else err.wait_s
+                    await asyncio.sleep(wait_s)
             refused[reason] += 1
         return _entry(job, None, reason, refused, tokens), tokens["answers"] > 0
-
-    def _wait_s(self, attempt: int) -> float:
-        """Exponential backoff with jitter: half of it is fixed, half is drawn, so that clients do not come back together."""
-        return min(self._config.backoff_s * 2**attempt, MAX_BACKOFF_S) * (0.5 + 0.5 * self._jitter.random())
 
 
 def _read(job: Job, content: str, is_cut: bool) -> dict[str, Any]:

@@ -15,9 +15,10 @@ import pytest
 from synth_server import MODEL, ChatServer, Request, chat_server, completion
 
 from leafkit.config import SynthConfig
+from leafkit.endpoint import retry_after, shown_url
 from leafkit.errors import LeafkitError, UsageError
 from leafkit.synth import endpoint as endpoint_module
-from leafkit.synth.endpoint import Endpoint, base_url_of, read_address, shown_url
+from leafkit.synth.endpoint import Endpoint, base_url_of, read_address
 from leafkit.synth.generate import OUTAGE_JOBS, generate
 from leafkit.synth.journal import JOURNAL, Journal, count_entries
 from leafkit.synth.personas import read_personas
@@ -173,7 +174,7 @@ def test_retry_after_is_obeyed(server: ChatServer, ask) -> None:
 
 
 def test_retry_after_may_be_a_date_and_is_bounded() -> None:
-    read = endpoint_module._retry_after
+    read = retry_after
     assert 50 < read(formatdate(time.time() + 60, usegmt=True)) < 61
     assert read(formatdate(time.time() - 60, usegmt=True)) == 0
     assert [read("1e9"), read("inf"), read("-3"), read("1.5")] == [600, 600, 0, 1.5]
