@@ -1,4 +1,4 @@
-"""Sources: ``builtin:NAME``, ``jsonl:PATH``, ``beir:PATH`` and ``hf:NAME[:CONFIG]@SPLIT`` to collections.
+"""Sources to collections: ``builtin:NAME``, ``jsonl:PATH``, ``beir:PATH``, ``hf:NAME[:CONFIG]@SPLIT``, ``mteb:TASK``.
 
 Rows of jsonl and hf are either a document, ``{"text", "id"?, "title"?}``, or a pair, ``{"query", "positive" or
 "positives", "negatives"?, "scores"?, "instruction"?, "split"?}``. Every bad row is named by file and line.
@@ -19,13 +19,21 @@ from typing import Any, TypeGuard
 from leafkit.artifact import fingerprint, sha256_of_file
 from leafkit.config import DataConfig
 from leafkit.data.builtin import pydocs_fingerprint, read_pydocs
+from leafkit.data.mteb_source import mteb_fingerprint, read_mteb
 from leafkit.data.records import SPLITS, Collection, Document, Query, clean_text, drop_duplicates, split_of
 from leafkit.errors import LeafkitError, UsageError
 
 _ALIASES = {
     "anchor": "query", "pos": "positives", "neg": "negatives", "negative": "negatives", "sentence1": "s1", "sentence2": "s2",
 }  # fmt: skip
-KINDS = ("builtin:pydocs", "builtin:pydocs-away", "jsonl:PATH", "beir:PATH", "hf:NAME[:CONFIG]@SPLIT")
+KINDS = (
+    "builtin:pydocs",
+    "builtin:pydocs-away",
+    "jsonl:PATH",
+    "beir:PATH",
+    "hf:NAME[:CONFIG]@SPLIT",
+    "mteb:TASK[:SUBSET][@SPLIT]",
+)
 
 
 class BadRows:
@@ -66,6 +74,8 @@ def read_collection(uri: str, data: DataConfig, limit: int = 0, default_split: s
     bad = BadRows(data.on_bad_row, data.max_bad_rows, counts)
     if kind == "builtin":
         return read_pydocs(rest, _packages(rest, data))
+    if kind == "mteb":
+        return read_mteb(rest)
     if kind == "beir":
         collection = _read_beir(Path(rest), bad, counts)
     elif kind == "jsonl":
@@ -97,6 +107,8 @@ def source_fingerprint(uri: str, data: DataConfig) -> str:
         return pydocs_fingerprint(_packages(rest, data))
     if kind == "hf":
         return fingerprint([uri, policy])
+    if kind == "mteb":
+        return fingerprint([uri, mteb_fingerprint(rest)])
     root = Path(rest)
     files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.suffix in {".jsonl", ".tsv"})
     return fingerprint([uri, policy, [(str(p.relative_to(root.parent)), sha256_of_file(p)) for p in files]])
@@ -104,7 +116,7 @@ def source_fingerprint(uri: str, data: DataConfig) -> str:
 
 def _split_uri(uri: str) -> tuple[str, str]:
     kind, _, rest = uri.partition(":")
-    if kind not in {"builtin", "jsonl", "beir", "hf"} or not rest or (kind == "hf" and "@" not in rest):
+    if kind not in {"builtin", "jsonl", "beir", "hf", "mteb"} or not rest or (kind == "hf" and "@" not in rest):
         raise UsageError(f"unknown source {uri!r}", f"a source is one of {', '.join(KINDS)}")
     if kind == "builtin" and rest not in {"pydocs", "pydocs-away"}:
         raise UsageError(f"unknown built-in source {uri!r}", "there are builtin:pydocs and builtin:pydocs-away")

@@ -6,7 +6,6 @@ legacy one is written.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -14,29 +13,32 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from tokenizers import normalizers
-from torch import nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from leafkit.artifact import fingerprint as fingerprint_of
-from leafkit.artifact import sha256_of_file
 from leafkit.errors import LeafkitError, UsageError
 from leafkit.models.attention import attention_mode, check_attention, pin_attention
 from leafkit.models.encoder import POOLINGS, EncoderSpec, TextEncoder
+from leafkit.models.folder import (
+    SPACE_FILE,
+    fingerprint_of_folder,
+    read_dense,
+    read_json,
+    read_prompts,
+    write_dense,
+    write_json,
+)
 from leafkit.models.minilm import download, find_minilm
 from leafkit.models.stored import check_stored, stored_fields
 from leafkit.models.tiny import pooler_free, tiny_encoder
 from leafkit.models.tokens import comes_back_equal
 
-SPACE_FILE = "leafkit.json"
 _MODULE_TYPES = {"Transformer": "", "Pooling": "1_Pooling", "Dense": "2_Dense", "Normalize": "3_Normalize"}
 _LEGACY_POOLING = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "last": "pooling_mode_lasttoken"}
 _UNUSED_POOLING = ("pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens")
 _POOLING_NAMES = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
-_QUERY_NAMES, _DOCUMENT_NAMES = ("query",), ("document", "passage", "corpus")  # as encode_query and encode_document look
-_FINGERPRINTED = (".safetensors", ".json", ".txt", ".model")
 
 
 def load_encoder(reference: str, revision: str = "", trust_remote_code: bool = False) -> TextEncoder:
@@ -104,7 +106,7 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
     transformers_logging.set_verbosity_error()  # an unused pooler in the file is not worth a warning
     try:
         root = folder / modules["Transformer"]
-        kwargs: dict[str, Any] = {} if trust_remote_code else pooler_free(_json(root / "config.json").get("model_type"))
+        kwargs: dict[str, Any] = {} if trust_remote_code else pooler_free(read_json(root / "config.json").get("model_type"))
         backbone, loading = AutoModel.from_pretrained(
             root, dtype=torch.float32, trust_remote_code=trust_remote_code, output_loading_info=True, **kwargs
         )
@@ -118,7 +120,7 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
     random = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
     if random:
         raise LeafkitError(f"{root}: the weights file lacks {', '.join(random[:3])}", "write or download the model again")
-    settings = _json(root / "sentence_bert_config.json", {})
+    settings = read_json(root / "sentence_bert_config.json", {})
     if settings.get("do_lower_case"):
         _lower_case(tokenizer)
     limit = settings.get("max_seq_length") or min(
@@ -127,15 +129,15 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
     spec = EncoderSpec(
         pooling=_read_pooling(folder / modules["Pooling"]) if "Pooling" in modules else "mean",
         normalized="Normalize" in modules,
-        prompts=_read_prompts(folder / "config_sentence_transformers.json"),
+        prompts=read_prompts(folder / "config_sentence_transformers.json"),
         max_tokens=int(limit),
         mrl_dims=tuple(getattr(backbone.config, "matryoshka_dimensions", None) or ()),
         attention=attention_mode(backbone),
     )
     if (folder / SPACE_FILE).is_file():
-        spec = replace(spec, templates=check_stored(folder / SPACE_FILE, _json(folder / SPACE_FILE), spec))
+        spec = replace(spec, templates=check_stored(folder / SPACE_FILE, read_json(folder / SPACE_FILE), spec))
     check_attention(backbone)
-    projection = _read_dense(folder / modules["Dense"]) if "Dense" in modules else None
+    projection = read_dense(folder / modules["Dense"]) if "Dense" in modules else None
     return TextEncoder(backbone.eval(), tokenizer, spec, projection, fingerprint_of_folder(folder)).eval()
 
 
@@ -175,9 +177,9 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
         {"idx": i, "name": str(i), "path": _MODULE_TYPES[name], "type": f"sentence_transformers.models.{name}"}
         for i, name in enumerate(used)
     ]
-    _write_json(folder / "modules.json", modules)
-    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": encoder.spec.max_tokens, "do_lower_case": False})
-    _write_json(
+    write_json(folder / "modules.json", modules)
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": encoder.spec.max_tokens, "do_lower_case": False})
+    write_json(
         folder / "config_sentence_transformers.json",
         {
             "prompts": {role: encoder.prompt(role) for role in ("query", "document", *encoder.spec.prompts)},
@@ -190,49 +192,12 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
         _UNUSED_POOLING, False
     )
     (folder / "1_Pooling").mkdir(exist_ok=True)
-    _write_json(folder / "1_Pooling" / "config.json", pooling)
+    write_json(folder / "1_Pooling" / "config.json", pooling)
     if encoder.projection is not None:
-        _write_dense(encoder.projection, folder / "2_Dense")
+        write_dense(encoder.projection, folder / "2_Dense")
     if encoder.spec.normalized:
         (folder / "3_Normalize").mkdir(exist_ok=True)
-    _write_json(folder / SPACE_FILE, space | stored_fields(encoder.spec))
-
-
-def read_space(folder: Path) -> dict[str, Any]:
-    """What leafkit.json says of the space a model lives in.
-
-    Raises:
-        LeafkitError: the folder was not written by leafkit.
-    """
-    return _json(folder / SPACE_FILE)
-
-
-def fingerprint_of_folder(folder: Path) -> str:
-    """Identity of a model: its weights, configuration, tokenizer and prompts."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in _FINGERPRINTED)
-    kept = [
-        p
-        for p in files
-        if p.name not in {SPACE_FILE, "manifest.json", "losses.json", "sources.json"} and not p.name.startswith(".")
-    ]
-    return fingerprint_of({p.relative_to(folder).as_posix(): sha256_of_file(p) for p in kept})
-
-
-def _json(path: Path, default: Any = None) -> Any:
-    if not path.is_file() and default is not None:
-        return default
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LeafkitError(
-            f"{path} is missing: not a model folder", "point at a sentence-transformers or leafkit model folder"
-        ) from None
-    except ValueError as err:
-        raise LeafkitError(f"{path} is corrupt: {err}", "write the model again") from err
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / SPACE_FILE, space | stored_fields(encoder.spec))
 
 
 def _read_modules(folder: Path) -> dict[str, str]:
@@ -241,7 +206,7 @@ def _read_modules(folder: Path) -> dict[str, str]:
             return {"Transformer": "", "Normalize": ""}  # a bare transformer: mean pooling, normalised
         raise LeafkitError(f"{folder} holds no model: neither modules.json nor config.json", "check the path")
     found = {}
-    for module in _json(folder / "modules.json"):
+    for module in read_json(folder / "modules.json"):
         name = str(module["type"]).rpartition(".")[2]
         if name not in _MODULE_TYPES or not str(module["type"]).startswith("sentence_transformers."):
             raise LeafkitError(
@@ -261,31 +226,8 @@ def _lower_case(tokenizer: PreTrainedTokenizerBase) -> None:
         backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
 
 
-def _read_prompts(path: Path) -> dict[str, str]:
-    """Prompts by name, and those of the roles "query" and "document".
-
-    A role without a prompt of its name takes what sentence-transformers' authors meant for it: documents that of "passage",
-    else of "corpus"; then the prompt of default_prompt_name, which ``encode`` puts before every text, unless that is the
-    other role's. An empty prompt of the role's own name stays empty.
-    """
-    config = _json(path, {})
-    prompts = config.get("prompts") or {}
-    default = config.get("default_prompt_name")
-    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
-        raise LeafkitError(f"{path}: prompts is {prompts!r}, not text by name", "restore the file")
-    if default and default not in prompts:
-        raise LeafkitError(f"{path}: default_prompt_name {default!r} is none of its prompts", "restore the file")
-    found = {name: text for name, text in prompts.items() if text}
-    for role, names in {"query": _QUERY_NAMES, "document": _DOCUMENT_NAMES}.items():
-        others = _DOCUMENT_NAMES if role == "query" else _QUERY_NAMES
-        name = next((n for n in names if prompts.get(n) is not None), default if default not in others else None)
-        if name is not None and prompts[name]:
-            found[role] = prompts[name]
-    return found
-
-
 def _read_pooling(folder: Path) -> str:
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     mode = config.get("pooling_mode")
     modes = (
         [_POOLING_NAMES.get(str(mode), str(mode))]
@@ -299,36 +241,3 @@ def _read_pooling(folder: Path) -> str:
     if config.get("include_prompt") is False:
         raise LeafkitError(f"{folder}/config.json: pooling leaves the prompt's tokens out", "such models are not read")
     return modes[0]
-
-
-def _read_dense(folder: Path) -> nn.Linear:
-    config = _json(folder / "config.json")
-    activation = str(config.get("activation_function", "Tanh")).rpartition(".")[2]  # sentence-transformers' own default
-    if activation != "Identity":
-        raise LeafkitError(
-            f"{folder}: a Dense module with activation {activation} is not linear", "only linear projections are read"
-        )
-    if config.get("use_residual"):
-        raise LeafkitError(f"{folder}: a Dense module adds its input to its output", "only plain projections are read")
-    projection = nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
-    try:
-        weights = load_file(folder / "model.safetensors")
-        projection.load_state_dict({key.removeprefix("linear."): value.float() for key, value in weights.items()})
-    except (OSError, SafetensorError, RuntimeError) as err:
-        raise LeafkitError(
-            f"{folder}: the projection cannot be loaded: {str(err).splitlines()[0]}", "without it vectors are wrong"
-        ) from err
-    return projection
-
-
-def _write_dense(projection: nn.Linear, folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
-    config = {
-        "in_features": projection.in_features,
-        "out_features": projection.out_features,
-        "bias": projection.bias is not None,
-        "activation_function": "torch.nn.modules.linear.Identity",
-    }
-    _write_json(folder / "config.json", config)
-    weights = {f"linear.{name}": value.detach().float().contiguous() for name, value in projection.state_dict().items()}
-    save_file(weights, folder / "model.safetensors")

@@ -24,16 +24,16 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from leafkit.errors import LeafkitError, UsageError
-from leafkit.models.checkpoint import (
-    SPACE_FILE,
-    _json,
-    _read_dense,
-    _read_prompts,
-    _write_dense,
-    _write_json,
-    fingerprint_of_folder,
-)
 from leafkit.models.encoder import EncoderSpec
+from leafkit.models.folder import (
+    SPACE_FILE,
+    fingerprint_of_folder,
+    read_dense,
+    read_json,
+    read_prompts,
+    write_dense,
+    write_json,
+)
 from leafkit.models.stored import check_stored, stored_fields
 from leafkit.vectors import truncate_then_normalize
 
@@ -191,7 +191,7 @@ def is_static(folder: Path) -> bool:
 def _module_names(folder: Path) -> dict[str, str]:
     """Folder of each module by its short name, in order."""
     path = folder / "modules.json"
-    modules = _json(path)
+    modules = read_json(path)
     try:
         return {str(module["type"]).rpartition(".")[2]: str(module["path"]) for module in modules}
     except (TypeError, KeyError) as err:
@@ -212,17 +212,17 @@ def write_static(encoder: StaticEncoder, folder: Path, space: dict[str, Any]) ->
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for i, (kind, path) in enumerate(_MODULES.items())
     ]
-    _write_json(folder / "modules.json", modules)
-    _write_json(
+    write_json(folder / "modules.json", modules)
+    write_json(
         folder / _PROMPTS_FILE,
         {"prompts": {"query": "", "document": ""}, "default_prompt_name": None, "similarity_fn_name": "cosine"},
     )
     place = folder / _MODULES["StaticEmbedding"]
     save_file({_TABLE_KEY: encoder.table.weight.detach().float().contiguous()}, place / _WEIGHTS_FILE)
     encoder.tokenizer.save(str(place / _TOKENIZER_FILE))
-    _write_dense(encoder.projection, folder / _MODULES["Dense"])
+    write_dense(encoder.projection, folder / _MODULES["Dense"])
     told = {"student_kind": "static", "mrl_dims": list(encoder.spec.mrl_dims), "about_prompts": _ABOUT_PROMPTS}
-    _write_json(folder / SPACE_FILE, space | stored_fields(encoder.spec) | told)
+    write_json(folder / SPACE_FILE, space | stored_fields(encoder.spec) | told)
 
 
 def read_static(folder: Path) -> StaticEncoder:
@@ -238,7 +238,7 @@ def read_static(folder: Path) -> StaticEncoder:
             f"{folder}/modules.json: {', '.join(modules) or 'no modules'} instead of {', '.join(_MODULES)}",
             "static models of these three modules are read",
         )
-    prompts = _read_prompts(folder / _PROMPTS_FILE)
+    prompts = read_prompts(folder / _PROMPTS_FILE)
     if prompts:
         raise LeafkitError(
             f"{folder}/{_PROMPTS_FILE}: prompts {prompts}, and {_ABOUT_PROMPTS}", "restore the file: its prompts are empty"
@@ -252,11 +252,11 @@ def read_static(folder: Path) -> StaticEncoder:
         tokenizer = Tokenizer.from_file(str(place / _TOKENIZER_FILE))
     except Exception as err:  # what the Rust library raises has no class of its own
         raise _damaged(place / _TOKENIZER_FILE, err) from err
-    projection = _read_dense(folder / modules["Dense"])
+    projection = read_dense(folder / modules["Dense"])
     for path, weights in ((place, [table]), (folder / modules["Dense"], list(projection.parameters()))):
         if not all(torch.isfinite(numbers).all() for numbers in weights):
             raise LeafkitError(f"{path / _WEIGHTS_FILE} holds numbers that are not finite", "write the model again")
-    space = _json(folder / SPACE_FILE, {})
+    space = read_json(folder / SPACE_FILE, {})
     check_stored(folder / SPACE_FILE, space, EncoderSpec())
     dims = space.get("mrl_dims", [])
     if not isinstance(dims, list) or not all(isinstance(dim, int) and 0 < dim <= projection.out_features for dim in dims):

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from leafkit.models.encoder import TextEncoder
+from leafkit.search.embed import Embedder, VectorModel
+from leafkit.search.static import StaticEmbedder
 
 _WARMUP = 10
 
 
-def measure_latency(encoders: dict[str, TextEncoder], queries: Sequence[str], max_tokens: int) -> list[dict[str, Any]]:
-    """p50 and p99 of single queries and their rate, float32, the encoders taking turns so that noise hits all alike.
+def serve_one(model: VectorModel, max_tokens: int) -> Callable[[str], object] | None:
+    """How a model at hand answers a single query in float32, cut at ``max_tokens``; None for one that is not at hand."""
+    if isinstance(model, StaticEmbedder):
+        return lambda query: model.embed_one(query, max_tokens)
+    if not isinstance(model, Embedder):
+        return None
+    encoder = model.encoder
+    return lambda query: encoder.finish(encoder(encoder.tokenize([query], "query", max_tokens)))
+
+
+def measure_latency(encoders: dict[str, Callable[[str], object]], queries: Sequence[str]) -> list[dict[str, Any]]:
+    """p50 and p99 of single queries and their rate, the encoders taking turns so that noise hits all alike.
 
     Args:
-        encoders: by name.
+        encoders: by name, see ``serve_one``.
         queries: at least one text.
-        max_tokens: cut of the queries.
 
     Returns:
         One row per encoder: queries_per_s, p50_ms, p99_ms, num_queries, threads, dtype.
@@ -28,9 +38,9 @@ def measure_latency(encoders: dict[str, TextEncoder], queries: Sequence[str], ma
     seconds: dict[str, list[float]] = {name: [] for name in encoders}
     with torch.inference_mode():
         for number, query in enumerate([*queries[:_WARMUP], *queries]):
-            for name, encoder in encoders.items():
+            for name, embed_one in encoders.items():
                 started_s = time.perf_counter()
-                encoder.finish(encoder(encoder.tokenize([query], "query", max_tokens)))
+                embed_one(query)
                 if number >= min(_WARMUP, len(queries)):
                     seconds[name].append(time.perf_counter() - started_s)
     return [

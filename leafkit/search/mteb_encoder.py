@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from leafkit.errors import LeafkitError
-from leafkit.models.checkpoint import SPACE_FILE, load_encoder, read_space
+from leafkit.models.checkpoint import load_encoder
+from leafkit.models.folder import SPACE_FILE, read_space
 from leafkit.models.precision import choose_device, choose_precision
 from leafkit.search.embed import Embedder, VectorModel
 from leafkit.search.mteb_meta import describe

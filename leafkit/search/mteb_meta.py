@@ -10,7 +10,7 @@ from typing import Any
 
 from leafkit.artifact import MANIFEST, fingerprint, read_manifest
 from leafkit.errors import MissingExtra
-from leafkit.models.checkpoint import SPACE_FILE, read_space
+from leafkit.models.folder import SPACE_FILE, read_space
 from leafkit.models.minilm import HUB_ID
 from leafkit.search.embed import Embedder, VectorModel
 

@@ -17,7 +17,7 @@ from leafkit.config import to_plain
 from leafkit.errors import LeafkitError, UsageError
 from leafkit.progress import say
 from leafkit.search.benchmark import MAIN, check_judged, macro_figures
-from leafkit.search.latency import measure_latency
+from leafkit.search.latency import measure_latency, serve_one
 from leafkit.search.per_query import read_per_query, write_per_query
 from leafkit.stages.contamination import check_contamination
 from leafkit.stages.corpus import Corpus, load_corpus
@@ -137,9 +137,9 @@ def _time_queries(run: Run, sides: dict[str, Side], corpora: list[Measured]) -> 
     config = run.recipe.bench
     queries = [q.text for corpus, _, _ in corpora[:1] for q in corpus.collection.judged(config.split)]
     queries = queries[: config.num_latency_queries]
-    encoders = {name: sides[name].encoder for name in ("teacher", "student")}
-    at_hand = {name: encoder for name, encoder in encoders.items() if encoder is not None}
-    return measure_latency(at_hand, queries, run.recipe.data.max_query_tokens) if queries and at_hand else []
+    ways = {name: serve_one(sides[name].model, run.recipe.data.max_query_tokens) for name in ("teacher", "student")}
+    at_hand = {name: way for name, way in ways.items() if way is not None}
+    return measure_latency(at_hand, queries) if queries and at_hand else []
 
 
 def embed_systems(

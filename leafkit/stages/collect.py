@@ -71,13 +71,13 @@ def collect_losses(run: Run) -> dict[str, list[float]]:
 
 def describe_side(side: Side) -> dict[str, Any]:
     """Size, cost and interface of a model; of one that is not at hand only its interface."""
-    model, encoder = side.model, side.encoder
+    model, network = side.model, side.network
     return {
         "name": side.name,
-        "parameters": encoder.num_parameters() if encoder is not None else None,
+        "parameters": network.num_parameters() if network is not None else None,
         "dim": model.dim,
         "mrl_dims": list(model.mrl_dims),
-        "flops_per_token": encoder.flops_per_token() if encoder is not None else None,
+        "flops_per_token": network.flops_per_token() if network is not None else None,
         "prompts": {role: model.prompt(role) for role in ("query", "document")},
     }
 

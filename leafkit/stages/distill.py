@@ -27,6 +27,7 @@ from leafkit.stages.corpus import Corpus, load_corpus, pseudo_texts, vary_querie
 from leafkit.stages.inherit import run_inherit
 from leafkit.stages.run import Run
 from leafkit.stages.search import write_index
+from leafkit.stages.static import run_static_student
 from leafkit.stages.teach import LOSSES_FILE, run_teach
 from leafkit.stages.teacher import STUDENT, Side, load_teacher
 from leafkit.stages.vectors import load_vectors
@@ -58,7 +59,10 @@ def run_distill(run: Run) -> None:
     corpus = load_corpus(run, run.recipe.data.home)
     teacher = load_teacher(run)
     targets = embed_targets(run, teacher, corpus)
-    run_student(run, teacher, corpus, targets)
+    if run.recipe.student.kind == "static":
+        run_static_student(run, teacher, corpus, targets)
+    else:
+        run_student(run, teacher, corpus, targets)
     write_index(run, teacher, corpus, targets[0].store)
     run_bench(run)
     if corpus.collection.judged(run.recipe.bench.split):
@@ -121,7 +125,8 @@ def run_student(run: Run, teacher: Side, corpus: Corpus, targets: list[Target]) 
     folder = run.folder / STUDENT
     sources = {name: [to_plain(source), source_fingerprint(source.uri, data)] for name, source in data.sources.items()}
     inputs = {
-        "config": to_plain(config), "start": identify_model(config.init), "teacher": teacher.model.fingerprint,
+        "config": {key: value for key, value in to_plain(config).items() if key not in {"kind", "static"}},
+        "start": identify_model(config.init), "teacher": teacher.model.fingerprint,
         "corpus": corpus.fingerprint, "seed": run.recipe.seed, "precision": str(run.precision),
         "tokens": [data.max_query_tokens, data.max_document_tokens], "texts": [len(t.texts) for t in targets],
         "sources": sources,

@@ -130,7 +130,7 @@ def _guess_architecture(reference: str) -> str:
 def _plan_source(name: str, source: TrainSourceConfig, rows: Path, is_online: bool, num_scored: int) -> TrainSourceConfig:
     """The source with few rows; built-in rows of the same form where it cannot be had."""
     kind, _, rest = source.uri.partition(":")
-    is_there = is_online if kind == "hf" else kind == "builtin" or Path(rest).exists()
+    is_there = is_online if kind in {"hf", "mteb"} else kind == "builtin" or Path(rest).exists()
     if kind == "builtin" or is_there:
         return replace(source, limit=min(source.limit or NUM_ROWS, NUM_ROWS))
     say(f"dry run: built-in rows stand in for {source.uri}", style="dim")

@@ -37,6 +37,10 @@ def run_export(run: Run) -> Path:
     teacher = load_teacher(run)
     student = load_student(run, teacher)
     encoder = student.encoder
+    if encoder is None and student.network is not None:
+        raise LeafkitError(
+            f"{student.reference} is a table: it answers faster without a graph", "leafkit search serves it as it is"
+        )
     if encoder is None:
         raise LeafkitError(f"{student.reference} is no model at hand: there is nothing to export", "export a trained student")
     corpus = load_corpus(run, run.recipe.data.home)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import time
 from collections import Counter
@@ -12,20 +13,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from leafkit.artifact import open_artifact
+from leafkit.artifact import open_artifact, read_manifest
 from leafkit.data.records import Collection, clean_text
 from leafkit.data.store import VectorStore
 from leafkit.errors import LeafkitError, UsageError
 from leafkit.models.checkpoint import read_encoder
-from leafkit.search.embed import Embedder
+from leafkit.models.encoder import TextEncoder
+from leafkit.models.static import is_static, read_static
+from leafkit.progress import say
+from leafkit.search.embed import Embedder, VectorModel
 from leafkit.search.index import search_flat
+from leafkit.search.query_graph import QueryGraph
+from leafkit.search.static import StaticEmbedder
 from leafkit.stages.corpus import Corpus, load_corpus
+from leafkit.stages.export import EXPORT
 from leafkit.stages.run import Run
 from leafkit.stages.teacher import STUDENT, Side, check_student, load_teacher
 from leafkit.stages.vectors import load_vectors
 
 INDEX = "index"
 VECTORS_FILE, SPACE_FILE = "vectors.npy", "space.json"
+_LARGEST_LOSS = 0.005  # of nDCG@10 by which the int8 graph may fall short of the model and still be the one that answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,9 @@ def write_index(run: Run, teacher: Side, corpus: Corpus, store: VectorStore) -> 
 class Searcher:
     """A loaded pair of index and student.
 
+    Queries go through the student's exported graph where ``leafkit export`` wrote one and onnxruntime is installed: the int8
+    graph where its measured loss is small, the float32 graph otherwise; without one through the student itself.
+
     Args:
         folder: a recipe's folder with index/ and student/.
 
@@ -108,11 +119,17 @@ class Searcher:
                 )
             open_artifact(folder / part, part)
         space = json.loads((folder / INDEX / SPACE_FILE).read_text())
-        self._student = read_encoder(folder / STUDENT)
-        check_student(folder / STUDENT, self._student, space["teacher"], space["dim"])
+        place = folder / STUDENT
+        student = read_static(place) if is_static(place) else read_encoder(place)
+        check_student(place, student, space["teacher"], space["dim"])
+        self._max_tokens = student.spec.max_tokens
+        self.model: VectorModel
+        if isinstance(student, TextEncoder):
+            self.model = _open_graph(folder / EXPORT, student) or Embedder(student, torch.device("cpu"), torch.float32)
+        else:
+            self.model = StaticEmbedder(student)
         self._documents = Collection.load(folder / INDEX).documents
         self._vectors = np.load(folder / INDEX / VECTORS_FILE, mmap_mode="r").astype(np.float32)
-        self._embedder = Embedder(self._student, torch.device("cpu"), torch.float32)
 
     def search(self, question: str, k: int = 10) -> Answer:
         """The ``k`` documents nearest to the student's vector of the question.
@@ -124,7 +141,7 @@ class Searcher:
             raise UsageError("the question is empty", 'leafkit search FOLDER "your question"')
         question = clean_text(question, Counter())
         started_s = time.perf_counter()
-        query = self._embedder.embed([question], "query", self._student.spec.max_tokens)
+        query = self.model.embed([question], "query", self._max_tokens)
         embedded_s = time.perf_counter()
         ranking = search_flat(query, self._vectors, k)
         searched_s = time.perf_counter()
@@ -133,3 +150,16 @@ class Searcher:
             for p, s in zip(ranking.positions[0], ranking.scores[0], strict=True)
         ]
         return Answer(hits, len(self._documents), 1e3 * (embedded_s - started_s), 1e3 * (searched_s - embedded_s))
+
+
+def _open_graph(folder: Path, student: TextEncoder) -> QueryGraph | None:
+    """The student's exported graph, where there is one of this very student that can be run here."""
+    if not folder.is_dir() or importlib.util.find_spec("onnxruntime") is None:
+        return None
+    open_artifact(folder, EXPORT)
+    lost = read_manifest(folder).metrics.get("quality", {}).get("int8")
+    graph = QueryGraph(folder, "int8" if lost and lost["mean"] >= -_LARGEST_LOSS else "float32")
+    if graph.fingerprint != student.fingerprint:
+        say(f"  {folder} is of an earlier student and is not used; leafkit export writes it again", style="dim")
+        return None
+    return graph

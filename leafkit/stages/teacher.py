@@ -8,12 +8,15 @@ from pathlib import Path
 
 from leafkit.artifact import open_artifact
 from leafkit.errors import LeafkitError, UsageError
-from leafkit.models.checkpoint import SPACE_FILE, find_model, load_encoder, read_encoder, read_space
+from leafkit.models.checkpoint import find_model, load_encoder, read_encoder
 from leafkit.models.encoder import TextEncoder
+from leafkit.models.folder import SPACE_FILE, read_space
+from leafkit.models.static import StaticEncoder, is_static, read_static
 from leafkit.progress import say
 from leafkit.recipe import load_recipe
 from leafkit.search.embed import Embedder, VectorModel
 from leafkit.search.endpoint import EndpointModel
+from leafkit.search.static import StaticEmbedder
 from leafkit.search.stored import StoredVectors
 from leafkit.stages.run import Run, folder_name
 from leafkit.stages.vectors import STORES
@@ -40,8 +43,13 @@ class Side:
 
     @property
     def encoder(self) -> TextEncoder | None:
-        """The model itself, where it is at hand; None for an endpoint and for vectors computed elsewhere."""
+        """The transformer itself, where it is at hand; None for a static model, an endpoint and vectors computed elsewhere."""
         return self.model.encoder if isinstance(self.model, Embedder) else None
+
+    @property
+    def network(self) -> TextEncoder | StaticEncoder | None:
+        """The model itself, of whatever kind, where it is at hand; None for an endpoint and vectors computed elsewhere."""
+        return self.model.encoder if isinstance(self.model, Embedder | StaticEmbedder) else None
 
     @property
     def space_id(self) -> str:
@@ -115,25 +123,31 @@ def _load(run: Run, reference: str, is_pair: bool) -> Side:
 
 def _from_artifact(run: Run, folder: Path, stage: str, name: str) -> Side:
     open_artifact(folder, stage)
-    return _side(run, read_encoder(folder), folder, name, f"model:{folder}")
+    return _side(_read_model(run, folder), folder, name, f"model:{folder}")
 
 
 def _from_model(run: Run, reference: str, revision: str, trust_remote_code: bool) -> Side:
     rest = reference.partition(":")[2]
     if reference.startswith("tiny:"):
-        return _side(run, load_encoder(reference), None, folder_name(rest), reference)
+        return _side(Embedder(load_encoder(reference), run.device, run.precision), None, folder_name(rest), reference)
     folder, is_local = find_model(reference, revision), Path(rest).is_dir()
     name = folder_name(rest if is_local else rest.partition("@")[0])
-    return _side(run, read_encoder(folder, trust_remote_code and not is_local), folder, name, reference)
+    return _side(_read_model(run, folder, trust_remote_code and not is_local), folder, name, reference)
 
 
-def _side(run: Run, encoder: TextEncoder, folder: Path | None, name: str, reference: str) -> Side:
+def _read_model(run: Run, folder: Path, trust_remote_code: bool = False) -> Embedder | StaticEmbedder:
+    if is_static(folder):
+        return StaticEmbedder(read_static(folder))
+    return Embedder(read_encoder(folder, trust_remote_code), run.device, run.precision)
+
+
+def _side(model: Embedder | StaticEmbedder, folder: Path | None, name: str, reference: str) -> Side:
     declared = ""
     if folder is not None and (folder / SPACE_FILE).is_file():
         space = read_space(folder)
-        check_prompts(folder, encoder)
-        declared = str(space.get("teacher") or encoder.fingerprint)  # a teacher's space is its own
-    return Side(Embedder(encoder, run.device, run.precision), name, reference, declared)
+        check_prompts(folder, model.encoder)
+        declared = str(space.get("teacher") or model.fingerprint)  # a teacher's space is its own
+    return Side(model, name, reference, declared)
 
 
 def _from_vectors(folder: str, reference: str, mrl_dims: tuple[int, ...]) -> Side:
@@ -187,7 +201,7 @@ def _say_once(text: str) -> None:
     say(text)
 
 
-def check_student(folder: Path, student: TextEncoder, teacher: str, dim: int) -> None:
+def check_student(folder: Path, student: TextEncoder | StaticEncoder, teacher: str, dim: int) -> None:
     """Refuse a student that leafkit distilled from another teacher than that of an index.
 
     Args:
@@ -205,7 +219,7 @@ def check_student(folder: Path, student: TextEncoder, teacher: str, dim: int) ->
         raise _another_dimension(student.dim, dim)
 
 
-def check_prompts(folder: Path, student: TextEncoder) -> None:
+def check_prompts(folder: Path, student: TextEncoder | StaticEncoder) -> None:
     """Refuse a student whose prompts are not those that leafkit.json says it was distilled with.
 
     Raises:

@@ -12,14 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from leafkit.errors import LeafkitError, UsageError
 from leafkit.models import checkpoint
-from leafkit.models.checkpoint import (
-    fingerprint_of_folder,
-    identify_model,
-    load_encoder,
-    read_encoder,
-    read_space,
-    write_encoder,
-)
+from leafkit.models.checkpoint import identify_model, load_encoder, read_encoder, write_encoder
+from leafkit.models.folder import fingerprint_of_folder, read_space
 
 TEXTS = ["Compute the matrix", "", "read the queue backwards and split the string by the first value of a table column", "a"]
 PROMPTS = {"query": "find the answer : ", "document": "table : "}

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 
 from leafkit.errors import LeafkitError, UsageError
 from leafkit.models import static
-from leafkit.models.checkpoint import read_space
+from leafkit.models.folder import read_space
 from leafkit.models.minilm import find_minilm
 from leafkit.models.static import (
     StaticEncoder,

@@ -9,8 +9,9 @@ import pytest
 import tiny
 
 from leafkit.errors import LeafkitError
-from leafkit.models.checkpoint import read_encoder, read_space, write_encoder
+from leafkit.models.checkpoint import read_encoder, write_encoder
 from leafkit.models.configure import configure
+from leafkit.models.folder import read_space
 from leafkit.models.tiny import tiny_encoder
 
 PROMPTS = {"query": "Instruct: Find it \n Query: ", "document": "table : ", "sts": "first : "}

@@ -19,7 +19,8 @@ from leafkit.data.mteb_source import collect_task
 from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection
 from leafkit.errors import LeafkitError, MissingExtra
-from leafkit.models.checkpoint import fingerprint_of_folder, load_encoder, read_encoder, write_encoder
+from leafkit.models.checkpoint import load_encoder, read_encoder, write_encoder
+from leafkit.models.folder import fingerprint_of_folder
 from leafkit.models.precision import choose_precision
 from leafkit.search.benchmark import run_benchmark
 from leafkit.search.embed import Embedder

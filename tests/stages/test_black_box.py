@@ -11,7 +11,8 @@ import tiny
 from synth_server import MODEL, chat_server
 
 from leafkit.errors import LeafkitError
-from leafkit.models.checkpoint import read_encoder, read_space
+from leafkit.models.checkpoint import read_encoder
+from leafkit.models.folder import read_space
 from leafkit.recipe import load_recipe
 from leafkit.report.card import render_card
 from leafkit.report.html import render_report

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from leafkit.artifact import exclusive, open_artifact, read_manifest
 from leafkit.errors import LeafkitError, UsageError
-from leafkit.models.checkpoint import read_encoder, read_space, write_encoder
+from leafkit.models.checkpoint import read_encoder, write_encoder
+from leafkit.models.folder import read_space
 from leafkit.recipe import load_recipe
 from leafkit.search.per_query import read_per_query
 from leafkit.stages.bench import run_bench

@@ -11,7 +11,8 @@ import tiny
 
 from leafkit.artifact import open_artifact
 from leafkit.errors import UsageError
-from leafkit.models.checkpoint import read_encoder, read_space
+from leafkit.models.checkpoint import read_encoder
+from leafkit.models.folder import read_space
 from leafkit.models.static import is_static, read_static
 from leafkit.recipe import load_recipe
 from leafkit.search.static import StaticEmbedder
