@@ -313,7 +313,7 @@ COMMANDS = {
     "teach": Command("recipe=NAME [dry_run=true] [key=value ...]", "train the teacher alone", _teach),
     "mine": Command(
         "recipe=NAME [key=value ...]",
-        "hard negatives and the ranking-consistency filter of the recipe's stages, as jsonl",
+        "hard negatives for the recipe's stages, and the ranking-consistency filter",
         _mine,
     ),
     "synth": Command(

@@ -216,7 +216,7 @@ def test_an_empty_question_is_status_2(finished, question, capsys):
 def test_bench_inherit_and_embed_run_on_a_finished_recipe(finished, capsys):
     word = f"recipe={finished.parents[1] / 'tiny.yaml'}"
     assert cli.main(["bench", word]) == 0
-    assert f"figures: {finished / 'bench' / 'results.json'}" in capsys.readouterr().out
+    assert f"report: {finished / 'bench.html'}" in capsys.readouterr().out
     assert cli.main(["embed", word]) == 0
     assert f"index: {finished / 'index'}" in capsys.readouterr().out
     assert cli.main(["inherit", word, "inherit.max_gap.float32=1", "inherit.max_gap.int8=1", "inherit.max_gap.binary=1"]) == 0

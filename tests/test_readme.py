@@ -29,9 +29,9 @@ def test_its_extras_exist():
 
 
 def test_its_commands_and_recipes_exist():
-    commands = set(re.findall(r"leafkit ([a-z]+) (?:recipe=|checkpoints|FOLDER)", README))
+    commands = set(re.findall(r"leafkit ([a-z]+) (?:recipe=|teacher=|checkpoints|FOLDER)", README))
     recipes = set(re.findall(r"recipe=([a-z0-9-]+)", README))
-    assert commands == {"distill", "teach", "mine", "synth", "embed", "bench", "inherit", "search", "show"}
+    assert commands == {"distill", "teach", "mine", "synth", "embed", "bench", "inherit", "compare", "export", "search", "show"}
     assert commands <= COMMANDS.keys()
     assert recipes
     assert recipes <= list_recipes().keys()

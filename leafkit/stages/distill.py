@@ -21,7 +21,7 @@ from leafkit.models.encoder import EncoderSpec, TextEncoder
 from leafkit.progress import say
 from leafkit.recipe import load_recipe
 from leafkit.search.embed import Embedder
-from leafkit.search.stored import StoredVectors
+from leafkit.search.stored_vectors import StoredVectors
 from leafkit.stages.bench import run_bench
 from leafkit.stages.corpus import Corpus, load_corpus, pseudo_texts, vary_queries
 from leafkit.stages.inherit import run_inherit

@@ -24,7 +24,7 @@ from leafkit.models.checkpoint import identify_model, load_encoder
 from leafkit.models.static import StaticEncoder, bare_tokenizer, check_size, token_texts, tokenize, write_static
 from leafkit.models.static_start import context_vectors, count_tokens, start_table
 from leafkit.progress import say
-from leafkit.search.stored import StoredVectors
+from leafkit.search.stored_vectors import StoredVectors
 from leafkit.stages.corpus import Corpus
 from leafkit.stages.run import Run
 from leafkit.stages.teach import LOSSES_FILE

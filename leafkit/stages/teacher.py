@@ -17,7 +17,7 @@ from leafkit.recipe import load_recipe
 from leafkit.search.embed import Embedder, VectorModel
 from leafkit.search.endpoint import EndpointModel
 from leafkit.search.static import StaticEmbedder
-from leafkit.search.stored import StoredVectors
+from leafkit.search.stored_vectors import StoredVectors
 from leafkit.stages.run import Run, folder_name
 from leafkit.stages.vectors import STORES
 

@@ -9,7 +9,7 @@ from leafkit.artifact import fingerprint
 from leafkit.data.store import VectorStore, hash_texts
 from leafkit.progress import say
 from leafkit.search.embed import Embedder, VectorModel, fill_store
-from leafkit.search.stored import StoredVectors
+from leafkit.search.stored_vectors import StoredVectors
 from leafkit.stages.run import Run
 
 STORES = "vectors"

@@ -25,7 +25,7 @@ def exported(done, start):
     return run.folder
 
 
-def test_both_graphs_come_with_what_int8_costs(exported, capsys):
+def test_both_graphs_come_with_what_int8_costs(capsys, exported):
     quality = json.loads((exported / "export" / "quality.json").read_text())
     assert set(quality) == {"float32", "int8"}
     assert abs(quality["float32"]["mean"]) <= 1e-3

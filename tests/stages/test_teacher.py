@@ -21,7 +21,7 @@ from leafkit.models import checkpoint
 from leafkit.models.checkpoint import read_encoder, write_encoder
 from leafkit.recipe import load_recipe
 from leafkit.search.endpoint import EndpointModel
-from leafkit.search.stored import StoredVectors
+from leafkit.search.stored_vectors import StoredVectors
 from leafkit.stages.run import Run, open_run
 from leafkit.stages.teacher import Side, check_pair, check_student, load_side, load_student, load_teacher
 

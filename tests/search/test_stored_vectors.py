@@ -16,7 +16,7 @@ from leafkit.data.records import Document
 from leafkit.data.store import Space, VectorStore
 from leafkit.errors import LeafkitError, UsageError
 from leafkit.search.embed import fill_store
-from leafkit.search.stored import StoredVectors
+from leafkit.search.stored_vectors import StoredVectors
 
 DOCUMENTS = [document for _, document in tiny.make_pairs(40)]
 QUERIES = [query for query, _ in tiny.make_pairs(20)]
