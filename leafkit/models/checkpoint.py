@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from tokenizers import normalizers
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
@@ -26,6 +25,7 @@ from leafkit.models.folder import (
     fingerprint_of_folder,
     read_dense,
     read_json,
+    read_object,
     read_prompts,
     write_dense,
     write_json,
@@ -106,26 +106,33 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
     transformers_logging.set_verbosity_error()  # an unused pooler in the file is not worth a warning
     try:
         root = folder / modules["Transformer"]
-        kwargs: dict[str, Any] = {} if trust_remote_code else pooler_free(read_json(root / "config.json").get("model_type"))
+        model_type = str(read_object(root / "config.json").get("model_type", ""))
+        kwargs: dict[str, Any] = {} if trust_remote_code else pooler_free(model_type)
         backbone, loading = AutoModel.from_pretrained(
             root, dtype=torch.float32, trust_remote_code=trust_remote_code, output_loading_info=True, **kwargs
         )
         tokenizer = AutoTokenizer.from_pretrained(root, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, SafetensorError, RuntimeError, KeyError) as err:
+    except LeafkitError:
+        raise
+    except Exception as err:  # transformers parses damaged files with whatever exception that brings
         raise LeafkitError(
-            f"{folder} cannot be loaded: {type(err).__name__}: {str(err).splitlines()[0]}", "check the folder"
+            f"{folder} cannot be loaded: {type(err).__name__}: {(str(err).splitlines() or [''])[0]}", "check the folder"
         ) from err
     finally:
         transformers_logging.set_verbosity(verbosity)
     random = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
     if random:
         raise LeafkitError(f"{root}: the weights file lacks {', '.join(random[:3])}", "write or download the model again")
-    settings = read_json(root / "sentence_bert_config.json", {})
+    settings = read_object(root / "sentence_bert_config.json", {})
     if settings.get("do_lower_case"):
         _lower_case(tokenizer)
     limit = settings.get("max_seq_length") or min(
         tokenizer.model_max_length, getattr(backbone.config, "max_position_embeddings", 512)
     )
+    if not isinstance(limit, int | float) or limit < 1:
+        raise LeafkitError(
+            f"{root / 'sentence_bert_config.json'}: max_seq_length {limit!r} is no number of tokens", "restore the file"
+        )
     spec = EncoderSpec(
         pooling=_read_pooling(folder / modules["Pooling"]) if "Pooling" in modules else "mean",
         normalized="Normalize" in modules,
@@ -135,7 +142,7 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
         attention=attention_mode(backbone),
     )
     if (folder / SPACE_FILE).is_file():
-        spec = replace(spec, templates=check_stored(folder / SPACE_FILE, read_json(folder / SPACE_FILE), spec))
+        spec = replace(spec, templates=check_stored(folder / SPACE_FILE, read_object(folder / SPACE_FILE), spec))
     check_attention(backbone)
     projection = read_dense(folder / modules["Dense"]) if "Dense" in modules else None
     return TextEncoder(backbone.eval(), tokenizer, spec, projection, fingerprint_of_folder(folder)).eval()
@@ -206,7 +213,10 @@ def _read_modules(folder: Path) -> dict[str, str]:
             return {"Transformer": "", "Normalize": ""}  # a bare transformer: mean pooling, normalised
         raise LeafkitError(f"{folder} holds no model: neither modules.json nor config.json", "check the path")
     found = {}
-    for module in read_json(folder / "modules.json"):
+    modules = read_json(folder / "modules.json")
+    if not isinstance(modules, list) or not all(isinstance(m, dict) and {"type", "path"} <= m.keys() for m in modules):
+        raise LeafkitError(f"{folder / 'modules.json'} is corrupt: a module has no type or path", "write the model again")
+    for module in modules:
         name = str(module["type"]).rpartition(".")[2]
         if name not in _MODULE_TYPES or not str(module["type"]).startswith("sentence_transformers."):
             raise LeafkitError(
@@ -215,6 +225,8 @@ def _read_modules(folder: Path) -> dict[str, str]:
         if name in found:
             raise LeafkitError(f"{folder}: more than one {name} module", "models with one module of each kind are read")
         found[name] = str(module["path"])
+    if "Transformer" not in found:
+        raise LeafkitError(f"{folder}/modules.json names no Transformer", "models that start with one are read")
     return found
 
 
@@ -227,7 +239,7 @@ def _lower_case(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def _read_pooling(folder: Path) -> str:
-    config = read_json(folder / "config.json")
+    config = read_object(folder / "config.json")
     mode = config.get("pooling_mode")
     modes = (
         [_POOLING_NAMES.get(str(mode), str(mode))]

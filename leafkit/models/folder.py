@@ -16,6 +16,7 @@ from leafkit.errors import LeafkitError
 
 SPACE_FILE = "leafkit.json"
 _QUERY_NAMES, _DOCUMENT_NAMES = ("query",), ("document", "passage", "corpus")  # as encode_query and encode_document look
+_AGAIN = "write or download the model again"
 _FINGERPRINTED = (".safetensors", ".json", ".txt", ".model")
 
 
@@ -34,7 +35,19 @@ def read_json(path: Path, default: Any = None) -> Any:
             f"{path} is missing: not a model folder", "point at a sentence-transformers or leafkit model folder"
         ) from None
     except ValueError as err:
-        raise LeafkitError(f"{path} is corrupt: {err}", "write the model again") from err
+        raise LeafkitError(f"{path} is corrupt: {err}", _AGAIN) from err
+
+
+def read_object(path: Path, default: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What a file that holds a JSON object says; ``default`` where there is none.
+
+    Raises:
+        LeafkitError: as of ``read_json``, or it holds something else than an object.
+    """
+    found = read_json(path, default)
+    if not isinstance(found, dict):
+        raise LeafkitError(f"{path} is corrupt: it holds a {type(found).__name__}, not an object", _AGAIN)
+    return found
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -48,7 +61,7 @@ def read_space(folder: Path) -> dict[str, Any]:
     Raises:
         LeafkitError: the folder was not written by leafkit.
     """
-    return read_json(folder / SPACE_FILE)
+    return read_object(folder / SPACE_FILE)
 
 
 def fingerprint_of_folder(folder: Path) -> str:
@@ -72,12 +85,12 @@ def read_prompts(path: Path) -> dict[str, str]:
     Raises:
         LeafkitError: the file names no text.
     """
-    config = read_json(path, {})
+    config = read_object(path, {})
     prompts = config.get("prompts") or {}
     default = config.get("default_prompt_name")
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
         raise LeafkitError(f"{path}: prompts is {prompts!r}, not text by name", "restore the file")
-    if default and default not in prompts:
+    if default and (not isinstance(default, str) or default not in prompts):
         raise LeafkitError(f"{path}: default_prompt_name {default!r} is none of its prompts", "restore the file")
     found = {name: text for name, text in prompts.items() if text}
     for role, names in {"query": _QUERY_NAMES, "document": _DOCUMENT_NAMES}.items():
@@ -94,7 +107,7 @@ def read_dense(folder: Path) -> nn.Linear:
     Raises:
         LeafkitError: it is missing, damaged, or more than linear.
     """
-    config = read_json(folder / "config.json")
+    config = read_object(folder / "config.json")
     activation = str(config.get("activation_function", "Tanh")).rpartition(".")[2]  # sentence-transformers' own default
     if activation != "Identity":
         raise LeafkitError(
@@ -102,7 +115,10 @@ def read_dense(folder: Path) -> nn.Linear:
         )
     if config.get("use_residual"):
         raise LeafkitError(f"{folder}: a Dense module adds its input to its output", "only plain projections are read")
-    projection = nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
+    width, dim = config.get("in_features"), config.get("out_features")
+    if type(width) is not int or type(dim) is not int or min(width, dim) < 1:
+        raise LeafkitError(f"{folder / 'config.json'} is corrupt: it maps {width!r} onto {dim!r} dimensions", _AGAIN)
+    projection = nn.Linear(width, dim, bias=bool(config.get("bias", True)))
     try:
         weights = load_file(folder / "model.safetensors")
         projection.load_state_dict({key.removeprefix("linear."): value.float() for key, value in weights.items()})

@@ -30,6 +30,7 @@ from leafkit.models.folder import (
     fingerprint_of_folder,
     read_dense,
     read_json,
+    read_object,
     read_prompts,
     write_dense,
     write_json,
@@ -256,7 +257,7 @@ def read_static(folder: Path) -> StaticEncoder:
     for path, weights in ((place, [table]), (folder / modules["Dense"], list(projection.parameters()))):
         if not all(torch.isfinite(numbers).all() for numbers in weights):
             raise LeafkitError(f"{path / _WEIGHTS_FILE} holds numbers that are not finite", "write the model again")
-    space = read_json(folder / SPACE_FILE, {})
+    space = read_object(folder / SPACE_FILE, {})
     check_stored(folder / SPACE_FILE, space, EncoderSpec())
     dims = space.get("mrl_dims", [])
     if not isinstance(dims, list) or not all(isinstance(dim, int) and 0 < dim <= projection.out_features for dim in dims):

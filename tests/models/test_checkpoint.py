@@ -169,6 +169,49 @@ def test_a_file_that_is_not_json_is_named(folder, name):
     refused(folder, f"{Path(name).name} is corrupt")
 
 
+@pytest.mark.parametrize("content", ["[]", "3", "null", '"x"', "[3]"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.json", "1_Pooling/config.json", "2_Dense/config.json", "config_sentence_transformers.json",
+        "sentence_bert_config.json",
+    ],
+)  # fmt: skip
+def test_a_file_that_holds_no_object_is_named(folder, name, content):
+    (folder / name).write_text(content)
+    refused(folder, f"{Path(name).name} is corrupt: it holds a")
+
+
+@pytest.mark.parametrize("content", ["3", "[3]", '[{"type": "sentence_transformers.models.Transformer"}]', "[]"])
+def test_a_list_of_modules_that_is_none_is_named(folder, content):
+    (folder / "modules.json").write_text(content)
+    refused(folder, "modules.json")
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_tokenizer_that_is_none_is_refused(folder, name):
+    (folder / name).write_text("[3]")
+    refused(folder, "cannot be loaded")
+
+
+@pytest.mark.parametrize("value", ["x", [1], -1, {"a": 1}])
+def test_a_limit_that_is_no_number_of_tokens_is_refused(folder, value):
+    edit(folder / "sentence_bert_config.json", max_seq_length=value)
+    refused(folder, "max_seq_length .* is no number of tokens")
+
+
+@pytest.mark.parametrize("key", ["in_features", "out_features"])
+@pytest.mark.parametrize("value", [..., None, "x", -1, 0, True, [1]])
+def test_a_projection_of_no_size_is_refused(folder, key, value):
+    edit(folder / "2_Dense" / "config.json", **{key: value})
+    refused(folder, "2_Dense/config.json is corrupt: it maps")
+
+
+def test_a_default_prompt_that_is_no_name_is_refused(folder):
+    edit(folder / "config_sentence_transformers.json", default_prompt_name=["query"])
+    refused(folder, "default_prompt_name .* is none of its prompts")
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "2_Dense/model.safetensors"])
 def test_truncated_weights_are_refused(folder, name):
     content = (folder / name).read_bytes()
