@@ -67,3 +67,10 @@ def run_python(tmp_path: Path) -> Callable[[str], subprocess.Popen[str]]:
         )  # fmt: skip
 
     return start
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A slow test may take long on a busy machine; pytest-timeout's five minutes are for the others."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(1500))
