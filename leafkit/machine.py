@@ -23,6 +23,17 @@ def memory_gib() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
 
 
+def resident_mib(kind: str = "RssAnon") -> float:
+    """Memory of this process in MiB, on Linux.
+
+    Args:
+        kind: "RssAnon" is what it holds itself, "RssFile" pages of mapped files, which the system takes back at will,
+            "VmHWM" the most of both together so far.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{kind}:"))
+
+
 def release_memory() -> None:
     """Collect garbage and give freed memory back to the system; glibc keeps it otherwise, and peaks of stages add up."""
     gc.collect()
