@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from leafkit.artifact import MANIFEST, Manifest, open_artifact, read_manifest
-from leafkit.config import InheritConfig
-from leafkit.errors import LeafkitError
+from leafkit.config import InheritConfig, Recipe
+from leafkit.errors import LeafkitError, UsageError
 from leafkit.inherit.grid import run_grid
 from leafkit.inherit.junit import describe_failures
 from leafkit.models.checkpoint import read_encoder
+from leafkit.models.static import is_static, read_static
 from leafkit.recipe import load_recipe
+from leafkit.rules import find_problems
 from leafkit.search.candidates import Vectors
 from leafkit.search.metrics import Judgments
 from leafkit.stages.inherit import GRID_FILE, INHERIT, run_inherit
@@ -73,17 +75,33 @@ def check_inheritance_of(
 
     Raises:
         AssertionError: a setting is not inherited.
-        LeafkitError: see ``leafkit.inherit.grid.run_grid``.
+        UsageError: a setting has a value that no recipe may have, or see ``leafkit.inherit.grid.run_grid``.
+        LeafkitError: an id comes twice, a judged document is none of the N, or see there.
     """
     __tracebackhide__ = True
     config = config or InheritConfig()
+    problems = [f"{key}: {what}" for key, what in find_problems(Recipe(inherit=config)) if key.startswith("inherit.")]
+    if problems:
+        raise UsageError("; ".join(problems), "leafkit show recipe=measure prints every key of inherit with its default")
     for what, ids in (("query", query_ids), ("document", document_ids)):
         if len(set(ids)) != len(ids):
             again = next(name for name, count in Counter(ids).items() if count > 1)
             raise LeafkitError(f"the {what} id {again!r} comes more than once", "give every row an id of its own")
+    _check_qrels(query_ids, document_ids, qrels)
     judgments = Judgments(query_ids, document_ids, qrels)
     figures = run_grid(vectors, judgments, config, num_resamples, seed).figures
     _check(figures, config.strict if strict is None else strict)
+
+
+def _check_qrels(query_ids: Sequence[str], document_ids: Sequence[str], qrels: Mapping[str, Mapping[str, int]]) -> None:
+    """Refuse relevant documents that nobody can find: they would lower every score, the teacher's and the student's."""
+    known = set(document_ids)
+    lost = [d for q in query_ids for d, grade in qrels.get(q, {}).items() if grade > 0 and d not in known]
+    if lost:
+        raise LeafkitError(
+            f"{len(lost)} judgments name documents that are not among document_ids, {lost[0]!r} for one",
+            "give these documents' vectors too, or leave their judgments out",
+        )
 
 
 def read_grid(folder: Path) -> dict[str, Any]:
@@ -105,7 +123,8 @@ def _check_student(folder: Path, manifest: Manifest) -> None:
     own = not manifest.recipe.get("bench", {}).get("student")
     if own and (folder / STUDENT / MANIFEST).is_file():
         read_manifest(folder / STUDENT)
-        if read_encoder(folder / STUDENT).fingerprint != manifest.inputs.get("student"):
+        student = (read_static if is_static(folder / STUDENT) else read_encoder)(folder / STUDENT)
+        if student.fingerprint != manifest.inputs.get("student"):
             raise LeafkitError(
                 f"{folder / INHERIT} was measured on another student than {folder / STUDENT}",
                 f"leafkit inherit recipe={folder.name} measures this one",

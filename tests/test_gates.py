@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+import torch
 
 from leafkit.artifact import publish
 from leafkit.config import InheritConfig
@@ -129,6 +130,32 @@ def test_an_id_that_comes_twice_is_an_error(which):
         check_inheritance_of({"teacher": (QUERIES, DOCUMENTS), "symmetric": (QUERIES, DOCUMENTS)}, **again, config=CONFIG)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precisions": []}, r"inherit\.precisions: is empty: there is nothing to measure"),
+        ({"precisions": ["int3"], "max_gap": {"int3": 0.1}}, r"inherit\.precisions: 'int3' is not one of float32"),
+        ({"queries": ["quantized"]}, r"inherit\.queries: 'quantized' is not one of float, quantised"),
+        ({"rescoring": [-1]}, r"inherit\.rescoring: -1 is below 0"),
+        ({"max_gap": {"float32": 2.0, "int8": 0.02, "binary": 0.03}}, r"inherit\.max_gap\.float32: 2.0 is not between 0 and 1"),
+        ({"int8_range": -1.0}, r"inherit\.int8_range: -1.0 is below 0"),
+    ],
+)
+def test_settings_that_no_recipe_may_have_are_refused_here_too(settings, message):
+    """An empty list would measure nothing, which every student passes."""
+    reverse = tuple(np.ascontiguousarray(v[:, ::-1]) for v in (QUERIES, DOCUMENTS))
+    vectors = {"teacher": (QUERIES, DOCUMENTS), "symmetric": reverse}
+    with pytest.raises(UsageError, match=message):
+        check_inheritance_of(vectors, **IDS, config=InheritConfig(**settings))
+
+
+def test_judgments_of_documents_that_are_not_there_are_counted_and_refused():
+    qrels = IDS["qrels"] | {"q0": {"d0": 1, "gone": 1, "not relevant": 0}, "q7": {"lost": 2}, "of no query": {"elsewhere": 1}}
+    vectors = {"teacher": (QUERIES, DOCUMENTS), "symmetric": (QUERIES, DOCUMENTS)}
+    with pytest.raises(LeafkitError, match="2 judgments name documents that are not among document_ids, 'gone' for one"):
+        check_inheritance_of(vectors, **(IDS | {"qrels": qrels}), config=CONFIG)
+
+
 # --- pytest on a test file of five lines
 
 
@@ -178,6 +205,23 @@ def test_folder_and_recipe_of_a_finished_run_both_work(finished):
     check_inheritance(finished)
     with pytest.raises(AssertionError, match="settings are not inherited"):
         check_inheritance(finished, *(f"inherit.max_gap.{name}=0" for name in ("float32", "int8", "binary")), strict=True)
+
+
+def test_the_grid_of_a_static_student_is_read(write_run):
+    """A static student's folder holds a table of token vectors and no transformer."""
+    from leafkit.models.static import StaticEncoder, bare_tokenizer, read_static, write_static
+
+    folder = write_run("inherited")
+    tokenizer = bare_tokenizer(tiny.make_tokenizer())
+    table, projection = torch.randn(tokenizer.get_vocab_size(), 8), torch.nn.Linear(8, 16)
+    static = StaticEncoder(tokenizer, table, projection, (16,))
+    with publish(folder / "student", "student", {}, {}) as draft:
+        write_static(static, draft, {"kind": "student", "teacher": "x"})
+    with pytest.raises(LeafkitError, match="was measured on another student"):
+        check_inheritance(folder)
+    with publish(folder / "inherit", "inherit", {"student": read_static(folder / "student").fingerprint}, {}) as draft:
+        (draft / "grid.json").write_text(json.dumps({"strict": False, "rows": [row("inherited")]}))
+    check_inheritance(folder)
 
 
 def test_a_grid_of_an_earlier_student_is_refused(finished, tmp_path):

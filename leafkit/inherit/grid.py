@@ -7,7 +7,7 @@ queries and documents) and the asymmetric one (student queries, teacher document
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -96,11 +96,12 @@ def run_grid(
             fails without losing them.
 
     Raises:
-        UsageError: a dimension, a gate or a codec's setting is missing or out of range.
+        UsageError: a system, a dimension, a gate or a codec's setting is missing, unknown or out of range.
         LeafkitError: vectors that do not fit the judgments or are not finite, or a teacher that finds nothing.
     """
     if not len(judgments.ideal) or not judgments.num_documents:
         raise LeafkitError("there is no judged query or no document: inheritance cannot be measured")
+    _check_systems(vectors)
     full_dim = vectors["teacher"][1][0:1].shape[1]
     _check_vectors(vectors, judgments, full_dim)
     dims = choose_dims(config.dims, known_dims, full_dim)
@@ -153,6 +154,16 @@ def choose_dims(wanted: Sequence[int], known: Sequence[int], full_dim: int) -> l
                 "name some of these, or leave inherit.dims empty to measure all of them",
             )
     return sorted({full_dim, *(wanted or known)}, reverse=True)
+
+
+def _check_systems(systems: Collection[str]) -> None:
+    """A grid without a student, or with one under another name, has no row and would pass whatever the vectors are."""
+    unknown = [system for system in systems if system not in ("teacher", *MODES)]
+    if unknown or "teacher" not in systems or len(systems) < 2:
+        raise UsageError(
+            f"vectors of {', '.join(map(repr, systems)) or 'nothing'}: there is no student to measure against a teacher",
+            f"name them 'teacher', and {' or '.join(map(repr, MODES))} or both",
+        )
 
 
 def _check_vectors(vectors: Mapping[str, tuple[Vectors, Vectors]], judgments: Judgments, full_dim: int) -> None:

@@ -152,6 +152,26 @@ def test_a_student_with_one_loud_dimension_fails_where_one_step_fits_all():
     assert cell(result, DIM, "int8", "symmetric")["verdict"] != NOT_INHERITED
 
 
+def test_a_student_that_loses_about_what_the_gate_allows_is_undecided():
+    """Its estimate is within the gate or beyond it, the interval on both sides: 200 queries cannot tell."""
+    worse = TEACHER[0] + 0.06 * np.random.default_rng(5).normal(size=TEACHER[0].shape) * (np.arange(DIM) < HEAD)
+    measured = cell(grid(unit(worse), TEACHER[1], precisions=["float32"]), HEAD, "float32", "asymmetric")
+    for gate in (measured["gap"] - 0.005, measured["gap"] + 0.005):
+        result = grid(unit(worse), TEACHER[1], precisions=["float32"], max_gap={"float32": gate})
+        row = cell(result, HEAD, "float32", "asymmetric")
+        assert row["low"] < gate < row["high"]
+        assert row["verdict"] == UNDECIDED
+        assert result.figures["num_undecided"] >= 1
+
+
+def test_each_precision_has_a_gate_of_its_own():
+    """The same loss in float32 and float16, which a narrow gate condemns and a wide one lets through."""
+    queries, documents = (np.ascontiguousarray(v[:, ::-1]) for v in TEACHER)
+    result = grid(queries, documents, precisions=["float32", "float16"], max_gap={"float32": 0.02, "float16": 1.0})
+    assert cell(result, HEAD, "float32", "symmetric")["verdict"] == NOT_INHERITED
+    assert cell(result, HEAD, "float16", "symmetric")["verdict"] == INHERITED
+
+
 PLANTED = [
     test_a_student_with_its_dimensions_in_reverse_order_fails_where_it_is_cut,
     test_a_student_whose_truncated_head_alone_is_rotated_fails_against_the_teachers_documents,
@@ -235,7 +255,7 @@ def test_figures_of_a_row_fit_together():
         assert row["max_gap"] == GATES[row["precision"]]
         assert row["verdict"] == judge(row["low"], row["high"], row["max_gap"])
     sizes = {(r["dim"], r["precision"]): r["bytes_per_vector"] for r in result.figures["rows"]}
-    assert sizes[DIM, "float32"], sizes[HEAD, "binary"] == (128, 2)
+    assert (sizes[DIM, "float32"], sizes[HEAD, "binary"]) == (128, 2)
     assert sizes[HEAD, "int4"] == sizes[HEAD, "int8"] // 2 == 8
 
 
@@ -469,6 +489,13 @@ def bad_vectors() -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray], str]]:
 def test_vectors_that_do_not_fit_are_named(_name, student, message):
     with pytest.raises(LeafkitError, match=message):
         run_grid({"teacher": TEACHER, "symmetric": student}, JUDGMENTS, InheritConfig(), 50, 0)
+
+
+@pytest.mark.parametrize("systems", [["teacher"], ["symmetric"], ["teacher", "student"], []])
+def test_a_grid_without_a_student_is_an_error_and_no_pass(systems):
+    with pytest.raises(UsageError, match="there is no student to measure against a teacher") as caught:
+        run_grid(dict.fromkeys(systems, TEACHER), JUDGMENTS, InheritConfig(), 50, 0)
+    assert "'symmetric' or 'asymmetric'" in caught.value.remedy
 
 
 def test_pq_on_few_documents_fails_before_anything_is_measured(monkeypatch):
