@@ -30,6 +30,7 @@ from leafkit.config import (
     TASKS,
     VECTOR_PRECISIONS,
     BenchConfig,
+    EmbeddingsConfig,
     InheritConfig,
     MiningConfig,
     Recipe,
@@ -191,10 +192,36 @@ def _check_synth(synth: SynthConfig) -> list[tuple[str, str]]:
             problems.append((f"synth.{key}", f"is empty: name some of {', '.join(known)}"))
     if "bitext" in synth.tasks and len(set(synth.languages)) < 2:
         problems.append(("synth.tasks", "bitext needs two languages: add one to synth.languages, or leave bitext out"))
-    if set(synth.base_url) & set("@?#"):  # every artifact's manifest holds the recipe
+    return problems
+
+
+def _check_endpoint(section: str, config: SynthConfig | EmbeddingsConfig) -> list[tuple[str, str]]:
+    """What may hold a secret; every artifact's manifest and every report holds the recipe, so the value is not shown."""
+    problems = []
+    if set(config.base_url) & set("@?#"):
         problems.append(
-            ("synth.base_url", "may hold a password or a key: a recipe never does, put this address into OPENAI_BASE_URL")
+            (f"{section}.base_url", "may hold a password or a key: a recipe never does, put this address into OPENAI_BASE_URL")
         )
+    if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", config.api_key_env):
+        problems.append(
+            (
+                f"{section}.api_key_env",
+                "is not the name of an environment variable, in capitals: OPENAI_API_KEY, say; the key itself goes into that"
+                " variable and never into a recipe",
+            )
+        )
+    return problems
+
+
+def _check_black_box(recipe: Recipe) -> list[tuple[str, str]]:
+    """Keys of teachers that are endpoints or vectors, set for one that knows better itself: they would do nothing."""
+    teacher, problems = recipe.teacher, []
+    pair = (teacher.source, recipe.bench.student)
+    for key in ("query_prompt", "document_prompt"):
+        if getattr(teacher, key) and not any(reference.startswith("endpoint:") for reference in pair):
+            problems.append((f"teacher.{key}", "is for endpoint:MODEL: models on disk and vectors know their own prompts"))
+    if teacher.mrl_dims and not teacher.source.startswith(("endpoint:", "vectors:")):
+        problems.append(("teacher.mrl_dims", "is for vectors: and endpoint: teachers; inherit.dims says what is measured"))
     return problems
 
 
@@ -254,15 +281,14 @@ def find_problems(recipe: Recipe) -> list[tuple[str, str]]:
     if not re.fullmatch(_FOLDER_NAME, recipe.name):
         problems.append(("name", f"{recipe.name!r} is not a folder name: letters, digits, '.', '_' and '-'"))
     problems += _check_synth(recipe.synth)
-    for key, reference in (("teacher.source", recipe.teacher.source), ("bench.student", recipe.bench.student)):
+    references = {"teacher.source": recipe.teacher.source, "bench.student": recipe.bench.student}
+    for key, reference in (references | {"bench.baseline": recipe.bench.baseline}).items():
         kind, _, rest = reference.partition(":")
         if reference and reference != "builtin:minilm" and (kind not in MODEL_KINDS or not rest):
             allowed = "recipe:NAME, builtin:minilm, model:FOLDER_OR_HUB_ID@REVISION, vectors:FOLDER or endpoint:MODEL"
             problems.append((key, f"{reference!r} is not {allowed}"))
-    if set(recipe.embeddings.base_url) & set("@?#"):
-        problems.append(
-            ("embeddings.base_url", "may hold a password or a key: a recipe never does, put this address into OPENAI_BASE_URL")
-        )
+    problems += _check_endpoint("synth", recipe.synth) + _check_endpoint("embeddings", recipe.embeddings)
+    problems += _check_black_box(recipe)
     if recipe.teacher.trust_remote_code and not recipe.teacher.revision:
         problems.append(("teacher.trust_remote_code", "needs teacher.revision, a 40-hex commit: unpinned code could change"))
     problems += _check_names("student.kind", [recipe.student.kind], STUDENT_KINDS)

@@ -411,6 +411,15 @@ RULES = [
     ("stages.s.soft.kind=dot", "stages.s.soft.kind", "'dot' is not one of kl, mse"),
     ("data.drop_own_document=maybe", "data.drop_own_document", "'maybe' is not one of auto, always, never"),
     ("embeddings.base_url=http://a:b@c/v1", "embeddings.base_url", "may hold a password or a key: .*"),
+    *[
+        (f"{section}.api_key_env={value}", f"{section}.api_key_env", "is not the name of an environment variable, in .*")
+        for section in ("synth", "embeddings")
+        for value in ("sk-abcdef0123", "abcdef0123456789", "$OPENAI_API_KEY", "")
+    ],
+    ("bench.baseline=bert", "bench.baseline", "'bert' is not recipe:NAME, builtin:minilm, model:.*"),
+    ("teacher.query_prompt=find", "teacher.query_prompt", "is for endpoint:MODEL: .*"),
+    ("teacher.document_prompt=find", "teacher.document_prompt", "is for endpoint:MODEL: .*"),
+    ("teacher.mrl_dims=[8]", "teacher.mrl_dims", "is for vectors: and endpoint: teachers; .*"),
     ("teacher.trust_remote_code=true", "teacher.trust_remote_code", "needs teacher.revision, .*"),
     ("inherit.precisions=[int3]", "inherit.precisions", "'int3' is not one of float32, float16, .*"),
     ("inherit.max_gap.int8=-0.1", r"inherit.max_gap.int8", r"-0\.1 is not between 0 and 1"),
@@ -421,6 +430,11 @@ RULES = [
 def test_range(write: Write, override: str, key: str, complaint: str) -> None:
     (found,) = _mistakes(write("stages: {s: {}}"), override)
     assert re.fullmatch(f"command line: {re.escape(key)}: {complaint}", found)
+
+
+def test_a_key_in_the_place_of_its_variables_name_is_not_shown(write: Write) -> None:
+    (found,) = _mistakes(write("stages: {s: {}}"), "embeddings.api_key_env=sk-abcdef0123")
+    assert "sk-abcdef0123" not in found
 
 
 @pytest.mark.parametrize("dims", ["[64, 128]", "[128, 0]", "[128, -1]"])

@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from leafkit.artifact import open_artifact
+from leafkit.artifact import open_artifact, recover
 from leafkit.errors import LeafkitError, UsageError
 from leafkit.models.checkpoint import find_model, load_encoder, read_encoder
 from leafkit.models.encoder import TextEncoder
@@ -68,7 +68,8 @@ def load_teacher(run: Run) -> Side:
     kind, _, rest = config.source.partition(":")
     if not config.source:
         raise UsageError(
-            f"recipe {run.recipe.name} names no teacher", "teacher.source=recipe:kalm-mini or model:FOLDER_OR_HUB_ID"
+            f"recipe {run.recipe.name} names no teacher",
+            "teacher.source=recipe:kalm-mini or model:FOLDER_OR_HUB_ID; a recipe of stages trains one: recipe:NAME",
         )
     if kind == "recipe":
         recipe = load_recipe(rest)
@@ -77,7 +78,7 @@ def load_teacher(run: Run) -> Side:
             raise UsageError(
                 f"teacher.source={config.source}: that recipe has no stages, so it trains no teacher", "recipe:kalm-mini has"
             )
-        return _from_artifact(run, run.root / recipe.name / stages[-1], stages[-1], recipe.name)
+        return _from_artifact(run, run.root / recipe.name / stages[-1], stages[-1], recipe.name, _trained_by("teach", rest))
     if kind == "vectors":
         return _from_vectors(rest, config.source, tuple(config.mrl_dims))
     if kind == "endpoint":
@@ -96,7 +97,8 @@ def load_student(run: Run, teacher: Side) -> Side:
     if reference:
         student = _load(run, reference, is_pair=True)
     else:
-        student = _from_artifact(run, run.folder / STUDENT, STUDENT, f"{folder_name(run.recipe.name)}-student")
+        remedy = "leafkit distill recipe=NAME trains a recipe's own; or name one: bench.student=model:FOLDER, or recipe:NAME"
+        student = _from_artifact(run, run.folder / STUDENT, STUDENT, f"{folder_name(run.recipe.name)}-student", remedy)
     check_pair(student, teacher, run.recipe.bench.same_space)
     return student
 
@@ -112,8 +114,9 @@ def _load(run: Run, reference: str, is_pair: bool) -> Side:
         recipe = load_recipe(rest)
         if recipe.stages and not recipe.teacher.source:
             stage = list(recipe.stages)[-1]
-            return _from_artifact(run, run.root / recipe.name / stage, stage, recipe.name)
-        return _from_artifact(run, run.root / recipe.name / STUDENT, STUDENT, f"{folder_name(recipe.name)}-student")
+            return _from_artifact(run, run.root / recipe.name / stage, stage, recipe.name, _trained_by("teach", rest))
+        name = f"{folder_name(recipe.name)}-student"
+        return _from_artifact(run, run.root / recipe.name / STUDENT, STUDENT, name, _trained_by("distill", rest))
     if kind == "vectors":
         return _from_vectors(rest, reference, ())
     if kind == "endpoint":
@@ -121,7 +124,14 @@ def _load(run: Run, reference: str, is_pair: bool) -> Side:
     return _from_model(run, reference, "", trust_remote_code=False)
 
 
-def _from_artifact(run: Run, folder: Path, stage: str, name: str) -> Side:
+def _trained_by(command: str, recipe: str) -> str:
+    return f"leafkit {command} recipe={recipe} trains it, or point at the folder that holds it with checkpoints=DIR"
+
+
+def _from_artifact(run: Run, folder: Path, stage: str, name: str, remedy: str) -> Side:
+    recover(folder)
+    if not folder.is_dir():
+        raise LeafkitError(f"there is no {'student' if stage == STUDENT else 'teacher'}: {folder}: no such artifact", remedy)
     open_artifact(folder, stage)
     return _side(_read_model(run, folder), folder, name, f"model:{folder}")
 

@@ -135,6 +135,21 @@ def test_a_recipe_as_teacher_is_its_last_stage_and_as_student_its_student(opened
         load_student(run, load_teacher(run))
 
 
+def test_what_is_not_trained_yet_is_said_with_the_command_that_trains_it(opened, tmp_path):
+    stages = {"one": {"init": "builtin:minilm"}}
+    path = tiny.write_recipe(tmp_path / "untrained.yaml", {"stages": stages})
+    with opened() as run, pytest.raises(LeafkitError, match=r"there is no student: .*no such artifact") as caught:
+        load_student(run, load_teacher(run))
+    assert "leafkit distill recipe=" in caught.value.remedy
+    assert "bench.student=" in caught.value.remedy
+    with opened(f"teacher.source=recipe:{path}") as run, pytest.raises(LeafkitError, match="there is no teacher: ") as caught:
+        load_teacher(run)
+    assert f"leafkit teach recipe={path} trains it" in caught.value.remedy
+    with opened(f"bench.student=recipe:{tmp_path / 'tiny.yaml'}") as run, pytest.raises(LeafkitError) as caught:
+        load_student(run, load_teacher(run))
+    assert f"leafkit distill recipe={tmp_path / 'tiny.yaml'} trains it" in caught.value.remedy
+
+
 def test_a_recipe_without_stages_trains_no_teacher(opened, home, tmp_path):
     tiny.write_recipe(tmp_path / "none.yaml", tiny.tiny_recipe(home, tmp_path / "ck"))
     with (
@@ -189,7 +204,8 @@ def test_an_endpoint_and_its_prompts(opened, tmp_path):
 
 
 def test_the_baseline_endpoint_takes_no_prompts_of_another_model(opened):
-    with chat_server() as server, opened("teacher.query_prompt=q: ", f"embeddings.base_url={server.url}") as run:
+    words = ("teacher.query_prompt=q: ", "bench.student=endpoint:lite")
+    with chat_server() as server, opened(*words, f"embeddings.base_url={server.url}") as run:
         assert load_side(run, "endpoint:other").model.prompt("query") == ""
 
 
