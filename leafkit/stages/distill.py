@@ -27,7 +27,7 @@ from leafkit.stages.corpus import Corpus, load_corpus, pseudo_texts, vary_querie
 from leafkit.stages.inherit import run_inherit
 from leafkit.stages.run import Run
 from leafkit.stages.search import write_index
-from leafkit.stages.static import run_static_student
+from leafkit.stages.static import read_targets, run_static_student
 from leafkit.stages.teach import LOSSES_FILE, run_teach
 from leafkit.stages.teacher import STUDENT, Side, load_teacher
 from leafkit.stages.vectors import load_vectors
@@ -221,8 +221,8 @@ def train_student(
         weight = 1.0 if len(mine) else 0.0
         mine = mine if len(mine) else batch[:1]
         chosen = [rows[r] for r in mine]
-        vectors = np.stack([targets[g].store[[i]][0] for g, i in chosen])
-        return LeafBatch([token_ids[g][i] for g, i in chosen], torch.from_numpy(vectors), len(batch), weight)
+        vectors = torch.from_numpy(read_targets(targets, chosen))
+        return LeafBatch([token_ids[g][i] for g, i in chosen], vectors, len(batch), weight)
 
     settings = OptimizerSettings(
         config.lr, len(batches), config.warmup_share, config.final_lr_share, config.weight_decay, config.max_grad_norm

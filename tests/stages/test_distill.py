@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from leafkit.artifact import exclusive, open_artifact, read_manifest
+from leafkit.data.store import Space, VectorStore
 from leafkit.errors import LeafkitError, UsageError
 from leafkit.models.checkpoint import read_encoder, write_encoder
 from leafkit.models.folder import read_space
@@ -21,9 +22,10 @@ from leafkit.recipe import load_recipe
 from leafkit.search.per_query import read_per_query
 from leafkit.stages.bench import run_bench
 from leafkit.stages.collect import collect_report
-from leafkit.stages.distill import run_distill
+from leafkit.stages.distill import Target, run_distill
 from leafkit.stages.inherit import run_inherit
 from leafkit.stages.run import folder_name, open_run
+from leafkit.stages.static import read_targets
 
 STAGES = ("student", "index", "bench", "inherit")
 
@@ -350,3 +352,17 @@ def test_inherit_without_judged_queries_is_refused(done, start, home, tmp_path):
 )  # fmt: skip
 def test_references_become_folder_names(reference, name):
     assert folder_name(reference) == name
+
+
+def test_targets_of_several_stores_are_the_rows_one_by_one(tmp_path):
+    """What licenses one gather per store and batch."""
+    space = Space(teacher="f00d", dim=4, prompt="", max_tokens=64, pooling="mean", normalized=True)
+    targets = []
+    for g, count in enumerate((10, 3)):
+        store = VectorStore(tmp_path / str(g), space, [f"text {i}" for i in range(count)], rows_per_shard=4)
+        for shard in store.missing():
+            store.write(shard, np.random.default_rng([g, shard.number]).normal(size=(shard.stop - shard.start, 4)))
+        targets.append(Target([f"text {i}" for i in range(count)], "document", store))
+    rows = [(0, 9), (1, 2), (0, 0), (0, 9), (1, 0), (0, 4)]
+    expected = np.stack([targets[g].store[[i]][0] for g, i in rows])
+    np.testing.assert_array_equal(read_targets(targets, rows), expected)
