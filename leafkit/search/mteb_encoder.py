@@ -18,11 +18,13 @@ import numpy as np
 import torch
 
 from leafkit.errors import LeafkitError
-from leafkit.models.checkpoint import load_encoder
+from leafkit.models.checkpoint import find_model, load_encoder, read_encoder
 from leafkit.models.folder import SPACE_FILE, read_space
 from leafkit.models.precision import choose_device, choose_precision
+from leafkit.models.static import is_static, read_static
 from leafkit.search.embed import Embedder, VectorModel
 from leafkit.search.mteb_meta import describe
+from leafkit.search.static import StaticEmbedder
 from leafkit.vectors import truncate_then_normalize
 
 UNCUT = 1 << 20  # tokens: every model cuts at its own limit before
@@ -133,7 +135,7 @@ def wrap_for_mteb(
 
 def load_for_mteb(
     student: str, teacher: str = "", *, name: str, device: str = "auto", precision: str = "auto",
-    max_query_tokens: int = UNCUT, max_document_tokens: int = UNCUT,
+    max_query_tokens: int = UNCUT, max_document_tokens: int = UNCUT, same_space: bool = False,
 ) -> MtebEncoder:  # fmt: skip
     """The same, from references as recipes have them.
 
@@ -145,24 +147,44 @@ def load_for_mteb(
         precision: as in recipes.
         max_query_tokens: see ``wrap_for_mteb``.
         max_document_tokens: likewise.
+        same_space: your word that the two share a space where their files do not say so.
 
     Raises:
         MissingExtra: mteb is not installed.
         UsageError: a reference is of no known kind, or the device is not there.
-        LeafkitError: a model cannot be loaded, or the student was distilled from another teacher.
+        LeafkitError: a model cannot be loaded, or nothing says that the two share a space.
     """
     where = choose_device(device)
     dtype = choose_precision(precision, where)
     references = [reference for reference in (student, teacher) if reference]
-    models = [Embedder(load_encoder(reference), where, dtype) for reference in references]
-    folder = Path(student.removeprefix("model:"))
-    space = read_space(folder) if (folder / SPACE_FILE).is_file() else {}
-    if teacher and space.get("kind") == "student" and space.get("teacher") != models[1].fingerprint:
-        raise LeafkitError(
-            f"{folder} lives in the space of teacher {space.get('teacher')}, not of {teacher} ({models[1].fingerprint})",
-            f"take the teacher it was distilled from: {space.get('teacher_reference') or 'its leafkit.json names none'}",
-        )
+    models = [_load(reference, where, dtype) for reference in references]
+    if teacher and not same_space:
+        _check_space(student, models[0], teacher, models[1])
     return wrap_for_mteb(
         models[0], models[-1], name=name, references=references, max_query_tokens=max_query_tokens,
         max_document_tokens=max_document_tokens,
     )  # fmt: skip
+
+
+def _load(reference: str, device: torch.device, dtype: torch.dtype) -> Embedder | StaticEmbedder:
+    if reference.startswith("tiny:"):
+        return Embedder(load_encoder(reference), device, dtype)
+    folder = find_model(reference)
+    return StaticEmbedder(read_static(folder)) if is_static(folder) else Embedder(read_encoder(folder), device, dtype)
+
+
+def _check_space(student: str, student_model: VectorModel, teacher: str, teacher_model: VectorModel) -> None:
+    """Refuse two models of one dimension whose vectors have nothing to do with each other."""
+    folder = Path(student.removeprefix("model:"))
+    space = read_space(folder) if (folder / SPACE_FILE).is_file() else {}
+    if teacher_model.fingerprint in (student_model.fingerprint, space.get("teacher")):
+        return
+    if space.get("kind") == "student":
+        raise LeafkitError(
+            f"{folder} lives in the space of teacher {space.get('teacher')}, not of {teacher} ({teacher_model.fingerprint})",
+            f"take the teacher it was distilled from: {space.get('teacher_reference') or 'its leafkit.json names none'}",
+        )
+    raise LeafkitError(
+        f"no telling whether {student} lives in the space of {teacher}: nothing beside it names its space",
+        "take a student that was distilled from this teacher; if you know that the two share a space, same_space=True",
+    )

@@ -10,9 +10,12 @@ from typing import Any
 
 from leafkit.artifact import MANIFEST, fingerprint, read_manifest
 from leafkit.errors import MissingExtra
+from leafkit.models.encoder import TextEncoder
 from leafkit.models.folder import SPACE_FILE, read_space
 from leafkit.models.minilm import HUB_ID
+from leafkit.models.static import StaticEncoder
 from leafkit.search.embed import Embedder, VectorModel
+from leafkit.search.static import StaticEmbedder
 
 # Folders of BEIR's own downloads, and the names of the same data among mteb's tasks.
 BEIR_NAMES = {
@@ -143,10 +146,10 @@ def describe(models: Sequence[VectorModel], name: str, references: Sequence[str]
     except ImportError as err:
         raise MissingExtra("mteb", "bench", "running mteb") from err
     training = trace_training(references) if references else Training(unknown={"no reference"})
-    encoders = [model.encoder for model in models if isinstance(model, Embedder)]
+    encoders = [model.encoder for model in models if isinstance(model, Embedder | StaticEmbedder)]
     at_hand = len(encoders) == len(models)
     num_parameters = sum(encoder.num_parameters() for encoder in encoders)
-    num_embedding = sum(encoder.backbone.get_input_embeddings().weight.numel() for encoder in encoders)
+    num_embedding = sum(_num_embedding(encoder) for encoder in encoders)
     fingerprints = [model.fingerprint for model in models]
     normalized = all(model.space("query", max_tokens).normalized for model in models)
     dims = models[0].mrl_dims
@@ -173,3 +176,9 @@ def describe(models: Sequence[VectorModel], name: str, references: Sequence[str]
         model_type=["dense"] if len(models) == 1 else ["router"],
         modalities=["text"],
     )
+
+
+def _num_embedding(encoder: TextEncoder | StaticEncoder) -> int:
+    """Weights of the table of token vectors."""
+    table = encoder.table if isinstance(encoder, StaticEncoder) else encoder.backbone.get_input_embeddings()
+    return int(table.weight.numel())

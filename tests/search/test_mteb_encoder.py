@@ -22,9 +22,11 @@ from leafkit.errors import LeafkitError, MissingExtra
 from leafkit.models.checkpoint import load_encoder, read_encoder, write_encoder
 from leafkit.models.folder import fingerprint_of_folder
 from leafkit.models.precision import choose_precision
+from leafkit.models.static import StaticEncoder, bare_tokenizer, read_static, write_static
 from leafkit.search.benchmark import run_benchmark
 from leafkit.search.embed import Embedder
 from leafkit.search.mteb_encoder import MtebEncoder, load_for_mteb, wrap_for_mteb
+from leafkit.search.static import StaticEmbedder
 from leafkit.search.tasks import run_task
 
 CPU = torch.device("cpu")
@@ -266,6 +268,36 @@ def test_a_pair_is_loaded_by_reference_unless_it_is_no_pair(tmp_path: Path):
     with pytest.raises(LeafkitError, match="student lives in the space of teacher") as caught:
         load_for_mteb(f"model:{tmp_path / 'student'}", f"model:{other}", **settings)
     assert str(teacher) in caught.value.remedy
+
+
+def test_two_models_that_merely_have_one_dimension_are_no_pair_unless_the_user_says_so(tmp_path: Path):
+    pytest.importorskip("mteb", reason=mteb_task.MISSING)
+    one, other = (f"model:{tiny.write_model(tmp_path / name, hidden=48, seed=i)}" for i, name in enumerate(("one", "other")))
+    settings = {"name": "pair", "device": "cpu", "precision": "float32"}
+    with pytest.raises(LeafkitError, match=r"no telling whether .*one lives in the space of .*other") as caught:
+        load_for_mteb(one, other, **settings)
+    assert "same_space=True" in caught.value.remedy
+    assert load_for_mteb(one, other, same_space=True, **settings).mteb_model_meta.model_type == ["router"]
+    assert load_for_mteb(one, one, **settings).mteb_model_meta.embed_dim == 48
+
+
+def test_a_static_student_is_loaded_with_its_teacher(tmp_path: Path):
+    pytest.importorskip("mteb", reason=mteb_task.MISSING)
+    teacher = tiny.write_model(tmp_path / "teacher", hidden=48, seed=1)
+    tokenizer = bare_tokenizer(tiny.make_tokenizer())
+    num_tokens = tokenizer.get_vocab_size()
+    static = StaticEncoder(tokenizer, torch.randn(num_tokens, 8), torch.nn.Linear(8, 48))
+    (tmp_path / "student").mkdir()
+    space = {"kind": "student", "teacher": fingerprint_of_folder(teacher), "teacher_reference": f"model:{teacher}"}
+    write_static(static, tmp_path / "student", space)
+    pair = load_for_mteb(f"model:{tmp_path / 'student'}", f"model:{teacher}", name="pair", device="cpu", precision="float32")
+    texts = [text for text, _ in tiny.make_pairs(3)]
+    expected = StaticEmbedder(read_static(tmp_path / "student")).embed(texts, "query", 128)
+    np.testing.assert_allclose(encode(pair, [{"text": texts}], "query"), expected, atol=1e-6)
+    big = read_encoder(teacher)
+    meta = pair.mteb_model_meta
+    assert meta.n_parameters == static.num_parameters() + big.num_parameters()
+    assert meta.n_embedding_parameters == num_tokens * 8 + big.backbone.get_input_embeddings().weight.numel()
 
 
 def test_bad_inputs_and_vectors_are_refused_by_name():
