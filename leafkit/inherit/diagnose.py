@@ -253,7 +253,7 @@ def _score(
     heads = [d for d in dims if d < full]
     rotations = [_rotation(full, turn, seed) for turn in range(NUM_ROTATIONS if heads else 0)]
     systems = _plan_systems(spectrum, judged.vectors, ranks, heads, rotations, seed)
-    own = np.asarray(judged.own or np.full(len(judged.vectors), -1))
+    own = np.asarray(judged.own if len(judged.own) else np.full(len(judged.vectors), -1))
     values = {
         key: fast_ndcg(drop_own(ranking, own, ranking.positions.shape[1]), judged.judgments)
         for key, ranking in _search(documents, systems, rotations).items()

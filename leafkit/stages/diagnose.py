@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from leafkit.config import StudentConfig
 from leafkit.inherit.diagnose import Judged, Settings, diagnose
 from leafkit.inherit.findings import conclude
 from leafkit.models.checkpoint import identify_model, load_encoder
@@ -36,7 +37,7 @@ def run_diagnose(run: Run) -> dict[str, Any]:
     settings = Settings(
         mrl_dims=tuple(recipe.inherit.dims or teacher.model.mrl_dims),
         ranks=tuple(recipe.inherit.ranks),
-        student_width=load_encoder(recipe.student.init).hidden_size,
+        student_width=_planned_width(recipe.student),
         precisions=tuple(recipe.inherit.precisions),
         num_resamples=recipe.bench.num_resamples,
         seed=recipe.seed,
@@ -45,7 +46,8 @@ def run_diagnose(run: Run) -> dict[str, Any]:
     inputs = {
         "format": FORMAT, "teacher": teacher.model.fingerprint, "corpus": corpus.fingerprint, "split": recipe.bench.split,
         "own": recipe.data.drop_own_document,
-        "student": identify_model(recipe.student.init), "dims": list(settings.mrl_dims), "ranks": list(settings.ranks),
+        "student": identify_model(recipe.student.init), "width": settings.student_width,
+        "dims": list(settings.mrl_dims), "ranks": list(settings.ranks),
         "precisions": list(settings.precisions), "resamples": settings.num_resamples, "seed": recipe.seed,
         "precision": str(run.precision), "tokens": [recipe.data.max_query_tokens, recipe.data.max_document_tokens],
         "prompts": [teacher.model.prompt(role) for role in ("query", "document")],
@@ -78,3 +80,8 @@ def run_diagnose(run: Run) -> dict[str, Any]:
     run.stage(DIAGNOSIS, folder, inputs, work, save)
     found: dict[str, Any] = json.loads((folder / DIAGNOSIS_FILE).read_text(encoding="utf-8"))
     return found
+
+
+def _planned_width(student: StudentConfig) -> int:
+    """What the student's W_out maps from: a transformer's hidden states, or a static student's table."""
+    return student.static.width if student.kind == "static" else load_encoder(student.init).hidden_size

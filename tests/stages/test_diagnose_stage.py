@@ -39,6 +39,15 @@ def test_a_diagnosis_is_kept_and_found_up_to_date(examine, tmp_path):
     assert [s["status"] for run in (first, second) for s in run.steps if s["name"] == "diagnosis"] == ["done", "up to date"]
 
 
+def test_a_static_student_is_as_wide_as_its_table(examine):
+    """Its init gives the tokenizer alone."""
+    found, _ = examine(student={"kind": "static", "static": {"width": 8}})
+    assert found["student_width"] == 8
+    assert [row["rank"] for row in found["spectrum"]] == [8, 48]
+    wider, _ = examine(student={"kind": "static", "static": {"width": 24}})
+    assert wider["student_width"] == 24
+
+
 @pytest.mark.parametrize(
     "override", ["seed=7", "inherit.ranks=[5]", "inherit.dims=[12]", "bench.num_resamples=50", "bench.split=train"]
 )
