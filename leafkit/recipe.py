@@ -105,6 +105,18 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
+def from_plain(plain: dict[str, Any]) -> Recipe:
+    """The recipe that a manifest holds; what ``to_plain`` made of it, back again.
+
+    Raises:
+        ValueError: another version of leafkit wrote it, with keys or types that are not those of today.
+    """
+    try:
+        return typing.cast(Recipe, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Recipe), OmegaConf.create(plain))))
+    except OmegaConfBaseException as err:
+        raise ValueError(str(err).splitlines()[0]) from err
+
+
 def to_yaml(recipe: Recipe) -> str:
     """The resolved recipe as YAML that load_recipe reads back."""
     return OmegaConf.to_yaml(OmegaConf.create(to_plain(recipe)))

@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from leafkit.artifact import MANIFEST, read_manifest
 from leafkit.config import LABEL_TASKS, Recipe, TrainSourceConfig, to_plain
 from leafkit.data.contamination import Evaluation, find_overlaps
 from leafkit.data.records import Collection, clean_text
 from leafkit.data.sources import BadRows, read_collection, read_raw_rows, source_fingerprint
 from leafkit.data.training import SCORED_TASKS, read_task_rows
-from leafkit.recipe import load_recipe
+from leafkit.recipe import from_plain, load_recipe
 from leafkit.stages.corpus import Corpus, load_corpus
 from leafkit.stages.run import Run
-from leafkit.stages.teacher import Side
+from leafkit.stages.teacher import STUDENT, Side
 
 CONTAMINATION = "contamination"
 CONTAMINATION_FILE = "contamination.json"
@@ -111,7 +112,9 @@ def check_contamination(
 def list_training(run: Run, teacher: Side, student: Side) -> tuple[list[TrainingSource], list[str]]:
     """Every source the pair is known to have been trained on, and the names of models whose training texts are not known.
 
-    Start models count among the latter: what MiniLM was trained on before it came here, nobody checks.
+    A recipe may have changed, or have been given other values in the command line, since a model was made: what counts is the
+    one in the model's manifest. Start models count among those not known: what MiniLM was trained on before it came here,
+    nobody checks.
     """
     mine = run.recipe
     sources: list[TrainingSource] = []
@@ -123,7 +126,7 @@ def list_training(run: Run, teacher: Side, student: Side) -> tuple[list[Training
             continue
         maker = mine if side is student and not mine.bench.student else load_recipe(name)
         is_student = side is student and not (maker.stages and not maker.teacher.source)
-        found, starts = _of_student(maker) if is_student else _of_stages(maker)
+        found, starts = _of_student(run, maker) if is_student else _of_stages(run, maker)
         sources += found
         strangers += starts
     if mine.bench.training_sources:
@@ -133,8 +136,19 @@ def list_training(run: Run, teacher: Side, student: Side) -> tuple[list[Training
     return list(unique.values()), list(dict.fromkeys(strangers))
 
 
-def _of_student(maker: Recipe) -> tuple[list[TrainingSource], list[str]]:
+def _as_made(folder: Path, today: Recipe) -> Recipe:
+    """The recipe that a model was made under; today's where there is no such model, or one of another version of leafkit."""
+    if not (folder / MANIFEST).is_file():
+        return today
+    try:
+        return from_plain(read_manifest(folder).recipe)
+    except ValueError:
+        return today
+
+
+def _of_student(run: Run, maker: Recipe) -> tuple[list[TrainingSource], list[str]]:
     """What a recipe distils its student from, and the student's start model."""
+    maker = _as_made(run.root / maker.name / STUDENT, maker)
     home = TrainingSource("home", maker, TrainSourceConfig(uri=maker.data.home))
     further = [
         TrainingSource("texts", maker, TrainSourceConfig(uri=source.uri, limit=source.limit))
@@ -143,11 +157,13 @@ def _of_student(maker: Recipe) -> tuple[list[TrainingSource], list[str]]:
     return [home, *further], [maker.student.init]
 
 
-def _of_stages(maker: Recipe) -> tuple[list[TrainingSource], list[str]]:
+def _of_stages(run: Run, recipe: Recipe) -> tuple[list[TrainingSource], list[str]]:
     """What the stages of a recipe are trained on, and the models they start from."""
     sources: list[TrainingSource] = []
     starts: list[str] = []
-    for stage in maker.stages.values():
+    for name, planned in recipe.stages.items():
+        maker = _as_made(run.root / recipe.name / name, recipe)
+        stage = maker.stages.get(name, planned)
         starts += [model for model in (stage.soup.members or [stage.init]) if not model.startswith("stage:")]
         if not stage.soup.members:
             rows = list(stage.sources.values()) or [TrainSourceConfig(uri=maker.data.home)]

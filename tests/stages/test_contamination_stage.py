@@ -8,7 +8,10 @@ from types import SimpleNamespace
 import pytest
 import tiny
 
+from leafkit.artifact import publish
+from leafkit.config import to_plain
 from leafkit.errors import LeafkitError, UsageError
+from leafkit.recipe import load_recipe
 from leafkit.stages.contamination import check_contamination, list_training
 from leafkit.stages.corpus import load_corpus
 from leafkit.stages.run import Run
@@ -180,6 +183,24 @@ def test_the_student_of_another_recipe_brings_that_recipes_sources(home, tmp_pat
     sources, strangers = listed[0]
     assert [(s.kind, s.recipe.name) for s in sources] == [("home", "other")]
     assert strangers == [f"model:{home / 'small'}", "model:big"]
+
+
+def test_a_model_s_own_recipe_counts_and_not_what_became_of_it_since(home, tmp_path, start):
+    """Student and stage were made with other sources than the recipe names today."""
+    then = write_rows(tmp_path / "then.jsonl", [{"query": "a b", "positive": "c d", "split": "train"}])
+    today = tiny.write_recipe(
+        tmp_path / "tiny.yaml", tiny.tiny_recipe(home, tmp_path / "ck") | {"stages": {"tune": tiny.tiny_stage(home)}}
+    )
+    teacher = tiny.tiny_recipe(home, tmp_path / "ck") | {"stages": {"tune": tiny.tiny_stage(home)}}
+    teacher = tiny.write_recipe(tmp_path / "maker.yaml", teacher)
+    made = load_recipe(str(today), [f"data.sources.then.uri={then}", f"stages.tune.sources.then.uri={then}"])
+    for folder, stage in (("tiny", "student"), ("maker", "tune")):
+        with publish(tmp_path / "ck" / folder / stage, stage, {}, to_plain(made)):
+            pass
+    listed = []
+    start(today, f"teacher.source=recipe:{teacher}", work=lambda run: listed.append(list_training(run, TEACHER, STUDENT)[0]))
+    assert [(s.kind, s.config.uri) for s in listed[0]] == [("home", made.data.home), ("texts", then), ("rows", then)]
+    assert listed[0][0].recipe == made
 
 
 def test_the_student_may_be_what_another_recipe_trains_in_stages(home, tmp_path, start):
