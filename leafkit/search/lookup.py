@@ -24,6 +24,7 @@ from leafkit.errors import LeafkitError
 
 ROWS_AT_ONCE = 16384
 STORE_FILES = "[0-9][0-9][0-9][0-9][0-9].vectors"
+_SPACE_TYPES = {"teacher": str, "dim": int, "prompt": str, "max_tokens": int, "pooling": str, "normalized": bool}
 _SAME_SHARE = 0.01  # two vectors of one text may differ by this share of their length: batches and bf16 make them differ
 
 
@@ -119,6 +120,10 @@ def read_store(folder: Path) -> tuple[Table, Space]:
             record = json.loads(record_path.read_text(encoding="utf-8"))
             space, rows, dtype = Space(**record["space"]), int(record["rows"]), np.dtype(record["dtype"]).newbyteorder("<")
             digests = {name: str(record["sha256"][name]) for name in (path.name, path.with_suffix(".hashes").name)}
+            if wrong := [key for key, kind in _SPACE_TYPES.items() if type(getattr(space, key)) is not kind]:
+                raise ValueError(f"{wrong[0]} of its space is {getattr(space, wrong[0])!r}")
+            if dtype.kind != "f" or min(rows, space.dim) < 1:  # whole numbers of the same width would be read as vectors
+                raise ValueError(f"{rows} rows of {space.dim} {dtype.name}")
         except FileNotFoundError:
             continue  # a shard without its commit record does not exist
         except (ValueError, KeyError, TypeError) as err:

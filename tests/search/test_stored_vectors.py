@@ -364,6 +364,25 @@ def test_a_commit_record_that_lies_is_refused(tmp_path, changes, match):
     refused(tmp_path / "s", match)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("teacher", [1]), ("dim", None), ("dim", -1), ("prompt", None), ("max_tokens", "x"), ("normalized", 1), ("pooling", 0)],
+)
+def test_a_record_of_a_space_that_cannot_be_is_refused(tmp_path, key, value):
+    make_store(tmp_path / "store", DOCUMENTS, 0)
+    path = tmp_path / "store" / "00000.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"space": record["space"] | {key: value}}))
+    refused(tmp_path / "store", "is not a commit record")
+
+
+def test_whole_numbers_of_the_width_of_floats_are_no_vectors(tmp_path):
+    make_store(tmp_path / "store", DOCUMENTS, 0)
+    path = tmp_path / "store" / "00000.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"dtype": "int16"}))
+    refused(tmp_path / "store", r"is not a commit record: .* int16")
+
+
 def test_shards_of_two_spaces_in_one_folder_are_refused(tmp_path):
     make_store(tmp_path / "s", DOCUMENTS, 0)
     path = tmp_path / "s" / "00002.json"
