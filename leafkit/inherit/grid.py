@@ -277,7 +277,8 @@ def _judge_cells(
                     f"{name}_retention_low": found.low, f"{name}_retention_high": found.high,
                 }  # fmt: skip
             row |= {"gap": gap.mean, "low": gap.low, "high": gap.high, "max_gap": gate}
-            rows.append(row | {"verdict": judge(gap.low, gap.high, gate)})
+            verdict = judge(gap.low, gap.high, gate) if bootstrap.num_queries > 1 else UNDECIDED  # one query has no spread
+            rows.append(row | {"verdict": verdict})
     return rows
 
 

@@ -512,3 +512,4 @@ def test_one_query_and_one_document():
     figures = run_grid({"teacher": one, "symmetric": one}, judgments, InheritConfig(rescoring=[0, 4]), 50, 0).figures
     assert figures["passed"]
     assert {row["teacher"] for row in figures["rows"]} == {1.0}
+    assert {row["verdict"] for row in figures["rows"]} == {UNDECIDED}  # its interval has no width, which proves nothing
