@@ -136,7 +136,7 @@ def run_student(run: Run, teacher: Side, corpus: Corpus, targets: list[Target]) 
         student = build_student(load_encoder(config.init), teacher, run.recipe.seed)
         token_ids = [student.tokenize(t.texts, t.role, _limit(run, t.role)) for t in targets]
         metrics["spectrum"] = start_projection(run, student, config, token_ids, targets)
-        losses = train_student(run, student, config, token_ids, targets)
+        losses = train_student(run, student, config, token_ids, targets, metrics)
         metrics.update(parameters=student.num_parameters(), first_loss=losses[0], last_loss=float(np.mean(losses[-20:])))
         return student, losses
 
@@ -204,8 +204,9 @@ def start_projection(
 
 
 def train_student(
-    run: Run, student: TextEncoder, config: StudentConfig, token_ids: list[list[list[int]]], targets: list[Target]
-) -> list[float]:
+    run: Run, student: TextEncoder, config: StudentConfig, token_ids: list[list[list[int]]], targets: list[Target],
+    metrics: dict[str, Any],
+) -> list[float]:  # fmt: skip
     """Squared L2 to the teacher's vectors over token-budget batches; returns the loss of each step."""
     rows = [(g, i) for g, t in enumerate(targets) for _ in range(t.repeats) for i in range(len(t.texts))]
     lengths = [len(token_ids[g][i]) for g, i in rows]
@@ -228,4 +229,5 @@ def train_student(
         config.lr, len(batches), config.warmup_share, config.final_lr_share, config.weight_decay, config.max_grad_norm
     )
     module = LeafModule(student, settings)
-    return fit(module, BatchList(len(batches), make), "student: training", run.device, run.precision, run.recipe.seed)
+    title = "student: training"
+    return fit(module, BatchList(len(batches), make), title, run.device, run.precision, run.recipe.seed, metrics)

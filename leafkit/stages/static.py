@@ -86,7 +86,7 @@ def run_static_student(run: Run, teacher: Side, corpus: Corpus, targets: Sequenc
         token_ids = [[np.array(ids, np.int32) for ids in tokenize(tokenizer, t.texts, _limit(run, t.role))] for t in targets]
         student = start_student(run, teacher, tokenizer, token_ids, targets)
         metrics["spectrum"] = measure_start(run, student, token_ids, targets)
-        losses = train_static(run, student, token_ids, targets)
+        losses = train_static(run, student, token_ids, targets, metrics)
         metrics.update(parameters=student.num_parameters(), first_loss=losses[0], last_loss=float(np.mean(losses[-20:])))
         return student, losses
 
@@ -166,8 +166,9 @@ def measure_start(
 
 
 def train_static(
-    run: Run, student: StaticEncoder, token_ids: Sequence[Sequence[np.ndarray]], targets: Sequence[Target]
-) -> list[float]:
+    run: Run, student: StaticEncoder, token_ids: Sequence[Sequence[np.ndarray]], targets: Sequence[Target],
+    metrics: dict[str, Any],
+) -> list[float]:  # fmt: skip
     """1 - cosine on documents, then on queries; returns the loss of each step."""
     config, settings = run.recipe.student, run.recipe.student.static
     used = np.unique(np.concatenate([ids for group in token_ids for ids in group]))
@@ -197,7 +198,7 @@ def train_static(
         )
         title = f"student: {ROLES[role]}"
         losses += fit(
-            cast(LeafModule, module), BatchList(len(batches), make), title, run.device, torch.float32, run.recipe.seed
+            cast(LeafModule, module), BatchList(len(batches), make), title, run.device, torch.float32, run.recipe.seed, metrics
         )
         module.write_back()
     return losses

@@ -104,7 +104,7 @@ def run_teacher_stage(run: Run, name: str, config: StageConfig) -> Path:
             f" {encoder.dim} dimensions"
         )
         plan = plan_batches(run, config, rows)
-        losses = train_stage(run, name, config, encoder, start, rows, plan)
+        losses = train_stage(run, name, config, encoder, start, rows, plan, metrics)
         average_into(encoder, prepare_encoder(start, config, seed, sources), config.soup_share)
         metrics.update(
             parameters=encoder.num_parameters(), first_loss=losses[0], last_loss=float(np.mean(losses[-10:])),
@@ -156,8 +156,9 @@ def prepare_encoder(start: TextEncoder, config: StageConfig, seed: int, sources:
 
 
 def train_stage(
-    run: Run, name: str, config: StageConfig, encoder: TextEncoder, start: TextEncoder, rows: StageRows, plan: BatchPlan
-) -> list[float]:
+    run: Run, name: str, config: StageConfig, encoder: TextEncoder, start: TextEncoder, rows: StageRows, plan: BatchPlan,
+    metrics: dict[str, Any],
+) -> list[float]:  # fmt: skip
     """Contrastive training with anchors; returns the loss of each step."""
     data, seed, world = run.recipe.data, run.recipe.seed, run.world
     table = TrainingTable(
@@ -186,7 +187,7 @@ def train_stage(
     if config.lora.rank:
         add_adapters(encoder, config.lora.rank, config.lora.alpha, config.lora.targets, seed)
     module = ContrastiveModule(encoder, settings, loss_settings(config, encoder.dim))
-    losses = fit(module, BatchList(len(plan.batches), make), f"{name}: training", run.device, run.precision, seed)
+    losses = fit(module, BatchList(len(plan.batches), make), f"{name}: training", run.device, run.precision, seed, metrics)
     if config.lora.rank:
         merge_adapters(encoder)
     return losses

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
+import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from leafkit.errors import UsageError
 from leafkit.machine import release_memory
-from leafkit.progress import Bar, progress_bar
+from leafkit.progress import Bar, progress_bar, say
 from leafkit.train.modules import ContrastiveModule, LeafModule
 
 
@@ -54,16 +57,40 @@ def read_world() -> World:
 
 
 class BatchList(Dataset[Any]):
-    """Batches made on demand: item i is this process's share of global batch i. A pure function, so runs can resume."""
+    """Batches made on demand: item i is this process's share of global batch i. A pure function, so runs can resume.
+
+    Attributes:
+        waited_s: seconds that asking for batches took so far; the model waits meanwhile.
+    """
 
     def __init__(self, num_batches: int, make: Callable[[int], Any]) -> None:
         self._num_batches, self._make = num_batches, make
+        self._thread: ThreadPoolExecutor | None = None
+        self._next: tuple[int, Future[Any]] | None = None
+        self.waited_s = 0.0
 
     def __len__(self) -> int:
         return self._num_batches
 
     def __getitem__(self, index: int) -> Any:
-        return self._make(index)
+        started_s = time.perf_counter()
+        ready = self._next[1] if self._next is not None and self._next[0] == index else None
+        batch = ready.result() if ready is not None else self._make(index)
+        self._next = None
+        if self._thread is not None and index + 1 < len(self):
+            self._next = index + 1, self._thread.submit(self._make, index + 1)
+        self.waited_s += time.perf_counter() - started_s
+        return batch
+
+    @contextlib.contextmanager
+    def made_ahead(self) -> Iterator[None]:
+        """Within it one thread makes the batch after the one that was asked for, so that the model need not wait for it."""
+        with ThreadPoolExecutor(1, "batches") as self._thread:
+            try:
+                yield
+            finally:
+                self._thread.shutdown(wait=True, cancel_futures=True)
+                self._thread = self._next = None
 
 
 class _ShowProgress(Callback):
@@ -84,6 +111,7 @@ def fit(
     device: torch.device,
     precision: torch.dtype,
     seed: int,
+    metrics: dict[str, Any] | None = None,
 ) -> list[float]:
     """Train on every batch once, in order, and return the loss of each step (of the global batch).
 
@@ -94,6 +122,7 @@ def fit(
         device: from ``choose_device``.
         precision: torch.bfloat16 runs under autocast, weights stay float32.
         seed: of everything random inside training.
+        metrics: of the stage; gets, under "loader", how long the model waited for its batches.
 
     Raises:
         LeafkitError: a loss or gradient is not finite.
@@ -108,16 +137,36 @@ def fit(
         trainer = build_trainer(len(batches), device, precision, world, [_ShowProgress(bar)])
         loader = DataLoader(batches, batch_size=None, shuffle=False, num_workers=0)
         on_interrupt = signal.getsignal(signal.SIGINT)
+        before_s, started_s = batches.waited_s, time.perf_counter()
         try:
-            trainer.fit(module, loader)
+            with batches.made_ahead():
+                trainer.fit(module, loader)
         except SystemExit as stop:  # Lightning ends Ctrl-C with exit status 1 and ignores SIGINT from then on
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from stop
+        waited_s, training_s = batches.waited_s - before_s, time.perf_counter() - started_s
+    say(f"  loader: the model waited {waited_s / training_s:.1%} of {training_s:.0f} s", style="dim")
+    if metrics is not None:
+        add_loader(metrics, waited_s, training_s)
     module.zero_grad(set_to_none=True)
     trainer.strategy.optimizers = []  # module and trainer know each other, so their memory would stay a while
     release_memory()
     module.encoder.to("cpu").eval()
     return module.losses
+
+
+def add_loader(metrics: dict[str, Any], waited_s: float, training_s: float) -> None:
+    """Put how long the model waited for its loader into a stage's metrics; the phases of a stage add up.
+
+    >>> metrics = {}
+    >>> add_loader(metrics, 1.0, 10.0)
+    >>> add_loader(metrics, 2.0, 10.0)
+    >>> metrics["loader"]
+    {'waited_s': 3.0, 'training_s': 20.0, 'share': 0.15}
+    """
+    before = metrics.get("loader", {"waited_s": 0.0, "training_s": 0.0})
+    waited_s, training_s = before["waited_s"] + waited_s, before["training_s"] + training_s
+    metrics["loader"] = {"waited_s": waited_s, "training_s": training_s, "share": waited_s / training_s}
 
 
 def build_trainer(

@@ -76,6 +76,7 @@ def test_training_lowers_the_loss_below_the_closed_form_start(home, tmp_path, st
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
     metrics = read_manifest(tmp_path / "ck" / "tiny" / "student").metrics
     assert metrics["first_loss"] == losses[0]
+    assert 0 < metrics["loader"]["waited_s"] < metrics["loader"]["training_s"]
     assert 0.9 < metrics["spectrum"]["ridge_cosine"] <= 1
     assert metrics["spectrum"]["rank"] == 32
     assert 0.9 < metrics["spectrum"]["variance_kept"] <= 1

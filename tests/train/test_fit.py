@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 
 from leafkit.errors import LeafkitError, UsageError
 from leafkit.train.collate import Mixing, PairBatch, TrainingTable, collate
-from leafkit.train.fit import BatchList, World, build_trainer, fit, read_world
+from leafkit.train.fit import BatchList, World, add_loader, build_trainer, fit, read_world
 from leafkit.train.modules import ContrastiveModule, ContrastiveSettings, LeafBatch, LeafModule
 from leafkit.train.optim import OptimizerSettings
 
@@ -226,3 +228,64 @@ def test_the_world_is_read_from_the_launcher(monkeypatch, variables, world, node
         monkeypatch.setenv(name, value)
     assert read_world() == world
     assert read_world().num_nodes == nodes
+
+
+# --- the loader
+
+
+def test_batches_are_made_once_and_in_order_by_one_other_thread():
+    module, batches = leaf_parts()
+    made: list[tuple[int, str]] = []
+
+    def make(step: int) -> LeafBatch:
+        made.append((step, threading.current_thread().name))
+        return batches[step]
+
+    watched = BatchList(NUM_STEPS, make)
+    assert train(module, watched) == train(*leaf_parts())
+    assert [step for step, _ in made] == list(range(NUM_STEPS))
+    assert [name.startswith("batches") for _, name in made] == [False, *[True] * (NUM_STEPS - 1)]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+
+def test_outside_training_any_batch_is_made_when_it_is_asked_for():
+    batches = BatchList(3, lambda step: step * 10)
+    assert [batches[2], batches[0], batches[2]] == [20, 0, 20]
+    with batches.made_ahead():
+        assert [batches[0], batches[2], batches[1], batches[2]] == [0, 20, 10, 20]
+
+
+def test_a_batch_that_cannot_be_made_stops_the_run_with_its_own_words():
+    module, batches = leaf_parts()
+
+    def make(step: int) -> LeafBatch:
+        if step == 2:
+            raise LeafkitError("row 7 is damaged")
+        return batches[step]
+
+    with pytest.raises(LeafkitError, match="row 7 is damaged"):
+        train(module, BatchList(NUM_STEPS, make))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+
+def test_the_wait_for_the_loader_is_measured_and_said(capsys):
+    module, batches = leaf_parts()
+
+    def make(step: int) -> LeafBatch:
+        if step == 0:
+            time.sleep(0.2)  # nothing can be computed meanwhile
+        return batches[step]
+
+    metrics: dict = {}
+    fit(module, BatchList(NUM_STEPS, make), "test", CPU, torch.float32, 7, metrics)
+    found = metrics["loader"]
+    assert 0.2 <= found["waited_s"] < found["training_s"]
+    assert found["share"] == pytest.approx(found["waited_s"] / found["training_s"])
+    assert f"loader: the model waited {found['share']:.1%} of {found['training_s']:.0f} s" in capsys.readouterr().out
+
+
+def test_the_phases_of_a_stage_add_up():
+    metrics: dict = {}
+    add_loader(metrics, 1.0, 10.0)
+    add_loader(metrics, 2.0, 10.0)
+    assert metrics == {"loader": {"waited_s": 3.0, "training_s": 20.0, "share": 0.15}}
