@@ -123,7 +123,7 @@ def test_questions_are_trained_on(recipe, start, monkeypatch):
 
 def test_batches_hold_neighbours_or_random_pairs(recipe, start, monkeypatch):
     seen = []
-    monkeypatch.setattr(teach, "train_stage", lambda *words: seen.append(words[-1]) or [1.0])
+    monkeypatch.setattr(teach, "train_stage", lambda *words: seen.append(words[6]) or [1.0])
     start(recipe, work=run_teach)
     for plan in seen:
         assert len(plan.batches) == 4
