@@ -343,7 +343,7 @@ def test_signals_end_a_real_process_with_their_status_and_no_traceback(number, s
         time.sleep(0.02)
     time.sleep(1.5)  # into the training
     child.send_signal(number)
-    out, err = child.communicate(timeout=60)
+    out, err = child.communicate(timeout=600)
     assert child.returncode == status
     assert "Traceback" not in err
     assert "the same command continues after them" in out

@@ -165,7 +165,7 @@ def run_pytest(folder: Path, run: Path, strict: bool = False) -> subprocess.Comp
         f"    check_inheritance({str(run)!r}, strict={strict})\n"
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder), "test_student.py"]
-    return subprocess.run(command, cwd=folder, env=tiny.environment(), capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=folder, env=tiny.environment(), capture_output=True, text=True, timeout=900, check=False)
 
 
 @pytest.mark.slow

@@ -165,7 +165,7 @@ def test_sample_rows_can_train() -> None:
 
 def run_dry(recipe: Path, checkpoints: Path) -> tuple[Path, str]:
     started_s = time.monotonic()
-    done = tiny.run_cli("teach", f"recipe={recipe}", "dry_run=true", f"checkpoints={checkpoints}", timeout=240)
+    done = tiny.run_cli("teach", f"recipe={recipe}", "dry_run=true", f"checkpoints={checkpoints}", timeout=1200)
     assert done.returncode == 0, done.stderr[-3000:]
     assert time.monotonic() - started_s < 120
     return checkpoints / f"{recipe.stem}-dry-run", done.stdout

@@ -141,7 +141,7 @@ module._one_pass = one_pass
 with open_run(load_recipe({str(done)!r}, {SETTINGS!r})) as run:
     run_inherit(run)
 """
-    killed = subprocess.run([sys.executable, "-c", code], env=tiny.environment(), timeout=120, check=False)
+    killed = subprocess.run([sys.executable, "-c", code], env=tiny.environment(), timeout=900, check=False)
     assert killed.returncode == -signal.SIGKILL
     folder = done.parent / "ck" / "tiny" / PASSES
     assert len([p for p in folder.glob("*.npz") if p.stat().st_mtime > os.stat(done).st_mtime]) >= 2

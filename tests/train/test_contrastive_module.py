@@ -191,7 +191,7 @@ def write_shares(folder: Path, processes: int) -> dict[int, dict]:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     command = [sys.executable, *launcher, case.__file__, str(folder)]
     done = subprocess.run(
-        command, env=tiny.environment(PYTHONPATH=path), timeout=200, capture_output=True, text=True, check=False
+        command, env=tiny.environment(PYTHONPATH=path), timeout=900, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return {rank: torch.load(folder / f"{rank}.pt") for rank in range(processes)}
