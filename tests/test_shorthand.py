@@ -37,7 +37,8 @@ def test_a_named_recipe_keeps_its_name_home_and_collections():
 
 def test_every_short_key_names_a_field():
     values = {"teacher": "builtin:minilm", "student": "builtin:minilm", "diagnose": "true", "strict": "true", "dims": "[64]",
-              "same_space": "true", "precisions": "int8", "tasks": "sts:a.jsonl", "indexes": "flat"}  # fmt: skip
+              "same_space": "true", "precisions": "int8", "tasks": "sts:a.jsonl", "indexes": "flat",
+              "baseline": "builtin:minilm"}  # fmt: skip
     resolved(*(f"{key}={values.get(key, 'beir:a')}" for key in SHORT_KEYS))
 
 

@@ -108,7 +108,7 @@ def test_a_corrupt_file_is_named(folder, content):
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        ([], "is not an object"), (None, "is not an object"), ("text", "is not an object"), (3, "is not an object"),
+        ([], "a list, not an object"), (None, "not an object"), ("text", "not an object"), (3, "not an object"),
         ({"pooling": 3}, "pooling 3 is not one of mean, cls, last"), ({"pooling": ""}, "pooling '' is not one of"),
         ({"pooling": ["mean"]}, "pooling .* is not one of"), ({"pooling": None}, "pooling None is not one of"),
         ({"attention": False}, "attention False is not one of"), ({"attention": {}}, "attention {} is not one of"),
