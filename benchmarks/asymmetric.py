@@ -1,4 +1,4 @@
-"""The figures of README's table of collections: the road of a recipe, its benchmark at home and away, its full inheritance grid.
+"""README's table of collections: the road of a recipe, its benchmark at home and away, its full inheritance grid.
 
     python benchmarks/asymmetric.py [--recipe kalm-to-23m] [--data FOLDER_OF_BEIR_COLLECTIONS] [--checkpoints checkpoints]
         [--collections scifact npl]
