@@ -1,11 +1,12 @@
 """Speed of what leafkit exists for, each as a ratio to a peer in the same run and as a share of the machine's own limit.
 
-    python benchmarks/speed.py [--turns 5] [--checkpoints checkpoints/kalm-to-23m] [--device cuda]
+    python benchmarks/speed.py [--turns 5] [--checkpoints checkpoints/kalm-to-23m] [--device cuda] [--against OLD.json]
 
 Training a 23M student on cached vectors against sentence-transformers' EmbedDistillLoss (float32, its default, and bf16);
-encoding against SentenceTransformer.encode; the cost of writing the vector store; one query through everything that can serve
-it (needs a finished `leafkit distill recipe=kalm-to-23m` and `leafkit export`). Real text: builtin:pydocs. Every way runs in a
-process of its own, taking turns; medians. Writes a dated report.
+encoding against SentenceTransformer.encode; one query through everything that can serve it (needs a finished
+`leafkit distill recipe=kalm-to-23m` and `leafkit export`). Real text: builtin:pydocs. Every way runs in a
+process of its own, taking turns; medians. Writes a dated report and the same figures as JSON. With --against, compares ratios,
+not times, with an earlier run's JSON and ends with status 1 where one is clearly worse.
 """
 
 from __future__ import annotations
@@ -14,335 +15,170 @@ import argparse
 import datetime
 import json
 import os
-import resource
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from turns import median, ratio, take_turns
+from speed_ways import MAX_TOKENS, ST_BATCH, TEACHER_DIM, write_texts
+from turns import median, ratios, take_turns
 
-TEACHER_DIM = 768
-MAX_TOKENS = 128
-NUM_TRAIN_TEXTS, NUM_ENCODE_TEXTS, NUM_LONG_TEXTS = 640, 1024, 256
-ST_BATCH = 32  # LEAF's; sentence-transformers' own default of 8 is slower
-NUM_QUERIES = 300
-BARS = {"train": 5.0, "train bf16": 2.5, "encode": 3.5, "query": 1 / 8}
+WAYS_FILE = str(Path(__file__).parent / "speed_ways.py")
+TOLERANCE = 0.10  # beyond the worst turn of the earlier run: what a busy neighbour does to a ratio
 
 
-def read_texts(count: int) -> list[str]:
-    """Documents and queries of builtin:pydocs, mixed, the same ones every time."""
-    import numpy as np
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table.
 
-    from leafkit.config import DataConfig
-    from leafkit.data.sources import read_collection
+    Attributes:
+        what: measured thing, with its unit.
+        ours: leafkit's median.
+        peer: who it is compared with, empty for none.
+        theirs: the peer's median.
+        ratio: ours to the peer's in the same turn: median, smallest, largest over the turns.
+        bar: what the ratio (without a peer: our value) has to reach.
+        is_less_better: a time or a cost.
+        share: of the machine's matmul rate.
+    """
 
-    collection = read_collection("builtin:pydocs", DataConfig())
-    texts = [d.full_text for d in collection.documents] + [q.text for q in collection.queries]
-    return [texts[i] for i in np.random.default_rng(0).permutation(len(texts))[:count]]
+    what: str
+    ours: float
+    peer: str = ""
+    theirs: float | None = None
+    ratio: tuple[float, float, float] | None = None
+    bar: float | None = None
+    is_less_better: bool = False
+    share: float | None = None
 
+    def reaches_bar(self) -> bool | None:
+        """Whether the bar is reached; None without one."""
+        if self.bar is None:
+            return None
+        value = self.ratio[0] if self.ratio else self.ours
+        return value <= self.bar if self.is_less_better else value >= self.bar
 
-def fake_targets(count: int) -> Any:
-    """Unit vectors; what they are does not change the speed."""
-    import numpy as np
-
-    vectors = np.random.default_rng(1).standard_normal((count, TEACHER_DIM)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def device_of(options: argparse.Namespace) -> Any:
-    """The torch device measured."""
-    import torch
-
-    return torch.device(options.device)
-
-
-# --- ways of training
-
-
-def train_leafkit(options: argparse.Namespace) -> dict[str, float]:
-    """leafkit's loop with the default recipe's budget."""
-    import numpy as np
-    import torch
-    from torch import nn
-
-    from leafkit.config import StudentConfig
-    from leafkit.data.batching import token_budget_batches
-    from leafkit.models.checkpoint import load_encoder
-    from leafkit.models.encoder import TextEncoder
-    from leafkit.models.precision import choose_precision
-    from leafkit.train.fit import BatchList, fit
-    from leafkit.train.modules import LeafBatch, LeafModule
-    from leafkit.train.optim import OptimizerSettings
-
-    config = StudentConfig()
-    base = load_encoder("builtin:minilm")
-    student = TextEncoder(base.backbone, base.tokenizer, base.spec, nn.Linear(base.hidden_size, TEACHER_DIM))
-    texts, targets = read_texts(NUM_TRAIN_TEXTS), torch.from_numpy(fake_targets(NUM_TRAIN_TEXTS))
-    ids = student.tokenize(texts, "document", MAX_TOKENS)
-    lengths = [len(i) for i in ids]
-    batches = token_budget_batches(lengths, config.tokens_per_batch, config.max_texts_per_batch, 0, 0)
-    marks = []
-
-    def make(step: int) -> LeafBatch:
-        marks.append(time.perf_counter())
-        rows = batches[step]
-        return LeafBatch([ids[r] for r in rows], targets[torch.from_numpy(np.asarray(rows))], len(rows), 1.0)
-
-    device = device_of(options)
-    settings = OptimizerSettings(1e-4, len(batches), 0.05, 0.1, 0.01, 1.0)
-    fit(LeafModule(student, settings), BatchList(len(batches), make), "train", device, choose_precision("auto", device), 0)
-    marks.append(time.perf_counter())
-    timed = [len(b) for b in batches[1:]]  # the first step warms up
-    seconds = marks[-1] - marks[2]  # batch 2 is made when step 1 begins
-    return {"texts_per_s": sum(timed) / seconds, "tokens_per_s": sum(lengths) * sum(timed) / len(ids) / seconds,
-            "tokens_per_text": statistics.mean(lengths), "tflops": _train_flops(student, lengths) * sum(timed) / len(ids)
-            / seconds / 1e12}  # fmt: skip
+    def to_markdown(self) -> str:
+        """The line of the report."""
+        ratio = "" if self.ratio is None else "{:.3g} [{:.3g}, {:.3g}]".format(*self.ratio)
+        reached = {None: "", True: " reached", False: " **missed**"}[self.reaches_bar()]
+        bar = "" if self.bar is None else f"{'<=' if self.is_less_better else '>='} {self.bar:g}{reached}"
+        cells = [self.what, f"{self.ours:,.4g}", self.peer, "" if self.theirs is None else f"{self.theirs:,.4g}", ratio, bar,
+                 "" if self.share is None else f"{self.share:.0%}"]  # fmt: skip
+        return f"| {' | '.join(cells)} |"
 
 
-def _train_flops(encoder: Any, lengths: Sequence[int]) -> float:
-    """Linear layers and attention, forward and backward (three times forward)."""
-    width, layers = encoder.hidden_size, encoder.backbone.config.num_hidden_layers
-    return 3.0 * sum(n * encoder.flops_per_token() + 4 * layers * width * n * n for n in lengths)
+HEADER = [
+    "| what | leafkit | peer | theirs | ratio | bar | share of the machine's matmul rate |",
+    "|---|---|---|---|---|---|---|",
+]
 
 
-def train_sentence_transformers(options: argparse.Namespace) -> dict[str, float]:
-    """Its trainer with EmbedDistillLoss, as it comes; --bf16 sets the trainer's own switch."""
-    from datasets import Dataset
-    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-    from sentence_transformers.losses import EmbedDistillLoss
-    from transformers import TrainerCallback
-
-    from leafkit.models.minilm import find_minilm
-
-    class Clock(TrainerCallback):
-        def __init__(self) -> None:
-            self.marks: list[float] = []
-
-        def on_step_end(self, *args: object, **kwargs: object) -> None:
-            self.marks.append(time.perf_counter())
-
-    model = SentenceTransformer(str(find_minilm()), device=options.device)
-    model.max_seq_length = MAX_TOKENS
-    rows = Dataset.from_dict({"text": read_texts(NUM_TRAIN_TEXTS), "label": fake_targets(NUM_TRAIN_TEXTS).tolist()})
-    clock = Clock()
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = SentenceTransformerTrainingArguments(
-            folder, per_device_train_batch_size=ST_BATCH, num_train_epochs=1, use_cpu=options.device == "cpu",
-            bf16=options.bf16, save_strategy="no", report_to=[], logging_strategy="no", disable_tqdm=True,
-        )  # fmt: skip
-        loss = EmbedDistillLoss(model, distance_metric="l2", projection_dim=TEACHER_DIM)
-        SentenceTransformerTrainer(model=model, args=arguments, train_dataset=rows, loss=loss, callbacks=[clock]).train()
-    return {"texts_per_s": ST_BATCH * (len(clock.marks) - 1) / (clock.marks[-1] - clock.marks[0])}
+def compare(what: str, ours: Sequence[Mapping[str, Any]], peer: str, theirs: Sequence[Mapping[str, Any]], key: str,
+            **more: Any) -> Row:  # fmt: skip
+    """Row of one figure of leafkit's and of a peer's, turn by turn."""
+    return Row(what, median(ours, key), peer, median(theirs, key), ratios(ours, theirs, key), **more)
 
 
-# --- ways of encoding
+def run_ways(ways: Mapping[str, Sequence[str]], options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """Figures of each way by turn."""
+    common = ["--device", options.device, "--texts", str(options.texts), "--checkpoints", str(options.checkpoints)]
+    return take_turns(WAYS_FILE, {name: [*words, *common] for name, words in ways.items()}, options.turns)
 
 
-def _encode_texts(options: argparse.Namespace) -> list[str]:
-    texts = read_texts(NUM_ENCODE_TEXTS)
-    if not options.long:
-        return texts
-    joined = " ".join(texts).split()
-    return [" ".join(joined[i * 200 : (i + 1) * 200]) for i in range(NUM_LONG_TEXTS)]  # all longer than the model takes
-
-
-def encode_leafkit(options: argparse.Namespace) -> dict[str, float]:
-    """Embedder in the precision that the probe chose; then the same through a vector store."""
-    from leafkit.data.store import VectorStore
-    from leafkit.models.checkpoint import load_encoder
-    from leafkit.models.precision import choose_precision
-    from leafkit.search.embed import Embedder, fill_store
-
-    texts, device = _encode_texts(options), device_of(options)
-    embedder = Embedder(load_encoder("builtin:minilm"), device, choose_precision("auto", device))
-    embedder.embed(texts[:64], "document", 256)
-    ids = embedder.encoder.tokenize(texts, "document", 256)
-    lengths = [len(i) for i in ids]
-    started_s = time.perf_counter()
-    embedder.embed(texts, "document", 256)
-    bare_s = time.perf_counter() - started_s
-    with tempfile.TemporaryDirectory() as folder:
-        store = VectorStore(Path(folder), embedder.space("document", 256), texts)
-        started_s = time.perf_counter()
-        fill_store(store, embedder, texts, "document", "store")
-        store_s = time.perf_counter() - started_s
-    flops = _train_flops(embedder.encoder, lengths) / 3
-    return {"tokens_per_s": sum(lengths) / bare_s, "texts_per_s": len(texts) / bare_s, "tflops": flops / bare_s / 1e12,
-            "store_share": store_s / bare_s - 1, "tokens_per_text": statistics.mean(lengths)}  # fmt: skip
-
-
-def encode_sentence_transformers(options: argparse.Namespace) -> dict[str, float]:
-    """SentenceTransformer.encode with its defaults."""
-    from sentence_transformers import SentenceTransformer
-
-    from leafkit.models.minilm import find_minilm
-
-    texts = _encode_texts(options)
-    model = SentenceTransformer(str(find_minilm()), device=options.device)
-    model.encode(texts[:64])
-    started_s = time.perf_counter()
-    model.encode(texts)
-    return {"texts_per_s": len(texts) / (time.perf_counter() - started_s)}
-
-
-def matmul(options: argparse.Namespace) -> dict[str, float]:
-    """The machine's rate on one large product, in the precision that the probe chose: the limit of linear layers."""
-    import torch
-
-    from leafkit.models.precision import choose_precision
-
-    device = device_of(options)
-    a = torch.randn(4096, 1536, device=device).to(choose_precision("auto", device))
-    b = torch.randn(1536, 1536, device=device).to(a.dtype)
-    rates = []
-    for _ in range(30):
-        started_s = time.perf_counter()
-        a @ b
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        rates.append(2 * 4096 * 1536 * 1536 / (time.perf_counter() - started_s) / 1e12)
-    return {"tflops": statistics.median(rates[5:]), "best_tflops": max(rates)}
-
-
-# --- one query
-
-
-def one_query(options: argparse.Namespace) -> dict[str, float]:
-    """p50 in ms of single test queries through one way of serving them."""
-    from leafkit.config import DataConfig
-    from leafkit.data.sources import read_collection
-
-    queries = [q.text for q in read_collection("builtin:pydocs", DataConfig()).judged("test")][:NUM_QUERIES]
-    serve = _server(options.way, Path(options.checkpoints))
-    for query in queries[:20]:
-        serve(query)
-    times = []
-    for query in queries:
-        started_s = time.perf_counter()
-        serve(query)
-        times.append(1e3 * (time.perf_counter() - started_s))
-    return {"p50_ms": statistics.median(times), "p99_ms": sorted(times)[int(0.99 * len(times))]}
-
-
-def _server(way: str, folder: Path) -> Callable[[str], Any]:
-    if way == "sentence-transformers":
-        from sentence_transformers import SentenceTransformer
-
-        model = SentenceTransformer(str(folder / "student"), device="cpu")
-        return lambda query: model.encode(query, prompt_name="query")
-    if way == "torch":
-        import torch
-
-        from leafkit.models.checkpoint import read_encoder
-        from leafkit.search.embed import Embedder
-
-        embedder = Embedder(read_encoder(folder / "student"), torch.device("cpu"), torch.float32)
-        return lambda query: embedder.embed([query], "query", 64)
-    if way == "static":
-        from leafkit.models.static import read_static
-        from leafkit.search.static import StaticEmbedder
-
-        return StaticEmbedder(read_static(folder.parent / "kalm-to-static" / "student")).embed_one
-    from leafkit.search.query_graph import QueryGraph
-
-    return QueryGraph(folder / "export", way).embed_one
-
-
-# --- the report
-
-
-CHILDREN: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {
-    "train-leafkit": train_leafkit, "train-st": train_sentence_transformers, "encode-leafkit": encode_leafkit,
-    "encode-st": encode_sentence_transformers, "matmul": matmul, "query": one_query,
-}  # fmt: skip
-
-
-def training(turns: int, common: Sequence[str]) -> list[str]:
-    """Lines of the table on training."""
+def training(options: argparse.Namespace) -> list[Row]:
+    """A 23M student on cached vectors."""
     ways = {"leafkit": ["train-leafkit"], "st": ["train-st"], "st bf16": ["train-st", "--bf16"], "matmul": ["matmul"]}
-    found = take_turns(__file__, {name: ["--child", *words, *common] for name, words in ways.items()}, turns)
+    found = run_ways(ways, options)
     ours, limit = found["leafkit"], median(found["matmul"], "tflops")
+    what = f"training, texts/s ({median(ours, 'tokens_per_text'):.0f} tokens each)"
+    is_gpu = options.device != "cpu"
     return [
-        f"| training, texts/s ({median(ours, 'tokens_per_text'):.0f} tokens each) | {median(ours, 'texts_per_s'):.1f}"
-        f" | EmbedDistillLoss trainer, float32 | {median(found['st'], 'texts_per_s'):.1f}"
-        f" | {ratio(ours, found['st'], 'texts_per_s')} | 5 | {median(ours, 'tflops') / limit:.0%} |",
-        f"| the same | | its bf16 | {median(found['st bf16'], 'texts_per_s'):.1f}"
-        f" | {ratio(ours, found['st bf16'], 'texts_per_s')} | 2.5 | |",
-    ]
+        compare(what, ours, "EmbedDistillLoss trainer, float32", found["st"], "texts_per_s", bar=None if is_gpu else 5.0,
+                share=median(ours, "tflops") / limit),
+        compare(what, ours, "EmbedDistillLoss trainer, bf16", found["st bf16"], "texts_per_s", bar=2.0 if is_gpu else 2.5),
+    ]  # fmt: skip
 
 
-def encoding(turns: int, common: Sequence[str]) -> list[str]:
-    """Lines of the table on encoding, mixed and long texts."""
-    lines = []
+def encoding(options: argparse.Namespace) -> list[Row]:
+    """Mixed and long texts."""
+    rows = []
     for title, long in (("mixed", []), ("long", ["--long"])):
         ways = {"leafkit": ["encode-leafkit", *long], "st": ["encode-st", *long], "matmul": ["matmul"]}
-        found = take_turns(__file__, {name: ["--child", *words, *common] for name, words in ways.items()}, turns)
+        found = run_ways(ways, options)
         ours, limit = found["leafkit"], median(found["matmul"], "tflops")
-        lines.append(
-            f"| encoding {title} texts, tokens/s ({median(ours, 'tokens_per_text'):.0f} each)"
-            f" | {median(ours, 'tokens_per_s'):,.0f} | SentenceTransformer.encode"
-            f" | {median(ours, 'tokens_per_s') * median(found['st'], 'texts_per_s') / median(ours, 'texts_per_s'):,.0f}"
-            f" | {ratio(ours, found['st'], 'texts_per_s')} | 3.5 | {median(ours, 'tflops') / limit:.0%} |"
-        )
-        lines.append(f"| writing the vector store, {title} | {median(ours, 'store_share'):+.1%} | bare encoding | | | +3% | |")
-    return lines
+        each = median(ours, "tokens_per_text")
+        rows.append(
+            compare(f"encoding {title} texts ({each:.0f} tokens each), texts/s", ours, "SentenceTransformer.encode",
+                    found["st"], "texts_per_s", bar=None if long else 3.5, share=median(ours, "tflops") / limit)
+        )  # fmt: skip
+    return rows
 
 
-def queries(turns: int, folder: Path, common: Sequence[str]) -> list[str]:
-    """Lines of the table on single queries; empty where there is no student."""
-    ways = ["sentence-transformers", "torch", *(["float32", "int8"] if (folder / "export").is_dir() else [])]
-    ways += ["static"] if (folder.parent / "kalm-to-static" / "student").is_dir() else []
+def queries(options: argparse.Namespace) -> list[Row]:
+    """Single queries; empty where there is no student."""
+    folder = options.checkpoints
     if not (folder / "student").is_dir():
         return []
-    words = {way: ["--child", "query", "--way", way, "--checkpoints", str(folder), *common] for way in ways}
-    found = take_turns(__file__, words, turns)
+    labels = {"torch": "leafkit, torch float32"}
+    if (folder / "export").is_dir():
+        labels |= {"float32": "ONNX graph, float32", "int8": "ONNX graph, int8"}
+    if (folder.parent / "kalm-to-static" / "student").is_dir():
+        labels["static"] = "static student"
+    found = run_ways({way: ["query", "--server", way] for way in ["sentence-transformers", *labels]}, options)
     peer = found["sentence-transformers"]
-    labels = {"torch": "leafkit, torch float32", "float32": "ONNX graph, float32", "int8": "ONNX graph, int8",
-              "static": "static student"}  # fmt: skip
-    return [
-        f"| one query, p50 ms: {labels[way]} | {median(found[way], 'p50_ms'):.3f} | SentenceTransformer.encode"
-        f" | {median(peer, 'p50_ms'):.2f} | {ratio(found[way], peer, 'p50_ms')}"
-        f" | {'0.125' if way == 'int8' else '.15 ms' if way == 'static' else ''} | |"
-        for way in ways[1:]
-    ]
+    rows = [
+        compare(f"one query, p50 ms: {labels[way]}", found[way], "SentenceTransformer.encode", peer, "p50_ms",
+                bar=1 / 8 if way == "int8" else None, is_less_better=True)
+        for way in labels
+    ]  # fmt: skip
+    if "static" in labels:
+        rows.append(Row("one query, p50 ms: static student", median(found["static"], "p50_ms"), bar=0.15, is_less_better=True))
+    return rows
 
 
-def main() -> None:
-    """Measure and write the report; with --child, run one way and print its figures."""
+PARTS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {"training": training, "encoding": encoding, "queries": queries}
+
+
+def worse_than(rows: Sequence[Row], earlier: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is clearly worse than in an earlier run: the median ratio beyond its worst turn and the tolerance."""
+    known, found = {(row["what"].split(" (")[0], row["peer"]): row for row in earlier}, []
+    for row in rows:
+        old = known.get((row.what.split(" (")[0], row.peer))
+        if row.ratio is None or old is None or old["ratio"] is None:
+            continue
+        if row.is_less_better:
+            is_worse = row.ratio[0] > old["ratio"][2] * (1 + TOLERANCE)
+        else:
+            is_worse = row.ratio[0] < old["ratio"][1] * (1 - TOLERANCE)
+        if is_worse:
+            found.append(f"{row.what} against {row.peer}: ratio {row.ratio[0]:.3g}, was {old['ratio'][0]:.3g}")
+    return found
+
+
+def main() -> int:
+    """Measure, write the report, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--checkpoints", default="checkpoints/kalm-to-23m")
+    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints/kalm-to-23m"))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--only", choices=("training", "encoding", "queries"))
-    parser.add_argument("--child", choices=list(CHILDREN))
-    parser.add_argument("--way", default="")
-    parser.add_argument("--bf16", action="store_true")
-    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--only", choices=list(PARTS), nargs="*", default=list(PARTS))
+    parser.add_argument("--against", type=Path, help="JSON of an earlier run")
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    if options.child:
-        figures = CHILDREN[options.child](options)
-        print(json.dumps(figures | {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
-        return
     import sentence_transformers
     import torch
 
     from leafkit.machine import cpu_name
     from leafkit.models.precision import choose_precision
 
-    common = ["--device", options.device]
+    earlier = json.loads(options.against.read_text(encoding="utf-8")) if options.against else []
     hardware = torch.cuda.get_device_name() if options.device == "cuda" else cpu_name()
     dtype = str(choose_precision("auto", torch.device(options.device))).removeprefix("torch.")
     today = datetime.date.today().isoformat()
-    parts: dict[str, Callable[[], list[str]]] = {
-        "training": lambda: training(options.turns, common), "encoding": lambda: encoding(options.turns, common),
-        "queries": lambda: queries(options.turns, Path(options.checkpoints), common),
-    }  # fmt: skip
-    lines = [
+    head = [
         f"# Speed, {today}", "",
         f"`python benchmarks/speed.py --turns {options.turns}`, {hardware}, {torch.get_num_threads()} threads, torch"
         f" {torch.__version__}, sentence-transformers {sentence_transformers.__version__}; leafkit computes in {dtype}.",
@@ -350,15 +186,20 @@ def main() -> None:
         f" batches of {ST_BATCH}. Medians of {options.turns} alternating turns, each in a process of its own; ratio: ours to"
         " the peer's in the same turn, with the smallest and largest. Share: arithmetic of linear layers and attention against"
         " one large matrix product in the same precision.", "",
-        "| what | leafkit | peer | theirs | ratio | bar | share of the machine's matmul rate |",
-        "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     path = Path(__file__).parent / "reports" / f"{today}-speed{'' if options.device == 'cpu' else '-' + options.device}.md"
-    for name, part in parts.items():
-        if options.only in (None, name):
-            lines += part()
-            path.write_text("\n".join([*lines, ""]), encoding="utf-8")  # what is measured is kept if the rest is cut short
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        options.texts = Path(folder) / "texts.json"
+        write_texts(options.texts)
+        for name in options.only:
+            rows += PARTS[name](options)  # written after each: what is measured is kept if the rest is cut short
+            path.write_text("\n".join([*head, *HEADER, *(row.to_markdown() for row in rows), ""]), encoding="utf-8")
+            path.with_suffix(".json").write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
     print(path)
+    worse = worse_than(rows, earlier)
+    print(*worse, sep="\n")
+    return 1 if worse else 0
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from leafkit.machine import cpu_name, memory_gib, resident_mib
 
 DIM, BATCH_SIZE, NUM_BATCHES, NUM_WARM = 896, 256, 400, 100
 NUM_TEXTS = 4096  # two shards
+TEXTS_FILE = "texts.json"
 
 
 def open_store(folder: Path, num_rows: int) -> VectorStore:
@@ -91,14 +92,14 @@ def read(folder: Path, num_rows: int, way: str) -> dict[str, float]:
 def encode(folder: Path, num_texts: int) -> dict[str, float]:
     """Seconds of bare encoding and through a store, one after the other in an order that changes from process to process."""
     import torch
-    from speed import read_texts
+    from speed_ways import read_texts
 
     from leafkit.models.checkpoint import load_encoder
     from leafkit.models.precision import choose_precision
     from leafkit.search.embed import Embedder, fill_store
 
     cpu = torch.device("cpu")
-    texts = read_texts(num_texts)
+    texts = read_texts(folder / TEXTS_FILE, num_texts)
     embedder = Embedder(load_encoder("builtin:minilm"), cpu, choose_precision("auto", cpu))
     embedder.embed(texts[:256], "document", 256)
     found: dict[str, float] = {}
@@ -147,6 +148,9 @@ def reading_lines(folder: Path, sizes: list[int], turns: int) -> list[str]:
 
 def encoding_lines(folder: Path, num_texts: int, turns: int) -> list[str]:
     """What the store costs over bare encoding, in two ways."""
+    from speed_ways import write_texts
+
+    write_texts(folder / TEXTS_FILE)
     words = ["--child", "encode", "--folder", str(folder), "--texts", str(num_texts)]
     found = take_turns(__file__, {"encode": words}, turns)["encode"]
     shares = [f["stored_s"] / f["bare_s"] - 1 for f in found]

@@ -40,7 +40,12 @@ def median(found: Sequence[Mapping[str, Any]], key: str) -> float:
     return statistics.median(float(f[key]) for f in found)
 
 
-def ratio(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]], key: str) -> str:
-    """Median over the turns of ours / theirs in the same turn, with the smallest and largest turn."""
+def ratios(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]], key: str) -> tuple[float, float, float]:
+    """Ours / theirs in the same turn: median, smallest and largest over the turns."""
     each = [float(a[key]) / float(b[key]) for a, b in zip(ours, theirs, strict=True)]
-    return f"{statistics.median(each):.2f} [{min(each):.2f}, {max(each):.2f}]"
+    return statistics.median(each), min(each), max(each)
+
+
+def ratio(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]], key: str) -> str:
+    """``ratios`` as text."""
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*ratios(ours, theirs, key))

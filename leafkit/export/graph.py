@@ -22,7 +22,9 @@ import torch
 from torch import nn
 
 from leafkit.errors import LeafkitError, MissingExtra
+from leafkit.export.plain_bert import PlainBert
 from leafkit.models.encoder import TextEncoder
+from leafkit.models.packed import can_pack
 from leafkit.search.query_graph import GRAPH_FILE, INT8_FILE, QueryGraph, write_query_folder
 
 _OPSET = 20
@@ -34,11 +36,13 @@ class _ServedVector(nn.Module):
 
     def __init__(self, encoder: TextEncoder) -> None:
         super().__init__()
-        self.backbone, self.projection = encoder.backbone, encoder.projection
+        bert = encoder.backbone
+        self.backbone = PlainBert(bert) if can_pack(bert) else _LastHidden(bert)
+        self.projection = encoder.projection
         self.pooling, self.normalized = encoder.spec.pooling, encoder.spec.normalized
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        hidden_BTH = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        hidden_BTH = self.backbone(input_ids, attention_mask)
         mask_BT1 = attention_mask.unsqueeze(-1).to(hidden_BTH.dtype)
         if self.pooling == "mean":
             pooled = (hidden_BTH * mask_BT1).sum(1) / mask_BT1.sum(1)
@@ -50,6 +54,17 @@ class _ServedVector(nn.Module):
             pooled = (hidden_BTH * is_last_BT.unsqueeze(-1).to(hidden_BTH.dtype)).sum(1)
         raw = pooled if self.projection is None else self.projection(pooled)
         return nn.functional.normalize(raw, dim=-1) if self.normalized else raw
+
+
+class _LastHidden(nn.Module):
+    """Any other backbone, through transformers' own forward."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        return self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
 
 def export_graph(encoder: TextEncoder, folder: Path, probes: Sequence[str], int8: bool = True) -> dict[str, float]:

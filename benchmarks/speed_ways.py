@@ -1,0 +1,265 @@
+"""What benchmarks/speed.py measures, one way per process: ``python benchmarks/speed_ways.py WAY --texts FILE [...]``.
+
+Prints its figures as JSON on the last line. FILE is written by ``write_texts``: real text, read from the packages once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+TEACHER_DIM = 768
+MAX_TOKENS = 128
+NUM_TRAIN_TEXTS, NUM_ENCODE_TEXTS, NUM_LONG_TEXTS = 640, 1024, 256
+ST_BATCH = 32  # LEAF's; sentence-transformers' own default of 8 is slower
+NUM_QUERIES = 300
+
+
+def write_texts(path: Path) -> None:
+    """Documents and queries of builtin:pydocs mixed, and its test queries, the same ones every time."""
+    import numpy as np
+
+    from leafkit.config import DataConfig
+    from leafkit.data.sources import read_collection
+
+    collection = read_collection("builtin:pydocs", DataConfig())
+    texts = [d.full_text for d in collection.documents] + [q.text for q in collection.queries]
+    mixed = [texts[i] for i in np.random.default_rng(0).permutation(len(texts))]
+    path.write_text(json.dumps({"mixed": mixed, "queries": [q.text for q in collection.judged("test")]}), encoding="utf-8")
+
+
+def read_texts(path: Path, count: int, kind: str = "mixed") -> list[str]:
+    """The first texts of a file that ``write_texts`` wrote: "mixed" or "queries"."""
+    return list(json.loads(path.read_text(encoding="utf-8"))[kind][:count])
+
+
+def fake_targets(count: int) -> Any:
+    """Unit vectors; what they are does not change the speed."""
+    import numpy as np
+
+    vectors = np.random.default_rng(1).standard_normal((count, TEACHER_DIM)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def device_of(options: argparse.Namespace) -> Any:
+    """The torch device measured."""
+    import torch
+
+    return torch.device(options.device)
+
+
+# --- training
+
+
+def train_leafkit(options: argparse.Namespace) -> dict[str, float]:
+    """leafkit's loop with the default recipe's budget."""
+    import numpy as np
+    import torch
+    from torch import nn
+
+    from leafkit.config import StudentConfig
+    from leafkit.data.batching import token_budget_batches
+    from leafkit.models.checkpoint import load_encoder
+    from leafkit.models.encoder import TextEncoder
+    from leafkit.models.precision import choose_precision
+    from leafkit.train.fit import BatchList, fit
+    from leafkit.train.modules import LeafBatch, LeafModule
+    from leafkit.train.optim import OptimizerSettings
+
+    config = StudentConfig()
+    base = load_encoder("builtin:minilm")
+    student = TextEncoder(base.backbone, base.tokenizer, base.spec, nn.Linear(base.hidden_size, TEACHER_DIM))
+    texts, targets = read_texts(options.texts, NUM_TRAIN_TEXTS), torch.from_numpy(fake_targets(NUM_TRAIN_TEXTS))
+    ids = student.tokenize(texts, "document", MAX_TOKENS)
+    lengths = [len(i) for i in ids]
+    batches = token_budget_batches(lengths, config.tokens_per_batch, config.max_texts_per_batch, 0, 0)
+    marks = []
+
+    def make(step: int) -> LeafBatch:
+        marks.append(time.perf_counter())
+        rows = batches[step]
+        return LeafBatch([ids[r] for r in rows], targets[torch.from_numpy(np.asarray(rows))], len(rows), 1.0)
+
+    device = device_of(options)
+    settings = OptimizerSettings(1e-4, len(batches), 0.05, 0.1, 0.01, 1.0)
+    fit(LeafModule(student, settings), BatchList(len(batches), make), "train", device, choose_precision("auto", device), 0)
+    marks.append(time.perf_counter())
+    timed = [len(b) for b in batches[1:]]  # the first step warms up
+    seconds = marks[-1] - marks[2]  # batch 2 is made when step 1 begins
+    return {"texts_per_s": sum(timed) / seconds, "tokens_per_s": sum(lengths) * sum(timed) / len(ids) / seconds,
+            "tokens_per_text": statistics.mean(lengths), "tflops": _train_flops(student, lengths) * sum(timed) / len(ids)
+            / seconds / 1e12}  # fmt: skip
+
+
+def _train_flops(encoder: Any, lengths: Sequence[int]) -> float:
+    """Linear layers and attention, forward and backward (three times forward)."""
+    width, layers = encoder.hidden_size, encoder.backbone.config.num_hidden_layers
+    return 3.0 * sum(n * encoder.flops_per_token() + 4 * layers * width * n * n for n in lengths)
+
+
+def train_sentence_transformers(options: argparse.Namespace) -> dict[str, float]:
+    """Its trainer with EmbedDistillLoss, as it comes; --bf16 sets the trainer's own switch."""
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers.losses import EmbedDistillLoss
+    from transformers import TrainerCallback
+
+    from leafkit.models.minilm import find_minilm
+
+    class Clock(TrainerCallback):
+        def __init__(self) -> None:
+            self.marks: list[float] = []
+
+        def on_step_end(self, *args: object, **kwargs: object) -> None:
+            self.marks.append(time.perf_counter())
+
+    model = SentenceTransformer(str(find_minilm()), device=options.device)
+    model.max_seq_length = MAX_TOKENS
+    rows = Dataset.from_dict(
+        {"text": read_texts(options.texts, NUM_TRAIN_TEXTS), "label": fake_targets(NUM_TRAIN_TEXTS).tolist()}
+    )
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = SentenceTransformerTrainingArguments(
+            folder, per_device_train_batch_size=ST_BATCH, num_train_epochs=1, use_cpu=options.device == "cpu",
+            bf16=options.bf16, save_strategy="no", report_to=[], logging_strategy="no", disable_tqdm=True,
+        )  # fmt: skip
+        loss = EmbedDistillLoss(model, distance_metric="l2", projection_dim=TEACHER_DIM)
+        SentenceTransformerTrainer(model=model, args=arguments, train_dataset=rows, loss=loss, callbacks=[clock]).train()
+    return {"texts_per_s": ST_BATCH * (len(clock.marks) - 1) / (clock.marks[-1] - clock.marks[0])}
+
+
+# --- encoding
+
+
+def _encode_texts(options: argparse.Namespace) -> list[str]:
+    texts = read_texts(options.texts, NUM_ENCODE_TEXTS)
+    if not options.long:
+        return texts
+    joined = " ".join(texts).split()
+    return [" ".join(joined[i * 200 : (i + 1) * 200]) for i in range(NUM_LONG_TEXTS)]  # all longer than the model takes
+
+
+def encode_leafkit(options: argparse.Namespace) -> dict[str, float]:
+    """Embedder in the precision that the probe chose, tokenisation included; what the store adds: see store.py."""
+    from leafkit.models.checkpoint import load_encoder
+    from leafkit.models.precision import choose_precision
+    from leafkit.search.embed import Embedder
+
+    texts, device = _encode_texts(options), device_of(options)
+    embedder = Embedder(load_encoder("builtin:minilm"), device, choose_precision("auto", device))
+    embedder.embed(texts[:64], "document", 256)
+    lengths = [len(ids) for ids in embedder.encoder.tokenize(texts, "document", 256)]
+    started_s = time.perf_counter()
+    embedder.embed(texts, "document", 256)
+    seconds = time.perf_counter() - started_s
+    flops = _train_flops(embedder.encoder, lengths) / 3
+    return {"texts_per_s": len(texts) / seconds, "tflops": flops / seconds / 1e12, "tokens_per_text": statistics.mean(lengths)}
+
+
+def encode_sentence_transformers(options: argparse.Namespace) -> dict[str, float]:
+    """SentenceTransformer.encode with its defaults."""
+    from sentence_transformers import SentenceTransformer
+
+    from leafkit.models.minilm import find_minilm
+
+    texts = _encode_texts(options)
+    model = SentenceTransformer(str(find_minilm()), device=options.device)
+    model.encode(texts[:64])
+    started_s = time.perf_counter()
+    model.encode(texts)
+    return {"texts_per_s": len(texts) / (time.perf_counter() - started_s)}
+
+
+def matmul(options: argparse.Namespace) -> dict[str, float]:
+    """The machine's rate on one large product, in the precision that the probe chose: the limit of linear layers."""
+    import torch
+
+    from leafkit.models.precision import choose_precision
+
+    device = device_of(options)
+    a = torch.randn(4096, 1536, device=device).to(choose_precision("auto", device))
+    b = torch.randn(1536, 1536, device=device).to(a.dtype)
+    rates = []
+    for _ in range(30):
+        started_s = time.perf_counter()
+        a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        rates.append(2 * 4096 * 1536 * 1536 / (time.perf_counter() - started_s) / 1e12)
+    return {"tflops": statistics.median(rates[5:]), "best_tflops": max(rates)}
+
+
+# --- one query
+
+
+def one_query(options: argparse.Namespace) -> dict[str, float]:
+    """p50 in ms of single test queries through one way of serving them."""
+    queries = read_texts(options.texts, NUM_QUERIES, "queries")
+    serve = _server(options.server, Path(options.checkpoints))
+    for query in queries[:20]:
+        serve(query)
+    times = []
+    for query in queries:
+        started_s = time.perf_counter()
+        serve(query)
+        times.append(1e3 * (time.perf_counter() - started_s))
+    return {"p50_ms": statistics.median(times), "p99_ms": sorted(times)[int(0.99 * len(times))]}
+
+
+def _server(way: str, folder: Path) -> Callable[[str], Any]:
+    if way == "sentence-transformers":
+        from sentence_transformers import SentenceTransformer
+
+        model = SentenceTransformer(str(folder / "student"), device="cpu")
+        return lambda query: model.encode(query, prompt_name="query")
+    if way == "torch":
+        import torch
+
+        from leafkit.models.checkpoint import read_encoder
+        from leafkit.search.embed import Embedder
+
+        embedder = Embedder(read_encoder(folder / "student"), torch.device("cpu"), torch.float32)
+        return lambda query: embedder.embed([query], "query", 64)
+    if way == "static":
+        from leafkit.models.static import read_static
+        from leafkit.search.static import StaticEmbedder
+
+        return StaticEmbedder(read_static(folder.parent / "kalm-to-static" / "student")).embed_one
+    from leafkit.search.query_graph import QueryGraph
+
+    return QueryGraph(folder / "export", way).embed_one
+
+
+WAYS: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {
+    "train-leafkit": train_leafkit, "train-st": train_sentence_transformers, "encode-leafkit": encode_leafkit,
+    "encode-st": encode_sentence_transformers, "matmul": matmul, "query": one_query,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Run one way and print its figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("way", choices=list(WAYS))
+    parser.add_argument("--texts", type=Path, required=True)
+    parser.add_argument("--checkpoints", default="checkpoints/kalm-to-23m")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--server", default="", help="what answers a query")
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--long", action="store_true")
+    options = parser.parse_args()
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    figures = WAYS[options.way](options)
+    print(json.dumps(figures | {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+
+
+if __name__ == "__main__":
+    main()
