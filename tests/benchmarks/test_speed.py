@@ -32,7 +32,8 @@ def test_bars(row, reached):
     ("row", "ratio", "is_worse"),
     [
         (RATE, (5.0, 4.5, 5.5), False), (RATE, (4.1, 4.0, 4.2), False), (RATE, (4.0, 3.9, 4.1), True),
-        (RATE, (9.0, 8.0, 10.0), False), (COST, (0.142, 0.14, 0.15), False), (COST, (0.144, 0.14, 0.15), True), (COST, (0.05, 0.04, 0.06), False),
+        (RATE, (9.0, 8.0, 10.0), False),
+        (COST, (0.142, 0.14, 0.15), False), (COST, (0.144, 0.14, 0.15), True), (COST, (0.05, 0.04, 0.06), False),
     ],
 )  # fmt: skip
 def test_a_ratio_counts_as_worse_beyond_the_worst_earlier_turn(row, ratio, is_worse):
