@@ -62,6 +62,14 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cpu" and use_bf16_on_cpu() else torch.float32
 
 
+def describe_precision(name: str, device: torch.device, chosen: torch.dtype) -> str:
+    """The chosen arithmetic, with the probe's figure where a probe chose it."""
+    text = str(chosen).removeprefix("torch.")
+    if name == "auto" and device.type == "cpu":
+        text += f" (probe: bf16 at {bf16_speedup():.1f} times float32's matrix speed)"
+    return text
+
+
 def use_bf16_on_cpu() -> bool:
     """Whether bf16 pays on this CPU: where it has the instructions, unless it measures slower; else only if much faster."""
     return bf16_speedup() > (1.0 if has_bf16_instructions() else _CLEARLY_FASTER)

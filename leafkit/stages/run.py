@@ -17,7 +17,7 @@ from leafkit.artifact import Manifest, exclusive, is_up_to_date, publish, read_m
 from leafkit.config import Recipe, to_plain
 from leafkit.errors import LeafkitError
 from leafkit.machine import release_memory
-from leafkit.models.precision import choose_device, choose_precision
+from leafkit.models.precision import choose_device, choose_precision, describe_precision
 from leafkit.progress import say
 from leafkit.train.fit import World, read_world
 
@@ -158,8 +158,8 @@ def open_run(recipe: Recipe) -> Iterator[Run]:
     with contextlib.ExitStack() as stack:
         run.on_main(lambda: stack.enter_context(exclusive(run.root)))
         say(
-            f"{recipe.name}: {device.type}, {str(precision).removeprefix('torch.')}, {torch.get_num_threads()} threads,"
-            f" {world.size} process(es)"
+            f"{recipe.name}: {device.type}, {describe_precision(recipe.precision, device, precision)},"
+            f" {torch.get_num_threads()} threads, {world.size} process(es)"
         )
         yield run
     if world.size > 1 and torch.distributed.is_initialized():

@@ -7,7 +7,7 @@ import torch
 
 from leafkit.errors import MissingExtra, UsageError
 from leafkit.models import precision
-from leafkit.models.precision import choose_device, choose_precision
+from leafkit.models.precision import choose_device, choose_precision, describe_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -93,3 +93,10 @@ def test_the_probe_measures_a_positive_ratio_once():
     assert precision.bf16_speedup() > 0
     assert precision.bf16_speedup() == precision.bf16_speedup()
     assert precision.bf16_speedup.cache_info().misses == 1
+
+
+def test_what_a_probe_chose_is_said_with_its_figure(monkeypatch):
+    monkeypatch.setattr(precision, "bf16_speedup", lambda: 2.25)
+    assert describe_precision("auto", CPU, torch.bfloat16) == "bfloat16 (probe: bf16 at 2.2 times float32's matrix speed)"
+    assert describe_precision("float32", CPU, torch.float32) == "float32"
+    assert describe_precision("auto", CUDA, torch.bfloat16) == "bfloat16"
