@@ -246,15 +246,17 @@ def _search(words: Sequence[str]) -> int:
 
     from leafkit.stages.search import Searcher
 
-    options = dict(w.split("=", 1) for w in words if w.startswith("k="))
-    plain = [w for w in words if not w.startswith("k=")]
+    is_option = ("k=", "index=")
+    options = dict(w.split("=", 1) for w in words if w.startswith(is_option))
+    plain = [w for w in words if not w.startswith(is_option)]
     if len(plain) != 2:
         raise UsageError(
             "search takes a folder and a question", 'leafkit search checkpoints/kalm-to-23m "how do I invert a sparse matrix"'
         )
     if not options.get("k", "10").isdecimal() or int(options.get("k", "10")) < 1:
         raise UsageError(f"k={options['k']} is not a positive whole number", "k=10")
-    answer = Searcher(Path(plain[0])).search(plain[1], int(options.get("k", "10")))
+    searcher = Searcher(Path(plain[0]), options.get("index", "flat"))
+    answer = searcher.search(plain[1], int(options.get("k", "10")))
     for number, hit in enumerate(answer.hits, 1):
         console.print(f"[bold]{number:2d}. {escape(hit.id)}[/]  {hit.score:.3f}")
         console.print(f"    {escape(hit.text[:200])}", style="dim")
@@ -336,7 +338,9 @@ COMMANDS = {
     "export": Command(
         "recipe=NAME [key=value ...]", "the student as ONNX graphs, float32 and int8, checked against the model", _export
     ),
-    "search": Command('FOLDER "question" [k=10]', "ask an index a question with the student", _search),
+    "search": Command(
+        'FOLDER "question" [k=10] [index=hnsw]', "ask an index a question with the student; index= keeps a faiss index", _search
+    ),
     "recipes": Command("", "list the recipes", _recipes),
     "show": Command("recipe=NAME [key=value ...]", "print a resolved recipe", _show),
     "doctor": Command("", "what this machine has, what is missing, how to get it", _doctor),

@@ -207,6 +207,26 @@ def test_search_answers_with_numbered_documents(finished, capsys):
     assert shown[-1].startswith("72 documents; query embedded in ")
 
 
+@pytest.mark.parametrize("kind", ["hnsw", "binary_rescored"])
+def test_search_through_a_faiss_index_finds_what_exact_search_finds(finished, kind, capsys):
+    query, _ = tiny.make_pairs()[0]
+    assert cli.main(["search", str(finished), query, "k=3", "index=flat"]) == 0
+    expected = capsys.readouterr().out.splitlines()[:-1]
+    assert cli.main(["search", str(finished), query, "k=3", f"index={kind}"]) == 0
+    first = capsys.readouterr().out
+    assert f"{kind} index" in first
+    assert first.splitlines()[-len(expected) - 1 : -1] == expected
+    assert (finished / f"index-{kind}" / "index.faiss").is_file()
+    assert cli.main(["search", str(finished), query, "k=3", f"index={kind}"]) == 0
+    assert capsys.readouterr().out.splitlines()[:-1] == expected
+
+
+@pytest.mark.parametrize(("kind", "message"), [("annoy", "index=annoy: no such kind"), ("ivf_pq", "ivf_pq")])
+def test_an_index_that_there_is_not_or_that_cannot_be_built_is_status_2(finished, kind, message, capsys):
+    assert cli.main(["search", str(finished), "how", f"index={kind}"]) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("question", ["", "   "])
 def test_an_empty_question_is_status_2(finished, question, capsys):
     assert cli.main(["search", str(finished), question]) == 2

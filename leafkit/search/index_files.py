@@ -16,10 +16,13 @@ from typing import Any
 
 import faiss
 
-from leafkit.artifact import open_artifact, publish
+from leafkit.artifact import exclusive, open_artifact, publish, read_manifest, recover
+from leafkit.config import IndexConfig
 from leafkit.errors import LeafkitError
-from leafkit.search.index_build import VectorIndex
-from leafkit.search.index_kinds import PQ_KINDS, Plan
+from leafkit.progress import say
+from leafkit.search.candidates import Vectors
+from leafkit.search.index_build import VectorIndex, build_index
+from leafkit.search.index_kinds import PQ_KINDS, Plan, plan_indexes
 
 INDEX_FILE, STAGE = "index.faiss", "faiss index"
 _MEASURING_BLOCK = 2**20  # bytes that faiss hands over at a time
@@ -51,8 +54,13 @@ def _write(built: VectorIndex, target: Any) -> None:
     (faiss.write_index_binary if built.plan.is_binary else faiss.write_index)(built.index, target)
 
 
-def save_index(built: VectorIndex, folder: Path) -> None:
+def save_index(built: VectorIndex, folder: Path, source: str = "") -> None:
     """Write an index built on the CPU as an artifact: all of it is there afterwards, or what was there before.
+
+    Args:
+        built: the index.
+        folder: where to.
+        source: fingerprint of the vectors it was built of.
 
     Raises:
         LeafkitError: disk full or permission denied.
@@ -60,13 +68,40 @@ def save_index(built: VectorIndex, folder: Path) -> None:
     """
     if built.device != "cpu":
         raise ValueError("save the index that copy_to_gpu was given")
-    about = asdict(built.plan) | {"dim": built.dim, "num_documents": built.num_documents}
+    about = asdict(built.plan) | {"dim": built.dim, "num_documents": built.num_documents, "source": source}
     metrics = {"build_s": built.build_s, "build_threads": built.build_threads}
     with publish(folder, STAGE, about, {}, metrics) as draft:
         try:
             _write(built, str(draft / INDEX_FILE))
         except RuntimeError as err:
             raise LeafkitError(f"cannot write {folder / INDEX_FILE}: {err}", "free some space or choose another place") from err
+
+
+def open_index(folder: Path, kind: str, documents: Vectors, source: str, seed: int = 0) -> VectorIndex:
+    """The kept index of these documents; built and kept where there is none, or one of other documents.
+
+    Args:
+        folder: the artifact's place; one process at a time may write beside it.
+        kind: one of INDEX_KINDS.
+        documents: (N, D) of length one.
+        source: fingerprint of the documents' vectors.
+        seed: of what is random in building.
+
+    Raises:
+        UsageError: such an index cannot be built of these documents.
+        LeafkitError: the kept one is damaged, or another process is writing there.
+    """
+    (plan,) = plan_indexes(IndexConfig(kinds=[kind]), len(documents), documents[0:1].shape[1])
+    recover(folder)
+    if folder.is_dir() and read_manifest(folder).inputs.get("source") == source:
+        kept = load_index(folder, documents[0:1].shape[1])
+        if kept.plan == plan:
+            return kept
+    with exclusive(folder.parent):
+        built = build_index(documents, plan, seed)
+        save_index(built, folder, source)
+    say(f"  {kind} index ({plan.factory}) of {built.num_documents:,} documents built in {built.build_s:.1f} s: {folder}")
+    return built
 
 
 def load_index(folder: Path, dim: int | None = None) -> VectorIndex:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from leafkit.artifact import open_artifact, read_manifest
+from leafkit.config import INDEX_KINDS
 from leafkit.data.records import Collection, clean_text
 from leafkit.data.store import VectorStore
 from leafkit.errors import LeafkitError, UsageError
@@ -22,7 +23,10 @@ from leafkit.models.encoder import TextEncoder
 from leafkit.models.static import is_static, read_static
 from leafkit.progress import say
 from leafkit.search.embed import Embedder, VectorModel
-from leafkit.search.index import search_flat
+from leafkit.search.index import Ranking, search_flat
+from leafkit.search.index_build import VectorIndex
+from leafkit.search.index_files import open_index
+from leafkit.search.index_search import search_index
 from leafkit.search.query_graph import QueryGraph
 from leafkit.search.static import StaticEmbedder
 from leafkit.stages.corpus import Corpus, load_corpus
@@ -103,13 +107,17 @@ class Searcher:
 
     Args:
         folder: a recipe's folder with index/ and student/.
+        kind: faiss index that finds the documents; flat searches all of them. Another one is built the first time, kept
+            beside index/, and searched at the most accurate of its settings.
 
     Raises:
-        UsageError: the folder is not there.
+        UsageError: the folder is not there, or its documents cannot have such an index.
         LeafkitError: it holds no finished pair, a damaged one, or two that do not belong together.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: str = "flat") -> None:
+        if kind not in INDEX_KINDS:
+            raise UsageError(f"index={kind}: no such kind", f"one of {', '.join(INDEX_KINDS)}")
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder", "name a recipe's folder, such as checkpoints/kalm-to-23m")
         for part in (INDEX, STUDENT):
@@ -129,7 +137,14 @@ class Searcher:
         else:
             self.model = StaticEmbedder(student)
         self._documents = Collection.load(folder / INDEX).documents
-        self._vectors = np.load(folder / INDEX / VECTORS_FILE, mmap_mode="r").astype(np.float32)
+        vectors = np.load(folder / INDEX / VECTORS_FILE, mmap_mode="r")
+        self._index: VectorIndex | None = None
+        if kind != "flat":
+            if not space["normalized"]:
+                raise UsageError(f"index={kind} needs vectors of length one, which this teacher's are not", "index=flat")
+            source = read_manifest(folder / INDEX).fingerprint()
+            self._index = open_index(folder / f"{INDEX}-{kind}", kind, vectors, source)
+        self._vectors = vectors if self._index else vectors.astype(np.float32)
 
     def search(self, question: str, k: int = 10) -> Answer:
         """The ``k`` documents nearest to the student's vector of the question.
@@ -143,13 +158,19 @@ class Searcher:
         started_s = time.perf_counter()
         query = self.model.embed([question], "query", self._max_tokens)
         embedded_s = time.perf_counter()
-        ranking = search_flat(query, self._vectors, k)
+        ranking = self._find(query, k)
         searched_s = time.perf_counter()
         hits = [
             Hit(self._documents[int(p)].id, float(s), self._documents[int(p)].text)
             for p, s in zip(ranking.positions[0], ranking.scores[0], strict=True)
+            if p >= 0  # an index may look at fewer documents than were asked for
         ]
         return Answer(hits, len(self._documents), 1e3 * (embedded_s - started_s), 1e3 * (searched_s - embedded_s))
+
+    def _find(self, query: np.ndarray, k: int) -> Ranking:
+        if self._index is None:
+            return search_flat(query, self._vectors, k)
+        return search_index(self._index, query, k, self._index.plan.settings[-1], self._vectors)
 
 
 def _open_graph(folder: Path, student: TextEncoder) -> QueryGraph | None:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from index_case import KINDS, build, make_documents, make_queries
 
-from leafkit.artifact import MANIFEST, publish
+from leafkit.artifact import MANIFEST, exclusive, publish
 from leafkit.errors import LeafkitError
-from leafkit.search.index_files import INDEX_FILE, STAGE, load_index, save_index
+from leafkit.search import index_files
+from leafkit.search.index_files import INDEX_FILE, STAGE, load_index, open_index, save_index
 from leafkit.search.index_search import search_index
 
 DOCUMENTS = make_documents(600)
@@ -205,3 +206,49 @@ def test_a_full_disk_is_said_and_leaves_the_old_index(tiny_disk):
     with pytest.raises(LeafkitError, match="cannot write"):
         save_index(build(DOCUMENTS, "flat"), tiny_disk / "index")
     assert load_index(tiny_disk / "index").num_documents == 40
+
+
+@pytest.fixture
+def never_built(monkeypatch):
+    def forbid():
+        monkeypatch.setattr(index_files, "build_index", lambda *_: pytest.fail("the index was built again"))
+
+    return forbid
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "binary_rescored"])
+def test_a_kept_index_is_built_once(kind, tmp_path, never_built, capsys):
+    first = open_index(tmp_path / "index-a", kind, DOCUMENTS, "vectors-1")
+    assert f"{kind} index" in capsys.readouterr().out
+    never_built()
+    again = open_index(tmp_path / "index-a", kind, DOCUMENTS, "vectors-1")
+    assert capsys.readouterr().out == ""
+    setting = first.plan.settings[-1]
+    one, two = (search_index(index, QUERIES, 10, setting, DOCUMENTS).positions for index in (first, again))
+    assert np.array_equal(one, two)
+
+
+def test_an_index_of_other_documents_is_built_again(tmp_path):
+    open_index(tmp_path / "index", "int8", DOCUMENTS, "vectors-1")
+    found = open_index(tmp_path / "index", "int8", DOCUMENTS[:300], "vectors-2")
+    assert found.num_documents == 300
+    assert load_index(tmp_path / "index").num_documents == 300
+
+
+def test_a_damaged_kept_index_is_refused_and_not_silently_replaced(tmp_path):
+    open_index(tmp_path / "index", "int8", DOCUMENTS, "vectors-1")
+    (tmp_path / "index" / INDEX_FILE).write_bytes(b"cut")
+    with pytest.raises(LeafkitError, match="does not have the sha256"):
+        open_index(tmp_path / "index", "int8", DOCUMENTS, "vectors-1")
+
+
+def test_what_was_half_replaced_when_the_machine_died_is_found_again(tmp_path, never_built):
+    open_index(tmp_path / "index", "int8", DOCUMENTS, "vectors-1")
+    (tmp_path / "index").rename(tmp_path / ".index.old")
+    never_built()
+    assert open_index(tmp_path / "index", "int8", DOCUMENTS, "vectors-1").num_documents == 600
+
+
+def test_two_processes_do_not_build_into_one_place(tmp_path):
+    with exclusive(tmp_path), pytest.raises(LeafkitError, match="is in use by"):
+        open_index(tmp_path / "index", "int8", DOCUMENTS, "vectors-1")
