@@ -221,7 +221,10 @@ def test_search_through_a_faiss_index_finds_what_exact_search_finds(finished, ki
     assert capsys.readouterr().out.splitlines()[:-1] == expected
 
 
-@pytest.mark.parametrize(("kind", "message"), [("annoy", "index=annoy: no such kind"), ("ivf_pq", "ivf_pq")])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("annoy", "index=annoy: no such kind"), ("ivf_pq", "ivf_pq needs 256 documents to train on, there are 72")],
+)
 def test_an_index_that_there_is_not_or_that_cannot_be_built_is_status_2(finished, kind, message, capsys):
     assert cli.main(["search", str(finished), "how", f"index={kind}"]) == 2
     assert message in capsys.readouterr().err

@@ -18,7 +18,7 @@ import faiss
 
 from leafkit.artifact import exclusive, open_artifact, publish, read_manifest, recover
 from leafkit.config import IndexConfig
-from leafkit.errors import LeafkitError
+from leafkit.errors import LeafkitError, UsageError
 from leafkit.progress import say
 from leafkit.search.candidates import Vectors
 from leafkit.search.index_build import VectorIndex, build_index
@@ -91,7 +91,14 @@ def open_index(folder: Path, kind: str, documents: Vectors, source: str, seed: i
         UsageError: such an index cannot be built of these documents.
         LeafkitError: the kept one is damaged, or another process is writing there.
     """
-    (plan,) = plan_indexes(IndexConfig(kinds=[kind]), len(documents), documents[0:1].shape[1])
+    remedy = "take another kind, or index=flat"
+    try:
+        plans = plan_indexes(IndexConfig(kinds=[kind]), len(documents), documents[0:1].shape[1])
+    except UsageError as err:
+        raise UsageError(str(err).removeprefix("bench.indexes.kinds: "), remedy) from None
+    if not plans:
+        raise UsageError(f"faiss {faiss.__version__} has no {kind}", remedy)
+    plan = plans[0]
     recover(folder)
     if folder.is_dir() and read_manifest(folder).inputs.get("source") == source:
         kept = load_index(folder, documents[0:1].shape[1])

@@ -56,9 +56,7 @@ def plan_indexes(config: IndexConfig, num_documents: int, dim: int) -> list[Plan
     Raises:
         UsageError: some kind cannot be built of so many documents or dimensions; all such kinds are named.
     """
-    problems = _find_problems(config, num_documents, dim)
-    if problems:
-        raise UsageError("; ".join(problems), "change these keys, or take the kinds they belong to out of bench.indexes.kinds")
+    check_indexes(config, num_documents, dim)
     kinds = list(dict.fromkeys(config.kinds))
     if "rabitq" in kinds and not hasattr(faiss, "IndexIVFRaBitQ"):
         say(f"  index rabitq is left out: faiss {faiss.__version__} does not have it, 1.11 does")
@@ -73,6 +71,17 @@ def plan_indexes(config: IndexConfig, num_documents: int, dim: int) -> list[Plan
             f" faiss recommends {FEW_PER_CLUSTER * NUM_CODES:,}"
         )
     return [_plan(kind, config, num_documents, dim, num_lists) for kind in kinds]
+
+
+def check_indexes(config: IndexConfig, num_documents: int, dim: int) -> None:
+    """Whether all of ``config.kinds`` can be built of N documents of D dimensions.
+
+    Raises:
+        UsageError: some cannot; all such kinds are named.
+    """
+    problems = _find_problems(config, num_documents, dim)
+    if problems:
+        raise UsageError("; ".join(problems), "change these keys, or take the kinds they belong to out of bench.indexes.kinds")
 
 
 def choose_lists(config: IndexConfig, num_documents: int) -> int:

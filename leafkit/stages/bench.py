@@ -17,6 +17,7 @@ from leafkit.config import to_plain
 from leafkit.errors import LeafkitError, UsageError
 from leafkit.progress import say
 from leafkit.search.benchmark import MAIN, check_judged, macro_figures
+from leafkit.search.index_kinds import check_indexes
 from leafkit.search.latency import measure_latency, serve_one
 from leafkit.search.per_query import read_per_query, write_per_query
 from leafkit.stages.contamination import check_contamination
@@ -46,6 +47,7 @@ def run_bench(run: Run, allow_empty: bool = True) -> Path:
         allow_empty: a recipe without judged queries gets empty figures, as the whole road wants it; else it is an error.
 
     Raises:
+        UsageError: an index that is asked for cannot be built of the first collection.
         LeafkitError: a model is missing or lives in another space, or a collection has no judged queries.
     """
     config, recipe = run.recipe.bench, run.recipe
@@ -59,6 +61,8 @@ def run_bench(run: Run, allow_empty: bool = True) -> Path:
             f"no judged {config.split} query is left: there is nothing to measure",
             "name collections with bench.collections=[beir:PATH], or another split with bench.split=NAME",
         )
+    if config.indexes.kinds and corpora:
+        check_indexes(config.indexes, len(corpora[0][0].collection.documents), teacher.model.dim)
     collections = [measure_collection(run, sides, *measured) for measured in corpora]
     tasks = [measure_task(run, sides, uri) for uri in config.tasks]
     indexes = [measure_indexes(run, sides, *corpora[0])] if config.indexes.kinds and corpora else []

@@ -100,6 +100,12 @@ def test_results_are_kept_when_a_later_part_fails(done, start, away, monkeypatch
     assert len(results(run)["collections"]) == 2
 
 
+def test_an_index_that_cannot_be_built_is_refused_before_anything_is_measured(done, start, monkeypatch):
+    monkeypatch.setattr("leafkit.stages.bench.measure_collection", lambda *_: pytest.fail("a collection was measured"))
+    with pytest.raises(UsageError, match="ivf_pq needs 256 documents to train on, there are 72"):
+        start(done, "bench.indexes.kinds=[ivf_pq]", work=run_bench)
+
+
 def test_indexes_are_compared_on_the_first_collection_with_both_sides_queries(done, start):
     run = start(done, "bench.indexes.kinds=[flat,hnsw]", "bench.indexes.ef_search=[16]", work=run_bench)
     rows = results(run)["indexes"]
