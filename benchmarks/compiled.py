@@ -1,0 +1,126 @@
+"""Whether torch.compile pays here: encoding and training steps of MiniLM's shape with and without it, warm-up beside them.
+
+    python benchmarks/compiled.py [--steps 12] [--device cuda]
+
+Packed batches of real lengths differ from step to step, so shapes are dynamic. Two parts are compiled: the feed-forward half of
+each layer (what packing leaves as plain matrices), and transformers' own padded forward, which is what other tools compile. The
+same batches through all ways, each in a process of its own so that a warm-up is a whole one. Writes a dated report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from turns import measure
+
+from leafkit.machine import cpu_name
+from leafkit.models import encoder as encoder_module
+from leafkit.models.checkpoint import load_encoder
+from leafkit.models.encoder import TextEncoder
+
+NUM_TEXTS = 64
+WAYS = ("packed", "packed, feed-forward compiled", "padded groups", "padded groups, compiled")
+
+
+def make_batches(count: int) -> list[list[list[int]]]:
+    """Batches of texts of 10 to 60 random tokens, none like another."""
+    generator = np.random.default_rng(0)
+    return [
+        [[101, *generator.integers(1000, 20000, int(n)).tolist(), 102] for n in generator.integers(10, 60, NUM_TEXTS)]
+        for _ in range(count)
+    ]
+
+
+def prepare(way: str, device: torch.device) -> TextEncoder:
+    """MiniLM, with what the way compiles compiled."""
+    encoder = load_encoder("builtin:minilm").to(device)
+    encoder.disable_dropout()
+    if way.startswith("padded"):
+        encoder_module.can_pack = lambda backbone: False
+    if way == "padded groups, compiled":
+        encoder.backbone.forward = torch.compile(encoder.backbone.forward, dynamic=True)
+    if way == "packed, feed-forward compiled":
+        for layer in encoder.backbone.encoder.layer:
+            layer.intermediate.forward = torch.compile(layer.intermediate.forward, dynamic=True)
+            layer.output.forward = torch.compile(layer.output.forward, dynamic=True)
+    return encoder
+
+
+def run_way(way: str, task: str, num_steps: int, device: torch.device) -> dict[str, float]:
+    """Seconds of the first steps, until one takes less than twice the later median, and tokens/s afterwards."""
+    encoder, batches = prepare(way, device), make_batches(2 * num_steps)
+
+    def train(batch: list[list[int]]) -> None:
+        with torch.autocast(device.type, torch.bfloat16):
+            vectors = encoder(batch)
+        vectors.square().sum().backward()
+        encoder.zero_grad()
+
+    def encode(batch: list[list[int]]) -> None:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
+            encoder(batch)
+
+    step: Callable[[list[list[int]]], None] = train if task == "train" else encode
+    seconds, rates = [], []
+    for batch in batches:
+        started_s = time.perf_counter()
+        step(batch)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started_s)
+        rates.append(sum(map(len, batch)) / seconds[-1])
+    steady = statistics.median(seconds[num_steps:])
+    return {
+        "warm_up_s": sum(s - steady for s in seconds if s > 2 * steady),
+        "tokens_per_s": statistics.median(rates[num_steps:]),
+    }
+
+
+def main() -> None:
+    """Measure every way and write the report; with --way, one of them as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=12, help="measured steps, after as many")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--way", choices=WAYS)
+    parser.add_argument("--task", choices=("train", "encode"), default="train")
+    options = parser.parse_args()
+    if options.way:
+        print(json.dumps(run_way(options.way, options.task, options.steps, torch.device(options.device))))
+        return
+    hardware = torch.cuda.get_device_name() if options.device == "cuda" else cpu_name()
+    lines = [
+        f"# torch.compile, {datetime.date.today().isoformat()}", "",
+        f"`python benchmarks/compiled.py`, {hardware}, {torch.get_num_threads()} threads, bf16 autocast, torch"
+        f" {torch.__version__}. MiniLM's shape, {NUM_TEXTS} texts of 10 to 60 tokens a step, every step other lengths; median"
+        f" of {options.steps} steps after as many, median of {options.turns} alternating turns. Warm-up: what the first steps took"
+        " beyond later ones.", "",
+        "| task | way | tokens/s | share of leafkit's | warm-up, s |", "|---|---|---|---|---|",
+    ]  # fmt: skip
+    for task in ("encode", "train"):
+        words = ["--task", task, "--steps", str(options.steps), "--device", options.device]
+        found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+        for _ in range(options.turns):
+            for way in WAYS:
+                found[way].append(measure(__file__, ["--way", way, *words]))
+        for way in WAYS:
+            shares = [a["tokens_per_s"] / b["tokens_per_s"] for a, b in zip(found[way], found[WAYS[0]], strict=True)]
+            rate, warm_up = (statistics.median(f[key] for f in found[way]) for key in ("tokens_per_s", "warm_up_s"))
+            lines.append(f"| {task} | {way} | {rate:,.0f} | {statistics.median(shares):.2f} | {warm_up:.1f} |")
+            print(lines[-1], flush=True)
+    suffix = "" if options.device == "cpu" else f"-{options.device}"
+    path = Path(__file__).parent / "reports" / f"{datetime.date.today().isoformat()}-compiled{suffix}.md"
+    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
