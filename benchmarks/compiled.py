@@ -101,8 +101,8 @@ def main() -> None:
         f"# torch.compile, {datetime.date.today().isoformat()}", "",
         f"`python benchmarks/compiled.py`, {hardware}, {torch.get_num_threads()} threads, bf16 autocast, torch"
         f" {torch.__version__}. MiniLM's shape, {NUM_TEXTS} texts of 10 to 60 tokens a step, every step other lengths; median"
-        f" of {options.steps} steps after as many, median of {options.turns} alternating turns. Warm-up: what the first steps took"
-        " beyond later ones.", "",
+        f" of {options.steps} steps after as many, median of {options.turns} alternating turns. Warm-up: what the first steps"
+        " took beyond later ones.", "",
         "| task | way | tokens/s | share of leafkit's | warm-up, s |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for task in ("encode", "train"):
