@@ -2,7 +2,7 @@
 
     python benchmarks/packed.py
 
-Texts of 10 to 60 random tokens; MiniLM's shape and the 59M teacher's; median of alternating repetitions. Writes a dated report.
+Texts of 10 to 60 random tokens; MiniLM's shape, the 59M teacher's, Qwen2's; median of alternating repetitions. Writes a dated report.
 """
 
 from __future__ import annotations
@@ -16,15 +16,28 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn import functional
+from transformers import Qwen2Config, Qwen2Model
 
 from leafkit.machine import cpu_name
 from leafkit.models import encoder as encoder_module
-from leafkit.models import packed
+from leafkit.models import packed_attention
 from leafkit.models.checkpoint import load_encoder
-from leafkit.models.encoder import TextEncoder
+from leafkit.models.encoder import EncoderSpec, TextEncoder
 from leafkit.models.grow import grow
+from leafkit.models.packed import can_pack
 
 NUM_TEXTS, REPEATS = 64, 5
+
+
+def make_qwen2(like: TextEncoder) -> TextEncoder:
+    """Bidirectional layers of Qwen2-0.5B's shape with random weights, under another model's tokenizer."""
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=len(like.tokenizer), hidden_size=896, intermediate_size=4864, num_hidden_layers=4, num_attention_heads=14,
+        num_key_value_heads=2,
+    )  # fmt: skip
+    config.is_causal = False
+    return TextEncoder(Qwen2Model(config), like.tokenizer, EncoderSpec(pooling="mean"))
 
 
 def make_batch(seed: int) -> list[list[int]]:
@@ -48,25 +61,30 @@ def train_step(run: Callable[[], torch.Tensor], encoder: TextEncoder) -> None:
         parameter.grad = None
 
 
+def fused_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, is_causal: bool) -> torch.Tensor:
+    """torch's own kernel."""
+    return functional.scaled_dot_product_attention(query, key, value, is_causal=is_causal)
+
+
 def compare(encoder: TextEncoder) -> dict[str, float]:
     """Median tokens per second of each way, taking turns."""
     batch = make_batch(0)
     encoder.disable_dropout()
-    explicit = packed._explicit_attention
+    explicit = packed_attention.explicit_attention
 
     def fused() -> torch.Tensor:
-        packed._explicit_attention = functional.scaled_dot_product_attention
+        packed_attention.explicit_attention = fused_attention
         try:
             return encoder(batch)
         finally:
-            packed._explicit_attention = explicit
+            packed_attention.explicit_attention = explicit
 
     def grouped() -> torch.Tensor:
         encoder_module.can_pack = lambda backbone: False
         try:
             return encoder(batch)
         finally:
-            encoder_module.can_pack = packed.can_pack
+            encoder_module.can_pack = can_pack
 
     ways = {
         "packed, explicit attention (leafkit)": lambda: encoder(batch),
@@ -95,7 +113,8 @@ def main() -> None:
         f"Forward and backward of {NUM_TEXTS} texts of 10 to 60 tokens, median of {REPEATS} alternating repetitions.", "",
         "| model | way | tokens/s | share of leafkit's |", "|---|---|---|---|",
     ]  # fmt: skip
-    for name, encoder in (("MiniLM, 23M", small), ("teacher, 59M", grow(small, 768, 2304, seed=0))):
+    shapes = {"MiniLM, 23M": small, "teacher, 59M": grow(small, 768, 2304, seed=0), "4 layers of Qwen2-0.5B": make_qwen2(small)}
+    for name, encoder in shapes.items():
         rates = compare(encoder)
         best = next(iter(rates.values()))
         lines += [f"| {name} | {way} | {rate:,.0f} | {rate / best:.2f} |" for way, rate in rates.items()]

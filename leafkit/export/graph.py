@@ -24,7 +24,7 @@ from torch import nn
 from leafkit.errors import LeafkitError, MissingExtra
 from leafkit.export.plain_bert import PlainBert
 from leafkit.models.encoder import TextEncoder
-from leafkit.models.packed import can_pack
+from leafkit.models.packed import is_plain_bert
 from leafkit.search.query_graph import GRAPH_FILE, INT8_FILE, QueryGraph, write_query_folder
 
 _OPSET = 20
@@ -37,7 +37,7 @@ class _ServedVector(nn.Module):
     def __init__(self, encoder: TextEncoder) -> None:
         super().__init__()
         bert = encoder.backbone
-        self.backbone = PlainBert(bert) if can_pack(bert) else _LastHidden(bert)
+        self.backbone = PlainBert(bert) if is_plain_bert(bert) else _LastHidden(bert)
         self.projection = encoder.projection
         self.pooling, self.normalized = encoder.spec.pooling, encoder.spec.normalized
 

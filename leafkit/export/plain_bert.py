@@ -17,7 +17,7 @@ _NEVER = -1e9  # added to the score of a padded token: its weight is exactly 0 i
 
 
 class PlainBert(nn.Module):
-    """What a backbone that ``can_pack`` gives for ids (B, T) and mask (B, T): last hidden states (B, T, H).
+    """What a plain BERT gives for ids (B, T) and mask (B, T): last hidden states (B, T, H).
 
     Args:
         bert: in evaluation; its modules are used, not copied, but for the fused products.

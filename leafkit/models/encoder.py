@@ -14,8 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from leafkit.errors import UsageError
 from leafkit.models.attention import attention_mode
-from leafkit.models.packed import can_pack, pack, pool_packed, run_packed
-from leafkit.models.packing import group_by_length
+from leafkit.models.packed import can_pack, pool_packed, run_packed
+from leafkit.models.packing import group_by_length, pack
 from leafkit.models.tokens import token_of_empty_text
 from leafkit.vectors import truncate_then_normalize
 
@@ -133,7 +133,7 @@ class TextEncoder(nn.Module):
         return token_ids
 
     def pool(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
-        """(B, H) float32 pooled hidden states. BERT runs packed, other backbones in groups of similar length."""
+        """(B, H) float32 pooled hidden states. BERT and Qwen2 run packed, other backbones in groups of similar length."""
         if can_pack(self.backbone):
             batch = pack(token_ids, self.device)
             return pool_packed(run_packed(self.backbone, batch), batch, self.spec.pooling)

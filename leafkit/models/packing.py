@@ -1,10 +1,15 @@
-"""Little padding: one batch as groups of texts of similar length."""
+"""One batch without padding, its tokens in one row, or with little: as groups of texts of similar length.
+
+Shapes: N tokens of a batch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 
 def group_by_length(lengths: Sequence[int], max_waste: float = 0.1, max_tokens: int = 16384) -> list[np.ndarray]:
@@ -32,3 +37,31 @@ def group_by_length(lengths: Sequence[int], max_waste: float = 0.1, max_tokens: 
     if len(order):
         groups.append(order[first:])
     return groups
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A batch as one row of tokens, texts sorted by length.
+
+    Attributes:
+        ids_N: token ids.
+        positions_N: position of each token in its text.
+        groups: ``(number of texts, length)`` of each run of equally long texts, in order.
+        order: row i of the packed batch is text ``order[i]``.
+    """
+
+    ids_N: torch.Tensor
+    positions_N: torch.Tensor
+    groups: list[tuple[int, int]]
+    order: np.ndarray
+
+
+def pack(token_ids: Sequence[Sequence[int]], device: torch.device) -> Packed:
+    """Concatenate texts, longest first."""
+    lengths = np.array([len(ids) for ids in token_ids])
+    order = np.argsort(-lengths, kind="stable")
+    sizes, counts = np.unique(lengths, return_counts=True)
+    ids = np.concatenate([np.asarray(token_ids[i], dtype=np.int64) for i in order])
+    positions = np.concatenate([np.arange(lengths[i]) for i in order])
+    groups = [(int(r), int(t)) for t, r in zip(sizes[::-1], counts[::-1], strict=True)]
+    return Packed(torch.from_numpy(ids).to(device), torch.from_numpy(positions).to(device), groups, order)

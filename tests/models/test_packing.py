@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from leafkit.models.packing import group_by_length
+from leafkit.models.packing import group_by_length, pack
 
 
 def waste(lengths: np.ndarray, group: np.ndarray) -> float:
@@ -48,3 +49,13 @@ def test_longest_group_comes_first_and_equal_lengths_share_one():
 
 def test_no_text_gives_no_group():
     assert group_by_length([]) == []
+
+
+def test_a_batch_is_its_texts_longest_first_without_padding():
+    lengths = (5, 3, 9, 3, 1, 12, 9, 5)
+    generator = np.random.default_rng(0)
+    ids = [generator.integers(5, 30, length).tolist() for length in lengths]
+    batch = pack(ids, torch.device("cpu"))
+    assert batch.groups == [(1, 12), (2, 9), (2, 5), (2, 3), (1, 1)]
+    assert batch.ids_N.tolist() == [token for i in batch.order for token in ids[i]]
+    assert batch.positions_N.tolist() == [p for i in batch.order for p in range(len(ids[i]))]

@@ -1,0 +1,63 @@
+"""Attention inside the texts of a packed batch: both kernels agree, heads are shared, nothing ahead is seen, bf16 is sound."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from leafkit.models.packed_attention import attend, explicit_attention
+
+
+@pytest.mark.parametrize("length", [3, 128])
+def test_attention_in_bf16_is_as_near_to_float32_as_bf16_is(length):
+    """Autocast's float32 softmax is left out: neither the result nor a gradient may be further off than with it."""
+    torch.manual_seed(0)
+    exact = [torch.randn(2, 3, length, 8, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    weights = torch.randn(2, 3, length, 8, dtype=torch.float64)
+    expected = functional.scaled_dot_product_attention(*exact)
+    (expected * weights).sum().backward()
+
+    def errors(way):
+        inputs = [x.detach().bfloat16().requires_grad_() for x in exact]
+        with torch.autocast("cpu", torch.bfloat16):
+            found = way(*inputs)
+        assert found.dtype == torch.bfloat16
+        (found.double() * weights).sum().backward()
+        pairs = [(found, expected), *((i.grad, e.grad) for i, e in zip(inputs, exact, strict=True))]
+        return [float((a.detach().double() - b.detach()).norm() / b.detach().norm()) for a, b in pairs]
+
+    def with_float32_softmax(q, k, v):
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
+        return scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v
+
+    for ours, theirs in zip(errors(explicit_attention), errors(with_float32_softmax), strict=True):
+        assert ours < max(1.3 * theirs, 0.006)
+        assert ours < 0.02
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_explicit_attention_equals_the_fused_one(is_causal):
+    query, key, value = torch.randn(3, 2, 4, 7, 8, generator=torch.Generator().manual_seed(1))
+    expected = functional.scaled_dot_product_attention(query, key, value, is_causal=is_causal)
+    torch.testing.assert_close(explicit_attention(query, key, value, is_causal), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("num_shared", [1, 2])
+@pytest.mark.parametrize("is_training", [False, True])
+def test_texts_do_not_see_each_other_and_share_heads_as_told(is_causal, num_shared, is_training):
+    generator = torch.Generator().manual_seed(2)
+    groups = [(1, 5), (2, 3), (3, 1)]
+    query = torch.randn(14, 4, 8, generator=generator).requires_grad_(is_training)
+    key, value = (torch.randn(14, 4 // num_shared, 8, generator=generator) for _ in range(2))
+    found, start = attend(query, key, value, groups, is_causal), 0
+    for num_texts, length in groups:
+        for _ in range(num_texts):
+            q, k, v = (x[start : start + length].transpose(0, 1) for x in (query, key, value))
+            k, v = (x.repeat_interleave(num_shared, dim=0) for x in (k, v))
+            expected = functional.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
+            torch.testing.assert_close(
+                found[start : start + length], expected.transpose(0, 1).reshape(length, 32), atol=1e-6, rtol=1e-5
+            )
+            start += length
