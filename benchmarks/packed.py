@@ -2,7 +2,8 @@
 
     python benchmarks/packed.py
 
-Texts of 10 to 60 random tokens; MiniLM's shape, the 59M teacher's, Qwen2's; median of alternating repetitions. Writes a dated report.
+Texts of 10 to 60 random tokens; shapes of MiniLM, the 59M teacher and Qwen2; median of alternating repetitions. Writes a dated
+report.
 """
 
 from __future__ import annotations
