@@ -4,7 +4,8 @@
 
 Packed batches of real lengths differ from step to step, so shapes are dynamic. Two parts are compiled: the feed-forward half of
 each layer (what packing leaves as plain matrices), and transformers' own padded forward, which is what other tools compile. The
-same batches through all ways, each in a process of its own so that a warm-up is a whole one. Writes a dated report.
+same batches through all ways, each in a process of its own and without caches, so that a warm-up is a whole one. Writes a dated
+report.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from turns import measure
+from turns import median, ratio, take_turns
 
 from leafkit.machine import cpu_name
 from leafkit.models import encoder as encoder_module
@@ -46,16 +48,17 @@ def prepare(way: str, device: torch.device) -> TextEncoder:
     if way.startswith("padded"):
         encoder_module.can_pack = lambda backbone: False
     if way == "padded groups, compiled":
-        encoder.backbone.forward = torch.compile(encoder.backbone.forward, dynamic=True)
+        encoder.backbone.compile(dynamic=True)
     if way == "packed, feed-forward compiled":
         for layer in encoder.backbone.encoder.layer:
-            layer.intermediate.forward = torch.compile(layer.intermediate.forward, dynamic=True)
-            layer.output.forward = torch.compile(layer.output.forward, dynamic=True)
+            layer.intermediate.compile(dynamic=True)
+            layer.output.compile(dynamic=True)
     return encoder
 
 
 def run_way(way: str, task: str, num_steps: int, device: torch.device) -> dict[str, float]:
-    """Seconds of the first steps, until one takes less than twice the later median, and tokens/s afterwards."""
+    """Seconds that steps of more than twice the later median took beyond it, and the later tokens/s."""
+    os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # a turn would find what the turn before compiled
     encoder, batches = prepare(way, device), make_batches(2 * num_steps)
 
     def train(batch: list[list[int]]) -> None:
@@ -107,15 +110,12 @@ def main() -> None:
     ]  # fmt: skip
     for task in ("encode", "train"):
         words = ["--task", task, "--steps", str(options.steps), "--device", options.device]
-        found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
-        for _ in range(options.turns):
-            for way in WAYS:
-                found[way].append(measure(__file__, ["--way", way, *words]))
-        for way in WAYS:
-            shares = [a["tokens_per_s"] / b["tokens_per_s"] for a, b in zip(found[way], found[WAYS[0]], strict=True)]
-            rate, warm_up = (statistics.median(f[key] for f in found[way]) for key in ("tokens_per_s", "warm_up_s"))
-            lines.append(f"| {task} | {way} | {rate:,.0f} | {statistics.median(shares):.2f} | {warm_up:.1f} |")
-            print(lines[-1], flush=True)
+        found = take_turns(__file__, {way: ["--way", way, *words] for way in WAYS}, options.turns)
+        lines += [
+            f"| {task} | {way} | {median(found[way], 'tokens_per_s'):,.0f}"
+            f" | {ratio(found[way], found[WAYS[0]], 'tokens_per_s')} | {median(found[way], 'warm_up_s'):.1f} |"
+            for way in WAYS
+        ]
     suffix = "" if options.device == "cpu" else f"-{options.device}"
     path = Path(__file__).parent / "reports" / f"{datetime.date.today().isoformat()}-compiled{suffix}.md"
     path.write_text("\n".join([*lines, ""]), encoding="utf-8")

@@ -84,7 +84,8 @@ def compare(what: str, ours: Sequence[Mapping[str, Any]], peer: str, theirs: Seq
 
 def run_ways(ways: Mapping[str, Sequence[str]], options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """Figures of each way by turn."""
-    common = ["--device", options.device, "--texts", str(options.texts), "--checkpoints", str(options.checkpoints)]
+    common = ["--device", options.device, "--precision", options.precision, "--texts", str(options.texts)]
+    common += ["--checkpoints", str(options.checkpoints)]
     return take_turns(WAYS_FILE, {name: [*words, *common] for name, words in ways.items()}, options.turns)
 
 
@@ -118,9 +119,9 @@ def encoding(options: argparse.Namespace) -> list[Row]:
 
 
 def queries(options: argparse.Namespace) -> list[Row]:
-    """Single queries; empty where there is no student."""
+    """Single queries, served on the CPU; empty where there is no student, or where a GPU is measured."""
     folder = options.checkpoints
-    if not (folder / "student").is_dir():
+    if not (folder / "student").is_dir() or options.device != "cpu":
         return []
     labels = {"torch": "leafkit, torch float32"}
     if (folder / "export").is_dir():
@@ -142,11 +143,17 @@ def queries(options: argparse.Namespace) -> list[Row]:
 PARTS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {"training": training, "encoding": encoding, "queries": queries}
 
 
+def _find_earlier(row: Row, earlier: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The same thing measured against the same peer; the number of tokens in its name may differ."""
+    wanted = (row.what.split(" (")[0], row.peer)
+    return next((old for old in earlier if (old["what"].split(" (")[0], old["peer"]) == wanted), None)
+
+
 def worse_than(rows: Sequence[Row], earlier: Sequence[Mapping[str, Any]]) -> list[str]:
     """What is clearly worse than in an earlier run: the median ratio beyond its worst turn and the tolerance."""
-    known, found = {(row["what"].split(" (")[0], row["peer"]): row for row in earlier}, []
+    found = []
     for row in rows:
-        old = known.get((row.what.split(" (")[0], row.peer))
+        old = _find_earlier(row, earlier)
         if row.ratio is None or old is None or old["ratio"] is None:
             continue
         if row.is_less_better:
@@ -171,12 +178,13 @@ def main() -> int:
     import sentence_transformers
     import torch
 
+    from leafkit.artifact import git_commit
     from leafkit.machine import cpu_name
     from leafkit.models.precision import choose_precision
 
-    earlier = json.loads(options.against.read_text(encoding="utf-8")) if options.against else []
+    earlier = json.loads(options.against.read_text(encoding="utf-8")) if options.against else {"rows": []}
     hardware = torch.cuda.get_device_name() if options.device == "cuda" else cpu_name()
-    dtype = str(choose_precision("auto", torch.device(options.device))).removeprefix("torch.")
+    dtype = options.precision = str(choose_precision("auto", torch.device(options.device))).removeprefix("torch.")
     today = datetime.date.today().isoformat()
     head = [
         f"# Speed, {today}", "",
@@ -187,7 +195,9 @@ def main() -> int:
         " the peer's in the same turn, with the smallest and largest. Share: arithmetic of linear layers and attention against"
         " one large matrix product in the same precision.", "",
     ]  # fmt: skip
-    path = Path(__file__).parent / "reports" / f"{today}-speed{'' if options.device == 'cpu' else '-' + options.device}.md"
+    about = {"date": today, "commit": git_commit(), "hardware": hardware, "dtype": dtype, "threads": torch.get_num_threads()}
+    parts = ["speed", *([] if options.device == "cpu" else [options.device]), *([] if len(options.only) == 3 else options.only)]
+    path = Path(__file__).parent / "reports" / f"{today}-{'-'.join(parts)}.md"
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         options.texts = Path(folder) / "texts.json"
@@ -195,10 +205,14 @@ def main() -> int:
         for name in options.only:
             rows += PARTS[name](options)  # written after each: what is measured is kept if the rest is cut short
             path.write_text("\n".join([*head, *HEADER, *(row.to_markdown() for row in rows), ""]), encoding="utf-8")
-            path.with_suffix(".json").write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
+            figures = about | {"rows": [asdict(row) for row in rows]}
+            path.with_suffix(".json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
     print(path)
-    worse = worse_than(rows, earlier)
-    print(*worse, sep="\n")
+    worse = worse_than(rows, earlier["rows"])
+    if options.against and not any(_find_earlier(row, earlier["rows"]) for row in rows):
+        worse = [f"{options.against} has no row of this run: nothing was compared"]
+    if options.against:
+        print(*(worse or ["no ratio is clearly worse"]), sep="\n")
     return 1 if worse else 0
 
 

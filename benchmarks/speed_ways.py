@@ -49,6 +49,13 @@ def fake_targets(count: int) -> Any:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+def precision_of(options: argparse.Namespace) -> Any:
+    """The torch dtype that leafkit computes in, the same in every turn."""
+    import torch
+
+    return getattr(torch, options.precision)
+
+
 def device_of(options: argparse.Namespace) -> Any:
     """The torch device measured."""
     import torch
@@ -69,7 +76,6 @@ def train_leafkit(options: argparse.Namespace) -> dict[str, float]:
     from leafkit.data.batching import token_budget_batches
     from leafkit.models.checkpoint import load_encoder
     from leafkit.models.encoder import TextEncoder
-    from leafkit.models.precision import choose_precision
     from leafkit.train.fit import BatchList, fit
     from leafkit.train.modules import LeafBatch, LeafModule
     from leafkit.train.optim import OptimizerSettings
@@ -90,7 +96,7 @@ def train_leafkit(options: argparse.Namespace) -> dict[str, float]:
 
     device = device_of(options)
     settings = OptimizerSettings(1e-4, len(batches), 0.05, 0.1, 0.01, 1.0)
-    fit(LeafModule(student, settings), BatchList(len(batches), make), "train", device, choose_precision("auto", device), 0)
+    fit(LeafModule(student, settings), BatchList(len(batches), make), "train", device, precision_of(options), 0)
     marks.append(time.perf_counter())
     timed = [len(b) for b in batches[1:]]  # the first step warms up
     seconds = marks[-1] - marks[2]  # batch 2 is made when step 1 begins
@@ -149,13 +155,12 @@ def _encode_texts(options: argparse.Namespace) -> list[str]:
 
 
 def encode_leafkit(options: argparse.Namespace) -> dict[str, float]:
-    """Embedder in the precision that the probe chose, tokenisation included; what the store adds: see store.py."""
+    """Embedder in the chosen precision, tokenisation included; what the store adds: see store.py."""
     from leafkit.models.checkpoint import load_encoder
-    from leafkit.models.precision import choose_precision
     from leafkit.search.embed import Embedder
 
     texts, device = _encode_texts(options), device_of(options)
-    embedder = Embedder(load_encoder("builtin:minilm"), device, choose_precision("auto", device))
+    embedder = Embedder(load_encoder("builtin:minilm"), device, precision_of(options))
     embedder.embed(texts[:64], "document", 256)
     lengths = [len(ids) for ids in embedder.encoder.tokenize(texts, "document", 256)]
     started_s = time.perf_counter()
@@ -180,13 +185,11 @@ def encode_sentence_transformers(options: argparse.Namespace) -> dict[str, float
 
 
 def matmul(options: argparse.Namespace) -> dict[str, float]:
-    """The machine's rate on one large product, in the precision that the probe chose: the limit of linear layers."""
+    """The machine's rate on one large product, in the chosen precision: the limit of linear layers."""
     import torch
 
-    from leafkit.models.precision import choose_precision
-
     device = device_of(options)
-    a = torch.randn(4096, 1536, device=device).to(choose_precision("auto", device))
+    a = torch.randn(4096, 1536, device=device).to(precision_of(options))
     b = torch.randn(1536, 1536, device=device).to(a.dtype)
     rates = []
     for _ in range(30):
@@ -252,6 +255,7 @@ def main() -> None:
     parser.add_argument("--texts", type=Path, required=True)
     parser.add_argument("--checkpoints", default="checkpoints/kalm-to-23m")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="bfloat16")
     parser.add_argument("--server", default="", help="what answers a query")
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--long", action="store_true")

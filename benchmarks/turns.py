@@ -31,7 +31,10 @@ def measure(script: str, words: Sequence[str]) -> dict[str, Any]:
     done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(words)} failed: {done.stderr[-2000:]}")
-    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    try:
+        figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    except (IndexError, ValueError) as err:
+        raise SystemExit(f"{' '.join(words)} printed no figures: {done.stdout[-500:]!r} {done.stderr[-1500:]}") from err
     return figures
 
 

@@ -73,7 +73,7 @@ def export_graph(encoder: TextEncoder, folder: Path, probes: Sequence[str], int8
     int8: weights of all matrix products per channel, activations quantised as they come (dynamic), sums in int32.
 
     Args:
-        encoder: in float32, on the CPU.
+        encoder: in evaluation mode, in float32, on the CPU.
         folder: where to; created.
         probes: texts on which graph and model are compared; queries, with the query's prompt.
         int8: write the int8 graph too.

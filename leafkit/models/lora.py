@@ -19,7 +19,7 @@ def add_adapters(encoder: TextEncoder, rank: int, alpha: float, targets: Sequenc
     A layer computes W x + alpha / rank * B A x; A is random and B zero, so that the vectors do not change at first.
 
     Args:
-        encoder: any encoder; a packed BERT computes its adapters too.
+        encoder: any encoder; packed execution computes its adapters too.
         rank: of A (rank, in) and B (out, rank).
         alpha: scale of the adapters, relative to the rank.
         targets: names of linear layers, by the last parts of their path (q_proj, or self_attn.q_proj).

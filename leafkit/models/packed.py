@@ -18,15 +18,21 @@ from leafkit.models.packing import Packed
 
 
 def can_pack(backbone: PreTrainedModel) -> bool:
-    """Whether ``run_packed`` computes this backbone: a plain BERT, or a Qwen2 without sliding windows or dropout."""
-    if isinstance(backbone, Qwen2Model):
-        return not backbone.has_sliding_layers and backbone.config.attention_dropout == 0
+    """Whether ``run_packed`` computes this backbone: a plain BERT, or a Qwen2 without sliding windows or dropout.
+
+    A subclass may compute something else in a forward of its own, and is not. Nor is a Qwen2 whose rotations depend on the
+    longest text of the batch.
+    """
+    if type(backbone) is Qwen2Model:
+        config = backbone.config
+        of_longest = config.rope_parameters["rope_type"] in ("dynamic", "longrope")
+        return not (backbone.has_sliding_layers or config.attention_dropout or of_longest)
     return is_plain_bert(backbone)
 
 
 def is_plain_bert(backbone: PreTrainedModel) -> bool:
-    """Whether it is a bidirectional BERT."""
-    return isinstance(backbone, BertModel) and not backbone.config.is_decoder
+    """Whether it is transformers' own bidirectional BERT."""
+    return type(backbone) is BertModel and not backbone.config.is_decoder
 
 
 def run_packed(backbone: PreTrainedModel, batch: Packed) -> torch.Tensor:
@@ -34,7 +40,7 @@ def run_packed(backbone: PreTrainedModel, batch: Packed) -> torch.Tensor:
 
     A layer whose gradient checkpointing is on keeps only its input in training mode, as in transformers' own forward.
     """
-    return run_qwen2(backbone, batch) if isinstance(backbone, Qwen2Model) else run_bert(backbone, batch)
+    return run_qwen2(backbone, batch) if type(backbone) is Qwen2Model else run_bert(backbone, batch)
 
 
 def pool_packed(hidden_NH: torch.Tensor, batch: Packed, pooling: str) -> torch.Tensor:

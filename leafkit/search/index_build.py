@@ -88,7 +88,7 @@ def build_index(documents: Vectors, plan: Plan, seed: int) -> VectorIndex:
                 index.add(pack_signs(block) if plan.is_binary else block)
     except RuntimeError as err:
         message = f"faiss cannot build the index {plan.kind} ({plan.factory}) of {num_documents:,} x {dim} vectors: {err}"
-        raise LeafkitError(message, f"take {plan.kind} out of bench.indexes.kinds") from err
+        raise LeafkitError(message, f"take another kind of index than {plan.kind}") from err
     return VectorIndex(plan, index, dim, num_documents, time.perf_counter() - started_s, threads)
 
 

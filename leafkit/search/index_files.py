@@ -16,8 +16,8 @@ from typing import Any
 
 import faiss
 
-from leafkit.artifact import exclusive, open_artifact, publish, read_manifest, recover
-from leafkit.config import IndexConfig
+from leafkit.artifact import exclusive, fingerprint, open_artifact, publish, read_manifest, recover
+from leafkit.config import IndexConfig, to_plain
 from leafkit.errors import LeafkitError, UsageError
 from leafkit.progress import say
 from leafkit.search.candidates import Vectors
@@ -28,6 +28,7 @@ INDEX_FILE, STAGE = "index.faiss", "faiss index"
 _MEASURING_BLOCK = 2**20  # bytes that faiss hands over at a time
 _SMALLEST_LOOP_LIMIT = 1024  # of fields such as the length of a chain of transforms
 _PQ_TABLE_BYTES = 2**31  # faiss checks a PQ index's table of this many bytes at most against the limit too, used or not
+_OTHER_KIND = "take another kind of index"
 _LIMITS = ("deserialization_loop_limit", "deserialization_vector_byte_limit")  # since faiss 1.14
 _CLASSES = {
     "flat": "IndexFlatIP", "hnsw": "IndexHNSWFlat", "ivf_flat": "IndexIVFFlat", "ivf_pq": "IndexIVFPQ",
@@ -60,7 +61,7 @@ def save_index(built: VectorIndex, folder: Path, source: str = "") -> None:
     Args:
         built: the index.
         folder: where to.
-        source: fingerprint of the vectors it was built of.
+        source: identity of what it was built of.
 
     Raises:
         LeafkitError: disk full or permission denied.
@@ -77,38 +78,43 @@ def save_index(built: VectorIndex, folder: Path, source: str = "") -> None:
             raise LeafkitError(f"cannot write {folder / INDEX_FILE}: {err}", "free some space or choose another place") from err
 
 
-def open_index(folder: Path, kind: str, documents: Vectors, source: str, seed: int = 0) -> VectorIndex:
-    """The kept index of these documents; built and kept where there is none, or one of other documents.
+def open_index(folder: Path, kind: str, documents: Vectors, source: str) -> VectorIndex:
+    """The kept index of these documents; built and kept where there is none, or one of other documents or settings.
 
     Args:
-        folder: the artifact's place; one process at a time may write beside it.
+        folder: the artifact's place; one process at a time may build beside it.
         kind: one of INDEX_KINDS.
         documents: (N, D) of length one.
         source: fingerprint of the documents' vectors.
-        seed: of what is random in building.
 
     Raises:
         UsageError: such an index cannot be built of these documents.
-        LeafkitError: the kept one is damaged, or another process is writing there.
+        LeafkitError: the kept one is damaged, or another process is building there.
     """
-    remedy = "take another kind, or index=flat"
+    config = IndexConfig(kinds=[kind])
+    identity = fingerprint({"vectors": source, "config": to_plain(config)})
+    if kept := _find_kept(folder, identity):
+        return kept
     try:
-        plans = plan_indexes(IndexConfig(kinds=[kind]), len(documents), documents[0:1].shape[1])
+        plans = plan_indexes(config, len(documents), documents[0:1].shape[1])
     except UsageError as err:
-        raise UsageError(str(err).removeprefix("bench.indexes.kinds: "), remedy) from None
+        raise UsageError(str(err), _OTHER_KIND) from None
     if not plans:
-        raise UsageError(f"faiss {faiss.__version__} has no {kind}", remedy)
-    plan = plans[0]
-    recover(folder)
-    if folder.is_dir() and read_manifest(folder).inputs.get("source") == source:
-        kept = load_index(folder, documents[0:1].shape[1])
-        if kept.plan == plan:
-            return kept
+        raise UsageError(f"faiss {faiss.__version__} has no {kind}", _OTHER_KIND)
     with exclusive(folder.parent):
-        built = build_index(documents, plan, seed)
-        save_index(built, folder, source)
-    say(f"  {kind} index ({plan.factory}) of {built.num_documents:,} documents built in {built.build_s:.1f} s: {folder}")
+        if kept := _find_kept(folder, identity):  # built by the process that held the lock before
+            return kept
+        built = build_index(documents, plans[0], seed=0)
+        save_index(built, folder, identity)
+    say(f"  {kind} index ({plans[0].factory}) of {built.num_documents:,} documents built in {built.build_s:.1f} s: {folder}")
     return built
+
+
+def _find_kept(folder: Path, identity: str) -> VectorIndex | None:
+    recover(folder)
+    if folder.is_dir() and read_manifest(folder).inputs.get("source") == identity:
+        return load_index(folder)
+    return None
 
 
 def load_index(folder: Path, dim: int | None = None) -> VectorIndex:

@@ -104,7 +104,7 @@ def _find_problems(config: IndexConfig, num_documents: int, dim: int) -> list[st
     if kinds & set(PQ_KINDS):
         if num_documents < NUM_CODES:
             named = ", ".join(sorted(kinds & set(PQ_KINDS)))
-            problems.append(f"bench.indexes.kinds: {named} needs {NUM_CODES} documents to train on, there are {num_documents}")
+            problems.append(f"{named} needs {NUM_CODES} documents to train on, there are {num_documents}")
         if dim % choose_code_bytes(config, dim):
             divisors = [m for m in range(1, dim + 1) if dim % m == 0]
             nearest = sorted(sorted(divisors, key=lambda m: abs(m - config.code_bytes))[:3])

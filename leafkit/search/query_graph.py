@@ -23,7 +23,7 @@ from leafkit.progress import Bar
 GRAPH_FILE, INT8_FILE, TOKENIZER_FILE, ABOUT_FILE = "query.onnx", "query_int8.onnx", "tokenizer.json", "query.json"
 PRECISIONS = {"float32": GRAPH_FILE, "int8": INT8_FILE}
 _TEXTS_PER_RUN = 32
-# its fused kernel takes 30 us for 24 tokens x 384, sum and norm apart 15: a query 1.49 instead of 1.60 ms (2 cores)
+# its fused kernel is slower than a sum and a norm: a query takes 1.49 instead of 1.60 ms without it (benchmarks/reports)
 _SLOWER_FUSED = ["SkipLayerNormFusion"]
 
 

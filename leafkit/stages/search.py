@@ -42,7 +42,7 @@ _LARGEST_LOSS = 0.005  # of nDCG@10 by which the int8 graph may fall short of th
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One found document."""
+    """One found document; its score is the inner product, or minus the number of different bits with index=binary."""
 
     id: str
     score: float
@@ -120,12 +120,13 @@ class Searcher:
             raise UsageError(f"index={kind}: no such kind", f"one of {', '.join(INDEX_KINDS)}")
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder", "name a recipe's folder, such as checkpoints/kalm-to-23m")
+        manifests = {}
         for part in (INDEX, STUDENT):
             if not (folder / part).is_dir():
                 raise LeafkitError(
                     f"{folder} has no {part}: it is not the folder of a finished run", "leafkit distill recipe=NAME makes one"
                 )
-            open_artifact(folder / part, part)
+            manifests[part] = open_artifact(folder / part, part)
         space = json.loads((folder / INDEX / SPACE_FILE).read_text())
         place = folder / STUDENT
         student = read_static(place) if is_static(place) else read_encoder(place)
@@ -142,8 +143,7 @@ class Searcher:
         if kind != "flat":
             if not space["normalized"]:
                 raise UsageError(f"index={kind} needs vectors of length one, which this teacher's are not", "index=flat")
-            source = read_manifest(folder / INDEX).fingerprint()
-            self._index = open_index(folder / f"{INDEX}-{kind}", kind, vectors, source)
+            self._index = open_index(folder / f"{INDEX}-{kind}", kind, vectors, manifests[INDEX].fingerprint())
         self._vectors = vectors if self._index else vectors.astype(np.float32)
 
     def search(self, question: str, k: int = 10) -> Answer:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import make_encoder
-from transformers import Qwen2Config, Qwen2Model
+from transformers import BertModel, Qwen2Config, Qwen2Model
 
 from leafkit.models import encoder as encoder_module
 from leafkit.models.attention import set_attention
@@ -106,3 +106,20 @@ def test_a_qwen2_with_windows_or_dropout_is_not_packed():
     assert not is_plain_bert(make_qwen2())
     assert not can_pack(make_qwen2(attention_dropout=0.1))
     assert not can_pack(make_qwen2(use_sliding_window=True, sliding_window=4, max_window_layers=0))
+
+
+@pytest.mark.parametrize(("rope", "is_packed"), [("dynamic", False), ("linear", True)])
+def test_a_qwen2_whose_rotations_depend_on_the_longest_text_is_not_packed(rope, is_packed):
+    rope_parameters = {"rope_type": rope, "factor": 2.0, "rope_theta": 10_000.0}
+    assert can_pack(make_qwen2(rope_parameters=rope_parameters)) is is_packed
+
+
+def test_a_subclass_with_a_forward_of_its_own_is_not_packed():
+    class Other(BertModel):
+        pass
+
+    class OtherQwen2(Qwen2Model):
+        pass
+
+    assert not can_pack(Other(make_encoder().backbone.config))
+    assert not can_pack(OtherQwen2(make_qwen2().config))

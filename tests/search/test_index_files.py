@@ -12,6 +12,7 @@ import pytest
 from index_case import KINDS, build, make_documents, make_queries
 
 from leafkit.artifact import MANIFEST, exclusive, publish
+from leafkit.config import IndexConfig
 from leafkit.errors import LeafkitError
 from leafkit.search import index_files
 from leafkit.search.index_files import INDEX_FILE, STAGE, load_index, open_index, save_index
@@ -216,7 +217,7 @@ def never_built(monkeypatch):
     return forbid
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "binary_rescored"])
+@pytest.mark.parametrize("kind", ["hnsw", "binary_rescored", "ivf_pq"])
 def test_a_kept_index_is_built_once(kind, tmp_path, never_built, capsys):
     first = open_index(tmp_path / "index-a", kind, DOCUMENTS, "vectors-1")
     assert f"{kind} index" in capsys.readouterr().out
@@ -233,6 +234,12 @@ def test_an_index_of_other_documents_is_built_again(tmp_path):
     found = open_index(tmp_path / "index", "int8", DOCUMENTS[:300], "vectors-2")
     assert found.num_documents == 300
     assert load_index(tmp_path / "index").num_documents == 300
+
+
+def test_an_index_of_other_settings_is_built_again(tmp_path, monkeypatch):
+    open_index(tmp_path / "index", "hnsw", DOCUMENTS, "vectors-1")
+    monkeypatch.setattr(index_files, "IndexConfig", lambda kinds: IndexConfig(kinds=kinds, hnsw_links=8))
+    assert open_index(tmp_path / "index", "hnsw", DOCUMENTS, "vectors-1").plan.factory.startswith("HNSW8")
 
 
 def test_a_damaged_kept_index_is_refused_and_not_silently_replaced(tmp_path):
