@@ -261,6 +261,10 @@ def main() -> None:
     parser.add_argument("--long", action="store_true")
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
+    if not options.way.endswith("-st"):
+        from leafkit.machine import keep_freed_memory
+
+        keep_freed_memory()  # as leafkit's command line does; a peer runs as it comes
     figures = WAYS[options.way](options)
     print(json.dumps(figures | {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 

@@ -14,6 +14,7 @@ from typing import Any
 from leafkit import __version__
 from leafkit.config import Recipe
 from leafkit.errors import LeafkitError, UsageError, explain_write_errors
+from leafkit.machine import keep_freed_memory
 from leafkit.progress import console, say
 
 
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 done, 1 failed, 2 used wrongly, 130 and 143 stopped."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    keep_freed_memory()
     try:
         signal.signal(signal.SIGTERM, _stop)
         return _dispatch(words)
