@@ -91,14 +91,14 @@ def train(texts: int, length: int, dim: int) -> float:
     from leafkit.train.modules import LeafBatch, LeafModule
     from leafkit.train.optim import OptimizerSettings
 
-    ids, targets = make_ids(texts, length).tolist(), torch.from_numpy(make_vectors(texts, dim))
+    ids, targets = make_ids(texts, length).tolist(), make_vectors(texts, dim)
     batches = token_budget_batches([length] * texts, TOKENS_PER_STEP, TEXTS_PER_STEP, 0, 0)[:NUM_STEPS]
     marks: list[float] = []
 
     def make(step: int) -> LeafBatch:
         marks.append(time.perf_counter())
         rows = batches[step]
-        return LeafBatch([ids[r] for r in rows], targets[torch.from_numpy(rows)], len(rows), 1.0)
+        return LeafBatch([ids[r] for r in rows], torch.from_numpy(targets[rows]), len(rows), 1.0)
 
     settings = OptimizerSettings(1e-4, NUM_STEPS, 0.05, 0.1, 0.01, 1.0)
     module = LeafModule(make_encoder(dim), settings)

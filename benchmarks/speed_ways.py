@@ -83,7 +83,7 @@ def train_leafkit(options: argparse.Namespace) -> dict[str, float]:
     config = StudentConfig()
     base = load_encoder("builtin:minilm")
     student = TextEncoder(base.backbone, base.tokenizer, base.spec, nn.Linear(base.hidden_size, TEACHER_DIM))
-    texts, targets = read_texts(options.texts, NUM_TRAIN_TEXTS), torch.from_numpy(fake_targets(NUM_TRAIN_TEXTS))
+    texts, targets = read_texts(options.texts, NUM_TRAIN_TEXTS), fake_targets(NUM_TRAIN_TEXTS)
     ids = student.tokenize(texts, "document", MAX_TOKENS)
     lengths = [len(i) for i in ids]
     batches = token_budget_batches(lengths, config.tokens_per_batch, config.max_texts_per_batch, 0, 0)
@@ -92,7 +92,7 @@ def train_leafkit(options: argparse.Namespace) -> dict[str, float]:
     def make(step: int) -> LeafBatch:
         marks.append(time.perf_counter())
         rows = batches[step]
-        return LeafBatch([ids[r] for r in rows], targets[torch.from_numpy(np.asarray(rows))], len(rows), 1.0)
+        return LeafBatch([ids[r] for r in rows], torch.from_numpy(targets[np.asarray(rows)]), len(rows), 1.0)
 
     device = device_of(options)
     settings = OptimizerSettings(1e-4, len(batches), 0.05, 0.1, 0.01, 1.0)
