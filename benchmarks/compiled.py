@@ -102,8 +102,9 @@ def main() -> None:
     hardware = torch.cuda.get_device_name() if options.device == "cuda" else cpu_name()
     lines = [
         f"# torch.compile, {datetime.date.today().isoformat()}", "",
-        f"`python benchmarks/compiled.py`, {hardware}, {torch.get_num_threads()} threads, bf16 autocast, torch"
-        f" {torch.__version__}. MiniLM's shape, {NUM_TEXTS} texts of 10 to 60 tokens a step, every step other lengths; median"
+        f"`python benchmarks/compiled.py --turns {options.turns} --steps {options.steps}`, {hardware},"
+        f" {torch.get_num_threads()} threads, bf16 autocast, torch {torch.__version__}. MiniLM's shape,"
+        f" {NUM_TEXTS} texts of 10 to 60 tokens a step, every step other lengths; median"
         f" of {options.steps} steps after as many, median of {options.turns} alternating turns. Warm-up: what the first steps"
         " took beyond later ones.", "",
         "| task | way | tokens/s | share of leafkit's | warm-up, s |", "|---|---|---|---|---|",

@@ -105,8 +105,7 @@ def main() -> None:
         " queries.",
         "Published for MTEB's retrieval tasks: int8 90.8%, binary 93.8%.",
         "Inner products of unsigned codes, which sentence-transformers' search takes, are not proportional to those of the"
-        " vectors: each dimension has its own step and smallest value. That alone costs what is published for int8; restored"
-        " to values before they are multiplied (leafkit), the same codes cost nothing.", "",
+        " vectors: each dimension has its own step and smallest value. leafkit restores values before it multiplies.", "",
         f"| stored and searched as | {' | '.join(head for head, _ in columns)} |", "|---|" + "---|---|" * len(columns),
         *(f"| {name} | {' | '.join(cells[name] for _, cells in columns)} |" for name in columns[0][1]), "",
     ]  # fmt: skip

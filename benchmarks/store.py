@@ -169,7 +169,8 @@ def report(options: argparse.Namespace, folder: Path) -> str:
     encoding = encoding_lines(folder, options.texts, options.turns)
     return "\n".join([
         f"# Vector store, {datetime.date.today().isoformat()}", "",
-        f"`python benchmarks/store.py --turns {options.turns}`, {cpu_name()}, {len(os.sched_getaffinity(0))} cores,"
+        f"`python benchmarks/store.py --rows {' '.join(map(str, options.rows))} --texts {options.texts}"
+        f" --turns {options.turns}`, {cpu_name()}, {len(os.sched_getaffinity(0))} cores,"
         f" {memory_gib():.0f} GiB, numpy {np.__version__}. Load average at the end: {os.getloadavg()[0]:.1f}.", "",
         "## Random batches", "",
         f"{NUM_BATCHES} batches of {BATCH_SIZE} random rows of {DIM} float16 numbers, given as float32, after {NUM_WARM} that"

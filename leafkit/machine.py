@@ -41,8 +41,8 @@ def resident_mib(kind: str = "RssAnon") -> float:
 def keep_freed_memory() -> bool:
     """Let this process take large blocks of memory again without asking the system, in huge pages; before torch takes any.
 
-    glibc maps every block above 32 MiB anew, and each of its pages is a fault at first touch: a training step of a 23M model
-    spent a fifth to a quarter of its time on that (benchmarks/reports). What is kept is given back by ``release_memory``.
+    glibc maps every block above 32 MiB anew, and each of its pages is a fault at first touch: training steps of a 23M model
+    took 1.08 to 1.35 times as long for that (benchmarks/reports, notes). What is kept is given back by ``release_memory``.
     Linux with glibc only; who has chosen an allocator or its settings (``LD_PRELOAD``, ``GLIBC_TUNABLES``, ``MALLOC_*``)
     keeps the choice.
 

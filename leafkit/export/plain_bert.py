@@ -1,7 +1,7 @@
-"""BERT written for a server of single texts: one product for query, key and value, nothing that depends on the data.
+"""BERT written for a server of single texts: one product for query, key and value, and a mask that is a sum.
 
 transformers' own forward reaches ONNX as three products per layer, a mask that is gathered index by index and a test for NaN
-in every softmax: on one short query that is most of the time (benchmarks/speed.py).
+in every softmax: a short query through the int8 graph took a fifth longer (benchmarks/reports, notes).
 
 Shapes: B texts, T tokens, H hidden width, A heads, D width of a head.
 """
