@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from leafkit.models.encoder import TextEncoder
 from leafkit.models.packed import is_plain_bert
 from leafkit.search.query_graph import GRAPH_FILE, INT8_FILE, QueryGraph, write_query_folder
 
+GRAPH_FORM = 2  # raised when the same student is written as another graph: exports of an older form are written again
 _OPSET = 20
 LARGEST_DIFFERENCE = 1e-4  # of any component between the float32 graph and the model; float32 rounding stays below
 
@@ -34,10 +36,10 @@ LARGEST_DIFFERENCE = 1e-4  # of any component between the float32 graph and the 
 class _ServedVector(nn.Module):
     """Ids and mask to the served vector, in operations that ONNX has."""
 
-    def __init__(self, encoder: TextEncoder) -> None:
+    def __init__(self, encoder: TextEncoder, for_onnxruntime: bool = False) -> None:
         super().__init__()
         bert = encoder.backbone
-        self.backbone = PlainBert(bert) if is_plain_bert(bert) else _LastHidden(bert)
+        self.backbone = PlainBert(bert, for_onnxruntime) if is_plain_bert(bert) else _LastHidden(bert)
         self.projection = encoder.projection
         self.pooling, self.normalized = encoder.spec.pooling, encoder.spec.normalized
 
@@ -53,7 +55,7 @@ class _ServedVector(nn.Module):
             is_last_BT = position == attention_mask.sum(1, keepdim=True) - 1
             pooled = (hidden_BTH * is_last_BT.unsqueeze(-1).to(hidden_BTH.dtype)).sum(1)
         raw = pooled if self.projection is None else self.projection(pooled)
-        return nn.functional.normalize(raw, dim=-1) if self.normalized else raw
+        return raw / raw.norm(dim=-1, keepdim=True).clamp_min(1e-12) if self.normalized else raw
 
 
 class _LastHidden(nn.Module):
@@ -70,7 +72,8 @@ class _LastHidden(nn.Module):
 def export_graph(encoder: TextEncoder, folder: Path, probes: Sequence[str], int8: bool = True) -> dict[str, float]:
     """Write the float32 graph, its int8 form, the tokenizer and what a server must know of both.
 
-    int8: weights of all matrix products per channel, activations quantised as they come (dynamic), sums in int32.
+    The float32 graph keeps to the ONNX standard. int8: weights of all matrix products per channel, activations quantised as
+    they come (dynamic), sums in int32; a BERT's attention is an operator of ONNX Runtime's, so that runtime alone takes it.
 
     Args:
         encoder: in evaluation mode, in float32, on the CPU.
@@ -85,9 +88,18 @@ def export_graph(encoder: TextEncoder, folder: Path, probes: Sequence[str], int8
         MissingExtra: onnx, onnxscript or onnxruntime is not installed.
         LeafkitError: the model cannot be exported, or its graph gives other vectors.
     """
-    onnx = _import_onnx()
+    _import_onnx()
     folder.mkdir(parents=True, exist_ok=True)
-    graph = _ServedVector(encoder).eval()
+    _write_graph(encoder, folder / GRAPH_FILE)
+    write_query_folder(encoder, folder)
+    if int8:
+        _write_int8(encoder, folder)
+    return _compare(encoder, folder, probes, int8)
+
+
+def _write_graph(encoder: TextEncoder, path: Path, for_onnxruntime: bool = False) -> None:
+    onnx = _import_onnx()
+    graph = _ServedVector(encoder, for_onnxruntime).eval()
     ids = torch.ones(2, 9, dtype=torch.long)
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
@@ -106,18 +118,25 @@ def export_graph(encoder: TextEncoder, folder: Path, probes: Sequence[str], int8
     assert program is not None
     model = program.model_proto
     del model.graph.value_info[:]  # the exporter's shapes of transposed weights are stale, and the quantiser believes them
-    onnx.save(model, str(folder / GRAPH_FILE))
-    write_query_folder(encoder, folder)
-    if int8:
-        _quantise(folder / GRAPH_FILE, folder / INT8_FILE)
-    return _compare(encoder, folder, probes, int8)
+    onnx.save(model, str(path))
 
 
-def _quantise(source: Path, target: Path) -> None:
+def _write_int8(encoder: TextEncoder, folder: Path) -> None:
+    onnx = _import_onnx()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with _quiet():
-        quantize_dynamic(str(source), str(target), weight_type=QuantType.QInt8, per_channel=True)
+    with tempfile.TemporaryDirectory(dir=folder) as draft:
+        source = Path(draft) / GRAPH_FILE
+        if is_plain_bert(encoder.backbone):
+            _write_graph(encoder, source, for_onnxruntime=True)
+        else:
+            source = folder / GRAPH_FILE
+        # the type of what ONNX Runtime's own operators give is not inferred: it is float32 throughout
+        extra = {"DefaultTensorType": onnx.TensorProto.FLOAT}
+        with _quiet():
+            quantize_dynamic(
+                str(source), str(folder / INT8_FILE), weight_type=QuantType.QInt8, per_channel=True, extra_options=extra
+            )
 
 
 def _compare(encoder: TextEncoder, folder: Path, probes: Sequence[str], int8: bool) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from leafkit.errors import LeafkitError
-from leafkit.export.graph import export_graph
+from leafkit.export.graph import GRAPH_FORM, export_graph
 from leafkit.progress import say
 from leafkit.search.bootstrap import Bootstrap
 from leafkit.search.embed import VectorModel
@@ -46,9 +46,9 @@ def run_export(run: Run) -> Path:
     corpus = load_corpus(run, run.recipe.data.home)
     folder = run.folder / EXPORT
     inputs = {
-        "student": student.model.fingerprint, "teacher": teacher.model.fingerprint, "corpus": corpus.fingerprint,
-        "split": run.recipe.bench.split, "resamples": run.recipe.bench.num_resamples, "seed": run.recipe.seed,
-        "tokens": [run.recipe.data.max_query_tokens, run.recipe.data.max_document_tokens],
+        "form": GRAPH_FORM, "student": student.model.fingerprint, "teacher": teacher.model.fingerprint,
+        "corpus": corpus.fingerprint, "split": run.recipe.bench.split, "resamples": run.recipe.bench.num_resamples,
+        "seed": run.recipe.seed, "tokens": [run.recipe.data.max_query_tokens, run.recipe.data.max_document_tokens],
     }  # fmt: skip
     queries = corpus.collection.judged(run.recipe.bench.split)
     probes = [q.text for q in (queries or corpus.collection.queries)][:_NUM_PROBES]

@@ -123,3 +123,22 @@ def test_another_dimension_than_promised_is_refused(exported, tmp_path):
     (tmp_path / ABOUT_FILE).write_text(json.dumps(about | {"dim": 23}))
     with pytest.raises(LeafkitError, match="another dimension than 23"):
         QueryGraph(tmp_path)
+
+
+def test_onnxruntimes_own_attention_gives_the_models_vectors_padding_and_all(encoder, exported, tmp_path):
+    for path in exported[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    graph_module._write_graph(encoder, tmp_path / GRAPH_FILE, for_onnxruntime=True)
+    graph = QueryGraph(tmp_path)
+    np.testing.assert_allclose(graph.embed(TEXTS, "query", 32), of_model(encoder), atol=1e-5)
+    np.testing.assert_allclose(graph.embed_one(TEXTS[2]), of_model(encoder)[2], atol=1e-5)
+
+
+def test_only_the_int8_graph_needs_onnxruntimes_own_operators(exported):
+    import onnx
+
+    domains = [{node.domain for node in onnx.load(str(exported[0] / name)).graph.node} for name in (GRAPH_FILE, INT8_FILE)]
+    assert domains == [{""}, {"", "com.microsoft"}]
+    kinds = {node.op_type for node in onnx.load(str(exported[0] / INT8_FILE)).graph.node}
+    assert kinds >= {"QAttention", "MatMulInteger"}
+    assert not kinds & {"MatMul", "Gemm", "Attention"}, "a product left in float32"
