@@ -20,7 +20,7 @@ TEACHER_DIM = 768
 MAX_TOKENS = 128
 NUM_TRAIN_TEXTS, NUM_ENCODE_TEXTS, NUM_LONG_TEXTS = 448, 1024, 192
 ST_BATCH = 32  # LEAF's; sentence-transformers' own default of 8 is slower
-NUM_QUERIES = 300
+NUM_QUERIES, QUERY_SECONDS = 300, 3.0  # a fast way is timed for as long as a slow one: a machine's moods last for seconds
 
 
 def write_texts(path: Path) -> None:
@@ -205,16 +205,17 @@ def matmul(options: argparse.Namespace) -> dict[str, float]:
 
 
 def one_query(options: argparse.Namespace) -> dict[str, float]:
-    """p50 in ms of single test queries through one way of serving them."""
+    """p50 in ms of single test queries through one way of serving them, asked again until QUERY_SECONDS are over."""
     queries = read_texts(options.texts, NUM_QUERIES, "queries")
     serve = _server(options.server, Path(options.checkpoints))
     for query in queries[:20]:
         serve(query)
-    times = []
-    for query in queries:
-        started_s = time.perf_counter()
-        serve(query)
-        times.append(1e3 * (time.perf_counter() - started_s))
+    times: list[float] = []
+    while sum(times) < 1e3 * QUERY_SECONDS:
+        for query in queries:
+            started_s = time.perf_counter()
+            serve(query)
+            times.append(1e3 * (time.perf_counter() - started_s))
     return {"p50_ms": statistics.median(times), "p99_ms": sorted(times)[int(0.99 * len(times))]}
 
 
@@ -261,7 +262,8 @@ def main() -> None:
     parser.add_argument("--long", action="store_true")
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    if not options.way.endswith("-st"):
+    is_peer = options.way.endswith("-st") or options.server == "sentence-transformers"
+    if not is_peer:
         from leafkit.machine import keep_freed_memory
 
         keep_freed_memory()  # as leafkit's command line does; a peer runs as it comes
