@@ -108,6 +108,8 @@ def encoding(options: argparse.Namespace) -> list[Row]:
     rows = []
     for title, long in (("mixed", []), ("long", ["--long"])):
         ways = {"leafkit": ["encode-leafkit", *long], "st": ["encode-st", *long], "matmul": ["matmul"]}
+        if options.device == "cpu":
+            ways["parts"] = ["encode-parts", *long]
         found = run_ways(ways, options)
         ours, limit = found["leafkit"], median(found["matmul"], "tflops")
         each = median(ours, "tokens_per_text")
@@ -115,6 +117,10 @@ def encoding(options: argparse.Namespace) -> list[Row]:
             compare(f"encoding {title} texts ({each:.0f} tokens each), texts/s", ours, "SentenceTransformer.encode",
                     found["st"], "texts_per_s", bar=None if long else 3.5, share=median(ours, "tflops") / limit)
         )  # fmt: skip
+        parts = found.get("parts", [])
+        for name in (name for name in (parts[0] if parts else []) if name not in ("linear_tflops", "peak_mib")):
+            rate = median(parts, "linear_tflops") / limit if name == "linear layers" else None
+            rows.append(Row(f"{title} texts, share of the time: {name}", median(parts, name), share=rate))
     return rows
 
 

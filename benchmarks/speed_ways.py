@@ -170,6 +170,50 @@ def encode_leafkit(options: argparse.Namespace) -> dict[str, float]:
     return {"texts_per_s": len(texts) / seconds, "tflops": flops / seconds / 1e12, "tokens_per_text": statistics.mean(lengths)}
 
 
+def encode_parts(options: argparse.Namespace) -> dict[str, float]:
+    """Which share of encoding's time each kind of work takes, by the clock around the modules that do it; on the CPU.
+
+    "linear_tflops" is the rate of the linear layers alone.
+    """
+    from collections import Counter
+
+    from torch import nn
+    from transformers.activations import GELUActivation
+
+    from leafkit.models import packed_bert
+    from leafkit.models.checkpoint import load_encoder
+    from leafkit.search.embed import Embedder
+
+    texts = _encode_texts(options)
+    embedder = Embedder(load_encoder("builtin:minilm"), device_of(options), precision_of(options))
+    seconds: Counter[str] = Counter()
+
+    def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            started_s = time.perf_counter()
+            result = work(*args, **kwargs)
+            seconds[name] += time.perf_counter() - started_s
+            return result
+
+        return run
+
+    kinds = {nn.Linear: "linear layers", nn.LayerNorm: "layer norms", GELUActivation: "GELU", nn.Embedding: "embeddings"}
+    for module in embedder._ready.backbone.modules():
+        if type(module) in kinds:
+            module.forward = timed(kinds[type(module)], module.forward)
+    packed_bert.attend = timed("attention", packed_bert.attend)
+    lengths = [len(ids) for ids in embedder.encoder.tokenize(texts, "document", 256)]
+    embedder.encoder.tokenize = timed("tokenizer", embedder.encoder.tokenize)
+    for _ in range(2):  # the first time warms up
+        seconds.clear()
+        started_s = time.perf_counter()
+        embedder.embed(texts, "document", 256)
+        total = time.perf_counter() - started_s
+    rate = sum(lengths) * embedder.encoder.flops_per_token() / seconds["linear layers"] / 1e12
+    shares = {name: seconds[name] / total for name in (*kinds.values(), "attention", "tokenizer")}
+    return {"linear_tflops": rate, "all else": 1 - sum(shares.values()), **shares}
+
+
 def encode_sentence_transformers(options: argparse.Namespace) -> dict[str, float]:
     """SentenceTransformer.encode with its defaults."""
     from sentence_transformers import SentenceTransformer
@@ -245,7 +289,7 @@ def _server(way: str, folder: Path) -> Callable[[str], Any]:
 
 WAYS: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {
     "train-leafkit": train_leafkit, "train-st": train_sentence_transformers, "encode-leafkit": encode_leafkit,
-    "encode-st": encode_sentence_transformers, "matmul": matmul, "query": one_query,
+    "encode-parts": encode_parts, "encode-st": encode_sentence_transformers, "matmul": matmul, "query": one_query,
 }  # fmt: skip
 
 

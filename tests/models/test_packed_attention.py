@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.nn import functional
 
+from leafkit.models import packed_attention
 from leafkit.models.packed_attention import attend, explicit_attention
 
 
-@pytest.mark.parametrize("length", [3, 128])
+@pytest.mark.parametrize("length", [3, 32, 63, 128])
 def test_attention_in_bf16_is_as_near_to_float32_as_bf16_is(length):
     """Autocast's float32 softmax is left out: neither the result nor a gradient may be further off than with it."""
     torch.manual_seed(0)
@@ -61,3 +62,34 @@ def test_texts_do_not_see_each_other_and_share_heads_as_told(is_causal, num_shar
                 found[start : start + length], expected.transpose(0, 1).reshape(length, 32), atol=1e-6, rtol=1e-5
             )
             start += length
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("at_once", [1, 3 * 7 * 7 * 2, 2**21])
+def test_chunks_of_a_group_change_nothing(is_causal, at_once, monkeypatch):
+    """A few texts at a time, one at a time where even one is over the limit, or all."""
+    generator = torch.Generator().manual_seed(3)
+    groups = [(5, 7), (1, 4), (4, 2)]
+    query, key, value = (torch.randn(47, 3, 8, generator=generator).bfloat16() for _ in range(3))
+    expected = attend(query, key, value, groups, is_causal)
+    monkeypatch.setattr(packed_attention, "_SCORES_AT_ONCE", at_once)
+    texts = torch.empty(5, 3, 7, 8)
+    assert len(packed_attention._chunks(texts, texts, texts)) == {1: 5, 3 * 7 * 7 * 2: 3, 2**21: 1}[at_once]
+    torch.testing.assert_close(attend(query, key, value, groups, is_causal), expected, atol=0.01, rtol=0.01)
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_a_giant_text_goes_through_the_fused_kernel(is_causal, monkeypatch):
+    """Its scores are never written out: 100,000 tokens would be 240 GB of them."""
+    generator = torch.Generator().manual_seed(4)
+    query, key, value = (torch.randn(40 + 6, 3, 8, generator=generator).bfloat16() for _ in range(3))
+    expected = attend(query, key, value, [(1, 40), (2, 3)], is_causal)
+    lengths = []
+    explicit = packed_attention.explicit_attention
+    monkeypatch.setattr(packed_attention, "_LARGEST_SCORES", 3 * 40 * 40 - 1)
+    monkeypatch.setattr(
+        packed_attention, "explicit_attention", lambda q, *rest: lengths.append(q.shape[2]) or explicit(q, *rest)
+    )
+    found = attend(query, key, value, [(1, 40), (2, 3)], is_causal)
+    assert lengths == [3]
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0.02)
