@@ -1,18 +1,27 @@
-"""Attention inside each text of a packed batch: by groups of equally long texts, on contiguous views, without padding.
+"""Attention inside each text of a packed batch, without padding: a CUDA device takes all texts in one variable-length kernel,
+others go by groups of equally long texts, on contiguous views.
 
 Shapes: N tokens, R texts of a group, T their length, A heads, K heads of keys and values, D width of a head.
 """
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Callable
+from inspect import signature
+from typing import Any, TypeAlias
 
 import torch
 from torch.nn import functional
+from torch.nn.attention import varlen
+
+from leafkit.models.packing import Packed
 
 _SCORES_AT_ONCE = 2**21  # scores of a few texts are weighed while they are in the cache: 4 MiB in bf16
 _LARGEST_SCORES = 2**26  # of one text: beyond it (2,300 tokens, 12 heads) the fused kernel, which never writes them out
-_SHORT, _LANES = 64, 32  # the CPU's bf16 softmax of a short row that does not fill its last 32 lanes is slow
+_SHORT_ROWS, _LANES = range(16, 64), 32  # rows that do not fill their last 32 lanes: the CPU's bf16 softmax is slow on them
+varlen_attn: Callable[..., Any] = varlen.varlen_attn
+_HAS_WINDOWS = "window_size" in signature(varlen_attn).parameters  # torch 2.10 has is_causal instead
+_CAUSAL: dict[str, Any] = {"window_size": (-1, 0)} if _HAS_WINDOWS else {"is_causal": True}
 _Inputs: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
@@ -20,7 +29,7 @@ def attend(
     query_NAD: torch.Tensor,
     key_NKD: torch.Tensor,
     value_NKD: torch.Tensor,
-    groups: list[tuple[int, int]],
+    batch: Packed,
     is_causal: bool = False,
 ) -> torch.Tensor:
     """Softmax attention inside each text, (N, A x D); scaled by 1 / sqrt(D); heads of keys and values are shared where K < A.
@@ -29,14 +38,20 @@ def attend(
         query_NAD: queries.
         key_NKD: keys.
         value_NKD: values.
-        groups: ``(number of texts, length)`` of each run of equally long texts, in order.
+        batch: which rows are one text.
         is_causal: tokens see no later ones.
     """
-    sizes = [num_texts * length for num_texts, length in groups]
     num_shared = query_NAD.shape[1] // key_NKD.shape[1]
+    if _takes_any_lengths(query_NAD):
+        if num_shared > 1:
+            key_NKD, value_NKD = (x.repeat_interleave(num_shared, dim=1) for x in (key_NKD, value_NKD))
+        starts, longest, causal = batch.starts, batch.groups[0][1], _CAUSAL if is_causal else {}
+        context_NAD: torch.Tensor = varlen_attn(query_NAD, key_NKD, value_NKD, starts, starts, longest, longest, **causal)
+        return context_NAD.flatten(1)
+    sizes = [num_texts * length for num_texts, length in batch.groups]
     parts = []
     rows = (torch.split(x, sizes) for x in (query_NAD, key_NKD, value_NKD))
-    for (num_texts, length), q, k, v in zip(groups, *rows, strict=True):
+    for (num_texts, length), q, k, v in zip(batch.groups, *rows, strict=True):
         q_RATD, k_RKTD, v_RKTD = (x.unflatten(0, (num_texts, length)).transpose(1, 2) for x in (q, k, v))
         if num_shared > 1:
             k_RKTD, v_RKTD = (x.repeat_interleave(num_shared, dim=1) for x in (k_RKTD, v_RKTD))
@@ -44,6 +59,19 @@ def attend(
             context_RATD = _attend_to_all(*chunk, is_causal)
             parts.append(context_RATD.transpose(1, 2).flatten(0, 1).flatten(1))
     return torch.cat(parts)
+
+
+def _takes_any_lengths(query_NAD: torch.Tensor) -> bool:
+    """Whether torch's flash attention for texts of any lengths computes this: half precision, NVIDIA devices from Ampere on.
+
+    Group by group every length costs launches of its own. Tested by its fake form and against a written-out equivalent on the
+    CPU; not run on such a device so far.
+    """
+    if query_NAD.device.type != "cuda" or torch.version.hip is not None:
+        return False
+    is_half = query_NAD.dtype in (torch.bfloat16, torch.float16)
+    width = query_NAD.shape[-1]
+    return is_half and width % 8 == 0 and width <= 256 and torch.cuda.get_device_capability(query_NAD.device) >= (8, 0)
 
 
 def _chunks(q_RATD: torch.Tensor, k_RATD: torch.Tensor, v_RATD: torch.Tensor) -> list[_Inputs]:
@@ -68,11 +96,11 @@ def explicit_attention(
 ) -> torch.Tensor:
     """softmax(q k^T / sqrt(D)) v in three steps, all in the inputs' type; the CPU's softmax adds up in float32 all the same.
 
-    The CPU's fused kernel has a slow backward: with it a training step on texts of 10 to 60 tokens took 1.3 times as long; in
-    bf16 its forward takes 1.3 to 2.9 times as long as these steps at 16 to 2,048 tokens, in float32 .6 to .8 times. Autocast
-    would write bf16 scores out in float32 and read them back: attention of 30 texts of 128 tokens took 2.4 times as long, a
-    contrastive step 1.3 times. Rows of under 64 scores that are no multiple of 32 do pass through float32: the bf16 softmax
-    takes 1.4 to 3.6 times as long on them (benchmarks/reports, notes).
+    The CPU's fused kernel has a slow backward: with it a training step on texts of 10 to 60 tokens took 1.3 times as long. Its
+    bf16 forward took 1.3 to 2.9 times as long as these steps, its float32 one .65 to .82 times. Autocast would write the scores
+    in float32 and read them back: attention of 30 texts of 128 tokens took 2.4 times as long, a contrastive step 1.3 times.
+    Short rows do pass through float32: on them torch's bf16 softmax takes longer than both conversions and the float32 one
+    (benchmarks/reports, notes).
     """
     with torch.autocast(query_RATD.device.type, enabled=False):
         scores_RATT = (query_RATD * query_RATD.shape[-1] ** -0.5) @ key_RATD.transpose(2, 3)
@@ -80,5 +108,5 @@ def explicit_attention(
         if is_causal:
             is_later_TT = torch.ones(length, length, dtype=torch.bool, device=scores_RATT.device).triu(1)
             scores_RATT = scores_RATT.masked_fill(is_later_TT, float("-inf"))
-        through = torch.float32 if length < _SHORT and length % _LANES else scores_RATT.dtype
+        through = torch.float32 if length in _SHORT_ROWS and length % _LANES else scores_RATT.dtype
         return scores_RATT.softmax(dim=-1, dtype=through).to(scores_RATT.dtype) @ value_RATD

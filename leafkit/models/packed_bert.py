@@ -25,16 +25,16 @@ def run_bert(bert: BertModel, batch: Packed) -> torch.Tensor:
     hidden_NH = embeddings.dropout(embeddings.LayerNorm(summed_NH))
     for layer in bert.encoder.layer:
         if layer.gradient_checkpointing and layer.training:
-            hidden_NH = checkpoint(_run_layer, layer, hidden_NH, batch.groups, use_reentrant=False)
+            hidden_NH = checkpoint(_run_layer, layer, hidden_NH, batch, use_reentrant=False)
         else:
-            hidden_NH = _run_layer(layer, hidden_NH, batch.groups)
+            hidden_NH = _run_layer(layer, hidden_NH, batch)
     return hidden_NH
 
 
-def _run_layer(layer: BertLayer, hidden_NH: torch.Tensor, groups: list[tuple[int, int]]) -> torch.Tensor:
+def _run_layer(layer: BertLayer, hidden_NH: torch.Tensor, batch: Packed) -> torch.Tensor:
     attention = layer.attention.self
     parts = (attention.query(hidden_NH), attention.key(hidden_NH), attention.value(hidden_NH))
     query_NAD, key_NAD, value_NAD = (x.unflatten(1, (attention.num_attention_heads, -1)) for x in parts)
-    context_NH = attend(query_NAD, key_NAD, value_NAD, groups)
+    context_NH = attend(query_NAD, key_NAD, value_NAD, batch)
     attended_NH = layer.attention.output(context_NH, hidden_NH)
     return layer.output(layer.intermediate(attended_NH), attended_NH)

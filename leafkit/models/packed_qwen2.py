@@ -21,7 +21,7 @@ def run_qwen2(model: Qwen2Model, batch: Packed) -> torch.Tensor:
     cos_1ND, sin_1ND = model.rotary_emb(hidden_NH, batch.positions_N[None])
     is_causal = attention_mode(model) == "causal"
     for layer in model.layers:
-        inputs = (layer, hidden_NH, cos_1ND[0], sin_1ND[0], batch.groups, is_causal)
+        inputs = (layer, hidden_NH, cos_1ND[0], sin_1ND[0], batch, is_causal)
         if layer.gradient_checkpointing and layer.training:
             hidden_NH = checkpoint(_run_layer, *inputs, use_reentrant=False)
         else:
@@ -31,7 +31,7 @@ def run_qwen2(model: Qwen2Model, batch: Packed) -> torch.Tensor:
 
 def _run_layer(
     layer: Qwen2DecoderLayer, hidden_NH: torch.Tensor, cos_ND: torch.Tensor, sin_ND: torch.Tensor,
-    groups: list[tuple[int, int]], is_causal: bool,
+    batch: Packed, is_causal: bool,
 ) -> torch.Tensor:  # fmt: skip
     attention = layer.self_attn
     normed_NH = layer.input_layernorm(hidden_NH)
@@ -39,6 +39,6 @@ def _run_layer(
     query_NAD, key_NKD, value_NKD = (x.unflatten(1, (-1, attention.head_dim)) for x in parts)
     query_NAD, key_NKD = apply_rotary_pos_emb(query_NAD, key_NKD, cos_ND, sin_ND)
     # under autocast the rotation is in float32 and the values are not
-    context_NH = attend(query_NAD.to(value_NKD.dtype), key_NKD.to(value_NKD.dtype), value_NKD, groups, is_causal)
+    context_NH = attend(query_NAD.to(value_NKD.dtype), key_NKD.to(value_NKD.dtype), value_NKD, batch, is_causal)
     hidden_NH = hidden_NH + attention.o_proj(context_NH)
     return hidden_NH + layer.mlp(layer.post_attention_layernorm(hidden_NH))

@@ -47,12 +47,14 @@ class Packed:
         ids_N: token ids.
         positions_N: position of each token in its text.
         groups: ``(number of texts, length)`` of each run of equally long texts, in order.
+        starts: where each text begins and the last one ends, (texts + 1,) int32, as variable-length kernels want it.
         order: row i of the packed batch is text ``order[i]``.
     """
 
     ids_N: torch.Tensor
     positions_N: torch.Tensor
     groups: list[tuple[int, int]]
+    starts: torch.Tensor
     order: np.ndarray
 
 
@@ -64,4 +66,6 @@ def pack(token_ids: Sequence[Sequence[int]], device: torch.device) -> Packed:
     ids = np.concatenate([np.asarray(token_ids[i], dtype=np.int64) for i in order])
     positions = np.concatenate([np.arange(lengths[i]) for i in order])
     groups = [(int(r), int(t)) for t, r in zip(sizes[::-1], counts[::-1], strict=True)]
-    return Packed(torch.from_numpy(ids).to(device), torch.from_numpy(positions).to(device), groups, order)
+    starts = np.concatenate([[0], np.cumsum(lengths[order])]).astype(np.int32)
+    ids_N, positions_N, starts_of_texts = (torch.from_numpy(x).to(device) for x in (ids, positions, starts))
+    return Packed(ids_N, positions_N, groups, starts_of_texts, order)
