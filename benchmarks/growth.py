@@ -13,6 +13,7 @@ import datetime
 import itertools
 import json
 import os
+import shlex
 import statistics
 import sys
 import tempfile
@@ -222,9 +223,10 @@ def main() -> None:
         sweeps = {"texts": [400, 800], "length": [16, 32], "dim": [16, 32]}
     turns = 1 if options.quick or options.smoke else options.turns
     today = datetime.date.today().isoformat()
+    command = shlex.join(["python", "benchmarks/growth.py", *sys.argv[1:]])
     lines = [
         f"# Growth, {today}", "",
-        f"`python benchmarks/growth.py{' --quick' if options.quick else ''}`, {cpu_name()}, {len(os.sched_getaffinity(0))}"
+        f"`{command}`, {cpu_name()}, {len(os.sched_getaffinity(0))}"
         f" cores, float32, numpy {np.__version__}. Two layers, H = 64, random ids. Unless it grows:"
         f" {BASE['texts']:,} texts ({TEXTS_OF_LENGTHS} where lengths grow), {BASE['length']} tokens, {BASE['dim']} dimensions."
         f" A step has {TEXTS_PER_STEP} texts, a search {NUM_QUERIES} queries, a bootstrap {NUM_RESAMPLES:,} resamples of as"

@@ -15,6 +15,7 @@ import argparse
 import datetime
 import json
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -192,7 +193,7 @@ def main() -> int:
     hardware = torch.cuda.get_device_name() if options.device == "cuda" else cpu_name()
     dtype = options.precision = str(choose_precision("auto", torch.device(options.device))).removeprefix("torch.")
     today = datetime.date.today().isoformat()
-    command = " ".join(["python benchmarks/speed.py", *sys.argv[1:]])
+    command = shlex.join(["python", "benchmarks/speed.py", *sys.argv[1:]])
     head = [
         f"# Speed, {today}", "",
         f"`{command}`, {hardware}, {torch.get_num_threads()} threads, torch"
