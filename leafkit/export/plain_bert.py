@@ -1,8 +1,8 @@
 """BERT written for a server of single texts: one product for query, key and value, and a mask that is a sum.
 
 transformers' own forward reaches ONNX as three products per layer, a mask that is gathered index by index and a test for NaN
-in every softmax: a short query through the int8 graph took a fifth longer (benchmarks/reports, notes). Once more about a tenth
-is saved by ONNX Runtime's own attention operator, in a graph that only ONNX Runtime can run.
+in every softmax: a short query through the int8 graph took a fifth longer (benchmarks/reports, notes). Once more a tenth to a
+quarter is saved by ONNX Runtime's own attention operator, in a graph that only ONNX Runtime can run.
 
 Shapes: B texts, T tokens, H hidden width, A heads, D width of a head.
 """
