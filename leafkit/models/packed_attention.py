@@ -42,20 +42,19 @@ def attend(
         is_causal: tokens see no later ones.
     """
     num_shared = query_NAD.shape[1] // key_NKD.shape[1]
+    key_NAD, value_NAD = key_NKD, value_NKD
+    if num_shared > 1:
+        key_NAD, value_NAD = (x.repeat_interleave(num_shared, dim=1) for x in (key_NKD, value_NKD))
     if _takes_any_lengths(query_NAD):
-        if num_shared > 1:
-            key_NKD, value_NKD = (x.repeat_interleave(num_shared, dim=1) for x in (key_NKD, value_NKD))
         starts, longest, causal = batch.starts, batch.groups[0][1], _CAUSAL if is_causal else {}
-        context_NAD: torch.Tensor = varlen_attn(query_NAD, key_NKD, value_NKD, starts, starts, longest, longest, **causal)
+        context_NAD: torch.Tensor = varlen_attn(query_NAD, key_NAD, value_NAD, starts, starts, longest, longest, **causal)
         return context_NAD.flatten(1)
     sizes = [num_texts * length for num_texts, length in batch.groups]
     parts = []
-    rows = (torch.split(x, sizes) for x in (query_NAD, key_NKD, value_NKD))
+    rows = (torch.split(x, sizes) for x in (query_NAD, key_NAD, value_NAD))
     for (num_texts, length), q, k, v in zip(batch.groups, *rows, strict=True):
-        q_RATD, k_RKTD, v_RKTD = (x.unflatten(0, (num_texts, length)).transpose(1, 2) for x in (q, k, v))
-        if num_shared > 1:
-            k_RKTD, v_RKTD = (x.repeat_interleave(num_shared, dim=1) for x in (k_RKTD, v_RKTD))
-        for chunk in _chunks(q_RATD, k_RKTD, v_RKTD):
+        q_RATD, k_RATD, v_RATD = (x.unflatten(0, (num_texts, length)).transpose(1, 2) for x in (q, k, v))
+        for chunk in _chunks(q_RATD, k_RATD, v_RATD):
             context_RATD = _attend_to_all(*chunk, is_causal)
             parts.append(context_RATD.transpose(1, 2).flatten(0, 1).flatten(1))
     return torch.cat(parts)
