@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ast
 import concurrent.futures
+import gc
 import importlib.util
 import inspect
+import os
 import re
 import sysconfig
 import warnings
@@ -70,6 +72,10 @@ def find_package(name: str) -> Path | None:
     return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") and not below else None
 
 
+def _is_skipped(name: str) -> bool:
+    return name in _SKIPPED_FOLDERS or name.startswith("test_") or name == "conftest"
+
+
 def list_files(package: str) -> list[tuple[str, Path]]:
     """``(module name, file)`` of every public module of a package, sorted by name; empty where it is not installed."""
     root = find_package(package)
@@ -79,14 +85,15 @@ def list_files(package: str) -> list[tuple[str, Path]]:
         return [(package, root)]
     prefix = () if package == "stdlib" else (package,)
     found = []
-    for path in root.rglob("*.py"):
-        parts = path.relative_to(root).with_suffix("").parts
-        if any(part in _SKIPPED_FOLDERS or part.startswith("test_") or part == "conftest" for part in parts):
-            continue
-        if parts[-1] == "__init__":
-            parts = parts[:-1]
-        if prefix + parts and not (package == "stdlib" and parts[0].startswith("_")):
-            found.append((".".join(prefix + parts), path))
+    for folder, below, names in os.walk(root):
+        below[:] = [name for name in below if not _is_skipped(name)]  # nothing below them is looked at
+        above = prefix + Path(folder).relative_to(root).parts
+        for name in names:
+            stem, suffix = os.path.splitext(name)
+            parts = above if stem == "__init__" else (*above, stem)
+            if suffix != ".py" or _is_skipped(stem) or not parts or (package == "stdlib" and parts[0].startswith("_")):
+                continue
+            found.append((".".join(parts), Path(folder, name)))
     return sorted(found)
 
 
@@ -213,13 +220,17 @@ def _read_files(files: list[tuple[str, Path]]) -> tuple[list[DocEntry], list[str
 
 
 def read_packages(packages: tuple[str, ...], num_workers: int = 2) -> tuple[list[DocEntry], list[str]]:
-    """Entries of all packages, sorted by name, and the reasons of the files that could not be read."""
+    """Entries of all packages, sorted by name, and the reasons of the files that could not be read.
+
+    Workers collect no garbage: a tree of ``ast`` has no cycles, and looking for some, in all that the parent had loaded, took
+    as long as parsing.
+    """
     files = [found for package in packages for found in list_files(package)]
     chunk = 64
     chunks = [files[i : i + chunk] for i in range(0, len(files), chunk)]
     entries: list[DocEntry] = []
     unreadable: list[str] = []
-    with concurrent.futures.ProcessPoolExecutor(max_workers=num_workers) as pool:
+    with concurrent.futures.ProcessPoolExecutor(max_workers=num_workers, initializer=gc.disable) as pool:
         for found, reasons in pool.map(_read_files, chunks):
             entries.extend(found)
             unreadable.extend(reasons)

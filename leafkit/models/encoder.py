@@ -16,7 +16,7 @@ from leafkit.errors import UsageError
 from leafkit.models.attention import attention_mode
 from leafkit.models.packed import can_pack, pool_packed, run_packed
 from leafkit.models.packing import group_by_length, pack
-from leafkit.models.tokens import token_of_empty_text
+from leafkit.models.tokens import token_of_empty_text, truncated_ids
 from leafkit.vectors import truncate_then_normalize
 
 _TEXTS_PER_CALL = 256  # a tokenizer holds on to everything that it cut off: a million long texts at once would fill the memory
@@ -124,12 +124,9 @@ class TextEncoder(nn.Module):
         limit = min(max_tokens or self.spec.max_tokens, self.spec.max_tokens)
         token_ids: list[list[int]] = []
         for start in range(0, len(texts), _TEXTS_PER_CALL):
-            encoded = self.tokenizer(
-                [prompt + text for text in texts[start : start + _TEXTS_PER_CALL]],
-                truncation=True, max_length=limit, padding=False,
-                return_attention_mask=False, return_token_type_ids=False,
-            )  # fmt: skip
-            token_ids.extend(ids or [token_of_empty_text(self.tokenizer)] for ids in encoded["input_ids"])
+            part = [prompt + text for text in texts[start : start + _TEXTS_PER_CALL]]
+            found = truncated_ids(self.tokenizer, part, limit)
+            token_ids.extend(ids or [token_of_empty_text(self.tokenizer)] for ids in found)
         return token_ids
 
     def pool(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:

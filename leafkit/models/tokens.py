@@ -1,11 +1,12 @@
-"""What tokenizers leave to the model: an end-of-sequence token to pool, and a token for a text that has none."""
+"""What tokenizers leave to the model: where to stop reading, an end of sequence to pool, and a token for a text without any."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 
-from tokenizers import pre_tokenizers, processors
+from tokenizers import normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer
 
 from leafkit.errors import LeafkitError
@@ -13,6 +14,8 @@ from leafkit.errors import LeafkitError
 PROBE = (
     "Hello, Wörld 123: the end"  # what tokenizers are compared on; those of one vocabulary can still cut and close differently
 )
+_OF_ONE_CHARACTER = (type(None), normalizers.BertNormalizer, normalizers.Lowercase)  # and of its accents
+_CHARS_PER_TOKEN = 6  # English and code have 3 to 5: few texts are read twice
 
 
 def token_of_empty_text(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -30,6 +33,42 @@ def token_of_empty_text(tokenizer: PreTrainedTokenizerBase) -> int:
         "an empty text has no token, and the tokenizer has no eos, sep or pad token to stand for it",
         "leave empty texts out, or give the tokenizer an eos_token",
     )
+
+
+def truncated_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+    """Token ids of each text, special tokens included, cut at ``max_tokens``.
+
+    A tokenizer reads a text to its end before it cuts. One that splits at white space first, as BERT's does, gives a beginning
+    of the text that ends at a space the same tokens, so it gets a beginning alone; where that falls short of ``max_tokens``,
+    the text.
+    """
+    enough = _CHARS_PER_TOKEN * max_tokens
+    ends = [text.find(" ", enough) for text in texts] if _splits_at_spaces(tokenizer) else [-1] * len(texts)
+    found = _cut_ids(tokenizer, [text if end < 0 else text[:end] for text, end in zip(texts, ends, strict=True)], max_tokens)
+    short = [i for i, end in enumerate(ends) if end >= 0 and len(found[i]) < max_tokens]
+    for i, ids in zip(short, _cut_ids(tokenizer, [texts[i] for i in short], max_tokens), strict=True):
+        found[i] = ids
+    return found
+
+
+def _cut_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str], max_tokens: int) -> list[list[int]]:
+    if not texts:
+        return []
+    ids: list[list[int]] = tokenizer(
+        texts, truncation=True, max_length=max_tokens, padding=False, return_attention_mask=False, return_token_type_ids=False
+    )["input_ids"]
+    return ids
+
+
+def _splits_at_spaces(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether no token reaches over a space, and the beginning of a text is what is kept of it."""
+    if not tokenizer.is_fast or tokenizer.truncation_side != "right":
+        return False
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    steps = list(normalizer) if isinstance(normalizer, normalizers.Sequence) else [normalizer]
+    splits = isinstance(tokenizer.backend_tokenizer.pre_tokenizer, pre_tokenizers.BertPreTokenizer)
+    is_local = all(isinstance(step, _OF_ONE_CHARACTER) for step in steps)
+    return splits and is_local and not any(" " in token for token in tokenizer.get_added_vocab())
 
 
 def ends_with_special(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -12,6 +12,8 @@ import torch
 from leafkit.data.store import Space, VectorStore
 from leafkit.errors import LeafkitError
 from leafkit.models.encoder import TextEncoder
+from leafkit.models.packed import can_pack
+from leafkit.models.prepacked import can_prepack, prepack
 from leafkit.progress import Bar, progress_bar
 
 TOKENS_PER_BATCH = 4096  # larger batches were no faster on two cores, and take more memory
@@ -68,6 +70,8 @@ class Embedder:
             self._ready.backbone = copy.deepcopy(encoder.backbone).to(device=device, dtype=precision)
             if encoder.projection is not None:
                 self._ready.projection = copy.deepcopy(encoder.projection).to(device)
+            if device.type == "cpu" and precision == torch.bfloat16 and can_pack(encoder.backbone) and can_prepack():
+                prepack(self._ready.backbone)
         self._ready.eval()
 
     @property

@@ -167,7 +167,7 @@ def train_stage(
         rows.positives, rows.negatives, rows.relevant, rows.in_batch, rows.soft,
     )  # fmt: skip
     anchor_texts = pseudo_texts(encoder, data.num_pseudo_texts if config.anchor_weight > 0 else 0, seed)
-    anchor_ids, anchor_targets = _anchors(run, encoder, start, anchor_texts)
+    anchor_ids, anchor_targets = _anchors(run, encoder, start, anchor_texts, config.num_steps * config.anchor_batch_size)
     mixing = Mixing(**to_plain(config.mixing))
 
     def make(step: int) -> PairBatch:
@@ -212,22 +212,27 @@ def loss_settings(config: StageConfig, dim: int) -> ContrastiveSettings:
     )
 
 
-def _anchors(run: Run, encoder: TextEncoder, start: TextEncoder, texts: list[str]) -> tuple[list[list[int]], np.ndarray]:
+def _anchors(
+    run: Run, encoder: TextEncoder, start: TextEncoder, texts: list[str], num_used: int
+) -> tuple[list[list[int]], np.ndarray]:
     """Ids of the anchor texts, half as queries and half as documents, and where the start model put them.
 
-    The start model sees its own prompts: where it had none, the trained one learns that its prompt adds nothing.
+    The start model sees its own prompts: where it had none, the trained one learns that its prompt adds nothing. Of the texts
+    only as many are taken as training comes to.
     """
     if not texts:
         return [], np.zeros((0, encoder.dim), dtype=np.float32)
+    in_roles = [("query", text) for text in texts[::2]] + [("document", text) for text in texts[1::2]]
+    chosen = [in_roles[i] for i in np.random.default_rng(run.recipe.seed).permutation(len(texts))[:num_used]]
     embedder = Embedder(start, run.device, run.precision)
     max_tokens = run.recipe.data.max_query_tokens
-    ids, targets = [], []
-    for i, role in enumerate(("query", "document")):
-        ids.append(encoder.tokenize(texts[i::2], role, max_tokens))
-        targets.append(embedder.embed(texts[i::2], role, max_tokens))
-    order = np.random.default_rng(run.recipe.seed).permutation(len(texts))
-    joined = ids[0] + ids[1]
-    vectors = np.concatenate(targets)
+    ids: list[list[int]] = [[] for _ in chosen]
+    vectors = np.empty((len(chosen), start.dim), dtype=np.float32)
+    for role in ("query", "document"):
+        places = [place for place, (its, _) in enumerate(chosen) if its == role]
+        mine = [chosen[place][1] for place in places]
+        vectors[places] = embedder.embed(mine, role, max_tokens)
+        for place, found in zip(places, encoder.tokenize(mine, role, max_tokens), strict=True):
+            ids[place] = found
     copies = encoder.dim // start.dim  # a grown model's vector is the start's, repeated
-    vectors = np.tile(vectors, (1, copies)) / np.sqrt(copies)
-    return [joined[i] for i in order], np.ascontiguousarray(vectors[order], dtype=np.float32)
+    return ids, np.ascontiguousarray(np.tile(vectors, (1, copies)) / np.sqrt(copies), dtype=np.float32)

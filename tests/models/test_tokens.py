@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer, BertConfig, LlamaConfig, LlamaTokenizer, PreTrainedTokenizerFast, Qwen2Config
 
 from leafkit.errors import LeafkitError
+from leafkit.models import tokens
 from leafkit.models.checkpoint import write_encoder
 from leafkit.models.encoder import EncoderSpec, TextEncoder
-from leafkit.models.tokens import byte_tokenizer, comes_back_equal, ends_with_special, token_of_empty_text, with_eos
+from leafkit.models.minilm import find_minilm
+from leafkit.models.tokens import (
+    byte_tokenizer,
+    comes_back_equal,
+    ends_with_special,
+    token_of_empty_text,
+    truncated_ids,
+    with_eos,
+)
 
 WORDS = ["<unk>", "<s>", "</s>", "a", "b", "c"]
+
+
+@pytest.fixture(scope="module")
+def wordpiece() -> PreTrainedTokenizerFast:
+    return AutoTokenizer.from_pretrained(find_minilm())
 
 
 def make_plain(post_processor=None, **specials) -> PreTrainedTokenizerFast:
@@ -30,10 +46,63 @@ def make_llama(**settings) -> LlamaTokenizer:
     return LlamaTokenizer(vocab={word: i for i, word in enumerate([*WORDS, "▁", "▁a"])}, merges=[("▁", "a")], **settings)
 
 
+def awkward_texts(count: int) -> list[str]:
+    """Words of all lengths and scripts, in places without any space between them, with special tokens and odd spaces."""
+    generator = np.random.default_rng(0)
+    pieces = ["a", "matrix", "sparse" * 30, "é" * 5, "e\u0301", "\u0301", "İ", "Σ", "中文字", "[SEP]", "[MASK]", ".", "\n", "\t", "  ", "\u00a0",
+              "\u3000", "😀", "x_y.z()", "##a", "\u200b", ""]  # fmt: skip
+    texts = []
+    for _ in range(count):
+        chosen = generator.choice(pieces, generator.integers(0, 120))
+        texts.append(str(generator.choice(["", " ", "  "])).join(chosen))
+    return texts
+
+
 def reload(tokenizer, folder: Path, config):
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("max_tokens", [2, 3, 8, 30, 128])
+def test_a_beginning_of_a_text_gives_the_ids_of_the_whole(max_tokens, wordpiece):
+    texts = awkward_texts(400)
+    for tokenizer in (tiny.make_tokenizer(), wordpiece, byte_tokenizer(256)):
+        expected = tokenizer(texts, truncation=True, max_length=max_tokens)["input_ids"]
+        assert truncated_ids(tokenizer, texts, max_tokens) == expected
+
+
+@pytest.fixture
+def lengths_read(monkeypatch) -> list[list[int]]:
+    """Characters of the texts of each call to a tokenizer."""
+    calls: list[list[int]] = []
+    inner = tokens._cut_ids
+    monkeypatch.setattr(
+        tokens, "_cut_ids", lambda tokenizer, texts, limit: (calls.append([*map(len, texts)]), inner(tokenizer, texts, limit))[1]
+    )
+    return calls
+
+
+def test_a_long_text_is_read_no_further_than_needed_and_again_where_that_fell_short(lengths_read, wordpiece):
+    texts = ["matrix " * 1000, "x" + " " * 500 + "y matrix", "short"]
+    truncated_ids(wordpiece, texts, 16)
+    assert lengths_read == [[97, 96, 5], [509]]
+
+
+@pytest.mark.parametrize("case", ["left", "added", "bytes", "replaced"])
+def test_whole_texts_are_read_where_a_beginning_says_too_little(case, lengths_read, wordpiece):
+    tokenizer = byte_tokenizer(64) if case == "bytes" else copy.deepcopy(wordpiece)
+    if case == "left":
+        tokenizer.truncation_side = "left"
+    if case == "added":
+        tokenizer.add_tokens(["matrix matrix"])
+    if case == "replaced":
+        backend = tokenizer.backend_tokenizer
+        backend.normalizer = normalizers.Sequence([backend.normalizer, normalizers.Replace(Regex("x m"), "xm")])
+    texts = ["matrix " * 1000]
+    expected = tokenizer(texts, truncation=True, max_length=9)["input_ids"]
+    assert truncated_ids(tokenizer, texts, 9) == expected
+    assert lengths_read == [[7000], []]
 
 
 @pytest.mark.parametrize("max_length", [3, 8])
