@@ -49,8 +49,10 @@ def make_llama(**settings) -> LlamaTokenizer:
 def awkward_texts(count: int) -> list[str]:
     """Words of all lengths and scripts, in places without any space between them, with special tokens and odd spaces."""
     generator = np.random.default_rng(0)
-    pieces = ["a", "matrix", "sparse" * 30, "é" * 5, "e\u0301", "\u0301", "İ", "Σ", "中文字", "[SEP]", "[MASK]", ".", "\n", "\t", "  ", "\u00a0",
-              "\u3000", "😀", "x_y.z()", "##a", "\u200b", ""]  # fmt: skip
+    pieces = [
+        "a", "matrix", "sparse" * 30, "é" * 5, "e\u0301", "\u0301", "İ", "Σ", "中文字", "[SEP]", "[MASK]", ".", "\n", "\t", "  ",
+        "\u00a0", "\u3000", "😀", "x_y.z()", "##a", "\u200b", "",
+    ]  # fmt: skip
     texts = []
     for _ in range(count):
         chosen = generator.choice(pieces, generator.integers(0, 120))
@@ -77,9 +79,12 @@ def lengths_read(monkeypatch) -> list[list[int]]:
     """Characters of the texts of each call to a tokenizer."""
     calls: list[list[int]] = []
     inner = tokens._cut_ids
-    monkeypatch.setattr(
-        tokens, "_cut_ids", lambda tokenizer, texts, limit: (calls.append([*map(len, texts)]), inner(tokenizer, texts, limit))[1]
-    )
+
+    def counted(tokenizer, texts, limit):
+        calls.append([len(text) for text in texts])
+        return inner(tokenizer, texts, limit)
+
+    monkeypatch.setattr(tokens, "_cut_ids", counted)
     return calls
 
 
