@@ -14,7 +14,7 @@ from typing import Any
 from leafkit import __version__
 from leafkit.config import Recipe
 from leafkit.errors import LeafkitError, UsageError, explain_write_errors
-from leafkit.machine import keep_freed_memory
+from leafkit.machine import collect_seldom, keep_freed_memory
 from leafkit.progress import console, say
 
 
@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     keep_freed_memory()
+    collect_seldom()
     try:
         signal.signal(signal.SIGTERM, _stop)
         return _dispatch(words)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 
 import pytest
 
-from leafkit.machine import keep_freed_memory
+from leafkit.cli import main
+from leafkit.machine import keep_freed_memory, release_memory
 
 BLOCKS = """
 import resource, sys
@@ -54,3 +56,19 @@ def test_other_systems_are_left_alone(monkeypatch):
     monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
     assert keep_freed_memory() is False
     assert "THP_MEM_ALLOC_ENABLE" not in os.environ
+
+
+def test_a_command_looks_for_garbage_seldom_and_a_release_looks_at_once():
+    before = gc.get_threshold()
+    try:
+        assert main(["--version"]) == 0
+        assert gc.get_threshold()[0] >= 10_000
+        loop: list[object] = []
+        loop.append(loop)
+        number = id(loop)
+        assert any(id(found) == number for found in gc.get_objects())
+        del loop
+        release_memory()
+        assert not any(id(found) == number for found in gc.get_objects())
+    finally:
+        gc.set_threshold(*before)

@@ -65,7 +65,8 @@ def _splits_at_spaces(tokenizer: PreTrainedTokenizerBase) -> bool:
     if not tokenizer.is_fast or tokenizer.truncation_side != "right":
         return False
     normalizer = tokenizer.backend_tokenizer.normalizer
-    steps = list(normalizer) if isinstance(normalizer, normalizers.Sequence) else [normalizer]
+    is_sequence = isinstance(normalizer, normalizers.Sequence)
+    steps = [normalizer[i] for i in range(len(normalizer))] if is_sequence else [normalizer]
     splits = isinstance(tokenizer.backend_tokenizer.pre_tokenizer, pre_tokenizers.BertPreTokenizer)
     is_local = all(isinstance(step, _OF_ONE_CHARACTER) for step in steps)
     return splits and is_local and not any(" " in token for token in tokenizer.get_added_vocab())

@@ -50,8 +50,8 @@ def awkward_texts(count: int) -> list[str]:
     """Words of all lengths and scripts, in places without any space between them, with special tokens and odd spaces."""
     generator = np.random.default_rng(0)
     pieces = [
-        "a", "matrix", "sparse" * 30, "é" * 5, "e\u0301", "\u0301", "İ", "Σ", "中文字", "[SEP]", "[MASK]", ".", "\n", "\t", "  ",
-        "\u00a0", "\u3000", "😀", "x_y.z()", "##a", "\u200b", "",
+        "a", "matrix", "sparse" * 30, "é" * 5, "e\u0301", "\u0301", "İ", "Σ", "中文字", "[SEP]", "[MASK]", ".", "\n", "\t",
+        "  ", "\u00a0", "\u3000", "😀", "x_y.z()", "##a", "\u200b", "",
     ]  # fmt: skip
     texts = []
     for _ in range(count):
