@@ -199,7 +199,8 @@ def main() -> int:
         f"`{command}`, {hardware}, {torch.get_num_threads()} threads, torch"
         f" {torch.__version__}, sentence-transformers {sentence_transformers.__version__}; leafkit computes in {dtype}.",
         f"all-MiniLM-L6-v2 (23M) on builtin:pydocs; training cuts at {MAX_TOKENS} tokens, {TEACHER_DIM}-d targets; peers in"
-        f" batches of {ST_BATCH}. The second half of a training and the second pass over texts are timed. Medians of"
+        f" batches of {ST_BATCH}. The second half of a training and the second pass over texts are timed;"
+        " linear layers with laid-out weights compute the GELU behind them. Medians of"
         f" {options.turns} alternating turns, each in a process of its own; ratio: ours to"
         " the peer's in the same turn, with the smallest and largest. Share: arithmetic of linear layers and attention against"
         " one large matrix product in the same precision.", "",
