@@ -62,8 +62,8 @@ def keep_freed_memory() -> bool:
 def collect_seldom() -> None:
     """Let Python look for garbage seldom: every look at the youngest objects is followed, now and then, by one at all of them.
 
-    There are a million after the imports, hardly any of them garbage. A run whose stages were all up to date took .85 of the
-    time (benchmarks/reports, notes). ``release_memory`` collects between stages.
+    There are a million after the imports, hardly any of them garbage. A run whose stages were all up to date took .82
+    and .91 of the time (benchmarks/reports, notes). ``release_memory`` collects between stages.
     """
     gc.set_threshold(50_000, 20, 20)
 

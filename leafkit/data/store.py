@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow  # type: ignore[import-untyped]
 
 from leafkit.artifact import fsync_path, sha256_of_file, write_durably
+from leafkit.data.mapped import MappedRows
 from leafkit.errors import LeafkitError, explain_write_errors
 
 DEFAULT_ROWS_PER_SHARD = 2048
@@ -88,8 +88,8 @@ class VectorStore:
             Shard(number, start, min(start + rows_per_shard, len(texts)))
             for number, start in enumerate(range(0, len(texts), rows_per_shard))
         ]
-        self._rows_per_shard = rows_per_shard
-        self._maps: dict[int, memoryview] = {}
+        paths = [folder / f"{shard.number:05d}.vectors" for shard in self._plan]
+        self._rows = MappedRows(paths, rows_per_shard, len(texts), space.dim, self.dtype)
 
     def __len__(self) -> int:
         return len(self._hashes)
@@ -163,19 +163,10 @@ class VectorStore:
         return out
 
     def _gather(self, rows: np.ndarray) -> np.ndarray:
-        """(len(rows), dim) as stored. Random rows lie in nearly as many shards: copying row by row beats a gather per shard."""
-        width = self.dim * self.dtype.itemsize
-        numbers, offsets = np.divmod(rows, self._rows_per_shard)
-        if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
-            first, last = int(numbers[0]), int(numbers[-1])
-            ends = [*(self._rows_per_shard * width for _ in range(first, last)), int(offsets[-1] + 1) * width]
-            starts = [int(offsets[0]) * width, *(0 for _ in range(first, last))]
-            parts = [self._map(n)[a:b] for n, a, b in zip(range(first, last + 1), starts, ends, strict=True)]
-        else:
-            maps = {number: self._map(number) for number in set(numbers.tolist())}
-            places = zip(numbers.tolist(), (offsets * width).tolist(), strict=True)
-            parts = [maps[number][start : start + width] for number, start in places]
-        return np.frombuffer(b"".join(parts), dtype=self.dtype).reshape(len(rows), self.dim)
+        try:
+            return self._rows[rows]
+        except OSError as err:
+            raise self._damaged(Path(err.filename), f"cannot be read: {err.strerror}") from err
 
     def chunks(self, num_rows: int = 16384) -> Iterator[tuple[int, np.ndarray]]:
         """``(first row, float32 vectors)`` over the whole store, in order, in bounded memory."""
@@ -195,7 +186,7 @@ class VectorStore:
                     raise self._damaged(self.folder / name, "is missing")
                 if sha256_of_file(self.folder / name) != expected:
                     raise self._damaged(self.folder / name, "does not have the sha256 of its commit record")
-            if not np.isfinite(np.frombuffer(self._map(shard.number), dtype=self.dtype)).all():
+            if not np.isfinite(self._gather(np.arange(shard.start, shard.stop))).all():
                 raise self._damaged(self.folder / f"{shard.number:05d}.vectors", "holds numbers that are not finite")
 
     def _record_path(self, shard: Shard) -> Path:
@@ -245,24 +236,3 @@ class VectorStore:
                 "delete the folder to compute the vectors of these texts",
             )
         return True
-
-    def _map(self, number: int) -> memoryview:
-        """The bytes of one shard's vectors, mapped into memory on first use.
-
-        Arrow's map outlives its file, numpy's keeps a descriptor: a store of two million rows has as many shards as a process
-        may have files open.
-        """
-        found = self._maps.get(number)
-        if found is None:
-            shard = self._plan[number]
-            path = self.folder / f"{number:05d}.vectors"
-            size = (shard.stop - shard.start) * self.dim * self.dtype.itemsize
-            try:
-                with pyarrow.memory_map(str(path)) as file:
-                    found = memoryview(file.read_buffer())
-            except (OSError, ValueError) as err:
-                raise self._damaged(path, f"cannot be read: {err}") from err
-            if len(found) != size:
-                raise self._damaged(path, f"cannot be read: it has {len(found)} bytes instead of {size}")
-            self._maps[number] = found
-        return found
