@@ -73,7 +73,7 @@ class MappedRows:
             OSError: a file cannot be read or has another size; ``filename`` names it.
         """
         numbers, offsets = np.divmod(wanted, self._rows_per_file)
-        for number in np.unique(numbers[~self._is_mapped[numbers]]).tolist():
+        for number in sorted(set(numbers[~self._is_mapped[numbers]].tolist())):
             self._map(number)
         if self._range is not None:
             found: np.ndarray = self._range[numbers, offsets]
