@@ -1,7 +1,8 @@
 """Rows in many files, read as one array.
 
 Each file is mapped at an address of its own in one reserved range, so that random rows out of hundreds of files are one gather
-of numpy's, as fast as out of one memory-mapped file. Where the system's mmap cannot be called, rows are copied file by file.
+of numpy's, about as fast as out of one memory-mapped file (benchmarks/reports, store). Where the
+system's mmap cannot be called, rows are copied file by file.
 """
 
 from __future__ import annotations
@@ -21,9 +22,7 @@ import pyarrow  # type: ignore[import-untyped]
 
 _MAP_FIXED = 0x10  # of mmap(2), on Linux and macOS alike; Python's mmap module has no name for it
 _MADV_POPULATE_READ = 22  # of madvise(2), Linux 5.14 on; others answer that they do not know it
-_HUGE_PAGE = (
-    2**21
-)  # a file that begins at a multiple is mapped in huge pages: a gather from 4 KiB ones took 1.1 to 1.4 times as long
+_HUGE_PAGE = 2**21  # a file that begins at a multiple is mapped in huge pages: without, a gather took 1.1 to 1.4 times as long
 
 
 class MappedRows:
