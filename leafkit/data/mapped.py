@@ -1,8 +1,8 @@
 """Rows in many files, read as one array.
 
 Each file is mapped at an address of its own in one reserved range, so that random rows out of hundreds of files are one gather
-of numpy's, about as fast as out of one memory-mapped file (benchmarks/reports, store). Where the
-system's mmap cannot be called, rows are copied file by file.
+of numpy's, about as fast as out of one memory-mapped file (benchmarks/reports, store). Where the system's mmap cannot be
+called, rows are copied file by file.
 """
 
 from __future__ import annotations

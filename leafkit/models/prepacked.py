@@ -65,8 +65,7 @@ def prepack(backbone: PreTrainedModel) -> None:
     Args:
         backbone: one that ``can_pack``: of other models nobody knows who else reads a layer's weights.
     """
-    name = backbone.config.hidden_act
-    fused = _ACTIVATIONS.get(name, _NO_ACTIVATION)
+    fused = _ACTIVATIONS.get(backbone.config.hidden_act, _NO_ACTIVATION)
     for parent in list(backbone.modules()):
         before_activation = {BertIntermediate: "dense", Qwen2MLP: "gate_proj"}.get(type(parent), "")
         for child_name, child in list(parent.named_children()):
