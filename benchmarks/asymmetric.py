@@ -1,10 +1,13 @@
-"""README's table of collections: the road of a recipe, its benchmark at home and away, its full inheritance grid.
+"""README's table of collections: the road of a recipe, its benchmark at home and away, its full
+inheritance grid.
 
-    python benchmarks/asymmetric.py [--recipe kalm-to-23m] [--data FOLDER_OF_BEIR_COLLECTIONS] [--checkpoints checkpoints]
+    python benchmarks/asymmetric.py [--recipe kalm-to-23m] [--data FOLDER_OF_BEIR_COLLECTIONS]
+    [--checkpoints checkpoints]
         [--collections scifact npl]
 
-Collections that are not there are left out, and the report says which. Finished parts are taken from the checkpoints.
-Writes a dated Markdown report; the HTML reports are beside the recipe's artifacts.
+Collections that are not there are left out, and the report says which. Finished parts are taken
+from the checkpoints. Writes a dated Markdown report; the HTML reports are beside the recipe's
+artifacts.
 """
 
 from __future__ import annotations
@@ -19,13 +22,18 @@ from pathlib import Path
 from typing import Any
 
 COLLECTIONS = ("scifact", "cranfield", "npl", "medquad")
-TASKS = ("sts:sts/stsb_en.jsonl", "classification:cls/banking77.jsonl", "clustering:cls/banking77.jsonl")
+TASKS = (
+    "sts:sts/stsb_en.jsonl",
+    "classification:cls/banking77.jsonl",
+    "clustering:cls/banking77.jsonl",
+)
 # without opq, whose training takes minutes in 768 dimensions: see indexes.py
 INDEX_KINDS = ("flat", "hnsw", "ivf_flat", "ivf_pq", "int8", "binary", "binary_rescored", "rabitq")
 FULL_GRID = {
-    "precisions": ["float32", "float16", "int8", "int8_fixed", "int4", "binary", "pq"], "queries": ["float", "quantised"],
+    "precisions": ["float32", "float16", "int8", "int8_fixed", "int4", "binary", "pq"],
+    "queries": ["float", "quantized"],
     "rescoring": [0, 4],
-}  # fmt: skip
+}
 SYSTEMS = ("baseline", "bm25", "teacher", "symmetric", "asymmetric", "reversed")
 NUM_PARITY_TEXTS = 500  # queries and as many documents
 
@@ -43,16 +51,38 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 def retrieval(bench: dict[str, Any]) -> list[str]:
     """nDCG@10 of every system, what the student keeps, and the teacher against MiniLM."""
     rows = []
-    for c in [*bench["collections"], *([{"name": "macro average", **bench["macro"]}] if bench.get("macro") else [])]:
+    for c in [
+        *bench["collections"],
+        *([{"name": "macro average", **bench["macro"]}] if bench.get("macro") else []),
+    ]:
         found = {row["system"]: row["ndcg@10"] for row in c["rows"]}
         differences = {d["label"]: d for d in c["differences"]}
-        rows.append([
-            c["name"], str(c.get("num_queries", "")), *(span(found[s]) if s in found else "" for s in SYSTEMS),
-            *(span(c["retention"][s]) for s in ("symmetric", "asymmetric")),
-            *(span(differences[d], "+") for d in ("teacher - baseline", "asymmetric - symmetric")),
-        ])  # fmt: skip
-    header = ["collection", "n", "MiniLM", "BM25", "teacher", "student/student", "student/teacher", "teacher/student",
-              "symmetric kept", "asymmetric kept", "teacher - MiniLM", "asymmetric - symmetric"]  # fmt: skip
+        rows.append(
+            [
+                c["name"],
+                str(c.get("num_queries", "")),
+                *(span(found[s]) if s in found else "" for s in SYSTEMS),
+                *(span(c["retention"][s]) for s in ("symmetric", "asymmetric")),
+                *(
+                    span(differences[d], "+")
+                    for d in ("teacher - baseline", "asymmetric - symmetric")
+                ),
+            ]
+        )
+    header = [
+        "collection",
+        "n",
+        "MiniLM",
+        "BM25",
+        "teacher",
+        "student/student",
+        "student/teacher",
+        "teacher/student",
+        "symmetric kept",
+        "asymmetric kept",
+        "teacher - MiniLM",
+        "asymmetric - symmetric",
+    ]
     return table(header, rows)
 
 
@@ -62,28 +92,62 @@ def contamination(bench: dict[str, Any]) -> list[str]:
     for c in bench["collections"]:
         found = c.get("contamination") or {"unknown": "not checked"}
         counts = [
-            f"{found[part]['exact']:,} exact, {found[part]['near']:,} near of {found[part]['total']:,}" if part in found
-            else str(found.get("unknown")) for part in ("queries", "documents")
-        ]  # fmt: skip
+            f"{found[part]['exact']:,} exact, {found[part]['near']:,} near of "
+            f"{found[part]['total']:,}"
+            if part in found
+            else str(found.get("unknown"))
+            for part in ("queries", "documents")
+        ]
         rows.append([c["name"], *counts, str(c.get("own_documents_dropped", ""))])
-    return table(["collection", "test queries seen in training", "documents seen in training", "own documents dropped"], rows)
+    return table(
+        [
+            "collection",
+            "test queries seen in training",
+            "documents seen in training",
+            "own documents dropped",
+        ],
+        rows,
+    )
 
 
 def tasks(bench: dict[str, Any]) -> list[str]:
     """STS, classification, clustering."""
-    rows = [[t["name"], t["metric"], str(t["n"]), r["system"], span(r)] for t in bench.get("tasks", []) for r in t["rows"]]
+    rows = [
+        [t["name"], t["metric"], str(t["n"]), r["system"], span(r)]
+        for t in bench.get("tasks", [])
+        for r in t["rows"]
+    ]
     return table(["task", "metric", "n", "model", "score"], rows)
 
 
 def indexes(bench: dict[str, Any]) -> list[str]:
     """What each faiss index costs and keeps."""
     rows = [
-        [r["kind"], r["setting"], r["queries"], f"{r['bytes_per_vector']:,.0f}", f"{r['build_s']:.1f}",
-         f"{r['queries_per_s']:,.0f}", span(r["recall@10"]), span(r["ndcg@10"]), "x" if r.get("is_cheapest_at_target") else ""]
+        [
+            r["kind"],
+            r["setting"],
+            r["queries"],
+            f"{r['bytes_per_vector']:,.0f}",
+            f"{r['build_s']:.1f}",
+            f"{r['queries_per_s']:,.0f}",
+            span(r["recall@10"]),
+            span(r["ndcg@10"]),
+            "x" if r.get("is_cheapest_at_target") else "",
+        ]
         for r in bench.get("indexes", [])
-    ]  # fmt: skip
+    ]
     return table(
-        ["index", "setting", "queries", "bytes/vector", "build s", "queries/s", "recall@10", "nDCG@10", "cheapest at target"],
+        [
+            "index",
+            "setting",
+            "queries",
+            "bytes/vector",
+            "build s",
+            "queries/s",
+            "recall@10",
+            "nDCG@10",
+            "cheapest at target",
+        ],
         rows,
     )
 
@@ -91,24 +155,47 @@ def indexes(bench: dict[str, Any]) -> list[str]:
 def inheritance(grid: dict[str, Any]) -> list[str]:
     """Every cell of the grid."""
     rows = [
-        [r["mode"], str(r["dim"]), r["precision"], r["queries"], str(r["rescoring"]), f"{r['bytes_per_vector']:g}",
-         f"{r['teacher_retention']:.3f}", f"{r['student_retention']:.3f}",
-         f"{r['gap']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]", r["verdict"]]
+        [
+            r["mode"],
+            str(r["dim"]),
+            r["precision"],
+            r["queries"],
+            str(r["rescoring"]),
+            f"{r['bytes_per_vector']:g}",
+            f"{r['teacher_retention']:.3f}",
+            f"{r['student_retention']:.3f}",
+            f"{r['gap']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]",
+            r["verdict"],
+        ]
         for r in grid["rows"]
-    ]  # fmt: skip
+    ]
     return table(
-        ["mode", "dim", "precision", "queries", "rescoring", "bytes", "teacher keeps", "student keeps", "gap", "verdict"], rows
+        [
+            "mode",
+            "dim",
+            "precision",
+            "queries",
+            "rescoring",
+            "bytes",
+            "teacher keeps",
+            "student keeps",
+            "gap",
+            "verdict",
+        ],
+        rows,
     )
 
 
 def parity(folder: Path, texts: tuple[list[str], list[str]]) -> float:
-    """Smallest cosine between sentence-transformers' and leafkit's vectors of a model, prompts included, float32."""
+    """Smallest cosine between sentence-transformers' and leafkit's vectors of a model, prompts
+    included, float32.
+    """
     import numpy as np
     import torch
     from sentence_transformers import SentenceTransformer
 
+    from leafkit.embedders.transformer import Embedder
     from leafkit.models.checkpoint import read_encoder
-    from leafkit.search.embed import Embedder
 
     embedder = Embedder(read_encoder(folder), torch.device("cpu"), torch.float32)
     theirs = SentenceTransformer(str(folder), device="cpu")
@@ -123,33 +210,56 @@ def parity(folder: Path, texts: tuple[list[str], list[str]]) -> float:
 
 def main() -> None:
     """Run the road, measure, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--recipe", default="kalm-to-23m")
     parser.add_argument("--data", type=Path, help="folder of BEIR collections, of sts/ and of cls/")
     parser.add_argument("--checkpoints", default="checkpoints")
-    parser.add_argument("--collections", nargs="*", default=COLLECTIONS, choices=COLLECTIONS, help="of DIR; all of them")
+    parser.add_argument(
+        "--collections",
+        nargs="*",
+        default=COLLECTIONS,
+        choices=COLLECTIONS,
+        help="of DIR; all of them",
+    )
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    from leafkit.recipe import load_recipe
-    from leafkit.stages.bench import run_bench
-    from leafkit.stages.corpus import load_corpus
-    from leafkit.stages.distill import run_distill
-    from leafkit.stages.inherit import run_inherit
-    from leafkit.stages.measured import collect_bench
-    from leafkit.stages.run import open_run
-    from leafkit.stages.teacher import STUDENT
+    from leafkit.config.load import load_recipe
+    from leafkit.pipeline.corpus import load_corpus
+    from leafkit.pipeline.distill import run_distill
+    from leafkit.pipeline.evaluate.bench import run_bench
+    from leafkit.pipeline.evaluate.collect import collect_bench
+    from leafkit.pipeline.evaluate.inherit import run_inherit
+    from leafkit.pipeline.model_handle import STUDENT
+    from leafkit.pipeline.run import open_run
 
-    there = [name for name in options.collections if options.data and (options.data / name).is_dir()]
-    task_files = [t for t in TASKS if options.data and (options.data / t.partition(":")[2]).is_file()]
-    overrides = [f"checkpoints={options.checkpoints}", "data.on_bad_row=skip"]  # two of cranfield's documents have no text
+    there = [
+        name for name in options.collections if options.data and (options.data / name).is_dir()
+    ]
+    task_files = [
+        t for t in TASKS if options.data and (options.data / t.partition(":")[2]).is_file()
+    ]
+    # two of cranfield's documents have no text
+    overrides = [
+        f"checkpoints={options.checkpoints}",
+        "data.on_bad_row=skip",
+    ]
     recipe = load_recipe(options.recipe, overrides)
     uris = [*recipe.bench.collections, *(f"beir:{options.data / name}" for name in there)]
     task_uris = [f"{t.partition(':')[0]}:{options.data / t.partition(':')[2]}" for t in task_files]
     bench = replace(
-        recipe.bench, collections=uris, tasks=task_uris, indexes=replace(recipe.bench.indexes, kinds=list(INDEX_KINDS))
+        recipe.bench,
+        collections=uris,
+        tasks=task_uris,
+        indexes=replace(recipe.bench.indexes, kinds=list(INDEX_KINDS)),
     )
-    wide = replace(recipe, name=f"{recipe.name}-wide", bench=replace(bench, student=f"recipe:{options.recipe}"),
-                   inherit=replace(recipe.inherit, **FULL_GRID))  # fmt: skip
+    wide = replace(
+        recipe,
+        name=f"{recipe.name}-wide",
+        bench=replace(bench, student=f"recipe:{options.recipe}"),
+        inherit=replace(recipe.inherit, **FULL_GRID),
+    )
     with open_run(recipe) as run:
         run_distill(run)
         away = run.with_recipe(wide)
@@ -159,29 +269,49 @@ def main() -> None:
         grid = run_inherit(away)
         grid_s = time.perf_counter() - started_s
         collection = load_corpus(run, recipe.data.home).collection
-        texts = ([q.text for q in collection.judged("test")], [d.full_text for d in collection.documents])
-        cosine = parity(run.folder / STUDENT, (texts[0][:NUM_PARITY_TEXTS], texts[1][:NUM_PARITY_TEXTS]))
+        texts = (
+            [q.text for q in collection.judged("test")],
+            [d.full_text for d in collection.documents],
+        )
+        cosine = parity(
+            run.folder / STUDENT, (texts[0][:NUM_PARITY_TEXTS], texts[1][:NUM_PARITY_TEXTS])
+        )
     machine, today = data["hardware"], datetime.date.today().isoformat()
     verdicts = [row["verdict"] for row in grid["rows"]]
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in sorted(set(verdicts)))
     missing = [name for name in COLLECTIONS if name not in there]
     lines = [
-        f"# {options.recipe} at home and away, {today}", "",
+        f"# {options.recipe} at home and away, {today}",
+        "",
         f"`python benchmarks/asymmetric.py --recipe {options.recipe} --data DIR`, {machine['cpu']},"
         f" {machine['threads']} threads, {machine['precision']}, seed {recipe.seed}.",
-        "nDCG@10 with 95% bootstrap intervals over queries (10,000 resamples); kept: ratio to the teacher, paired. X/Y: X"
-        f" embeds queries, Y documents. Documents cut at {recipe.data.max_document_tokens} tokens at home,"
-        f" {bench.max_document_tokens} elsewhere." + (f" Not there: {', '.join(missing)}." if missing else ""), "",
-        *retrieval(data["bench"]), "## Contamination", "", *contamination(data["bench"]),
+        "nDCG@10 with 95% bootstrap intervals over queries (10,000 resamples); kept: ratio to "
+        "the teacher, paired. X/Y: X"
+        f" embeds queries, Y documents. Documents cut at {recipe.data.max_document_tokens} "
+        f"tokens at home,"
+        f" {bench.max_document_tokens} elsewhere."
+        + (f" Not there: {', '.join(missing)}." if missing else ""),
+        "",
+        *retrieval(data["bench"]),
+        "## Contamination",
+        "",
+        *contamination(data["bench"]),
         *(["## Other tasks", "", *tasks(data["bench"])] if task_uris else []),
-        f"## Indexes of {data['bench']['indexes'][0]['collection'] if data['bench'].get('indexes') else 'none'}", "",
+        f"## Indexes of {data['bench']['indexes'][0]['collection'] if data['bench'].get('indexes') else 'none'}",
+        "",
         *indexes(data["bench"]),
-        f"## Inheritance on {grid['collection']}, {grid['num_queries']:,} queries, {grid['num_documents']:,} documents", "",
-        f"{len(verdicts)} cells in {grid_s:.0f} s from stored vectors (0 s: taken from an earlier run): {counts}.", "",
+        f"## Inheritance on {grid['collection']}, {grid['num_queries']:,} queries, "
+        f"{grid['num_documents']:,} documents",
+        "",
+        f"{len(verdicts)} cells in {grid_s:.0f} s from stored vectors (0 s: taken from an "
+        f"earlier run): {counts}.",
+        "",
         *inheritance(grid),
-        f"Smallest cosine of the student's vectors in sentence-transformers and in leafkit, {2 * NUM_PARITY_TEXTS:,} texts,"
-        f" float32: {cosine:.8f}", "",
-    ]  # fmt: skip
+        f"Smallest cosine of the student's vectors in sentence-transformers and in leafkit, "
+        f"{2 * NUM_PARITY_TEXTS:,} texts,"
+        f" float32: {cosine:.8f}",
+        "",
+    ]
     path = Path(__file__).parent / "reports" / f"{today}-asymmetric-{options.recipe}.md"
     path.write_text("\n".join(lines), encoding="utf-8")
     print(path)

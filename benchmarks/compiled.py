@@ -1,11 +1,13 @@
-"""Whether torch.compile pays here: encoding and training steps of MiniLM's shape with and without it, warm-up beside them.
+"""Whether torch.compile pays here: encoding and training steps of MiniLM's shape with and without
+it, warm-up beside them.
 
     python benchmarks/compiled.py [--steps 12] [--device cuda]
 
-Packed batches of real lengths differ from step to step, so shapes are dynamic. Two parts are compiled: the feed-forward half of
-each layer (what packing leaves as plain matrices), and transformers' own padded forward, which is what other tools compile. The
-same batches through all ways, each in a process of its own and without caches, so that a warm-up is a whole one. Writes a dated
-report.
+Packed batches of real lengths differ from step to step, so shapes are dynamic. Two parts are
+compiled: the feed-forward half of each layer (what packing leaves as plain matrices), and
+transformers' own padded forward, which is what other tools compile. The same batches through all
+ways, each in a process of its own and without caches, so that a warm-up is a whole one. Writes a
+dated report.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ import numpy as np
 import torch
 from turns import median, ratio, take_turns
 
-from leafkit.machine import cpu_name
-from leafkit.models import encoder as encoder_module
+from leafkit.core.system import cpu_name
+from leafkit.models import text_encoder as encoder_module
 from leafkit.models.checkpoint import load_encoder
-from leafkit.models.encoder import TextEncoder
+from leafkit.models.text_encoder import TextEncoder
 
 NUM_TEXTS = 64
 WAYS = ("packed", "packed, feed-forward compiled", "padded groups", "padded groups, compiled")
@@ -36,7 +38,10 @@ def make_batches(count: int) -> list[list[list[int]]]:
     """Batches of texts of 10 to 60 random tokens, none like another."""
     generator = np.random.default_rng(0)
     return [
-        [[101, *generator.integers(1000, 20000, int(n)).tolist(), 102] for n in generator.integers(10, 60, NUM_TEXTS)]
+        [
+            [101, *generator.integers(1000, 20000, int(n)).tolist(), 102]
+            for n in generator.integers(10, 60, NUM_TEXTS)
+        ]
         for _ in range(count)
     ]
 
@@ -57,8 +62,12 @@ def prepare(way: str, device: torch.device) -> TextEncoder:
 
 
 def run_way(way: str, task: str, num_steps: int, device: torch.device) -> dict[str, float]:
-    """Seconds that steps of more than twice the later median took beyond it, and the later tokens/s."""
-    os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # a turn would find what the turn before compiled
+    """Seconds that steps of more than twice the later median took beyond it, and the later
+    tokens/s.
+    """
+    os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = (
+        "1"  # a turn would find what the turn before compiled
+    )
     encoder, batches = prepare(way, device), make_batches(2 * num_steps)
 
     def train(batch: list[list[int]]) -> None:
@@ -89,7 +98,9 @@ def run_way(way: str, task: str, num_steps: int, device: torch.device) -> dict[s
 
 def main() -> None:
     """Measure every way and write the report; with --way, one of them as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=12, help="measured steps, after as many")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--device", default="cpu")
@@ -97,28 +108,43 @@ def main() -> None:
     parser.add_argument("--task", choices=("train", "encode"), default="train")
     options = parser.parse_args()
     if options.way:
-        print(json.dumps(run_way(options.way, options.task, options.steps, torch.device(options.device))))
+        print(
+            json.dumps(
+                run_way(options.way, options.task, options.steps, torch.device(options.device))
+            )
+        )
         return
     hardware = torch.cuda.get_device_name() if options.device == "cuda" else cpu_name()
     lines = [
-        f"# torch.compile, {datetime.date.today().isoformat()}", "",
-        f"`python benchmarks/compiled.py --turns {options.turns} --steps {options.steps}`, {hardware},"
-        f" {torch.get_num_threads()} threads, bf16 autocast, torch {torch.__version__}. MiniLM's shape,"
+        f"# torch.compile, {datetime.date.today().isoformat()}",
+        "",
+        f"`python benchmarks/compiled.py --turns {options.turns} --steps {options.steps}`, "
+        f"{hardware},"
+        f" {torch.get_num_threads()} threads, bf16 autocast, torch {torch.__version__}. MiniLM's "
+        f"shape,"
         f" {NUM_TEXTS} texts of 10 to 60 tokens a step, every step other lengths; median"
-        f" of {options.steps} steps after as many, median of {options.turns} alternating turns. Warm-up: what the first steps"
-        " took beyond later ones.", "",
-        "| task | way | tokens/s | share of leafkit's | warm-up, s |", "|---|---|---|---|---|",
-    ]  # fmt: skip
+        f" of {options.steps} steps after as many, median of {options.turns} alternating turns. "
+        f"Warm-up: what the first steps"
+        " took beyond later ones.",
+        "",
+        "| task | way | tokens/s | share of leafkit's | warm-up, s |",
+        "|---|---|---|---|---|",
+    ]
     for task in ("encode", "train"):
         words = ["--task", task, "--steps", str(options.steps), "--device", options.device]
         found = take_turns(__file__, {way: ["--way", way, *words] for way in WAYS}, options.turns)
         lines += [
             f"| {task} | {way} | {median(found[way], 'tokens_per_s'):,.0f}"
-            f" | {ratio(found[way], found[WAYS[0]], 'tokens_per_s')} | {median(found[way], 'warm_up_s'):.1f} |"
+            f" | {ratio(found[way], found[WAYS[0]], 'tokens_per_s')} | "
+            f"{median(found[way], 'warm_up_s'):.1f} |"
             for way in WAYS
         ]
     suffix = "" if options.device == "cpu" else f"-{options.device}"
-    path = Path(__file__).parent / "reports" / f"{datetime.date.today().isoformat()}-compiled{suffix}.md"
+    path = (
+        Path(__file__).parent
+        / "reports"
+        / f"{datetime.date.today().isoformat()}-compiled{suffix}.md"
+    )
     path.write_text("\n".join([*lines, ""]), encoding="utf-8")
     print(path)
 

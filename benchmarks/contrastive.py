@@ -1,11 +1,13 @@
-"""Contrastive training of a 23M encoder on pairs with hard negatives: leafkit against sentence-transformers' trainer.
+"""Contrastive training of a 23M encoder on pairs with hard negatives: leafkit against
+sentence-transformers' trainer.
 
     python benchmarks/contrastive.py [--data BEIR_FOLDER] [--batch-size 8] [--steps 3]
 
-Rows of builtin:pydocs, whose texts have all lengths, and of a collection in BEIR's layout where one is given. Same rows, same
-batches, same loss (temperature .05, the positive against every row's positive and hard negatives), same optimiser, same
-arithmetic; each trainer as it comes, so sentence-transformers trains with MiniLM's dropout. Each runs in a process of its
-own, taking turns. Then GradCache: peak memory of one step at growing batch sizes. Writes a dated report.
+Rows of builtin:pydocs, whose texts have all lengths, and of a collection in BEIR's layout where one
+is given. Same rows, same batches, same loss (temperature .05, the positive against every row's
+positive and hard negatives), same optimiser, same arithmetic; each trainer as it comes, so
+sentence-transformers trains with MiniLM's dropout. Each runs in a process of its own, taking turns.
+Then GradCache: peak memory of one step at growing batch sizes. Writes a dated report.
 """
 
 from __future__ import annotations
@@ -33,16 +35,20 @@ CHUNK_TOKENS = 1024
 
 def make_rows(data: Path | None, count: int) -> list[dict[str, str]]:
     """Queries with a positive and random negatives, as they are in the collection."""
-    from leafkit.config import DataConfig
+    from leafkit.config.schema import DataConfig
     from leafkit.data.sources import read_collection
 
-    collection = read_collection(f"beir:{data}" if data else "builtin:pydocs", DataConfig(on_bad_row="skip"))
+    collection = read_collection(
+        f"beir:{data}" if data else "builtin:pydocs", DataConfig(on_bad_row="skip")
+    )
     chooser = random.Random(0)
     texts = [d.full_text for d in collection.documents]
     rows = []
     for query, positions in chooser.sample(collection.pairs("train"), count):
         row = {"anchor": query.text, "positive": texts[positions[0]]}
-        row |= {f"negative_{k}": text for k, text in enumerate(chooser.sample(texts, NUM_NEGATIVES))}
+        row |= {
+            f"negative_{k}": text for k, text in enumerate(chooser.sample(texts, NUM_NEGATIVES))
+        }
         rows.append(row)
     return rows
 
@@ -66,10 +72,10 @@ def run_leafkit(rows: list[dict[str, str]], batch_size: int, chunk_tokens: int) 
 
     from leafkit.models.checkpoint import load_encoder
     from leafkit.models.precision import choose_precision
-    from leafkit.train.collate import Mixing, TrainingTable, collate
+    from leafkit.train.contrastive_batch import Mixing, TrainingTable, collate
     from leafkit.train.fit import BatchList, fit
-    from leafkit.train.modules import ContrastiveModule, ContrastiveSettings
-    from leafkit.train.optim import OptimizerSettings
+    from leafkit.train.lightning_modules import ContrastiveModule, ContrastiveSettings
+    from leafkit.train.optimizer import OptimizerSettings
 
     encoder = load_encoder("builtin:minilm")
     columns = ["positive", *(f"negative_{k}" for k in range(NUM_NEGATIVES))]
@@ -81,18 +87,24 @@ def run_leafkit(rows: list[dict[str, str]], batch_size: int, chunk_tokens: int) 
     table = TrainingTable(
         encoder.tokenize([row["anchor"] for row in rows], "query", QUERY_TOKENS),
         encoder.tokenize(list(place), "document", DOCUMENT_TOKENS),
-        positives, [np.array([place[row[c]] for c in columns[1:]]) for row in rows], [p[None] for p in positives],
-        np.ones(len(rows), dtype=bool), [np.array([]) for _ in rows],
-    )  # fmt: skip
+        positives,
+        [np.array([place[row[c]] for c in columns[1:]]) for row in rows],
+        [p[None] for p in positives],
+        np.ones(len(rows), dtype=bool),
+        [np.array([]) for _ in rows],
+    )
     times = [time.perf_counter()]
 
     class Timed(BatchList):
-        def __getitem__(self, index: int) -> object:  # asked for when its step begins; made while the one before it runs
+        # asked for when its step begins; made while the one before it runs
+        def __getitem__(self, index: int) -> object:
             times.append(time.perf_counter())
             return super().__getitem__(index)
 
     def make(step: int):  # noqa: ANN202
-        return collate(table, np.arange(step * batch_size, (step + 1) * batch_size), Mixing(), 0, step)
+        return collate(
+            table, np.arange(step * batch_size, (step + 1) * batch_size), Mixing(), 0, step
+        )
 
     num_steps = len(rows) // batch_size
     device = torch.device("cpu")
@@ -108,7 +120,11 @@ def run_sentence_transformers(rows: list[dict[str, str]], batch_size: int) -> li
     """Seconds of each step of its trainer with MultipleNegativesRankingLoss."""
     import torch
     from datasets import Dataset
-    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
     from sentence_transformers.losses import MultipleNegativesRankingLoss
     from transformers import TrainerCallback
 
@@ -127,32 +143,55 @@ def run_sentence_transformers(rows: list[dict[str, str]], batch_size: int) -> li
 
     model = SentenceTransformer(str(find_minilm()), device="cpu")
     model.max_seq_length = DOCUMENT_TOKENS
-    cut = [
-        {**row, "anchor": _cut(model.tokenizer, row["anchor"])} for row in rows
-    ]  # fmt: skip
+    cut = [{**row, "anchor": _cut(model.tokenizer, row["anchor"])} for row in rows]
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         arguments = SentenceTransformerTrainingArguments(
-            folder, per_device_train_batch_size=batch_size, num_train_epochs=1, learning_rate=2e-5, use_cpu=True,
-            bf16=choose_precision("auto", torch.device("cpu")) == torch.bfloat16, save_strategy="no", report_to=[],
-            logging_strategy="no", dataloader_drop_last=True, disable_tqdm=True,
-        )  # fmt: skip
+            folder,
+            per_device_train_batch_size=batch_size,
+            num_train_epochs=1,
+            learning_rate=2e-5,
+            use_cpu=True,
+            bf16=choose_precision("auto", torch.device("cpu")) == torch.bfloat16,
+            save_strategy="no",
+            report_to=[],
+            logging_strategy="no",
+            dataloader_drop_last=True,
+            disable_tqdm=True,
+        )
         trainer = SentenceTransformerTrainer(
-            model=model, args=arguments, train_dataset=Dataset.from_list(cut),
-            loss=MultipleNegativesRankingLoss(model, scale=20.0), callbacks=[clock],
-        )  # fmt: skip
+            model=model,
+            args=arguments,
+            train_dataset=Dataset.from_list(cut),
+            loss=MultipleNegativesRankingLoss(model, scale=20.0),
+            callbacks=[clock],
+        )
         trainer.train()
     return [b - a for a, b in itertools.pairwise(clock.times)]
 
 
 def _cut(tokenizer: Any, text: str) -> str:
     """The first QUERY_TOKENS tokens of a text: that trainer has one limit for all columns."""
-    return tokenizer.decode(tokenizer(text, truncation=True, max_length=QUERY_TOKENS)["input_ids"], skip_special_tokens=True)
+    return tokenizer.decode(
+        tokenizer(text, truncation=True, max_length=QUERY_TOKENS)["input_ids"],
+        skip_special_tokens=True,
+    )
 
 
-def measure(who: str, data: str, batch_size: int, steps: int, chunk_tokens: int = 0) -> dict[str, float]:
+def measure(
+    who: str, data: str, batch_size: int, steps: int, chunk_tokens: int = 0
+) -> dict[str, float]:
     """One trainer in a process of its own: median seconds per step and peak memory."""
-    words = [sys.executable, __file__, "--child", who, "--batch-size", str(batch_size), "--steps", str(steps)]
+    words = [
+        sys.executable,
+        __file__,
+        "--child",
+        who,
+        "--batch-size",
+        str(batch_size),
+        "--steps",
+        str(steps),
+    ]
     words += ["--chunk-tokens", str(chunk_tokens), *(["--data", data] if data else [])]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -165,16 +204,26 @@ def child(who: str, data: Path | None, batch_size: int, steps: int, chunk_tokens
     rows = make_rows(data, batch_size * (steps + WARMUP_STEPS))
     if len(rows) < batch_size * (steps + WARMUP_STEPS):
         raise SystemExit(f"only {len(rows)} train queries: lower --batch-size or --steps")
-    seconds = run_leafkit(rows, batch_size, chunk_tokens) if who == "leafkit" else run_sentence_transformers(rows, batch_size)
+    seconds = (
+        run_leafkit(rows, batch_size, chunk_tokens)
+        if who == "leafkit"
+        else run_sentence_transformers(rows, batch_size)
+    )
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     tokens = count_tokens(rows)
-    figures = {"step_s": statistics.median(seconds[WARMUP_STEPS:]), "peak_mib": peak_mib, "tokens_per_row": tokens}
+    figures = {
+        "step_s": statistics.median(seconds[WARMUP_STEPS:]),
+        "peak_mib": peak_mib,
+        "tokens_per_row": tokens,
+    }
     print(json.dumps(figures))
 
 
 def main() -> None:
     """Measure and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--steps", type=int, default=3)
@@ -185,40 +234,56 @@ def main() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     if options.child:
         child(
-            options.child, Path(options.data) if options.data else None, options.batch_size, options.steps, options.chunk_tokens
+            options.child,
+            Path(options.data) if options.data else None,
+            options.batch_size,
+            options.steps,
+            options.chunk_tokens,
         )
         return
     import sentence_transformers
     import torch
 
-    from leafkit.machine import cpu_name
+    from leafkit.core.system import cpu_name
     from leafkit.models.precision import choose_precision
 
     today = datetime.date.today().isoformat()
     dtype = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
     lines = [
-        f"# Contrastive training with hard negatives, {today}", "",
-        f"`python benchmarks/contrastive.py`, {cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__},"
+        f"# Contrastive training with hard negatives, {today}",
+        "",
+        f"`python benchmarks/contrastive.py`, {cpu_name()}, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__},"
         f" sentence-transformers {sentence_transformers.__version__}, {dtype} on both sides.",
-        f"all-MiniLM-L6-v2 (23M), batches of {options.batch_size} rows: a query cut at {QUERY_TOKENS} tokens, a positive and"
-        f" {NUM_NEGATIVES} negatives cut at {DOCUMENT_TOKENS}. {options.steps} timed steps per turn after {WARMUP_STEPS},"
-        f" {options.turns} turns each, alternating; sentence-transformers with its dropout, as it comes.", "",
-        "| rows of | tokens per row | trainer | texts/s | seconds per step, each turn | peak MiB | leafkit / theirs |",
+        f"all-MiniLM-L6-v2 (23M), batches of {options.batch_size} rows: a query cut at "
+        f"{QUERY_TOKENS} tokens, a positive and"
+        f" {NUM_NEGATIVES} negatives cut at {DOCUMENT_TOKENS}. {options.steps} timed steps per "
+        f"turn after {WARMUP_STEPS},"
+        f" {options.turns} turns each, alternating; sentence-transformers with its dropout, as "
+        f"it comes.",
+        "",
+        "| rows of | tokens per row | trainer | texts/s | seconds per step, each turn | peak MiB "
+        "| leafkit / theirs |",
         "|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     path = Path(__file__).parent / "reports" / f"{today}-contrastive.md"
     for data in dict.fromkeys(["", options.data]):
         lines += compare(data, options)
-        path.write_text("\n".join([*lines, ""]), encoding="utf-8")  # what is measured is kept if the rest is cut short
+        # what is measured is kept if the rest is cut short
+        path.write_text("\n".join([*lines, ""]), encoding="utf-8")
     lines += [
-        "", f"## GradCache, chunks of {CHUNK_TOKENS:,} tokens, rows of builtin:pydocs", "",
-        "| rows per batch | texts | peak MiB, GradCache | without | s per step, GradCache | without |",
+        "",
+        f"## GradCache, chunks of {CHUNK_TOKENS:,} tokens, rows of builtin:pydocs",
+        "",
+        "| rows per batch | texts | peak MiB, GradCache | without | s per step, GradCache | "
+        "without |",
         "|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for size in GRADCACHE_BATCHES:
         cached, direct = (measure("leafkit", "", size, 1, chunk) for chunk in (CHUNK_TOKENS, 0))
         lines.append(
-            f"| {size} | {size * (2 + NUM_NEGATIVES)} | {cached['peak_mib']:,.0f} | {direct['peak_mib']:,.0f}"
+            f"| {size} | {size * (2 + NUM_NEGATIVES)} | {cached['peak_mib']:,.0f} | "
+            f"{direct['peak_mib']:,.0f}"
             f" | {cached['step_s']:.2f} | {direct['step_s']:.2f} |"
         )
     path.write_text("\n".join([*lines, ""]), encoding="utf-8")
@@ -232,7 +297,10 @@ def compare(data: str, options: argparse.Namespace) -> list[str]:
         for who, found in turns.items():
             found.append(measure(who, data, options.batch_size, options.steps))
     texts = options.batch_size * (2 + NUM_NEGATIVES)
-    ratios = [a["step_s"] / b["step_s"] for a, b in zip(turns["sentence-transformers"], turns["leafkit"], strict=True)]
+    ratios = [
+        a["step_s"] / b["step_s"]
+        for a, b in zip(turns["sentence-transformers"], turns["leafkit"], strict=True)
+    ]
     each = f"{statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})"
     lines = []
     for who, found in turns.items():
@@ -240,7 +308,8 @@ def compare(data: str, options: argparse.Namespace) -> list[str]:
         peak = statistics.median(f["peak_mib"] for f in found)
         lines.append(
             f"| {Path(data).name or 'builtin:pydocs'} | {found[0]['tokens_per_row']:.0f} | {who}"
-            f" | {texts / statistics.median(steps):.1f} | {', '.join(f'{s:.2f}' for s in steps)} | {peak:,.0f}"
+            f" | {texts / statistics.median(steps):.1f} | {', '.join(f'{s:.2f}' for s in steps)} "
+            f"| {peak:,.0f}"
             f" | {each if who == 'leafkit' else ''} |"
         )
         print(lines[-1], flush=True)

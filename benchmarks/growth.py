@@ -1,9 +1,11 @@
-"""How time and memory grow with the number of texts, their length and the dimension: a table, a plot, fitted exponents.
+"""How time and memory grow with the number of texts, their length and the dimension: a table, a
+plot, fitted exponents.
 
     python benchmarks/growth.py [--quick] [--turns 3]
 
-A two-layer encoder of random weights on random token ids, so that what grows is seen within minutes; every point runs in a
-process of its own, for its peak memory. Writes a dated report and beside it the plot as SVG.
+A two-layer encoder of random weights on random token ids, so that what grows is seen within
+minutes; every point runs in a process of its own, for its peak memory. Writes a dated report and
+beside it the plot as SVG.
 """
 
 from __future__ import annotations
@@ -25,25 +27,45 @@ from typing import Any
 import numpy as np
 from turns import median, take_turns
 
-from leafkit.machine import cpu_name, resident_mib
+from leafkit.core.system import cpu_name, resident_mib
 from leafkit.report.markup import Safe, element
 from leafkit.report.scale import Scale, log_ticks
-from leafkit.report.svg import WIDTH, axis_room, chart, legend, lying_axis, marker, path, upright_axis
+from leafkit.report.svg import (
+    WIDTH,
+    axis_room,
+    chart,
+    legend,
+    lying_axis,
+    marker,
+    path,
+    upright_axis,
+)
 from leafkit.report.theme import stylesheet
 
 BASE = {"texts": 10_000, "length": 16, "dim": 256}  # what stays while another one grows
-FULL = {"texts": [10_000, 30_000, 100_000, 300_000], "length": [16, 32, 64, 128, 256, 512], "dim": [64, 128, 256, 512, 1024]}
+FULL = {
+    "texts": [10_000, 30_000, 100_000, 300_000],
+    "length": [16, 32, 64, 128, 256, 512],
+    "dim": [64, 128, 256, 512, 1024],
+}
 QUICK = {"texts": [10_000, 30_000, 100_000], "length": [16, 64, 256], "dim": [64, 256, 1024]}
-TEXTS_OF_LENGTHS = 512  # embedded and trained on where the length grows, so that 512 tokens take seconds too
+TEXTS_OF_LENGTHS = (
+    512  # embedded and trained on where the length grows, so that 512 tokens take seconds too
+)
 NUM_STEPS, TOKENS_PER_STEP, TEXTS_PER_STEP = 20, 8192, 16
 NUM_QUERIES, NUM_RESAMPLES = 100, 1000
 TITLES = {
-    "embed": "embedding", "train": "LEAF step", "store": "store writing", "search": "search", "bootstrap": "bootstrap",
-}  # fmt: skip
+    "embed": "embedding",
+    "train": "LEAF step",
+    "store": "store writing",
+    "search": "search",
+    "bootstrap": "bootstrap",
+}
 SWEEPS = {
-    "texts": ["embed", "train", "store", "search", "bootstrap"], "length": ["embed", "train"],
+    "texts": ["embed", "train", "store", "search", "bootstrap"],
+    "length": ["embed", "train"],
     "dim": ["embed", "train", "store", "search"],
-}  # fmt: skip
+}
 PLOT_HEIGHT = 230.0
 
 
@@ -52,7 +74,7 @@ def make_encoder(dim: int) -> Any:
     from torch import nn
 
     from leafkit.models.checkpoint import load_encoder
-    from leafkit.models.encoder import TextEncoder
+    from leafkit.models.text_encoder import TextEncoder
     from leafkit.models.tiny import tiny_encoder
 
     tiny = tiny_encoder("bert", load_encoder("builtin:minilm").tokenizer, seed=0)
@@ -73,7 +95,7 @@ def embed(texts: int, length: int, dim: int) -> float:
     """Seconds to embed all texts."""
     import torch
 
-    from leafkit.search.embed import Embedder
+    from leafkit.embedders.transformer import Embedder
 
     embedder = Embedder(make_encoder(dim), torch.device("cpu"), torch.float32)
     ids = make_ids(texts, length).tolist()
@@ -89,11 +111,13 @@ def train(texts: int, length: int, dim: int) -> float:
 
     from leafkit.data.batching import token_budget_batches
     from leafkit.train.fit import BatchList, fit
-    from leafkit.train.modules import LeafBatch, LeafModule
-    from leafkit.train.optim import OptimizerSettings
+    from leafkit.train.lightning_modules import LeafBatch, LeafModule
+    from leafkit.train.optimizer import OptimizerSettings
 
     ids, targets = make_ids(texts, length).tolist(), make_vectors(texts, dim)
-    batches = token_budget_batches([length] * texts, TOKENS_PER_STEP, TEXTS_PER_STEP, 0, 0)[:NUM_STEPS]
+    batches = token_budget_batches([length] * texts, TOKENS_PER_STEP, TEXTS_PER_STEP, 0, 0)[
+        :NUM_STEPS
+    ]
     marks: list[float] = []
 
     def make(step: int) -> LeafBatch:
@@ -109,7 +133,7 @@ def train(texts: int, length: int, dim: int) -> float:
 
 def store(texts: int, length: int, dim: int) -> float:
     """Seconds to hash the texts and write all vectors."""
-    from leafkit.data.store import Space, VectorStore
+    from leafkit.data.vector_store import Space, VectorStore
 
     words, vectors = [f"text {i}" for i in range(texts)], make_vectors(texts, dim)
     with tempfile.TemporaryDirectory() as folder:
@@ -122,7 +146,7 @@ def store(texts: int, length: int, dim: int) -> float:
 
 def search(texts: int, length: int, dim: int) -> float:
     """Seconds of exact search for some queries."""
-    from leafkit.search.index import search_flat
+    from leafkit.index.exact import search_flat
 
     documents, queries = make_vectors(texts, dim), make_vectors(NUM_QUERIES, dim)
     search_flat(queries[:4], documents, 10)
@@ -133,7 +157,7 @@ def search(texts: int, length: int, dim: int) -> float:
 
 def bootstrap(texts: int, length: int, dim: int) -> float:
     """Seconds of an interval over as many judged queries."""
-    from leafkit.search.bootstrap import Bootstrap
+    from leafkit.evaluation.bootstrap import Bootstrap
 
     values = np.random.default_rng(1).beta(0.6, 0.4, texts)
     started_s = time.perf_counter()
@@ -142,8 +166,12 @@ def bootstrap(texts: int, length: int, dim: int) -> float:
 
 
 WORK: dict[str, Callable[[int, int, int], float]] = {
-    "embed": embed, "train": train, "store": store, "search": search, "bootstrap": bootstrap,
-}  # fmt: skip
+    "embed": embed,
+    "train": train,
+    "store": store,
+    "search": search,
+    "bootstrap": bootstrap,
+}
 
 
 def exponent(xs: list[float], ys: list[float]) -> float:
@@ -151,7 +179,9 @@ def exponent(xs: list[float], ys: list[float]) -> float:
     return float(np.polyfit(np.log(xs), np.log(ys), 1)[0])
 
 
-def plot(title: str, x_label: str, curves: dict[str, list[tuple[float, float]]], top: float) -> Safe:
+def plot(
+    title: str, x_label: str, curves: dict[str, list[tuple[float, float]]], top: float
+) -> Safe:
     """Seconds over what grows, both axes logarithmic: a straight line is a power."""
     names, y_top = legend([(name, tone) for tone, name in enumerate(curves, 1)], as_line=True)
     xs, ys = ([point[axis] for points in curves.values() for point in points] for axis in (0, 1))
@@ -160,11 +190,16 @@ def plot(title: str, x_label: str, curves: dict[str, list[tuple[float, float]]],
     left = axis_room(marks)
     y = Scale(y_low, y_high, y_top + PLOT_HEIGHT, y_top, log=True)
     x = Scale(min(xs), max(xs), left + 8, WIDTH - 14, log=True)
-    axis = lying_axis(log_ticks(min(xs), max(xs)), x, y_top + PLOT_HEIGHT, f"{x_label}; seconds upwards")
+    axis = lying_axis(
+        log_ticks(min(xs), max(xs)), x, y_top + PLOT_HEIGHT, f"{x_label}; seconds upwards"
+    )
     parts = [names, upright_axis(marks, y, left), axis]
     for tone, points in enumerate(curves.values(), 1):
         placed = [(x(a), y(b)) for a, b in points]
-        parts += [element("polyline", points=path(placed), class_=f"stroke-{tone}"), *(marker(*p, tone) for p in placed)]
+        parts += [
+            element("polyline", points=path(placed), class_=f"stroke-{tone}"),
+            *(marker(*p, tone) for p in placed),
+        ]
     drawn = chart(title, f"Seconds against {x_label}", y_top + PLOT_HEIGHT + 40, parts)
     return element("g", drawn, transform=f"translate(0 {top:.0f})")
 
@@ -172,25 +207,39 @@ def plot(title: str, x_label: str, curves: dict[str, list[tuple[float, float]]],
 def draw(found: dict[str, dict[str, list[tuple[float, float]]]]) -> str:
     """All plots below one another as one file, with its own style."""
     height = PLOT_HEIGHT + 100
-    plots = [plot(f"Growth with {x}", x, curves, i * height) for i, (x, curves) in enumerate(found.items())]
-    sized = [str(p).replace("<svg ", f'<svg width="{WIDTH:.0f}" height="{height:.0f}" ', 1) for p in plots]
+    plots = [
+        plot(f"Growth with {x}", x, curves, i * height)
+        for i, (x, curves) in enumerate(found.items())
+    ]
+    sized = [
+        str(p).replace("<svg ", f'<svg width="{WIDTH:.0f}" height="{height:.0f}" ', 1)
+        for p in plots
+    ]
     total = height * len(plots)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {total:.0f}" width="660">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {total:.0f}" '
+        f'width="660">'
         f"<style>{stylesheet()}.chart{{width:{WIDTH:.0f}px;height:{height:.0f}px}}"
         ".chart text{font-family:system-ui,sans-serif}</style>"
-        f'<rect width="{WIDTH:.0f}" height="{total:.0f}" style="fill:var(--paper)"/>{"".join(sized)}</svg>\n'
+        f'<rect width="{WIDTH:.0f}" height="{total:.0f}" '
+        f'style="fill:var(--paper)"/>{"".join(sized)}</svg>\n'
     )
 
 
-def measure_sweep(what: str, values: list[int], turns: int) -> tuple[list[str], dict[str, list[tuple[float, float]]]]:
+def measure_sweep(
+    what: str, values: list[int], turns: int
+) -> tuple[list[str], dict[str, list[tuple[float, float]]]]:
     """Lines of the table and the curves of everything that one quantity may slow down."""
     lines, curves = [], {}
     for work, name in itertools.product(SWEEPS[what], [what]):
         seconds, peaks = [], []
         for value in values:
             point = BASE | ({"texts": TEXTS_OF_LENGTHS} if what == "length" else {}) | {name: value}
-            words = ["--child", work, *(w for key, number in point.items() for w in (f"--{key}", str(number)))]
+            words = [
+                "--child",
+                work,
+                *(w for key, number in point.items() for w in (f"--{key}", str(number))),
+            ]
             runs = take_turns(__file__, {f"{work}, {what} {value}": words}, turns)
             (found,) = runs.values()
             seconds.append(median(found, "seconds"))
@@ -204,12 +253,20 @@ def measure_sweep(what: str, values: list[int], turns: int) -> tuple[list[str], 
 
 def main() -> None:
     """Measure every point and write report and plot; with --child, one point as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="fewer points, one turn")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--child", choices=list(WORK))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "reports", help="folder of the report")
-    parser.add_argument("--smoke", action="store_true", help="points so small that they say nothing but that the script works")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent / "reports", help="folder of the report"
+    )
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="points so small that they say nothing but that the script works",
+    )
     for name, value in BASE.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
@@ -225,20 +282,38 @@ def main() -> None:
     today = datetime.date.today().isoformat()
     command = shlex.join(["python", "benchmarks/growth.py", *sys.argv[1:]])
     lines = [
-        f"# Growth, {today}", "",
+        f"# Growth, {today}",
+        "",
         f"`{command}`, {cpu_name()}, {len(os.sched_getaffinity(0))}"
         f" cores, float32, numpy {np.__version__}. Two layers, H = 64, random ids. Unless it grows:"
-        f" {BASE['texts']:,} texts ({TEXTS_OF_LENGTHS} where lengths grow), {BASE['length']} tokens, {BASE['dim']} dimensions."
-        f" A step has {TEXTS_PER_STEP} texts, a search {NUM_QUERIES} queries, a bootstrap {NUM_RESAMPLES:,} resamples of as"
-        f" many queries as texts. Medians of {turns} run(s), each in a process of its own; peak memory with libraries.",
-        "The exponent is the slope of log seconds over log of what grows, by least squares: 1 is linear.", "",
-    ]  # fmt: skip
+        f" {BASE['texts']:,} texts ({TEXTS_OF_LENGTHS} where lengths grow), {BASE['length']} "
+        f"tokens, {BASE['dim']} dimensions."
+        f" A step has {TEXTS_PER_STEP} texts, a search {NUM_QUERIES} queries, a bootstrap "
+        f"{NUM_RESAMPLES:,} resamples of as"
+        f" many queries as texts. Medians of {turns} run(s), each in a process of its own; peak "
+        f"memory with libraries.",
+        "The exponent is the slope of log seconds over log of what grows, by least squares: 1 is "
+        "linear.",
+        "",
+    ]
     found = {}
     for what, values in sweeps.items():
         table, found[what] = measure_sweep(what, values, turns)
         heads = " | ".join(f"{v:,}" for v in values)
-        lines += [f"## {what}", "", f"| | {heads} | exponent |", "|---" * (len(values) + 2) + "|", *table, ""]
-    lines += [f"![Growth]({today}-growth.svg)", "", f"Load average at the end: {os.getloadavg()[0]:.1f}.", ""]
+        lines += [
+            f"## {what}",
+            "",
+            f"| | {heads} | exponent |",
+            "|---" * (len(values) + 2) + "|",
+            *table,
+            "",
+        ]
+    lines += [
+        f"![Growth]({today}-growth.svg)",
+        "",
+        f"Load average at the end: {os.getloadavg()[0]:.1f}.",
+        "",
+    ]
     options.out.mkdir(exist_ok=True)
     (options.out / f"{today}-growth.svg").write_text(draw(found), encoding="utf-8")
     (options.out / f"{today}-growth.md").write_text("\n".join(lines), encoding="utf-8")

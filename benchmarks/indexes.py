@@ -1,11 +1,14 @@
-"""The index table on real and on made vectors, and what leafkit's table costs over the bare faiss calls.
+"""The index table on real and on made vectors, and what leafkit's table costs over the bare faiss
+calls.
 
     OMP_NUM_THREADS=1 python benchmarks/indexes.py --size 100000 [--run FOLDER --teacher FOLDER]
 
-Real: all documents and test queries of builtin:pydocs. With --run, the folder of a finished run, and --teacher, its
-teacher's model folder, that run's index and student are used; without, all-MiniLM-L6-v2 embeds all, and its queries moved by
-noise stand for a student's. Made: clustered random unit vectors, 384-d; there the same indexes are also built and asked
-through faiss alone, as often, in a process of its own. Writes a dated report.
+Real: all documents and test queries of builtin:pydocs. With --run, the folder of a finished run,
+    and --teacher, its
+teacher's model folder, that run's index and student are used; without, all-MiniLM-L6-v2 embeds all,
+and its queries moved by noise stand for a student's. Made: clustered random unit vectors, 384-d;
+there the same indexes are also built and asked through faiss alone, as often, in a process of its
+own. Writes a dated report.
 """
 
 from __future__ import annotations
@@ -28,25 +31,39 @@ import faiss
 import numpy as np
 import torch
 
-from leafkit.config import INDEX_KINDS, DataConfig, IndexConfig
+from leafkit.config.schema import INDEX_KINDS, DataConfig, IndexConfig
+from leafkit.core.system import cpu_name
 from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection
-from leafkit.machine import cpu_name
+from leafkit.embedders.transformer import Embedder
+from leafkit.evaluation.ann_indexes import K, compare_indexes
+from leafkit.index.build import OPQ_ITERATIONS, pack_signs
+from leafkit.index.kinds import Plan, plan_indexes
 from leafkit.models.checkpoint import load_encoder, read_encoder
-from leafkit.models.encoder import TextEncoder
 from leafkit.models.precision import choose_precision
-from leafkit.search.embed import Embedder
-from leafkit.search.index_build import OPQ_ITERATIONS, pack_signs
-from leafkit.search.index_kinds import Plan, plan_indexes
-from leafkit.search.indexes import K, compare_indexes
-from leafkit.stages.search import INDEX, VECTORS_FILE
-from leafkit.stages.teacher import STUDENT
+from leafkit.models.text_encoder import TextEncoder
+from leafkit.pipeline.model_handle import STUDENT
+from leafkit.pipeline.pair import INDEX, VECTORS_FILE
 
 DIM, CLUSTER_SIZE, BLOCK, NUM_QUERIES, MAX_TOKENS = 384, 60, 10_000, 1_000, 64
-NOISE = {"teacher": 0.03, "student": 0.045}  # standard deviation per component of made queries around their document
+# standard deviation per component of made queries around their document
+NOISE = {
+    "teacher": 0.03,
+    "student": 0.045,
+}
 CONFIG = IndexConfig(kinds=list(INDEX_KINDS))
 NUM_RESAMPLES, SEED = 10_000, 42
-COLUMNS = ["kind", "setting", "queries", "bytes/vector", "build, s", "queries/s", "recall@10", "nDCG@10", "cheapest at target"]
+COLUMNS = [
+    "kind",
+    "setting",
+    "queries",
+    "bytes/vector",
+    "build, s",
+    "queries/s",
+    "recall@10",
+    "nDCG@10",
+    "cheapest at target",
+]
 
 
 def peak_mib() -> float:
@@ -60,17 +77,21 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def make_case(size: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """(size, DIM) clustered documents, and both sides' queries: each lies near a document, the student's further away."""
+    """(size, DIM) clustered documents, and both sides' queries: each lies near a document, the
+    student's further away.
+    """
     generator = np.random.default_rng(0)
-    centres = unit(generator.standard_normal((max(1, size // CLUSTER_SIZE), DIM), dtype=np.float32))
+    centers = unit(generator.standard_normal((max(1, size // CLUSTER_SIZE), DIM), dtype=np.float32))
     documents = np.empty((size, DIM), dtype=np.float32)
     for start in range(0, size, BLOCK):
         part = documents[start : start + BLOCK]
-        part[:] = centres[np.arange(start, start + len(part)) % len(centres)]
+        part[:] = centers[np.arange(start, start + len(part)) % len(centers)]
         part += generator.standard_normal(part.shape, dtype=np.float32) * 0.05
         part /= np.linalg.norm(part, axis=1, keepdims=True)
     asked = documents[generator.choice(size, NUM_QUERIES, replace=False)]
-    return documents, {side: unit(asked + generator.normal(size=asked.shape, scale=s)) for side, s in NOISE.items()}
+    return documents, {
+        side: unit(asked + generator.normal(size=asked.shape, scale=s)) for side, s in NOISE.items()
+    }
 
 
 def run_leafkit(size: int) -> dict[str, Any]:
@@ -81,14 +102,30 @@ def run_leafkit(size: int) -> dict[str, Any]:
     qrels = {q: {f"d{p}": 1} for q, p in zip(query_ids, best.tolist(), strict=True)}
     before_mib, started_s, started_cpu_s = peak_mib(), time.perf_counter(), time.process_time()
     rows = compare_indexes(
-        documents, sides, "made", query_ids, [f"d{i}" for i in range(size)], qrels, CONFIG, NUM_RESAMPLES, SEED
+        documents,
+        sides,
+        "made",
+        query_ids,
+        [f"d{i}" for i in range(size)],
+        qrels,
+        CONFIG,
+        NUM_RESAMPLES,
+        SEED,
     )
     seconds, cpu_s = time.perf_counter() - started_s, time.process_time() - started_cpu_s
-    return {"rows": rows, "seconds": seconds, "cpu_s": cpu_s, "before_mib": before_mib, "peak_mib": peak_mib()}
+    return {
+        "rows": rows,
+        "seconds": seconds,
+        "cpu_s": cpu_s,
+        "before_mib": before_mib,
+        "peak_mib": peak_mib(),
+    }
 
 
 def run_bare(size: int, repetitions: Mapping[str, int]) -> dict[str, Any]:
-    """The same faiss calls and nothing else, as often; binary_rescored's candidates are found and not scored again."""
+    """The same faiss calls and nothing else, as often; binary_rescored's candidates are found and
+    not scored again.
+    """
     documents, sides = make_case(size)
     before_mib, kinds = peak_mib(), {}
     started_s, started_cpu_s = time.perf_counter(), time.process_time()
@@ -98,15 +135,32 @@ def run_bare(size: int, repetitions: Mapping[str, int]) -> dict[str, Any]:
         built_s = time.perf_counter()
         for setting in plan.settings:
             for side, queries in sides.items():
-                search_bare(index, plan, queries, setting, repetitions[f"{plan.kind}/{plan.label(setting)}/{side}"])
-        kinds[plan.kind] = {"build_s": built_s - kind_started_s, "search_s": time.perf_counter() - built_s}
+                search_bare(
+                    index,
+                    plan,
+                    queries,
+                    setting,
+                    repetitions[f"{plan.kind}/{plan.label(setting)}/{side}"],
+                )
+        kinds[plan.kind] = {
+            "build_s": built_s - kind_started_s,
+            "search_s": time.perf_counter() - built_s,
+        }
         del index
     seconds, cpu_s = time.perf_counter() - started_s, time.process_time() - started_cpu_s
-    return {"kinds": kinds, "seconds": seconds, "cpu_s": cpu_s, "before_mib": before_mib, "peak_mib": peak_mib()}
+    return {
+        "kinds": kinds,
+        "seconds": seconds,
+        "cpu_s": cpu_s,
+        "before_mib": before_mib,
+        "peak_mib": peak_mib(),
+    }
 
 
 def build_bare(documents: np.ndarray, plan: Plan) -> Any:
-    """What faiss's user would write: factory, train on the first rows, add; OPQ with leafkit's number of iterations."""
+    """What faiss's user would write: factory, train on the first rows, add; OPQ with leafkit's
+    number of iterations.
+    """
     if plan.is_binary:
         index = faiss.index_binary_factory(DIM, plan.factory)
         index.add(pack_signs(documents))
@@ -121,7 +175,9 @@ def build_bare(documents: np.ndarray, plan: Plan) -> Any:
     return index
 
 
-def search_bare(index: Any, plan: Plan, queries: np.ndarray, setting: int, repetitions: int) -> None:
+def search_bare(
+    index: Any, plan: Plan, queries: np.ndarray, setting: int, repetitions: int
+) -> None:
     """The same search, ``repetitions`` times."""
     k = K * setting if plan.kind == "binary_rescored" else K
     if plan.parameter in ("ef_search", "num_probes"):
@@ -136,7 +192,18 @@ def run_apart(way: str, size: int, repetitions: Mapping[str, int]) -> dict[str, 
     with tempfile.TemporaryDirectory() as folder:
         given, out = Path(folder) / "repetitions.json", Path(folder) / "out.json"
         given.write_text(json.dumps(repetitions))
-        command = [sys.executable, __file__, "--way", way, "--size", str(size), "--given", str(given), "--out", str(out)]
+        command = [
+            sys.executable,
+            __file__,
+            "--way",
+            way,
+            "--size",
+            str(size),
+            "--given",
+            str(given),
+            "--out",
+            str(out),
+        ]
         subprocess.run(command, check=True)
         return json.loads(out.read_text())
 
@@ -156,14 +223,24 @@ def real_table(run: Path | None, teacher: Path | None) -> tuple[str, list[dict[s
         what = f"Teacher {teacher}, student {run / STUDENT}"
     else:
         document_ids = [d.id for d in collection.documents]
-        documents = embed(load_encoder("builtin:minilm"), [d.full_text for d in collection.documents], "document")
+        documents = embed(
+            load_encoder("builtin:minilm"), [d.full_text for d in collection.documents], "document"
+        )
         exact = embed(load_encoder("builtin:minilm"), asked, "query")
         noise = np.random.default_rng(SEED).normal(size=exact.shape) * 0.5 / np.sqrt(exact.shape[1])
         sides = {"teacher": exact, "student": unit(exact + noise)}
         what = "all-MiniLM-L6-v2; for want of a student, student queries are its own moved by noise"
     cosine = float((sides["teacher"] * sides["student"]).sum(axis=1).mean())
     rows = compare_indexes(
-        documents, sides, "pydocs", [q.id for q in judged], document_ids, collection.qrels, CONFIG, NUM_RESAMPLES, SEED
+        documents,
+        sides,
+        "pydocs",
+        [q.id for q in judged],
+        document_ids,
+        collection.qrels,
+        CONFIG,
+        NUM_RESAMPLES,
+        SEED,
     )
     size = f"{len(documents):,} documents, {len(judged):,} queries, {documents.shape[1]}-d"
     return f"{what} (mean cosine to the teacher's {cosine:.3f}). {size}.", rows
@@ -172,7 +249,9 @@ def real_table(run: Path | None, teacher: Path | None) -> tuple[str, list[dict[s
 def embed(encoder: TextEncoder, texts: list[str], role: str) -> np.ndarray:
     """(n, D) float32."""
     device = torch.device("cpu")
-    return Embedder(encoder, device, choose_precision("auto", device)).embed(texts, role, MAX_TOKENS)
+    return Embedder(encoder, device, choose_precision("auto", device)).embed(
+        texts, role, MAX_TOKENS
+    )
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
@@ -183,74 +262,126 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     for r in rows:
-        size = f"{r['bytes_per_vector']:,.0f}" + (f" + {r['rescore_bytes_per_vector']}" * bool(r["rescore_bytes_per_vector"]))
+        size = f"{r['bytes_per_vector']:,.0f}" + (
+            f" + {r['rescore_bytes_per_vector']}" * bool(r["rescore_bytes_per_vector"])
+        )
         cells = [
-            r["kind"], r["setting"], r["queries"], size, f"{r['build_s']:.1f}", f"{r['queries_per_s']:,.0f}",
-            interval(r["recall@10"]), interval(r["ndcg@10"]), "yes" if r["is_cheapest_at_target"] else "",
-        ]  # fmt: skip
+            r["kind"],
+            r["setting"],
+            r["queries"],
+            size,
+            f"{r['build_s']:.1f}",
+            f"{r['queries_per_s']:,.0f}",
+            interval(r["recall@10"]),
+            interval(r["ndcg@10"]),
+            "yes" if r["is_cheapest_at_target"] else "",
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
 def cost_table(ours: dict[str, Any], bare: dict[str, Any]) -> list[str]:
     """Build and search seconds per kind, and the ratio of the whole."""
-    lines = ["| kind | build, leafkit | build, faiss | search, leafkit | search, faiss |", "|---|---|---|---|---|"]
+    lines = [
+        "| kind | build, leafkit | build, faiss | search, leafkit | search, faiss |",
+        "|---|---|---|---|---|",
+    ]
     sums = {"build": 0.0, "search": 0.0}
     for kind, theirs in bare["kinds"].items():
         mine = [r for r in ours["rows"] if r["kind"] == kind]
         search_s = sum(r["repetitions"] * NUM_QUERIES / r["queries_per_s"] for r in mine)
-        sums["build"], sums["search"] = sums["build"] + mine[0]["build_s"], sums["search"] + search_s
+        sums["build"], sums["search"] = (
+            sums["build"] + mine[0]["build_s"],
+            sums["search"] + search_s,
+        )
         cells = [mine[0]["build_s"], theirs["build_s"], search_s, theirs["search_s"]]
         lines.append(f"| {kind} | " + " | ".join(f"{seconds:.2f}" for seconds in cells) + " |")
     rest = ours["seconds"] - sums["build"] - sums["search"]
     return [
-        *lines, "",
-        f"Seconds; searches are of both sides, all settings and repetitions. Whole: leafkit {ours['seconds']:.1f} s"
+        *lines,
+        "",
+        f"Seconds; searches are of both sides, all settings and repetitions. Whole: leafkit "
+        f"{ours['seconds']:.1f} s"
         f" (CPU {ours['cpu_s']:.1f}), faiss {bare['seconds']:.1f} s (CPU {bare['cpu_s']:.1f}):"
-        f" ratio **{ours['seconds'] / bare['seconds']:.3f}** (CPU {ours['cpu_s'] / bare['cpu_s']:.3f}). Of leafkit's,"
-        f" {sums['build']:.1f} s are builds, {sums['search']:.1f} s searches and {rest:.1f} s the exact search, checks, bytes,"
+        f" ratio **{ours['seconds'] / bare['seconds']:.3f}** (CPU "
+        f"{ours['cpu_s'] / bare['cpu_s']:.3f}). Of leafkit's,"
+        f" {sums['build']:.1f} s are builds, {sums['search']:.1f} s searches and {rest:.1f} s "
+        f"the exact search, checks, bytes,"
         " recall, nDCG and intervals.",
-        f"Peak memory: leafkit {ours['peak_mib']:,.0f} MiB, faiss {bare['peak_mib']:,.0f} MiB, of which the vectors and the"
-        f" libraries, before either started, {ours['before_mib']:,.0f} and {bare['before_mib']:,.0f} MiB.",
-    ]  # fmt: skip
+        f"Peak memory: leafkit {ours['peak_mib']:,.0f} MiB, faiss {bare['peak_mib']:,.0f} MiB, "
+        f"of which the vectors and the"
+        f" libraries, before either started, {ours['before_mib']:,.0f} and "
+        f"{bare['before_mib']:,.0f} MiB.",
+    ]
 
 
 def main() -> None:
     """Measure and write the report; with --way, one measurement."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=100_000, help="made documents")
-    parser.add_argument("--run", type=Path, help="folder of a finished run on builtin:pydocs, with index/ and student/")
+    parser.add_argument(
+        "--run",
+        type=Path,
+        help="folder of a finished run on builtin:pydocs, with index/ and student/",
+    )
     parser.add_argument("--teacher", type=Path, help="model folder of that run's teacher")
-    parser.add_argument("--way", choices=("leafkit", "bare"), help="measure this way here, for --out")
+    parser.add_argument(
+        "--way", choices=("leafkit", "bare"), help="measure this way here, for --out"
+    )
     parser.add_argument("--given", type=Path, help="repetitions of each search, for --way bare")
     parser.add_argument("--out", type=Path, help="where --way writes")
     parser.add_argument("--print-only", action="store_true", help="write no report")
     options = parser.parse_args()
     if options.way:
         given = json.loads(options.given.read_text())
-        found = run_leafkit(options.size) if options.way == "leafkit" else run_bare(options.size, given)
+        found = (
+            run_leafkit(options.size) if options.way == "leafkit" else run_bare(options.size, given)
+        )
         options.out.write_text(json.dumps(found))
         return
     what, real = real_table(options.run, options.teacher)
     ours = run_apart("leafkit", options.size, {})
-    repetitions = {f"{r['kind']}/{r['setting']}/{r['queries']}": r["repetitions"] for r in ours["rows"]}
+    repetitions = {
+        f"{r['kind']}/{r['setting']}/{r['queries']}": r["repetitions"] for r in ours["rows"]
+    }
     bare = run_apart("bare", options.size, repetitions)
     text = "\n".join(
         [
-            f"# Indexes, {datetime.date.today().isoformat()}", "",
-            f"`python benchmarks/indexes.py {shlex.join(sys.argv[1:])}`, {cpu_name()}, {faiss.omp_get_max_threads()} thread(s),"
-            f" faiss {faiss.__version__}, numpy {np.__version__}, Python {platform.python_version()}.",
-            f"Bytes are those of the serialised index, links, centroids and rotations included; '+' are the float vectors that"
-            f" rescoring reads beside it. queries/s: all queries in one call, median of at least 3. recall@10 is of each side's"
-            f" own exact search; the target is {CONFIG.target_recall}. Brackets: 95% bootstrap intervals.", "",
-            "## builtin:pydocs", "", what, "", *table(real), "",
-            f"## Made vectors, {options.size:,} x {DIM}", "",
-            f"Clusters of {CLUSTER_SIZE}; {NUM_QUERIES:,} queries a side, each near a document, noise per component"
-            f" {NOISE['teacher']} (teacher) and {NOISE['student']} (student); the one relevant document is the teacher query's"
-            " nearest.", "",
-            *table(ours["rows"]), "", "## The cost over bare faiss calls", "", *cost_table(ours, bare), "",
+            f"# Indexes, {datetime.date.today().isoformat()}",
+            "",
+            f"`python benchmarks/indexes.py {shlex.join(sys.argv[1:])}`, {cpu_name()}, "
+            f"{faiss.omp_get_max_threads()} thread(s),"
+            f" faiss {faiss.__version__}, numpy {np.__version__}, Python "
+            f"{platform.python_version()}.",
+            f"Bytes are those of the serialised index, links, centroids and rotations included; "
+            f"'+' are the float vectors that"
+            f" rescoring reads beside it. queries/s: all queries in one call, median of at least "
+            f"3. recall@10 is of each side's"
+            f" own exact search; the target is {CONFIG.target_recall}. Brackets: 95% bootstrap "
+            f"intervals.",
+            "",
+            "## builtin:pydocs",
+            "",
+            what,
+            "",
+            *table(real),
+            "",
+            f"## Made vectors, {options.size:,} x {DIM}",
+            "",
+            f"Clusters of {CLUSTER_SIZE}; {NUM_QUERIES:,} queries a side, each near a document, "
+            f"noise per component"
+            f" {NOISE['teacher']} (teacher) and {NOISE['student']} (student); the one relevant "
+            f"document is the teacher query's"
+            " nearest.",
+            "",
+            *table(ours["rows"]),
+            "",
+            "## The cost over bare faiss calls",
+            "",
+            *cost_table(ours, bare),
+            "",
         ]
-    )  # fmt: skip
+    )
     print(text)
     if not options.print_only:
         path = Path(__file__).parent / "reports" / f"{datetime.date.today().isoformat()}-indexes.md"

@@ -1,12 +1,15 @@
-"""The whole inheritance grid: what it takes in time and memory, beside the bare faiss calls inside it.
+"""The whole inheritance grid: what it takes in time and memory, beside the bare faiss calls inside
+it.
 
-    python benchmarks/inheritance.py                    a collection of builtin:pydocs' size, 12,557 documents of 768 dimensions
-    python benchmarks/inheritance.py --size 1000000     1,000,000 documents of 384 dimensions, 1,000 queries
+    python benchmarks/inheritance.py                    a collection of builtin:pydocs' size, 12,557
+    documents of 768 dimensions python benchmarks/inheritance.py --size 1000000     1,000,000
+    documents of 384 dimensions, 1,000 queries
 
-Vectors are made for the purpose: clustered, most of their length in the first dimensions, a student that is the teacher with
-noise. They are written into vector stores first, as every run of leafkit does, and the grid reads them from there. Bare calls
-are faiss.knn, faiss.knn_hamming and PQ's training, encoding and decoding with the same queries, precisions, dimensions and
-candidates, on arrays prepared beforehand, in the same process right after. Writes a dated report.
+Vectors are made for the purpose: clustered, most of their length in the first dimensions, a student
+that is the teacher with noise. They are written into vector stores first, as every run of leafkit
+does, and the grid reads them from there. Bare calls are faiss.knn, faiss.knn_hamming and PQ's
+training, encoding and decoding with the same queries, precisions, dimensions and candidates, on
+arrays prepared beforehand, in the same process right after. Writes a dated report.
 """
 
 from __future__ import annotations
@@ -25,14 +28,14 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from leafkit.config import VECTOR_PRECISIONS, InheritConfig
-from leafkit.data.store import Space, VectorStore
-from leafkit.inherit.calibrate import fit_codecs
-from leafkit.inherit.grid import DEPTH, plan_cells, run_grid
-from leafkit.inherit.streaming import SPARE
-from leafkit.machine import cpu_name, release_memory
-from leafkit.search.metrics import Judgments
-from leafkit.vectors import truncate_then_normalize
+from leafkit.config.schema import VECTOR_PRECISIONS, InheritConfig
+from leafkit.core.system import cpu_name, release_memory
+from leafkit.core.truncate import truncate_then_normalize
+from leafkit.data.vector_store import Space, VectorStore
+from leafkit.evaluation.inheritance.grid import DEPTH, plan_cells, run_grid
+from leafkit.evaluation.inheritance.streaming import SPARE
+from leafkit.evaluation.metrics import Judgments
+from leafkit.index.calibrate import fit_codecs
 
 PYDOCS = (12_557, 768, 1037)  # documents, dimensions of kalm-mini's vectors, test queries
 PART = 65_536  # documents made at a time
@@ -49,20 +52,25 @@ class Made:
     dim: int
 
 
-def rows_of(centres: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """Documents start to stop of the teacher: near one of the centres, dimension i with weight 1 / sqrt(1 + i / 32)."""
+def rows_of(centers: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Documents start to stop of the teacher: near one of the centres, dimension i with weight 1 /
+    sqrt(1 + i / 32).
+    """
     generator = np.random.default_rng([1, start])
-    chosen = centres[generator.integers(len(centres), size=stop - start)]
-    noise = generator.standard_normal((stop - start, centres.shape[1]), dtype=np.float32)
-    return (chosen + noise) / np.sqrt(1 + np.arange(centres.shape[1], dtype=np.float32) / 32)
+    chosen = centers[generator.integers(len(centers), size=stop - start)]
+    noise = generator.standard_normal((stop - start, centers.shape[1]), dtype=np.float32)
+    return (chosen + noise) / np.sqrt(1 + np.arange(centers.shape[1], dtype=np.float32) / 32)
 
 
 def make_vectors(folder: Path, num_documents: int, dim: int, num_queries: int) -> Made:
     """Teacher and student documents in stores on disk, queries that are noisy documents."""
     generator = np.random.default_rng(0)
-    centres = generator.standard_normal((NUM_CENTRES, dim), dtype=np.float32)
+    centers = generator.standard_normal((NUM_CENTRES, dim), dtype=np.float32)
     ids = [f"d{i}" for i in range(num_documents)]
-    stores = {name: VectorStore(folder / name, Space(name, dim, "", 64, "mean", True), ids) for name in ("teacher", "student")}
+    stores = {
+        name: VectorStore(folder / name, Space(name, dim, "", 64, "mean", True), ids)
+        for name in ("teacher", "student")
+    }
     weights = 1 / np.sqrt(1 + np.arange(dim, dtype=np.float32) / 32)
     relevant = np.sort(generator.choice(num_documents, num_queries, replace=False))
     queries = np.empty((num_queries, dim), dtype=np.float32)
@@ -70,21 +78,34 @@ def make_vectors(folder: Path, num_documents: int, dim: int, num_queries: int) -
     for shards in zip(*(store.missing() for store in stores.values()), strict=True):
         first = shards[0].start // PART * PART
         if cache[0] != first:
-            cache = (first, truncate_then_normalize(rows_of(centres, first, min(first + PART, num_documents))))
+            cache = (
+                first,
+                truncate_then_normalize(rows_of(centers, first, min(first + PART, num_documents))),
+            )
         part = cache[1][shards[0].start - first : shards[0].stop - first]
-        noise = np.random.default_rng([2, shards[0].number]).standard_normal(part.shape, dtype=np.float32)
+        noise = np.random.default_rng([2, shards[0].number]).standard_normal(
+            part.shape, dtype=np.float32
+        )
         stores["teacher"].write(shards[0], part)
-        stores["student"].write(shards[1], truncate_then_normalize(part + 0.15 * noise * weights / np.sqrt(dim / 8)))
+        stores["student"].write(
+            shards[1], truncate_then_normalize(part + 0.15 * noise * weights / np.sqrt(dim / 8))
+        )
         here = (relevant >= shards[0].start) & (relevant < shards[0].stop)
         queries[here] = part[relevant[here] - shards[0].start]
     teacher_queries, student_queries = (
         truncate_then_normalize(
-            queries + scale * generator.standard_normal(queries.shape, dtype=np.float32) * weights / dim**0.5
+            queries
+            + scale
+            * generator.standard_normal(queries.shape, dtype=np.float32)
+            * weights
+            / dim**0.5
         )
         for scale in (2.0, 2.2)
     )
     names = [f"q{i}" for i in range(num_queries)]
-    judgments = Judgments(names, ids, {q: {f"d{d}": 1} for q, d in zip(names, relevant.tolist(), strict=True)})
+    judgments = Judgments(
+        names, ids, {q: {f"d{d}": 1} for q, d in zip(names, relevant.tolist(), strict=True)}
+    )
     return Made(
         {
             "teacher": (teacher_queries, stores["teacher"]),
@@ -93,7 +114,7 @@ def make_vectors(folder: Path, num_documents: int, dim: int, num_queries: int) -
         },
         judgments,
         dim,
-    )  # fmt: skip
+    )
 
 
 class Resident:
@@ -121,7 +142,10 @@ class Resident:
 
 def bare_calls(made: Made, config: InheritConfig, dims: list[int]) -> Iterator[tuple[str, float]]:
     """Seconds of each kind of faiss call that the grid stands on, on arrays prepared beforehand."""
-    depth = {p: (DEPTH if p == "float32" else max(1, *config.rescoring) * DEPTH) + SPARE for p in config.precisions}
+    depth = {
+        p: (DEPTH if p == "float32" else max(1, *config.rescoring) * DEPTH) + SPARE
+        for p in config.precisions
+    }
     for systems in (("teacher", "asymmetric"), ("symmetric",)):
         documents = made.vectors[systems[0]][1]
         codecs = {}
@@ -133,7 +157,9 @@ def bare_calls(made: Made, config: InheritConfig, dims: list[int]) -> Iterator[t
             codecs |= fit_codecs(documents, dims, precisions, config, 42)
             yield what, time.perf_counter() - started_s
         for dim in dims:
-            queries = np.concatenate([truncate_then_normalize(made.vectors[s][0], dim) for s in systems])
+            queries = np.concatenate(
+                [truncate_then_normalize(made.vectors[s][0], dim) for s in systems]
+            )
             unit = np.empty((len(documents), dim), dtype=np.float32)
             for start, raw in documents.chunks(PART):
                 unit[start : start + len(raw)] = truncate_then_normalize(raw, dim)
@@ -145,14 +171,17 @@ def bare_calls(made: Made, config: InheritConfig, dims: list[int]) -> Iterator[t
                     parts.append(codec.round_trip(unit[start : start + PART]))
                 stored = np.concatenate(parts) if precision != "float32" else unit
                 if precision == "pq":
-                    yield "PQ's own encoding and decoding, by faiss", time.perf_counter() - started_s
+                    yield (
+                        "PQ's own encoding and decoding, by faiss",
+                        time.perf_counter() - started_s,
+                    )
                 rows = queries
-                if precision not in ("float32", "binary") and "quantised" in config.queries:
+                if precision not in ("float32", "binary") and "quantized" in config.queries:
                     rows = np.concatenate([queries, codec.round_trip(queries)])
                 started_s = time.perf_counter()
                 faiss.knn(rows, stored, depth[precision], metric=faiss.METRIC_INNER_PRODUCT)
                 yield "faiss.knn", time.perf_counter() - started_s
-                if precision == "binary" and "quantised" in config.queries:
+                if precision == "binary" and "quantized" in config.queries:
                     bits, wanted = codec.encode(unit), codec.encode(queries)
                     started_s = time.perf_counter()
                     faiss.knn_hamming(wanted, bits, depth[precision])
@@ -162,15 +191,31 @@ def bare_calls(made: Made, config: InheritConfig, dims: list[int]) -> Iterator[t
 
 def main() -> None:
     """Make vectors, measure the grid and the bare calls, write the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=0, help="documents of 384 dimensions; 0 is a collection like pydocs")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=0,
+        help="documents of 384 dimensions; 0 is a collection like pydocs",
+    )
     parser.add_argument("--queries", type=int, default=1000)
-    parser.add_argument("--folder", type=Path, help="where the vectors are written; default: a temporary folder")
+    parser.add_argument(
+        "--folder", type=Path, help="where the vectors are written; default: a temporary folder"
+    )
     parser.add_argument("--no-report", action="store_true", help="print only")
     arguments = parser.parse_args()
-    num_documents, dim, num_queries = (arguments.size, 384, arguments.queries) if arguments.size else PYDOCS
+    num_documents, dim, num_queries = (
+        (arguments.size, 384, arguments.queries) if arguments.size else PYDOCS
+    )
     dims = [768, 512, 256, 128, 64] if dim == 768 else [384, 256, 128, 64]
-    config = InheritConfig(dims=dims, precisions=list(VECTOR_PRECISIONS), queries=["float", "quantised"], rescoring=[0, 4])
+    config = InheritConfig(
+        dims=dims,
+        precisions=list(VECTOR_PRECISIONS),
+        queries=["float", "quantized"],
+        rescoring=[0, 4],
+    )
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         made = make_vectors(Path(folder), num_documents, dim, num_queries)
         release_memory()
@@ -185,13 +230,19 @@ def main() -> None:
     bare_s = sum(seconds.values()) - seconds[CALIBRATION]
     verdicts = [row["verdict"] for row in grid.figures["rows"]]
     lines = [
-        f"# The inheritance grid, {datetime.date.today().isoformat()}", "",
+        f"# The inheritance grid, {datetime.date.today().isoformat()}",
+        "",
         f"`python benchmarks/inheritance.py{f' --size {arguments.size}' if arguments.size else ''}`, {cpu_name()},"
-        f" {faiss.omp_get_max_threads()} threads, faiss {faiss.__version__}, numpy {np.__version__}.",
-        f"{num_documents:,} documents x {dim} dimensions in float16 stores, {num_queries:,} queries, {len(dims)} dimensions x"
-        f" {len(config.precisions)} precisions x float and quantised queries, plain and rescored x4:"
-        f" {len(plan_cells(dims, config))} settings x 2 modes, 10,000 resamples.", "",
-        "| what | value |", "|---|---|",
+        f" {faiss.omp_get_max_threads()} threads, faiss {faiss.__version__}, numpy "
+        f"{np.__version__}.",
+        f"{num_documents:,} documents x {dim} dimensions in float16 stores, {num_queries:,} "
+        f"queries, {len(dims)} dimensions x"
+        f" {len(config.precisions)} precisions x float and quantised queries, plain and rescored "
+        f"x4:"
+        f" {len(plan_cells(dims, config))} settings x 2 modes, 10,000 resamples.",
+        "",
+        "| what | value |",
+        "|---|---|",
         f"| the whole grid | {grid_s:.1f} s |",
         f"| the bare faiss calls in it, on prepared arrays | {bare_s:.1f} s |",
         f"| overhead over those | {grid_s / bare_s - 1:+.1%} |",
@@ -200,8 +251,9 @@ def main() -> None:
         f"| peak of the process, bare calls on whole arrays included |"
         f" {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB |",
         *(f"| {what} | {value:.1f} s |" for what, value in seconds.items()),
-        f"| verdicts | {', '.join(f'{verdicts.count(v)} {v}' for v in dict.fromkeys(verdicts))} |", "",
-    ]  # fmt: skip
+        f"| verdicts | {', '.join(f'{verdicts.count(v)} {v}' for v in dict.fromkeys(verdicts))} |",
+        "",
+    ]
     print("\n".join(lines))
     if not arguments.no_report:
         name = f"{datetime.date.today().isoformat()}-inheritance{f'-{arguments.size}' if arguments.size else ''}.md"

@@ -1,10 +1,12 @@
-"""The default teacher: home and away against all-MiniLM-L6-v2, and against another recipe's teacher.
+"""The default teacher: home and away against all-MiniLM-L6-v2, and against another recipe's
+teacher.
 
     python benchmarks/kalm_mini.py --data DIR [--against RECIPE.yaml] [--checkpoints checkpoints]
 
-DIR holds scifact, cranfield, npl and medquad in BEIR's layout. Trains the teachers that are not there. Each collection is a
-sample of its judged test queries, their relevant documents and others, the same for all models: a teacher costs five times
-MiniLM, and this must end on two cores. Writes a dated report.
+DIR holds scifact, cranfield, npl and medquad in BEIR's layout. Trains the teachers that are not
+there. Each collection is a sample of its judged test queries, their relevant documents and others,
+the same for all models: a teacher costs five times MiniLM, and this must end on two cores. Writes a
+dated report.
 """
 
 from __future__ import annotations
@@ -17,19 +19,19 @@ from pathlib import Path
 
 import torch
 
-from leafkit.config import DataConfig
+from leafkit.config.load import load_recipe
+from leafkit.config.schema import DataConfig
+from leafkit.core.system import cpu_name
 from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection
-from leafkit.machine import cpu_name
+from leafkit.embedders.transformer import Embedder
+from leafkit.evaluation.benchmark import score_encoder
+from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.models.checkpoint import load_encoder, read_encoder
-from leafkit.models.encoder import TextEncoder
 from leafkit.models.precision import choose_precision
-from leafkit.recipe import load_recipe
-from leafkit.search.benchmark import score_encoder
-from leafkit.search.bootstrap import Bootstrap
-from leafkit.search.embed import Embedder
-from leafkit.stages.run import open_run
-from leafkit.stages.teach import run_teach
+from leafkit.models.text_encoder import TextEncoder
+from leafkit.pipeline.run import open_run
+from leafkit.pipeline.teacher.train import run_teach
 
 SAMPLES = {  # queries, other documents, tokens per document
     "pydocs": (2000, 1500, 56),
@@ -65,7 +67,9 @@ def teach(recipe: str, checkpoints: str) -> tuple[TextEncoder, float]:
 
 def main() -> None:
     """Train, measure, and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--against", default="")
     parser.add_argument("--checkpoints", default="checkpoints")
@@ -79,10 +83,19 @@ def main() -> None:
             systems[label], seconds[label] = teach(recipe, options.checkpoints)
     lines = []
     for name, (_, _, tokens) in SAMPLES.items():
-        collection = sample("builtin:pydocs" if name == "pydocs" else f"beir:{options.data / name}", name)
+        collection = sample(
+            "builtin:pydocs" if name == "pydocs" else f"beir:{options.data / name}", name
+        )
         skipped = {"against"} if name != "pydocs" else set()
         found = {
-            who: score_encoder(Embedder(encoder, device, precision), collection, "test", 64, tokens, (0, SMALLEST_DIM))
+            who: score_encoder(
+                Embedder(encoder, device, precision),
+                collection,
+                "test",
+                64,
+                tokens,
+                (0, SMALLEST_DIM),
+            )
             for who, encoder in systems.items()
             if who not in skipped
         }
@@ -93,7 +106,9 @@ def main() -> None:
         for who in systems:
             if who != "kalm-mini":
                 gain = bootstrap.difference(mine[0], found[who][0]) if who in found else None
-                gains.append(f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain else "")
+                gains.append(
+                    f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain else ""
+                )
         kept = bootstrap.ratio(mine[SMALLEST_DIM], mine[0])
         share = f"{100 * kept.mean:.1f}% [{100 * kept.low:.1f}, {100 * kept.high:.1f}]"
         sizes = f"{len(collection.queries):,} | {len(collection.documents):,} | {tokens}"
@@ -103,15 +118,25 @@ def main() -> None:
     today = datetime.date.today().isoformat()
     trained = ", ".join(f"{who} {value:.0f} s" for who, value in seconds.items())
     head = [
-        f"# The default teacher, {today}", "",
-        f"`python benchmarks/kalm_mini.py --data DIR`, {cpu_name()}, {torch.get_num_threads()} threads,"
+        f"# The default teacher, {today}",
+        "",
+        f"`python benchmarks/kalm_mini.py --data DIR`, {cpu_name()}, {torch.get_num_threads()} "
+        f"threads,"
         f" {str(precision).removeprefix('torch.')}, torch {torch.__version__}.",
         f"nDCG@10, 95% paired bootstrap over queries; training: {trained}.",
-        *([f"`against` is the teacher of {Path(options.against).name}."] if options.against else []), "",
-        "| collection | queries | documents | tokens | " + " | ".join(systems) + " | "
-        + " | ".join(f"kalm-mini - {who}" for who in others) + f" | kept at {SMALLEST_DIM} dimensions |",
+        *(
+            [f"`against` is the teacher of {Path(options.against).name}."]
+            if options.against
+            else []
+        ),
+        "",
+        "| collection | queries | documents | tokens | "
+        + " | ".join(systems)
+        + " | "
+        + " | ".join(f"kalm-mini - {who}" for who in others)
+        + f" | kept at {SMALLEST_DIM} dimensions |",
         "|---|---|---|---|" + "---|" * (len(systems) + len(others) + 1),
-    ]  # fmt: skip
+    ]
     path = Path(__file__).parent / "reports" / f"{today}-kalm_mini.md"
     path.write_text("\n".join([*head, *lines, ""]), encoding="utf-8")
     print(path)

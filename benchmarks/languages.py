@@ -1,10 +1,12 @@
-"""French, Polish and Chinese through the teacher's road: fine-tune on a language's train rows, measure its test set.
+"""French, Polish and Chinese through the teacher's road: fine-tune on a language's train rows,
+measure its test set.
 
     python benchmarks/languages.py --data DIR [--steps 32]
 
-DIR holds piaf_fr, poquad_pl and xquad_zh in BEIR's layout and pairs/tldr_pages.jsonl. xquad_zh has no train queries: Chinese
-trains on the Chinese pages of tldr (description -> examples). The start is all-MiniLM-L6-v2, an English model; each
-language is one stage through ``leafkit teach``: filter, one hard negative, focal, MRL, soup .8. Writes a dated report.
+DIR holds piaf_fr, poquad_pl and xquad_zh in BEIR's layout and pairs/tldr_pages.jsonl. xquad_zh has
+no train queries: Chinese trains on the Chinese pages of tldr (description -> examples). The start
+is all-MiniLM-L6-v2, an English model; each language is one stage through ``leafkit teach``: filter,
+one hard negative, focal, MRL, soup .8. Writes a dated report.
 """
 
 from __future__ import annotations
@@ -20,20 +22,20 @@ import numpy as np
 import torch
 import yaml
 
-from leafkit.config import DataConfig
+from leafkit.config.load import load_recipe
+from leafkit.config.schema import DataConfig
+from leafkit.core.system import cpu_name
 from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection
-from leafkit.machine import cpu_name
+from leafkit.embedders.transformer import Embedder
+from leafkit.evaluation.benchmark import score_encoder
+from leafkit.evaluation.bm25 import search_bm25
+from leafkit.evaluation.bootstrap import Bootstrap
+from leafkit.evaluation.metrics import per_query_metrics
 from leafkit.models.checkpoint import load_encoder, read_encoder
-from leafkit.models.encoder import TextEncoder
-from leafkit.recipe import load_recipe
-from leafkit.search.benchmark import score_encoder
-from leafkit.search.bm25 import search_bm25
-from leafkit.search.bootstrap import Bootstrap
-from leafkit.search.embed import Embedder
-from leafkit.search.metrics import per_query_metrics
-from leafkit.stages.run import open_run
-from leafkit.stages.teach import run_teach
+from leafkit.models.text_encoder import TextEncoder
+from leafkit.pipeline.run import open_run
+from leafkit.pipeline.teacher.train import run_teach
 
 DOCUMENT_TOKENS, QUERY_TOKENS = 96, 48
 LANGUAGES = {"French": "piaf_fr", "Polish": "poquad_pl", "Chinese": "xquad_zh"}
@@ -41,13 +43,22 @@ LANGUAGES = {"French": "piaf_fr", "Polish": "poquad_pl", "Chinese": "xquad_zh"}
 
 def chinese_rows(data: Path, path: Path) -> str:
     """Descriptions and examples of the Chinese pages as pairs."""
-    pages = [json.loads(line) for line in (data / "pairs" / "tldr_pages.jsonl").read_text(encoding="utf-8").splitlines()]
+    pages = [
+        json.loads(line)
+        for line in (data / "pairs" / "tldr_pages.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     rows = [
-        {"query": page["desc"], "positive": " ".join(e["d"] for e in page["examples"]), "split": "train"}
+        {
+            "query": page["desc"],
+            "positive": " ".join(e["d"] for e in page["examples"]),
+            "split": "train",
+        }
         for page in pages
         if page["lang"] == "zh" and page["desc"] and any(e["d"] for e in page["examples"])
     ]
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+    )
     return f"jsonl:{path}"
 
 
@@ -62,11 +73,26 @@ def bm25_scores(collection: Collection) -> np.ndarray:
 def tune(uri: str, name: str, steps: int, work: Path) -> tuple[TextEncoder, torch.dtype]:
     """One stage on a language's train rows."""
     stage = {
-        "init": "builtin:minilm", "sources": {name: {"uri": uri}}, "batching": "random", "num_steps": steps, "batch_size": 24,
-        "instruction": "Find the passage that answers the question", "anchor_weight": 0.0, "focal_gamma": 0.5, "lr": 1e-4,
-        "mining": {"model": "start", "num_negatives": 1, "first_rank": 5, "last_rank": 60, "filter_rank": 50},
-        "mrl_dims": [384, 128], "mrl_weights": [1.0, 0.3], "soup_share": 0.8,
-    }  # fmt: skip
+        "init": "builtin:minilm",
+        "sources": {name: {"uri": uri}},
+        "batching": "random",
+        "num_steps": steps,
+        "batch_size": 24,
+        "instruction": "Find the passage that answers the question",
+        "anchor_weight": 0.0,
+        "focal_gamma": 0.5,
+        "lr": 1e-4,
+        "mining": {
+            "model": "start",
+            "num_negatives": 1,
+            "first_rank": 5,
+            "last_rank": 60,
+            "filter_rank": 50,
+        },
+        "mrl_dims": [384, 128],
+        "mrl_weights": [1.0, 0.3],
+        "soup_share": 0.8,
+    }
     data = {
         "max_document_tokens": DOCUMENT_TOKENS,
         "max_query_tokens": QUERY_TOKENS,
@@ -81,7 +107,9 @@ def tune(uri: str, name: str, steps: int, work: Path) -> tuple[TextEncoder, torc
 
 def main() -> None:
     """Train and measure each language, and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=32)
     options = parser.parse_args()
@@ -91,13 +119,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         for language, name in LANGUAGES.items():
-            collection = read_collection(f"beir:{options.data / name}", DataConfig(on_bad_row="skip"))
+            collection = read_collection(
+                f"beir:{options.data / name}", DataConfig(on_bad_row="skip")
+            )
             is_chinese = name == "xquad_zh"
-            uri = chinese_rows(options.data, work / "tldr_zh.jsonl") if is_chinese else f"beir:{options.data / name}"
+            uri = (
+                chinese_rows(options.data, work / "tldr_zh.jsonl")
+                if is_chinese
+                else f"beir:{options.data / name}"
+            )
             tuned, precision = tune(uri, name, options.steps, work)
             before, after = (
                 score_encoder(
-                    Embedder(encoder, torch.device("cpu"), precision), collection, "test", QUERY_TOKENS, DOCUMENT_TOKENS
+                    Embedder(encoder, torch.device("cpu"), precision),
+                    collection,
+                    "test",
+                    QUERY_TOKENS,
+                    DOCUMENT_TOKENS,
                 )[0]
                 for encoder in (load_encoder("builtin:minilm"), tuned)
             )
@@ -105,20 +143,27 @@ def main() -> None:
             bootstrap = Bootstrap(len(before), 10_000, 0)
             gain = bootstrap.difference(after, before)
             lines.append(
-                f"| {language} | {name} | {len(before):,} | {before.mean():.3f} | {after.mean():.3f}"
+                f"| {language} | {name} | {len(before):,} | {before.mean():.3f} | "
+                f"{after.mean():.3f}"
                 f" | {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] | {bm25.mean():.3f} |"
             )
             print(lines[-1], flush=True)
     minutes = (time.perf_counter() - started_s) / 60
     head = [
-        f"# Other languages, {today}", "",
-        f"`python benchmarks/languages.py --data DIR --steps {options.steps}`, {cpu_name()}, {torch.get_num_threads()} threads,"
-        f" {str(precision).removeprefix('torch.')}, torch {torch.__version__}; {minutes:.0f} minutes.",
-        f"{options.steps} steps of 24 rows from all-MiniLM-L6-v2, an English model with an English vocabulary; documents cut at"
-        f" {DOCUMENT_TOKENS} tokens for all models. Chinese trains on tldr pages, because xquad_zh has no train queries.", "",
+        f"# Other languages, {today}",
+        "",
+        f"`python benchmarks/languages.py --data DIR --steps {options.steps}`, {cpu_name()}, "
+        f"{torch.get_num_threads()} threads,"
+        f" {str(precision).removeprefix('torch.')}, torch {torch.__version__}; {minutes:.0f} "
+        f"minutes.",
+        f"{options.steps} steps of 24 rows from all-MiniLM-L6-v2, an English model with an "
+        f"English vocabulary; documents cut at"
+        f" {DOCUMENT_TOKENS} tokens for all models. Chinese trains on tldr pages, because "
+        f"xquad_zh has no train queries.",
+        "",
         "| language | test set | n | start nDCG@10 | tuned | gain, 95% paired bootstrap | BM25 |",
         "|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     path = Path(__file__).parent / "reports" / f"{today}-languages.md"
     path.write_text("\n".join([*head, *lines, ""]), encoding="utf-8")
     print(path)

@@ -1,9 +1,10 @@
-"""Packed against padded execution, and two attentions for training: throughput of one machine, as ratios.
+"""Packed against padded execution, and two attentions for training: throughput of one machine, as
+ratios.
 
     python benchmarks/packed.py
 
-Texts of 10 to 60 random tokens; shapes of MiniLM, the 59M teacher and Qwen2; median of alternating repetitions. Writes a dated
-report.
+Texts of 10 to 60 random tokens; shapes of MiniLM, the 59M teacher and Qwen2; median of alternating
+repetitions. Writes a dated report.
 """
 
 from __future__ import annotations
@@ -19,24 +20,29 @@ import torch
 from torch.nn import functional
 from transformers import Qwen2Config, Qwen2Model
 
-from leafkit.machine import cpu_name
-from leafkit.models import encoder as encoder_module
-from leafkit.models import packed_attention
+from leafkit.core.system import cpu_name
+from leafkit.models import text_encoder as encoder_module
 from leafkit.models.checkpoint import load_encoder
-from leafkit.models.encoder import EncoderSpec, TextEncoder
 from leafkit.models.grow import grow
-from leafkit.models.packed import can_pack
+from leafkit.models.packed.backbone import attention, can_pack
+from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 
 NUM_TEXTS, REPEATS = 64, 5
 
 
 def make_qwen2(like: TextEncoder) -> TextEncoder:
-    """Bidirectional layers of Qwen2-0.5B's shape with random weights, under another model's tokenizer."""
+    """Bidirectional layers of Qwen2-0.5B's shape with random weights, under another model's
+    tokenizer.
+    """
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=len(like.tokenizer), hidden_size=896, intermediate_size=4864, num_hidden_layers=4, num_attention_heads=14,
+        vocab_size=len(like.tokenizer),
+        hidden_size=896,
+        intermediate_size=4864,
+        num_hidden_layers=4,
+        num_attention_heads=14,
         num_key_value_heads=2,
-    )  # fmt: skip
+    )
     config.is_causal = False
     return TextEncoder(Qwen2Model(config), like.tokenizer, EncoderSpec(pooling="mean"))
 
@@ -45,7 +51,9 @@ def make_batch(seed: int) -> list[list[int]]:
     """Token ids of random texts."""
     generator = np.random.default_rng(seed)
     lengths = generator.integers(10, 60, NUM_TEXTS)
-    return [[101, *generator.integers(1000, 20000, int(length)).tolist(), 102] for length in lengths]
+    return [
+        [101, *generator.integers(1000, 20000, int(length)).tolist(), 102] for length in lengths
+    ]
 
 
 def pad_all(encoder: TextEncoder, batch: list[list[int]]) -> torch.Tensor:
@@ -62,7 +70,9 @@ def train_step(run: Callable[[], torch.Tensor], encoder: TextEncoder) -> None:
         parameter.grad = None
 
 
-def fused_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, is_causal: bool) -> torch.Tensor:
+def fused_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, is_causal: bool
+) -> torch.Tensor:
     """torch's own kernel."""
     return functional.scaled_dot_product_attention(query, key, value, is_causal=is_causal)
 
@@ -71,14 +81,14 @@ def compare(encoder: TextEncoder) -> dict[str, float]:
     """Median tokens per second of each way, taking turns."""
     batch = make_batch(0)
     encoder.disable_dropout()
-    explicit = packed_attention.explicit_attention
+    explicit = attention.explicit_attention
 
     def fused() -> torch.Tensor:
-        packed_attention.explicit_attention = fused_attention
+        attention.explicit_attention = fused_attention
         try:
             return encoder(batch)
         finally:
-            packed_attention.explicit_attention = explicit
+            attention.explicit_attention = explicit
 
     def grouped() -> torch.Tensor:
         encoder_module.can_pack = lambda backbone: False
@@ -108,17 +118,28 @@ def main() -> None:
     """Measure both shapes and write the report."""
     small = load_encoder("builtin:minilm")
     lines = [
-        f"# Packed execution, {datetime.date.today().isoformat()}", "",
-        f"`python benchmarks/packed.py`, {cpu_name()}, {torch.get_num_threads()} threads, bf16 autocast,"
+        f"# Packed execution, {datetime.date.today().isoformat()}",
+        "",
+        f"`python benchmarks/packed.py`, {cpu_name()}, {torch.get_num_threads()} threads, bf16 "
+        f"autocast,"
         f" torch {torch.__version__}.",
-        f"Forward and backward of {NUM_TEXTS} texts of 10 to 60 tokens, median of {REPEATS} alternating repetitions.", "",
-        "| model | way | tokens/s | share of leafkit's |", "|---|---|---|---|",
-    ]  # fmt: skip
-    shapes = {"MiniLM, 23M": small, "teacher, 59M": grow(small, 768, 2304, seed=0), "4 layers of Qwen2-0.5B": make_qwen2(small)}
+        f"Forward and backward of {NUM_TEXTS} texts of 10 to 60 tokens, median of {REPEATS} "
+        f"alternating repetitions.",
+        "",
+        "| model | way | tokens/s | share of leafkit's |",
+        "|---|---|---|---|",
+    ]
+    shapes = {
+        "MiniLM, 23M": small,
+        "teacher, 59M": grow(small, 768, 2304, seed=0),
+        "4 layers of Qwen2-0.5B": make_qwen2(small),
+    }
     for name, encoder in shapes.items():
         rates = compare(encoder)
         best = next(iter(rates.values()))
-        lines += [f"| {name} | {way} | {rate:,.0f} | {rate / best:.2f} |" for way, rate in rates.items()]
+        lines += [
+            f"| {name} | {way} | {rate:,.0f} | {rate / best:.2f} |" for way, rate in rates.items()
+        ]
     path = Path(__file__).parent / "reports" / f"{datetime.date.today().isoformat()}-packed.md"
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join([*lines, ""]), encoding="utf-8")

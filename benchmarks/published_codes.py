@@ -1,10 +1,13 @@
-"""all-MiniLM-L6-v2 in int8 and binary: what others have published of it, looked for on collections at hand.
+"""all-MiniLM-L6-v2 in int8 and binary: what others have published of it, looked for on collections
+at hand.
 
-    python benchmarks/published_codes.py --data FOLDER_OF_BEIR_COLLECTIONS [--collections scifact cranfield npl]
+    python benchmarks/published_codes.py --data FOLDER_OF_BEIR_COLLECTIONS [--collections scifact
+    cranfield npl]
 
-Published for MTEB's retrieval tasks (Hugging Face's blog on embedding quantisation, 2024): int8 keeps 90.8% of float32's
-nDCG@10, binary 93.8%. Here the vectors are computed once in float32; leafkit's codecs and sentence-transformers' own
-quantize_embeddings and semantic_search_faiss search the same ones. Writes a dated report.
+Published for MTEB's retrieval tasks (Hugging Face's blog on embedding quantisation, 2024): int8
+keeps 90.8% of float32's nDCG@10, binary 93.8%. Here the vectors are computed once in float32;
+leafkit's codecs and sentence-transformers' own quantize_embeddings and semantic_search_faiss search
+the same ones. Writes a dated report.
 """
 
 from __future__ import annotations
@@ -19,41 +22,57 @@ import torch
 from sentence_transformers.util import quantize_embeddings
 from sentence_transformers.util.quantization import semantic_search_faiss
 
-from leafkit.config import DataConfig, InheritConfig
+from leafkit.config.schema import DataConfig, InheritConfig
+from leafkit.core.system import cpu_name
 from leafkit.data.sources import read_collection
-from leafkit.inherit.calibrate import fit_codecs
-from leafkit.machine import cpu_name
+from leafkit.embedders.transformer import Embedder
+from leafkit.evaluation.bootstrap import Bootstrap
+from leafkit.evaluation.metrics import Judgments, fast_ndcg
+from leafkit.index.calibrate import fit_codecs
+from leafkit.index.exact import Ranking, search_binary, search_flat
 from leafkit.models.checkpoint import load_encoder
-from leafkit.search.bootstrap import Bootstrap
-from leafkit.search.embed import Embedder
-from leafkit.search.index import Ranking, search_binary, search_flat
-from leafkit.search.metrics import Judgments, fast_ndcg
 
 K, MAX_TOKENS, NUM_RESAMPLES = 10, 256, 10_000
 PRECISIONS = ["int8", "int8_fixed", "binary"]
 
 
-def theirs(queries: np.ndarray, documents: np.ndarray, precision: str, rescore: bool, ranges: np.ndarray | None) -> Ranking:
-    """sentence-transformers' own quantisation and search, rescoring four times as many where it is asked for."""
+def theirs(
+    queries: np.ndarray,
+    documents: np.ndarray,
+    precision: str,
+    rescore: bool,
+    ranges: np.ndarray | None,
+) -> Ranking:
+    """sentence-transformers' own quantisation and search, rescoring four times as many where it is
+    asked for.
+    """
     stored = quantize_embeddings(documents, precision=precision, ranges=ranges)
     found, _ = semantic_search_faiss(
-        queries, corpus_embeddings=stored, corpus_precision=precision, top_k=K, rescore=rescore, rescore_multiplier=4,
+        queries,
+        corpus_embeddings=stored,
+        corpus_precision=precision,
+        top_k=K,
+        rescore=rescore,
+        rescore_multiplier=4,
         ranges=ranges,
-    )  # fmt: skip
+    )
     positions = np.array([[hit["corpus_id"] for hit in hits] for hits in found])
     scores = np.array([[hit["score"] for hit in hits] for hits in found], dtype=np.float32)
-    return Ranking(positions, -scores if precision == "ubinary" and not rescore else scores)  # they are distances
+    # they are distances
+    return Ranking(positions, -scores if precision == "ubinary" and not rescore else scores)
 
 
-def make_ways(queries: np.ndarray, documents: np.ndarray, ties: np.ndarray) -> dict[str, Callable[[], Ranking]]:
+def make_ways(
+    queries: np.ndarray, documents: np.ndarray, ties: np.ndarray
+) -> dict[str, Callable[[], Ranking]]:
     """Every way of storing and searching the same vectors."""
     dim = documents.shape[1]
     codecs = fit_codecs(documents, [dim], PRECISIONS, InheritConfig(), 0)
     ranges = np.stack([documents.min(axis=0), documents.max(axis=0)])
 
-    def ours(precision: str, quantised: bool) -> Ranking:
+    def ours(precision: str, quantized: bool) -> Ranking:
         codec = codecs[dim, precision]
-        asked = codec.round_trip(queries) if quantised else queries
+        asked = codec.round_trip(queries) if quantized else queries
         return search_flat(asked, codec.round_trip(documents), K, ties)
 
     bits = codecs[dim, "binary"]
@@ -62,13 +81,21 @@ def make_ways(queries: np.ndarray, documents: np.ndarray, ties: np.ndarray) -> d
         "leafkit int8, calibrated on documents, float queries": lambda: ours("int8", False),
         "leafkit int8, calibrated on documents, quantised queries": lambda: ours("int8", True),
         "leafkit int8, one fixed range, quantised queries": lambda: ours("int8_fixed", True),
-        "sentence-transformers uint8, ranges of the documents": lambda: theirs(queries, documents, "uint8", False, ranges),
+        "sentence-transformers uint8, ranges of the documents": lambda: theirs(
+            queries, documents, "uint8", False, ranges
+        ),
         "the same, rescored x4": lambda: theirs(queries, documents, "uint8", True, ranges),
-        "sentence-transformers uint8, no ranges given": lambda: theirs(queries, documents, "uint8", False, None),
+        "sentence-transformers uint8, no ranges given": lambda: theirs(
+            queries, documents, "uint8", False, None
+        ),
         "leafkit binary, float queries": lambda: ours("binary", False),
-        "leafkit binary, Hamming": lambda: search_binary(bits.encode(queries), bits.encode(documents), K, ties),
+        "leafkit binary, Hamming": lambda: search_binary(
+            bits.encode(queries), bits.encode(documents), K, ties
+        ),
         "sentence-transformers ubinary": lambda: theirs(queries, documents, "ubinary", False, None),
-        "sentence-transformers ubinary, rescored x4": lambda: theirs(queries, documents, "ubinary", True, None),
+        "sentence-transformers ubinary, rescored x4": lambda: theirs(
+            queries, documents, "ubinary", True, None
+        ),
     }
 
 
@@ -79,37 +106,59 @@ def measure(uri: str) -> tuple[str, dict[str, str]]:
     embedder = Embedder(load_encoder("builtin:minilm"), torch.device("cpu"), torch.float32)
     documents = embedder.embed([d.full_text for d in collection.documents], "document", MAX_TOKENS)
     queries = embedder.embed([q.text for q in judged], "query", MAX_TOKENS)
-    judgments = Judgments([q.id for q in judged], [d.id for d in collection.documents], collection.qrels)
+    judgments = Judgments(
+        [q.id for q in judged], [d.id for d in collection.documents], collection.qrels
+    )
     draws, base = Bootstrap(len(judged), NUM_RESAMPLES, 0), None
     cells: dict[str, str] = {}
     for name, way in make_ways(queries, documents, judgments.ties).items():
         values = fast_ndcg(way(), judgments)
         base = values if base is None else base
         mean, kept = draws.mean(values), draws.ratio(values, base)
-        cells[name] = f"{mean.mean:.4f} [{mean.low:.3f}, {mean.high:.3f}] | {kept.mean:.1%} [{kept.low:.1%}, {kept.high:.1%}]"
+        cells[name] = (
+            f"{mean.mean:.4f} [{mean.low:.3f}, {mean.high:.3f}] | {kept.mean:.1%} "
+            f"[{kept.low:.1%}, {kept.high:.1%}]"
+        )
         print(f"{collection.name}: {name}: {cells[name]}", flush=True)
     return f"{collection.name} (n = {len(judged):,}) | kept", cells
 
 
 def main() -> None:
     """Measure the collections and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--collections", nargs="+", default=["scifact", "cranfield", "npl"])
     options = parser.parse_args()
     columns = [measure(f"beir:{options.data / name}") for name in options.collections]
     lines = [
-        f"# all-MiniLM-L6-v2 in int8 and binary, {datetime.date.today().isoformat()}", "",
-        f"`python benchmarks/published_codes.py --data DIR`, {cpu_name()}, {torch.get_num_threads()} threads, float32,"
-        f" documents and queries cut at {MAX_TOKENS} tokens. nDCG@10 and the share of float32's, 95% paired bootstrap over"
+        f"# all-MiniLM-L6-v2 in int8 and binary, {datetime.date.today().isoformat()}",
+        "",
+        f"`python benchmarks/published_codes.py --data DIR`, {cpu_name()}, "
+        f"{torch.get_num_threads()} threads, float32,"
+        f" documents and queries cut at {MAX_TOKENS} tokens. nDCG@10 and the share of float32's, "
+        f"95% paired bootstrap over"
         " queries.",
         "Published for MTEB's retrieval tasks: int8 90.8%, binary 93.8%.",
-        "Inner products of unsigned codes, which sentence-transformers' search takes, are not proportional to those of the"
-        " vectors: each dimension has its own step and smallest value. leafkit restores values before it multiplies.", "",
-        f"| stored and searched as | {' | '.join(head for head, _ in columns)} |", "|---|" + "---|---|" * len(columns),
-        *(f"| {name} | {' | '.join(cells[name] for _, cells in columns)} |" for name in columns[0][1]), "",
-    ]  # fmt: skip
-    path = Path(__file__).parent / "reports" / f"{datetime.date.today().isoformat()}-published_codes.md"
+        "Inner products of unsigned codes, which sentence-transformers' search takes, are not "
+        "proportional to those of the"
+        " vectors: each dimension has its own step and smallest value. leafkit restores values "
+        "before it multiplies.",
+        "",
+        f"| stored and searched as | {' | '.join(head for head, _ in columns)} |",
+        "|---|" + "---|---|" * len(columns),
+        *(
+            f"| {name} | {' | '.join(cells[name] for _, cells in columns)} |"
+            for name in columns[0][1]
+        ),
+        "",
+    ]
+    path = (
+        Path(__file__).parent
+        / "reports"
+        / f"{datetime.date.today().isoformat()}-published_codes.md"
+    )
     path.write_text("\n".join(lines), encoding="utf-8")
     print(path)
 

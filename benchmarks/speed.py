@@ -1,12 +1,15 @@
-"""Speed of what leafkit exists for, each as a ratio to a peer in the same run and as a share of the machine's own limit.
+"""Speed of what leafkit exists for, each as a ratio to a peer in the same run and as a share of the
+machine's own limit.
 
-    python benchmarks/speed.py [--turns 5] [--checkpoints checkpoints/kalm-to-23m] [--device cuda] [--against OLD.json]
+    python benchmarks/speed.py [--turns 5] [--checkpoints checkpoints/kalm-to-23m] [--device cuda]
+    [--against OLD.json]
 
-Training a 23M student on cached vectors against sentence-transformers' EmbedDistillLoss (float32, its default, and bf16);
-encoding against SentenceTransformer.encode; one query through everything that can serve it (needs a finished
-`leafkit distill recipe=kalm-to-23m` and `leafkit export`). Real text: builtin:pydocs. Every way runs in a
-process of its own, taking turns; medians. Writes a dated report and the same figures as JSON. With --against, compares ratios,
-not times, with an earlier run's JSON and ends with status 1 where one is clearly worse.
+Training a 23M student on cached vectors against sentence-transformers' EmbedDistillLoss (float32,
+its default, and bf16); encoding against SentenceTransformer.encode; one query through everything
+that can serve it (needs a finished `leafkit distill recipe=kalm-to-23m` and `leafkit export`). Real
+text: builtin:pydocs. Every way runs in a process of its own, taking turns; medians. Writes a dated
+report and the same figures as JSON. With --against, compares ratios, not times, with an earlier
+run's JSON and ends with status 1 where one is clearly worse.
 """
 
 from __future__ import annotations
@@ -65,9 +68,20 @@ class Row:
         """The line of the report."""
         ratio = "" if self.ratio is None else "{:.3g} [{:.3g}, {:.3g}]".format(*self.ratio)
         reached = {None: "", True: " reached", False: " **missed**"}[self.reaches_bar()]
-        bar = "" if self.bar is None else f"{'<=' if self.is_less_better else '>='} {self.bar:g}{reached}"
-        cells = [self.what, f"{self.ours:,.4g}", self.peer, "" if self.theirs is None else f"{self.theirs:,.4g}", ratio, bar,
-                 "" if self.share is None else f"{self.share:.0%}"]  # fmt: skip
+        bar = (
+            ""
+            if self.bar is None
+            else f"{'<=' if self.is_less_better else '>='} {self.bar:g}{reached}"
+        )
+        cells = [
+            self.what,
+            f"{self.ours:,.4g}",
+            self.peer,
+            "" if self.theirs is None else f"{self.theirs:,.4g}",
+            ratio,
+            bar,
+            "" if self.share is None else f"{self.share:.0%}",
+        ]
         return f"| {' | '.join(cells)} |"
 
 
@@ -77,87 +91,169 @@ HEADER = [
 ]
 
 
-def compare(what: str, ours: Sequence[Mapping[str, Any]], peer: str, theirs: Sequence[Mapping[str, Any]], key: str,
-            **more: Any) -> Row:  # fmt: skip
+def compare(
+    what: str,
+    ours: Sequence[Mapping[str, Any]],
+    peer: str,
+    theirs: Sequence[Mapping[str, Any]],
+    key: str,
+    **more: Any,
+) -> Row:
     """Row of one figure of leafkit's and of a peer's, turn by turn."""
-    return Row(what, median(ours, key), peer, median(theirs, key), ratios(ours, theirs, key), **more)
+    return Row(
+        what, median(ours, key), peer, median(theirs, key), ratios(ours, theirs, key), **more
+    )
 
 
-def run_ways(ways: Mapping[str, Sequence[str]], options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+def run_ways(
+    ways: Mapping[str, Sequence[str]], options: argparse.Namespace
+) -> dict[str, list[dict[str, Any]]]:
     """Figures of each way by turn."""
-    common = ["--device", options.device, "--precision", options.precision, "--texts", str(options.texts)]
+    common = [
+        "--device",
+        options.device,
+        "--precision",
+        options.precision,
+        "--texts",
+        str(options.texts),
+    ]
     common += ["--checkpoints", str(options.checkpoints)]
-    return take_turns(WAYS_FILE, {name: [*words, *common] for name, words in ways.items()}, options.turns)
+    return take_turns(
+        WAYS_FILE, {name: [*words, *common] for name, words in ways.items()}, options.turns
+    )
 
 
 def training(options: argparse.Namespace) -> list[Row]:
     """A 23M student on cached vectors."""
-    ways = {"leafkit": ["train-leafkit"], "st": ["train-st"], "st bf16": ["train-st", "--bf16"], "matmul": ["matmul"]}
+    ways = {
+        "leafkit": ["train-leafkit"],
+        "st": ["train-st"],
+        "st bf16": ["train-st", "--bf16"],
+        "matmul": ["matmul"],
+    }
     found = run_ways(ways, options)
     ours, limit = found["leafkit"], median(found["matmul"], "tflops")
     what = f"training, texts/s ({median(ours, 'tokens_per_text'):.0f} tokens each)"
     is_gpu = options.device != "cpu"
     return [
-        compare(what, ours, "EmbedDistillLoss trainer, float32", found["st"], "texts_per_s", bar=None if is_gpu else 5.0,
-                share=median(ours, "tflops") / limit),
-        compare(what, ours, "EmbedDistillLoss trainer, bf16", found["st bf16"], "texts_per_s", bar=2.0 if is_gpu else 2.5),
-    ]  # fmt: skip
+        compare(
+            what,
+            ours,
+            "EmbedDistillLoss trainer, float32",
+            found["st"],
+            "texts_per_s",
+            bar=None if is_gpu else 5.0,
+            share=median(ours, "tflops") / limit,
+        ),
+        compare(
+            what,
+            ours,
+            "EmbedDistillLoss trainer, bf16",
+            found["st bf16"],
+            "texts_per_s",
+            bar=2.0 if is_gpu else 2.5,
+        ),
+    ]
 
 
 def encoding(options: argparse.Namespace) -> list[Row]:
     """Mixed and long texts."""
     rows = []
     for title, long in (("mixed", []), ("long", ["--long"])):
-        ways = {"leafkit": ["encode-leafkit", *long], "st": ["encode-st", *long], "matmul": ["matmul"]}
+        ways = {
+            "leafkit": ["encode-leafkit", *long],
+            "st": ["encode-st", *long],
+            "matmul": ["matmul"],
+        }
         if options.device == "cpu":
             ways["parts"] = ["encode-parts", *long]
         found = run_ways(ways, options)
         ours, limit = found["leafkit"], median(found["matmul"], "tflops")
         each = median(ours, "tokens_per_text")
         rows.append(
-            compare(f"encoding {title} texts ({each:.0f} tokens each), texts/s", ours, "SentenceTransformer.encode",
-                    found["st"], "texts_per_s", bar=None if long else 3.5, share=median(ours, "tflops") / limit)
-        )  # fmt: skip
+            compare(
+                f"encoding {title} texts ({each:.0f} tokens each), texts/s",
+                ours,
+                "SentenceTransformer.encode",
+                found["st"],
+                "texts_per_s",
+                bar=None if long else 3.5,
+                share=median(ours, "tflops") / limit,
+            )
+        )
         parts = found.get("parts", [])
-        for name in (name for name in (parts[0] if parts else []) if name not in ("linear_tflops", "peak_mib")):
+        for name in (
+            name
+            for name in (parts[0] if parts else [])
+            if name not in ("linear_tflops", "peak_mib")
+        ):
             rate = median(parts, "linear_tflops") / limit if name == "linear layers" else None
-            rows.append(Row(f"{title} texts, share of the time: {name}", median(parts, name), share=rate))
+            rows.append(
+                Row(f"{title} texts, share of the time: {name}", median(parts, name), share=rate)
+            )
     return rows
 
 
 def queries(options: argparse.Namespace) -> list[Row]:
-    """Single queries, served on the CPU; empty where there is no student, or where a GPU is measured."""
+    """Single queries, served on the CPU; empty where there is no student, or where a GPU is
+    measured.
+    """
     folder = options.checkpoints
     if not (folder / "student").is_dir() or options.device != "cpu":
         return []
     labels = {"torch": "leafkit, torch float32"}
-    if (folder / "export").is_dir():  # int8 first: it has a bar, and the next way runs right after the peer
+    # int8 first: it has a bar, and the next way runs right after the peer
+    if (folder / "export").is_dir():
         labels = {"int8": "ONNX graph, int8", "float32": "ONNX graph, float32"} | labels
     if (folder.parent / "kalm-to-static" / "student").is_dir():
         labels["static"] = "static student"
-    found = run_ways({way: ["query", "--server", way] for way in ["sentence-transformers", *labels]}, options)
+    found = run_ways(
+        {way: ["query", "--server", way] for way in ["sentence-transformers", *labels]}, options
+    )
     peer = found["sentence-transformers"]
     rows = [
-        compare(f"one query, p50 ms: {labels[way]}", found[way], "SentenceTransformer.encode", peer, "p50_ms",
-                bar=1 / 8 if way == "int8" else None, is_less_better=True)
+        compare(
+            f"one query, p50 ms: {labels[way]}",
+            found[way],
+            "SentenceTransformer.encode",
+            peer,
+            "p50_ms",
+            bar=1 / 8 if way == "int8" else None,
+            is_less_better=True,
+        )
         for way in labels
-    ]  # fmt: skip
+    ]
     if "static" in labels:
-        rows.append(Row("one query, p50 ms: static student", median(found["static"], "p50_ms"), bar=0.15, is_less_better=True))
+        rows.append(
+            Row(
+                "one query, p50 ms: static student",
+                median(found["static"], "p50_ms"),
+                bar=0.15,
+                is_less_better=True,
+            )
+        )
     return rows
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {"training": training, "encoding": encoding, "queries": queries}
+PARTS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
+    "training": training,
+    "encoding": encoding,
+    "queries": queries,
+}
 
 
 def _find_earlier(row: Row, earlier: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The same thing measured against the same peer; the number of tokens in its name may differ."""
     wanted = (row.what.split(" (")[0], row.peer)
-    return next((old for old in earlier if (old["what"].split(" (")[0], old["peer"]) == wanted), None)
+    return next(
+        (old for old in earlier if (old["what"].split(" (")[0], old["peer"]) == wanted), None
+    )
 
 
 def worse_than(rows: Sequence[Row], earlier: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is clearly worse than in an earlier run: the median ratio beyond its worst turn and the tolerance."""
+    """What is clearly worse than in an earlier run: the median ratio beyond its worst turn and the
+    tolerance.
+    """
     found = []
     for row in rows:
         old = _find_earlier(row, earlier)
@@ -168,13 +264,18 @@ def worse_than(rows: Sequence[Row], earlier: Sequence[Mapping[str, Any]]) -> lis
         else:
             is_worse = row.ratio[0] < old["ratio"][1] * (1 - TOLERANCE)
         if is_worse:
-            found.append(f"{row.what} against {row.peer}: ratio {row.ratio[0]:.3g}, was {old['ratio'][0]:.3g}")
+            found.append(
+                f"{row.what} against {row.peer}: ratio {row.ratio[0]:.3g}, was "
+                f"{old['ratio'][0]:.3g}"
+            )
     return found
 
 
 def main() -> int:
     """Measure, write the report, compare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints/kalm-to-23m"))
     parser.add_argument("--device", default="cpu")
@@ -185,36 +286,60 @@ def main() -> int:
     import sentence_transformers
     import torch
 
-    from leafkit.artifact import git_commit
-    from leafkit.machine import cpu_name
+    from leafkit.core.artifact import git_commit
+    from leafkit.core.system import cpu_name
     from leafkit.models.precision import choose_precision
 
-    earlier = json.loads(options.against.read_text(encoding="utf-8")) if options.against else {"rows": []}
+    earlier = (
+        json.loads(options.against.read_text(encoding="utf-8")) if options.against else {"rows": []}
+    )
     hardware = torch.cuda.get_device_name() if options.device == "cuda" else cpu_name()
-    dtype = options.precision = str(choose_precision("auto", torch.device(options.device))).removeprefix("torch.")
+    dtype = options.precision = str(
+        choose_precision("auto", torch.device(options.device))
+    ).removeprefix("torch.")
     today = datetime.date.today().isoformat()
     command = shlex.join(["python", "benchmarks/speed.py", *sys.argv[1:]])
     head = [
-        f"# Speed, {today}", "",
+        f"# Speed, {today}",
+        "",
         f"`{command}`, {hardware}, {torch.get_num_threads()} threads, torch"
-        f" {torch.__version__}, sentence-transformers {sentence_transformers.__version__}; leafkit computes in {dtype}.",
-        f"all-MiniLM-L6-v2 (23M) on builtin:pydocs; training cuts at {MAX_TOKENS} tokens, {TEACHER_DIM}-d targets; peers in"
-        f" batches of {ST_BATCH}. The second half of a training and the second pass over texts are timed;"
+        f" {torch.__version__}, sentence-transformers {sentence_transformers.__version__}; "
+        f"leafkit computes in {dtype}.",
+        f"all-MiniLM-L6-v2 (23M) on builtin:pydocs; training cuts at {MAX_TOKENS} tokens, "
+        f"{TEACHER_DIM}-d targets; peers in"
+        f" batches of {ST_BATCH}. The second half of a training and the second pass over texts "
+        f"are timed;"
         " linear layers with laid-out weights compute the GELU behind them. Medians of"
         f" {options.turns} alternating turns, each in a process of its own; ratio: ours to"
-        " the peer's in the same turn, with the smallest and largest. Share: arithmetic of linear layers and attention against"
-        " one large matrix product in the same precision.", "",
-    ]  # fmt: skip
-    about = {"date": today, "commit": git_commit(), "hardware": hardware, "dtype": dtype, "threads": torch.get_num_threads()}
-    parts = ["speed", *([] if options.device == "cpu" else [options.device]), *([] if len(options.only) == 3 else options.only)]
+        " the peer's in the same turn, with the smallest and largest. Share: arithmetic of "
+        "linear layers and attention against"
+        " one large matrix product in the same precision.",
+        "",
+    ]
+    about = {
+        "date": today,
+        "commit": git_commit(),
+        "hardware": hardware,
+        "dtype": dtype,
+        "threads": torch.get_num_threads(),
+    }
+    parts = [
+        "speed",
+        *([] if options.device == "cpu" else [options.device]),
+        *([] if len(options.only) == 3 else options.only),
+    ]
     path = Path(__file__).parent / "reports" / f"{today}-{'-'.join(parts)}.md"
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         options.texts = Path(folder) / "texts.json"
         write_texts(options.texts)
         for name in options.only:
-            rows += PARTS[name](options)  # written after each: what is measured is kept if the rest is cut short
-            path.write_text("\n".join([*head, *HEADER, *(row.to_markdown() for row in rows), ""]), encoding="utf-8")
+            # written after each: what is measured is kept if the rest is cut short
+            rows += PARTS[name](options)
+            path.write_text(
+                "\n".join([*head, *HEADER, *(row.to_markdown() for row in rows), ""]),
+                encoding="utf-8",
+            )
             figures = about | {"rows": [asdict(row) for row in rows]}
             path.with_suffix(".json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
     print(path)

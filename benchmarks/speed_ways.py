@@ -1,6 +1,8 @@
-"""What benchmarks/speed.py measures, one way per process: ``python benchmarks/speed_ways.py WAY --texts FILE [...]``.
+"""What benchmarks/speed.py measures, one way per process: ``python benchmarks/speed_ways.py WAY
+--texts FILE [...]``.
 
-Prints its figures as JSON on the last line. FILE is written by ``write_texts``: real text, read from the packages once.
+Prints its figures as JSON on the last line. FILE is written by ``write_texts``: real text, read
+from the packages once.
 """
 
 from __future__ import annotations
@@ -18,23 +20,33 @@ from typing import Any
 
 TEACHER_DIM = 768
 MAX_TOKENS = 128
-# of every way the second half of a training and the second pass over texts are timed: what starts once is not what lasts
+# of every way the second half of a training and the second pass over texts are timed: what starts
+# once is not what lasts
 NUM_TRAIN_TEXTS, NUM_ENCODE_TEXTS, NUM_LONG_TEXTS = 640, 768, 128
 ST_BATCH = 32  # LEAF's; sentence-transformers' own default of 8 is slower
-NUM_QUERIES, QUERY_SECONDS = 300, 3.0  # a fast way is timed for as long as a slow one: a machine's moods last for seconds
+# a fast way is timed for as long as a slow one: a machine's moods last for seconds
+NUM_QUERIES, QUERY_SECONDS = (
+    300,
+    3.0,
+)
 
 
 def write_texts(path: Path) -> None:
-    """Documents and queries of builtin:pydocs mixed, and its test queries, the same ones every time."""
+    """Documents and queries of builtin:pydocs mixed, and its test queries, the same ones every
+    time.
+    """
     import numpy as np
 
-    from leafkit.config import DataConfig
+    from leafkit.config.schema import DataConfig
     from leafkit.data.sources import read_collection
 
     collection = read_collection("builtin:pydocs", DataConfig())
     texts = [d.full_text for d in collection.documents] + [q.text for q in collection.queries]
     mixed = [texts[i] for i in np.random.default_rng(0).permutation(len(texts))]
-    path.write_text(json.dumps({"mixed": mixed, "queries": [q.text for q in collection.judged("test")]}), encoding="utf-8")
+    path.write_text(
+        json.dumps({"mixed": mixed, "queries": [q.text for q in collection.judged("test")]}),
+        encoding="utf-8",
+    )
 
 
 def read_texts(path: Path, count: int, kind: str = "mixed") -> list[str]:
@@ -73,38 +85,56 @@ def train_leafkit(options: argparse.Namespace) -> dict[str, float]:
     import torch
     from torch import nn
 
-    from leafkit.config import StudentConfig
+    from leafkit.config.schema import StudentConfig
     from leafkit.data.batching import token_budget_batches
     from leafkit.models.checkpoint import load_encoder
-    from leafkit.models.encoder import TextEncoder
+    from leafkit.models.text_encoder import TextEncoder
     from leafkit.train.fit import BatchList, fit
-    from leafkit.train.modules import LeafBatch, LeafModule
-    from leafkit.train.optim import OptimizerSettings
+    from leafkit.train.lightning_modules import LeafBatch, LeafModule
+    from leafkit.train.optimizer import OptimizerSettings
 
     config = StudentConfig()
     base = load_encoder("builtin:minilm")
-    student = TextEncoder(base.backbone, base.tokenizer, base.spec, nn.Linear(base.hidden_size, TEACHER_DIM))
+    student = TextEncoder(
+        base.backbone, base.tokenizer, base.spec, nn.Linear(base.hidden_size, TEACHER_DIM)
+    )
     texts, targets = read_texts(options.texts, NUM_TRAIN_TEXTS), fake_targets(NUM_TRAIN_TEXTS)
     ids = student.tokenize(texts, "document", MAX_TOKENS)
     lengths = [len(i) for i in ids]
-    batches = token_budget_batches(lengths, config.tokens_per_batch, config.max_texts_per_batch, 0, 0)
+    batches = token_budget_batches(
+        lengths, config.tokens_per_batch, config.max_texts_per_batch, 0, 0
+    )
     marks = []
 
     def make(step: int) -> LeafBatch:
         marks.append(time.perf_counter())
         rows = batches[step]
-        return LeafBatch([ids[r] for r in rows], torch.from_numpy(targets[np.asarray(rows)]), len(rows), 1.0)
+        return LeafBatch(
+            [ids[r] for r in rows], torch.from_numpy(targets[np.asarray(rows)]), len(rows), 1.0
+        )
 
     device = device_of(options)
     settings = OptimizerSettings(1e-4, len(batches), 0.05, 0.1, 0.01, 1.0)
-    fit(LeafModule(student, settings), BatchList(len(batches), make), "train", device, precision_of(options), 0)
+    fit(
+        LeafModule(student, settings),
+        BatchList(len(batches), make),
+        "train",
+        device,
+        precision_of(options),
+        0,
+    )
     marks.append(time.perf_counter())
     first = len(batches) // 2
     timed = [lengths[r] for batch in batches[first:] for r in batch]
     seconds = marks[-1] - marks[first + 1]  # the next batch is made when a step begins
-    tokens_per_s = sum(timed) / seconds  # batches are of texts of one length: which one is left out must not count
-    return {"texts_per_s": tokens_per_s / statistics.mean(lengths), "tokens_per_s": tokens_per_s,
-            "tokens_per_text": statistics.mean(lengths), "tflops": _train_flops(student, timed) / seconds / 1e12}  # fmt: skip
+    # batches are of texts of one length: which one is left out must not count
+    tokens_per_s = sum(timed) / seconds
+    return {
+        "texts_per_s": tokens_per_s / statistics.mean(lengths),
+        "tokens_per_s": tokens_per_s,
+        "tokens_per_text": statistics.mean(lengths),
+        "tflops": _train_flops(student, timed) / seconds / 1e12,
+    }
 
 
 def _train_flops(encoder: Any, lengths: Sequence[int]) -> float:
@@ -116,7 +146,11 @@ def _train_flops(encoder: Any, lengths: Sequence[int]) -> float:
 def train_sentence_transformers(options: argparse.Namespace) -> dict[str, float]:
     """Its trainer with EmbedDistillLoss, as it comes; --bf16 sets the trainer's own switch."""
     from datasets import Dataset
-    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
     from sentence_transformers.losses import EmbedDistillLoss
     from transformers import TrainerCallback
 
@@ -132,16 +166,28 @@ def train_sentence_transformers(options: argparse.Namespace) -> dict[str, float]
     model = SentenceTransformer(str(find_minilm()), device=options.device)
     model.max_seq_length = MAX_TOKENS
     rows = Dataset.from_dict(
-        {"text": read_texts(options.texts, NUM_TRAIN_TEXTS), "label": fake_targets(NUM_TRAIN_TEXTS).tolist()}
+        {
+            "text": read_texts(options.texts, NUM_TRAIN_TEXTS),
+            "label": fake_targets(NUM_TRAIN_TEXTS).tolist(),
+        }
     )
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         arguments = SentenceTransformerTrainingArguments(
-            folder, per_device_train_batch_size=ST_BATCH, num_train_epochs=1, use_cpu=options.device == "cpu",
-            bf16=options.bf16, save_strategy="no", report_to=[], logging_strategy="no", disable_tqdm=True,
-        )  # fmt: skip
+            folder,
+            per_device_train_batch_size=ST_BATCH,
+            num_train_epochs=1,
+            use_cpu=options.device == "cpu",
+            bf16=options.bf16,
+            save_strategy="no",
+            report_to=[],
+            logging_strategy="no",
+            disable_tqdm=True,
+        )
         loss = EmbedDistillLoss(model, distance_metric="l2", projection_dim=TEACHER_DIM)
-        SentenceTransformerTrainer(model=model, args=arguments, train_dataset=rows, loss=loss, callbacks=[clock]).train()
+        SentenceTransformerTrainer(
+            model=model, args=arguments, train_dataset=rows, loss=loss, callbacks=[clock]
+        ).train()
     timed = clock.marks[len(clock.marks) // 2 - 1 :]
     return {"texts_per_s": ST_BATCH * (len(timed) - 1) / (timed[-1] - timed[0])}
 
@@ -154,13 +200,14 @@ def _encode_texts(options: argparse.Namespace) -> list[str]:
     if not options.long:
         return texts
     joined = " ".join(texts).split()
-    return [" ".join(joined[i * 200 : (i + 1) * 200]) for i in range(NUM_LONG_TEXTS)]  # all longer than the model takes
+    # all longer than the model takes
+    return [" ".join(joined[i * 200 : (i + 1) * 200]) for i in range(NUM_LONG_TEXTS)]
 
 
 def encode_leafkit(options: argparse.Namespace) -> dict[str, float]:
     """Embedder in the chosen precision, tokenisation included; what the store adds: see store.py."""
+    from leafkit.embedders.transformer import Embedder
     from leafkit.models.checkpoint import load_encoder
-    from leafkit.search.embed import Embedder
 
     texts, device = _encode_texts(options), device_of(options)
     embedder = Embedder(load_encoder("builtin:minilm"), device, precision_of(options))
@@ -170,23 +217,29 @@ def encode_leafkit(options: argparse.Namespace) -> dict[str, float]:
     embedder.embed(texts, "document", 256)
     seconds = time.perf_counter() - started_s
     flops = _train_flops(embedder.encoder, lengths) / 3
-    return {"texts_per_s": len(texts) / seconds, "tflops": flops / seconds / 1e12, "tokens_per_text": statistics.mean(lengths)}
+    return {
+        "texts_per_s": len(texts) / seconds,
+        "tflops": flops / seconds / 1e12,
+        "tokens_per_text": statistics.mean(lengths),
+    }
 
 
 def encode_parts(options: argparse.Namespace) -> dict[str, float]:
-    """Which share of encoding's time each kind of work takes, by the clock around the modules that do it; on the CPU.
+    """Which share of encoding's time each kind of work takes, by the clock around the modules that
+    do it; on the CPU.
 
-    "linear_tflops" is the rate of the linear layers alone, with the GELU that they compute where their weights are laid out.
+    "linear_tflops" is the rate of the linear layers alone, with the GELU that they compute where
+    their weights are laid out.
     """
     from collections import Counter
 
     from torch import nn
     from transformers.activations import GELUActivation
 
-    from leafkit.models import packed_bert
+    from leafkit.embedders.transformer import Embedder
     from leafkit.models.checkpoint import load_encoder
-    from leafkit.models.prepacked import PrepackedLinear
-    from leafkit.search.embed import Embedder
+    from leafkit.models.onednn_linear import PrepackedLinear
+    from leafkit.models.packed.backbone import bert
 
     texts = _encode_texts(options)
     embedder = Embedder(load_encoder("builtin:minilm"), device_of(options), precision_of(options))
@@ -212,7 +265,7 @@ def encode_parts(options: argparse.Namespace) -> dict[str, float]:
     for module in embedder._ready.backbone.modules():
         if type(module) in kinds:
             module.forward = timed(kinds[type(module)], module.forward)
-    packed_bert.attend = timed("attention", packed_bert.attend)
+    bert.attend = timed("attention", bert.attend)
     lengths = [len(ids) for ids in embedder.encoder.tokenize(texts, "document", 256)]
     embedder.encoder.tokenize = timed("tokenizer", embedder.encoder.tokenize)
     for _ in range(2):  # the first time warms up
@@ -247,7 +300,7 @@ def matmul(options: argparse.Namespace) -> dict[str, float]:
     """
     import torch
 
-    from leafkit.models.prepacked import PrepackedLinear, can_prepack
+    from leafkit.models.onednn_linear import PrepackedLinear, can_prepack
 
     device, dtype = device_of(options), precision_of(options)
     a = torch.randn(4096, 1536, device=device).to(dtype)
@@ -273,7 +326,9 @@ def matmul(options: argparse.Namespace) -> dict[str, float]:
 
 
 def one_query(options: argparse.Namespace) -> dict[str, float]:
-    """p50 in ms of single test queries through one way of serving them, asked again until QUERY_SECONDS are over."""
+    """p50 in ms of single test queries through one way of serving them, asked again until
+    QUERY_SECONDS are over.
+    """
     queries = read_texts(options.texts, NUM_QUERIES, "queries")
     serve = _server(options.server, Path(options.checkpoints))
     for query in queries[:20]:
@@ -296,25 +351,30 @@ def _server(way: str, folder: Path) -> Callable[[str], Any]:
     if way == "torch":
         import torch
 
+        from leafkit.embedders.transformer import Embedder
         from leafkit.models.checkpoint import read_encoder
-        from leafkit.search.embed import Embedder
 
         embedder = Embedder(read_encoder(folder / "student"), torch.device("cpu"), torch.float32)
         return lambda query: embedder.embed([query], "query", 64)
     if way == "static":
-        from leafkit.models.static import read_static
-        from leafkit.search.static import StaticEmbedder
+        from leafkit.embedders.lookup_table import StaticEmbedder
+        from leafkit.models.static_encoder import read_static
 
         return StaticEmbedder(read_static(folder.parent / "kalm-to-static" / "student")).embed_one
-    from leafkit.search.query_graph import QueryGraph
+    from leafkit.embedders.onnx_graph import QueryGraph
 
     return QueryGraph(folder / "export", way).embed_one
 
 
 WAYS: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {
-    "train-leafkit": train_leafkit, "train-st": train_sentence_transformers, "encode-leafkit": encode_leafkit,
-    "encode-parts": encode_parts, "encode-st": encode_sentence_transformers, "matmul": matmul, "query": one_query,
-}  # fmt: skip
+    "train-leafkit": train_leafkit,
+    "train-st": train_sentence_transformers,
+    "encode-leafkit": encode_leafkit,
+    "encode-parts": encode_parts,
+    "encode-st": encode_sentence_transformers,
+    "matmul": matmul,
+    "query": one_query,
+}
 
 
 def main() -> None:
@@ -332,11 +392,15 @@ def main() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     is_peer = options.way.endswith("-st") or options.server == "sentence-transformers"
     if not is_peer:
-        from leafkit.machine import keep_freed_memory
+        from leafkit.core.system import keep_freed_memory
 
         keep_freed_memory()  # as leafkit's command line does; a peer runs as it comes
     figures = WAYS[options.way](options)
-    print(json.dumps(figures | {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+    print(
+        json.dumps(
+            figures | {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""A lookup-table student: how long one query takes beside its peers, and what it keeps of the teacher.
+"""A lookup-table student: how long one query takes beside its peers, and what it keeps of the
+teacher.
 
     python benchmarks/static.py [--checkpoints checkpoints] [--recipe kalm-to-static] [--sweep]
 
-Makes the student where it is not there (the teacher and its vectors too: minutes). Latency: the test queries one at a time,
-one thread, tokenizer included, all ways taking turns. Quality: student queries against the teacher's documents, at home and
-away. --sweep trains again under other settings, one changed at a time. Writes a dated report.
+Makes the student where it is not there (the teacher and its vectors too: minutes). Latency: the
+test queries one at a time, one thread, tokenizer included, all ways taking turns. Quality: student
+queries against the teacher's documents, at home and away. --sweep trains again under other
+settings, one changed at a time. Writes a dated report.
 """
 
 from __future__ import annotations
@@ -20,30 +22,42 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from leafkit.config import Recipe
-from leafkit.data.store import VectorStore
-from leafkit.machine import cpu_name
+from leafkit.config.load import load_recipe
+from leafkit.config.schema import Recipe
+from leafkit.core.system import cpu_name
+from leafkit.data.vector_store import VectorStore
+from leafkit.embedders.lookup_table import StaticEmbedder
+from leafkit.evaluation.bootstrap import Bootstrap
+from leafkit.evaluation.metrics import Judgments, fast_ndcg
+from leafkit.index.exact import search_flat
 from leafkit.models.minilm import find_minilm
-from leafkit.models.static import StaticEncoder, read_static
-from leafkit.recipe import load_recipe
-from leafkit.search.bootstrap import Bootstrap
-from leafkit.search.index import search_flat
-from leafkit.search.metrics import Judgments, fast_ndcg
-from leafkit.search.static import StaticEmbedder
-from leafkit.stages.corpus import Corpus, load_corpus
-from leafkit.stages.distill import embed_targets, run_teach, teacher_recipe
-from leafkit.stages.run import Run, open_run
-from leafkit.stages.static import run_static_student
-from leafkit.stages.teacher import Side, load_teacher
-from leafkit.stages.vectors import load_vectors
+from leafkit.models.static_encoder import StaticEncoder, read_static
+from leafkit.pipeline.corpus import Corpus, load_corpus
+from leafkit.pipeline.distill import embed_targets, run_teach, teacher_recipe
+from leafkit.pipeline.embed import load_vectors
+from leafkit.pipeline.model_handle import ModelHandle, load_teacher
+from leafkit.pipeline.run import Run, open_run
+from leafkit.pipeline.student.static import run_static_student
 
 NUM_REPETITIONS = 5
 NUM_RESAMPLES = 10_000
+# of student.
 SWEEP = (
-    "static.width=128", "static.width=256", "static.width=640", "static.document_epochs=2", "static.document_epochs=8",
-    "static.query_epochs=1", "static.query_epochs=8", "static.lr=0.003", "static.lr=0.03", "static.query_lr=0.001",
-    "static.query_lr=0.01", "static.texts_per_batch=128", "static.texts_per_batch=512", "weight_decay=0",
-)  # of student.  # fmt: skip
+    "static.width=128",
+    "static.width=256",
+    "static.width=640",
+    "static.document_epochs=2",
+    "static.document_epochs=8",
+    "static.query_epochs=1",
+    "static.query_epochs=8",
+    "static.lr=0.003",
+    "static.lr=0.03",
+    "static.query_lr=0.001",
+    "static.query_lr=0.01",
+    "static.texts_per_batch=128",
+    "static.texts_per_batch=512",
+    "weight_decay=0",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +72,32 @@ class Judged:
 
     def ndcg(self, queries: np.ndarray) -> np.ndarray:
         """nDCG@10 of each query."""
-        return fast_ndcg(search_flat(queries, self.documents, 10, self.judgments.ties), self.judgments)
+        return fast_ndcg(
+            search_flat(queries, self.documents, 10, self.judgments.ties), self.judgments
+        )
 
 
-def read_judged(run: Run, teacher: Side, uri: str, max_document_tokens: int) -> Judged:
+def read_judged(run: Run, teacher: ModelHandle, uri: str, max_document_tokens: int) -> Judged:
     """A collection; the teacher embeds what it has not embedded."""
     corpus = load_corpus(run, uri)
     found, judged = corpus.collection, corpus.collection.judged(run.recipe.bench.split)
 
     def embed(texts: list[str], role: str, max_tokens: int) -> VectorStore:
-        return load_vectors(run, teacher.model, teacher.name, texts, role, max_tokens, f"{found.name} {role}s")
+        return load_vectors(
+            run, teacher.model, teacher.name, texts, role, max_tokens, f"{found.name} {role}s"
+        )
 
     texts = [q.text for q in judged]
     return Judged(
-        found.name, texts, embed([d.full_text for d in found.documents], "document", max_document_tokens)[:],
+        found.name,
+        texts,
+        embed([d.full_text for d in found.documents], "document", max_document_tokens)[:],
         embed(texts, "query", run.recipe.data.max_query_tokens)[:],
         Judgments([q.id for q in judged], [d.id for d in found.documents], found.qrels),
-    )  # fmt: skip
+    )
 
 
-def distil(run: Run, teacher: Side, corpus: Corpus) -> tuple[StaticEncoder, float]:
+def distil(run: Run, teacher: ModelHandle, corpus: Corpus) -> tuple[StaticEncoder, float]:
     """The recipe's student and the seconds it took, teacher vectors of single tokens not counted."""
     targets, before = embed_targets(run, teacher, corpus), len(run.steps)
     folder = run_static_student(run, teacher, corpus, targets)
@@ -85,7 +105,9 @@ def distil(run: Run, teacher: Side, corpus: Corpus) -> tuple[StaticEncoder, floa
     return read_static(folder), seconds
 
 
-def quality_row(label: str, student: StaticEncoder, collections: Sequence[Judged], seconds: float) -> str:
+def quality_row(
+    label: str, student: StaticEncoder, collections: Sequence[Judged], seconds: float
+) -> str:
     """Asymmetric nDCG@10 with interval and share of the teacher's, per collection."""
     model, cells = StaticEmbedder(student), []
     for one in collections:
@@ -93,14 +115,19 @@ def quality_row(label: str, student: StaticEncoder, collections: Sequence[Judged
         mine, best = one.ndcg(model.embed(one.texts, "query", 64)), one.ndcg(one.queries)
         mean, kept = draws.mean(mine), draws.ratio(mine, best)
         cells.append(
-            f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}] | {kept.mean:.1%} [{kept.low:.1%}, {kept.high:.1%}]"
+            f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}] | {kept.mean:.1%} "
+            f"[{kept.low:.1%}, {kept.high:.1%}]"
             f" | {float((model.embed(one.texts, 'query', 64) * one.queries).sum(axis=1).mean()):.3f}"
         )
     return f"| {label} | {' | '.join(cells)} | {seconds:.0f} |"
 
 
-def time_ways(ways: dict[str, Callable[[str], object]], texts: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """p50 and p99 in ms of each way: medians over repetitions, in each of which every text is answered by all in turn."""
+def time_ways(
+    ways: dict[str, Callable[[str], object]], texts: Sequence[str]
+) -> dict[str, tuple[float, float]]:
+    """p50 and p99 in ms of each way: medians over repetitions, in each of which every text is
+    answered by all in turn.
+    """
     quantiles: dict[str, list[np.ndarray]] = {name: [] for name in ways}
     for way in ways.values():
         for text in texts[:20]:
@@ -118,10 +145,15 @@ def time_ways(ways: dict[str, Callable[[str], object]], texts: Sequence[str]) ->
 
 
 def latency_rows(folder: Path, texts: Sequence[str]) -> list[str]:
-    """leafkit's ways to answer a query of the student, and sentence-transformers' with it and with MiniLM."""
+    """leafkit's ways to answer a query of the student, and sentence-transformers' with it and with
+    MiniLM.
+    """
     student = read_static(folder)
     fast, half = StaticEmbedder(student), StaticEmbedder(student, np.float16)
-    table, weight = student.table.weight.detach().numpy(), student.projection.weight.detach().numpy().T.copy()
+    table, weight = (
+        student.table.weight.detach().numpy(),
+        student.projection.weight.detach().numpy().T.copy(),
+    )
     bias = student.projection.bias.detach().numpy()
 
     def narrow(text: str) -> np.ndarray:
@@ -136,16 +168,27 @@ def latency_rows(folder: Path, texts: Sequence[str]) -> list[str]:
         "leafkit, folded table, float32": fast.embed_one,
         "leafkit, folded table, float16": half.embed_one,
         "leafkit, narrow table and W_out": narrow,
-        "tokenizer alone": lambda text: student.tokenizer.encode_batch_fast([text], add_special_tokens=False),
-        "sentence-transformers, the same folder": lambda text: theirs.encode(text, show_progress_bar=False),
-        "sentence-transformers, all-MiniLM-L6-v2": lambda text: minilm.encode(text, show_progress_bar=False),
+        "tokenizer alone": lambda text: student.tokenizer.encode_batch_fast(
+            [text], add_special_tokens=False
+        ),
+        "sentence-transformers, the same folder": lambda text: theirs.encode(
+            text, show_progress_bar=False
+        ),
+        "sentence-transformers, all-MiniLM-L6-v2": lambda text: minilm.encode(
+            text, show_progress_bar=False
+        ),
     }
     found = time_ways(ways, texts)
     base = found["leafkit, folded table, float32"][0]
-    return [f"| {name} | {p50:.3f} | {p99:.3f} | {p50 / base:.1f} |" for name, (p50, p99) in found.items()]
+    return [
+        f"| {name} | {p50:.3f} | {p99:.3f} | {p50 / base:.1f} |"
+        for name, (p50, p99) in found.items()
+    ]
 
 
-def measure(recipe: Recipe, sweep: Sequence[str], load: Callable[[Sequence[str]], Recipe]) -> list[str]:
+def measure(
+    recipe: Recipe, sweep: Sequence[str], load: Callable[[Sequence[str]], Recipe]
+) -> list[str]:
     """The report's lines."""
     rows = []
     with open_run(recipe) as run:
@@ -154,33 +197,59 @@ def measure(recipe: Recipe, sweep: Sequence[str], load: Callable[[Sequence[str]]
         corpus, teacher = load_corpus(run, recipe.data.home), load_teacher(run)
         student, seconds = distil(run, teacher, corpus)
         collections = [read_judged(run, teacher, recipe.data.home, recipe.data.max_document_tokens)]
-        collections += [read_judged(run, teacher, uri, recipe.bench.max_document_tokens) for uri in recipe.bench.collections]
+        collections += [
+            read_judged(run, teacher, uri, recipe.bench.max_document_tokens)
+            for uri in recipe.bench.collections
+        ]
         rows.append(quality_row("the recipe", student, collections, seconds))
         print(rows[-1], flush=True)
         for change in sweep:
             changed = run.with_recipe(load([f"student.{change}", f"name={recipe.name}-sweep"]))
-            rows.append(quality_row(change, *distil(changed, teacher, corpus)[:1], collections, run.steps[-1]["seconds"]))
+            rows.append(
+                quality_row(
+                    change,
+                    *distil(changed, teacher, corpus)[:1],
+                    collections,
+                    run.steps[-1]["seconds"],
+                )
+            )
             print(rows[-1], flush=True)
         latency = latency_rows(run.folder / "student", collections[0].texts)
         num_tokens = np.mean([len(ids) for ids in student.tokenize(collections[0].texts)])
     heads = " | ".join(f"{c.name} nDCG@10 | kept | cosine" for c in collections)
-    sizes = "; ".join(f"{c.name}: {len(c.texts):,} queries, {len(c.documents):,} documents, teacher's nDCG@10"
-                      f" {c.ndcg(c.queries).mean():.3f}" for c in collections)  # fmt: skip
+    sizes = "; ".join(
+        f"{c.name}: {len(c.texts):,} queries, {len(c.documents):,} documents, teacher's nDCG@10"
+        f" {c.ndcg(c.queries).mean():.3f}"
+        for c in collections
+    )
     return [
-        f"{student.num_parameters():,} parameters; {sizes}. Intervals: 95% paired bootstrap over queries.", "",
-        f"| setting | {heads} | training s |", "|---|" + "---|" * (3 * len(collections) + 1), *rows, "",
-        f"One query of {num_tokens:.1f} tokens on average, ms, medians of {NUM_REPETITIONS} repetitions over"
-        f" {len(collections[0].texts):,} queries:", "",
-        "| way | p50 | p99 | p50 / leafkit's |", "|---|---|---|---|", *latency,
-    ]  # fmt: skip
+        f"{student.num_parameters():,} parameters; {sizes}. Intervals: 95% paired bootstrap over "
+        f"queries.",
+        "",
+        f"| setting | {heads} | training s |",
+        "|---|" + "---|" * (3 * len(collections) + 1),
+        *rows,
+        "",
+        f"One query of {num_tokens:.1f} tokens on average, ms, medians of {NUM_REPETITIONS} "
+        f"repetitions over"
+        f" {len(collections[0].texts):,} queries:",
+        "",
+        "| way | p50 | p99 | p50 / leafkit's |",
+        "|---|---|---|---|",
+        *latency,
+    ]
 
 
 def main() -> None:
     """Train what is not there, measure, and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--checkpoints", default="checkpoints")
     parser.add_argument("--recipe", default="kalm-to-static")
-    parser.add_argument("--precision", default="auto", help="what the teacher's vectors were made with")
+    parser.add_argument(
+        "--precision", default="auto", help="what the teacher's vectors were made with"
+    )
     parser.add_argument("--sweep", action="store_true", help="train again under other settings")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -192,10 +261,12 @@ def main() -> None:
     lines = measure(load([]), SWEEP if options.sweep else (), load)
     today = datetime.date.today().isoformat()
     head = [
-        f"# A lookup-table student, {today}", "",
-        f"`python benchmarks/static.py{' --sweep' if options.sweep else ''}`, {cpu_name()}, 1 thread, float32,"
+        f"# A lookup-table student, {today}",
+        "",
+        f"`python benchmarks/static.py{' --sweep' if options.sweep else ''}`, {cpu_name()}, 1 "
+        f"thread, float32,"
         f" torch {torch.__version__}, recipe {options.recipe}.",
-    ]  # fmt: skip
+    ]
     path = Path(__file__).parent / "reports" / f"{today}-static.md"
     path.write_text("\n".join([*head, *lines, ""]), encoding="utf-8")
     print(path)

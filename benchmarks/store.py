@@ -1,11 +1,13 @@
-"""The vector store against a bare numpy memmap: random batches, memory, and what writing costs over bare encoding.
+"""The vector store against a bare numpy memmap: random batches, memory, and what writing costs over
+bare encoding.
 
     python benchmarks/store.py [--rows 10000 100000 1000000 2000000] [--turns 5] [--folder FOLDER]
 
-Reading: batches of random rows out of stores of several sizes and out of one float16 file with the same bytes, as float32;
-both are in the page cache if they fit in memory. Writing: the same texts embedded with and without a store. Every
-measurement runs in a process of its own, taking turns; medians. FOLDER holds twice the largest store's bytes for the time of
-the run. Writes a dated report.
+Reading: batches of random rows out of stores of several sizes and out of one float16 file with the
+    same bytes, as float32;
+both are in the page cache if they fit in memory. Writing: the same texts embedded with and without
+a store. Every measurement runs in a process of its own, taking turns; medians. FOLDER holds twice
+the largest store's bytes for the time of the run. Writes a dated report.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from typing import Any
 import numpy as np
 from turns import median, ratio, take_turns
 
-from leafkit.data.store import Space, VectorStore
-from leafkit.machine import cpu_name, memory_gib, resident_mib
+from leafkit.core.system import cpu_name, memory_gib, resident_mib
+from leafkit.data.vector_store import Space, VectorStore
 
 DIM, BATCH_SIZE, NUM_BATCHES, NUM_WARM = 896, 256, 400, 100
 NUM_TEXTS = 4096  # two shards
@@ -34,13 +36,19 @@ TEXTS_FILE = "texts.json"
 
 def open_store(folder: Path, num_rows: int) -> VectorStore:
     """The store of ``num_rows`` texts; empty until it is filled."""
-    space = Space(teacher="benchmark", dim=DIM, prompt="", max_tokens=512, pooling="mean", normalized=True)
+    space = Space(
+        teacher="benchmark", dim=DIM, prompt="", max_tokens=512, pooling="mean", normalized=True
+    )
     return VectorStore(folder / str(num_rows), space, [f"text {i}" for i in range(num_rows)])
 
 
 def block(number: int, num_rows: int) -> np.ndarray:
     """(num_rows, DIM) float16 numbers of shard ``number``; each shard has its own."""
-    return np.random.default_rng(number).standard_normal((num_rows, DIM), dtype=np.float32).astype(np.float16)
+    return (
+        np.random.default_rng(number)
+        .standard_normal((num_rows, DIM), dtype=np.float32)
+        .astype(np.float16)
+    )
 
 
 def write_files(folder: Path, sizes: list[int]) -> list[str]:
@@ -60,7 +68,9 @@ def write_files(folder: Path, sizes: list[int]) -> list[str]:
         store.missing()
         opened_s = time.perf_counter() - started_s
         mib = num_rows * DIM * 2 / 2**20
-        lines.append(f"| {num_rows:,} | {mib:,.0f} | {seconds:.1f} | {mib / seconds:,.0f} | {opened_s:.2f} |")
+        lines.append(
+            f"| {num_rows:,} | {mib:,.0f} | {seconds:.1f} | {mib / seconds:,.0f} | {opened_s:.2f} |"
+        )
         print(lines[-1], flush=True)
     return lines
 
@@ -84,19 +94,25 @@ def read(folder: Path, num_rows: int, way: str) -> dict[str, float]:
         most = max(most, resident_mib())
     rate = NUM_BATCHES / sum(seconds[NUM_WARM:])
     return {
-        "batches_per_s": rate, "mb_per_s": rate * BATCH_SIZE * DIM * 2 / 1e6, "p50_ms": 1e3 * statistics.median(seconds),
-        "own_mib": most - texts_mib, "mapped_mib": resident_mib("RssFile"), "check": total,
-    }  # fmt: skip
+        "batches_per_s": rate,
+        "mb_per_s": rate * BATCH_SIZE * DIM * 2 / 1e6,
+        "p50_ms": 1e3 * statistics.median(seconds),
+        "own_mib": most - texts_mib,
+        "mapped_mib": resident_mib("RssFile"),
+        "check": total,
+    }
 
 
 def encode(folder: Path, num_texts: int) -> dict[str, float]:
-    """Seconds of bare encoding and through a store, one after the other in an order that changes from process to process."""
+    """Seconds of bare encoding and through a store, one after the other in an order that changes
+    from process to process.
+    """
     import torch
     from speed_ways import read_texts
 
+    from leafkit.embedders.transformer import Embedder, fill_store
     from leafkit.models.checkpoint import load_encoder
     from leafkit.models.precision import choose_precision
-    from leafkit.search.embed import Embedder, fill_store
 
     cpu = torch.device("cpu")
     texts = read_texts(folder / TEXTS_FILE, num_texts)
@@ -130,17 +146,25 @@ def encode(folder: Path, num_texts: int) -> dict[str, float]:
 def reading_lines(folder: Path, sizes: list[int], turns: int) -> list[str]:
     """The table on reading."""
     lines = [
-        "| rows | way | batches/s | MB/s | store / memmap | memory of its own, MiB | mapped pages, MiB |",
+        "| rows | way | batches/s | MB/s | store / memmap | memory of its own, MiB | mapped "
+        "pages, MiB |",
         "|---|---|---|---|---|---|---|",
     ]
     for num_rows in sizes:
         words = ["--folder", str(folder), "--rows", str(num_rows)]
-        found = take_turns(__file__, {way: ["--child", way, *words] for way in ("store", "memmap")}, turns)
-        assert found["store"][0]["check"] == found["memmap"][0]["check"], "the store and the file hold different numbers"
+        found = take_turns(
+            __file__, {way: ["--child", way, *words] for way in ("store", "memmap")}, turns
+        )
+        assert found["store"][0]["check"] == found["memmap"][0]["check"], (
+            "the store and the file hold different numbers"
+        )
         for way, runs in found.items():
-            compared = ratio(found["store"], found["memmap"], "batches_per_s") if way == "store" else ""
+            compared = (
+                ratio(found["store"], found["memmap"], "batches_per_s") if way == "store" else ""
+            )
             lines.append(
-                f"| {num_rows:,} | {way} | {median(runs, 'batches_per_s'):,.0f} | {median(runs, 'mb_per_s'):,.0f} | {compared}"
+                f"| {num_rows:,} | {way} | {median(runs, 'batches_per_s'):,.0f} | "
+                f"{median(runs, 'mb_per_s'):,.0f} | {compared}"
                 f" | {max(r['own_mib'] for r in runs):,.0f} | {median(runs, 'mapped_mib'):,.0f} |"
             )
     return lines
@@ -156,7 +180,8 @@ def encoding_lines(folder: Path, num_texts: int, turns: int) -> list[str]:
     shares = [f["stored_s"] / f["bare_s"] - 1 for f in found]
     alone = [f["writing_s"] / f["bare_s"] for f in found]
     return [
-        f"| {num_texts:,} texts of builtin:pydocs, MiniLM | {median(found, 'bare_s'):.1f} | {median(found, 'stored_s'):.1f}"
+        f"| {num_texts:,} texts of builtin:pydocs, MiniLM | {median(found, 'bare_s'):.1f} | "
+        f"{median(found, 'stored_s'):.1f}"
         f" | {statistics.median(shares):+.1%} [{min(shares):+.1%}, {max(shares):+.1%}]"
         f" | {statistics.median(alone):.2%} [{min(alone):.2%}, {max(alone):.2%}] | 3% |"
     ]
@@ -167,35 +192,68 @@ def report(options: argparse.Namespace, folder: Path) -> str:
     written = write_files(folder, sorted(options.rows))
     reading = reading_lines(folder, sorted(options.rows), options.turns)
     encoding = encoding_lines(folder, options.texts, options.turns)
-    return "\n".join([
-        f"# Vector store, {datetime.date.today().isoformat()}", "",
-        f"`python benchmarks/store.py --rows {' '.join(map(str, options.rows))} --texts {options.texts}"
-        f" --turns {options.turns}`, {cpu_name()}, {len(os.sched_getaffinity(0))} cores,"
-        f" {memory_gib():.0f} GiB, numpy {np.__version__}. Load average at the end: {os.getloadavg()[0]:.1f}.", "",
-        "## Random batches", "",
-        f"{NUM_BATCHES} batches of {BATCH_SIZE} random rows of {DIM} float16 numbers, given as float32, after {NUM_WARM} that"
-        f" are not timed; medians of {options.turns} alternating turns, ratio with the smallest and largest turn. MB/s count"
-        " float16 bytes. Memory of its own (RssAnon) is the most of all turns above that of the process before it opened"
-        " anything, the list of texts included; mapped pages (RssFile) are the file's in the page cache, which the system takes"
-        " back at will.",
-        "", *reading, "", "## Writing", "",
-        "Every shard is flushed to disk and hashed. Opening looks at each shard's record, sizes and text hashes.", "",
-        "| rows | MiB | seconds | MiB/s | opening, s |", "|---|---|---|---|---|", *written, "",
-        "## Writing over bare encoding", "",
-        "Both in one process, in changing order. The difference of two encodings has their noise; the last share has not:"
-        " making the store and writing the same number of vectors, over bare encoding.", "",
-        "| texts | bare, s | with a store, s | difference | the store's part alone | bar |", "|---|---|---|---|---|---|",
-        *encoding, "",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            f"# Vector store, {datetime.date.today().isoformat()}",
+            "",
+            f"`python benchmarks/store.py --rows {' '.join(map(str, options.rows))} --texts "
+            f"{options.texts}"
+            f" --turns {options.turns}`, {cpu_name()}, {len(os.sched_getaffinity(0))} cores,"
+            f" {memory_gib():.0f} GiB, numpy {np.__version__}. Load average at the end: "
+            f"{os.getloadavg()[0]:.1f}.",
+            "",
+            "## Random batches",
+            "",
+            f"{NUM_BATCHES} batches of {BATCH_SIZE} random rows of {DIM} float16 numbers, given "
+            f"as float32, after {NUM_WARM} that"
+            f" are not timed; medians of {options.turns} alternating turns, ratio with the "
+            f"smallest and largest turn. MB/s count"
+            " float16 bytes. Memory of its own (RssAnon) is the most of all turns above that of "
+            "the process before it opened"
+            " anything, the list of texts included; mapped pages (RssFile) are the file's in the "
+            "page cache, which the system takes"
+            " back at will.",
+            "",
+            *reading,
+            "",
+            "## Writing",
+            "",
+            "Every shard is flushed to disk and hashed. Opening looks at each shard's record, "
+            "sizes and text hashes.",
+            "",
+            "| rows | MiB | seconds | MiB/s | opening, s |",
+            "|---|---|---|---|---|",
+            *written,
+            "",
+            "## Writing over bare encoding",
+            "",
+            "Both in one process, in changing order. The difference of two encodings has their "
+            "noise; the last share has not:"
+            " making the store and writing the same number of vectors, over bare encoding.",
+            "",
+            "| texts | bare, s | with a store, s | difference | the store's part alone | bar |",
+            "|---|---|---|---|---|---|",
+            *encoding,
+            "",
+        ]
+    )
 
 
 def main() -> None:
     """Measure and write the report; with --child, one measurement as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000, 2_000_000])
-    parser.add_argument("--texts", type=int, default=NUM_TEXTS, help="texts of the comparison with bare encoding")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000, 2_000_000]
+    )
+    parser.add_argument(
+        "--texts", type=int, default=NUM_TEXTS, help="texts of the comparison with bare encoding"
+    )
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--folder", help="where the files lie meanwhile; a temporary one unless said")
+    parser.add_argument(
+        "--folder", help="where the files lie meanwhile; a temporary one unless said"
+    )
     parser.add_argument("--child", choices=("store", "memmap", "encode"))
     parser.add_argument("--print-only", action="store_true", help="write no report")
     options = parser.parse_args()
@@ -203,7 +261,13 @@ def main() -> None:
     if options.child:
         folder = Path(options.folder)
         way = options.child
-        print(json.dumps(encode(folder, options.texts) if way == "encode" else read(folder, options.rows[0], way)))
+        print(
+            json.dumps(
+                encode(folder, options.texts)
+                if way == "encode"
+                else read(folder, options.rows[0], way)
+            )
+        )
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder_name:
         text = report(options, Path(folder_name))

@@ -1,10 +1,14 @@
-"""What every test may need: no hub, the shared collections, a config whose paths lie in the test's own folder."""
+"""What every test may need: no hub, the shared collections, a config whose paths lie in the test's
+own folder.
+"""
 
 from __future__ import annotations
 
 import os
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported, so it stands before everything else
+os.environ["HF_HUB_OFFLINE"] = (
+    "1"  # read when huggingface_hub is imported, so it stands before everything else
+)
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # one process per core already
 
@@ -16,9 +20,10 @@ from pathlib import Path
 
 import pytest
 
-from leafkit.config import DataConfig
+from leafkit.config.schema import DataConfig
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background jobs ignore Ctrl-C, and so would their children
+# a shell's background jobs ignore Ctrl-C, and so would their children
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,7 +56,10 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip(f"cannot mount a tmpfs here: {mounted.stderr.strip()}")
@@ -66,15 +74,22 @@ def run_python(tmp_path: Path) -> Callable[[str], subprocess.Popen[str]]:
     def start(code: str) -> subprocess.Popen[str]:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         return subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=environment, cwd=tmp_path,
-        )  # fmt: skip
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=tmp_path,
+        )
 
     return start
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A slow test may take long on a busy machine; pytest-timeout's five minutes are for the others."""
+    """A slow test may take long on a busy machine; pytest-timeout's five minutes are for the
+    others.
+    """
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(1500))

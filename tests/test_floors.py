@@ -10,18 +10,28 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "leafkit"
 FLOORS = {
-    "": 0, "config": 0, "errors": 0, "machine": 0, "progress": 0, "vectors": 0,
-    "rules": 1, "artifact": 1, "endpoint": 1, "recipe": 2,
+    "": 0,
+    "core": 0,
+    "config": 1,
+    "results": 1,
     "data": 2,
+    "losses": 2,
     "models": 3,
-    "losses": 4,
+    "index": 3,
+    "embedders": 4,
     "train": 5,
-    "synth": 3,
-    "search": 6,
-    "inherit": 7, "serve": 7, "export": 7,
-    "stages": 8, "doctor": 9, "shorthand": 9, "gates": 9,
-    "report": 9, "cli": 10, "__main__": 10,
-}  # fmt: skip
+    "mining": 5,
+    "synth": 5,
+    "evaluation": 6,
+    "report": 7,
+    "export": 7,
+    "pipeline": 8,
+    "api": 9,
+    "cli": 9,
+    "serve": 9,
+    "testing": 9,
+    "__main__": 10,
+}
 MAX_LINES = 400
 
 
@@ -30,7 +40,9 @@ def read_package(root: Path = PACKAGE) -> dict[str, str]:
     sources = {}
     for path in root.rglob("*.py"):
         parts = path.relative_to(root.parent).with_suffix("").parts
-        sources[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text(encoding="utf-8")
+        sources[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text(
+            encoding="utf-8"
+        )
     return sources
 
 
@@ -39,7 +51,9 @@ def _packages(sources: Mapping[str, str]) -> set[str]:
 
 
 def imported_names(module: str, source: str, is_package: bool) -> Iterator[str]:
-    """Dotted names that a module imports anywhere in its body, ``from a import b`` as ``a.b``; lazy imports count too."""
+    """Dotted names that a module imports anywhere in its body, ``from a import b`` as ``a.b``; lazy
+    imports count too.
+    """
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -50,8 +64,14 @@ def imported_names(module: str, source: str, is_package: bool) -> Iterator[str]:
                 parts = parts[: len(parts) - node.level + is_package]
                 base = ".".join([*parts, base]) if base else ".".join(parts)
             yield from (f"{base}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
-            yield from (a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+            ("import_module", "__import__")
+        ):
+            yield from (
+                a.value
+                for a in node.args
+                if isinstance(a, ast.Constant) and isinstance(a.value, str)
+            )
 
 
 def import_graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
@@ -121,7 +141,10 @@ def importers_of(sources: Mapping[str, str], packages: set[str]) -> set[str]:
     return {
         module
         for module, source in sources.items()
-        if any(name.split(".")[0] in packages for name in imported_names(module, source, module in ours))
+        if any(
+            name.split(".")[0] in packages
+            for name in imported_names(module, source, module in ours)
+        )
     }
 
 
@@ -158,8 +181,9 @@ def test_no_import_cycle(sources: dict[str, str]) -> None:
     ("importer", "forbidden"),
     [
         ("leafkit.losses", "leafkit.models"),
-        ("leafkit.search.metrics", "leafkit.models"),
-        ("leafkit.inherit", "leafkit.models"),
+        ("leafkit.evaluation.metrics", "leafkit.models"),
+        ("leafkit.index", "leafkit.models"),
+        ("leafkit.evaluation.inheritance", "leafkit.models"),
         ("leafkit.models", "leafkit.data"),
         ("leafkit.data", "leafkit.models"),
     ],
@@ -170,7 +194,7 @@ def test_strangers(sources: dict[str, str], importer: str, forbidden: str) -> No
 
 
 def test_only_the_recipe_module_knows_yaml(sources: dict[str, str]) -> None:
-    assert importers_of(sources, {"yaml", "omegaconf"}) == {"leafkit.recipe"}
+    assert importers_of(sources, {"yaml", "omegaconf"}) == {"leafkit.config.load"}
 
 
 def test_only_fit_builds_a_trainer(sources: dict[str, str]) -> None:
@@ -178,8 +202,16 @@ def test_only_fit_builds_a_trainer(sources: dict[str, str]) -> None:
 
 
 def test_modules_are_short_and_named_after_what_they_hold(sources: dict[str, str]) -> None:
-    assert {module: source.count("\n") for module, source in sources.items() if source.count("\n") > MAX_LINES} == {}
-    assert [module for module in sources if module.rpartition(".")[2] in {"utils", "util", "helpers", "misc"}] == []
+    assert {
+        module: source.count("\n")
+        for module, source in sources.items()
+        if source.count("\n") > MAX_LINES
+    } == {}
+    assert [
+        module
+        for module in sources
+        if module.rpartition(".")[2] in {"utils", "util", "helpers", "misc"}
+    ] == []
 
 
 # --- the checker itself: each planted mistake is found
@@ -188,42 +220,101 @@ def test_modules_are_short_and_named_after_what_they_hold(sources: dict[str, str
 @pytest.mark.parametrize(
     ("module", "planted", "complaint"),
     [
-        ("leafkit.data.store", "from leafkit.models.encoder import TextEncoder", "imports leafkit.models.encoder (floor 3)"),
-        ("leafkit.data.store", "def f():\n    import leafkit.train.fit", "imports leafkit.train.fit (floor 5)"),
-        ("leafkit.data.store", "from ..models import encoder", "imports leafkit.models.encoder (floor 3)"),
-        ("leafkit.data", "from ..models import encoder", "imports leafkit.models.encoder (floor 3)"),
-        ("leafkit.errors", "from leafkit import config", "imports leafkit.config (floor 0)"),
-        ("leafkit.artifact", "from leafkit.recipe import load_recipe", "imports leafkit.recipe (floor 2)"),
-        ("leafkit.losses.leaf", "import importlib\nimportlib.import_module('leafkit.train.fit')", "imports leafkit.train.fit"),
+        (
+            "leafkit.data.vector_store",
+            "from leafkit.models.text_encoder import TextEncoder",
+            "imports leafkit.models.text_encoder (floor 3)",
+        ),
+        (
+            "leafkit.data.vector_store",
+            "def f():\n    import leafkit.train.fit",
+            "imports leafkit.train.fit (floor 5)",
+        ),
+        (
+            "leafkit.data.vector_store",
+            "from ..models import text_encoder",
+            "imports leafkit.models.text_encoder (floor 3)",
+        ),
+        (
+            "leafkit.data",
+            "from ..models import text_encoder",
+            "imports leafkit.models.text_encoder (floor 3)",
+        ),
+        (
+            "leafkit.core.errors",
+            "from leafkit.config import schema",
+            "imports leafkit.config.schema (floor 1)",
+        ),
+        (
+            "leafkit.core.artifact",
+            "from leafkit.config.load import load_recipe",
+            "imports leafkit.config.load (floor 1)",
+        ),
+        (
+            "leafkit.losses.leaf",
+            "import importlib\nimportlib.import_module('leafkit.train.fit')",
+            "imports leafkit.train.fit",
+        ),
     ],
 )
-def test_the_checker_finds_a_planted_upward_import(sources: dict[str, str], module: str, planted: str, complaint: str) -> None:
+def test_the_checker_finds_a_planted_upward_import(
+    sources: dict[str, str], module: str, planted: str, complaint: str
+) -> None:
     before = set(upward_imports(sources))
     found = set(upward_imports(sources | {module: f"{sources[module]}\n{planted}\n"})) - before
     assert len(found) == 1
     assert f"{module} (floor {FLOORS[room(module)]}) {complaint}" in found.pop()
 
 
-@pytest.mark.parametrize("planted", ["import leafkit.errors", "from leafkit.data import records", "from . import records"])
-def test_the_checker_allows_lower_floors_and_the_own_folder(sources: dict[str, str], planted: str) -> None:
-    assert upward_imports(sources | {"leafkit.data.store": planted}) == upward_imports(sources)
+@pytest.mark.parametrize(
+    "planted",
+    ["import leafkit.core.errors", "from leafkit.data import records", "from . import records"],
+)
+def test_the_checker_allows_lower_floors_and_the_own_folder(
+    sources: dict[str, str], planted: str
+) -> None:
+    assert upward_imports(sources | {"leafkit.data.vector_store": planted}) == upward_imports(
+        sources
+    )
 
 
 def test_the_checker_finds_a_planted_cycle() -> None:
     sources = {
-        "leafkit": "", "leafkit.data": "", "leafkit.data.a": "from leafkit.data import b", "leafkit.data.b": "from . import c",
-        "leafkit.data.c": "def f():\n    from .a import g", "leafkit.data.d": "from leafkit.data.a import g",
-    }  # fmt: skip
+        "leafkit": "",
+        "leafkit.data": "",
+        "leafkit.data.a": "from leafkit.data import b",
+        "leafkit.data.b": "from . import c",
+        "leafkit.data.c": "def f():\n    from .a import g",
+        "leafkit.data.d": "from leafkit.data.a import g",
+    }
     assert import_cycles(sources) == ["leafkit.data.a", "leafkit.data.b", "leafkit.data.c"]
 
 
 def test_the_checker_finds_a_stranger_behind_a_friend(sources: dict[str, str]) -> None:
-    planted = sources | {"leafkit.search.index": "from leafkit.search.embed import Embedder"}
-    assert "leafkit.search.metrics -> leafkit.models.encoder" in reaches(planted, "leafkit.search.metrics", "leafkit.models")
+    planted = sources | {
+        "leafkit.core.truncate": "from leafkit.embedders.transformer import Embedder"
+    }
+    assert "leafkit.evaluation.metrics -> leafkit.models.text_encoder" in reaches(
+        planted, "leafkit.evaluation.metrics", "leafkit.models"
+    )
 
 
 def test_the_checker_finds_planted_yaml_and_trainers(sources: dict[str, str]) -> None:
-    planted = sources | {"leafkit.cli": "import yaml", "leafkit.doctor": "from omegaconf.errors import X"}
-    assert importers_of(planted, {"yaml", "omegaconf"}) == {"leafkit.recipe", "leafkit.cli", "leafkit.doctor"}
-    planted = sources | {"leafkit.cli": "import lightning as pl\npl.Trainer()", "leafkit.doctor": "Trainer(max_steps=1)"}
-    assert builders_of_trainers(planted) == {"leafkit.train.fit", "leafkit.cli", "leafkit.doctor"}
+    planted = sources | {
+        "leafkit.cli.main": "import yaml",
+        "leafkit.cli.doctor": "from omegaconf.errors import X",
+    }
+    assert importers_of(planted, {"yaml", "omegaconf"}) == {
+        "leafkit.config.load",
+        "leafkit.cli.main",
+        "leafkit.cli.doctor",
+    }
+    planted = sources | {
+        "leafkit.cli.main": "import lightning as pl\npl.Trainer()",
+        "leafkit.cli.doctor": "Trainer(max_steps=1)",
+    }
+    assert builders_of_trainers(planted) == {
+        "leafkit.train.fit",
+        "leafkit.cli.main",
+        "leafkit.cli.doctor",
+    }

@@ -6,8 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
-from leafkit.cli import COMMANDS
-from leafkit.recipe import list_recipes
+from leafkit.cli.main import COMMANDS
+from leafkit.config.load import list_recipes
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,7 +22,9 @@ def test_its_two_commands_stand_alone_where_ci_finds_them():
 
 
 def test_its_extras_exist():
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
     named = {name for group in re.findall(r"\.\[([\w,]+)\]", README) for name in group.split(",")}
     assert named
     assert named <= extras.keys()
@@ -31,7 +33,19 @@ def test_its_extras_exist():
 def test_its_commands_and_recipes_exist():
     commands = set(re.findall(r"leafkit ([a-z]+) (?:recipe=|teacher=|checkpoints|FOLDER)", README))
     recipes = set(re.findall(r"recipe=([a-z0-9-]+)", README))
-    assert commands == {"distill", "teach", "mine", "synth", "embed", "bench", "inherit", "compare", "export", "search", "show"}
+    assert commands == {
+        "distill",
+        "teach",
+        "mine",
+        "synth",
+        "embed",
+        "bench",
+        "inherit",
+        "compare",
+        "export",
+        "search",
+        "show",
+    }
     assert commands <= COMMANDS.keys()
     assert recipes
     assert recipes <= list_recipes().keys()

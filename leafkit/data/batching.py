@@ -1,4 +1,6 @@
-"""Batches as pure functions of (lengths, seed, epoch): every process computes the same ones and takes its share."""
+"""Batches as pure functions of (lengths, seed, epoch): every process computes the same ones and
+takes its share.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,18 @@ import numpy as np
 
 
 def token_budget_batches(
-    lengths: Sequence[int], max_tokens: int, max_rows: int, seed: int, epoch: int, window: int = 4096
+    lengths: Sequence[int],
+    max_tokens: int,
+    max_rows: int,
+    seed: int,
+    epoch: int,
+    window: int = 4096,
 ) -> list[np.ndarray]:
-    """Batches of texts of similar length whose padded size stays within ``max_tokens``, in random order.
+    """Batches of texts of similar length whose padded size stays within ``max_tokens``, in random
+    order.
 
-    Texts are shuffled, then sorted by length inside windows, so that padding is small and batches still mix.
+    Texts are shuffled, then sorted by length inside windows, so that padding is small and batches
+    still mix.
 
     Args:
         lengths: tokens per text.
@@ -35,7 +44,11 @@ def token_budget_batches(
         first = 0
         for last in range(1, len(part) + 1):
             is_end = last == len(part)
-            if is_end or (last + 1 - first) * size[part[last]] > max_tokens or last - first >= max_rows:
+            if (
+                is_end
+                or (last + 1 - first) * size[part[last]] > max_tokens
+                or last - first >= max_rows
+            ):
                 batches.append(part[first:last])
                 first = last
     return [batches[i] for i in generator.permutation(len(batches))]
@@ -46,40 +59,45 @@ def share_of_rank(batch: np.ndarray, rank: int, world_size: int) -> np.ndarray:
     return batch[rank::world_size]
 
 
-def neighbour_batches(neighbours: np.ndarray, batch_size: int, seed: int, num_batches: int) -> list[np.ndarray]:
-    """Batches whose rows are near one another, so that in-batch negatives are hard (ANCE-style, without mined lists).
+def neighbor_batches(
+    neighbors: np.ndarray, batch_size: int, seed: int, num_batches: int
+) -> list[np.ndarray]:
+    """Batches whose rows are near one another, so that in-batch negatives are hard (ANCE-style,
+    without mined lists).
 
-    Each batch grows from a random unused row through its nearest unused neighbours, and theirs, until it is full.
+    Each batch grows from a random unused row through its nearest unused neighbours, and theirs,
+    until it is full.
 
     Args:
         neighbours: (n, k) for each row the nearest other rows, nearest first.
         batch_size: rows per batch.
         seed: of the starting rows.
-        num_batches: batches wanted; rows are used again, in another grouping, when all have been used once.
+        num_batches: batches wanted; rows are used again, in another grouping, when all have been
+            used once.
     """
     generator = np.random.default_rng(seed)
     batches: list[np.ndarray] = []
     while len(batches) < num_batches:
-        unused = np.ones(len(neighbours), dtype=bool)
+        unused = np.ones(len(neighbors), dtype=bool)
         before = len(batches)
-        for start in generator.permutation(len(neighbours)):
+        for start in generator.permutation(len(neighbors)):
             if len(batches) == num_batches:
                 break
             if not unused[start]:
                 continue
-            batch = _grow(neighbours, unused, int(start), batch_size)
+            batch = _grow(neighbors, unused, int(start), batch_size)
             if len(batch) == batch_size:
                 batches.append(np.asarray(batch))
         if len(batches) == before:
-            raise ValueError(f"{len(neighbours)} rows do not fill one batch of {batch_size}")
+            raise ValueError(f"{len(neighbors)} rows do not fill one batch of {batch_size}")
     return batches
 
 
-def _grow(neighbours: np.ndarray, unused: np.ndarray, start: int, batch_size: int) -> list[int]:
+def _grow(neighbors: np.ndarray, unused: np.ndarray, start: int, batch_size: int) -> list[int]:
     batch = [start]
     unused[start] = False
     for row in batch:  # grows while it is walked: neighbours first, then neighbours of neighbours
-        for near in neighbours[row]:
+        for near in neighbors[row]:
             if len(batch) == batch_size:
                 return batch
             if unused[near]:
@@ -98,5 +116,7 @@ def random_batches(num_rows: int, batch_size: int, seed: int, num_batches: int) 
         raise ValueError(f"{num_rows} rows do not fill one batch of {batch_size}")
     while len(batches) < num_batches:
         order = generator.permutation(num_rows)
-        batches += [order[i : i + batch_size] for i in range(0, num_rows - batch_size + 1, batch_size)]
+        batches += [
+            order[i : i + batch_size] for i in range(0, num_rows - batch_size + 1, batch_size)
+        ]
     return batches[:num_batches]

@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from leafkit.artifact import fingerprint
+from leafkit.core.artifact import fingerprint
+from leafkit.core.errors import LeafkitError
 from leafkit.data import pydocs
 from leafkit.data.records import Collection, Document, Query, clean_text, split_of
-from leafkit.errors import LeafkitError
 
-_NO_QUESTION = ("args:", "arguments:", "parameters", "param ", ":param", "return:", "returns:", "example", "copyright", "see ")
+_NO_QUESTION = (
+    "args:",
+    "arguments:",
+    "parameters",
+    "param ",
+    ":param",
+    "return:",
+    "returns:",
+    "example",
+    "copyright",
+    "see ",
+)
 
 
 def short_title(name: str) -> str:
-    """``scipy.sparse.linalg.inv`` as ``scipy linalg inv``: what a person would type, and a third of the tokens."""
+    """``scipy.sparse.linalg.inv`` as ``scipy linalg inv``: what a person would type, and a third of
+    the tokens.
+    """
     parts = name.split(".")
     kept = parts if len(parts) <= 3 else [parts[0], *parts[-2:]]
     return " ".join(kept).replace("_", " ").strip()
@@ -22,14 +35,20 @@ def short_title(name: str) -> str:
 
 def pydocs_fingerprint(packages: Sequence[str]) -> str:
     """Identity of what reading these packages would find: their files' names and sizes."""
-    files = [(module, path.stat().st_size) for package in packages for module, path in pydocs.list_files(package)]
+    files = [
+        (module, path.stat().st_size)
+        for package in packages
+        for module, path in pydocs.list_files(package)
+    ]
     return fingerprint(["pydocs", pydocs.VERSION, files])
 
 
 def read_pydocs(name: str, packages: Sequence[str]) -> Collection:
-    """First paragraphs as queries, the rest of each docstring as the document, judged relevant to each other.
+    """First paragraphs as queries, the rest of each docstring as the document, judged relevant to
+    each other.
 
-    A first paragraph that several objects share asks for none of them in particular and is no query.
+    A first paragraph that several objects share asks for none of them in particular and is no
+    query.
 
     Raises:
         LeafkitError: none of the packages is installed.
@@ -49,7 +68,9 @@ def read_pydocs(name: str, packages: Sequence[str]) -> Collection:
     documents: list[Document] = []
     summaries: list[str] = []
     for entry in _drop_twins(entries, counts):
-        documents.append(Document(entry.name, clean_text(entry.body, counts), short_title(entry.name)))
+        documents.append(
+            Document(entry.name, clean_text(entry.body, counts), short_title(entry.name))
+        )
         summaries.append(clean_text(entry.summary, counts))
     asked = Counter(summary.lower() for summary in summaries)
     queries, qrels = [], {}
@@ -63,7 +84,9 @@ def read_pydocs(name: str, packages: Sequence[str]) -> Collection:
 
 
 def _drop_twins(entries: Sequence[pydocs.DocEntry], counts: Counter[str]) -> list[pydocs.DocEntry]:
-    """One entry per name (the fullest) and per text (the shortest name, which is the one people use), sorted by name."""
+    """One entry per name (the fullest) and per text (the shortest name, which is the one people
+    use), sorted by name.
+    """
     by_name: dict[str, pydocs.DocEntry] = {}
     for entry in sorted(entries, key=lambda e: (-len(e.body), e.body)):
         by_name.setdefault(entry.name, entry)

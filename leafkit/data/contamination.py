@@ -1,11 +1,13 @@
 """Evaluation texts that training saw: exact duplicates, and near ones that share a run of words.
 
-A text is reduced to its words: NFKC, lower case, whitespace and punctuation left out. Two texts with the same words are exact
-duplicates. Texts that share a run of 13 words are near duplicates (GPT-3, arXiv 2005.14165, appendix C); a text of fewer words
-has no such run and can only be an exact duplicate. Scripts without spaces between words count characters.
+A text is reduced to its words: NFKC, lower case, whitespace and punctuation left out. Two texts
+with the same words are exact duplicates. Texts that share a run of 13 words are near duplicates
+(GPT-3, arXiv 2005.14165, appendix C); a text of fewer words has no such run and can only be an
+exact duplicate. Scripts without spaces between words count characters.
 
-Words and runs are compared by 64-bit hashes. Two different runs get the same one with probability 2^-64, so 50 million runs of
-training texts against 5 million of evaluation texts give one false match in 70,000 such checks: they are not compared again.
+Words and runs are compared by 64-bit hashes. Two different runs get the same one with probability
+2^-64, so 50 million runs of training texts against 5 million of evaluation texts give one false
+match in 70,000 such checks: they are not compared again.
 """
 
 from __future__ import annotations
@@ -20,19 +22,21 @@ from typing import Any
 
 import numpy as np
 
-from leafkit.errors import UsageError
+from leafkit.core.errors import UsageError
 
 ROLES = ("queries", "documents")
 MAX_EXAMPLES = 5  # shown per collection, queries first
 SHOWN_CHARACTERS = 160  # of each text of an example
-_WORDS_PER_BATCH = 1 << 18  # of training texts hashed at a time: 2 MiB per array, which stays in a processor's cache
+# of training texts hashed at a time: 2 MiB per array, which stays in a processor's cache
+_WORDS_PER_BATCH = 1 << 18
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying by it loses nothing mod 2^64
 _SPACELESS = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Myanmar, Khmer
     "\u3005-\u3007\u3021-\u3029\u3040-\u30ff\u31f0-\u31ff"  # kana
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
 )
-# Blocks that hold marks or scripts without spaces; without them \w+ splits as well and three times as fast.
+# Blocks that hold marks or scripts without spaces; without them \w+ splits as well and three times
+# as fast.
 _NEEDS_CARE = re.compile("[\u0300-\u036f\u0483-\u0489\u0530-\u1dff\u20d0-\u20ff\u2cef-\U0010ffff]")
 _ASCII_WORD, _PLAIN_WORD = re.compile(r"[a-z0-9]+"), re.compile(r"[^\W_]+")
 
@@ -47,7 +51,8 @@ class Evaluation:
 
 @functools.cache
 def _any_word() -> re.Pattern[str]:
-    """The words of a text in any script: a character where there are no spaces, else letters, digits and their marks.
+    """The words of a text in any script: a character where there are no spaces, else letters,
+    digits and their marks.
 
     ``\\w`` leaves marks out and would cut Hindi words at every vowel.
     """
@@ -73,11 +78,16 @@ def split_words(text: str) -> list[str]:
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
     if not _NEEDS_CARE.search(folded):
         return _PLAIN_WORD.findall(folded)
-    return [word for word in _any_word().findall(folded) if not unicodedata.category(word[0]).startswith("P")]
+    return [
+        word
+        for word in _any_word().findall(folded)
+        if not unicodedata.category(word[0]).startswith("P")
+    ]
 
 
 def hash_runs(words: np.ndarray, lengths: np.ndarray, run: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hash of every run of ``run`` words inside one text: sum of word_j * m^(run - 1 - j), mod 2^64.
+    """Hash of every run of ``run`` words inside one text: sum of word_j * m^(run - 1 - j), mod
+    2^64.
 
     Args:
         words: (W,) uint64 hashes of the words of several texts, one text after the other.
@@ -100,7 +110,9 @@ def hash_runs(words: np.ndarray, lengths: np.ndarray, run: int) -> tuple[np.ndar
 
 @dataclass(slots=True)
 class _Batch:
-    """Texts with the hashes of their words: ``whole`` (T,) of each text, 0 for one without words; ``words`` (W,)."""
+    """Texts with the hashes of their words: ``whole`` (T,) of each text, 0 for one without words;
+    ``words`` (W,).
+    """
 
     texts: list[str]
     whole: np.ndarray
@@ -111,7 +123,8 @@ class _Batch:
 def _batches(texts: Iterable[str]) -> Iterator[_Batch]:
     """Texts hashed by about ``_WORDS_PER_BATCH`` words at a time.
 
-    Python's hash of a string is SipHash under a key that each process draws: no text can be made to collide with another.
+    Python's hash of a string is SipHash under a key that each process draws: no text can be made to
+    collide with another.
     """
     held: list[str] = []
     whole: list[int] = []
@@ -120,7 +133,12 @@ def _batches(texts: Iterable[str]) -> Iterator[_Batch]:
 
     def flush() -> _Batch:
         hashes = np.array(words, dtype=np.int64).view(np.uint64)
-        batch = _Batch(list(held), np.array(whole, dtype=np.int64).view(np.uint64), hashes, np.array(lengths, dtype=np.int64))
+        batch = _Batch(
+            list(held),
+            np.array(whole, dtype=np.int64).view(np.uint64),
+            hashes,
+            np.array(lengths, dtype=np.int64),
+        )
         for column in (held, whole, words, lengths):
             column.clear()
         return batch
@@ -138,18 +156,23 @@ def _batches(texts: Iterable[str]) -> Iterator[_Batch]:
 
 
 class _Lookup:
-    """Distinct hashes that are looked for, each with the number of the training text it was first seen in, or -1."""
+    """Distinct hashes that are looked for, each with the number of the training text it was first
+    seen in, or -1.
+    """
 
     def __init__(self, hashes: np.ndarray) -> None:
         self.values, self.inverse = np.unique(hashes, return_inverse=True)
         self.seen_in = np.full(len(self.values), -1, dtype=np.int64)
         bits = int(np.clip(np.ceil(np.log2(16 * max(1, len(self.values)))), 10, 28))
         self._mask = np.uint64((1 << bits) - 1)
-        self._may_hold = np.zeros(1 << bits, dtype=bool)  # most hashes of training texts end at one look into this table
+        # most hashes of training texts end at one look into this table
+        self._may_hold = np.zeros(1 << bits, dtype=bool)
         self._may_hold[self.values & self._mask] = True
 
     def mark(self, hashes: np.ndarray, texts: np.ndarray) -> np.ndarray:
-        """Look up the hashes (S,) of training texts with these numbers (S,); numbers of the texts that hold something new."""
+        """Look up the hashes (S,) of training texts with these numbers (S,); numbers of the texts
+        that hold something new.
+        """
         rows = np.flatnonzero(self._may_hold[hashes & self._mask])
         if not len(rows) or not len(self.values):
             return texts[:0]
@@ -162,9 +185,11 @@ class _Lookup:
 
 @dataclass(slots=True)
 class _Watched:
-    """All evaluation texts in one row, (T,), and what is looked for: the hash of each and those of its runs.
+    """All evaluation texts in one row, (T,), and what is looked for: the hash of each and those of
+    its runs.
 
-    ``owner`` (S,) says which text a run is of; ``shown`` keeps the beginning of each training text that held something new.
+    ``owner`` (S,) says which text a run is of; ``shown`` keeps the beginning of each training text
+    that held something new.
     """
 
     texts: list[str]
@@ -175,10 +200,14 @@ class _Watched:
     shown: dict[int, str] = field(default_factory=dict)
 
 
-def find_overlaps(training: Iterable[str], evaluations: Mapping[str, Evaluation], overlap_words: int) -> dict[str, Any]:
-    """Evaluation texts of several collections that occur among training texts, in one pass over the training texts.
+def find_overlaps(
+    training: Iterable[str], evaluations: Mapping[str, Evaluation], overlap_words: int
+) -> dict[str, Any]:
+    """Evaluation texts of several collections that occur among training texts, in one pass over the
+    training texts.
 
-    Time is linear in the words of both. Memory is that of the evaluation texts' runs (about 50 bytes each) and of one batch.
+    Time is linear in the words of both. Memory is that of the evaluation texts' runs (about 50
+    bytes each) and of one batch.
 
     Args:
         training: texts, read once and not kept.
@@ -186,16 +215,23 @@ def find_overlaps(training: Iterable[str], evaluations: Mapping[str, Evaluation]
         overlap_words: words in a run that makes near duplicates.
 
     Returns:
-        By name: ``training_texts`` (how many were read); ``queries`` and ``documents`` with ``total``, ``exact`` and ``near``,
-        where an exact duplicate is no near one; ``examples`` with ``evaluation``, ``training``, ``kind`` and ``role``. A text
-        without words is no duplicate of anything.
+        By name: ``training_texts`` (how many were read); ``queries`` and ``documents`` with
+        ``total``, ``exact`` and ``near``, where an exact duplicate is no near one; ``examples``
+        with ``evaluation``, ``training``, ``kind`` and ``role``. A text without words is no
+        duplicate of anything.
 
     Raises:
         UsageError: ``overlap_words`` is not positive.
     """
     if overlap_words < 1:
-        raise UsageError(f"bench.overlap_words={overlap_words} is not positive", "13 words are usual")
-    parts = [(name, role, getattr(evaluation, role)) for name, evaluation in evaluations.items() for role in ROLES]
+        raise UsageError(
+            f"bench.overlap_words={overlap_words} is not positive", "13 words are usual"
+        )
+    parts = [
+        (name, role, getattr(evaluation, role))
+        for name, evaluation in evaluations.items()
+        for role in ROLES
+    ]
     watched = _watch([text for _, _, texts in parts for text in texts], overlap_words)
     num_training = 0
     for batch in _batches(training):
@@ -206,13 +242,20 @@ def find_overlaps(training: Iterable[str], evaluations: Mapping[str, Evaluation]
             watched.shown[number] = shorten(batch.texts[number - num_training])
         num_training += len(batch.texts)
     exact = (watched.exact.seen_in[watched.exact.inverse] >= 0) & (watched.wholes != 0)
-    runs_seen = np.bincount(watched.owner, watched.near.seen_in[watched.near.inverse] >= 0, minlength=len(watched.texts))
+    runs_seen = np.bincount(
+        watched.owner, watched.near.seen_in[watched.near.inverse] >= 0, minlength=len(watched.texts)
+    )
     near = (runs_seen > 0) & ~exact
     return _summarise(parts, watched, exact, near, num_training)
 
 
 def _watch(texts: list[str], overlap_words: int) -> _Watched:
-    wholes, runs, owners, offset = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)], 0
+    wholes, runs, owners, offset = (
+        [np.zeros(0, np.uint64)],
+        [np.zeros(0, np.uint64)],
+        [np.zeros(0, np.int64)],
+        0,
+    )
     for batch in _batches(texts):
         hashes, text = hash_runs(batch.words, batch.lengths, overlap_words)
         wholes.append(batch.whole)
@@ -220,21 +263,36 @@ def _watch(texts: list[str], overlap_words: int) -> _Watched:
         owners.append(text + offset)
         offset += len(batch.texts)
     joined = np.concatenate(wholes)
-    return _Watched(texts, joined, _Lookup(joined), _Lookup(np.concatenate(runs)), np.concatenate(owners))
+    return _Watched(
+        texts, joined, _Lookup(joined), _Lookup(np.concatenate(runs)), np.concatenate(owners)
+    )
 
 
 def _summarise(
-    parts: Sequence[tuple[str, str, Sequence[str]]], watched: _Watched, exact: np.ndarray, near: np.ndarray, num_training: int
+    parts: Sequence[tuple[str, str, Sequence[str]]],
+    watched: _Watched,
+    exact: np.ndarray,
+    near: np.ndarray,
+    num_training: int,
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
     start = 0
     for name, role, texts in parts:
         here = slice(start, start + len(texts))
         result = found.setdefault(name, {"training_texts": num_training, "examples": []})
-        result[role] = {"total": len(texts), "exact": int(exact[here].sum()), "near": int(near[here].sum())}
+        result[role] = {
+            "total": len(texts),
+            "exact": int(exact[here].sum()),
+            "near": int(near[here].sum()),
+        }
         for kind, flags in (("exact", exact), ("near", near)):
-            for row in (np.flatnonzero(flags[here])[: MAX_EXAMPLES - len(result["examples"])] + start).tolist():
-                pair = {"evaluation": shorten(watched.texts[row]), "training": _training_text(watched, kind, row)}
+            for row in (
+                np.flatnonzero(flags[here])[: MAX_EXAMPLES - len(result["examples"])] + start
+            ).tolist():
+                pair = {
+                    "evaluation": shorten(watched.texts[row]),
+                    "training": _training_text(watched, kind, row),
+                }
                 result["examples"].append(pair | {"kind": kind, "role": role})
         start += len(texts)
     return found
@@ -244,7 +302,9 @@ def _training_text(watched: _Watched, kind: str, row: int) -> str:
     """Of the training texts that hold this evaluation text, or one of its runs, the first."""
     if kind == "exact":
         return watched.shown[int(watched.exact.seen_in[watched.exact.inverse[row]])]
-    mine = slice(np.searchsorted(watched.owner, row), np.searchsorted(watched.owner, row, side="right"))
+    mine = slice(
+        np.searchsorted(watched.owner, row), np.searchsorted(watched.owner, row, side="right")
+    )
     seen = watched.near.seen_in[watched.near.inverse[mine]]
     return watched.shown[int(seen[seen >= 0].min())]
 

@@ -1,6 +1,8 @@
-"""Texts of the same label as positives, texts of other labels as negatives, for classification and clustering rows.
+"""Texts of the same label as positives, texts of other labels as negatives, for classification and
+clustering rows.
 
-KaLM-Embedding V2 (arXiv 2506.20923) reports clustering 64.7 -> 73.1 for it, against label texts as positives.
+KaLM-Embedding V2 (arXiv 2506.20923) reports clustering 64.7 -> 73.1 for it, against label texts as
+positives.
 """
 
 from __future__ import annotations
@@ -28,15 +30,18 @@ class Exemplars:
     counts: dict[str, int]
 
 
-def pair_exemplars(texts: Sequence[str], labels: Sequence[str], num_negatives: int, seed: int) -> Exemplars:
+def pair_exemplars(
+    texts: Sequence[str], labels: Sequence[str], num_negatives: int, seed: int
+) -> Exemplars:
     """Pair every text with another of its label, and with texts of other labels.
 
-    Positives go round the label's texts in random order, so that each is the positive of one other. Copies of a text are
-    never paired: they stand together in the round, and the step is as long as the longest run of copies. Where one text
-    makes up more than half of a label's, its surplus copies are left out, as are labels with one text alone.
+    Positives go round the label's texts in random order, so that each is the positive of one other.
+    Copies of a text are never paired: they stand together in the round, and the step is as long as
+    the longest run of copies. Where one text makes up more than half of a label's, its surplus
+    copies are left out, as are labels with one text alone.
 
-    Negatives come from different labels while there are enough, a random text of each; none equals the anchor or its
-    positive, which the same text under two labels would.
+    Negatives come from different labels while there are enough, a random text of each; none equals
+    the anchor or its positive, which the same text under two labels would.
 
     Args:
         texts: (n,).
@@ -53,11 +58,15 @@ def pair_exemplars(texts: Sequence[str], labels: Sequence[str], num_negatives: i
         raise ValueError(f"num_negatives {num_negatives} is below 0")
     generator = np.random.default_rng(seed)
     text_number: dict[str, int] = {}
-    text_of = np.array([text_number.setdefault(text, len(text_number)) for text in texts], dtype=np.int64)
+    text_of = np.array(
+        [text_number.setdefault(text, len(text_number)) for text in texts], dtype=np.int64
+    )
     members: dict[str, list[int]] = {}
     for row, label in enumerate(labels):
         members.setdefault(label, []).append(row)
-    of_label = [generator.permutation(np.asarray(rows, dtype=np.int64)) for rows in members.values()]
+    of_label = [
+        generator.permutation(np.asarray(rows, dtype=np.int64)) for rows in members.values()
+    ]
     positive = np.full(len(texts), -1, dtype=np.int64)
     alone = surplus = 0
     for rows in of_label:
@@ -80,15 +89,21 @@ def pair_exemplars(texts: Sequence[str], labels: Sequence[str], num_negatives: i
         "copies of a text that makes up most of its label left out": surplus,
         "rows with too few texts of other labels": int((negatives < 0).any(axis=1).sum()),
     }
-    return Exemplars(kept, positive[kept], negatives, {what: count for what, count in counts.items() if count})
+    return Exemplars(
+        kept, positive[kept], negatives, {what: count for what, count in counts.items() if count}
+    )
 
 
 def _round_of(rows: np.ndarray, text_of: np.ndarray) -> tuple[np.ndarray, int]:
-    """A label's shuffled rows in an order in which the row ``step`` places on has another text; empty where there is none.
+    """A label's shuffled rows in an order in which the row ``step`` places on has another text;
+    empty where there is none.
 
-    Copies stand together, the longest run has ``step`` of them, and step <= n / 2: one cannot step from a run into itself.
+    Copies stand together, the longest run has ``step`` of them, and step <= n / 2: one cannot step
+    from a run into itself.
     """
-    _, first, group, copies = np.unique(text_of[rows], return_index=True, return_inverse=True, return_counts=True)
+    _, first, group, copies = np.unique(
+        text_of[rows], return_index=True, return_inverse=True, return_counts=True
+    )
     if len(copies) < 2:
         return rows[:0], 0
     most = int(copies.argmax())
@@ -101,9 +116,16 @@ def _round_of(rows: np.ndarray, text_of: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _others(
-    label: int, of_label: Sequence[np.ndarray], text_of: np.ndarray, taboo: set[int], count: int, generator: np.random.Generator
+    label: int,
+    of_label: Sequence[np.ndarray],
+    text_of: np.ndarray,
+    taboo: set[int],
+    count: int,
+    generator: np.random.Generator,
 ) -> list[int]:
-    """Up to ``count`` rows of other labels with different texts: a row per label, then a second one per label, and so on."""
+    """Up to ``count`` rows of other labels with different texts: a row per label, then a second one
+    per label, and so on.
+    """
     found: list[int] = []
     taken = set(taboo)
     visited: list[Iterator[int]] = []
@@ -114,7 +136,11 @@ def _others(
             visited.append(_from_anywhere(of_label[other], generator))
             _take_next(visited[-1], text_of, taken, found)
     while visited and len(found) < count:
-        visited = [rows for rows in visited if len(found) < count and _take_next(rows, text_of, taken, found)]
+        visited = [
+            rows
+            for rows in visited
+            if len(found) < count and _take_next(rows, text_of, taken, found)
+        ]
     return found
 
 

@@ -1,4 +1,6 @@
-"""mteb's retrieval tasks as collections: ``mteb:TASK[:SUBSET][@SPLIT]``. mteb is imported when such a source is read."""
+"""mteb's retrieval tasks as collections: ``mteb:TASK[:SUBSET][@SPLIT]``. mteb is imported when such
+a source is read.
+"""
 
 from __future__ import annotations
 
@@ -6,36 +8,42 @@ import importlib
 from collections import Counter
 from typing import Any
 
-from leafkit.artifact import fingerprint
+from leafkit.core.artifact import fingerprint
+from leafkit.core.errors import LeafkitError, MissingExtra, UsageError
 from leafkit.data.records import Collection, Document, Query, clean_text
-from leafkit.errors import LeafkitError, MissingExtra, UsageError
 
 _LAYOUT = 1  # of the conversion below; part of a source's identity
 
 
 def read_mteb(reference: str) -> Collection:
-    """The collection behind mteb:REFERENCE, from the hub or from what the datasets library keeps of it.
+    """The collection behind mteb:REFERENCE, from the hub or from what the datasets library keeps of
+    it.
 
-    Nothing is dropped that mteb counts: documents stay where their text is empty or a copy of another's, and judgments stay
-    where the corpus lacks the document, so that the figures are those of mteb.
+    Nothing is dropped that mteb counts: documents stay where their text is empty or a copy of
+    another's, and judgments stay where the corpus lacks the document, so that the figures are those
+    of mteb.
 
     Args:
-        reference: TASK[:SUBSET][@SPLIT]; the subset is needed where the task has several, the split where the task is
-            evaluated on several and none of them is called test.
+        reference: TASK[:SUBSET][@SPLIT]; the subset is needed where the task has several, the split
+            where the task is evaluated on several and none of them is called test.
 
     Raises:
         MissingExtra: mteb is not installed.
-        UsageError: mteb has no such task, subset or evaluation split, or the task is no retrieval of texts.
+        UsageError: mteb has no such task, subset or evaluation split, or the task is no retrieval
+            of texts.
         LeafkitError: its data cannot be had.
     """
     task, subset, split = find_task(reference)
     try:
         task.load_data()
-    except Exception as err:  # datasets and the hub client raise many kinds for one reason: the data is not to be had
+    # datasets and the hub client raise many kinds for one reason: the data is not to be had
+    except Exception as err:
         reason = str(err).strip().splitlines()
         raise LeafkitError(
-            f"mteb:{reference} cannot be loaded: {type(err).__name__}: {reason[0] if reason else ''}",
-            "mteb takes the data from the hub, or from the cache of an earlier run: check the network (HF_HUB_OFFLINE forbids"
+            f"mteb:{reference} cannot be loaded: {type(err).__name__}: "
+            f"{reason[0] if reason else ''}",
+            "mteb takes the data from the hub, or from the cache of an earlier run: check the "
+            "network (HF_HUB_OFFLINE forbids"
             " it); a local copy in BEIR's layout is read with beir:PATH",
         ) from err
     return collect_task(task, subset, split)
@@ -69,11 +77,19 @@ def find_task(reference: str) -> tuple[Any, str, str]:
     try:
         task = mteb.get_task(name)
     except KeyError as err:
-        raise UsageError(f"mteb has no task {name!r}", str(err.args[0]) if err.args else "mteb.get_tasks() lists them") from err
-    about = task.metadata
-    if not isinstance(task, abstasks.AbsTaskRetrieval) or "text" not in about.modalities or len(about.modalities) > 1:
         raise UsageError(
-            f"mteb:{name} is a task of type {about.type} on {', '.join(about.modalities)}: not a retrieval of texts",
+            f"mteb has no task {name!r}",
+            str(err.args[0]) if err.args else "mteb.get_tasks() lists them",
+        ) from err
+    about = task.metadata
+    if (
+        not isinstance(task, abstasks.AbsTaskRetrieval)
+        or "text" not in about.modalities
+        or len(about.modalities) > 1
+    ):
+        raise UsageError(
+            f"mteb:{name} is a task of type {about.type} on {', '.join(about.modalities)}: not a "
+            f"retrieval of texts",
             "collections are retrieval tasks; bench.tasks measures the other kinds on files",
         )
     subset = _choose("subset", subset, list(task.hf_subsets), "default", f"mteb:{name}:SUBSET")
@@ -81,21 +97,26 @@ def find_task(reference: str) -> tuple[Any, str, str]:
     return mteb.get_task(name, eval_splits=[split], hf_subsets=[subset]), subset, split
 
 
-def _choose(what: str, wanted: str, known: list[str], usual: str, remedy: str) -> str:
+def _choose(what: str, wanted: str, known: list[str], usual: str, hint: str) -> str:
     """The one that was asked for, else the usual one, else the only one."""
     if wanted in known:
         return wanted
     if not wanted and (usual in known or len(known) == 1):
         return usual if usual in known else known[0]
-    found = f"mteb does not evaluate on {what} {wanted!r}" if wanted else f"mteb evaluates on several {what}s"
-    raise UsageError(f"{remedy}: {found}; there are {', '.join(sorted(known))}", f"name one: {remedy}")
+    found = (
+        f"mteb does not evaluate on {what} {wanted!r}"
+        if wanted
+        else f"mteb evaluates on several {what}s"
+    )
+    raise UsageError(f"{hint}: {found}; there are {', '.join(sorted(known))}", f"name one: {hint}")
 
 
 def collect_task(task: Any, subset: str, split: str) -> Collection:
     """The collection in a task whose data is loaded.
 
-    Its queries are test queries whatever mteb calls the split (some tasks are evaluated on "dev" or "train"): they measure
-    and never train. A query's instruction is its own where it has one, else the task's prompt.
+    Its queries are test queries whatever mteb calls the split (some tasks are evaluated on "dev" or
+    "train"): they measure and never train. A query's instruction is its own where it has one, else
+    the task's prompt.
 
     Args:
         task: an mteb AbsTaskRetrieval.
@@ -103,20 +124,26 @@ def collect_task(task: Any, subset: str, split: str) -> Collection:
         split: an evaluation split.
 
     Raises:
-        LeafkitError: the task ranks given candidates and searches no corpus, its judgments are no whole numbers, or it has
-            no document or no judged query.
+        LeafkitError: the task ranks given candidates and searches no corpus, its judgments are no
+            whole numbers, or it has no document or no judged query.
     """
     where = f"mteb:{task.metadata.name}"
     task.convert_v1_dataset_format_to_v2(num_proc=None)
     part = task.dataset[subset][split]
     if part["top_ranked"]:
-        raise LeafkitError(f"{where} ranks candidates that it brings along: it searches no corpus", "choose a retrieval task")
+        raise LeafkitError(
+            f"{where} ranks candidates that it brings along: it searches no corpus",
+            "choose a retrieval task",
+        )
     counts: Counter[str] = Counter()
     documents: dict[str, Document] = {}
     for row in part["corpus"]:
         identity = str(row["id"])
         if identity in documents:
-            raise LeafkitError(f"{where}: document id {identity!r} is used twice", "choose another revision of mteb")
+            raise LeafkitError(
+                f"{where}: document id {identity!r} is used twice",
+                "choose another revision of mteb",
+            )
         text, title = (clean_text(row.get(key) or "", counts) for key in ("text", "title"))
         counts["documents without text"] += not (text or title)
         documents[identity] = Document(identity, text, title)
@@ -128,11 +155,14 @@ def collect_task(task: Any, subset: str, split: str) -> Collection:
             counts["queries without judgments left out"] += 1
             continue
         if not isinstance(row["text"], str):
-            raise LeafkitError(f"{where}: query {row['id']!r} is a conversation, not a text", "choose another task")
+            raise LeafkitError(
+                f"{where}: query {row['id']!r} is a conversation, not a text", "choose another task"
+            )
         own = row.get("instruction")
-        counts["queries with an instruction of their own (mteb puts it behind the query, leafkit bench leaves it out)"] += bool(
-            own
-        )
+        counts[
+            "queries with an instruction of their own (mteb puts it behind the query, leafkit "
+            "bench leaves it out)"
+        ] += bool(own)
         text, instruction = clean_text(row["text"], counts), clean_text(own or general, counts)
         queries.append(Query(str(row["id"]), text, "test", instruction))
     unknown = sum(document not in documents for grades in qrels.values() for document in grades)
@@ -141,9 +171,13 @@ def collect_task(task: Any, subset: str, split: str) -> Collection:
         not any(grade > 0 for grade in qrels[query.id].values()) for query in queries
     )
     name = task.metadata.name if subset == "default" else f"{task.metadata.name} {subset}"
-    found = Collection(name, list(documents.values()), queries, qrels, {what: n for what, n in counts.items() if n})
+    found = Collection(
+        name, list(documents.values()), queries, qrels, {what: n for what, n in counts.items() if n}
+    )
     if not documents or not found.judged("test"):
-        raise LeafkitError(f"{where} has no {'judged query' if documents else 'document'} in {subset}/{split}")
+        raise LeafkitError(
+            f"{where} has no {'judged query' if documents else 'document'} in {subset}/{split}"
+        )
     return found
 
 
@@ -152,7 +186,8 @@ def _grades(grades: dict[Any, Any], where: str) -> dict[str, int]:
     for document, grade in grades.items():
         if int(grade) != grade:
             raise LeafkitError(
-                f"{where}: the grade {grade!r} of document {document!r} is no whole number", "choose another task"
+                f"{where}: the grade {grade!r} of document {document!r} is no whole number",
+                "choose another task",
             )
         found[str(document)] = int(grade)
     return found

@@ -1,16 +1,19 @@
 """Prompts: what stands before a text. Instruction and text stay apart until here.
 
-A prompt is a constant prefix, so that a server can put it before any query; templates end with {query}.
+A prompt is a constant prefix, so that a server can put it before any query; templates end with
+{query}.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from leafkit.config import LABEL_TASKS
-from leafkit.errors import UsageError
+from leafkit.config.schema import LABEL_TASKS
+from leafkit.core.errors import UsageError
 
-KALM_TEMPLATE = "Instruct: {instruction} \n Query: {query}"  # V1 and V2: a space on both sides of the newline
+KALM_TEMPLATE = (
+    "Instruct: {instruction} \n Query: {query}"  # V1 and V2: a space on both sides of the newline
+)
 GEMMA_TEMPLATE = "Instruct: {instruction}\nQuery: {query}"  # KaLM-Embedding-Gemma3-12B
 
 # In these both texts are of one kind: sentence pairs, translations, and examples of one class.
@@ -18,7 +21,8 @@ SYMMETRIC_TASKS = ("sts", "pair_classification", "bitext", *LABEL_TASKS)
 
 
 def fill_prompt(template: str, instruction: str, examples: str = "") -> str:
-    """The prefix of a template: few-shot examples, then everything before {query}, with the instruction in its place.
+    """The prefix of a template: few-shot examples, then everything before {query}, with the
+    instruction in its place.
 
     >>> fill_prompt(KALM_TEMPLATE, "Find the answer")
     'Instruct: Find the answer \\n Query: '
@@ -52,12 +56,16 @@ def _fill(template: str, query: str, document: str) -> str:
 
 
 def is_symmetric(task: str, prompt_on: str) -> bool:
-    """Whether the prompt stands before the documents too; ``prompt_on`` is query, both or auto (by the task)."""
+    """Whether the prompt stands before the documents too; ``prompt_on`` is query, both or auto (by
+    the task).
+    """
     return prompt_on == "both" or (prompt_on == "auto" and task in SYMMETRIC_TASKS)
 
 
 def takes_in_batch_negatives(task: str, in_batch: str) -> bool:
-    """Whether other rows' documents are negatives; not for labels, where another row's text may be of the same class."""
+    """Whether other rows' documents are negatives; not for labels, where another row's text may be
+    of the same class.
+    """
     return in_batch == "use" or (in_batch == "auto" and task not in LABEL_TASKS)
 
 

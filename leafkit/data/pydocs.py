@@ -1,7 +1,8 @@
 """``builtin:pydocs``: the documentation of the Python packages installed on this machine.
 
-Files are parsed with ``ast`` and never imported, so reading a package cannot run its code. Each documented object gives
-one entry: its qualified name, the first paragraph of its docstring (the query) and the rest (the document).
+Files are parsed with ``ast`` and never imported, so reading a package cannot run its code. Each
+documented object gives one entry: its qualified name, the first paragraph of its docstring (the
+query) and the rest (the document).
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from pathlib import Path
 
 VERSION = 1  # of the reading below; a change makes corpora stale
 _SKIPPED_FOLDERS = frozenset(
-    "test tests testing _test idlelib lib2to3 site-packages dist-packages ensurepip turtledemo pip setuptools"
-    " pydoc_data __pycache__ vendored _vendor node_modules _inductor _dynamo _functorch _export _refs"
+    "test tests testing _test idlelib lib2to3 site-packages dist-packages ensurepip turtledemo "
+    "pip setuptools"
+    " pydoc_data __pycache__ vendored _vendor node_modules _inductor _dynamo _functorch _export "
+    "_refs"
     " _prims _prims_common _subclasses distutils externals array_api_compat array_api_extra"
     " cobyqa pyprima onnx ao package xpu mtia benchmark benchmarks tkinter turtle".split()
 )
@@ -36,7 +39,9 @@ _UNDERLINE = re.compile(r"^\s*([-=~^*\"'`#+])\1+\s*$")
 _SECTION = re.compile(
     r"^\s*(Parameters|Args|Arguments|Returns?|Examples?|Notes?|Raises|Attributes|Yields|Shape|Keyword args)\s*:{0,2}\s*$"
 )
-_VERSION = re.compile(r"^\s*\.\. (versionadded|versionchanged|deprecated|currentmodule|testsetup|testcode|index)::.*$")
+_VERSION = re.compile(
+    r"^\s*\.\. (versionadded|versionchanged|deprecated|currentmodule|testsetup|testcode|index)::.*$"
+)
 _DIRECTIVE = re.compile(r"\.\. [\w-]+::\s*")
 _PLACEHOLDER = re.compile(r"%\(\w+\)s|\{\w*\}|:math:|::(?=\s|$)")
 _ROLE = re.compile(r":(?:[a-z]+:)?[a-z]+:`~?([^`<]+?)(?:\s*<[^`]*>)?`")
@@ -45,9 +50,11 @@ _SPACE = re.compile(r"\s+")
 
 @dataclass(frozen=True, slots=True)
 class DocEntry:
-    """One documented object: ``summary`` is its first paragraph, ``body`` the rest, both on one line.
+    """One documented object: ``summary`` is its first paragraph, ``body`` the rest, both on one
+    line.
 
-    ``summary`` is "" where the first paragraph is too short or too long to be asked; the body then begins with it.
+    ``summary`` is "" where the first paragraph is too short or too long to be asked; the body then
+    begins with it.
     """
 
     name: str
@@ -56,7 +63,9 @@ class DocEntry:
 
 
 def find_package(name: str) -> Path | None:
-    """Folder (or single file) of an installed package, found without importing it; ``stdlib`` is the standard library."""
+    """Folder (or single file) of an installed package, found without importing it; ``stdlib`` is
+    the standard library.
+    """
     if name == "stdlib":
         return Path(sysconfig.get_paths()["stdlib"])
     top, *below = name.split(".")
@@ -68,7 +77,9 @@ def find_package(name: str) -> Path | None:
         return None
     if spec.submodule_search_locations:
         found = Path(next(iter(spec.submodule_search_locations))).joinpath(*below)
-        return next((path for path in (found, found.with_name(f"{found.name}.py")) if path.exists()), None)
+        return next(
+            (path for path in (found, found.with_name(f"{found.name}.py")) if path.exists()), None
+        )
     return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") and not below else None
 
 
@@ -77,7 +88,9 @@ def _is_skipped(name: str) -> bool:
 
 
 def list_files(package: str) -> list[tuple[str, Path]]:
-    """``(module name, file)`` of every public module of a package, sorted by name; empty where it is not installed."""
+    """``(module name, file)`` of every public module of a package, sorted by name; empty where it
+    is not installed.
+    """
     root = find_package(package)
     if root is None:
         return []
@@ -86,39 +99,58 @@ def list_files(package: str) -> list[tuple[str, Path]]:
     prefix = () if package == "stdlib" else (package,)
     found = []
     for folder, below, names in os.walk(root):
-        below[:] = [name for name in below if not _is_skipped(name)]  # nothing below them is looked at
+        # nothing below them is looked at
+        below[:] = [name for name in below if not _is_skipped(name)]
         above = prefix + Path(folder).relative_to(root).parts
         for name in names:
             stem, suffix = os.path.splitext(name)
             parts = above if stem == "__init__" else (*above, stem)
-            if suffix != ".py" or _is_skipped(stem) or not parts or (package == "stdlib" and parts[0].startswith("_")):
+            if (
+                suffix != ".py"
+                or _is_skipped(stem)
+                or not parts
+                or (package == "stdlib" and parts[0].startswith("_"))
+            ):
                 continue
             found.append((".".join(parts), Path(folder, name)))
     return sorted(found)
 
 
 def _public_module(name: str) -> str:
-    """``scipy.sparse._csr`` is documented as ``scipy.sparse``: private parts of a path say nothing to a reader.
+    """``scipy.sparse._csr`` is documented as ``scipy.sparse``: private parts of a path say nothing
+    to a reader.
 
-    What numpy defines below ``numpy._core`` and in the private files of ``numpy.lib`` is used as ``numpy.NAME``.
+    What numpy defines below ``numpy._core`` and in the private files of ``numpy.lib`` is used as
+    ``numpy.NAME``.
     """
     name = re.sub(r"^numpy\.(_core\.\w+|lib\._\w+)", "numpy", name)
     return ".".join(part for part in name.split(".") if not part.startswith("_")) or name
 
 
 def clean_paragraph(text: str) -> str:
-    """One line of plain words: underlines, section headings, directives and roles go, their content stays."""
-    lines = [line for line in text.splitlines() if not (_UNDERLINE.match(line) or _SECTION.match(line) or _VERSION.match(line))]
-    plain = _SPACE.sub(" ", _PLACEHOLDER.sub(" ", _DIRECTIVE.sub("", " ".join(lines))))  # _ROLE is slow on long gaps
+    """One line of plain words: underlines, section headings, directives and roles go, their content
+    stays.
+    """
+    lines = [
+        line
+        for line in text.splitlines()
+        if not (_UNDERLINE.match(line) or _SECTION.match(line) or _VERSION.match(line))
+    ]
+    # _ROLE is slow on long gaps
+    plain = _SPACE.sub(" ", _PLACEHOLDER.sub(" ", _DIRECTIVE.sub("", " ".join(lines))))
     return _SPACE.sub(" ", _ROLE.sub(r"\1", plain).replace("``", "").replace("`", "")).strip()
 
 
 def split_docstring(docstring: str) -> tuple[str, str] | None:
-    """``(first paragraph, rest)`` of a docstring, or None where the rest is too short to answer anything.
+    """``(first paragraph, rest)`` of a docstring, or None where the rest is too short to answer
+    anything.
 
-    A first paragraph that is too short or too long to be asked becomes part of the rest, and "" takes its place.
+    A first paragraph that is too short or too long to be asked becomes part of the rest, and ""
+    takes its place.
     """
-    paragraphs = [p for p in re.split(r"\n\s*\n", inspect.cleandoc(docstring)) if clean_paragraph(p)]
+    paragraphs = [
+        p for p in re.split(r"\n\s*\n", inspect.cleandoc(docstring)) if clean_paragraph(p)
+    ]
     while paragraphs and _SIGNATURE.match(paragraphs[0].removesuffix("\n--").strip()):
         paragraphs.pop(0)
     if len(paragraphs) < 2:
@@ -134,20 +166,33 @@ def split_docstring(docstring: str) -> tuple[str, str] | None:
 
 
 def _text_of(node: ast.expr) -> str:
-    """Text of a string expression: constants, their sums, and the template of ``.format``; "" for anything else."""
+    """Text of a string expression: constants, their sums, and the template of ``.format``; "" for
+    anything else.
+    """
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return _text_of(node.left) + _text_of(node.right)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "format"
+    ):
         return _text_of(node.func.value)
     return ""
 
 
 def _call_docstring(node: ast.Call, module: str, assigned: str = "") -> tuple[str, str] | None:
-    """``add_docstr(torch.abs, "...")`` and ``add_newdoc("numpy", "abs", "...")`` document what is written in C."""
-    function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    if function not in {"add_docstr", "_add_docstr", "add_newdoc", "add_docstr_all"} or len(node.args) < 2:
+    """``add_docstr(torch.abs, "...")`` and ``add_newdoc("numpy", "abs", "...")`` document what is
+    written in C.
+    """
+    function = (
+        node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    )
+    if (
+        function not in {"add_docstr", "_add_docstr", "add_newdoc", "add_docstr_all"}
+        or len(node.args) < 2
+    ):
         return None
     value = node.args[-1]
     names = [text for text in map(_text_of, node.args[:-1]) if text]
@@ -163,7 +208,11 @@ def _call_docstring(node: ast.Call, module: str, assigned: str = "") -> tuple[st
     elif len(names) == 1:
         names = [_public_module(module), *names]
     name = _public_module(".".join(names))
-    return (name, _text_of(value)) if names and all(part.isidentifier() for part in name.split(".")) else None
+    return (
+        (name, _text_of(value))
+        if names and all(part.isidentifier() for part in name.split("."))
+        else None
+    )
 
 
 def _walk(tree: ast.Module, module: str) -> Iterator[tuple[str, str]]:
@@ -184,7 +233,9 @@ def _walk(tree: ast.Module, module: str) -> Iterator[tuple[str, str]]:
                 pending.extend((name, child) for child in node.body)
         elif isinstance(node, ast.Expr | ast.Assign) and isinstance(node.value, ast.Call):
             target = node.targets[0] if isinstance(node, ast.Assign) else None
-            found = _call_docstring(node.value, module, target.id if isinstance(target, ast.Name) else "")
+            found = _call_docstring(
+                node.value, module, target.id if isinstance(target, ast.Name) else ""
+            )
             if found:
                 yield found
         elif isinstance(node, ast.If | ast.Try):
@@ -198,7 +249,14 @@ def read_file(module: str, path: Path) -> tuple[list[DocEntry], str | None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes in somebody else's strings
             docstrings = list(_walk(ast.parse(source), module))
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as err:  # the last two: nested too deeply
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as err:
+        # the last two: nested too deeply
         return [], f"{path}: {type(err).__name__}: {err}"
     entries = []
     for name, docstring in docstrings:
@@ -219,18 +277,22 @@ def _read_files(files: list[tuple[str, Path]]) -> tuple[list[DocEntry], list[str
     return entries, unreadable
 
 
-def read_packages(packages: tuple[str, ...], num_workers: int = 2) -> tuple[list[DocEntry], list[str]]:
+def read_packages(
+    packages: tuple[str, ...], num_workers: int = 2
+) -> tuple[list[DocEntry], list[str]]:
     """Entries of all packages, sorted by name, and the reasons of the files that could not be read.
 
-    Workers collect no garbage: a tree of ``ast`` has no cycles, and looking for some, in all that the parent had loaded, took
-    as long as parsing.
+    Workers collect no garbage: a tree of ``ast`` has no cycles, and looking for some, in all that
+    the parent had loaded, took as long as parsing.
     """
     files = [found for package in packages for found in list_files(package)]
     chunk = 64
     chunks = [files[i : i + chunk] for i in range(0, len(files), chunk)]
     entries: list[DocEntry] = []
     unreadable: list[str] = []
-    with concurrent.futures.ProcessPoolExecutor(max_workers=num_workers, initializer=gc.disable) as pool:
+    with concurrent.futures.ProcessPoolExecutor(
+        max_workers=num_workers, initializer=gc.disable
+    ) as pool:
         for found, reasons in pool.map(_read_files, chunks):
             entries.extend(found)
             unreadable.extend(reasons)

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from leafkit.artifact import fingerprint
-from leafkit.config import OWN_DOCUMENT_POLICIES
+from leafkit.config.schema import OWN_DOCUMENT_POLICIES
+from leafkit.core.artifact import fingerprint
 
 FORMAT = 2  # of a saved collection; 2 brought negatives.jsonl
 SPLITS = ("train", "validation", "test")
@@ -34,7 +34,9 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A text that asks. ``split`` says whether it trains, validates or tests; ``instruction`` is its own, where it has one."""
+    """A text that asks. ``split`` says whether it trains, validates or tests; ``instruction`` is
+    its own, where it has one.
+    """
 
     id: str
     text: str
@@ -44,10 +46,12 @@ class Query:
 
 @dataclass(slots=True)
 class Collection:
-    """Documents, queries and judgments: ``qrels[query id][document id]`` is the grade, 0 for not relevant.
+    """Documents, queries and judgments: ``qrels[query id][document id]`` is the grade, 0 for not
+    relevant.
 
-    ``negatives[query id]`` are documents known not to answer it; ``soft[query id][document id]`` are graded scores that the
-    rows brought with them. ``counts`` says what reading it found and dropped, in words.
+    ``negatives[query id]`` are documents known not to answer it; ``soft[query id][document id]``
+    are graded scores that the rows brought with them. ``counts`` says what reading it found and
+    dropped, in words.
     """
 
     name: str
@@ -60,26 +64,40 @@ class Collection:
 
     def judged(self, split: str) -> list[Query]:
         """Queries of a split that have at least one relevant document."""
-        return [q for q in self.queries if q.split == split and any(g > 0 for g in self.qrels.get(q.id, {}).values())]
+        return [
+            q
+            for q in self.queries
+            if q.split == split and any(g > 0 for g in self.qrels.get(q.id, {}).values())
+        ]
 
     def pairs(self, split: str) -> list[tuple[Query, list[int]]]:
         """Judged queries of a split with the positions of their relevant documents."""
         position = {document.id: i for i, document in enumerate(self.documents)}
         return [
-            (query, [position[d] for d, grade in self.qrels[query.id].items() if grade > 0 and d in position])
+            (
+                query,
+                [
+                    position[d]
+                    for d, grade in self.qrels[query.id].items()
+                    if grade > 0 and d in position
+                ],
+            )
             for query in self.judged(split)
         ]
 
     def own_documents(self, split: str, policy: str) -> list[int]:
-        """For each judged query of a split the position of the document that bears its id and is not to be retrieved, else -1.
+        """For each judged query of a split the position of the document that bears its id and is
+        not to be retrieved, else -1.
 
-        In collections such as ArguAna and Quora a query is one of the documents and would find itself first. In others
-        (Cranfield) queries and documents are both numbered 1, 2, 3, and a common number means nothing.
+        In collections such as ArguAna and Quora a query is one of the documents and would find
+        itself first. In others (Cranfield) queries and documents are both numbered 1, 2, 3, and a
+        common number means nothing.
 
         Args:
             split: whose queries.
-            policy: "always" takes every document of the query's id that its judgments do not name; "auto" only one whose text,
-                with or without its title, is the query's too, apart from case and spaces; "never" none.
+            policy: "always" takes every document of the query's id that its judgments do not name;
+                "auto" only one whose text, with or without its title, is the query's too, apart
+                from case and spaces; "never" none.
 
         Raises:
             ValueError: the policy is another.
@@ -94,20 +112,34 @@ class Collection:
                 at = -1
             elif policy == "auto":
                 document = self.documents[at]
-                at = at if _same_text(query.text) in {_same_text(document.text), _same_text(document.full_text)} else -1
+                at = (
+                    at
+                    if _same_text(query.text)
+                    in {_same_text(document.text), _same_text(document.full_text)}
+                    else -1
+                )
             found.append(at)
         return found
 
     def fingerprint(self) -> str:
         """Identity of the content."""
-        signals = [sorted(self.qrels.items()), sorted(self.negatives.items()), sorted(self.soft.items())]
-        return fingerprint([[asdict(d) for d in self.documents], [asdict(q) for q in self.queries], *signals])
+        signals = [
+            sorted(self.qrels.items()),
+            sorted(self.negatives.items()),
+            sorted(self.soft.items()),
+        ]
+        return fingerprint(
+            [[asdict(d) for d in self.documents], [asdict(q) for q in self.queries], *signals]
+        )
 
     def save(self, folder: Path) -> None:
         """Write documents.jsonl, queries.jsonl, judgments.jsonl and negatives.jsonl."""
         _write_lines(folder / "documents.jsonl", (asdict(d) for d in self.documents))
         _write_lines(folder / "queries.jsonl", (asdict(q) for q in self.queries))
-        _write_lines(folder / "judgments.jsonl", ({"query": q, "documents": d} for q, d in self.qrels.items()))
+        _write_lines(
+            folder / "judgments.jsonl",
+            ({"query": q, "documents": d} for q, d in self.qrels.items()),
+        )
         _write_lines(
             folder / "negatives.jsonl",
             (
@@ -115,7 +147,9 @@ class Collection:
                 for q in self.negatives | self.soft
             ),
         )
-        (folder / "collection.json").write_text(json.dumps({"name": self.name, "counts": self.counts}, indent=1))
+        (folder / "collection.json").write_text(
+            json.dumps({"name": self.name, "counts": self.counts}, indent=1)
+        )
 
     @classmethod
     def load(cls, folder: Path) -> Collection:
@@ -126,7 +160,9 @@ class Collection:
             name=about["name"],
             documents=[Document(**row) for row in _read_lines(folder / "documents.jsonl")],
             queries=[Query(**row) for row in _read_lines(folder / "queries.jsonl")],
-            qrels={row["query"]: row["documents"] for row in _read_lines(folder / "judgments.jsonl")},
+            qrels={
+                row["query"]: row["documents"] for row in _read_lines(folder / "judgments.jsonl")
+            },
             counts=about["counts"],
             negatives={row["query"]: row["documents"] for row in hard if row["documents"]},
             soft={row["query"]: row["soft"] for row in hard if row["soft"]},
@@ -145,7 +181,9 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def split_of(name: str) -> str:
-    """train, validation or test, from a hash of the name alone: adding other rows never moves this one."""
+    """train, validation or test, from a hash of the name alone: adding other rows never moves this
+    one.
+    """
     share = int(hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:8], 16) / 2**32
     if share < TEST_SHARE:
         return "test"
@@ -176,8 +214,12 @@ def _same_text(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def drop_duplicates(documents: Iterable[Document], counts: Counter[str]) -> tuple[list[Document], dict[str, str]]:
-    """Documents with different texts, and for each dropped one the id of the document that stands for it."""
+def drop_duplicates(
+    documents: Iterable[Document], counts: Counter[str]
+) -> tuple[list[Document], dict[str, str]]:
+    """Documents with different texts, and for each dropped one the id of the document that stands
+    for it.
+    """
     first: dict[bytes, str] = {}
     kept: list[Document] = []
     stands_for: dict[str, str] = {}

@@ -1,7 +1,9 @@
-"""Sources to collections: ``builtin:NAME``, ``jsonl:PATH``, ``beir:PATH``, ``hf:NAME[:CONFIG]@SPLIT``, ``mteb:TASK``.
+"""Sources to collections: ``builtin:NAME``, ``jsonl:PATH``, ``beir:PATH``,
+``hf:NAME[:CONFIG]@SPLIT``, ``mteb:TASK``.
 
-Rows of jsonl and hf are either a document, ``{"text", "id"?, "title"?}``, or a pair, ``{"query", "positive" or
-"positives", "negatives"?, "scores"?, "instruction"?, "split"?}``. Every bad row is named by file and line.
+Rows of jsonl and hf are either a document, ``{"text", "id"?, "title"?}``, or a pair, ``{"query",
+"positive" or "positives", "negatives"?, "scores"?, "instruction"?, "split"?}``. Every bad row is
+named by file and line.
 """
 
 from __future__ import annotations
@@ -16,16 +18,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from leafkit.artifact import fingerprint, sha256_of_file
-from leafkit.config import DataConfig
+from leafkit.config.schema import DataConfig
+from leafkit.core.artifact import fingerprint, sha256_of_file
+from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.builtin import pydocs_fingerprint, read_pydocs
 from leafkit.data.mteb_source import mteb_fingerprint, read_mteb
-from leafkit.data.records import SPLITS, Collection, Document, Query, clean_text, drop_duplicates, split_of
-from leafkit.errors import LeafkitError, UsageError
+from leafkit.data.records import (
+    SPLITS,
+    Collection,
+    Document,
+    Query,
+    clean_text,
+    drop_duplicates,
+    split_of,
+)
 
 _ALIASES = {
-    "anchor": "query", "pos": "positives", "neg": "negatives", "negative": "negatives", "sentence1": "s1", "sentence2": "s2",
-}  # fmt: skip
+    "anchor": "query",
+    "pos": "positives",
+    "neg": "negatives",
+    "negative": "negatives",
+    "sentence1": "s1",
+    "sentence2": "s2",
+}
 KINDS = (
     "builtin:pydocs",
     "builtin:pydocs-away",
@@ -51,16 +66,21 @@ class BadRows:
         """
         self._seen += 1
         if not self._skip:
-            raise LeafkitError(f"{where}: {reason}", "mend the row, or drop such rows with data.on_bad_row=skip")
+            raise LeafkitError(
+                f"{where}: {reason}", "mend the row, or drop such rows with data.on_bad_row=skip"
+            )
         if self._seen > self._cap:
             raise LeafkitError(
-                f"{where}: {reason}; that is bad row number {self._seen}, more than data.max_bad_rows={self._cap}",
+                f"{where}: {reason}; that is bad row number {self._seen}, more than "
+                f"data.max_bad_rows={self._cap}",
                 "mend the file or raise data.max_bad_rows",
             )
         self._counts["bad rows skipped"] += 1
 
 
-def read_collection(uri: str, data: DataConfig, limit: int = 0, default_split: str = "") -> Collection:
+def read_collection(
+    uri: str, data: DataConfig, limit: int = 0, default_split: str = ""
+) -> Collection:
     """The collection a source names; of jsonl and hf at most ``limit`` rows (0: all).
 
     Pairs that state no split are of ``default_split``; without one, a hash of the query decides.
@@ -79,7 +99,9 @@ def read_collection(uri: str, data: DataConfig, limit: int = 0, default_split: s
     if kind == "beir":
         collection = _read_beir(Path(rest), bad, counts)
     elif kind == "jsonl":
-        collection = _collect(Path(rest).stem, read_raw_rows(uri, bad, limit), bad, counts, default_split)
+        collection = _collect(
+            Path(rest).stem, read_raw_rows(uri, bad, limit), bad, counts, default_split
+        )
     else:
         collection = _collect(rest, read_raw_rows(uri, bad, limit), bad, counts, default_split)
     collection.documents, stands_for = drop_duplicates(collection.documents, counts)
@@ -95,7 +117,10 @@ def read_collection(uri: str, data: DataConfig, limit: int = 0, default_split: s
         collection.soft[query] = {stands_for.get(d, d): score for d, score in scores.items()}
     collection.counts = {name: count for name, count in counts.items() if count}
     if not collection.documents:
-        raise LeafkitError(f"{uri} is empty: no document with text", "check the file; rows need a text, see leafkit show")
+        raise LeafkitError(
+            f"{uri} is empty: no document with text",
+            "check the file; rows need a text, see leafkit show",
+        )
     return collection
 
 
@@ -110,17 +135,31 @@ def source_fingerprint(uri: str, data: DataConfig) -> str:
     if kind == "mteb":
         return fingerprint([uri, mteb_fingerprint(rest)])
     root = Path(rest)
-    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.suffix in {".jsonl", ".tsv"})
-    return fingerprint([uri, policy, [(str(p.relative_to(root.parent)), sha256_of_file(p)) for p in files]])
+    files = (
+        [root]
+        if root.is_file()
+        else sorted(p for p in root.rglob("*") if p.suffix in {".jsonl", ".tsv"})
+    )
+    return fingerprint(
+        [uri, policy, [(str(p.relative_to(root.parent)), sha256_of_file(p)) for p in files]]
+    )
 
 
 def _split_uri(uri: str) -> tuple[str, str]:
     kind, _, rest = uri.partition(":")
-    if kind not in {"builtin", "jsonl", "beir", "hf", "mteb"} or not rest or (kind == "hf" and "@" not in rest):
+    if (
+        kind not in {"builtin", "jsonl", "beir", "hf", "mteb"}
+        or not rest
+        or (kind == "hf" and "@" not in rest)
+    ):
         raise UsageError(f"unknown source {uri!r}", f"a source is one of {', '.join(KINDS)}")
     if kind == "builtin" and rest not in {"pydocs", "pydocs-away"}:
-        raise UsageError(f"unknown built-in source {uri!r}", "there are builtin:pydocs and builtin:pydocs-away")
-    if (kind == "jsonl" and not Path(rest).is_file()) or (kind == "beir" and not Path(rest).is_dir()):
+        raise UsageError(
+            f"unknown built-in source {uri!r}", "there are builtin:pydocs and builtin:pydocs-away"
+        )
+    if (kind == "jsonl" and not Path(rest).is_file()) or (
+        kind == "beir" and not Path(rest).is_dir()
+    ):
         what = "file" if kind == "jsonl" else "folder"
         raise UsageError(f"source {uri}: no such {what}: {Path(rest).absolute()}", "check the path")
     return kind, rest
@@ -148,21 +187,31 @@ def _read_jsonl(path: Path, bad: BadRows) -> Iterator[tuple[str, dict[str, Any]]
 
 
 def read_raw_rows(uri: str, bad: BadRows, limit: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of a jsonl or hf source as they are, each with where it stands; at most ``limit`` (0: all).
+    """Rows of a jsonl or hf source as they are, each with where it stands; at most ``limit`` (0:
+    all).
 
     Raises:
         UsageError: the source is of no known kind, does not exist, or is not made of rows.
     """
     kind, rest = _split_uri(uri)
     if kind not in {"jsonl", "hf"}:
-        raise UsageError(f"source {uri} has no rows of texts with labels or scores", "jsonl:PATH and hf:NAME@SPLIT do")
+        raise UsageError(
+            f"source {uri} has no rows of texts with labels or scores",
+            "jsonl:PATH and hf:NAME@SPLIT do",
+        )
     rows = _read_jsonl(Path(rest), bad) if kind == "jsonl" else _read_hub(rest, limit)
     return itertools.islice(((where, _rename(row)) for where, row in rows), limit or None)
 
 
 def _rename(row: dict[str, Any]) -> dict[str, Any]:
-    """Names that other toolkits' rows have (FlagEmbedding's, sentence-transformers', MTEB's) as ours."""
-    renamed = {_ALIASES[key]: value for key, value in row.items() if key in _ALIASES and _ALIASES[key] not in row}
+    """Names that other toolkits' rows have (FlagEmbedding's, sentence-transformers', MTEB's) as
+    ours.
+    """
+    renamed = {
+        _ALIASES[key]: value
+        for key, value in row.items()
+        if key in _ALIASES and _ALIASES[key] not in row
+    }
     if isinstance(renamed.get("negatives"), str):
         renamed["negatives"] = [renamed["negatives"]]
     return {key: value for key, value in row.items() if key not in _ALIASES} | renamed
@@ -174,18 +223,22 @@ def _read_hub(rest: str, limit: int = 0) -> Iterator[tuple[str, dict[str, Any]]]
     path, _, split = rest.rpartition("@")
     name, _, config = path.partition(":")
     try:
-        rows = datasets.load_dataset(name, config or None, split=split, streaming=limit > 0)  # a few rows need no download
+        # a few rows need no download
+        rows = datasets.load_dataset(name, config or None, split=split, streaming=limit > 0)
     except Exception as err:  # the hub client raises many kinds for one reason: it is not to be had
         reason = str(err).strip().splitlines()
         raise LeafkitError(
             f"hf:{rest} cannot be loaded: {type(err).__name__}: {reason[0] if reason else ''}",
-            "check name, configuration, split and the network; a local copy is read with jsonl:PATH or beir:PATH",
+            "check name, configuration, split and the network; a local copy is read with "
+            "jsonl:PATH or beir:PATH",
         ) from err
     for number, row in enumerate(rows):
         yield f"hf:{rest} row {number}", dict(row)
 
 
-def _text_of(row: dict[str, Any], key: str, where: str, bad: BadRows, counts: Counter[str]) -> str | None:
+def _text_of(
+    row: dict[str, Any], key: str, where: str, bad: BadRows, counts: Counter[str]
+) -> str | None:
     value = row.get(key)
     if not isinstance(value, str):
         bad.refuse(where, f"{key!r} is {'missing' if value is None else 'not text'}")
@@ -198,7 +251,11 @@ def _text_of(row: dict[str, Any], key: str, where: str, bad: BadRows, counts: Co
 
 
 def _collect(
-    name: str, rows: Iterable[tuple[str, dict[str, Any]]], bad: BadRows, counts: Counter[str], default_split: str
+    name: str,
+    rows: Iterable[tuple[str, dict[str, Any]]],
+    bad: BadRows,
+    counts: Counter[str],
+    default_split: str,
 ) -> Collection:
     documents: dict[str, Document] = {}
     by_text: dict[str, str] = {}
@@ -227,7 +284,11 @@ def _collect(
                 bad.refuse(where, f"id {identity!r} is used twice")
             elif text is not None:
                 add(text, clean_text(str(row.get("title") or ""), counts), identity)
-    found.documents, found.queries, found.qrels = list(documents.values()), list(queries.values()), qrels
+    found.documents, found.queries, found.qrels = (
+        list(documents.values()),
+        list(queries.values()),
+        qrels,
+    )
     return found
 
 
@@ -243,7 +304,9 @@ class _Pair:
     split: str
 
 
-def _parse_pair(where: str, row: dict[str, Any], bad: BadRows, counts: Counter[str], default_split: str) -> _Pair | None:
+def _parse_pair(
+    where: str, row: dict[str, Any], bad: BadRows, counts: Counter[str], default_split: str
+) -> _Pair | None:
     """The row as a pair; None, and one bad row more, where it is none."""
     query = _text_of(row, "query", where, bad, counts)
     if query is None:
@@ -251,7 +314,11 @@ def _parse_pair(where: str, row: dict[str, Any], bad: BadRows, counts: Counter[s
     positives = row.get("positives", [row["positive"]] if "positive" in row else [])
     negatives = row.get("negatives") or []
     if not isinstance(positives, list) or not isinstance(negatives, list) or not positives:
-        bad.refuse(where, "a pair needs 'positive' (text) or 'positives' (a list of texts); 'negatives' is a list of texts")
+        bad.refuse(
+            where,
+            "a pair needs 'positive' (text) or 'positives' (a list of texts); 'negatives' is a "
+            "list of texts",
+        )
         return None
     texts: dict[str, list[str]] = {"positives": [], "negatives": []}
     for key, values in (("positives", positives), ("negatives", negatives)):
@@ -265,15 +332,30 @@ def _parse_pair(where: str, row: dict[str, Any], bad: BadRows, counts: Counter[s
         return None
     scores = row.get("scores") or []
     expected = len(positives) + len(negatives)
-    if not isinstance(scores, list) or (scores and len(scores) != expected) or not all(is_number(s) for s in scores):
-        bad.refuse(where, f"'scores' must be {expected} numbers: one per positive, then one per negative, in their order")
+    if (
+        not isinstance(scores, list)
+        or (scores and len(scores) != expected)
+        or not all(is_number(s) for s in scores)
+    ):
+        bad.refuse(
+            where,
+            f"'scores' must be {expected} numbers: one per positive, then one per negative, in "
+            f"their order",
+        )
         return None
     split = row.get("split") or default_split or split_of(query)
     if split not in SPLITS:
         bad.refuse(where, f"split {split!r} is not one of {', '.join(SPLITS)}")
         return None
     instruction = clean_text(str(row.get("instruction") or ""), counts)
-    return _Pair(query, texts["positives"], texts["negatives"], [float(s) for s in scores], instruction, split)
+    return _Pair(
+        query,
+        texts["positives"],
+        texts["negatives"],
+        [float(s) for s in scores],
+        instruction,
+        split,
+    )
 
 
 def is_number(value: Any) -> TypeGuard[float]:
@@ -282,25 +364,36 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 
 def _add_pair(
-    pair: _Pair, add: Callable[[str], str], queries: dict[str, Query], qrels: dict[str, dict[str, int]], found: Collection
+    pair: _Pair,
+    add: Callable[[str], str],
+    queries: dict[str, Query],
+    qrels: dict[str, dict[str, int]],
+    found: Collection,
 ) -> None:
-    asked = f"{pair.instruction}\n{pair.query}" if pair.instruction else pair.query  # another task, another query
+    # another task, another query
+    asked = f"{pair.instruction}\n{pair.query}" if pair.instruction else pair.query
     query_id = f"{pair.split}:{asked}"
     queries.setdefault(query_id, Query(query_id, pair.query, pair.split, pair.instruction))
-    positives, negatives = [add(text) for text in pair.positives], [add(text) for text in pair.negatives]
+    positives, negatives = (
+        [add(text) for text in pair.positives],
+        [add(text) for text in pair.negatives],
+    )
     qrels.setdefault(query_id, {}).update(dict.fromkeys(positives, 1))
     if negatives:
         known = found.negatives.setdefault(query_id, [])
         known.extend(d for d in dict.fromkeys(negatives) if d not in known)
     if pair.scores:
-        found.soft.setdefault(query_id, {}).update(zip(positives + negatives, pair.scores, strict=True))
+        found.soft.setdefault(query_id, {}).update(
+            zip(positives + negatives, pair.scores, strict=True)
+        )
 
 
 def _read_beir(root: Path, bad: BadRows, counts: Counter[str]) -> Collection:
     for needed in ("corpus.jsonl", "queries.jsonl", "qrels"):
         if not (root / needed).exists():
             raise UsageError(
-                f"beir:{root}: {needed} is missing", "BEIR's layout is corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv"
+                f"beir:{root}: {needed} is missing",
+                "BEIR's layout is corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv",
             )
     documents: dict[str, Document] = {}
     for where, row in _read_jsonl(root / "corpus.jsonl", bad):
@@ -341,8 +434,12 @@ def _read_beir(root: Path, bad: BadRows, counts: Counter[str]) -> Collection:
 
 
 def _refuse_strangers(strangers: list[tuple[str, str]], bad: BadRows, counts: Counter[str]) -> None:
-    """Refuse the judgments that name a query or a document that is in no row: where they stand, and the id."""
-    others = f" ({len(strangers):,} judgments name ids that are in no row)" if len(strangers) > 1 else ""
+    """Refuse the judgments that name a query or a document that is in no row: where they stand, and
+    the id.
+    """
+    others = (
+        f" ({len(strangers):,} judgments name ids that are in no row)" if len(strangers) > 1 else ""
+    )
     for where, name in strangers:
         bad.refuse(where, f"a judgment names {name!r}, which is in no row{others}")
         counts["judgments of unknown ids"] += 1
@@ -358,4 +455,8 @@ def _read_qrels(path: Path, bad: BadRows) -> Iterator[tuple[str, str, str, int]]
                 query_id, document_id, grade = row
                 yield where, query_id, document_id, int(grade)
             except ValueError:
-                bad.refuse(where, f"a judgment is query-id, corpus-id and a whole number, tab-separated; this is {row!r}")
+                bad.refuse(
+                    where,
+                    f"a judgment is query-id, corpus-id and a whole number, tab-separated; this "
+                    f"is {row!r}",
+                )

@@ -1,8 +1,9 @@
-"""One ONNX graph from token ids to the vector that is served: backbone, pooling, W_out, normalisation.
+"""One ONNX graph from token ids to the vector that is served: backbone, pooling, W_out,
+normalisation.
 
-The exporters of other libraries write the bare transformer and leave pooling and projection to whoever loads it
-(sentence-transformers#3307): a student without its projection answers from elsewhere in the space. The graph is compared
-with the model it came from before it is kept.
+The exporters of other libraries write the bare transformer and leave pooling and projection to
+whoever loads it (sentence-transformers#3307): a student without its projection answers from
+elsewhere in the space. The graph is compared with the model it came from before it is kept.
 
 Shapes: B texts, T tokens, D dimensions.
 """
@@ -22,15 +23,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from leafkit.errors import LeafkitError, MissingExtra
+from leafkit.core.errors import LeafkitError, MissingExtra
+from leafkit.embedders.onnx_graph import GRAPH_FILE, INT8_FILE, QueryGraph, write_query_folder
 from leafkit.export.plain_bert import PlainBert
-from leafkit.models.encoder import TextEncoder
-from leafkit.models.packed import is_plain_bert
-from leafkit.search.query_graph import GRAPH_FILE, INT8_FILE, QueryGraph, write_query_folder
+from leafkit.models.packed.backbone import is_plain_bert
+from leafkit.models.text_encoder import TextEncoder
 
-GRAPH_FORM = 2  # raised when the same student is written as another graph: exports of an older form are written again
+# raised when the same student is written as another graph: exports of an older form are written
+# again
+GRAPH_FORM = 2
 _OPSET = 20
-LARGEST_DIFFERENCE = 1e-4  # of any component between the float32 graph and the model; float32 rounding stays below
+LARGEST_DIFFERENCE = (
+    1e-4  # of any component between the float32 graph and the model; float32 rounding stays below
+)
 
 
 class _ServedVector(nn.Module):
@@ -39,7 +44,9 @@ class _ServedVector(nn.Module):
     def __init__(self, encoder: TextEncoder, for_onnxruntime: bool = False) -> None:
         super().__init__()
         bert = encoder.backbone
-        self.backbone = PlainBert(bert, for_onnxruntime) if is_plain_bert(bert) else _LastHidden(bert)
+        self.backbone = (
+            PlainBert(bert, for_onnxruntime) if is_plain_bert(bert) else _LastHidden(bert)
+        )
         self.projection = encoder.projection
         self.pooling, self.normalized = encoder.spec.pooling, encoder.spec.normalized
 
@@ -69,11 +76,14 @@ class _LastHidden(nn.Module):
         return self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
 
-def export_graph(encoder: TextEncoder, folder: Path, probes: Sequence[str], int8: bool = True) -> dict[str, float]:
+def export_graph(
+    encoder: TextEncoder, folder: Path, probes: Sequence[str], int8: bool = True
+) -> dict[str, float]:
     """Write the float32 graph, its int8 form, the tokenizer and what a server must know of both.
 
-    The float32 graph keeps to the ONNX standard. int8: weights of all matrix products per channel, activations quantised as
-    they come (dynamic), sums in int32; a BERT's attention is an operator of ONNX Runtime's, so that runtime alone takes it.
+    The float32 graph keeps to the ONNX standard. int8: weights of all matrix products per channel,
+    activations quantised as they come (dynamic), sums in int32; a BERT's attention is an operator
+    of ONNX Runtime's, so that runtime alone takes it.
 
     Args:
         encoder: in evaluation mode, in float32, on the CPU.
@@ -107,17 +117,25 @@ def _write_graph(encoder: TextEncoder, path: Path, for_onnxruntime: bool = False
     try:
         with torch.no_grad(), _quiet():
             program = torch.onnx.export(
-                graph, (ids, mask), dynamo=True, input_names=["input_ids", "attention_mask"], output_names=["vector"],
-                dynamic_shapes=(axes, axes), opset_version=_OPSET, verbose=False,
-            )  # fmt: skip
+                graph,
+                (ids, mask),
+                dynamo=True,
+                input_names=["input_ids", "attention_mask"],
+                output_names=["vector"],
+                dynamic_shapes=(axes, axes),
+                opset_version=_OPSET,
+                verbose=False,
+            )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError, ValueError) as err:
         kind = encoder.backbone.config.model_type
         raise LeafkitError(
-            f"a {kind} model cannot be written as an ONNX graph: {str(err).splitlines()[0]}", "serve it with torch"
+            f"a {kind} model cannot be written as an ONNX graph: {str(err).splitlines()[0]}",
+            "serve it with torch",
         ) from err
     assert program is not None
     model = program.model_proto
-    del model.graph.value_info[:]  # the exporter's shapes of transposed weights are stale, and the quantiser believes them
+    # the exporter's shapes of transposed weights are stale, and the quantiser believes them
+    del model.graph.value_info[:]
     onnx.save(model, str(path))
 
 
@@ -131,27 +149,37 @@ def _write_int8(encoder: TextEncoder, folder: Path) -> None:
             _write_graph(encoder, source, for_onnxruntime=True)
         else:
             source = folder / GRAPH_FILE
-        # the type of what ONNX Runtime's own operators give is not inferred: it is float32 throughout
+        # the type of what ONNX Runtime's own operators give is not inferred: it is float32
+        # throughout
         extra = {"DefaultTensorType": onnx.TensorProto.FLOAT}
         with _quiet():
             quantize_dynamic(
-                str(source), str(folder / INT8_FILE), weight_type=QuantType.QInt8, per_channel=True, extra_options=extra
+                str(source),
+                str(folder / INT8_FILE),
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                extra_options=extra,
             )
 
 
-def _compare(encoder: TextEncoder, folder: Path, probes: Sequence[str], int8: bool) -> dict[str, float]:
+def _compare(
+    encoder: TextEncoder, folder: Path, probes: Sequence[str], int8: bool
+) -> dict[str, float]:
     with torch.inference_mode():
         expected = encoder.finish(encoder(encoder.tokenize(probes, "query"))).numpy()
     cosines = {}
     for name in ["float32", *(["int8"] if int8 else [])]:
         found = QueryGraph(folder, name).embed(probes, "query", encoder.spec.max_tokens)
         lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
-        cosines[name] = float((np.einsum("nd,nd->n", found, expected) / np.maximum(lengths, 1e-12)).min())
+        cosines[name] = float(
+            (np.einsum("nd,nd->n", found, expected) / np.maximum(lengths, 1e-12)).min()
+        )
         difference = float(np.abs(found - expected).max())
         scale = max(1.0, float(np.abs(expected).max()))
         if name == "float32" and not difference <= LARGEST_DIFFERENCE * scale:
             raise LeafkitError(
-                f"the ONNX graph's vectors differ from the model's by up to {difference:.2g}", "report it; serve with torch"
+                f"the ONNX graph's vectors differ from the model's by up to {difference:.2g}",
+                "report it; serve with torch",
             )
     return cosines
 
@@ -170,7 +198,9 @@ def _import_onnx() -> Any:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without the exporters' own progress lines and advice."""
-    loggers = [logging.getLogger(name) for name in ("root", "", "onnxscript", "torch.onnx", "onnx_ir")]
+    loggers = [
+        logging.getLogger(name) for name in ("root", "", "onnxscript", "torch.onnx", "onnx_ir")
+    ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -1,8 +1,10 @@
-"""BERT written for a server of single texts: one product for query, key and value, and a mask that is a sum.
+"""BERT written for a server of single texts: one product for query, key and value, and a mask that
+is a sum.
 
-transformers' own forward reaches ONNX as three products per layer, a mask that is gathered index by index and a test for NaN
-in every softmax: a short query through the int8 graph took a fifth longer (benchmarks/reports, notes). Once more a tenth to a
-quarter is saved by ONNX Runtime's own attention operator, in a graph that only ONNX Runtime can run.
+transformers' own forward reaches ONNX as three products per layer, a mask that is gathered index by
+index and a test for NaN in every softmax: a short query through the int8 graph took a fifth longer
+(benchmarks/reports, notes). Once more a tenth to a quarter is saved by ONNX Runtime's own attention
+operator, in a graph that only ONNX Runtime can run.
 
 Shapes: B texts, T tokens, H hidden width, A heads, D width of a head.
 """
@@ -22,7 +24,8 @@ class PlainBert(nn.Module):
 
     Args:
         bert: in evaluation; its modules are used, not copied, but for the fused products.
-        for_onnxruntime: attention is one operator of ONNX Runtime's, which torch can export but not compute.
+        for_onnxruntime: attention is one operator of ONNX Runtime's, which torch can export but not
+            compute.
     """
 
     places_TH: torch.Tensor
@@ -32,9 +35,14 @@ class PlainBert(nn.Module):
         self.for_onnxruntime = for_onnxruntime
         embeddings = bert.embeddings
         self.words, self.norm = embeddings.word_embeddings, embeddings.LayerNorm
-        places_TH = embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0]
+        places_TH = (
+            embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0]
+        )
         self.register_buffer("places_TH", places_TH.detach().clone())
-        self.layers = nn.ModuleList((_OperatorLayer if for_onnxruntime else _PlainLayer)(layer) for layer in bert.encoder.layer)
+        self.layers = nn.ModuleList(
+            (_OperatorLayer if for_onnxruntime else _PlainLayer)(layer)
+            for layer in bert.encoder.layer
+        )
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Last hidden states, (B, T, H)."""
@@ -61,7 +69,11 @@ class _PlainLayer(nn.Module):
         with torch.no_grad():
             self.fused.weight.copy_(torch.cat([part.weight * factor for part, factor in parts]))
             self.fused.bias.copy_(torch.cat([part.bias * factor for part, factor in parts]))
-        self.attended, self.intermediate, self.output = layer.attention.output, layer.intermediate, layer.output
+        self.attended, self.intermediate, self.output = (
+            layer.attention.output,
+            layer.intermediate,
+            layer.output,
+        )
 
     def forward(self, hidden_BTH: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         attended_BTH = self.attended(self.attend(hidden_BTH, seen), hidden_BTH)
@@ -70,14 +82,16 @@ class _PlainLayer(nn.Module):
     def attend(self, hidden_BTH: torch.Tensor, bias_B11T: torch.Tensor) -> torch.Tensor:
         num_texts, length, _ = hidden_BTH.shape
         query_BATD, key_BATD, value_BATD = (
-            part.view(num_texts, length, self.num_heads, -1).transpose(1, 2) for part in self.fused(hidden_BTH).chunk(3, dim=-1)
+            part.view(num_texts, length, self.num_heads, -1).transpose(1, 2)
+            for part in self.fused(hidden_BTH).chunk(3, dim=-1)
         )
         weights_BATT = (query_BATD @ key_BATD.transpose(2, 3) + bias_B11T).softmax(dim=-1)
         return (weights_BATT @ value_BATD).transpose(1, 2).reshape(num_texts, length, -1)
 
 
 class _OperatorLayer(_PlainLayer):
-    """Attention in com.microsoft::Attention: product, heads, mask and softmax in one kernel, which has an int8 form.
+    """Attention in com.microsoft::Attention: product, heads, mask and softmax in one kernel, which
+    has an int8 form.
 
     Queries are scaled by the product already.
     """
@@ -90,6 +104,11 @@ class _OperatorLayer(_PlainLayer):
         inputs = [hidden_BTH, self.weight_HF, self.fused.bias, mask_BT]
         attributes = {"num_heads": self.num_heads, "scale": 1.0}
         result: torch.Tensor = torch.onnx.ops.symbolic(
-            "com.microsoft::Attention", inputs, attributes, dtype=hidden_BTH.dtype, shape=hidden_BTH.shape, version=1
+            "com.microsoft::Attention",
+            inputs,
+            attributes,
+            dtype=hidden_BTH.dtype,
+            shape=hidden_BTH.shape,
+            version=1,
         )
         return result

@@ -28,7 +28,11 @@ def measure_distances(student: torch.Tensor, teacher: torch.Tensor) -> Distances
     """
     student, teacher = student.float(), teacher.float()
     squared = (student - teacher).square().sum(dim=-1)
-    return Distances(squared, squared.clamp_min(0).sqrt(), torch.nn.functional.cosine_similarity(student, teacher, dim=-1))
+    return Distances(
+        squared,
+        squared.clamp_min(0).sqrt(),
+        torch.nn.functional.cosine_similarity(student, teacher, dim=-1),
+    )
 
 
 def leaf_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
@@ -46,8 +50,8 @@ def leaf_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 def cosine_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Sum over rows of 1 - cosine; the caller divides by the rows of the global batch.
 
-    Of unit vectors it is half the ``leaf_loss``. Lengths play no part, so a student of unit vectors can follow a teacher
-    whose vectors have any length.
+    Of unit vectors it is half the ``leaf_loss``. Lengths play no part, so a student of unit vectors
+    can follow a teacher whose vectors have any length.
 
     >>> float(cosine_loss(torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.tensor([[5.0, 0.0], [2.0, 0.0]])))
     1.0
@@ -56,4 +60,6 @@ def cosine_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         student: (B, D).
         teacher: (B, D), constant.
     """
-    return (1 - torch.nn.functional.cosine_similarity(student.float(), teacher.float(), dim=-1)).sum()
+    return (
+        1 - torch.nn.functional.cosine_similarity(student.float(), teacher.float(), dim=-1)
+    ).sum()

@@ -1,18 +1,21 @@
-"""Online hard-negative mixing (KaLM-Embedding V2, arXiv 2506.20923): synthetic negatives out of a row's own hard ones.
+"""Online hard-negative mixing (KaLM-Embedding V2, arXiv 2506.20923): synthetic negatives out of a
+row's own hard ones.
 
-Mixed vectors are as long as one again. The full vectors are mixed; a Matryoshka loss cuts the result.
+Mixed vectors are as long as one again. The full vectors are mixed; a Matryoshka loss cuts the
+result.
 """
 
 from __future__ import annotations
 
 import torch
 
+from leafkit.core.truncate import truncate_then_normalize
 from leafkit.losses.contrastive import at_least_float32, inner_products
-from leafkit.vectors import truncate_then_normalize
 
 
 def mix_pairwise(first: torch.Tensor, second: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    """normalise(lambda n_1 + (1 - lambda) n_2), lambda ~ Beta(2, 2) in the paper; lambda of 1 and 0 give n_1 and n_2.
+    """normalise(lambda n_1 + (1 - lambda) n_2), lambda ~ Beta(2, 2) in the paper; lambda of 1 and 0
+    give n_1 and n_2.
 
     >>> n = torch.eye(2)[None]
     >>> mixed = mix_pairwise(n[:, :1], n[:, 1:], torch.tensor([[0.5]]))
@@ -28,18 +31,25 @@ def mix_pairwise(first: torch.Tensor, second: torch.Tensor, share: torch.Tensor)
         (B, E, D) unit vectors.
     """
     share_BE1 = share[..., None].to(at_least_float32(first).dtype)
-    return truncate_then_normalize(share_BE1 * at_least_float32(first) + (1 - share_BE1) * at_least_float32(second))
+    return truncate_then_normalize(
+        share_BE1 * at_least_float32(first) + (1 - share_BE1) * at_least_float32(second)
+    )
 
 
-def mix_listwise(queries: torch.Tensor, negatives: torch.Tensor, present: torch.Tensor, temperature: float) -> torch.Tensor:
-    """normalise(sum_m lambda_m n_m), lambda the softmax of s(q, n_m) / T over the negatives present.
+def mix_listwise(
+    queries: torch.Tensor, negatives: torch.Tensor, present: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """normalise(sum_m lambda_m n_m), lambda the softmax of s(q, n_m) / T over the negatives
+    present.
 
-    The weights are constants to the gradient: it moves the negatives, it does not choose among them.
+    The weights are constants to the gradient: it moves the negatives, it does not choose among
+    them.
 
     Args:
         queries: (B, D) unit vectors.
         negatives: (B, E, M, D) unit vectors, E lists for each query.
-        present: (B, E, M) which of them take part; a list without any gives a zero vector, which the caller masks.
+        present: (B, E, M) which of them take part; a list without any gives a zero vector, which
+            the caller masks.
         temperature: T; the paper gives none.
 
     Returns:

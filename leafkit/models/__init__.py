@@ -1,1 +1,3 @@
-"""Encoders: backbone -> pooling -> projection -> normalise, and how they lie on disk. Knows no data."""
+"""Encoders: backbone -> pooling -> projection -> normalise, and how they lie on disk. Knows no
+data.
+"""

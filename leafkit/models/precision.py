@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from leafkit.errors import MissingExtra, UsageError
+from leafkit.core.errors import MissingExtra, UsageError
 
 _PROBE_SHAPE = (2048, 384, 1536)  # the feed-forward product of a 384-wide encoder over one batch
 _PROBE_REPEATS = 15
@@ -29,7 +29,8 @@ def choose_device(name: str) -> torch.device:
         raise MissingExtra("torch_npu", "npu", "device=npu")
     elif name != "cpu" and not _is_available(name):
         raise UsageError(
-            f"device={name}: there is none on this machine", "leafkit doctor lists what there is; device=auto chooses"
+            f"device={name}: there is none on this machine",
+            "leafkit doctor lists what there is; device=auto chooses",
         )
     return torch.device(name)
 
@@ -55,7 +56,9 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         return torch.float32
     if device.type == "cuda" and not torch.cuda.is_bf16_supported():
         if name == "bf16":
-            raise UsageError("precision=bf16: this GPU has no bf16", "precision=float32, or precision=auto")
+            raise UsageError(
+                "precision=bf16: this GPU has no bf16", "precision=float32, or precision=auto"
+            )
         return torch.float32
     if name == "bf16" or device.type in {"cuda", "npu"}:
         return torch.bfloat16
@@ -71,12 +74,16 @@ def describe_precision(name: str, device: torch.device, chosen: torch.dtype) -> 
 
 
 def use_bf16_on_cpu() -> bool:
-    """Whether bf16 pays on this CPU: where it has the instructions, unless it measures slower; else only if much faster."""
+    """Whether bf16 pays on this CPU: where it has the instructions, unless it measures slower; else
+    only if much faster.
+    """
     return bf16_speedup() > (1.0 if has_bf16_instructions() else _CLEARLY_FASTER)
 
 
 def has_bf16_instructions() -> bool:
-    """Whether the processor multiplies bf16 itself (AVX512-BF16, AMX, or Arm's BF16), as Linux tells."""
+    """Whether the processor multiplies bf16 itself (AVX512-BF16, AMX, or Arm's BF16), as Linux
+    tells.
+    """
     info = Path("/proc/cpuinfo")
     words = set(info.read_text().split()) if info.is_file() else set()
     return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
@@ -84,7 +91,8 @@ def has_bf16_instructions() -> bool:
 
 @functools.cache
 def bf16_speedup() -> float:
-    """How many times faster this CPU multiplies bf16 than float32 matrices; takes a few tenths of a second.
+    """How many times faster this CPU multiplies bf16 than float32 matrices; takes a few tenths of a
+    second.
 
     The two take turns and the best of each counts, so that another program's work does not decide.
     """

@@ -1,4 +1,6 @@
-"""What the report's tables and charts are filled with: cells of two lines, verdicts as badges, bars, colours of systems."""
+"""What the report's tables and charts are filled with: cells of two lines, verdicts as badges,
+bars, colours of systems.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,10 @@ from leafkit.report.markup import Safe, badge, element, join
 
 TONES = {"teacher": 1, "symmetric": 2, "asymmetric": 3, "baseline": 4, "bm25": 5, "reversed": 7}
 OTHER_TONE = 6
-INHERIT_BADGES = {"inherited": ("pass", "\N{CHECK MARK}"), "not inherited": ("fail", "\N{BALLOT X}")}
+INHERIT_BADGES = {
+    "inherited": ("pass", "\N{CHECK MARK}"),
+    "not inherited": ("fail", "\N{BALLOT X}"),
+}
 _NOISE_BADGES = {
     "within noise": ("open", "\N{ALMOST EQUAL TO}"),
     "higher": ("pass", "\N{UPWARDS ARROW}"),
@@ -58,17 +63,25 @@ def note(*children: object) -> Safe:
 
 
 def notes_on(collection: Data) -> Safe:
-    """Contamination and dropped documents below a collection's scores, with the texts that training has seen."""
+    """Contamination and dropped documents below a collection's scores, with the texts that training
+    has seen.
+    """
     lines = note("; ".join(facts.notes_on(collection)))
     found = collection.get("contamination")
     examples = (found.get("examples") if isinstance(found, Mapping) else None) or []
     if not examples:
         return lines
     items = [
-        element("li", element("b", str(e.get("kind", "?"))), ": ", element("q", _short(e.get("evaluation", "?"))),
-                " in training as ", element("q", _short(e.get("training", "?"))))
+        element(
+            "li",
+            element("b", str(e.get("kind", "?"))),
+            ": ",
+            element("q", _short(e.get("evaluation", "?"))),
+            " in training as ",
+            element("q", _short(e.get("training", "?"))),
+        )
         for e in examples
-    ]  # fmt: skip
+    ]
     return join(
         (
             lines,

@@ -1,4 +1,6 @@
-"""The run's figures as tables on the console; without a terminal they are as wide as a page and plain."""
+"""The run's figures as tables on the console; without a terminal they are as wide as a page and
+plain.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +19,21 @@ from leafkit.report import figures as fig
 _PAGE_WIDTH = 100
 _MAX_SETTINGS = 40  # of the inheritance check
 _STYLES = {
-    "inherited": "green", "not inherited": "red", "undecided": "yellow",
-    "higher": "green", "lower": "red", "within noise": "yellow",
-}  # fmt: skip
+    "inherited": "green",
+    "not inherited": "red",
+    "undecided": "yellow",
+    "higher": "green",
+    "lower": "red",
+    "within noise": "yellow",
+}
 
 
 def print_summary(data: Mapping[str, Any], console: Console) -> None:
     """Print what the run measured.
 
     Args:
-        data: what the stages measured, as in report.json. Parts that are missing or empty are left out.
+        data: what the stages measured, as in report.json. Parts that are missing or empty are left
+            out.
         console: where to print. If it is no terminal, at least 100 columns are used.
     """
     with _wide_enough(console):
@@ -73,7 +80,9 @@ def _wide_enough(console: Console) -> Iterator[None]:
 
 
 def _print_text(text: str, console: Console, style: str = "") -> None:
-    """Text in which markup means nothing, broken between words also where the console does not break lines itself."""
+    """Text in which markup means nothing, broken between words also where the console does not
+    break lines itself.
+    """
     console.print(Text(fig.clean(text), style=style), soft_wrap=False)
 
 
@@ -84,13 +93,20 @@ def _print_table(plain: tables.PlainTable, console: Console, max_rows: int | Non
     _print_text(plain.title, console, style="bold")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading, kind in zip(plain.header, plain.kinds, strict=True):
-        table.add_column(heading, justify="right" if kind == "n" else "left", no_wrap=kind == "n", overflow="fold")
+        table.add_column(
+            heading,
+            justify="right" if kind == "n" else "left",
+            no_wrap=kind == "n",
+            overflow="fold",
+        )
     for row in plain.rows[:max_rows]:
         cells = [fig.clean(cell) for cell in row]
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
     console.print(table, soft_wrap=False)
     if max_rows is not None and len(plain.rows) > max_rows:
-        _print_text(f"... and {len(plain.rows) - max_rows} more, all of them in the report.\n", console)
+        _print_text(
+            f"... and {len(plain.rows) - max_rows} more, all of them in the report.\n", console
+        )
     for note in plain.notes:
         _print_text(note, console, style="dim")
     if plain.notes:

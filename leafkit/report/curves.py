@@ -7,14 +7,25 @@ from dataclasses import dataclass
 
 from leafkit.report.markup import Safe, element
 from leafkit.report.scale import Scale, log_ticks, ticks
-from leafkit.report.svg import WIDTH, axis_room, chart, legend, lying_axis, marker, path, upright_axis
+from leafkit.report.svg import (
+    WIDTH,
+    axis_room,
+    chart,
+    legend,
+    lying_axis,
+    marker,
+    path,
+    upright_axis,
+)
 
 _MAX_MARKED_POINTS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Points (x, y) of one line, x rising, and the band (x, low, high) around it where its points have intervals."""
+    """Points (x, y) of one line, x rising, and the band (x, low, high) around it where its points
+    have intervals.
+    """
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -47,8 +58,15 @@ def line_chart(
     points = [point for s in series for point in s.points]
     if not points:
         return chart(title, description, 1.0, [])
-    names, top = legend([(s.name, s.tone) for s in series], as_line=True) if len(series) > 1 else (Safe(""), 8.0)
-    xs, ys = [p[0] for p in points], [p[1] for p in points] + [end for s in series for b in s.band for end in b[1:]]
+    names, top = (
+        legend([(s.name, s.tone) for s in series], as_line=True)
+        if len(series) > 1
+        else (Safe(""), 8.0)
+    )
+    xs, ys = (
+        [p[0] for p in points],
+        [p[1] for p in points] + [end for s in series for b in s.band for end in b[1:]],
+    )
     y_marks = ticks(min(0.0, *ys) if from_zero else min(ys), max(ys))
     left = axis_room(y_marks)
     y = Scale(y_marks[0], y_marks[-1], top + height, top)
@@ -62,7 +80,10 @@ def line_chart(
         markers = [marker(*p, s.tone) for p in placed] if len(placed) <= _MAX_MARKED_POINTS else []
         parts.append(
             element(
-                "g", element("title", s.name), element("polyline", points=path(placed), class_=f"stroke-{s.tone}"), *markers
+                "g",
+                element("title", s.name),
+                element("polyline", points=path(placed), class_=f"stroke-{s.tone}"),
+                *markers,
             )
         )
     return chart(title, description, top + height + 40, parts)

@@ -1,7 +1,8 @@
-"""Reading the report's data: what was measured, under which name, and the run's result in sentences.
+"""Reading the report's data: what was measured, under which name, and the run's result in
+sentences.
 
-The HTML report, the comparison, the card and the console all read through here. Every function bears missing parts: a run may
-have measured less than another.
+The HTML report, the comparison, the card and the console all read through here. Every function
+bears missing parts: a run may have measured less than another.
 """
 
 from __future__ import annotations
@@ -21,8 +22,12 @@ from leafkit.report.figures import (
 )
 
 METRICS = {
-    "ndcg@10": "nDCG@10", "map": "MAP", "recall@10": "recall@10", "recall@100": "recall@100", "mrr@10": "MRR@10",
-}  # fmt: skip
+    "ndcg@10": "nDCG@10",
+    "map": "MAP",
+    "recall@10": "recall@10",
+    "recall@100": "recall@100",
+    "mrr@10": "MRR@10",
+}
 SYSTEMS = {
     "teacher": "teacher embeds queries and documents",
     "symmetric": "student embeds queries and documents",
@@ -55,7 +60,9 @@ def macro(data: Data) -> Data | None:
     if not found or not found.get("rows"):
         return None
     number = found.get("num_collections")
-    kind = f"mean of {grouped(number)} collections" if is_number(number) else "mean of the collections"
+    kind = (
+        f"mean of {grouped(number)} collections" if is_number(number) else "mean of the collections"
+    )
     return {"name": "all collections", **found, "kind": kind, "is_macro": True}
 
 
@@ -83,7 +90,9 @@ def score(row: Data, metric: str = "ndcg@10") -> Data | None:
 
 def describe(collection: Data) -> str:
     """Name, kind and number of queries of a collection, in one phrase."""
-    number = "" if collection.get("is_macro") else f"{grouped(collection.get('num_queries'))} queries"
+    number = (
+        "" if collection.get("is_macro") else f"{grouped(collection.get('num_queries'))} queries"
+    )
     facts = [str(collection.get("kind") or ""), number]
     return f"{collection.get('name', '?')} ({', '.join(f for f in facts if f)})"
 
@@ -116,23 +125,36 @@ def contamination_line(collection: Data) -> str:
     if "unknown" in found:
         return f"contamination: unknown ({found['unknown']})"
     counts = [
-        f"{grouped(part.get('exact'))} of {grouped(part.get('total'))} {what} exact, {grouped(part.get('near'))} near"
+        f"{grouped(part.get('exact'))} of {grouped(part.get('total'))} {what} exact, "
+        f"{grouped(part.get('near'))} near"
         for what in ("queries", "documents")
         if (part := found.get(what))
     ]
-    seen = f" (against {grouped(found['training_texts'])} training texts)" if "training_texts" in found else ""
+    seen = (
+        f" (against {grouped(found['training_texts'])} training texts)"
+        if "training_texts" in found
+        else ""
+    )
     return f"contamination: {'; '.join(counts) or 'not counted'}{seen}"
 
 
 def notes_on(collection: Data, brief: bool = False) -> list[str]:
-    """What one has to know beside a collection's scores: contamination, and documents that were dropped.
+    """What one has to know beside a collection's scores: contamination, and documents that were
+    dropped.
 
     ``brief`` leaves out the remarks on how contamination was counted.
     """
     if collection.get("is_macro"):
-        return ["every collection counts the same; intervals draw the collections, then the queries of each"]
+        return [
+            "every collection counts the same; intervals draw the collections, then the queries "
+            "of each"
+        ]
     dropped = collection.get("own_documents_dropped")
-    own = f"own documents dropped from the rankings: {grouped(dropped)}" if is_number(dropped) and dropped else ""
+    own = (
+        f"own documents dropped from the rankings: {grouped(dropped)}"
+        if is_number(dropped) and dropped
+        else ""
+    )
     found = collection.get("contamination")
     remarks = (found.get("notes") if isinstance(found, Mapping) and not brief else None) or []
     return [contamination_line(collection), *map(str, remarks), *([own] if own else [])]
@@ -167,13 +189,18 @@ def parameter_share(data: Data) -> float | None:
 def verdict_sentences(data: Data, brief: bool = False) -> list[str]:
     """The run's result in words: what is kept on each collection, then size and speed.
 
-    Where there is a mean over the collections, the ``brief`` result has the first collection and the mean alone.
+    Where there is a mean over the collections, the ``brief`` result has the first collection and
+    the mean alone.
     """
     sentences: list[str] = []
     average = macro(data)
     for collection in [*collections(data)[:1], average] if brief and average else measured(data):
         kept = collection.get("retention") or {}
-        parts = [_kept_in_words(mode, kept[mode]) for mode in MODES if is_number((kept.get(mode) or {}).get("mean"))]
+        parts = [
+            _kept_in_words(mode, kept[mode])
+            for mode in MODES
+            if is_number((kept.get(mode) or {}).get("mean"))
+        ]
         if parts:
             subject = "it" if sentences else "the student"
             parts[0] = parts[0].replace(" where", " of the teacher's nDCG@10 where", 1)
@@ -196,7 +223,9 @@ def _size_and_speed(data: Data) -> Iterator[str]:
     if faster is not None:
         ratio, row = faster
         setting = ", ".join(
-            [f"{row['threads']} threads"] * ("threads" in row) + [str(row["dtype"])] * ("dtype" in row) + ["single queries"]
+            [f"{row['threads']} threads"] * ("threads" in row)
+            + [str(row["dtype"])] * ("dtype" in row)
+            + ["single queries"]
         )
         speed = f"embeds {ratio:.1f} times as many queries per second ({setting})"
     if size or speed:
@@ -216,7 +245,9 @@ def machine(data: Data) -> str:
     """The hardware in one phrase; "" where it is not recorded."""
     hardware = data.get("hardware") or {}
     cores = f"{hardware['cores']} cores" if "cores" in hardware else ""
-    return ", ".join(str(part) for part in (hardware.get("cpu"), cores, hardware.get("accelerator")) if part)
+    return ", ".join(
+        str(part) for part in (hardware.get("cpu"), cores, hardware.get("accelerator")) if part
+    )
 
 
 def verdict_counts(data: Data) -> dict[str, int]:
@@ -250,7 +281,7 @@ def scoring(row: Data) -> str:
     ('quantised queries, rescored x4', 'plain')
     """
     times = row.get("rescoring")
-    parts = ["quantised queries"] if row.get("queries") == "quantised" else []
+    parts = ["quantised queries"] if row.get("queries") == "quantized" else []
     parts += [f"rescored x{times}"] if is_number(times) and times else []
     return ", ".join(parts) or "plain"
 
@@ -267,22 +298,44 @@ def diagnosis_sentence(data: Data) -> str:
         return ""
     verdict = str(found.get("verdict", ""))
     place = f" of {found['collection']}" if found.get("collection") else ""
-    texts = f", judged on its vectors of {grouped(found['num_texts'])} texts{place}" if "num_texts" in found else ""
+    texts = (
+        f", judged on its vectors of {grouped(found['num_texts'])} texts{place}"
+        if "num_texts" in found
+        else ""
+    )
     queries = f" and {grouped(found['num_queries'])} queries" if found.get("num_queries") else ""
-    return f"The teacher {found.get('teacher', '?')} {_DIAGNOSES.get(verdict, verdict or 'was examined')}{texts}{queries}."
+    return (
+        f"The teacher {found.get('teacher', '?')} "
+        f"{_DIAGNOSES.get(verdict, verdict or 'was examined')}{texts}{queries}."
+    )
 
 
 def diagnosis_facts(data: Data) -> list[tuple[str, str]]:
     """The figures of the diagnosis that are no table, as terms with what was found."""
     found = diagnosis(data)
     anisotropy, binary = found.get("anisotropy") or {}, found.get("binary") or {}
-    bounds = f" [{decimal(anisotropy['low'])}, {decimal(anisotropy['high'])}]" if has_interval(anisotropy) else ""
+    bounds = (
+        f" [{decimal(anisotropy['low'])}, {decimal(anisotropy['high'])}]"
+        if has_interval(anisotropy)
+        else ""
+    )
     signs = binary.get("sign_agreement_at") or {}
     facts = [
         ("dimensions", grouped(found.get("dim")), found.get("dim")),
         ("effective rank", decimal(found.get("effective_rank"), 1), found.get("effective_rank")),
-        ("mean cosine of two texts", decimal(anisotropy.get("mean_cosine")) + bounds, anisotropy.get("mean_cosine")),
-        *((f"signs kept at cosine {cosine} to the teacher", percent(share), share) for cosine, share in signs.items()),
-        ("kept under one bit per dimension", percent_interval(binary.get("retention")), score(binary, "retention")),
+        (
+            "mean cosine of two texts",
+            decimal(anisotropy.get("mean_cosine")) + bounds,
+            anisotropy.get("mean_cosine"),
+        ),
+        *(
+            (f"signs kept at cosine {cosine} to the teacher", percent(share), share)
+            for cosine, share in signs.items()
+        ),
+        (
+            "kept under one bit per dimension",
+            percent_interval(binary.get("retention")),
+            score(binary, "retention"),
+        ),
     ]
     return [(term, text) for term, text, value in facts if value is not None]

@@ -19,7 +19,9 @@ _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 
 
 def clean(value: object) -> str:
-    """Text that can be written as UTF-8 and as XML: lone surrogates become "?", control characters go."""
+    """Text that can be written as UTF-8 and as XML: lone surrogates become "?", control characters
+    go.
+    """
     return _CONTROLS.sub("", str(value).encode("utf-8", "replace").decode("utf-8"))
 
 
@@ -113,18 +115,23 @@ def interval(cell: Any) -> str:
     """
     if not isinstance(cell, Mapping) or not is_number(cell.get("mean")):
         return MISSING
-    return decimal(cell["mean"]) + (f" [{decimal(cell['low'])}, {decimal(cell['high'])}]" if has_interval(cell) else "")
+    return decimal(cell["mean"]) + (
+        f" [{decimal(cell['low'])}, {decimal(cell['high'])}]" if has_interval(cell) else ""
+    )
 
 
 def signed_interval(cell: Any, value: str = "mean") -> str:
-    """A difference with its 95% interval, all three with their sign; ``value`` names the key of the estimate.
+    """A difference with its 95% interval, all three with their sign; ``value`` names the key of the
+    estimate.
 
     >>> signed_interval({"mean": -0.004, "low": -0.01, "high": 0.002})
     '-0.004 [-0.010, +0.002]'
     """
     if not isinstance(cell, Mapping) or not is_number(cell.get(value)):
         return MISSING
-    return _signed(cell[value]) + (f" [{_signed(cell['low'])}, {_signed(cell['high'])}]" if has_interval(cell) else "")
+    return _signed(cell[value]) + (
+        f" [{_signed(cell['low'])}, {_signed(cell['high'])}]" if has_interval(cell) else ""
+    )
 
 
 def percent_interval(cell: Any) -> str:
@@ -135,7 +142,9 @@ def percent_interval(cell: Any) -> str:
     """
     if not isinstance(cell, Mapping) or not is_number(cell.get("mean")):
         return MISSING
-    return percent(cell["mean"]) + (f" [{cell['low']:.1%}, {cell['high']:.1%}]".replace("%", "") if has_interval(cell) else "")
+    return percent(cell["mean"]) + (
+        f" [{cell['low']:.1%}, {cell['high']:.1%}]".replace("%", "") if has_interval(cell) else ""
+    )
 
 
 def _signed(value: float) -> str:
@@ -156,14 +165,19 @@ def p_value(row: Mapping[str, Any]) -> str:
 
 
 def bounded(row: Mapping[str, Any], value: str) -> dict[str, Any] | None:
-    """The estimate of that name as a cell, with the bounds NAME_low and NAME_high where they are numbers.
+    """The estimate of that name as a cell, with the bounds NAME_low and NAME_high where they are
+    numbers.
 
     >>> bounded({"kept": 0.9, "kept_low": 0.8, "kept_high": 1.0}, "kept")
     {'mean': 0.9, 'low': 0.8, 'high': 1.0}
     """
     if not is_number(row.get(value)):
         return None
-    bounds = {end: row[f"{value}_{end}"] for end in ("low", "high") if is_number(row.get(f"{value}_{end}"))}
+    bounds = {
+        end: row[f"{value}_{end}"]
+        for end in ("low", "high")
+        if is_number(row.get(f"{value}_{end}"))
+    }
     return {"mean": row[value], **bounds}
 
 
@@ -197,7 +211,9 @@ def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def by_name(rows: Iterable[Mapping[str, Any]], key: str) -> dict[str, list[Mapping[str, Any]]]:
-    """The rows by the name that they have under ``key``, "?" where they have none, in order of appearance."""
+    """The rows by the name that they have under ``key``, "?" where they have none, in order of
+    appearance.
+    """
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         found.setdefault(str(row.get(key, "?")), []).append(row)

@@ -1,4 +1,6 @@
-"""The report's section on indexes: what every kind and setting costs and keeps, teacher and student queries side by side."""
+"""The report's section on indexes: what every kind and setting costs and keeps, teacher and student
+queries side by side.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,17 @@ def indexes(data: Data) -> Section | None:
     if not rows:
         return None
     words = note(
-        "recall@10 is the share of the ten documents of the same encoder's own exact search that the index finds. Bytes are "
-        "those of the whole index over its vectors. ", _mark("teacher"), " and ", _mark("student"), " are the "
-        "first settings of a sweep that reach the recall asked for: approximate queries may need a wider search than the "
+        "recall@10 is the share of the ten documents of the same encoder's own exact search that "
+        "the index finds. Bytes are "
+        "those of the whole index over its vectors. ",
+        _mark("teacher"),
+        " and ",
+        _mark("student"),
+        " are the "
+        "first settings of a sweep that reach the recall asked for: approximate queries may need "
+        "a wider search than the "
         "teacher's.",
-    )  # fmt: skip
+    )
     cards = [_table(name, own) for name, own in fig.by_name(rows, "collection").items()]
     return Section("indexes", "Indexes", join((words, *cards)))
 
@@ -38,14 +46,30 @@ def _mark(who: str) -> Safe:
 
 def _table(name: str, rows: Sequence[Data]) -> Safe:
     sides = [s for s in _SIDES if any(row.get("queries") == s for row in rows)]
-    header = ["setting", "bytes", "build", *(two_lines("queries/s", s) for s in sides),
-              *(two_lines(metric, s) for _, metric in _METRICS for s in sides)]  # fmt: skip
+    header = [
+        "setting",
+        "bytes",
+        "build",
+        *(two_lines("queries/s", s) for s in sides),
+        *(two_lines(metric, s) for _, metric in _METRICS for s in sides),
+    ]
     groups = [
-        (kind, [_cells(by_side, sides) for by_side in settings_of(own)]) for kind, own in fig.by_name(rows, "kind").items()
+        (kind, [_cells(by_side, sides) for by_side in settings_of(own)])
+        for kind, own in fig.by_name(rows, "kind").items()
     ]
     threads = fig.values_of(rows, "threads")
-    how = note(f"{', '.join(map(str, threads))} threads, all queries in one call.") if threads else Safe("")
-    return join((element("h3", name), how, grouped_table(f"Indexes on {name}", header, "t" + "n" * (len(header) - 1), groups)))
+    how = (
+        note(f"{', '.join(map(str, threads))} threads, all queries in one call.")
+        if threads
+        else Safe("")
+    )
+    return join(
+        (
+            element("h3", name),
+            how,
+            grouped_table(f"Indexes on {name}", header, "t" + "n" * (len(header) - 1), groups),
+        )
+    )
 
 
 def _cells(by_side: Mapping[str, Data], sides: Sequence[str]) -> list[object]:
@@ -54,11 +78,18 @@ def _cells(by_side: Mapping[str, Data], sides: Sequence[str]) -> list[object]:
     cheapest = [s for s in sides if (by_side.get(s) or {}).get("is_cheapest_at_target")]
     mark = element("small", _mark(" and ".join(cheapest))) if cheapest else ""
     extra = any_row.get("rescore_bytes_per_vector")
-    size = two_lines(fig.grouped_to(any_row.get("bytes_per_vector"), 1),
-                     f"+{fig.grouped(extra)} to rescore" if fig.is_number(extra) and extra else "")  # fmt: skip
+    size = two_lines(
+        fig.grouped_to(any_row.get("bytes_per_vector"), 1),
+        f"+{fig.grouped(extra)} to rescore" if fig.is_number(extra) and extra else "",
+    )
     return [
         join((two_lines(setting, device), mark)),
-        size, fig.duration(any_row.get("build_s")),
+        size,
+        fig.duration(any_row.get("build_s")),
         *(fig.grouped_to((by_side.get(s) or {}).get("queries_per_s"), 0) for s in sides),
-        *(stacked(fig.interval((by_side.get(s) or {}).get(metric))) for metric, _ in _METRICS for s in sides),
-    ]  # fmt: skip
+        *(
+            stacked(fig.interval((by_side.get(s) or {}).get(metric)))
+            for metric, _ in _METRICS
+            for s in sides
+        ),
+    ]

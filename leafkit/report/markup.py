@@ -41,7 +41,9 @@ def join(parts: Iterable[object]) -> Safe:
 
 
 def element(name: str, *children: object, **attributes: object) -> Safe:
-    """One element. ``class_`` is written class, ``stroke_width`` stroke-width; attributes that are None are left out."""
+    """One element. ``class_`` is written class, ``stroke_width`` stroke-width; attributes that are
+    None are left out.
+    """
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(clean(value))}"'
         for key, value in attributes.items()
@@ -50,7 +52,9 @@ def element(name: str, *children: object, **attributes: object) -> Safe:
     return Safe(f"<{name}{written}>{join(children)}</{name}>")
 
 
-def table(label: str, header: Sequence[object], kinds: str, rows: Iterable[Sequence[object]]) -> Safe:
+def table(
+    label: str, header: Sequence[object], kinds: str, rows: Iterable[Sequence[object]]
+) -> Safe:
     """A table in a box of its own that scrolls sideways.
 
     Args:
@@ -63,11 +67,25 @@ def table(label: str, header: Sequence[object], kinds: str, rows: Iterable[Seque
 
 
 def grouped_table(
-    label: str, header: Sequence[object], kinds: str, groups: Iterable[tuple[object, Iterable[Sequence[object]]]]
+    label: str,
+    header: Sequence[object],
+    kinds: str,
+    groups: Iterable[tuple[object, Iterable[Sequence[object]]]],
 ) -> Safe:
-    """A table like ``table`` whose rows stand in groups with a heading each; a group whose heading is empty has none."""
-    head = element("tr", *(element("th", cell, class_=kind, scope="col") for cell, kind in zip(header, kinds, strict=True)))
-    bodies = [element("tbody", _group(name, len(kinds)), *(_row(row, kinds) for row in rows)) for name, rows in groups]
+    """A table like ``table`` whose rows stand in groups with a heading each; a group whose heading
+    is empty has none.
+    """
+    head = element(
+        "tr",
+        *(
+            element("th", cell, class_=kind, scope="col")
+            for cell, kind in zip(header, kinds, strict=True)
+        ),
+    )
+    bodies = [
+        element("tbody", _group(name, len(kinds)), *(_row(row, kinds) for row in rows))
+        for name, rows in groups
+    ]
     inner = element("table", element("thead", head), *bodies)
     return element("div", inner, class_="scroll", role="region", aria_label=label, tabindex="0")
 
@@ -93,7 +111,9 @@ def _cell(position: int, content: tuple[object, str]) -> Safe:
 
 def badge(kind: str, symbol: str, words: str) -> Safe:
     """A verdict told three ways: by colour (``kind``), by symbol and in words."""
-    return element("span", element("span", symbol, aria_hidden="true"), " ", words, class_=f"badge {kind}")
+    return element(
+        "span", element("span", symbol, aria_hidden="true"), " ", words, class_=f"badge {kind}"
+    )
 
 
 def definitions(pairs: Iterable[tuple[str, object]]) -> Safe:

@@ -9,9 +9,24 @@ from dataclasses import dataclass
 
 from leafkit.report.markup import Safe, element
 from leafkit.report.scale import Scale, log_ticks, ticks
-from leafkit.report.svg import WIDTH, axis_room, chart, legend, line, lying_axis, marker, path, upright_axis
+from leafkit.report.svg import (
+    WIDTH,
+    axis_room,
+    chart,
+    legend,
+    line,
+    lying_axis,
+    marker,
+    path,
+    upright_axis,
+)
 
-_DOT, _SPACING, _LARGEST = 2.2, 2.6, 15.0  # radius of a dot, distance in a spiral, radius of the largest spiral
+# radius of a dot, distance in a spiral, radius of the largest spiral
+_DOT, _SPACING, _LARGEST = (
+    2.2,
+    2.6,
+    15.0,
+)
 _GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 _MARGIN = 1.12  # free space beside the outermost points of a logarithmic axis
 _SQUARE = 340.0
@@ -38,14 +53,18 @@ class Cloud:
 def square_scatter(title: str, description: str, clouds: Sequence[Cloud], x_label: str) -> Safe:
     """Points of [0, 1] x [0, 1] around the diagonal, on which both scores are equal.
 
-    Dots of one place are laid out in a spiral around it, in the order given, so that a crowd is as large as it is and the
-    drawing is the same every time. Very large crowds are packed more densely, up to a fixed radius.
+    Dots of one place are laid out in a spiral around it, in the order given, so that a crowd is as
+    large as it is and the drawing is the same every time. Very large crowds are packed more
+    densely, up to a fixed radius.
     """
     names, top = legend([(c.name, c.tone) for c in clouds], as_line=False)
     marks = [0.0, 0.25, 0.5, 0.75, 1.0]
     left = axis_room(marks)
     room = _LARGEST + _DOT
-    x, y = Scale(0.0, 1.0, left + room, WIDTH - room), Scale(0.0, 1.0, top + _SQUARE - room, top + room)
+    x, y = (
+        Scale(0.0, 1.0, left + room, WIDTH - room),
+        Scale(0.0, 1.0, top + _SQUARE - room, top + room),
+    )
     parts = [names, upright_axis(marks, y, left), lying_axis(marks, x, top + _SQUARE, x_label)]
     parts.append(line(x(0.0), y(0.0), x(1.0), y(1.0), "axis"))
     sizes: dict[tuple[float, float], int] = defaultdict(int)
@@ -58,18 +77,25 @@ def square_scatter(title: str, description: str, clouds: Sequence[Cloud], x_labe
             place = dot.x, dot.y
             dx, dy = spiral(placed[place], sizes[place])
             placed[place] += 1
-            drawn.append(element(
-                "circle", element("title", dot.text), cx=f"{x(dot.x) + dx:.1f}", cy=f"{y(dot.y) + dy:.1f}", r=_DOT
-            ))  # fmt: skip
+            drawn.append(
+                element(
+                    "circle",
+                    element("title", dot.text),
+                    cx=f"{x(dot.x) + dx:.1f}",
+                    cy=f"{y(dot.y) + dy:.1f}",
+                    r=_DOT,
+                )
+            )
         parts.append(element("g", *drawn, class_=f"dots tone-{cloud.tone}"))
     return chart(title, description, top + _SQUARE + 40, parts)
 
 
 def spiral(index: int, size: int) -> tuple[float, float]:
-    """Offset of the ``index``-th of ``size`` dots around their common place, in the units of the drawing.
+    """Offset of the ``index``-th of ``size`` dots around their common place, in the units of the
+    drawing.
 
-    Sunflower arrangement: radius by the square root of the index, turned by the golden angle (Vogel 1979), which fills a
-    disk evenly.
+    Sunflower arrangement: radius by the square root of the index, turned by the golden angle (Vogel
+    1979), which fills a disk evenly.
     """
     spacing = min(_SPACING, _LARGEST / math.sqrt(size))
     radius = spacing * math.sqrt(index)
@@ -77,7 +103,8 @@ def spiral(index: int, size: int) -> tuple[float, float]:
 
 
 def pareto_front(dots: Iterable[Dot], larger_is_better: bool) -> list[Dot]:
-    """The dots that no other one beats: none is at least as good in both x and y and better in one. In the order of x.
+    """The dots that no other one beats: none is at least as good in both x and y and better in one.
+    In the order of x.
 
     Args:
         dots: y is better where larger.
@@ -95,9 +122,15 @@ def pareto_front(dots: Iterable[Dot], larger_is_better: bool) -> list[Dot]:
 
 
 def frontier_chart(
-    title: str, description: str, clouds: Sequence[Cloud], x_label: str, larger_is_better: bool, height: float = 230.0
+    title: str,
+    description: str,
+    clouds: Sequence[Cloud],
+    x_label: str,
+    larger_is_better: bool,
+    height: float = 230.0,
 ) -> Safe:
-    """Points over a logarithmic x axis, with a line through the Pareto front of each cloud. The y axis does not start at 0.
+    """Points over a logarithmic x axis, with a line through the Pareto front of each cloud. The y
+    axis does not start at 0.
 
     Args:
         title: the chart's name, also its tooltip.
@@ -112,12 +145,19 @@ def frontier_chart(
     if not shown:
         return chart(title, description, 1.0, [])
     names, top = legend([(c.name, c.tone) for c in shown], as_line=True)
-    xs, ys = ([value for c in shown for value in (getattr(d, axis) for d in c.dots)] for axis in ("x", "y"))
+    xs, ys = (
+        [value for c in shown for value in (getattr(d, axis) for d in c.dots)]
+        for axis in ("x", "y")
+    )
     y_marks = ticks(min(ys), max(ys))
     left = axis_room(y_marks)
     y = Scale(y_marks[0], y_marks[-1], top + height, top)
     x = Scale(min(xs) / _MARGIN, max(xs) * _MARGIN, left + 8, WIDTH - 14, log=True)
-    parts = [names, upright_axis(y_marks, y, left), lying_axis(log_ticks(x.low, x.high), x, top + height, x_label)]
+    parts = [
+        names,
+        upright_axis(y_marks, y, left),
+        lying_axis(log_ticks(x.low, x.high), x, top + height, x_label),
+    ]
     for cloud in shown:
         best = set(pareto_front(cloud.dots, larger_is_better))
         ordered = sorted(cloud.dots, key=lambda d: d in best)  # those of the front above the others

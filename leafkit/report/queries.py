@@ -1,4 +1,5 @@
-"""The report's sections on single queries: one dot for each, those that the student loses, and sample rankings.
+"""The report's sections on single queries: one dot for each, those that the student loses, and
+sample rankings.
 
 A section is None where the run did not measure it.
 """
@@ -25,13 +26,17 @@ Data = Mapping[str, Any]
 
 
 def per_query(data: Data) -> Section | None:
-    """The student's nDCG@10 over the teacher's, one dot per query, and the queries that the student loses."""
+    """The student's nDCG@10 over the teacher's, one dot per query, and the queries that the student
+    loses.
+    """
     cards = [card for collection in facts.collections(data) if (card := _card(collection))]
     if not cards:
         return None
     words = note(
-        "One dot per query: below the diagonal the student ranks worse than the teacher, above it better. Dots of equal scores "
-        "are spread around their place, so a larger patch is more queries. Pointing at a dot shows its query."
+        "One dot per query: below the diagonal the student ranks worse than the teacher, above "
+        "it better. Dots of equal scores "
+        "are spread around their place, so a larger patch is more queries. Pointing at a dot "
+        "shows its query."
     )
     return Section("queries", "Query by query", join((words, *cards)))
 
@@ -40,7 +45,12 @@ def _card(collection: Data) -> Safe:
     plot, lost = _scatter(collection), _lost_queries(collection.get("lost") or [])
     if not plot and not lost:
         return Safe("")
-    return element("div", heading(collection), element("div", plot, lost, class_="pair") if plot else lost, class_="collection")
+    return element(
+        "div",
+        heading(collection),
+        element("div", plot, lost, class_="pair") if plot else lost,
+        class_="collection",
+    )
 
 
 def _scatter(collection: Data) -> Safe:
@@ -50,7 +60,9 @@ def _scatter(collection: Data) -> Safe:
         return Safe("")
     texts = found.get("texts") or found.get("ids") or []
     dots = [
-        Dot(teacher, student, _tooltip(texts[place] if place < len(texts) else "", teacher, student))
+        Dot(
+            teacher, student, _tooltip(texts[place] if place < len(texts) else "", teacher, student)
+        )
         for place, (teacher, student) in enumerate(zip(found["teacher"], found[mode], strict=False))
         if fig.is_number(teacher) and fig.is_number(student)
     ]
@@ -63,9 +75,15 @@ def _scatter(collection: Data) -> Safe:
     )
     clouds = [Cloud(f"{name}: {fig.grouped(len(kept))}", kept, tone) for name, tone, kept in sides]
     title = f"nDCG@10 per query on {facts.describe(collection)}"
-    chart = square_scatter(title, "; ".join(c.name for c in clouds), clouds, "nDCG@10 of the teacher")
+    chart = square_scatter(
+        title, "; ".join(c.name for c in clouds), clouds, "nDCG@10 of the teacher"
+    )
     total = collection.get("num_queries")
-    sample = f" A sample of {fig.grouped(len(dots))} queries." if fig.is_number(total) and len(dots) < total else ""
+    sample = (
+        f" A sample of {fig.grouped(len(dots))} queries."
+        if fig.is_number(total) and len(dots) < total
+        else ""
+    )
     return figure(chart, f"Upwards: nDCG@10 of the student ({mode}).{sample}")
 
 
@@ -83,19 +101,34 @@ def _lost_queries(rows: Sequence[Data]) -> Safe:
         return Safe("")
     items = [
         element(
-            "details", element("summary", _OPEN, fig.shorten(row.get("query", ""), _SUMMARY_LETTERS), _CLOSE, " ",
-                               element("span", _change(row.get("teacher_ndcg"), row.get("student_ndcg")), class_="score")),
-            _wanted(row), _rankings(row), class_="lost",
+            "details",
+            element(
+                "summary",
+                _OPEN,
+                fig.shorten(row.get("query", ""), _SUMMARY_LETTERS),
+                _CLOSE,
+                " ",
+                element(
+                    "span",
+                    _change(row.get("teacher_ndcg"), row.get("student_ndcg")),
+                    class_="score",
+                ),
+            ),
+            _wanted(row),
+            _rankings(row),
+            class_="lost",
         )
         for row in rows
-    ]  # fmt: skip
+    ]
     return element("div", element("h4", f"the {len(rows)} largest losses"), *items)
 
 
 def _wanted(row: Data) -> Safe:
     """The ids of the relevant documents, which may be in neither ranking."""
     ids = row.get("relevant") or []
-    return note("relevant: ", join(join((" ", element("code", i))) for i in ids)) if ids else Safe("")
+    return (
+        note("relevant: ", join(join((" ", element("code", i))) for i in ids)) if ids else Safe("")
+    )
 
 
 def samples(data: Data) -> Section | None:
@@ -104,13 +137,21 @@ def samples(data: Data) -> Section | None:
     if not rows:
         return None
     cards = [
-        element("article", element("h3", _OPEN, row.get("query", ""), _CLOSE), _rankings(row), class_="sample") for row in rows
+        element(
+            "article",
+            element("h3", _OPEN, row.get("query", ""), _CLOSE),
+            _rankings(row),
+            class_="sample",
+        )
+        for row in rows
     ]
     return Section("samples", "Sample queries", join(cards))
 
 
 def _rankings(row: Data) -> Safe:
-    return element("div", *(_ranking(row, system) for system in ("teacher", "student")), class_="pair tight")
+    return element(
+        "div", *(_ranking(row, system) for system in ("teacher", "student")), class_="pair tight"
+    )
 
 
 def _ranking(sample: Data, system: str) -> Safe:
@@ -119,15 +160,23 @@ def _ranking(sample: Data, system: str) -> Safe:
     if not hits:
         return element("div", name, note("no ranking"))
     missed = (
-        Safe("") if any(hit.get("relevant") for hit in hits) else note(f"No relevant document among the first {len(hits)}.")
+        Safe("")
+        if any(hit.get("relevant") for hit in hits)
+        else note(f"No relevant document among the first {len(hits)}.")
     )
     return element("div", name, element("ol", *map(_hit, hits), class_="hits"), missed)
 
 
 def _hit(hit: Data) -> Safe:
     relevant = bool(hit.get("relevant"))
-    head = [element("code", hit.get("id", "?")), " ", element("span", fig.decimal(hit.get("score")), class_="score")]
+    head = [
+        element("code", hit.get("id", "?")),
+        " ",
+        element("span", fig.decimal(hit.get("score")), class_="score"),
+    ]
     if relevant:
         head += [" ", badge("pass", "\N{CHECK MARK}", "relevant")]
     text = fig.shorten(hit.get("text", ""), _HIT_LETTERS)
-    return element("li", element("div", *head), element("p", text), class_="relevant" if relevant else None)
+    return element(
+        "li", element("div", *head), element("p", text), class_="relevant" if relevant else None
+    )

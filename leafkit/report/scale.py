@@ -33,7 +33,8 @@ class Scale:
 
 
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
-    """Round numbers that cover [low, high] in roughly ``about`` steps; the first and the last enclose it.
+    """Round numbers that cover [low, high] in roughly ``about`` steps; the first and the last
+    enclose it.
 
     >>> ticks(0.0, 0.57)
     [0.0, 0.2, 0.4, 0.6]
@@ -57,7 +58,8 @@ def tick_text(value: float, all_ticks: list[float]) -> str:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Values 1, 2 and 5 times a power of ten inside [low, high], or fewer per power where the range is long.
+    """Values 1, 2 and 5 times a power of ten inside [low, high], or fewer per power where the range
+    is long.
 
     Args:
         low: above 0.

@@ -1,4 +1,6 @@
-"""The run's figures as plain tables, so that the page, the card and the console show the same cells."""
+"""The run's figures as plain tables, so that the page, the card and the console show the same
+cells.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from typing import Any
 from leafkit.report import facts
 from leafkit.report import figures as fig
 
-LARGE_GRID = 20  # settings; card and console show of a larger grid what is not inherited, and how many are
+LARGE_GRID = (
+    20  # settings; card and console show of a larger grid what is not inherited, and how many are
+)
 _SIDES = ("teacher", "student")
 
 Data = Mapping[str, Any]
@@ -40,14 +44,23 @@ def metrics_of(collection: Data) -> list[str]:
 
 
 def retrieval_table(collection: Data, narrow: bool = False) -> PlainTable:
-    """Every system's metrics with their intervals; a ``narrow`` table leaves out MAP, and remarks on contamination."""
+    """Every system's metrics with their intervals; a ``narrow`` table leaves out MAP, and remarks
+    on contamination.
+    """
     metrics = [m for m in metrics_of(collection) if not (narrow and m == "map")]
-    size = "" if collection.get("is_macro") else f", {fig.grouped(collection.get('num_documents'))} documents"
+    size = (
+        ""
+        if collection.get("is_macro")
+        else f", {fig.grouped(collection.get('num_documents'))} documents"
+    )
     return PlainTable(
         title=f"{facts.describe(collection)}{size}",
         header=("system", *(facts.METRICS[m] for m in metrics)),
         kinds="t" + "n" * len(metrics),
-        rows=[[facts.system_name(row), *(fig.interval(row.get(m)) for m in metrics)] for row in collection.get("rows") or []],
+        rows=[
+            [facts.system_name(row), *(fig.interval(row.get(m)) for m in metrics)]
+            for row in collection.get("rows") or []
+        ],
         notes=tuple(facts.notes_on(collection, brief=narrow)),
     )
 
@@ -89,11 +102,18 @@ def tasks_table(data: Data) -> PlainTable:
         for task in facts.rows_of(data, "tasks")
         for row in task.get("rows") or []
     ]
-    return PlainTable("Tasks without a search", ("task", "kind", "measure", "n", "system", "score"), "tttntn", rows)
+    return PlainTable(
+        "Tasks without a search",
+        ("task", "kind", "measure", "n", "system", "score"),
+        "tttntn",
+        rows,
+    )
 
 
 def setting_key(row: Data) -> tuple[str, str]:
-    """What tells the settings of one kind of index apart: the setting, and the device where it is not the CPU."""
+    """What tells the settings of one kind of index apart: the setting, and the device where it is
+    not the CPU.
+    """
     device = str(row.get("device") or "cpu")
     return str(row.get("setting", "?")), "" if device == "cpu" else device
 
@@ -107,16 +127,27 @@ def settings_of(rows: Iterable[Data]) -> list[dict[str, Data]]:
 
 
 def index_tables(data: Data, narrow: bool = False) -> list[PlainTable]:
-    """For each collection and kind of index the setting that each side needs for the recall asked for.
+    """For each collection and kind of index the setting that each side needs for the recall asked
+    for.
 
-    Where no setting of a kind reaches it, the one with the highest recall is shown and said to fall short. A ``narrow``
-    table leaves out nDCG.
+    Where no setting of a kind reaches it, the one with the highest recall is shown and said to fall
+    short. A ``narrow`` table leaves out nDCG.
     """
-    header = ("index", "queries", "setting", "bytes", "queries/s", "recall@10", *(() if narrow else ("nDCG@10",)))
+    header = (
+        "index",
+        "queries",
+        "setting",
+        "bytes",
+        "queries/s",
+        "recall@10",
+        *(() if narrow else ("nDCG@10",)),
+    )
     note = "The first setting that reaches the recall asked for; * the best one where none does."
     return [
         PlainTable(
-            f"Indexes on {name}", header, "tttnnnn"[: len(header)],
+            f"Indexes on {name}",
+            header,
+            "tttnnnn"[: len(header)],
             [
                 _index_cells(kind, side, chosen, reached)[: len(header)]
                 for kind, own in fig.by_name(rows, "kind").items()
@@ -126,7 +157,7 @@ def index_tables(data: Data, narrow: bool = False) -> list[PlainTable]:
             (note,),
         )
         for name, rows in fig.by_name(facts.rows_of(data, "indexes"), "collection").items()
-    ]  # fmt: skip
+    ]
 
 
 def _chosen(rows: Sequence[Data]) -> list[tuple[Data, bool]]:
@@ -140,14 +171,19 @@ def _chosen(rows: Sequence[Data]) -> list[tuple[Data, bool]]:
 def _index_cells(kind: str, side: str, row: Data, reached: bool) -> list[str]:
     setting = " ".join(part for part in setting_key(row) if part)
     return [
-        kind, side, setting if reached else f"{setting}*", fig.grouped_to(row.get("bytes_per_vector"), 0),
-        fig.grouped_to(row.get("queries_per_s"), 0), fig.interval(row.get("recall@10")), fig.interval(row.get("ndcg@10")),
-    ]  # fmt: skip
+        kind,
+        side,
+        setting if reached else f"{setting}*",
+        fig.grouped_to(row.get("bytes_per_vector"), 0),
+        fig.grouped_to(row.get("queries_per_s"), 0),
+        fig.interval(row.get("recall@10")),
+        fig.interval(row.get("ndcg@10")),
+    ]
 
 
 def inheritance_table(data: Data, narrow: bool = False) -> PlainTable:
-    """The settings of the inheritance check with their gap, what is allowed, and the verdict; of a large grid those alone
-    that are not inherited, the undecided ones last.
+    """The settings of the inheritance check with their gap, what is allowed, and the verdict; of a
+    large grid those alone that are not inherited, the undecided ones last.
 
     Args:
         data: what the stages measured.
@@ -156,7 +192,11 @@ def inheritance_table(data: Data, narrow: bool = False) -> PlainTable:
     every = facts.inherit_rows(data)
     is_large = len(every) > LARGE_GRID
     failing = [row for row in every if row.get("verdict") != "inherited"]
-    shown = sorted(failing, key=lambda row: row.get("verdict") != "not inherited") if is_large else every
+    shown = (
+        sorted(failing, key=lambda row: row.get("verdict") != "not inherited")
+        if is_large
+        else every
+    )
     scored = any(facts.scoring(row) != "plain" for row in every)
     with_scores = not (narrow and scored)
     rows = [
@@ -165,7 +205,11 @@ def inheritance_table(data: Data, narrow: bool = False) -> PlainTable:
             str(row.get("precision", "?")),
             str(row.get("mode", "?")),
             *([facts.scoring(row)] if scored else []),
-            *([fig.decimal(row.get("teacher")), fig.decimal(row.get("student"))] if with_scores else []),
+            *(
+                [fig.decimal(row.get("teacher")), fig.decimal(row.get("student"))]
+                if with_scores
+                else []
+            ),
             fig.signed_interval(row, "gap"),
             fig.decimal(row.get("max_gap")),
             str(row.get("verdict", "undecided")),
@@ -173,9 +217,15 @@ def inheritance_table(data: Data, narrow: bool = False) -> PlainTable:
         for row in shown
     ]
     header = (
-        "dim", "precision", "mode", *(["scored"] if scored else []), *(["teacher", "student"] if with_scores else []),
-        "gap", "allowed", "verdict",
-    )  # fmt: skip
+        "dim",
+        "precision",
+        "mode",
+        *(["scored"] if scored else []),
+        *(["teacher", "student"] if with_scores else []),
+        "gap",
+        "allowed",
+        "verdict",
+    )
     kinds = "ntt" + "t" * scored + "nn" * with_scores + "nnt"
     which = ", settings that are not inherited" if is_large else ""
     where = (data.get("inherit") or {}).get("collection", "?")
@@ -187,7 +237,9 @@ def diagnosis_table(data: Data, part: str) -> PlainTable:
 
     ``gain`` is what a head keeps beyond as many dimensions of the same space turned at random.
     """
-    title, key = {"spectrum": ("Best affine maps", "rank"), "dims": ("First dimensions", "dim")}[part]
+    title, key = {"spectrum": ("Best affine maps", "rank"), "dims": ("First dimensions", "dim")}[
+        part
+    ]
     found = facts.diagnosis(data).get(part) or []
     has_quality = any(facts.score(row, "ndcg") for row in found)
     has_gain = any(facts.score(row, "gain") for row in found)
@@ -195,7 +247,11 @@ def diagnosis_table(data: Data, part: str) -> PlainTable:
         [
             str(row.get(key, "?")),
             fig.percent(row.get("variance")),
-            *([fig.interval(row.get("ndcg")), fig.percent_interval(row.get("retention"))] if has_quality else []),
+            *(
+                [fig.interval(row.get("ndcg")), fig.percent_interval(row.get("retention"))]
+                if has_quality
+                else []
+            ),
             *([fig.signed_interval(row["gain"]) if row.get("gain") else ""] if has_gain else []),
         ]
         for row in found
@@ -226,7 +282,10 @@ def latency_table(data: Data) -> PlainTable:
 def steps_table(data: Data) -> PlainTable:
     """Every step's seconds and their sum."""
     steps = data.get("steps") or []
-    rows = [[str(s.get("name", "?")), str(s.get("status", "")), fig.decimal(s.get("seconds"), 1)] for s in steps]
+    rows = [
+        [str(s.get("name", "?")), str(s.get("status", "")), fig.decimal(s.get("seconds"), 1)]
+        for s in steps
+    ]
     if rows:
         total = sum(s["seconds"] for s in steps if fig.is_number(s.get("seconds")))
         rows.append(["total", "", fig.decimal(total, 1)])

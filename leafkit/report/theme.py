@@ -4,18 +4,50 @@ from __future__ import annotations
 
 _PALETTES = {
     "light": {
-        "paper": "#fcfbf8", "card": "#ffffff", "ink": "#1d211f", "soft": "#5c6460", "rule": "#e2dfd6", "grid": "#e9e6de",
-        "pass": "#1f6b43", "pass-back": "#e3f1e8", "fail": "#a3301f", "fail-back": "#fae7e3", "open": "#6b5a1e",
-        "open-back": "#f4eed9", "tone-1": "#34446b", "tone-2": "#3b8ea5", "tone-3": "#2e7d4f", "tone-4": "#b0762b",
-        "tone-5": "#8a8a83", "tone-6": "#8a5a83", "tone-7": "#b4513f", "tone-8": "#5f7d1e",
+        "paper": "#fcfbf8",
+        "card": "#ffffff",
+        "ink": "#1d211f",
+        "soft": "#5c6460",
+        "rule": "#e2dfd6",
+        "grid": "#e9e6de",
+        "pass": "#1f6b43",
+        "pass-back": "#e3f1e8",
+        "fail": "#a3301f",
+        "fail-back": "#fae7e3",
+        "open": "#6b5a1e",
+        "open-back": "#f4eed9",
+        "tone-1": "#34446b",
+        "tone-2": "#3b8ea5",
+        "tone-3": "#2e7d4f",
+        "tone-4": "#b0762b",
+        "tone-5": "#8a8a83",
+        "tone-6": "#8a5a83",
+        "tone-7": "#b4513f",
+        "tone-8": "#5f7d1e",
     },
     "dark": {
-        "paper": "#141715", "card": "#1b1f1d", "ink": "#e7e9e4", "soft": "#a2aaa4", "rule": "#313733", "grid": "#2a2f2c",
-        "pass": "#8bd6a8", "pass-back": "#1d3527", "fail": "#f3a594", "fail-back": "#42211b", "open": "#dfcb8a",
-        "open-back": "#37311c", "tone-1": "#a3b3de", "tone-2": "#63b9d1", "tone-3": "#64c08a", "tone-4": "#dba45a",
-        "tone-5": "#8f958f", "tone-6": "#c795bf", "tone-7": "#ea9180", "tone-8": "#b0cb66",
+        "paper": "#141715",
+        "card": "#1b1f1d",
+        "ink": "#e7e9e4",
+        "soft": "#a2aaa4",
+        "rule": "#313733",
+        "grid": "#2a2f2c",
+        "pass": "#8bd6a8",
+        "pass-back": "#1d3527",
+        "fail": "#f3a594",
+        "fail-back": "#42211b",
+        "open": "#dfcb8a",
+        "open-back": "#37311c",
+        "tone-1": "#a3b3de",
+        "tone-2": "#63b9d1",
+        "tone-3": "#64c08a",
+        "tone-4": "#dba45a",
+        "tone-5": "#8f958f",
+        "tone-6": "#c795bf",
+        "tone-7": "#ea9180",
+        "tone-8": "#b0cb66",
     },
-}  # fmt: skip
+}
 NUM_TONES = 8
 _DASHES = {2: "7 4", 4: "2 3", 5: "9 3 2 3", 6: "5 2", 7: "12 3", 8: "1 3"}
 
@@ -131,7 +163,8 @@ footer{margin-top:64px;padding-top:1em;border-top:1px solid var(--rule);color:va
 def stylesheet() -> str:
     """All rules, with both palettes as custom properties."""
     light, dark = (
-        ":root{" + ";".join(f"--{name}:{colour}" for name, colour in palette.items()) + "}" for palette in _PALETTES.values()
+        ":root{" + ";".join(f"--{name}:{color}" for name, color in palette.items()) + "}"
+        for palette in _PALETTES.values()
     )
     tones = "".join(
         f".tone-{n}{{fill:var(--tone-{n})}}.back-{n}{{background:var(--tone-{n})}}"

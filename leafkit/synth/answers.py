@@ -1,4 +1,6 @@
-"""Answers of the chat model: read, checked by hand, refused with a reason. Nothing is ever filled in."""
+"""Answers of the chat model: read, checked by hand, refused with a reason. Nothing is ever filled
+in.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +11,22 @@ from collections import Counter
 from typing import Any
 
 from leafkit.data.records import clean_text
+from leafkit.synth.chat_prompts import HAN_SHARE, INSTRUCTION_LENGTH, Length, TaskType
 from leafkit.synth.language import is_other_language
-from leafkit.synth.prompts import HAN_SHARE, INSTRUCTION_LENGTH, Length, TaskType
 
 _FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL | re.IGNORECASE)
-_THOUGHTS = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)  # reasoning models behind plain endpoints
+# reasoning models behind plain endpoints
+_THOUGHTS = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 
 
 class RefusedAnswer(Exception):
     """An answer that is no row; the reason is one of a few, so that they can be counted."""
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """The form in which two texts are compared: NFKC, no case, single spaces, no full stop."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(
-        " .!?。"
-    )  # NFKC narrows wide exclamation and question marks
+    # NFKC narrows wide exclamation and question marks
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(" .!?。")
 
 
 def read_instruction(content: str) -> dict[str, Any]:
@@ -41,7 +43,9 @@ def read_instruction(content: str) -> dict[str, Any]:
     return {"instruction": text}
 
 
-def read_row(content: str, task: TaskType, languages: tuple[str, str], num_negatives: int) -> dict[str, Any]:
+def read_row(
+    content: str, task: TaskType, languages: tuple[str, str], num_negatives: int
+) -> dict[str, Any]:
     """``{"query", "positive", "negatives"}`` of an answer of step 2.
 
     Args:
@@ -64,8 +68,10 @@ def read_row(content: str, task: TaskType, languages: tuple[str, str], num_negat
     _check_length(query, task.query, languages[0], "query")
     for side, text in (("positive", positive), *(("negatives", n) for n in negatives)):
         _check_length(text, task.document, languages[1], side)
-    _check_distinct(normalise(query), normalise(positive), [normalise(n) for n in negatives])
-    if is_other_language(query, languages[0]) or any(is_other_language(t, languages[1]) for t in (positive, *negatives)):
+    _check_distinct(normalize(query), normalize(positive), [normalize(n) for n in negatives])
+    if is_other_language(query, languages[0]) or any(
+        is_other_language(t, languages[1]) for t in (positive, *negatives)
+    ):
         raise RefusedAnswer("wrong language")
     return {"query": query, "positive": positive, "negatives": negatives}
 
@@ -87,7 +93,7 @@ def _text(row: dict[str, Any], key: str) -> str:
     if not isinstance(value, str):
         raise RefusedAnswer(f"{key!r} is missing or not text")
     text = clean_text(value, Counter())
-    if not normalise(text):
+    if not normalize(text):
         raise RefusedAnswer(f"{key!r} is empty")
     return text
 

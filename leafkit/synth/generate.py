@@ -1,4 +1,6 @@
-"""Ask for everything that is planned: some requests at a time, with retries, every accepted answer into the journal."""
+"""Ask for everything that is planned: some requests at a time, with retries, every accepted answer
+into the journal.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from leafkit.config import SynthConfig
-from leafkit.endpoint import TransientError, backoff, sigterm_cancels
-from leafkit.errors import LeafkitError
-from leafkit.progress import Bar, progress_bar
-from leafkit.synth.answers import RefusedAnswer, normalise
-from leafkit.synth.endpoint import Endpoint
+from leafkit.config.schema import SynthConfig
+from leafkit.core.console import Bar, progress_bar
+from leafkit.core.errors import LeafkitError
+from leafkit.core.openai_client import TransientError, backoff, sigterm_cancels
+from leafkit.synth.answers import RefusedAnswer, normalize
+from leafkit.synth.chat_endpoint import Endpoint
 from leafkit.synth.journal import Entry, Journal, count_entries
 from leafkit.synth.plan import Job, RowJob, Slot, estimate_tokens, instruction_job, price, row_jobs
 
-OUTAGE_JOBS = 10  # jobs in a row that got no answer at all, each after all its retries: the endpoint is gone
+OUTAGE_JOBS = (
+    10  # jobs in a row that got no answer at all, each after all its retries: the endpoint is gone
+)
 
 
 @dataclass(slots=True)
@@ -36,18 +40,24 @@ class Outcome:
     duplicate_instructions: int
 
 
-def generate(slots: Sequence[Slot], endpoint: Endpoint, journal: Journal, config: SynthConfig, seed: int) -> Outcome:
-    """Instructions first, all of them, then rows; answers that the journal has are not asked for again.
+def generate(
+    slots: Sequence[Slot], endpoint: Endpoint, journal: Journal, config: SynthConfig, seed: int
+) -> Outcome:
+    """Instructions first, all of them, then rows; answers that the journal has are not asked for
+    again.
 
     Raises:
-        LeafkitError: the endpoint refuses the run or is gone, or synth.max_cost is reached; the journal keeps every answer.
+        LeafkitError: the endpoint refuses the run or is gone, or synth.max_cost is reached; the
+            journal keeps every answer.
     """
 
     async def run() -> Outcome:
         runner = _Runner(endpoint, journal, config)
         with sigterm_cancels():
             try:
-                await runner.ask_all([job for slot in slots if (job := instruction_job(slot))], "synth: instructions")
+                await runner.ask_all(
+                    [job for slot in slots if (job := instruction_job(slot))], "synth: instructions"
+                )
                 outcome = plan_rows(slots, journal, config, seed)
                 await runner.ask_all([row.job for row in outcome.jobs], "synth: rows")
                 return outcome
@@ -58,7 +68,9 @@ def generate(slots: Sequence[Slot], endpoint: Endpoint, journal: Journal, config
 
 
 def plan_rows(slots: Sequence[Slot], journal: Journal, config: SynthConfig, seed: int) -> Outcome:
-    """Row jobs of every slot whose instruction is there and not an earlier slot's; the order is the plan's."""
+    """Row jobs of every slot whose instruction is there and not an earlier slot's; the order is the
+    plan's.
+    """
     accepted = journal.accepted()
     instructions: dict[int, str] = {}
     jobs: list[RowJob] = []
@@ -71,10 +83,10 @@ def plan_rows(slots: Sequence[Slot], journal: Journal, config: SynthConfig, seed
             if entry is None or entry.answer is None:
                 continue
             text = str(entry.answer["instruction"])
-            if normalise(text) in seen:
+            if normalize(text) in seen:
                 duplicates += 1
                 continue
-            seen.add(normalise(text))
+            seen.add(normalize(text))
         instructions[slot.index] = text
         jobs += row_jobs(slot, text, config, seed)
     return Outcome(instructions, jobs, duplicates)
@@ -113,9 +125,11 @@ class _Runner:
             self._silent_jobs = 0 if was_answered else self._silent_jobs + 1
             if self._silent_jobs >= OUTAGE_JOBS:
                 raise LeafkitError(
-                    f"the endpoint gave no answer to {self._silent_jobs} jobs in a row (last: {entry.failed}), each tried"
+                    f"the endpoint gave no answer to {self._silent_jobs} jobs in a row (last: "
+                    f"{entry.failed}), each tried"
                     f" {self._config.max_retries + 1} times",
-                    "see that it runs and is not overloaded (synth.max_concurrency, synth.timeout_s); every answer so far is"
+                    "see that it runs and is not overloaded (synth.max_concurrency, "
+                    "synth.timeout_s); every answer so far is"
                     " kept, the same command continues",
                 )
             bar.advance(note=f"{self._num_failed} failed" if self._num_failed else "")
@@ -124,7 +138,8 @@ class _Runner:
         limit = self._config.max_cost
         if limit and self._spent >= limit:
             raise LeafkitError(
-                f"synth.max_cost={limit} is reached: {self._spent:.4f} spent by the endpoint's own count",
+                f"synth.max_cost={limit} is reached: {self._spent:.4f} spent by the endpoint's "
+                f"own count",
                 "raise synth.max_cost; every answer so far is kept, the same command continues",
             )
 
@@ -138,9 +153,13 @@ class _Runner:
                 if reply.input_tokens is None or reply.output_tokens is None:
                     tokens["unreported"] += 1
                 asked = sum(estimate_tokens(m["content"]) for m in job.messages)
-                tokens["input_tokens"] += asked if reply.input_tokens is None else reply.input_tokens
+                tokens["input_tokens"] += (
+                    asked if reply.input_tokens is None else reply.input_tokens
+                )
                 answered = estimate_tokens(reply.content)
-                tokens["output_tokens"] += answered if reply.output_tokens is None else reply.output_tokens
+                tokens["output_tokens"] += (
+                    answered if reply.output_tokens is None else reply.output_tokens
+                )
                 answer = _read(job, reply.content, reply.is_cut)
                 return _entry(job, answer, "", refused, tokens), True
             except RefusedAnswer as err:
@@ -149,7 +168,11 @@ class _Runner:
             except TransientError as err:
                 reason = str(err)
                 if attempt < self._config.max_retries:
-                    wait_s = backoff(attempt, self._config.backoff_s) if err.wait_s is None else err.wait_s
+                    wait_s = (
+                        backoff(attempt, self._config.backoff_s)
+                        if err.wait_s is None
+                        else err.wait_s
+                    )
                     await asyncio.sleep(wait_s)
             refused[reason] += 1
         return _entry(job, None, reason, refused, tokens), tokens["answers"] > 0
@@ -162,9 +185,21 @@ def _read(job: Job, content: str, is_cut: bool) -> dict[str, Any]:
         raise RefusedAnswer("cut at synth.max_output_tokens" if is_cut else str(err)) from None
 
 
-def _entry(job: Job, answer: dict[str, Any] | None, failed: str, refused: Counter[str], tokens: Counter[str]) -> Entry:
+def _entry(
+    job: Job,
+    answer: dict[str, Any] | None,
+    failed: str,
+    refused: Counter[str],
+    tokens: Counter[str],
+) -> Entry:
     return Entry(
-        key=job.key, answer=answer, failed=failed, requests=sum(refused.values()) + (answer is not None), refused=dict(refused),
-        input_tokens=tokens["input_tokens"], output_tokens=tokens["output_tokens"], unreported=tokens["unreported"],
+        key=job.key,
+        answer=answer,
+        failed=failed,
+        requests=sum(refused.values()) + (answer is not None),
+        refused=dict(refused),
+        input_tokens=tokens["input_tokens"],
+        output_tokens=tokens["output_tokens"],
+        unreported=tokens["unreported"],
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    )  # fmt: skip
+    )

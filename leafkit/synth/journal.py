@@ -1,4 +1,6 @@
-"""The journal: every answer that was paid for, one JSON line each, on disk before the next step depends on it."""
+"""The journal: every answer that was paid for, one JSON line each, on disk before the next step
+depends on it.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from leafkit.artifact import write_durably
-from leafkit.errors import LeafkitError, explain_write_errors
+from leafkit.core.artifact import write_durably
+from leafkit.core.errors import LeafkitError, explain_write_errors
 
 JOURNAL = "journal.jsonl"
 
@@ -28,7 +30,8 @@ class Entry:
         refused: attempts that failed, by reason.
         input_tokens: of all its requests.
         output_tokens: likewise.
-        unreported: answers whose tokens the endpoint did not report, or not as a plausible number; they are estimated.
+        unreported: answers whose tokens the endpoint did not report, or not as a plausible number;
+            they are estimated.
         created: UTC time, ISO 8601.
     """
 
@@ -47,10 +50,12 @@ class Journal:
     """An append-only file of entries whose first line says which configuration they belong to."""
 
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
-        """Open the journal in ``folder``, or begin one. A last line cut short by a crash is dropped.
+        """Open the journal in ``folder``, or begin one. A last line cut short by a crash is
+        dropped.
 
         Raises:
-            LeafkitError: the journal there belongs to other settings, is damaged, or cannot be written.
+            LeafkitError: the journal there belongs to other settings, is damaged, or cannot be
+                written.
         """
         self.path = folder / JOURNAL
         self.entries: list[Entry] = []
@@ -70,14 +75,19 @@ class Journal:
             self.entries = [Entry(**json.loads(line)) for line in lines[1:]]
         except (ValueError, TypeError, KeyError, IndexError) as err:
             raise LeafkitError(
-                f"{self.path} is damaged: {err}", f"delete {self.path.parent}; its answers are lost and asked for again"
+                f"{self.path} is damaged: {err}",
+                f"delete {self.path.parent}; its answers are lost and asked for again",
             ) from err
         if found != identity:
-            changed = sorted(k for k in found.keys() | identity.keys() if found.get(k) != identity.get(k))
+            changed = sorted(
+                k for k in found.keys() | identity.keys() if found.get(k) != identity.get(k)
+            )
             raise LeafkitError(
-                f"{self.path} holds {len(self.entries)} answers of an interrupted run with other settings:"
+                f"{self.path} holds {len(self.entries)} answers of an interrupted run with other "
+                f"settings:"
                 f" {', '.join(changed)} changed",
-                f"set them back to finish that run, or delete {self.path.parent} and lose its answers",
+                f"set them back to finish that run, or delete {self.path.parent} and lose its "
+                f"answers",
             )
         if whole < len(content):
             with self.path.open("r+b") as stream:
@@ -105,8 +115,9 @@ class Journal:
 
 
 def count_entries(entries: Iterable[Entry]) -> dict[str, Any]:
-    """Requests, accepted answers, failures by reason and tokens of some entries; a job that failed and was asked again counts
-    as what became of it last."""
+    """Requests, accepted answers, failures by reason and tokens of some entries; a job that failed
+    and was asked again counts as what became of it last.
+    """
     entries = list(entries)
     last = {entry.key: entry for entry in entries}.values()
     refused: Counter[str] = Counter()

@@ -1,4 +1,6 @@
-"""The jobs of a run: which persona writes which instruction, which rows follow, and what all of it may cost."""
+"""The jobs of a run: which persona writes which instruction, which rows follow, and what all of it
+may cost.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from leafkit.config import SynthConfig
+from leafkit.config.schema import SynthConfig
 from leafkit.synth.answers import read_instruction, read_row
-from leafkit.synth.language import count_han
-from leafkit.synth.personas import Persona, group_by_language
-from leafkit.synth.prompts import (
+from leafkit.synth.chat_prompts import (
     HAN_SHARE,
     INSTRUCTION_LENGTH,
     TASK_TYPES,
@@ -21,15 +21,21 @@ from leafkit.synth.prompts import (
     instruction_messages,
     row_messages,
 )
+from leafkit.synth.language import count_han
+from leafkit.synth.personas import Persona, group_by_language
 
-CHARS_PER_TOKEN = 3.5  # the rule of the estimate: a token per Chinese character, or per 3.5 other characters
+CHARS_PER_TOKEN = (
+    3.5  # the rule of the estimate: a token per Chinese character, or per 3.5 other characters
+)
 _JSON_TOKENS = 20  # braces and keys of an answer
 _ROW_STRIDE = 97  # rows of a task with a fixed instruction take personas this far apart
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One task of the run: its type, its language and its persona. Slot i is the same however many slots there are."""
+    """One task of the run: its type, its language and its persona. Slot i is the same however many
+    slots there are.
+    """
 
     index: int
     task: TaskType
@@ -80,7 +86,8 @@ class Estimate:
 
 
 def plan_slots(config: SynthConfig, personas: Sequence[Persona], seed: int) -> list[Slot]:
-    """num_instructions slots, dealt over task types first, then languages; personas in an order drawn by the seed.
+    """num_instructions slots, dealt over task types first, then languages; personas in an order
+    drawn by the seed.
 
     Raises:
         UsageError: a language has no persona.
@@ -91,7 +98,15 @@ def plan_slots(config: SynthConfig, personas: Sequence[Persona], seed: int) -> l
     for index in range(config.num_instructions):
         language = config.languages[index // num_tasks % num_languages]
         position = index // (num_tasks * num_languages) * num_tasks + index % num_tasks
-        slots.append(Slot(index, TASK_TYPES[config.tasks[index % num_tasks]], language, position, groups[language]))
+        slots.append(
+            Slot(
+                index,
+                TASK_TYPES[config.tasks[index % num_tasks]],
+                language,
+                position,
+                groups[language],
+            )
+        )
     return slots
 
 
@@ -106,7 +121,8 @@ def instruction_job(slot: Slot) -> Job | None:
 def row_jobs(slot: Slot, instruction: str, config: SynthConfig, seed: int) -> list[RowJob]:
     """The jobs that write a slot's rows.
 
-    Where the instruction was written by a persona the prompt has none; where it is fixed, each row has one of its own.
+    Where the instruction was written by a persona the prompt has none; where it is fixed, each row
+    has one of its own.
     """
     jobs = []
     for number in range(config.rows_per_instruction):
@@ -115,21 +131,46 @@ def row_jobs(slot: Slot, instruction: str, config: SynthConfig, seed: int) -> li
         if slot.task.instruction:
             persona = slot.personas[(slot.position + _ROW_STRIDE * number) % len(slot.personas)]
             system = persona.persona
-        messages = row_messages(slot.task, instruction, languages, config.num_negatives, f"{seed}:{slot.key}", number, system)
+        messages = row_messages(
+            slot.task,
+            instruction,
+            languages,
+            config.num_negatives,
+            f"{seed}:{slot.key}",
+            number,
+            system,
+        )
 
-        def read(content: str, slot: Slot = slot, languages: tuple[str, str] = languages) -> dict[str, Any]:
+        def read(
+            content: str, slot: Slot = slot, languages: tuple[str, str] = languages
+        ) -> dict[str, Any]:
             return read_row(content, slot.task, languages, config.num_negatives)
 
-        sides = [(slot.task.query, languages[0]), *[(slot.task.document, languages[1])] * (1 + config.num_negatives)]
+        sides = [
+            (slot.task.query, languages[0]),
+            *[(slot.task.document, languages[1])] * (1 + config.num_negatives),
+        ]
         chars = [_usual_chars(length, language) for length, language in sides]
         han = sum(n for n, (_, language) in zip(chars, sides, strict=True) if language == "zh")
-        jobs.append(RowJob(slot, persona, languages, Job(f"{slot.key}:{number}", messages, read, sum(chars), han)))
+        jobs.append(
+            RowJob(
+                slot,
+                persona,
+                languages,
+                Job(f"{slot.key}:{number}", messages, read, sum(chars), han),
+            )
+        )
     return jobs
 
 
 def estimate(jobs: Sequence[Job], config: SynthConfig) -> Estimate:
     """Requests and tokens of some jobs if every first answer is accepted."""
-    usual = sum(min(config.max_output_tokens, _count_tokens(job.output_chars, job.output_han) + _JSON_TOKENS) for job in jobs)
+    usual = sum(
+        min(
+            config.max_output_tokens, _count_tokens(job.output_chars, job.output_han) + _JSON_TOKENS
+        )
+        for job in jobs
+    )
     return Estimate(
         requests=len(jobs),
         input_tokens=sum(estimate_tokens(m["content"]) for job in jobs for m in job.messages),
@@ -145,7 +186,10 @@ def estimate_tokens(text: str) -> int:
 
 def price(input_tokens: int, output_tokens: int, config: SynthConfig) -> float:
     """What some tokens cost at the recipe's prices; 0 where it names none."""
-    return (input_tokens * config.price_per_million_input_tokens + output_tokens * config.price_per_million_output_tokens) / 1e6
+    return (
+        input_tokens * config.price_per_million_input_tokens
+        + output_tokens * config.price_per_million_output_tokens
+    ) / 1e6
 
 
 def _count_tokens(num_chars: int, num_han: int) -> int:

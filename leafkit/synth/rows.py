@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from leafkit.synth.answers import normalise
+from leafkit.synth.answers import normalize
+from leafkit.synth.chat_prompts import PROMPT_VERSION
 from leafkit.synth.generate import Outcome
 from leafkit.synth.journal import Journal
-from leafkit.synth.prompts import PROMPT_VERSION
 
 
-def collect_rows(outcome: Outcome, journal: Journal, model: str, base_url: str) -> tuple[list[dict[str, Any]], int]:
+def collect_rows(
+    outcome: Outcome, journal: Journal, model: str, base_url: str
+) -> tuple[list[dict[str, Any]], int]:
     """Rows in leafkit's own pair form, and how many duplicates were dropped.
 
-    A row is a duplicate if its query is an earlier row's, or its query and positive are an earlier row's in either order.
-    All rows say train: a chat model's rows measure nothing.
+    A row is a duplicate if its query is an earlier row's, or its query and positive are an earlier
+    row's in either order. All rows say train: a chat model's rows measure nothing.
 
     Args:
         outcome: of ``generate``.
@@ -31,7 +33,7 @@ def collect_rows(outcome: Outcome, journal: Journal, model: str, base_url: str) 
         entry = accepted.get(job.job.key)
         if entry is None or entry.answer is None:
             continue
-        query, positive = normalise(entry.answer["query"]), normalise(entry.answer["positive"])
+        query, positive = normalize(entry.answer["query"]), normalize(entry.answer["positive"])
         pair = frozenset((query, positive))
         if query in queries or pair in pairs:
             duplicates += 1
@@ -47,11 +49,15 @@ def collect_rows(outcome: Outcome, journal: Journal, model: str, base_url: str) 
                 "language": source if source == target else f"{source}-{target}",
                 "split": "train",
                 "provenance": {
-                    "model": model, "base_url": base_url, "persona": job.persona.id, "task_type": job.slot.task.name,
-                    "prompt_version": PROMPT_VERSION, "created": entry.created,
+                    "model": model,
+                    "base_url": base_url,
+                    "persona": job.persona.id,
+                    "task_type": job.slot.task.name,
+                    "prompt_version": PROMPT_VERSION,
+                    "created": entry.created,
                 },
             }
-        )  # fmt: skip
+        )
     return rows, duplicates
 
 
@@ -59,7 +65,12 @@ def collect_instructions(outcome: Outcome) -> list[dict[str, Any]]:
     """The instructions that personas wrote, each with its persona."""
     slots = {job.slot.index: job.slot for job in outcome.jobs}
     return [
-        {"instruction": text, "task_type": slot.task.name, "language": slot.language, "persona": slot.persona.id}
+        {
+            "instruction": text,
+            "task_type": slot.task.name,
+            "language": slot.language,
+            "persona": slot.persona.id,
+        }
         for index, text in outcome.instructions.items()
         if not (slot := slots[index]).task.instruction
     ]

@@ -16,14 +16,18 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from lightning.pytorch.plugins.environments import (
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, Dataset
 
-from leafkit.errors import UsageError
-from leafkit.machine import release_memory
-from leafkit.progress import Bar, progress_bar, say
-from leafkit.train.modules import ContrastiveModule, LeafModule
+from leafkit.core.console import Bar, log, progress_bar
+from leafkit.core.errors import UsageError
+from leafkit.core.system import release_memory
+from leafkit.train.lightning_modules import ContrastiveModule, LeafModule
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +54,19 @@ def read_world() -> World:
     if "WORLD_SIZE" in env and "RANK" in env:
         size = int(env["WORLD_SIZE"])
         return World(int(env["RANK"]), size, int(env.get("LOCAL_WORLD_SIZE", size)))
-    if "SLURM_NTASKS" in env and "SLURM_PROCID" in env and env.get("SLURM_JOB_NAME") not in {"bash", "interactive"}:
+    if (
+        "SLURM_NTASKS" in env
+        and "SLURM_PROCID" in env
+        and env.get("SLURM_JOB_NAME") not in {"bash", "interactive"}
+    ):
         size = int(env["SLURM_NTASKS"])
         return World(int(env["SLURM_PROCID"]), size, size // int(env.get("SLURM_NNODES", "1")))
     return World(0, 1, 1)
 
 
 class BatchList(Dataset[Any]):
-    """Batches made on demand: item i is this process's share of global batch i. A pure function, so runs can resume.
+    """Batches made on demand: item i is this process's share of global batch i. A pure function, so
+    runs can resume.
 
     Attributes:
         waited_s: seconds that asking for batches took so far; the model waits meanwhile.
@@ -84,10 +93,12 @@ class BatchList(Dataset[Any]):
 
     @contextlib.contextmanager
     def made_ahead(self) -> Iterator[None]:
-        """Within it one thread makes the batch after the one that was asked for, so that the model need not wait for it.
+        """Within it one thread makes the batch after the one that was asked for, so that the model
+        need not wait for it.
 
-        Making a batch should read with numpy: a torch operation large enough for several threads starts a team of its own
-        beside the model's, and training took 1.2 times as long on two cores.
+        Making a batch should read with numpy: a torch operation large enough for several threads
+        starts a team of its own beside the model's, and training took 1.2 times as long on two
+        cores.
         """
         with ThreadPoolExecutor(1, "batches") as self._thread:
             try:
@@ -103,7 +114,9 @@ class _ShowProgress(Callback):
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
 
-    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         recent = module.losses[-20:]
         self._bar.advance(1, f"loss {sum(recent) / len(recent):.4f}")
 
@@ -135,9 +148,11 @@ def fit(
     lightning.seed_everything(seed, workers=True, verbose=False)
     module.encoder.disable_dropout()
     for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # what it says of devices is said in our own words
+        # what it says of devices is said in our own words
+        logging.getLogger(name).setLevel(logging.WARNING)
     with progress_bar(title, len(batches), "steps") as bar, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Lightning's hints about loaders and batch sizes do not fit lists of batches
+        # Lightning's hints about loaders and batch sizes do not fit lists of batches
+        warnings.simplefilter("ignore")
         trainer = build_trainer(len(batches), device, precision, world, [_ShowProgress(bar)])
         loader = DataLoader(batches, batch_size=None, shuffle=False, num_workers=0)
         on_interrupt = signal.getsignal(signal.SIGINT)
@@ -145,22 +160,27 @@ def fit(
         try:
             with batches.made_ahead():
                 trainer.fit(module, loader)
-        except SystemExit as stop:  # Lightning ends Ctrl-C with exit status 1 and ignores SIGINT from then on
+        except SystemExit as stop:
+            # Lightning ends Ctrl-C with exit status 1 and ignores SIGINT from then on
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from stop
         waited_s, training_s = batches.waited_s - before_s, time.perf_counter() - started_s
-    say(f"  loader: the model waited {waited_s / training_s:.1%} of {training_s:.0f} s", style="dim")
+    log(
+        f"  loader: the model waited {waited_s / training_s:.1%} of {training_s:.0f} s", style="dim"
+    )
     if metrics is not None:
         add_loader(metrics, waited_s, training_s)
     module.zero_grad(set_to_none=True)
-    trainer.strategy.optimizers = []  # module and trainer know each other, so their memory would stay a while
+    # module and trainer know each other, so their memory would stay a while
+    trainer.strategy.optimizers = []
     release_memory()
     module.encoder.to("cpu").eval()
     return module.losses
 
 
 def add_loader(metrics: dict[str, Any], waited_s: float, training_s: float) -> None:
-    """Put how long the model waited for its loader into a stage's metrics; the phases of a stage add up.
+    """Put how long the model waited for its loader into a stage's metrics; the phases of a stage
+    add up.
 
     >>> metrics = {}
     >>> add_loader(metrics, 1.0, 10.0)
@@ -170,11 +190,19 @@ def add_loader(metrics: dict[str, Any], waited_s: float, training_s: float) -> N
     """
     before = metrics.get("loader", {"waited_s": 0.0, "training_s": 0.0})
     waited_s, training_s = before["waited_s"] + waited_s, before["training_s"] + training_s
-    metrics["loader"] = {"waited_s": waited_s, "training_s": training_s, "share": waited_s / training_s}
+    metrics["loader"] = {
+        "waited_s": waited_s,
+        "training_s": training_s,
+        "share": waited_s / training_s,
+    }
 
 
 def build_trainer(
-    num_steps: int, device: torch.device, precision: torch.dtype, world: World, callbacks: Sequence[Callback]
+    num_steps: int,
+    device: torch.device,
+    precision: torch.dtype,
+    world: World,
+    callbacks: Sequence[Callback],
 ) -> lightning.Trainer:
     """A Trainer without loggers, checkpoints or samplers of its own.
 
@@ -182,11 +210,15 @@ def build_trainer(
         UsageError: several processes on a device whose strategy is not supported.
     """
     if device.type == "npu":
-        raise UsageError("training on an NPU is not part of this version", "device=cpu or device=cuda")
+        raise UsageError(
+            "training on an NPU is not part of this version", "device=cpu or device=cuda"
+        )
     strategy: Any = "auto"
     plugins: list[Any] = []
     if world.size > 1:
-        environment = TorchElasticEnvironment() if TorchElasticEnvironment.detect() else SLURMEnvironment()
+        environment = (
+            TorchElasticEnvironment() if TorchElasticEnvironment.detect() else SLURMEnvironment()
+        )
         plugins.append(environment)
         strategy = DDPStrategy(process_group_backend="nccl" if device.type == "cuda" else "gloo")
     else:

@@ -1,4 +1,6 @@
-"""``benchmarks/natural_questions.jsonl``: well formed, and its answers exist where they are said to be."""
+"""``benchmarks/natural_questions.jsonl``: well formed, and its answers exist where they are said to
+be.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,11 @@ MIN_FOUND = 0.95
 
 @pytest.fixture(scope="module")
 def rows() -> list[dict]:
-    return [json.loads(line) for line in QUESTIONS.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [
+        json.loads(line)
+        for line in QUESTIONS.read_text(encoding="utf-8").splitlines()
+        if line.strip()
+    ]
 
 
 def package_of(name: str) -> str | None:
@@ -27,7 +33,8 @@ def package_of(name: str) -> str | None:
     root = name.split(".")[0]
     if root in PACKAGES and root != "stdlib":
         return root
-    return "stdlib" if root in sys.stdlib_module_names or root == "distutils" else None  # distutils left in 3.12
+    # distutils left in 3.12
+    return "stdlib" if root in sys.stdlib_module_names or root == "distutils" else None
 
 
 def test_there_are_enough_questions(rows):
@@ -58,7 +65,9 @@ def test_every_accepted_name_belongs_to_a_known_package(rows):
 
 
 def test_every_package_is_asked_about(rows):
-    counts = Counter(package for row in rows for package in {package_of(name) for name in row["accepted"]})
+    counts = Counter(
+        package for row in rows for package in {package_of(name) for name in row["accepted"]}
+    )
     assert {package: counts[package] for package in PACKAGES if counts[package] < 10} == {}
 
 
@@ -67,8 +76,12 @@ def test_accepted_names_exist_on_the_installed_versions(rows):
     """Names move between versions, so a few may be missing; the message lists them."""
     installed = [package for package in PACKAGES if pydocs.find_package(package) is not None]
     wanted = {name for row in rows for name in row["accepted"] if package_of(name) in installed}
-    needed = tuple(package for package in installed if any(package_of(name) == package for name in wanted))
+    needed = tuple(
+        package for package in installed if any(package_of(name) == package for name in wanted)
+    )
     entries, _ = pydocs.read_packages(needed)
     missing = sorted(wanted - {entry.name for entry in entries})
     found = 1 - len(missing) / len(wanted)
-    assert found >= MIN_FOUND, f"{len(missing)} of {len(wanted)} accepted names are gone: {', '.join(missing)}"
+    assert found >= MIN_FOUND, (
+        f"{len(missing)} of {len(wanted)} accepted names are gone: {', '.join(missing)}"
+    )

@@ -1,4 +1,6 @@
-"""``benchmarks/published_codes.py``: every way of storing ranks the nearest document first, whoever wrote the search."""
+"""``benchmarks/published_codes.py``: every way of storing ranks the nearest document first, whoever
+wrote the search.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,11 @@ pytest.importorskip("sentence_transformers", reason='needs pip install "leafkit[
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from published_codes import make_ways
 
-from leafkit.search.index import tie_order
-from leafkit.search.metrics import Judgments, fast_ndcg
+from leafkit.evaluation.metrics import Judgments, fast_ndcg
+from leafkit.index.exact import tie_order
 
 
-def test_every_way_finds_each_document_with_itself_and_its_neighbour_after_it():
+def test_every_way_finds_each_document_with_itself_and_its_neighbor_after_it():
     generator = np.random.default_rng(0)
     documents = generator.standard_normal((60, 64)).astype(np.float32)
     documents[1::2] = documents[::2] + 0.4 * generator.standard_normal((30, 64)).astype(np.float32)
@@ -26,6 +28,7 @@ def test_every_way_finds_each_document_with_itself_and_its_neighbour_after_it():
     qrels = {q: {f"d{int(q[1:]):02d}": 2, f"d{int(q[1:]) + 1:02d}": 1} for q in queries}
     judgments = Judgments(queries, ids, qrels)
     for name, way in make_ways(documents[::2].copy(), documents, tie_order(ids)).items():
-        # inner products of codes that start at each dimension's smallest value are not those of the values
+        # inner products of codes that start at each dimension's smallest value are not those of the
+        # values
         smallest = 0.8 if "uint8" in name else 0.99
         assert fast_ndcg(way(), judgments).mean() > smallest, name

@@ -1,4 +1,6 @@
-"""Exemplars: same label and another text as positive, other labels as negatives, everything counted."""
+"""Exemplars: same label and another text as positive, other labels as negatives, everything
+counted.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ def check(texts: list[str], labels: list[str], num_negatives: int, paired: Exemp
     assert sorted(set(paired.rows.tolist())) == paired.rows.tolist()
     assert len(set(paired.positives.tolist())) == len(paired.positives)
     assert paired.negatives.shape == (len(paired.rows), num_negatives)
-    for row, positive, negatives in zip(paired.rows, paired.positives, paired.negatives, strict=True):
+    for row, positive, negatives in zip(
+        paired.rows, paired.positives, paired.negatives, strict=True
+    ):
         assert labels[positive] == labels[row]
         assert texts[positive] != texts[row]
         found = negatives[negatives >= 0].tolist()
@@ -44,7 +48,9 @@ def test_random_labels_with_many_copies(seed: int) -> None:
         most = max(copies.values())
         expected += copies.total() - max(0, 2 * most - copies.total()) if len(copies) > 1 else 0
     assert len(paired.rows) == expected
-    assert size - expected == sum(count for what, count in paired.counts.items() if "left out" in what)
+    assert size - expected == sum(
+        count for what, count in paired.counts.items() if "left out" in what
+    )
 
 
 def test_texts_of_a_label_form_one_round() -> None:
@@ -134,7 +140,10 @@ def test_bad_arguments() -> None:
 
 def test_banking77(shared_data: Path) -> None:
     bad = BadRows("error", 0, Counter())
-    raw = [row for _, row in read_raw_rows(f"jsonl:{shared_data / 'cls' / 'banking77.jsonl'}", bad, 3000)]
+    raw = [
+        row
+        for _, row in read_raw_rows(f"jsonl:{shared_data / 'cls' / 'banking77.jsonl'}", bad, 3000)
+    ]
     texts, labels = [row["text"] for row in raw], [row["label"] for row in raw]
     paired = pair_exemplars(texts, labels, 7, 0)
     check(texts, labels, 7, paired)

@@ -1,4 +1,6 @@
-"""Mixtures: shares, dealing without repeats, pure functions of (seed, epoch), and the account of what sources gave."""
+"""Mixtures: shares, dealing without repeats, pure functions of (seed, epoch), and the account of
+what sources gave.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,13 @@ import sys
 import numpy as np
 import pytest
 
-from leafkit.data.batching import neighbour_batches
-from leafkit.data.mixture import contribution_table, same_task_share, semi_homogeneous_batches, source_counts
+from leafkit.data.batching import neighbor_batches
+from leafkit.data.mixture import (
+    contribution_table,
+    same_task_share,
+    semi_homogeneous_batches,
+    source_counts,
+)
 
 SIZES = (500, 120, 64)
 SOURCE_OF_ROW = np.repeat(np.arange(3), SIZES)
@@ -17,7 +24,9 @@ ROWS = [np.flatnonzero(source == SOURCE_OF_ROW) for source in range(3)]
 WEIGHTS = [5.0, 3.0, 2.0]
 
 
-def _mix(ratio: float = 0.5, batch_size: int = 16, num_batches: int = 40, seed: int = 1, epoch: int = 0) -> list[np.ndarray]:
+def _mix(
+    ratio: float = 0.5, batch_size: int = 16, num_batches: int = 40, seed: int = 1, epoch: int = 0
+) -> list[np.ndarray]:
     return semi_homogeneous_batches(ROWS, WEIGHTS, batch_size, ratio, num_batches, seed, epoch)
 
 
@@ -29,9 +38,13 @@ def _lists(batches: list[np.ndarray]) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("num_batches", [0, 1, 2, 3, 7, 10, 99, 1000])
-@pytest.mark.parametrize("weights", [[5, 3, 2], [1, 1, 1], [0.1, 0.7, 0.2], [0, 1, 3], [1, 0, 0], [1e-6, 1, 0]])
+@pytest.mark.parametrize(
+    "weights", [[5, 3, 2], [1, 1, 1], [0.1, 0.7, 0.2], [0, 1, 3], [1, 0, 0], [1e-6, 1, 0]]
+)
 @pytest.mark.parametrize("seed", range(5))
-def test_every_count_is_its_share_rounded_up_or_down(weights: list[float], num_batches: int, seed: int) -> None:
+def test_every_count_is_its_share_rounded_up_or_down(
+    weights: list[float], num_batches: int, seed: int
+) -> None:
     counts = source_counts(weights, num_batches, seed)
     exact = np.asarray(weights) / sum(weights) * num_batches
     assert counts.sum() == num_batches
@@ -47,7 +60,8 @@ def test_whole_shares_are_met_exactly() -> None:
 def test_over_epochs_a_rare_source_gets_its_share() -> None:
     counts = np.array([source_counts([0.05, 0.95], 4, 0, epoch) for epoch in range(2000)])
     assert set(counts[:, 0].tolist()) == {0, 1}
-    assert counts[:, 0].mean() == pytest.approx(0.2, abs=5 * np.sqrt(0.16 / 2000))  # five standard deviations
+    # five standard deviations
+    assert counts[:, 0].mean() == pytest.approx(0.2, abs=5 * np.sqrt(0.16 / 2000))
 
 
 @pytest.mark.parametrize("weights", [[], [0, 0], [1, -1], [1, float("nan")], [float("inf"), 1]])
@@ -62,7 +76,9 @@ def test_weights_that_say_nothing_are_refused(weights: list[float]) -> None:
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("batch_size", [1, 2, 16, 64])
 @pytest.mark.parametrize("seed", range(3))
-def test_no_batch_holds_a_row_twice_and_shares_follow_the_weights(ratio: float, batch_size: int, seed: int) -> None:
+def test_no_batch_holds_a_row_twice_and_shares_follow_the_weights(
+    ratio: float, batch_size: int, seed: int
+) -> None:
     batches = _mix(ratio, batch_size, num_batches=60, seed=seed)
     assert [len(batch) for batch in batches] == [batch_size] * 60
     assert all(len(set(batch)) == batch_size for batch in _lists(batches))
@@ -81,7 +97,8 @@ def test_a_kept_part_is_of_one_source_and_dealing_leaves_the_rest_at_chance() ->
     dealt = np.array([SOURCE_OF_ROW[batch[12:]] for batch in batches])
     assert np.bincount(dealt.ravel()).tolist() == [120, 72, 48]  # four of each batch
     own = (dealt == of_batch[:, None]).mean()
-    assert own == pytest.approx(0.5**2 + 0.3**2 + 0.2**2, abs=0.16)  # five standard deviations of 240 draws
+    # five standard deviations of 240 draws
+    assert own == pytest.approx(0.5**2 + 0.3**2 + 0.2**2, abs=0.16)
 
 
 def test_batches_of_sources_come_in_random_order() -> None:
@@ -107,9 +124,12 @@ def test_batches_are_a_function_of_seed_and_epoch_alone() -> None:
 def test_another_process_computes_the_same_batches() -> None:
     code = (
         "import numpy as np; from leafkit.data.mixture import semi_homogeneous_batches as f;"
-        "rows = [np.arange(50), np.arange(50, 70)]; print([b.tolist() for b in f(rows, [2, 1], 8, .5, 12, 4, 1)])"
+        "rows = [np.arange(50), np.arange(50, 70)]; print([b.tolist() for b in f(rows, [2, 1], "
+        "8, .5, 12, 4, 1)])"
     )
-    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    printed = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
     here = semi_homogeneous_batches([np.arange(50), np.arange(50, 70)], [2, 1], 8, 0.5, 12, 4, 1)
     assert printed.strip() == str(_lists(here))
 
@@ -129,7 +149,9 @@ def test_rows_left_at_the_end_of_a_pass_open_the_next_without_a_repeat() -> None
 
 
 def test_a_source_smaller_than_the_part_that_stays_together_is_refused() -> None:
-    with pytest.raises(ValueError, match="source 1 has 7 rows, which do not fill the 8 of a batch of 16"):
+    with pytest.raises(
+        ValueError, match="source 1 has 7 rows, which do not fill the 8 of a batch of 16"
+    ):
         semi_homogeneous_batches([np.arange(100), np.arange(100, 107)], [1, 1], 16, 0.5, 10, 0)
     with pytest.raises(ValueError, match="source 0 has 0 rows"):
         semi_homogeneous_batches([np.arange(0), np.arange(9)], [1, 1], 4, 0.0, 10, 0)
@@ -142,7 +164,8 @@ def test_an_empty_source_of_weight_zero_is_no_problem() -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_a_small_source_is_spread_over_batches_where_dealing_allows_it(seed: int) -> None:
     rows = [np.arange(400), np.arange(400, 410)]
-    batches = semi_homogeneous_batches(rows, [9, 1], 16, 0.4, 40, seed)  # 64 draws of 10 rows, 6 stay together
+    # 64 draws of 10 rows, 6 stay together
+    batches = semi_homogeneous_batches(rows, [9, 1], 16, 0.4, 40, seed)
     assert all(len(set(batch)) == 16 for batch in _lists(batches))
     copies = np.bincount(np.concatenate(batches))[400:]
     assert copies.sum() == 64
@@ -181,7 +204,7 @@ def test_hard_batches_are_mixed_as_they_come() -> None:
 
     def make(source: int, count: int, seed: int) -> list[np.ndarray]:
         calls.append((source, count, seed))
-        return [ROWS[source][batch] for batch in neighbour_batches(ring, 8, seed, count)]
+        return [ROWS[source][batch] for batch in neighbor_batches(ring, 8, seed, count)]
 
     whole = semi_homogeneous_batches(ROWS, WEIGHTS, 8, 1.0, 20, 0, make_batches=make)
     assert [(source, count) for source, count, _ in calls] == [(0, 10), (1, 6), (2, 4)]
@@ -191,10 +214,14 @@ def test_hard_batches_are_mixed_as_they_come() -> None:
     mixed = semi_homogeneous_batches(ROWS, WEIGHTS, 8, 0.5, 20, 0, make_batches=make)
     assert sorted(batch[:4] for batch in _lists(mixed)) == sorted(batch[:4] for batch in expected)
     assert sorted(np.concatenate(mixed).tolist()) == sorted(np.concatenate(whole).tolist())
-    assert _lists(semi_homogeneous_batches(ROWS, WEIGHTS, 8, 1.0, 20, 0, epoch=1, make_batches=make)) != _lists(whole)
+    assert _lists(
+        semi_homogeneous_batches(ROWS, WEIGHTS, 8, 1.0, 20, 0, epoch=1, make_batches=make)
+    ) != _lists(whole)
 
 
-@pytest.mark.parametrize("wrong", [[], [np.arange(3)], [np.array([1, 1, 2, 3])], [np.arange(4)] * 2])
+@pytest.mark.parametrize(
+    "wrong", [[], [np.arange(3)], [np.array([1, 1, 2, 3])], [np.arange(4)] * 2]
+)
 def test_batches_made_elsewhere_are_checked(wrong: list[np.ndarray]) -> None:
     with pytest.raises(ValueError, match="did not give 1 batches of 4 different rows for source 0"):
         semi_homogeneous_batches([np.arange(9)], [1], 4, 1.0, 1, 0, make_batches=lambda *_: wrong)
@@ -208,28 +235,73 @@ def test_same_task_share_by_hand() -> None:
     assert same_task_share([np.array([0, 1, 2]), np.array([3, 4, 5])], sources) == 1
     assert same_task_share([np.array([0, 3])], sources) == 0
     # rows 0, 1, 2 share the batch with 2 of 3 of their kind, row 3 with none; of the pair nobody
-    assert same_task_share([np.array([0, 1, 2, 3]), np.array([0, 4])], sources) == pytest.approx((3 * 2 / 3) / 6)
-    assert same_task_share([np.array([0]), np.array([0, 3])], sources) == 0  # a row alone has no others
+    assert same_task_share([np.array([0, 1, 2, 3]), np.array([0, 4])], sources) == pytest.approx(
+        (3 * 2 / 3) / 6
+    )
+    # a row alone has no others
+    assert same_task_share([np.array([0]), np.array([0, 3])], sources) == 0
     assert same_task_share([np.array([0])], sources) == same_task_share([], sources) == 1
 
 
 def test_the_ratio_is_not_the_realised_share() -> None:
-    shares = {ratio: same_task_share(_mix(ratio, 20, 200), SOURCE_OF_ROW) for ratio in (0.0, 0.5, 1.0)}
+    shares = {
+        ratio: same_task_share(_mix(ratio, 20, 200), SOURCE_OF_ROW) for ratio in (0.0, 0.5, 1.0)
+    }
     assert shares[1.0] == 1
     assert shares[0.0] == pytest.approx(0.38, abs=0.02)  # .5^2 + .3^2 + .2^2
-    assert shares[0.5] == pytest.approx(0.25 + 0.75 * 0.38, abs=0.02)  # pairs that both stayed, and all others
+    # pairs that both stayed, and all others
+    assert shares[0.5] == pytest.approx(0.25 + 0.75 * 0.38, abs=0.02)
 
 
 def test_contribution_table_by_hand() -> None:
     batches = [np.array([0, 1, 4]), np.array([0, 1, 2]), np.array([0, 2, 5])]
-    table = contribution_table(["a", "b", "c"], [2, 1, 1], [6, 2, 9], [4, 2, 3], batches, np.array([0, 0, 0, 0, 1, 1, 2, 2, 2]))
+    table = contribution_table(
+        ["a", "b", "c"],
+        [2, 1, 1],
+        [6, 2, 9],
+        [4, 2, 3],
+        batches,
+        np.array([0, 0, 0, 0, 1, 1, 2, 2, 2]),
+    )
     assert table == [
-        {"source": "a", "weight": 0.5, "read": 6, "dropped": 2, "kept": 4, "batches": 3, "drawn": 7,
-         "share": pytest.approx(7 / 9), "distinct": 3, "repeats": pytest.approx(7 / 3)},
-        {"source": "b", "weight": 0.25, "read": 2, "dropped": 0, "kept": 2, "batches": 2, "drawn": 2,
-         "share": pytest.approx(2 / 9), "distinct": 2, "repeats": 1.0},
-        {"source": "c", "weight": 0.25, "read": 9, "dropped": 6, "kept": 3, "batches": 0, "drawn": 0,
-         "share": 0.0, "distinct": 0, "repeats": 0.0},
-    ]  # fmt: skip
+        {
+            "source": "a",
+            "weight": 0.5,
+            "read": 6,
+            "dropped": 2,
+            "kept": 4,
+            "batches": 3,
+            "drawn": 7,
+            "share": pytest.approx(7 / 9),
+            "distinct": 3,
+            "repeats": pytest.approx(7 / 3),
+        },
+        {
+            "source": "b",
+            "weight": 0.25,
+            "read": 2,
+            "dropped": 0,
+            "kept": 2,
+            "batches": 2,
+            "drawn": 2,
+            "share": pytest.approx(2 / 9),
+            "distinct": 2,
+            "repeats": 1.0,
+        },
+        {
+            "source": "c",
+            "weight": 0.25,
+            "read": 9,
+            "dropped": 6,
+            "kept": 3,
+            "batches": 0,
+            "drawn": 0,
+            "share": 0.0,
+            "distinct": 0,
+            "repeats": 0.0,
+        },
+    ]
     assert all(type(value) in (str, int, float) for row in table for value in row.values())
-    assert contribution_table(["a"], [1], [0], [0], [], np.zeros(0, dtype=np.int64))[0]["share"] == 0.0
+    assert (
+        contribution_table(["a"], [1], [0], [0], [], np.zeros(0, dtype=np.int64))[0]["share"] == 0.0
+    )

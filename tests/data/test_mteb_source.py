@@ -8,11 +8,11 @@ from pathlib import Path
 import mteb_task
 import pytest
 
-from leafkit.config import DataConfig
+from leafkit.config.schema import DataConfig
+from leafkit.core.errors import LeafkitError, MissingExtra, UsageError
 from leafkit.data.mteb_source import collect_task, mteb_fingerprint, read_mteb
 from leafkit.data.records import Document, Query
 from leafkit.data.sources import read_collection
-from leafkit.errors import LeafkitError, MissingExtra, UsageError
 
 CORPUS = [
     {"id": "d1", "title": "A title", "text": " A text.\n"},
@@ -42,7 +42,11 @@ def registered(monkeypatch):
     original = mteb.get_task
 
     def register(task):
-        monkeypatch.setattr(mteb, "get_task", lambda name, **_: task if name == task.metadata.name else original(name))
+        monkeypatch.setattr(
+            mteb,
+            "get_task",
+            lambda name, **_: task if name == task.metadata.name else original(name),
+        )
         return task
 
     return register
@@ -52,8 +56,11 @@ def test_grades_titles_copies_and_counts_are_kept():
     found = collect_task(loaded(), "default", "test")
     assert found.name == "LocalTask"
     assert found.documents == [
-        Document("d1", "A text.", "A title"), Document("d2", "A text."), Document("d3", "A text."), Document("d4", ""),
-    ]  # fmt: skip
+        Document("d1", "A text.", "A title"),
+        Document("d2", "A text."),
+        Document("d3", "A text."),
+        Document("d4", ""),
+    ]
     assert found.documents[0].full_text == "A title A text."
     assert found.queries == [Query("q1", "one"), Query("q2", "two"), Query("q3", "three")]
     assert found.qrels == QRELS
@@ -73,13 +80,23 @@ def test_queries_measure_whatever_mteb_calls_their_split():
 
 
 def test_instructions_are_the_row_s_own_else_the_task_s():
-    of_task = collect_task(loaded(prompt={"query": "Find it", "document": "Read it"}), "default", "test")
+    of_task = collect_task(
+        loaded(prompt={"query": "Find it", "document": "Read it"}), "default", "test"
+    )
     assert {query.instruction for query in of_task.queries} == {"Find it"}
-    assert {query.instruction for query in collect_task(loaded(prompt="Look"), "default", "test").queries} == {"Look"}
+    assert {
+        query.instruction
+        for query in collect_task(loaded(prompt="Look"), "default", "test").queries
+    } == {"Look"}
     rows = [row | {"instruction": f"for {row['id']}"} for row in QUERIES]
     own = collect_task(loaded(queries=rows, prompt="Look"), "default", "test")
-    assert [(query.text, query.instruction) for query in own.queries[1:]] == [("two", "for q2"), ("three", "for q3")]
-    assert sum(count for what, count in own.counts.items() if "instruction of their own" in what) == 3
+    assert [(query.text, query.instruction) for query in own.queries[1:]] == [
+        ("two", "for q2"),
+        ("three", "for q3"),
+    ]
+    assert (
+        sum(count for what, count in own.counts.items() if "instruction of their own" in what) == 3
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,7 +126,9 @@ def test_a_task_is_read_by_name_and_split(registered):
     assert read_mteb("LocalTask") == read_mteb("LocalTask@dev") == expected
     with pytest.raises(UsageError, match="mteb does not evaluate on split 'test'; there are dev"):
         read_mteb("LocalTask@test")
-    with pytest.raises(UsageError, match="mteb does not evaluate on subset 'fr'; there are default"):
+    with pytest.raises(
+        UsageError, match="mteb does not evaluate on subset 'fr'; there are default"
+    ):
         read_mteb("LocalTask:fr")
     task.metadata = task.metadata.model_copy(update={"eval_splits": ["dev", "dev2"]})
     with pytest.raises(UsageError, match="mteb evaluates on several splits; there are dev, dev2"):
@@ -121,7 +140,9 @@ def test_the_fingerprint_follows_the_pinned_revision(registered):
     assert before[0] == before[2] != before[1]
     registered(mteb_task.make_task(CORPUS, QUERIES, QRELS))
     first = mteb_fingerprint("LocalTask")
-    registered(mteb_task.make_task(CORPUS, QUERIES, QRELS, dataset={"path": "local/rows", "revision": "2"}))
+    registered(
+        mteb_task.make_task(CORPUS, QUERIES, QRELS, dataset={"path": "local/rows", "revision": "2"})
+    )
     assert mteb_fingerprint("LocalTask") != first
 
 
@@ -129,8 +150,11 @@ def test_names_that_mteb_does_not_know_as_a_retrieval_task():
     pytest.importorskip("mteb", reason=mteb_task.MISSING)
     with pytest.raises(UsageError, match="mteb has no task 'SciFac'") as caught:
         read_mteb("SciFac")
-    assert "SciFact" in caught.value.remedy
-    with pytest.raises(UsageError, match="mteb:STSBenchmark is a task of type STS on text: not a retrieval of texts"):
+    assert "SciFact" in caught.value.hint
+    with pytest.raises(
+        UsageError,
+        match="mteb:STSBenchmark is a task of type STS on text: not a retrieval of texts",
+    ):
         read_mteb("STSBenchmark")
     with pytest.raises(UsageError, match=r"mteb evaluates on several subsets; there are .*, fr"):
         read_mteb("MintakaRetrieval")
@@ -140,7 +164,7 @@ def test_without_a_network_the_error_says_what_to_do(tmp_path, monkeypatch):
     pytest.importorskip("mteb", reason=mteb_task.MISSING)
     with pytest.raises(LeafkitError, match="mteb:SciFact cannot be loaded") as caught:
         read_mteb("SciFact")
-    assert "beir:PATH" in caught.value.remedy
+    assert "beir:PATH" in caught.value.hint
 
 
 def test_without_mteb_the_install_command_is_shown(monkeypatch):
@@ -160,6 +184,9 @@ def test_scifact_is_what_the_beir_folder_holds(shared_data: Path):
     found = collect_task(task, "default", "test")
     expected = read_collection(f"beir:{shared_data / 'scifact'}", DataConfig())
     kept = {document.id for document in expected.documents}
-    assert [d for d in found.documents if d.id in kept] == expected.documents  # leafkit's own reader drops copies
-    assert {q.id: q.text for q in found.queries} == {q.id: q.text for q in expected.queries if q.split == "test"}
+    # leafkit's own reader drops copies
+    assert [d for d in found.documents if d.id in kept] == expected.documents
+    assert {q.id: q.text for q in found.queries} == {
+        q.id: q.text for q in expected.queries if q.split == "test"
+    }
     assert len(found.judged("test")) == 300

@@ -1,10 +1,13 @@
-"""Prompts: the published templates byte by byte, examples in front of them, and which texts they stand before."""
+"""Prompts: the published templates byte by byte, examples in front of them, and which texts they
+stand before.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from leafkit.config import LABEL_TASKS, TASKS, StageConfig
+from leafkit.config.schema import LABEL_TASKS, TASKS, StageConfig
+from leafkit.core.errors import UsageError
 from leafkit.data.prompts import (
     GEMMA_TEMPLATE,
     KALM_TEMPLATE,
@@ -15,20 +18,25 @@ from leafkit.data.prompts import (
     render_examples,
     takes_in_batch_negatives,
 )
-from leafkit.errors import UsageError
 
 INSTRUCTION = "Given a query, retrieve documents that answer the query."
 
 
 def test_kalm_v1_and_v2_have_a_space_on_both_sides_of_the_newline() -> None:
     prompt = fill_prompt(KALM_TEMPLATE, INSTRUCTION)
-    assert prompt.encode() == b"Instruct: Given a query, retrieve documents that answer the query. \n Query: "
+    assert (
+        prompt.encode()
+        == b"Instruct: Given a query, retrieve documents that answer the query. \n Query: "
+    )
     assert StageConfig().query_template == KALM_TEMPLATE
 
 
 def test_gemma_has_none() -> None:
     prompt = fill_prompt(GEMMA_TEMPLATE, INSTRUCTION)
-    assert prompt.encode() == b"Instruct: Given a query, retrieve documents that answer the query.\nQuery: "
+    assert (
+        prompt.encode()
+        == b"Instruct: Given a query, retrieve documents that answer the query.\nQuery: "
+    )
 
 
 @pytest.mark.parametrize(
@@ -37,12 +45,19 @@ def test_gemma_has_none() -> None:
         ("{query}", "unused", ""),
         ("Query:{query}", "", "Query:"),
         ("{instruction}{instruction}|{query}", "a", "aa|"),
-        ("{query} and {query}", "", "{query} and "),  # the last place is the query's, the text before it stays
+        # the last place is the query's, the text before it stays
+        (
+            "{query} and {query}",
+            "",
+            "{query} and ",
+        ),
         ("{instruction}: {query}", "say {query} {instruction}", "say {query} {instruction}: "),
         ("{instruction}\n{query}", "語 ü \\n", "語 ü \\n\n"),
     ],
 )
-def test_a_prompt_is_everything_before_the_query(template: str, instruction: str, prompt: str) -> None:
+def test_a_prompt_is_everything_before_the_query(
+    template: str, instruction: str, prompt: str
+) -> None:
     assert fill_prompt(template, instruction) == prompt
 
 
@@ -50,20 +65,30 @@ def test_examples_stand_before_the_prompt_in_their_order() -> None:
     template = StageConfig().example_template
     shown = render_examples(template, INSTRUCTION, [("q one", "d one"), ("q two", "d two")])
     assert shown == (
-        f"Instruct: {INSTRUCTION}\nQuery: q one\nResponse: d one\n\nInstruct: {INSTRUCTION}\nQuery: q two\nResponse: d two\n\n"
+        f"Instruct: {INSTRUCTION}\nQuery: q one\nResponse: d one\n\nInstruct: "
+        f"{INSTRUCTION}\nQuery: q two\nResponse: d two\n\n"
     )
-    assert fill_prompt(GEMMA_TEMPLATE, INSTRUCTION, shown) == f"{shown}Instruct: {INSTRUCTION}\nQuery: "
+    assert (
+        fill_prompt(GEMMA_TEMPLATE, INSTRUCTION, shown)
+        == f"{shown}Instruct: {INSTRUCTION}\nQuery: "
+    )
     assert render_examples(template, INSTRUCTION, []) == ""
 
 
 def test_braces_inside_a_text_are_no_places_to_fill() -> None:
-    shown = render_examples("{query}>{document};", "i", [("f({document})", "{query} {instruction}"), ("a", "{document}")])
+    shown = render_examples(
+        "{query}>{document};",
+        "i",
+        [("f({document})", "{query} {instruction}"), ("a", "{document}")],
+    )
     assert shown == "f({document})>{query} {instruction};a>{document};"
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_prompt_stands_before_documents_of_symmetric_tasks_alone(task: str) -> None:
-    assert is_symmetric(task, "auto") == (task in {"sts", "pair_classification", "bitext", "classification", "clustering"})
+    assert is_symmetric(task, "auto") == (
+        task in {"sts", "pair_classification", "bitext", "classification", "clustering"}
+    )
     assert is_symmetric(task, "both")
     assert not is_symmetric(task, "query")
     assert set(SYMMETRIC_TASKS) < set(TASKS)
@@ -76,11 +101,15 @@ def test_rows_of_labels_take_no_negatives_from_other_rows(task: str) -> None:
     assert not takes_in_batch_negatives(task, "none")
 
 
-@pytest.mark.parametrize(("prompt", "fits"), [(0, True), (56, True), (57, False), (64, False), (1000, False)])
+@pytest.mark.parametrize(
+    ("prompt", "fits"), [(0, True), (56, True), (57, False), (64, False), (1000, False)]
+)
 def test_a_prompt_leaves_eight_tokens_for_the_query(prompt: int, fits: bool) -> None:
     if fits:
         check_room("source a", prompt, 64)
         return
-    with pytest.raises(UsageError, match=f"source a: the prompt takes {prompt} of the 64 tokens a query may have") as caught:
+    with pytest.raises(
+        UsageError, match=f"source a: the prompt takes {prompt} of the 64 tokens a query may have"
+    ) as caught:
         check_room("source a", prompt, 64)
-    assert "data.max_query_tokens" in caught.value.remedy
+    assert "data.max_query_tokens" in caught.value.hint

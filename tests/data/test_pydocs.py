@@ -1,4 +1,6 @@
-"""builtin:pydocs reads other people's packages: nothing in them may run, and nothing in them may stop it."""
+"""builtin:pydocs reads other people's packages: nothing in them may run, and nothing in them may
+stop it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from leafkit.data import pydocs
-from leafkit.data.pydocs import DocEntry, clean_paragraph, find_package, list_files, read_file, read_packages, split_docstring
+from leafkit.data.pydocs import (
+    DocEntry,
+    clean_paragraph,
+    find_package,
+    list_files,
+    read_file,
+    read_packages,
+    split_docstring,
+)
 
 BODY = "The rest explains at some length what the object is good for."
 Install = Callable[[dict[str, str | bytes]], None]
@@ -26,7 +36,9 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
         for name, content in files.items():
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+            path.write_bytes(
+                content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+            )
 
     return write
 
@@ -35,7 +47,9 @@ def _function(name: str, summary: str = "Compute the thing quickly.", body: str 
     return f'def {name}():\n    """{summary}\n\n    {body}\n    """\n'
 
 
-def _read(tmp_path: Path, source: str | bytes, module: str = "pack.mod") -> tuple[list[DocEntry], str | None]:
+def _read(
+    tmp_path: Path, source: str | bytes, module: str = "pack.mod"
+) -> tuple[list[DocEntry], str | None]:
     path = tmp_path / "mod.py"
     path.write_bytes(source if isinstance(source, bytes) else source.encode())
     return read_file(module, path)
@@ -69,25 +83,43 @@ def test_find_package(install: Install, tmp_path: Path) -> None:
     assert find_package("stdlib") == Path(json.__file__).parents[1]
 
 
-@pytest.mark.parametrize("name", ["no_such_package_here", "", ".", "..", ".x", "sys", "json.absent", "a b", "a/b", "no.such"])
+@pytest.mark.parametrize(
+    "name",
+    ["no_such_package_here", "", ".", "..", ".x", "sys", "json.absent", "a b", "a/b", "no.such"],
+)
 def test_what_is_not_installed_is_absent_not_an_error(name: str) -> None:
     assert find_package(name) is None
     assert list_files(name) == []
 
 
 def test_list_files_leaves_out_tests_and_vendored_code(install: Install) -> None:
-    skipped = ["tests/a.py", "test/a.py", "testing/a.py", "sub/tests/b.py", "_vendor/x.py", "conftest.py", "test_it.py"]
+    skipped = [
+        "tests/a.py",
+        "test/a.py",
+        "testing/a.py",
+        "sub/tests/b.py",
+        "_vendor/x.py",
+        "conftest.py",
+        "test_it.py",
+    ]
     kept = ["__init__.py", "a.py", "_private.py", "sub/__init__.py", "sub/b.py", "latest/c.py"]
     install({f"files_pkg/{name}": "" for name in [*skipped, *kept, "data.txt"]})
     assert [module for module, _ in list_files("files_pkg")] == [
-        "files_pkg", "files_pkg._private", "files_pkg.a", "files_pkg.latest.c", "files_pkg.sub", "files_pkg.sub.b",
-    ]  # fmt: skip
+        "files_pkg",
+        "files_pkg._private",
+        "files_pkg.a",
+        "files_pkg.latest.c",
+        "files_pkg.sub",
+        "files_pkg.sub.b",
+    ]
 
 
 def test_the_standard_library_is_there_without_its_tests() -> None:
     modules = [module for module, _ in list_files("stdlib")]
     assert {"json", "json.decoder", "pathlib", "statistics"} <= set(modules)
-    assert not [m for m in modules if "test" in m.split(".") or "site-packages" in m or m.startswith("_")]
+    assert not [
+        m for m in modules if "test" in m.split(".") or "site-packages" in m or m.startswith("_")
+    ]
     assert modules == sorted(modules)
 
 
@@ -141,9 +173,13 @@ x = 1
     entries, reason = _read(tmp_path, source)
     assert reason is None
     assert sorted(e.name for e in entries) == [
-        "pack.mod", "pack.mod.Public", "pack.mod.Public.Inner", "pack.mod.Public.method", "pack.mod.conditional",
+        "pack.mod",
+        "pack.mod.Public",
+        "pack.mod.Public.Inner",
+        "pack.mod.Public.method",
+        "pack.mod.conditional",
         "pack.mod.tried",
-    ]  # fmt: skip
+    ]
     assert {e.summary for e in entries if e.name == "pack.mod"} == {"Tools for many things."}
     assert {e.body for e in entries} == {BODY}
 
@@ -187,11 +223,17 @@ def test_documentation_of_what_is_written_in_c(tmp_path: Path, call: str, name: 
 @pytest.mark.parametrize(
     "call",
     [
-        f'other_call(torch.abs, "{DOC}")', 'add_docstr(torch.abs, text)', "add_docstr()", f'add_docstr("{DOC}")',
-        f'add_docstr(f(x), "{DOC}")', f'add_newdoc("not a name", "x", "{DOC}")', 'add_newdoc("a", "b", ("c", "d", "e"))',
-        "add_newdoc(*args)", "add_docstr(torch.abs, 3)",
+        f'other_call(torch.abs, "{DOC}")',
+        "add_docstr(torch.abs, text)",
+        "add_docstr()",
+        f'add_docstr("{DOC}")',
+        f'add_docstr(f(x), "{DOC}")',
+        f'add_newdoc("not a name", "x", "{DOC}")',
+        'add_newdoc("a", "b", ("c", "d", "e"))',
+        "add_newdoc(*args)",
+        "add_docstr(torch.abs, 3)",
     ],
-)  # fmt: skip
+)
 def test_other_calls_document_nothing(tmp_path: Path, call: str) -> None:
     assert _read(tmp_path, call) == ([], None)
 
@@ -208,7 +250,10 @@ def test_other_calls_document_nothing(tmp_path: Path, call: str) -> None:
         (b"x = " + b"(" * 3000 + b")" * 3000, "SyntaxError|RecursionError|MemoryError"),
         (b"x = " + b"-" * 100_000 + b"1", "MemoryError|RecursionError"),
         (b"x = " + b"+".join([b"1"] * 30_000), "RecursionError|MemoryError"),
-        (b"add_docstr(torch.abs, " + b" + ".join([b"'x'"] * 990) + b")", "RecursionError|MemoryError"),
+        (
+            b"add_docstr(torch.abs, " + b" + ".join([b"'x'"] * 990) + b")",
+            "RecursionError|MemoryError",
+        ),
     ],
     ids=["syntax", "latin-1", "NUL", "brackets", "signs", "sum", "sum of strings"],
 )
@@ -251,7 +296,9 @@ def test_byte_order_mark(tmp_path: Path) -> None:
     assert ([e.name for e in entries], reason) == (["pack.mod.f"], None)
 
 
-def test_nul_and_lone_surrogates_in_docstrings_survive_until_they_are_cleaned(install: Install) -> None:
+def test_nul_and_lone_surrogates_in_docstrings_survive_until_they_are_cleaned(
+    install: Install,
+) -> None:
     install({"odd_pkg/m.py": _function("f", summary="Compute \\0 the \\ud800 thing.")})
     ((entry,), unreadable) = read_packages(("odd_pkg",))
     assert entry.summary == "Compute \0 the \ud800 thing."
@@ -261,13 +308,30 @@ def test_nul_and_lone_surrogates_in_docstrings_survive_until_they_are_cleaned(in
 @pytest.mark.parametrize(
     "text",
     [
-        "Compute it all. " + "word " * 20_000, "Compute it all.\n\n" + "word " * 20_000,
-        "f(" + ")" * 100_000 + "x\n\n" + BODY, "Compute it all.\n\n" + "x" * 100_000,
-        "Compute :a:`" + " " * 100_000 + "\n\n" + BODY, "Compute it\n\n" + ":a:`<" * 20_000, "\n \n" * 30_000 + "x",
-        "(" * 100_000, "f" + " (" * 50_000 + "\n\n" + BODY, "Compute it\n\n" + "=" * 100_000,
+        "Compute it all. " + "word " * 20_000,
+        "Compute it all.\n\n" + "word " * 20_000,
+        "f(" + ")" * 100_000 + "x\n\n" + BODY,
+        "Compute it all.\n\n" + "x" * 100_000,
+        "Compute :a:`" + " " * 100_000 + "\n\n" + BODY,
+        "Compute it\n\n" + ":a:`<" * 20_000,
+        "\n \n" * 30_000 + "x",
+        "(" * 100_000,
+        "f" + " (" * 50_000 + "\n\n" + BODY,
+        "Compute it\n\n" + "=" * 100_000,
     ],
-    ids=["summary", "body", "signature", "no spaces", "open role", "roles", "blank lines", "brackets", "spaced", "underline"],
-)  # fmt: skip
+    ids=[
+        "summary",
+        "body",
+        "signature",
+        "no spaces",
+        "open role",
+        "roles",
+        "blank lines",
+        "brackets",
+        "spaced",
+        "underline",
+    ],
+)
 def test_a_huge_docstring_is_cut_and_quick(text: str) -> None:
     started_s = time.perf_counter()
     parts = split_docstring(text)
@@ -303,7 +367,10 @@ def test_the_first_paragraph_asks_and_signatures_do_not(docstring: str) -> None:
     assert split_docstring(docstring) == ("Compute the thing quickly.", BODY)
 
 
-@pytest.mark.parametrize("docstring", ["", "   \n  ", f"One paragraph. {BODY}", "f(x)", "a b c\n\nshort", f"f(x)\n\n{BODY}"])
+@pytest.mark.parametrize(
+    "docstring",
+    ["", "   \n  ", f"One paragraph. {BODY}", "f(x)", "a b c\n\nshort", f"f(x)\n\n{BODY}"],
+)
 def test_no_answer_no_entry(docstring: str) -> None:
     assert split_docstring(docstring) is None
 

@@ -7,13 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from leafkit.data.records import SPLITS, Collection, Document, Query, clean_text, drop_duplicates, split_of
+from leafkit.data.records import (
+    SPLITS,
+    Collection,
+    Document,
+    Query,
+    clean_text,
+    drop_duplicates,
+    split_of,
+)
 
 
 def _collection() -> Collection:
     return Collection(
         "home",
-        [Document("d1", "line one\nline two\u2028three", "a title"), Document("d2", "ü 語 \U0001f600 \\"), Document("d3", "x")],
+        [
+            Document("d1", "line one\nline two\u2028three", "a title"),
+            Document("d2", "ü 語 \U0001f600 \\"),
+            Document("d3", "x"),
+        ],
         [
             Query("q1", "first", "train", "Find: ü"),
             Query("q2", "second\r\n", "test"),
@@ -75,7 +87,8 @@ def test_fingerprint_is_of_content_alone() -> None:
 
 
 def test_judged_needs_a_relevant_document_of_that_split() -> None:
-    assert [q.id for q in _collection().judged("test")] == ["q3"]  # q2 has only irrelevant ones, q4 none at all
+    # q2 has only irrelevant ones, q4 none at all
+    assert [q.id for q in _collection().judged("test")] == ["q3"]
     assert [q.id for q in _collection().judged("train")] == ["q1"]
     assert _collection().judged("validation") == []
 
@@ -85,7 +98,9 @@ def test_pairs_give_positions_of_relevant_documents() -> None:
     assert [(q.id, positions) for q, positions in _collection().pairs("test")] == [("q3", [2])]
 
 
-@pytest.mark.parametrize(("title", "text", "expected"), [("t", "x", "t x"), ("", "x", "x"), ("t", "", "t"), ("", "", "")])
+@pytest.mark.parametrize(
+    ("title", "text", "expected"), [("t", "x", "t x"), ("", "x", "x"), ("t", "", "t"), ("", "", "")]
+)
 def test_full_text(title: str, text: str, expected: str) -> None:
     assert Document("d", text, title).full_text == expected
 
@@ -115,7 +130,10 @@ def test_clean_text(text: str, expected: str, counted: str | None) -> None:
 def test_split_of_is_frozen() -> None:
     # A change of these lines moves test queries into training, and old figures mean something else.
     splits = {i: split_of(f"numpy.linalg.f{i}") for i in range(40)}
-    assert {i: split for i, split in splits.items() if split != "train"} == {9: "validation", 25: "test"}
+    assert {i: split for i, split in splits.items() if split != "train"} == {
+        9: "validation",
+        25: "test",
+    }
     shares = Counter(split_of(f"name {i}") for i in range(20_000))
     assert shares.keys() == set(SPLITS)
     assert 0.09 < shares["test"] / 20_000 < 0.11
@@ -129,9 +147,12 @@ def test_split_of_takes_any_text() -> None:
 def test_drop_duplicates_keeps_the_first_and_says_who_stands_for_whom() -> None:
     counts: Counter[str] = Counter()
     documents = [
-        Document("a", "The  Text"), Document("b", "the text "), Document("c", "text", "the"), Document("d", "other"),
+        Document("a", "The  Text"),
+        Document("b", "the text "),
+        Document("c", "text", "the"),
+        Document("d", "other"),
         Document("e", "THE\nTEXT"),
-    ]  # fmt: skip
+    ]
     kept, stands_for = drop_duplicates(documents, counts)
     assert [d.id for d in kept] == ["a", "d"]
     assert stands_for == {"b": "a", "c": "a", "e": "a"}
@@ -143,11 +164,16 @@ def test_drop_duplicates_keeps_the_first_and_says_who_stands_for_whom() -> None:
     [("always", [0, 1, 2, -1, -1]), ("auto", [0, 1, -1, -1, -1]), ("never", [-1] * 5)],
 )
 def test_own_documents(policy: str, expected: list[int]) -> None:
-    """Its own text, its own text behind a title, a number in common, a judged one, none; unjudged queries are left out."""
+    """Its own text, its own text behind a title, a number in common, a judged one, none; unjudged
+    queries are left out.
+    """
     documents = [
-        Document("1", "The  SAME\ntext"), Document("2", "text", "Title"), Document("3", "other"), Document("4", "judged"),
+        Document("1", "The  SAME\ntext"),
+        Document("2", "text", "Title"),
+        Document("3", "other"),
+        Document("4", "judged"),
         Document("6", "unjudged"),
-    ]  # fmt: skip
+    ]
     queries = [
         Query("1", "the same text "),
         Query("2", "title TEXT"),

@@ -12,10 +12,10 @@ from typing import Any
 import datasets
 import pytest
 
-from leafkit.config import DataConfig
+from leafkit.config.schema import DataConfig
+from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Document, split_of
 from leafkit.data.sources import BadRows, read_collection, read_raw_rows, source_fingerprint
-from leafkit.errors import LeafkitError, UsageError
 
 SKIP = DataConfig(on_bad_row="skip")
 Write = Callable[..., str]
@@ -27,7 +27,9 @@ def jsonl(tmp_path: Path) -> Write:
 
     def write(*rows: Any, name: str = "rows.jsonl") -> str:
         path = tmp_path / name
-        path.write_bytes(b"".join((r if isinstance(r, bytes) else json.dumps(r).encode()) + b"\n" for r in rows))
+        path.write_bytes(
+            b"".join((r if isinstance(r, bytes) else json.dumps(r).encode()) + b"\n" for r in rows)
+        )
         return f"jsonl:{path}"
 
     return write
@@ -35,7 +37,9 @@ def jsonl(tmp_path: Path) -> Write:
 
 @pytest.fixture
 def beir(tmp_path: Path) -> Write:
-    """Write a small collection in BEIR's layout, with some files replaced, and return the source's name."""
+    """Write a small collection in BEIR's layout, with some files replaced, and return the source's
+    name.
+    """
     files = {
         "corpus.jsonl": '{"_id": "d1", "title": "One", "text": "first text"}\n{"_id": "d2", "text": "second text"}\n'
         '{"_id": 3, "title": "Only a title", "text": ""}\n',
@@ -64,17 +68,37 @@ def _refused(uri: str, data: DataConfig | None = None) -> LeafkitError:
 
 
 def test_documents(jsonl: Write) -> None:
-    rows = [{"text": "plain"}, {"text": " with id ", "id": 7, "title": "T"}, b"", {"text": "x", "id": "a", "other": 1}, b"  "]
+    rows = [
+        {"text": "plain"},
+        {"text": " with id ", "id": 7, "title": "T"},
+        b"",
+        {"text": "x", "id": "a", "other": 1},
+        b"  ",
+    ]
     uri = jsonl(*rows)
     collection = read_collection(uri, DataConfig())
-    assert collection.documents == [Document("d0", "plain"), Document("7", "with id", "T"), Document("a", "x")]
-    assert (collection.name, collection.queries, collection.qrels, collection.counts) == ("rows", [], {}, {})
+    assert collection.documents == [
+        Document("d0", "plain"),
+        Document("7", "with id", "T"),
+        Document("a", "x"),
+    ]
+    assert (collection.name, collection.queries, collection.qrels, collection.counts) == (
+        "rows",
+        [],
+        {},
+        {},
+    )
 
 
 def test_pairs(jsonl: Write) -> None:
     collection = read_collection(
         jsonl(
-            {"query": "q one", "positive": "p one", "negatives": ["n one", "p two"], "split": "test"},
+            {
+                "query": "q one",
+                "positive": "p one",
+                "negatives": ["n one", "p two"],
+                "split": "test",
+            },
             {"query": "q two", "positives": ["p two", "p one"], "split": "train"},
             {"query": "q one", "positive": "p three", "split": "test"},
             {"query": "q three", "positive": "p one"},
@@ -83,7 +107,10 @@ def test_pairs(jsonl: Write) -> None:
     )
     texts = {d.id: d.text for d in collection.documents}
     assert sorted(texts.values()) == ["n one", "p one", "p three", "p two"]
-    found = {(q.text, q.split): {texts[d]: g for d, g in collection.qrels[q.id].items()} for q in collection.queries}
+    found = {
+        (q.text, q.split): {texts[d]: g for d, g in collection.qrels[q.id].items()}
+        for q in collection.queries
+    }
     assert found == {
         ("q one", "test"): {"p one": 1, "p three": 1},
         ("q two", "train"): {"p two": 1, "p one": 1},
@@ -94,14 +121,21 @@ def test_pairs(jsonl: Write) -> None:
 def test_the_split_of_a_query_depends_on_its_text_alone(jsonl: Write) -> None:
     rows = [{"query": f"question number {i}", "positive": f"answer {i}"} for i in range(200)]
     first = {q.text: q.split for q in read_collection(jsonl(*rows[:150]), DataConfig()).queries}
-    more = {q.text: q.split for q in read_collection(jsonl(*reversed(rows), name="more.jsonl"), DataConfig()).queries}
+    more = {
+        q.text: q.split
+        for q in read_collection(jsonl(*reversed(rows), name="more.jsonl"), DataConfig()).queries
+    }
     assert set(first.values()) == {"train", "validation", "test"}
     assert {text: more[text] for text in first} == first
 
 
 def test_duplicate_documents_become_one_and_judgments_follow(jsonl: Write) -> None:
     collection = read_collection(
-        jsonl({"text": "The text", "id": "a"}, {"query": "q", "positive": "the  TEXT", "split": "test"}, {"text": "other"}),
+        jsonl(
+            {"text": "The text", "id": "a"},
+            {"query": "q", "positive": "the  TEXT", "split": "test"},
+            {"text": "other"},
+        ),
         DataConfig(),
     )
     assert [d.id for d in collection.documents] == ["a", "d2"]
@@ -119,10 +153,17 @@ def test_odd_text_is_mended_and_counted(jsonl: Write, tmp_path: Path) -> None:
     )
     collection = read_collection(uri, DataConfig())
     assert [(d.id, d.title, d.text) for d in collection.documents] == [
-        ("m", "", "after a mark"), ("?", "? title", "lone ?"), ("ü", "", "nul   byte"), ("d3", "", "x ?"), ("d4", "", "y ?"),
-    ]  # fmt: skip
+        ("m", "", "after a mark"),
+        ("?", "? title", "lone ?"),
+        ("ü", "", "nul   byte"),
+        ("d3", "", "x ?"),
+        ("d4", "", "y ?"),
+    ]
     assert collection.queries[0].text == "? asks"
-    assert collection.counts == {"texts with lone surrogates mended": 6, "texts with NUL characters mended": 1}
+    assert collection.counts == {
+        "texts with lone surrogates mended": 6,
+        "texts with NUL characters mended": 1,
+    }
     collection.save(tmp_path)  # all of it can be written
     assert collection.fingerprint()
 
@@ -149,7 +190,10 @@ BAD_ROWS: list[tuple[Any, str]] = [
     ({"query": "q", "positives": ["p", " "]}, "'positives' is empty"),
     ({"query": "q", "positive": "p", "negatives": ["n", "p"]}, "a negative is equal to a positive"),
     ({"query": "q", "positive": " p", "negatives": ["p "]}, "a negative is equal to a positive"),
-    ({"query": "q", "positive": "p", "split": "dev"}, "split 'dev' is not one of train, validation, test"),
+    (
+        {"query": "q", "positive": "p", "split": "dev"},
+        "split 'dev' is not one of train, validation, test",
+    ),
     ({"query": "q", "positive": "p", "split": ["test"]}, "split ['test'] is not one of"),
 ]
 
@@ -159,7 +203,7 @@ def test_a_bad_row_is_named_or_skipped(jsonl: Write, row: Any, reason: str) -> N
     uri = jsonl({"text": "good", "id": "used"}, b"", row, {"text": "also good"})
     error = _refused(uri)
     assert str(error).startswith(f"{uri.removeprefix('jsonl:')}:3: {reason}")
-    assert "data.on_bad_row=skip" in error.remedy
+    assert "data.on_bad_row=skip" in error.hint
     collection = read_collection(uri, SKIP)
     assert [d.text for d in collection.documents] == ["good", "also good"]
     assert collection.queries == []
@@ -170,8 +214,10 @@ def test_the_cap_on_skipped_rows(jsonl: Write) -> None:
     uri = jsonl({"text": "good"}, *[{"bad": i} for i in range(4)])
     assert read_collection(uri, replace(SKIP, max_bad_rows=4)).counts == {"bad rows skipped": 4}
     error = _refused(uri, replace(SKIP, max_bad_rows=3))
-    assert ":5: 'text' is missing; that is bad row number 4, more than data.max_bad_rows=3" in str(error)
-    assert "raise data.max_bad_rows" in error.remedy
+    assert ":5: 'text' is missing; that is bad row number 4, more than data.max_bad_rows=3" in str(
+        error
+    )
+    assert "raise data.max_bad_rows" in error.hint
     assert ":2: 'text' is missing" in str(_refused(uri, replace(SKIP, max_bad_rows=0)))
 
 
@@ -185,19 +231,32 @@ def test_an_empty_source_is_an_error(jsonl: Write, rows: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["", "pydocs", "http://x", "csv:x", "jsonl:", "beir:", "hf:name", "hf:", "builtin:", "JSONL:x", "s3://bucket"]
+    "uri",
+    [
+        "",
+        "pydocs",
+        "http://x",
+        "csv:x",
+        "jsonl:",
+        "beir:",
+        "hf:name",
+        "hf:",
+        "builtin:",
+        "JSONL:x",
+        "s3://bucket",
+    ],
 )
 def test_unknown_source(uri: str) -> None:
     error = _refused(uri)
     assert isinstance(error, UsageError)
     assert str(error) == f"unknown source {uri!r}"
-    assert "jsonl:PATH" in error.remedy
+    assert "jsonl:PATH" in error.hint
 
 
 def test_unknown_builtin() -> None:
     error = _refused("builtin:wikipedia")
     assert isinstance(error, UsageError)
-    assert "builtin:pydocs" in error.remedy
+    assert "builtin:pydocs" in error.hint
 
 
 @pytest.mark.parametrize(("kind", "what"), [("jsonl", "file"), ("beir", "folder")])
@@ -223,11 +282,14 @@ def test_beir(beir: Write) -> None:
     collection = read_collection(beir(), DataConfig())
     assert collection.name == "coll"
     assert [(d.id, d.title, d.text) for d in collection.documents] == [
-        ("d1", "One", "first text"), ("d2", "", "second text"), ("3", "Only a title", ""),
-    ]  # fmt: skip
+        ("d1", "One", "first text"),
+        ("d2", "", "second text"),
+        ("3", "Only a title", ""),
+    ]
     assert {(q.id, q.text, q.split) for q in collection.queries} == {
-        ("q1", "which is first?", "test"), ("2", "which is second?", "train"),
-    }  # fmt: skip
+        ("q1", "which is first?", "test"),
+        ("2", "which is second?", "train"),
+    }
     assert collection.qrels == {"q1": {"d1": 1, "d2": 0}, "2": {"d2": 2, "3": 1}}
     assert [q.id for q in collection.judged("test")] == ["q1"]
 
@@ -243,7 +305,9 @@ def test_beir_needs_its_three_parts(beir: Write, tmp_path: Path, missing: str) -
 
 
 def test_dev_is_validation_and_other_files_are_counted(beir: Write) -> None:
-    collection = read_collection(beir(**{"qrels/dev.tsv": "2\td1\t1\n", "qrels/extra.tsv": "q1\td1\t1\n"}), SKIP)
+    collection = read_collection(
+        beir(**{"qrels/dev.tsv": "2\td1\t1\n", "qrels/extra.tsv": "q1\td1\t1\n"}), SKIP
+    )
     assert {q.id: q.split for q in collection.queries} == {"2": "validation", "q1": "test"}
     assert collection.counts == {"judgments in qrels/extra.tsv left out (not a split)": 1}
 
@@ -251,15 +315,25 @@ def test_dev_is_validation_and_other_files_are_counted(beir: Write) -> None:
 @pytest.mark.parametrize(
     ("lines", "line", "reason"),
     [
-        ("query-id\tcorpus-id\tscore\nq1\td1\t1\nq9\td1\t1\n", 3, "a judgment names 'q9', which is in no row"),
+        (
+            "query-id\tcorpus-id\tscore\nq1\td1\t1\nq9\td1\t1\n",
+            3,
+            "a judgment names 'q9', which is in no row",
+        ),
         ("q1\td1\t1\nq1\td9\t1\n", 2, "a judgment names 'd9', which is in no row"),
-        ("q1\td1\t1\nq1 d2 1\n", 2, "a judgment is query-id, corpus-id and a whole number, tab-separated"),
+        (
+            "q1\td1\t1\nq1 d2 1\n",
+            2,
+            "a judgment is query-id, corpus-id and a whole number, tab-separated",
+        ),
         ("q1\td1\t1\nq1\td2\thigh\n", 2, "a judgment is query-id, corpus-id and a whole number"),
         ("q1\td1\t1\nq1\td2\t0.5\n", 2, "a judgment is query-id, corpus-id and a whole number"),
         ("q1\td1\t1\nq1\tQ0\td2\t1\n", 2, "a judgment is query-id, corpus-id and a whole number"),
     ],
 )
-def test_bad_judgments_are_named_or_skipped(beir: Write, lines: str, line: int, reason: str) -> None:
+def test_bad_judgments_are_named_or_skipped(
+    beir: Write, lines: str, line: int, reason: str
+) -> None:
     uri = beir(**{"qrels/test.tsv": lines})
     assert f"qrels/test.tsv:{line}: {reason}" in str(_refused(uri))
     collection = read_collection(uri, SKIP)
@@ -269,11 +343,21 @@ def test_bad_judgments_are_named_or_skipped(beir: Write, lines: str, line: int, 
 
 
 def test_all_judgments_of_unknown_ids_are_counted(beir: Write) -> None:
-    """Two of documents and one of a query, in two files; the first is named. What is left may still be measured on."""
-    uri = beir(**{"qrels/test.tsv": "q1\td1\t1\nq1\tno\t1\nq1\tnone\t2\n", "qrels/train.tsv": "2\td2\t1\nq9\td1\t1\n"})
+    """Two of documents and one of a query, in two files; the first is named. What is left may still
+    be measured on.
+    """
+    uri = beir(
+        **{
+            "qrels/test.tsv": "q1\td1\t1\nq1\tno\t1\nq1\tnone\t2\n",
+            "qrels/train.tsv": "2\td2\t1\nq9\td1\t1\n",
+        }
+    )
     error = _refused(uri)
-    assert "qrels/test.tsv:2: a judgment names 'no', which is in no row (3 judgments name ids that are in no row)" in str(error)
-    assert "data.on_bad_row=skip" in error.remedy
+    assert (
+        "qrels/test.tsv:2: a judgment names 'no', which is in no row (3 judgments name ids that are in no row)"
+        in str(error)
+    )
+    assert "data.on_bad_row=skip" in error.hint
     collection = read_collection(uri, SKIP)
     assert collection.counts == {"bad rows skipped": 3, "judgments of unknown ids": 3}
     assert collection.qrels == {"q1": {"d1": 1}, "2": {"d2": 1}}
@@ -288,7 +372,13 @@ def test_a_query_whose_judgments_are_all_of_unknown_documents_is_not_judged(beir
 
 
 @pytest.mark.parametrize(
-    "text", ["q1\td1\t1\n\n", "\ufeffq1\td1\t1\n", "q1\td1\t1\r\n", "\ufeffquery-id\tcorpus-id\tscore\nq1\td1\t1"]
+    "text",
+    [
+        "q1\td1\t1\n\n",
+        "\ufeffq1\td1\t1\n",
+        "q1\td1\t1\r\n",
+        "\ufeffquery-id\tcorpus-id\tscore\nq1\td1\t1",
+    ],
 )
 def test_judgments_with_blank_lines_a_mark_or_carriage_returns(beir: Write, text: str) -> None:
     assert read_collection(beir(**{"qrels/test.tsv": text}), DataConfig()).qrels["q1"] == {"d1": 1}
@@ -298,7 +388,11 @@ def test_judgments_with_blank_lines_a_mark_or_carriage_returns(beir: Write, text
     ("name", "line", "reason"),
     [
         ("corpus.jsonl", '{"text": "no id"}', "a document needs '_id' and 'text' or 'title'"),
-        ("corpus.jsonl", '{"_id": "d4", "text": " "}', "a document needs '_id' and 'text' or 'title'"),
+        (
+            "corpus.jsonl",
+            '{"_id": "d4", "text": " "}',
+            "a document needs '_id' and 'text' or 'title'",
+        ),
         ("corpus.jsonl", '{"_id": "d1", "text": "again"}', "_id 'd1' is used twice"),
         ("corpus.jsonl", "nonsense", "not JSON in UTF-8"),
         ("queries.jsonl", '{"_id": "q3"}', "'text' is missing"),
@@ -332,7 +426,10 @@ def test_scifact(shared_data: Path) -> None:
 
 
 def test_graded_judgments_of_cranfield_are_left_out_and_counted(shared_data: Path) -> None:
-    assert "corpus.jsonl:471: a document needs" in str(_refused(f"beir:{shared_data / 'cranfield'}"))  # two have no text
+    # two have no text
+    assert "corpus.jsonl:471: a document needs" in str(
+        _refused(f"beir:{shared_data / 'cranfield'}")
+    )
     collection = read_collection(f"beir:{shared_data / 'cranfield'}", SKIP)
     assert len(collection.documents) == 1398
     assert len(collection.judged("test")) == 225
@@ -362,12 +459,16 @@ def test_hub_arguments_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bad_rows_of_the_hub_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: [{"text": "good"}, {"text": None}])
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda *a, **k: [{"text": "good"}, {"text": None}]
+    )
     assert str(_refused("hf:name@test")).startswith("hf:name@test row 1: 'text' is missing")
     assert read_collection("hf:name@test", SKIP).counts == {"bad rows skipped": 1}
 
 
-@pytest.mark.parametrize("error", [ConnectionError("no route\nsecond line"), ValueError(""), KeyError("x")])
+@pytest.mark.parametrize(
+    "error", [ConnectionError("no route\nsecond line"), ValueError(""), KeyError("x")]
+)
 def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
         raise error
@@ -376,14 +477,18 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, error: Ex
     refused = _refused("hf:name@test")
     assert str(refused).startswith(f"hf:name@test cannot be loaded: {type(error).__name__}: ")
     assert "\n" not in str(refused)
-    assert "jsonl:PATH" in refused.remedy
+    assert "jsonl:PATH" in refused.hint
 
 
-def test_a_local_dataset_through_the_real_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_dataset_through_the_real_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     folder = tmp_path / "folder"
     folder.mkdir()
-    (folder / "train.jsonl").write_text('{"text": "first", "id": "a"}\n{"text": "second", "id": "b"}\n')
+    (folder / "train.jsonl").write_text(
+        '{"text": "first", "id": "a"}\n{"text": "second", "id": "b"}\n'
+    )
     collection = read_collection(f"hf:{folder}@train", DataConfig())
     assert collection.documents == [Document("a", "first"), Document("b", "second")]
     assert "cannot be loaded" in str(_refused(f"hf:{folder}@absent"))
@@ -392,10 +497,14 @@ def test_a_local_dataset_through_the_real_library(tmp_path: Path, monkeypatch: p
 # --- fingerprints
 
 
-def test_fingerprint_of_files_follows_their_content_and_the_policy(jsonl: Write, beir: Write, tmp_path: Path) -> None:
+def test_fingerprint_of_files_follows_their_content_and_the_policy(
+    jsonl: Write, beir: Write, tmp_path: Path
+) -> None:
     uri, folder = jsonl({"text": "a"}), beir()
     seen = [source_fingerprint(name, DataConfig()) for name in (uri, folder)]
-    assert seen == [source_fingerprint(name, DataConfig(max_query_tokens=7)) for name in (uri, folder)]
+    assert seen == [
+        source_fingerprint(name, DataConfig(max_query_tokens=7)) for name in (uri, folder)
+    ]
     seen += [source_fingerprint(name, SKIP) for name in (uri, folder)]
     jsonl({"text": "b"})  # as long as before
     (tmp_path / "coll" / "qrels" / "test.tsv").write_text("q1\td2\t1\n")
@@ -428,8 +537,14 @@ def test_negatives_and_scores_follow_duplicates(jsonl: Write) -> None:
     collection = read_collection(jsonl(*rows), DataConfig())
     texts = {d.id: d.text for d in collection.documents}
     assert list(texts.values()) == ["One", "two", "three", "four"]
-    assert {q: [texts[d] for d in found] for q, found in collection.negatives.items()} == {"train:q": ["two", "three", "four"]}
-    assert {texts[d]: score for d, score in collection.soft["train:q"].items()} == {"One": 1.0, "two": 0.5, "three": 0.25}
+    assert {q: [texts[d] for d in found] for q, found in collection.negatives.items()} == {
+        "train:q": ["two", "three", "four"]
+    }
+    assert {texts[d]: score for d, score in collection.soft["train:q"].items()} == {
+        "One": 1.0,
+        "two": 0.5,
+        "three": 0.25,
+    }
     assert [texts[d] for d in collection.qrels["train:q"]] == ["One"]
 
 
@@ -449,7 +564,9 @@ def test_rows_of_other_toolkits(jsonl: Write, row: dict[str, Any]) -> None:
 
 
 def test_an_alias_does_not_hide_the_name_it_stands_for(jsonl: Write) -> None:
-    collection = read_collection(jsonl({"query": "q", "anchor": "no", "positives": ["a"], "pos": ["no"]}), DataConfig())
+    collection = read_collection(
+        jsonl({"query": "q", "anchor": "no", "positives": ["a"], "pos": ["no"]}), DataConfig()
+    )
     assert [q.text for q in collection.queries] == ["q"]
     assert [d.text for d in collection.documents] == ["a"]
 
@@ -457,8 +574,14 @@ def test_an_alias_does_not_hide_the_name_it_stands_for(jsonl: Write) -> None:
 def test_the_default_split_is_for_rows_that_state_none(jsonl: Write) -> None:
     rows = [{"query": f"q{i}", "positive": f"p{i}"} for i in range(50)]
     uri = jsonl(*rows, {"query": "own", "positive": "p", "split": "test"})
-    assert {q.split for q in read_collection(uri, DataConfig()).queries} == {"train", "validation", "test"}
-    splits = {q.text: q.split for q in read_collection(uri, DataConfig(), default_split="train").queries}
+    assert {q.split for q in read_collection(uri, DataConfig()).queries} == {
+        "train",
+        "validation",
+        "test",
+    }
+    splits = {
+        q.text: q.split for q in read_collection(uri, DataConfig(), default_split="train").queries
+    }
     assert splits.pop("own") == "test"
     assert set(splits.values()) == {"train"}
 
@@ -466,27 +589,45 @@ def test_the_default_split_is_for_rows_that_state_none(jsonl: Write) -> None:
 @pytest.mark.parametrize(("limit", "expected"), [(0, 3), (1, 1), (2, 2), (3, 3), (99, 3)])
 def test_the_limit_takes_the_first_rows(jsonl: Write, limit: int, expected: int) -> None:
     uri = jsonl(*({"query": f"q{i}", "positive": f"p{i}"} for i in range(3)))
-    assert [d.text for d in read_collection(uri, DataConfig(), limit).documents] == [f"p{i}" for i in range(expected)]
+    assert [d.text for d in read_collection(uri, DataConfig(), limit).documents] == [
+        f"p{i}" for i in range(expected)
+    ]
 
 
-@pytest.mark.parametrize("scores", [[1], [1, 2, 3], [1, None], [1, "x"], [1, True], [1, float("nan")], "12", {"a": 1, "b": 2}])
+@pytest.mark.parametrize(
+    "scores",
+    [[1], [1, 2, 3], [1, None], [1, "x"], [1, True], [1, float("nan")], "12", {"a": 1, "b": 2}],
+)
 def test_scores_are_one_number_per_candidate(jsonl: Write, scores: Any) -> None:
     error = _refused(jsonl({"query": "q", "positive": "a", "negatives": ["b"], "scores": scores}))
-    assert "rows.jsonl:1: 'scores' must be 2 numbers: one per positive, then one per negative" in str(error)
+    assert (
+        "rows.jsonl:1: 'scores' must be 2 numbers: one per positive, then one per negative"
+        in str(error)
+    )
 
 
 def test_instructions_are_the_rows_own(jsonl: Write) -> None:
-    rows = [{"query": "q", "positive": "a", "instruction": f"  {word} "} for word in ("Seek", "Find", "Seek")]
-    collection = read_collection(jsonl(*rows, {"query": "q", "positive": "b", "instruction": None}), DataConfig())
-    assert [(q.text, q.instruction) for q in collection.queries] == [("q", "Seek"), ("q", "Find"), ("q", "")]
+    rows = [
+        {"query": "q", "positive": "a", "instruction": f"  {word} "}
+        for word in ("Seek", "Find", "Seek")
+    ]
+    collection = read_collection(
+        jsonl(*rows, {"query": "q", "positive": "b", "instruction": None}), DataConfig()
+    )
+    assert [(q.text, q.instruction) for q in collection.queries] == [
+        ("q", "Seek"),
+        ("q", "Find"),
+        ("q", ""),
+    ]
     assert len({q.split for q in collection.queries}) == 1
 
 
 def test_raw_rows_are_of_jsonl_and_hub_alone(jsonl: Write, beir: Write) -> None:
     bad = BadRows("error", 0, Counter())
-    assert [row for _, row in read_raw_rows(jsonl({"sentence1": "a", "sentence2": "b", "label": 0}), bad)] == [
-        {"s1": "a", "s2": "b", "label": 0}
-    ]
+    assert [
+        row
+        for _, row in read_raw_rows(jsonl({"sentence1": "a", "sentence2": "b", "label": 0}), bad)
+    ] == [{"s1": "a", "s2": "b", "label": 0}]
     for uri in (beir(), "builtin:pydocs"):
         with pytest.raises(UsageError, match="has no rows of texts with labels or scores"):
             read_raw_rows(uri, bad)

@@ -1,4 +1,6 @@
-"""The exported graph against the model, transformers' tokenizer, and everything that can be wrong with its files."""
+"""The exported graph against the model, transformers' tokenizer, and everything that can be wrong
+with its files.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +14,44 @@ from tiny import make_encoder
 pytest.importorskip("onnxruntime", reason='needs pip install "leafkit[onnx]"')
 pytest.importorskip("onnxscript", reason='needs pip install "leafkit[onnx]"')
 
-from leafkit.errors import LeafkitError
+from leafkit.core.errors import LeafkitError
+from leafkit.embedders.onnx_graph import (
+    ABOUT_FILE,
+    GRAPH_FILE,
+    INT8_FILE,
+    TOKENIZER_FILE,
+    QueryGraph,
+)
+from leafkit.embedders.transformer import Embedder
 from leafkit.export import graph as graph_module
 from leafkit.export.graph import export_graph
 from leafkit.models.checkpoint import load_encoder
-from leafkit.models.encoder import EncoderSpec, TextEncoder
-from leafkit.search.embed import Embedder
-from leafkit.search.query_graph import ABOUT_FILE, GRAPH_FILE, INT8_FILE, TOKENIZER_FILE, QueryGraph
+from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 
-TEXTS = ["", "a", "how do I invert a sparse matrix", "Wörld " * 200, "matrix inverse " * 7, "x\u0000y", "矩阵求逆"]
+TEXTS = [
+    "",
+    "a",
+    "how do I invert a sparse matrix",
+    "Wörld " * 200,
+    "matrix inverse " * 7,
+    "x\u0000y",
+    "矩阵求逆",
+]
 
 
 def with_projection(encoder, dim=24, **spec):
     torch.manual_seed(1)
     base = encoder.spec
-    fields = {"pooling": base.pooling, "prompts": {"query": "ask: "}, "max_tokens": 32, "mrl_dims": (24, 8)} | spec
+    fields = {
+        "pooling": base.pooling,
+        "prompts": {"query": "ask: "},
+        "max_tokens": 32,
+        "mrl_dims": (24, 8),
+    } | spec
     linear = torch.nn.Linear(encoder.hidden_size, dim)
-    return TextEncoder(encoder.backbone, encoder.tokenizer, EncoderSpec(**fields), linear, "the-student").eval()
+    return TextEncoder(
+        encoder.backbone, encoder.tokenizer, EncoderSpec(**fields), linear, "the-student"
+    ).eval()
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +89,9 @@ def test_the_prompt_belongs_to_queries_alone(encoder, exported):
 def test_texts_are_cut_where_the_model_cuts_them_in_any_order(encoder, exported, limit):
     graph = QueryGraph(exported[0])
     graph.embed(TEXTS, "query", 5)
-    np.testing.assert_allclose(graph.embed(TEXTS, "query", limit), of_model(encoder, limit=limit), atol=1e-5)
+    np.testing.assert_allclose(
+        graph.embed(TEXTS, "query", limit), of_model(encoder, limit=limit), atol=1e-5
+    )
 
 
 def test_int8_is_near_and_independent_of_the_other_texts(exported):
@@ -88,9 +113,13 @@ def test_it_is_a_vector_model_of_the_students_space(encoder, exported):
 @pytest.mark.parametrize("pooling", ["cls", "last"])
 @pytest.mark.parametrize("architecture", ["bert", "qwen2"])
 def test_other_poolings_and_decoders(pooling, architecture, tmp_path):
-    encoder = with_projection(load_encoder(f"tiny:{architecture}"), pooling=pooling, normalized=False)
+    encoder = with_projection(
+        load_encoder(f"tiny:{architecture}"), pooling=pooling, normalized=False
+    )
     assert export_graph(encoder, tmp_path, TEXTS, int8=False)["float32"] > 1 - 1e-6
-    np.testing.assert_allclose(QueryGraph(tmp_path).embed(TEXTS, "query", 32), of_model(encoder), atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(
+        QueryGraph(tmp_path).embed(TEXTS, "query", 32), of_model(encoder), atol=1e-4, rtol=1e-4
+    )
 
 
 def test_a_graph_that_gives_other_vectors_is_refused(encoder, exported, monkeypatch):
@@ -113,7 +142,7 @@ def test_damaged_folders_are_refused_by_name(exported, tmp_path, name, damage):
     with pytest.raises(LeafkitError) as caught:
         QueryGraph(tmp_path, "int8" if name == INT8_FILE else "float32")
     assert str(tmp_path) in str(caught.value)
-    assert "leafkit export" in caught.value.remedy
+    assert "leafkit export" in caught.value.hint
 
 
 def test_another_dimension_than_promised_is_refused(exported, tmp_path):
@@ -125,7 +154,9 @@ def test_another_dimension_than_promised_is_refused(exported, tmp_path):
         QueryGraph(tmp_path)
 
 
-def test_onnxruntimes_own_attention_gives_the_models_vectors_padding_and_all(encoder, exported, tmp_path):
+def test_onnxruntimes_own_attention_gives_the_models_vectors_padding_and_all(
+    encoder, exported, tmp_path
+):
     for path in exported[0].iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     graph_module._write_graph(encoder, tmp_path / GRAPH_FILE, for_onnxruntime=True)
@@ -137,7 +168,10 @@ def test_onnxruntimes_own_attention_gives_the_models_vectors_padding_and_all(enc
 def test_only_the_int8_graph_needs_onnxruntimes_own_operators(exported):
     import onnx
 
-    domains = [{node.domain for node in onnx.load(str(exported[0] / name)).graph.node} for name in (GRAPH_FILE, INT8_FILE)]
+    domains = [
+        {node.domain for node in onnx.load(str(exported[0] / name)).graph.node}
+        for name in (GRAPH_FILE, INT8_FILE)
+    ]
     assert domains == [{""}, {"", "com.microsoft"}]
     kinds = {node.op_type for node in onnx.load(str(exported[0] / INT8_FILE)).graph.node}
     assert kinds >= {"QAttention", "MatMulInteger"}

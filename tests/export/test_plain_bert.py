@@ -1,4 +1,6 @@
-"""BERT for serving against transformers' own forward: texts padded and alone, and the model it is made of."""
+"""BERT for serving against transformers' own forward: texts padded and alone, and the model it is
+made of.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,20 @@ def test_hidden_states_are_transformers_own(bert, lengths):
     ids = torch.randint(0, bert.config.vocab_size, (len(lengths), max(lengths)))
     mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
     with torch.inference_mode():
-        found, expected = PlainBert(bert)(ids, mask), bert(input_ids=ids, attention_mask=mask).last_hidden_state
+        found, expected = (
+            PlainBert(bert)(ids, mask),
+            bert(input_ids=ids, attention_mask=mask).last_hidden_state,
+        )
     for row, length in enumerate(lengths):
-        torch.testing.assert_close(found[row, :length], expected[row, :length], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            found[row, :length], expected[row, :length], atol=1e-5, rtol=1e-5
+        )
 
 
 def test_what_lies_in_the_padding_changes_nothing(bert):
-    ids = torch.randint(0, bert.config.vocab_size, (2, 8), generator=torch.Generator().manual_seed(1))
+    ids = torch.randint(
+        0, bert.config.vocab_size, (2, 8), generator=torch.Generator().manual_seed(1)
+    )
     mask = torch.tensor([[1] * 8, [1] * 3 + [0] * 5])
     other = ids.clone()
     other[1, 3:] = 0

@@ -8,12 +8,14 @@ import math
 import pytest
 import torch
 
+from leafkit.core.truncate import truncate_then_normalize
 from leafkit.losses import contrastive
 from leafkit.losses.contrastive import info_nce, matryoshka_info_nce
-from leafkit.vectors import truncate_then_normalize
 
 
-def batch(rows: int = 5, candidates: int = 8, dim: int = 6, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def batch(
+    rows: int = 5, candidates: int = 8, dim: int = 6, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Raw queries, raw candidates, and positives that are not the diagonal."""
     generator = torch.Generator().manual_seed(seed)
     q = torch.randn(rows, dim, generator=generator)
@@ -47,14 +49,19 @@ def test_it_is_the_mean_over_queries():
 
 def test_equal_candidates_give_the_logarithm_of_their_number():
     q = truncate_then_normalize(torch.ones(3, 4))
-    assert float(info_nce(q, q[:1].repeat(7, 1), torch.tensor([0, 3, 6]), 0.05)) == pytest.approx(math.log(7), rel=1e-6)
+    assert float(info_nce(q, q[:1].repeat(7, 1), torch.tensor([0, 3, 6]), 0.05)) == pytest.approx(
+        math.log(7), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("margin", [None, 0.1])
 def test_the_order_of_candidates_and_queries_does_not_matter(margin):
     q, c, positives = batch()
     q, c = unit(q, c)
-    moved, rows = torch.randperm(8, generator=torch.Generator().manual_seed(1)), torch.tensor([3, 0, 4, 1, 2])
+    moved, rows = (
+        torch.randperm(8, generator=torch.Generator().manual_seed(1)),
+        torch.tensor([3, 0, 4, 1, 2]),
+    )
     back = torch.argsort(moved)
     shuffled = info_nce(q[rows], c[moved], back[positives][rows], 0.1, margin)
     assert float(shuffled) == pytest.approx(float(info_nce(q, c, positives, 0.1, margin)), rel=1e-5)
@@ -69,7 +76,9 @@ def test_rotating_the_space_does_not_matter():
 
 
 def test_margin_masks_what_is_more_than_the_margin_above_the_positive():
-    """Positive at cosine .6; candidates at 1, .75 and .65: with a margin of .1 the first two count as false negatives."""
+    """Positive at cosine .6; candidates at 1, .75 and .65: with a margin of .1 the first two count
+    as false negatives.
+    """
     q = torch.tensor([[1.0, 0.0]])
     c = torch.tensor([[x, math.sqrt(1 - x * x)] for x in (0.6, 1.0, 0.75, 0.65)])
     positives = torch.tensor([0])
@@ -120,7 +129,9 @@ def test_a_mask_on_each_row_leaves_the_other_rows_alone():
 def test_gradients_stay_finite_at_the_lowest_temperatures():
     q, c, positives = batch()
     q = q.requires_grad_()
-    info_nce(truncate_then_normalize(q), truncate_then_normalize(c), positives, 0.001, 0.1).backward()
+    info_nce(
+        truncate_then_normalize(q), truncate_then_normalize(c), positives, 0.001, 0.1
+    ).backward()
     assert torch.isfinite(q.grad).all()
 
 
@@ -136,7 +147,9 @@ def test_autocast_does_not_round_the_scores():
     """Cosines in bfloat16 would be wrong by up to .002, a fifth of tau = .01."""
     q, c, positives = batch()
     q, c = unit(q, c)
-    extra = truncate_then_normalize(torch.randn(5, 2, 6, generator=torch.Generator().manual_seed(3)))
+    extra = truncate_then_normalize(
+        torch.randn(5, 2, 6, generator=torch.Generator().manual_seed(3))
+    )
     exact = info_nce(q, c, positives, 0.01, extra=extra)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(info_nce(q, c, positives, 0.01, extra=extra), exact)
@@ -149,13 +162,19 @@ def test_gradcheck(margin):
     q, c, positives = (t.double() if t.is_floating_point() else t for t in batch())
 
     def loss(queries: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-        return matryoshka_info_nce(queries, candidates, positives, 0.2, margin, None, (6, 3), (1.0, 0.3))
+        return matryoshka_info_nce(
+            queries, candidates, positives, 0.2, margin, None, (6, 3), (1.0, 0.3)
+        )
 
     assert torch.autograd.gradcheck(loss, (q.requires_grad_(), c.requires_grad_()))
 
 
-def as_columns(c: torch.Tensor, extra: torch.Tensor, masked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row-own negatives as further candidates that every other row masks: (C + B E, D) and (B, C + B E)."""
+def as_columns(
+    c: torch.Tensor, extra: torch.Tensor, masked: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row-own negatives as further candidates that every other row masks: (C + B E, D) and (B, C +
+    B E).
+    """
     rows, count = extra.shape[:2]
     foreign = ~torch.eye(rows, dtype=torch.bool).repeat_interleave(count, dim=1)
     return torch.cat([c, extra.flatten(0, 1)]), torch.cat([masked, foreign], dim=1)
@@ -166,7 +185,9 @@ def as_columns(c: torch.Tensor, extra: torch.Tensor, masked: torch.Tensor) -> tu
 def test_extra_negatives_are_columns_that_other_rows_mask(margin, gamma):
     q, c, positives = batch()
     q, c = unit(q, c)
-    extra = truncate_then_normalize(torch.randn(5, 3, 6, generator=torch.Generator().manual_seed(3)))
+    extra = truncate_then_normalize(
+        torch.randn(5, 3, 6, generator=torch.Generator().manual_seed(3))
+    )
     masked = torch.rand(5, 8, generator=torch.Generator().manual_seed(4)) < 0.3
     results = []
     for use_columns in (False, True):
@@ -196,12 +217,16 @@ def test_masked_extra_negatives_change_nothing():
 
 
 def test_the_margin_masks_extra_negatives_too():
-    """Positive at .6; an extra negative at .75 is a false one under a margin of .1, one at .65 is not."""
+    """Positive at .6; an extra negative at .75 is a false one under a margin of .1, one at .65 is
+    not.
+    """
     q, c = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8], [0.0, 1.0]])
     above, below = (torch.tensor([[[x, math.sqrt(1 - x * x)]]]) for x in (0.75, 0.65))
     positives = torch.tensor([0])
     plain = info_nce(q, c, positives, 0.2, 0.1)
-    assert float(info_nce(q, c, positives, 0.2, 0.1, extra=above)) == pytest.approx(float(plain), rel=1e-6)
+    assert float(info_nce(q, c, positives, 0.2, 0.1, extra=above)) == pytest.approx(
+        float(plain), rel=1e-6
+    )
     assert float(info_nce(q, c, positives, 0.2, 0.1, extra=below)) > float(plain) + 0.1
     assert float(info_nce(q, c, positives, 0.2, None, extra=above)) > float(plain) + 0.1
 
@@ -210,14 +235,23 @@ def test_matryoshka_is_the_weighted_sum_of_its_parts():
     q, c, positives = batch()
     dims, weights = (6, 4, 2), (1.0, 0.3, 0.1)
     parts = [
-        weight * float(info_nce(truncate_then_normalize(q, d), truncate_then_normalize(c, d), positives, 0.1, 0.1))
+        weight
+        * float(
+            info_nce(
+                truncate_then_normalize(q, d), truncate_then_normalize(c, d), positives, 0.1, 0.1
+            )
+        )
         for d, weight in zip(dims, weights, strict=True)
     ]
-    assert float(matryoshka_info_nce(q, c, positives, 0.1, 0.1, None, dims, weights)) == pytest.approx(sum(parts), rel=1e-6)
+    assert float(
+        matryoshka_info_nce(q, c, positives, 0.1, 0.1, None, dims, weights)
+    ) == pytest.approx(sum(parts), rel=1e-6)
 
 
 def test_matryoshka_ignores_the_length_of_raw_vectors():
-    """Cut, then normalise: scaling a raw vector changes nothing. Normalise, then cut, would weigh the head by its share."""
+    """Cut, then normalise: scaling a raw vector changes nothing. Normalise, then cut, would weigh
+    the head by its share.
+    """
     q, c, positives = batch()
     factors = torch.tensor([[0.1], [3.0], [7.0], [0.5], [1.0]])
     first = matryoshka_info_nce(q, c, positives, 0.1, None, None, (6, 2), (1.0, 1.0))
@@ -242,14 +276,25 @@ def test_matryoshka_cuts_extra_negatives_like_the_rest():
     """Mixed at the full dimension, cut, then brought back to length one."""
     q, c, positives = batch()
     extra = 3 * torch.randn(5, 2, 6, generator=torch.Generator().manual_seed(3))
-    absent = torch.tensor([[False, True], [True, True], [False, False], [False, False], [True, False]])
+    absent = torch.tensor(
+        [[False, True], [True, True], [False, False], [False, False], [True, False]]
+    )
     total = 0.0
     for dim, weight in ((6, 1.0), (3, 0.3)):
         head_q, head_c, head_e = (truncate_then_normalize(t, dim) for t in (q, c, extra))
         logits = (
-            torch.cat([head_q @ head_c.T, (head_q[:, None] * head_e).sum(dim=-1).masked_fill(absent, -torch.inf)], dim=1) / 0.1
+            torch.cat(
+                [
+                    head_q @ head_c.T,
+                    (head_q[:, None] * head_e).sum(dim=-1).masked_fill(absent, -torch.inf),
+                ],
+                dim=1,
+            )
+            / 0.1
         )
         p = logits.softmax(dim=1).gather(1, positives[:, None])[:, 0]
         total += weight * float(((1 - p).sqrt() * -p.log()).mean())
-    ours = matryoshka_info_nce(q, c, positives, 0.1, None, None, (6, 3), (1.0, 0.3), 0.5, extra, absent)
+    ours = matryoshka_info_nce(
+        q, c, positives, 0.1, None, None, (6, 3), (1.0, 0.3), 0.5, extra, absent
+    )
     assert float(ours) == pytest.approx(total, rel=1e-5)

@@ -1,4 +1,6 @@
-"""Focal weights of InfoNCE: cases by hand, the plain loss at gamma = 0, and finite gradients where 1 - p rounds to 0."""
+"""Focal weights of InfoNCE: cases by hand, the plain loss at gamma = 0, and finite gradients where
+1 - p rounds to 0.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,23 @@ import pytest
 import torch
 from torch.nn import functional
 
+from leafkit.core.truncate import truncate_then_normalize
 from leafkit.losses.contrastive import focal_weights, info_nce, matryoshka_info_nce
-from leafkit.vectors import truncate_then_normalize
 
 
 def unit(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return truncate_then_normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype))
+    return truncate_then_normalize(
+        torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    )
 
 
 def naive_focal(
-    q: torch.Tensor, c: torch.Tensor, positives: torch.Tensor, tau: float, gamma: float, masked: torch.Tensor | None = None
+    q: torch.Tensor,
+    c: torch.Tensor,
+    positives: torch.Tensor,
+    tau: float,
+    gamma: float,
+    masked: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """mean (1 - p)^gamma (-log p), word for word."""
     logits = q @ c.T / tau
@@ -30,8 +39,12 @@ def naive_focal(
 def test_two_equal_candidates_by_hand():
     """p = 1/2: the weight is sqrt(1/2), the loss log 2."""
     q, c = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8], [0.6, 0.8]])
-    assert float(info_nce(q, c, torch.tensor([0]), 0.05, gamma=0.5)) == pytest.approx(math.sqrt(0.5) * math.log(2), rel=1e-6)
-    assert float(info_nce(q, c, torch.tensor([0]), 0.05, gamma=2.0)) == pytest.approx(0.25 * math.log(2), rel=1e-6)
+    assert float(info_nce(q, c, torch.tensor([0]), 0.05, gamma=0.5)) == pytest.approx(
+        math.sqrt(0.5) * math.log(2), rel=1e-6
+    )
+    assert float(info_nce(q, c, torch.tensor([0]), 0.05, gamma=2.0)) == pytest.approx(
+        0.25 * math.log(2), rel=1e-6
+    )
 
 
 def test_each_row_has_its_own_weight():
@@ -39,7 +52,9 @@ def test_each_row_has_its_own_weight():
     q, c = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.eye(2)
     p = math.e / (1 + math.e)
     expected = (math.sqrt(1 - p) * -math.log(p) + math.sqrt(p) * -math.log(1 - p)) / 2
-    assert float(info_nce(q, c, torch.tensor([0, 1]), 1.0, gamma=0.5)) == pytest.approx(expected, rel=1e-6)
+    assert float(info_nce(q, c, torch.tensor([0, 1]), 1.0, gamma=0.5)) == pytest.approx(
+        expected, rel=1e-6
+    )
 
 
 def test_gamma_zero_is_plain_info_nce_bit_for_bit():
@@ -66,7 +81,10 @@ def test_it_is_the_naive_formula_where_that_is_stable(gamma):
         lambda q, c: info_nce(q, c, positives, 0.3, masked=masked, gamma=gamma),
         lambda q, c: naive_focal(q, c, positives, 0.3, gamma, masked),
     ):
-        q, c = unit(4, 6, dtype=torch.float64).requires_grad_(), unit(7, 6, seed=1, dtype=torch.float64).requires_grad_()
+        q, c = (
+            unit(4, 6, dtype=torch.float64).requires_grad_(),
+            unit(7, 6, seed=1, dtype=torch.float64).requires_grad_(),
+        )
         value = loss(q, c)
         value.backward()
         results.append((value.detach(), q.grad, c.grad))
@@ -75,15 +93,21 @@ def test_it_is_the_naive_formula_where_that_is_stable(gamma):
 
 
 def test_easier_rows_weigh_less():
-    weights = focal_weights(torch.tensor([[x, 0.0, 0.0] for x in (-3.0, 0.0, 3.0)]), torch.zeros(3, dtype=torch.long), 0.5)
+    weights = focal_weights(
+        torch.tensor([[x, 0.0, 0.0] for x in (-3.0, 0.0, 3.0)]),
+        torch.zeros(3, dtype=torch.long),
+        0.5,
+    )
     assert 1 > weights[0] > weights[1] > weights[2] > 0
 
 
 def test_a_certain_row_has_a_finite_gradient_where_the_naive_formula_has_none():
     """tau = .01, cosine 1 against 0: p is 1 in float32, 1 - p is 0, and d sqrt(1 - p) is infinite."""
     gradients = []
-    for loss in (lambda q: info_nce(q, torch.eye(2), torch.tensor([0]), 0.01, gamma=0.5),
-                 lambda q: naive_focal(q, torch.eye(2), torch.tensor([0]), 0.01, 0.5)):  # fmt: skip
+    for loss in (
+        lambda q: info_nce(q, torch.eye(2), torch.tensor([0]), 0.01, gamma=0.5),
+        lambda q: naive_focal(q, torch.eye(2), torch.tensor([0]), 0.01, 0.5),
+    ):
         q = torch.tensor([[1.0, 0.0]], requires_grad=True)
         value = loss(q)
         value.backward()
@@ -95,7 +119,9 @@ def test_a_certain_row_has_a_finite_gradient_where_the_naive_formula_has_none():
 
 @pytest.mark.parametrize("gap", [1e-7, 1e-4, 0.05, 0.1, 0.17, 0.3, 1.0])
 def test_weights_keep_their_precision_near_one(gap):
-    """(1 - p)^gamma for two candidates at a cosine gap: exactly (1 + e^(gap / tau))^-gamma, far below float32's 1 - p."""
+    """(1 - p)^gamma for two candidates at a cosine gap: exactly (1 + e^(gap / tau))^-gamma, far
+    below float32's 1 - p.
+    """
     logits = torch.tensor([[gap / 0.01, 0.0]])
     expected = (1 + math.exp(gap / 0.01)) ** -0.5
     assert float(focal_weights(logits, torch.tensor([0]), 0.5)) == pytest.approx(expected, rel=1e-4)
@@ -141,10 +167,17 @@ def test_gradcheck(gamma):
     extra_masked = torch.tensor([[False, True], [False, False], [False, True]])
 
     def loss(q: torch.Tensor, c: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
-        return matryoshka_info_nce(q, c, positives, 0.3, 0.4, masked, (4, 2), (1.0, 0.3), gamma, e, extra_masked)
+        return matryoshka_info_nce(
+            q, c, positives, 0.3, 0.4, masked, (4, 2), (1.0, 0.3), gamma, e, extra_masked
+        )
 
     inputs = [
-        torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64, requires_grad=True)
+        torch.randn(
+            *shape,
+            generator=torch.Generator().manual_seed(seed),
+            dtype=torch.float64,
+            requires_grad=True,
+        )
         for seed, shape in enumerate([(3, 4), (5, 4), (3, 2, 4)])
     ]
     assert torch.autograd.gradcheck(loss, inputs)

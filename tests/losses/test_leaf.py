@@ -13,7 +13,10 @@ from leafkit.losses.leaf import cosine_loss, leaf_loss, measure_distances
 
 def pair(rows: int = 4, dim: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return tuple(torch.nn.functional.normalize(torch.randn(rows, dim, generator=generator), dim=1) for _ in range(2))
+    return tuple(
+        torch.nn.functional.normalize(torch.randn(rows, dim, generator=generator), dim=1)
+        for _ in range(2)
+    )
 
 
 def test_doctests():
@@ -23,7 +26,10 @@ def test_doctests():
 
 
 def test_a_case_by_hand():
-    student, teacher = torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 4.0], [0.0, 1.0]])
+    student, teacher = (
+        torch.tensor([[3.0, 0.0], [0.0, 1.0]]),
+        torch.tensor([[0.0, 4.0], [0.0, 1.0]]),
+    )
     assert float(leaf_loss(student, teacher)) == 25.0
     distances = measure_distances(student, teacher)
     assert distances.squared_l2.tolist() == [25.0, 0.0]
@@ -35,7 +41,9 @@ def test_unit_vectors_lie_two_minus_two_cosines_apart():
     student, teacher = pair()
     distances = measure_distances(student, teacher)
     assert torch.allclose(distances.squared_l2, 2 - 2 * distances.cosine, atol=1e-6)
-    assert float(leaf_loss(student, teacher)) == pytest.approx(float(distances.squared_l2.sum()), rel=1e-6)
+    assert float(leaf_loss(student, teacher)) == pytest.approx(
+        float(distances.squared_l2.sum()), rel=1e-6
+    )
 
 
 def test_it_is_a_sum_over_rows():
@@ -45,7 +53,9 @@ def test_it_is_a_sum_over_rows():
 
 
 def test_the_gradient_is_twice_the_difference():
-    """In closed form: the function casts to float32, so ``gradcheck`` in float64 would only see rounding."""
+    """In closed form: the function casts to float32, so ``gradcheck`` in float64 would only see
+    rounding.
+    """
     student, teacher = pair()
     student.requires_grad_()
     leaf_loss(student, teacher).backward()
@@ -55,7 +65,9 @@ def test_the_gradient_is_twice_the_difference():
 def test_rotating_both_changes_nothing_and_rotating_one_does():
     student, teacher = pair()
     turn = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(1)))[0]
-    assert float(leaf_loss(student @ turn, teacher @ turn)) == pytest.approx(float(leaf_loss(student, teacher)), rel=1e-5)
+    assert float(leaf_loss(student @ turn, teacher @ turn)) == pytest.approx(
+        float(leaf_loss(student, teacher)), rel=1e-5
+    )
     assert float(leaf_loss(teacher @ turn, teacher)) > 0.1
 
 
@@ -66,13 +78,18 @@ def test_half_precision_inputs_are_subtracted_in_float32():
 
 
 def test_cosine_loss_by_hand():
-    student, teacher = torch.tensor([[3.0, 4.0], [0.0, 1.0], [1.0, 1.0]]), torch.tensor([[6.0, 8.0], [5.0, 0.0], [-2.0, -2.0]])
+    student, teacher = (
+        torch.tensor([[3.0, 4.0], [0.0, 1.0], [1.0, 1.0]]),
+        torch.tensor([[6.0, 8.0], [5.0, 0.0], [-2.0, -2.0]]),
+    )
     assert float(cosine_loss(student, teacher)) == pytest.approx(0 + 1 + 2)
 
 
 def test_cosine_loss_of_unit_vectors_is_half_the_leaf_loss():
     student, teacher = pair()
-    assert float(cosine_loss(student, teacher)) == pytest.approx(float(leaf_loss(student, teacher)) / 2, rel=1e-5)
+    assert float(cosine_loss(student, teacher)) == pytest.approx(
+        float(leaf_loss(student, teacher)) / 2, rel=1e-5
+    )
 
 
 def test_cosine_loss_does_not_see_lengths_and_its_gradient_only_turns():

@@ -8,13 +8,15 @@ import math
 import pytest
 import torch
 
+from leafkit.core.truncate import truncate_then_normalize
 from leafkit.losses import mixing
 from leafkit.losses.mixing import mix_listwise, mix_pairwise
-from leafkit.vectors import truncate_then_normalize
 
 
 def unit(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return truncate_then_normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype))
+    return truncate_then_normalize(
+        torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    )
 
 
 def all_of(negatives: torch.Tensor) -> torch.Tensor:
@@ -31,7 +33,9 @@ def test_a_pair_by_hand():
     """.8 (1, 0) + .2 (0, 1) over its length sqrt(.68)."""
     n = torch.eye(2)[None]
     mixed = mix_pairwise(n[:, :1], n[:, 1:], torch.tensor([[0.8]]))
-    assert mixed.flatten().tolist() == pytest.approx([0.8 / math.sqrt(0.68), 0.2 / math.sqrt(0.68)], rel=1e-6)
+    assert mixed.flatten().tolist() == pytest.approx(
+        [0.8 / math.sqrt(0.68), 0.2 / math.sqrt(0.68)], rel=1e-6
+    )
 
 
 def test_ends_of_the_scale_give_the_originals():
@@ -44,7 +48,11 @@ def test_ends_of_the_scale_give_the_originals():
 
 
 def test_each_share_belongs_to_its_own_pair():
-    first, second, share = unit(2, 3, 4), unit(2, 3, 4, seed=1), torch.tensor([[0.1, 0.5, 0.9], [0.3, 0.0, 1.0]])
+    first, second, share = (
+        unit(2, 3, 4),
+        unit(2, 3, 4, seed=1),
+        torch.tensor([[0.1, 0.5, 0.9], [0.3, 0.0, 1.0]]),
+    )
     mixed = mix_pairwise(first, second, share)
     for row in range(2):
         for k in range(3):
@@ -67,13 +75,17 @@ def test_a_list_by_hand():
     mixed = mix_listwise(torch.tensor([[1.0, 0.0]]), negatives, all_of(negatives), 0.5)
     weight = math.exp(1.2) / (math.exp(1.2) + 1)
     x, y = 0.6 * weight, 0.8 * weight + (1 - weight)
-    assert mixed.flatten().tolist() == pytest.approx([x / math.hypot(x, y), y / math.hypot(x, y)], rel=1e-6)
+    assert mixed.flatten().tolist() == pytest.approx(
+        [x / math.hypot(x, y), y / math.hypot(x, y)], rel=1e-6
+    )
 
 
 def test_temperature_ranges_from_the_mean_to_the_nearest():
     q, negatives = unit(1, 6), unit(1, 1, 5, 6, seed=1)
     nearest = negatives[0, 0, (negatives[0, 0] @ q[0]).argmax()]
-    assert torch.allclose(mix_listwise(q, negatives, all_of(negatives), 1e-4)[0, 0], nearest, atol=1e-5)
+    assert torch.allclose(
+        mix_listwise(q, negatives, all_of(negatives), 1e-4)[0, 0], nearest, atol=1e-5
+    )
     mean = truncate_then_normalize(negatives[0, 0].mean(dim=0))
     assert torch.allclose(mix_listwise(q, negatives, all_of(negatives), 1e4)[0, 0], mean, atol=1e-3)
 
@@ -84,7 +96,9 @@ def test_absent_negatives_take_no_part():
     mixed = mix_listwise(q, negatives, present, 0.2)
     for row in range(2):
         kept = negatives[row : row + 1, :, present[row, 0]]
-        assert torch.allclose(mixed[row], mix_listwise(q[row : row + 1], kept, all_of(kept), 0.2)[0], atol=1e-6)
+        assert torch.allclose(
+            mixed[row], mix_listwise(q[row : row + 1], kept, all_of(kept), 0.2)[0], atol=1e-6
+        )
 
 
 def test_an_empty_list_is_zero_with_finite_gradients():
@@ -101,11 +115,17 @@ def test_an_empty_list_is_zero_with_finite_gradients():
 def test_no_lists_and_no_negatives_are_shapes_like_others(num_lists, num_negatives):
     negatives = torch.zeros(4, num_lists, num_negatives, 6)
     assert mix_listwise(unit(4, 6), negatives, all_of(negatives), 0.1).shape == (4, num_lists, 6)
-    assert mix_pairwise(torch.zeros(4, 0, 6), torch.zeros(4, 0, 6), torch.zeros(4, 0)).shape == (4, 0, 6)
+    assert mix_pairwise(torch.zeros(4, 0, 6), torch.zeros(4, 0, 6), torch.zeros(4, 0)).shape == (
+        4,
+        0,
+        6,
+    )
 
 
 def test_list_weights_are_constants_to_the_gradient():
-    """The query only enters through the weights, so it gets none; negatives get what constant weights give them."""
+    """The query only enters through the weights, so it gets none; negatives get what constant
+    weights give them.
+    """
     q, negatives = unit(2, 6).requires_grad_(), unit(2, 1, 4, 6, seed=1).requires_grad_()
     goal = unit(2, 1, 6, seed=2)
     (mix_listwise(q, negatives, all_of(negatives), 0.3) * goal).sum().backward()
@@ -121,7 +141,10 @@ def test_weights_are_computed_in_float32_under_autocast_too():
     exact = mix_listwise(q, negatives, all_of(negatives), 0.01)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(mix_listwise(q, negatives, all_of(negatives), 0.01), exact)
-    assert mix_pairwise(q[:, None].bfloat16(), q[:, None].bfloat16(), torch.ones(2, 1)).dtype == torch.float32
+    assert (
+        mix_pairwise(q[:, None].bfloat16(), q[:, None].bfloat16(), torch.ones(2, 1)).dtype
+        == torch.float32
+    )
 
 
 def test_gradcheck():
@@ -131,9 +154,13 @@ def test_gradcheck():
 
 
 def test_gradcheck_of_lists_at_equal_scores():
-    """Weights are constants only in name where scores do not move: every negative orthogonal to the query."""
+    """Weights are constants only in name where scores do not move: every negative orthogonal to the
+    query.
+    """
     q = torch.tensor([[1.0, 0.0, 0.0, 0.0]], dtype=torch.float64)
     head = torch.zeros(1, 1, 3, 1, dtype=torch.float64)
     tails = unit(1, 1, 3, 3, dtype=torch.float64).requires_grad_()
     present = torch.tensor([[[True, True, False]]])
-    assert torch.autograd.gradcheck(lambda t: mix_listwise(q, torch.cat([head, t], dim=-1), present, 0.3), (tails,))
+    assert torch.autograd.gradcheck(
+        lambda t: mix_listwise(q, torch.cat([head, t], dim=-1), present, 0.3), (tails,)
+    )

@@ -1,4 +1,6 @@
-"""Model folders: they come back as they were, load in sentence-transformers, and refuse what would give other vectors."""
+"""Model folders: they come back as they were, load in sentence-transformers, and refuse what would
+give other vectors.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,17 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from leafkit.errors import LeafkitError, UsageError
+from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.models import checkpoint
 from leafkit.models.checkpoint import identify_model, load_encoder, read_encoder, write_encoder
 from leafkit.models.folder import fingerprint_of_folder, read_space
 
-TEXTS = ["Compute the matrix", "", "read the queue backwards and split the string by the first value of a table column", "a"]
+TEXTS = [
+    "Compute the matrix",
+    "",
+    "read the queue backwards and split the string by the first value of a table column",
+    "a",
+]
 PROMPTS = {"query": "find the answer : ", "document": "table : "}
 
 
@@ -37,7 +44,9 @@ def folder(tmp_path) -> Path:
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
 @pytest.mark.parametrize(("dim", "normalized"), [(0, True), (48, True), (48, False)])
 def test_a_written_encoder_comes_back_equal(tmp_path, pooling, dim, normalized):
-    encoder = tiny.make_encoder(pooling=pooling, dim=dim, normalized=normalized, prompts=PROMPTS, mrl_dims=(16, 8))
+    encoder = tiny.make_encoder(
+        pooling=pooling, dim=dim, normalized=normalized, prompts=PROMPTS, mrl_dims=(16, 8)
+    )
     write_encoder(encoder, tmp_path / "m", {"kind": "teacher"})
     found = read_encoder(tmp_path / "m")
     assert found.spec == encoder.spec
@@ -45,8 +54,12 @@ def test_a_written_encoder_comes_back_equal(tmp_path, pooling, dim, normalized):
     for role in ("query", "document"):
         assert torch.equal(vectors(found, role), vectors(encoder, role))
     assert read_space(tmp_path / "m") == {
-        "kind": "teacher", "pooling": pooling, "attention": "", "prompts": PROMPTS, "templates": {},
-    }  # fmt: skip
+        "kind": "teacher",
+        "pooling": pooling,
+        "attention": "",
+        "prompts": PROMPTS,
+        "templates": {},
+    }
 
 
 def test_a_projection_without_bias_comes_back_without(tmp_path):
@@ -61,7 +74,10 @@ def test_weights_trained_in_bf16_are_written_in_float32(tmp_path):
     encoder = tiny.make_encoder(dim=48)
     encoder.projection.to(torch.bfloat16)
     write_encoder(encoder, tmp_path / "m", {})
-    assert load_file(tmp_path / "m" / "2_Dense" / "model.safetensors")["linear.weight"].dtype == torch.float32
+    assert (
+        load_file(tmp_path / "m" / "2_Dense" / "model.safetensors")["linear.weight"].dtype
+        == torch.float32
+    )
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
@@ -69,7 +85,10 @@ def test_weights_trained_in_bf16_are_written_in_float32(tmp_path):
 def test_it_loads_in_sentence_transformers_with_the_same_vectors(tmp_path, pooling, dim):
     sentence_transformers = pytest.importorskip("sentence_transformers")
     folder = tiny.write_model(tmp_path / "m", pooling=pooling, dim=dim, prompts=PROMPTS)
-    mine, theirs = read_encoder(folder), sentence_transformers.SentenceTransformer(str(folder), device="cpu")
+    mine, theirs = (
+        read_encoder(folder),
+        sentence_transformers.SentenceTransformer(str(folder), device="cpu"),
+    )
     assert theirs.max_seq_length == mine.spec.max_tokens
     by_method = {"query": theirs.encode_query(TEXTS), "document": theirs.encode_document(TEXTS)}
     for role, method in by_method.items():
@@ -83,12 +102,23 @@ def test_it_loads_in_sentence_transformers_with_the_same_vectors(tmp_path, pooli
 @pytest.mark.parametrize("max_tokens", [128, 12])
 def test_the_layout_of_newer_sentence_transformers_is_read(tmp_path, pooling, max_tokens):
     sentence_transformers = pytest.importorskip("sentence_transformers")
-    encoder = tiny.with_spec(tiny.make_encoder(pooling=pooling, dim=48, prompts=PROMPTS), max_tokens=max_tokens)
+    encoder = tiny.with_spec(
+        tiny.make_encoder(pooling=pooling, dim=48, prompts=PROMPTS), max_tokens=max_tokens
+    )
     write_encoder(encoder, tmp_path / "old", {})
-    sentence_transformers.SentenceTransformer(str(tmp_path / "old"), device="cpu").save(str(tmp_path / "new"))
-    assert "pooling_mode_mean_tokens" not in (tmp_path / "new" / "1_Pooling" / "config.json").read_text()
+    sentence_transformers.SentenceTransformer(str(tmp_path / "old"), device="cpu").save(
+        str(tmp_path / "new")
+    )
+    assert (
+        "pooling_mode_mean_tokens"
+        not in (tmp_path / "new" / "1_Pooling" / "config.json").read_text()
+    )
     found = read_encoder(tmp_path / "new")
-    assert (found.spec.pooling, found.spec.prompts, found.spec.max_tokens) == (pooling, PROMPTS, max_tokens)
+    assert (found.spec.pooling, found.spec.prompts, found.spec.max_tokens) == (
+        pooling,
+        PROMPTS,
+        max_tokens,
+    )
     for role in ("query", "document"):
         assert torch.allclose(vectors(found, role), vectors(encoder, role), atol=1e-6)
 
@@ -97,15 +127,22 @@ def test_the_legacy_layout_is_written(folder):
     """text-embeddings-inference refuses the newer one and vLLM has pooled it wrongly."""
     pooling = json.loads((folder / "1_Pooling" / "config.json").read_text())
     assert pooling["pooling_mode_mean_tokens"] is True
-    assert [key for key, value in pooling.items() if key.startswith("pooling_mode_") and value] == ["pooling_mode_mean_tokens"]
+    assert [key for key, value in pooling.items() if key.startswith("pooling_mode_") and value] == [
+        "pooling_mode_mean_tokens"
+    ]
     assert pooling["word_embedding_dimension"] == 32
     modules = json.loads((folder / "modules.json").read_text())
     assert [(m["idx"], m["path"], m["type"]) for m in modules] == [
-        (0, "", "sentence_transformers.models.Transformer"), (1, "1_Pooling", "sentence_transformers.models.Pooling"),
-        (2, "2_Dense", "sentence_transformers.models.Dense"), (3, "3_Normalize", "sentence_transformers.models.Normalize"),
-    ]  # fmt: skip
+        (0, "", "sentence_transformers.models.Transformer"),
+        (1, "1_Pooling", "sentence_transformers.models.Pooling"),
+        (2, "2_Dense", "sentence_transformers.models.Dense"),
+        (3, "3_Normalize", "sentence_transformers.models.Normalize"),
+    ]
     assert json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"] == 128
-    assert set(load_file(folder / "2_Dense" / "model.safetensors")) == {"linear.weight", "linear.bias"}
+    assert set(load_file(folder / "2_Dense" / "model.safetensors")) == {
+        "linear.weight",
+        "linear.bias",
+    }
 
 
 def test_matryoshka_dimensions_stand_in_the_config(folder):
@@ -119,7 +156,7 @@ def test_nothing_but_safetensors_and_text_is_written(folder):
     assert suffixes <= {".safetensors", ".json", ".txt"}
 
 
-def test_a_bare_transformer_is_mean_pooled_and_normalised(tmp_path):
+def test_a_bare_transformer_is_mean_pooled_and_normalized(tmp_path):
     encoder = tiny.make_encoder()
     encoder.backbone.save_pretrained(tmp_path)
     encoder.tokenizer.save_pretrained(tmp_path)
@@ -144,7 +181,7 @@ def test_the_fingerprint_follows_weights_and_prompts_but_not_the_manifest(folder
 def refused(folder: Path, match: str) -> LeafkitError:
     with pytest.raises(LeafkitError, match=match) as caught:
         read_encoder(folder)
-    assert caught.value.remedy
+    assert caught.value.hint
     return caught.value
 
 
@@ -163,7 +200,10 @@ def test_a_missing_file_is_named(folder, name, match):
     refused(folder, match)
 
 
-@pytest.mark.parametrize("name", ["modules.json", "config.json", "1_Pooling/config.json", "config_sentence_transformers.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["modules.json", "config.json", "1_Pooling/config.json", "config_sentence_transformers.json"],
+)
 def test_a_file_that_is_not_json_is_named(folder, name):
     (folder / name).write_text("{not json")
     refused(folder, f"{Path(name).name} is corrupt")
@@ -173,16 +213,21 @@ def test_a_file_that_is_not_json_is_named(folder, name):
 @pytest.mark.parametrize(
     "name",
     [
-        "config.json", "1_Pooling/config.json", "2_Dense/config.json", "config_sentence_transformers.json",
+        "config.json",
+        "1_Pooling/config.json",
+        "2_Dense/config.json",
+        "config_sentence_transformers.json",
         "sentence_bert_config.json",
     ],
-)  # fmt: skip
+)
 def test_a_file_that_holds_no_object_is_named(folder, name, content):
     (folder / name).write_text(content)
     refused(folder, f"{Path(name).name} is corrupt: it holds a")
 
 
-@pytest.mark.parametrize("content", ["3", "[3]", '[{"type": "sentence_transformers.models.Transformer"}]', "[]"])
+@pytest.mark.parametrize(
+    "content", ["3", "[3]", '[{"type": "sentence_transformers.models.Transformer"}]', "[]"]
+)
 def test_a_list_of_modules_that_is_none_is_named(folder, content):
     (folder / "modules.json").write_text(content)
     refused(folder, "modules.json")
@@ -241,7 +286,9 @@ def test_a_module_that_is_not_stock_is_refused(folder):
     modules = json.loads((folder / "modules.json").read_text())
     modules[1]["type"] = "my_package.Pooling"
     (folder / "modules.json").write_text(json.dumps(modules))
-    refused(folder, r"module my_package\.Pooling is not one of Transformer, Pooling, Dense, Normalize")
+    refused(
+        folder, r"module my_package\.Pooling is not one of Transformer, Pooling, Dense, Normalize"
+    )
     modules[1]["type"] = "sentence_transformers.models.WeightedLayerPooling"
     (folder / "modules.json").write_text(json.dumps(modules))
     refused(folder, "WeightedLayerPooling is not one of")
@@ -258,10 +305,13 @@ def test_two_projections_are_refused(folder):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"pooling_mode_mean_tokens": False}, {"pooling_mode_cls_token": True}, {"pooling_mode_max_tokens": True},
-        {"pooling_mode": "max"}, {"pooling_mode": ["mean", "max"]},
+        {"pooling_mode_mean_tokens": False},
+        {"pooling_mode_cls_token": True},
+        {"pooling_mode_max_tokens": True},
+        {"pooling_mode": "max"},
+        {"pooling_mode": ["mean", "max"]},
     ],
-)  # fmt: skip
+)
 def test_poolings_that_are_not_exactly_one_known_are_refused(folder, changes):
     edit(folder / "1_Pooling" / "config.json", **changes)
     refused(folder, "pooling is not exactly one of mean, cls, last")
@@ -303,19 +353,23 @@ def test_a_reference_is_read_from_its_folder(folder):
 def test_references_that_name_no_fixed_model_are_usage_errors(reference, revision, match):
     with pytest.raises(UsageError, match=match) as caught:
         load_encoder(reference, revision)
-    assert caught.value.remedy
+    assert caught.value.hint
 
 
 def test_a_pinned_hub_model_is_asked_for_at_its_revision(folder, monkeypatch):
     asked = []
-    monkeypatch.setattr("leafkit.models.checkpoint.download", lambda *words: asked.append(words) or folder)
+    monkeypatch.setattr(
+        "leafkit.models.checkpoint.download", lambda *words: asked.append(words) or folder
+    )
     load_encoder("model:owner/name", "0" * 40)
     assert asked == [("owner/name", "0" * 40)]
 
 
 def test_a_reference_carries_its_own_revision(folder, monkeypatch):
     asked = []
-    monkeypatch.setattr(checkpoint, "download", lambda name, revision: asked.append((name, revision)) or folder)
+    monkeypatch.setattr(
+        checkpoint, "download", lambda name, revision: asked.append((name, revision)) or folder
+    )
     load_encoder(f"model:owner/name@{'a' * 40}", revision="b" * 40)
     assert asked == [("owner/name", "a" * 40)]
 
@@ -323,6 +377,8 @@ def test_a_reference_carries_its_own_revision(folder, monkeypatch):
 def test_a_local_models_identity_is_its_content(folder):
     before = identify_model(f"model:{folder}")
     assert before == identify_model(f"model:{folder}")
-    (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": {"query": "another : "}}))
+    (folder / "config_sentence_transformers.json").write_text(
+        json.dumps({"prompts": {"query": "another : "}})
+    )
     assert identify_model(f"model:{folder}") != before
     assert identify_model("builtin:minilm") == "builtin:minilm"

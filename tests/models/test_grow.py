@@ -7,10 +7,10 @@ import tiny
 import torch
 from transformers import BertConfig, BertModel
 
-from leafkit.errors import UsageError
+from leafkit.core.errors import UsageError
 from leafkit.models.checkpoint import load_encoder
-from leafkit.models.encoder import EncoderSpec, TextEncoder
 from leafkit.models.grow import grow
+from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 
 TEXTS = [f"{query} {document}" for query, document in tiny.make_pairs(20)]
 
@@ -21,7 +21,10 @@ def cosines(encoder: TextEncoder) -> torch.Tensor:
     return vectors @ vectors.T
 
 
-@pytest.mark.parametrize(("hidden", "intermediate"), [(32, 64), (32, 96), (64, 0), (64, 100), (64, 160), (96, 0), (96, 64)])
+@pytest.mark.parametrize(
+    ("hidden", "intermediate"),
+    [(32, 64), (32, 96), (64, 0), (64, 100), (64, 160), (96, 0), (96, 64)],
+)
 def test_cosines_are_preserved(hidden, intermediate):
     start = tiny.make_encoder()
     grown = grow(start, hidden, intermediate, seed=3)
@@ -49,7 +52,8 @@ def test_copies_get_different_gradients_and_part_after_one_step():
     goal = torch.randn(len(TEXTS), 64, generator=torch.Generator().manual_seed(0))
     (grown(grown.tokenize(TEXTS, "document")) * goal).mean().backward()
     inner = grown.backbone.encoder.layer[0].intermediate.dense
-    before = (inner.bias[:64, None] - inner.bias[None, 64:]).abs()  # units 64 to 127 are copies of the first 64, in some order
+    # units 64 to 127 are copies of the first 64, in some order
+    before = (inner.bias[:64, None] - inner.bias[None, 64:]).abs()
     assert before.min(dim=0).values.max() == 0
     pairs = before.argmin(dim=0)
     optimizer.step()
@@ -58,7 +62,9 @@ def test_copies_get_different_gradients_and_part_after_one_step():
 
 
 def test_without_noise_copies_would_stay_equal(monkeypatch):
-    """Why the split is uneven: with an even one the gradients of two copies differ by rounding only."""
+    """Why the split is uneven: with an even one the gradients of two copies differ by rounding
+    only.
+    """
 
     def spread() -> float:
         grown = grow(tiny.make_encoder(), 64, 0, seed=3)
@@ -73,7 +79,10 @@ def test_without_noise_copies_would_stay_equal(monkeypatch):
 
 
 def test_the_seed_decides_about_the_split():
-    weights = [grow(tiny.make_encoder(), 64, 0, seed).backbone.encoder.layer[0].output.dense.weight for seed in (1, 1, 2)]
+    weights = [
+        grow(tiny.make_encoder(), 64, 0, seed).backbone.encoder.layer[0].output.dense.weight
+        for seed in (1, 1, 2)
+    ]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
@@ -90,7 +99,7 @@ def test_the_start_model_is_left_alone():
 def test_sizes_that_cannot_preserve_the_function_are_refused(hidden, intermediate):
     with pytest.raises(UsageError, match="cannot grow 32/64 to") as caught:
         grow(tiny.make_encoder(), hidden, intermediate, seed=3)
-    assert "multiple of 32" in caught.value.remedy
+    assert "multiple of 32" in caught.value.hint
 
 
 def test_an_encoder_with_projection_is_refused():
@@ -100,11 +109,17 @@ def test_an_encoder_with_projection_is_refused():
 
 @pytest.mark.parametrize(("intermediate", "millions"), [(3072, 66.4), (2304, 59.3)])
 def test_parameter_counts_of_the_real_widths(intermediate, millions):
-    """all-MiniLM-L6-v2 at 768: 66.4M with the ratio kept, 59.3M with 2304 inner units. On the meta device: no memory."""
+    """all-MiniLM-L6-v2 at 768: 66.4M with the ratio kept, 59.3M with 2304 inner units. On the meta
+    device: no memory.
+    """
     config = BertConfig(
-        vocab_size=30522, hidden_size=768, num_hidden_layers=6, num_attention_heads=24, intermediate_size=intermediate,
+        vocab_size=30522,
+        hidden_size=768,
+        num_hidden_layers=6,
+        num_attention_heads=24,
+        intermediate_size=intermediate,
         max_position_embeddings=512,
-    )  # fmt: skip
+    )
     with torch.device("meta"):
         backbone = BertModel(config, add_pooling_layer=False)
     count = TextEncoder(backbone, tiny.make_tokenizer(), EncoderSpec()).num_parameters()
@@ -115,7 +130,12 @@ def test_parameter_counts_of_the_real_widths(intermediate, millions):
 @pytest.mark.slow
 def test_the_real_minilm_grows_to_59_million_with_the_same_cosines():
     start = load_encoder("builtin:minilm")
-    texts = ["how to invert a matrix", "numpy linalg inv: the inverse of a matrix", "the weather is fine", ""]
+    texts = [
+        "how to invert a matrix",
+        "numpy linalg inv: the inverse of a matrix",
+        "the weather is fine",
+        "",
+    ]
     grown = grow(start, 768, 2304, seed=0)
     assert grown.num_parameters() == 59_281_920
     with torch.no_grad():

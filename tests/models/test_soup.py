@@ -10,10 +10,10 @@ import tiny
 import torch
 from transformers import BertTokenizerFast
 
-from leafkit.errors import LeafkitError, UsageError
+from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.models.soup import average_into, softmax_weights, soup
 from leafkit.models.tiny import tiny_encoder
-from leafkit.models.tokens import with_eos
+from leafkit.models.tokenization import with_eos
 
 
 def weights(encoder) -> torch.Tensor:
@@ -54,7 +54,9 @@ def make(seed: int, **settings):
     return tiny.make_encoder(seed=seed, **settings)
 
 
-@pytest.mark.parametrize("shares", [[1.0], [0.25, 0.75], [0.5, 0.3, 0.2], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+@pytest.mark.parametrize(
+    "shares", [[1.0], [0.25, 0.75], [0.5, 0.3, 0.2], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+)
 def test_a_soup_is_the_weighted_sum(shares):
     members = [make(seed, dim=8, mrl_dims=(8, 4)) for seed in range(len(shares))]
     before = [weights(member).numpy().astype(np.float64) for member in members]
@@ -82,10 +84,14 @@ def test_weights_in_bf16_are_summed_in_float32():
 @pytest.mark.parametrize(
     ("shares", "match"),
     [
-        ([0.5, 0.6], "not shares that sum to 1"), ([1.5, -0.5], "not shares"), ([float("nan"), 1.0], "not shares"),
-        ([1.0], "1 soup weights for 2 models"), ([], "0 soup weights for 2 models"), ([0.5, 0.25, 0.25], "3 soup weights"),
+        ([0.5, 0.6], "not shares that sum to 1"),
+        ([1.5, -0.5], "not shares"),
+        ([float("nan"), 1.0], "not shares"),
+        ([1.0], "1 soup weights for 2 models"),
+        ([], "0 soup weights for 2 models"),
+        ([0.5, 0.25, 0.25], "3 soup weights"),
     ],
-)  # fmt: skip
+)
 def test_weights_that_are_no_shares_are_usage_errors(shares, match):
     with pytest.raises(UsageError, match=match):
         soup([make(1), make(2)], shares)
@@ -99,21 +105,28 @@ def test_a_soup_of_nothing_is_a_usage_error():
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"hidden": 48}, "different shape"), ({"dim": 8}, "different shape"), ({"pooling": "cls"}, "different pooling"),
-        ({"prompts": {"query": "find "}}, "different prompts"), ({"normalized": False}, "different normalisation"),
+        ({"hidden": 48}, "different shape"),
+        ({"dim": 8}, "different shape"),
+        ({"pooling": "cls"}, "different pooling"),
+        ({"prompts": {"query": "find "}}, "different prompts"),
+        ({"normalized": False}, "different normalisation"),
     ],
-)  # fmt: skip
+)
 def test_members_trained_for_another_use_are_refused(settings, match):
     with pytest.raises(LeafkitError, match=f"{match}.* cannot be averaged") as caught:
         soup([make(1), make(2), make(3, **settings)], [0.5, 0.25, 0.25])
-    assert caught.value.remedy
+    assert caught.value.hint
 
 
 def test_members_of_another_attention_are_refused():
     pair = [
-        tiny_encoder("qwen2", tiny.make_tokenizer(), seed=i, attention=a) for i, a in enumerate(("causal", "bidirectional"))
+        tiny_encoder("qwen2", tiny.make_tokenizer(), seed=i, attention=a)
+        for i, a in enumerate(("causal", "bidirectional"))
     ]
-    with pytest.raises(LeafkitError, match=r"different attention cannot be averaged \('causal' and 'bidirectional'\)"):
+    with pytest.raises(
+        LeafkitError,
+        match=r"different attention cannot be averaged \('causal' and 'bidirectional'\)",
+    ):
         soup(pair, [0.5, 0.5])
 
 
@@ -153,7 +166,9 @@ def test_prompts_that_say_nothing_are_no_difference():
 @pytest.mark.parametrize("temperature", [0.1, 1.0, 5.0])
 def test_better_members_weigh_more(temperature):
     losses = [2.0, 1.0, 1.5]
-    expected = np.exp(-np.array(losses) / temperature) / np.exp(-np.array(losses) / temperature).sum()
+    expected = (
+        np.exp(-np.array(losses) / temperature) / np.exp(-np.array(losses) / temperature).sum()
+    )
     assert softmax_weights(losses, temperature) == pytest.approx(expected.tolist(), abs=1e-12)
 
 

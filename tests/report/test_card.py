@@ -30,11 +30,15 @@ def test_figures_are_those_of_the_data(data: dict[str, Any]) -> None:
     for expected in (
         "| teacher | 0.573 [0.553, 0.593] | 0.873 [0.861, 0.885] | 0.533 [0.513, 0.553] |",
         "| pydocs | asymmetric - teacher | nDCG@10 | -0.004 [-0.011, +0.003] | within noise |",
-        "| 64 | float32 | symmetric | 0.499 | 0.474 | +0.031 [+0.021, +0.041] | 0.020 | not inherited |",
-        "the student keeps 99.3% [98.1, 100.5] of the teacher's nDCG@10", "2026-11-21, AMD EPYC 9B14, 2 cores, bf16",
-        "pydocs: 13,379 documents; queries: 10,456 train, 332 validation, 1,109 test", "leafkit distill recipe=kalm-to-23m",
-        "queries of up to 64 tokens", "at most 99.8% of the variance",
-    ):  # fmt: skip
+        "| 64 | float32 | symmetric | 0.499 | 0.474 | +0.031 [+0.021, +0.041] | 0.020 | not "
+        "inherited |",
+        "the student keeps 99.3% [98.1, 100.5] of the teacher's nDCG@10",
+        "2026-11-21, AMD EPYC 9B14, 2 cores, bf16",
+        "pydocs: 13,379 documents; queries: 10,456 train, 332 validation, 1,109 test",
+        "leafkit distill recipe=kalm-to-23m",
+        "queries of up to 64 tokens",
+        "at most 99.8% of the variance",
+    ):
         assert expected in card
 
 
@@ -44,7 +48,10 @@ def test_loading_names_the_prompts_that_exist(data: dict[str, Any]) -> None:
     assert 'prompt_name="document")' not in card
     assert '"query": "Instruct: Find the documentation \\n Query: "' in card
     data["teacher"]["prompts"]["document"] = "passage: "
-    assert 'teacher.encode(["Compute the inverse of a matrix."], prompt_name="document")' in render_card(data)
+    assert (
+        'teacher.encode(["Compute the inverse of a matrix."], prompt_name="document")'
+        in render_card(data)
+    )
 
 
 def test_the_example_code_compiles(data: dict[str, Any]) -> None:
@@ -73,11 +80,19 @@ def test_a_fence_is_longer_than_any_in_the_text(data: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("key", "heading"),
     [
-        ("bench", "## Measured"), ("inherit", "### Inheritance"), ("teacher", "## The space it lives in"),
-        ("corpora", "- pydocs:"), ("spectrum", "pass through"), ("hardware", "EPYC"), ("recipe", "tokens, prompt included"),
-        ("commit", "leafkit commit"), ("command", "leafkit distill"), ("student", "matryoshka"), ("created", "2026"),
+        ("bench", "## Measured"),
+        ("inherit", "### Inheritance"),
+        ("teacher", "## The space it lives in"),
+        ("corpora", "- pydocs:"),
+        ("spectrum", "pass through"),
+        ("hardware", "EPYC"),
+        ("recipe", "tokens, prompt included"),
+        ("commit", "leafkit commit"),
+        ("command", "leafkit distill"),
+        ("student", "matryoshka"),
+        ("created", "2026"),
     ],
-)  # fmt: skip
+)
 def test_a_missing_part_is_left_out(data: dict[str, Any], key: str, heading: str) -> None:
     assert heading in render_card(data)
     del data[key]
@@ -95,16 +110,22 @@ def test_an_empty_run_still_has_a_card() -> None:
 def test_new_figures_are_those_of_the_data(full: dict[str, Any]) -> None:
     card = render_card(full)
     for expected in (
-        "| system | nDCG@10 | MAP | recall@10 | recall@100 | MRR@10 |", "contamination: 0 of 1,109 queries exact, 12 near",
-        "home's documents train the student by design", "contamination: unknown (the training texts of minilm are not known)",
-        "| pydocs | asymmetric - teacher | nDCG@10 | -0.004 [-0.011, +0.003] | 0.210 | within noise |",
+        "| system | nDCG@10 | MAP | recall@10 | recall@100 | MRR@10 |",
+        "contamination: 0 of 1,109 queries exact, 12 near",
+        "home's documents train the student by design",
+        "contamination: unknown (the training texts of minilm are not known)",
+        "| pydocs | asymmetric - teacher | nDCG@10 | -0.004 [-0.011, +0.003] | 0.210 | within "
+        "noise |",
         "| stsb | student - teacher | Spearman | -0.007 [-0.012, -0.002] |  | lower |",
         "| stsb | sts | Spearman | 1,379 | teacher | 0.842 [0.822, 0.862] |",
-        "| hnsw | student | ef\\_search=128 | 3,346 | 2,500 | 0.970 [0.966, 0.974] | 0.553 [0.533, 0.573] |",
-        "| 64 | binary | asymmetric | plain | 0.459 | 0.454 | +0.002 [-0.008, +0.012] | 0.020 | not inherited |",
-        "Not passed: of 78 settings, 65 inherited, 1 not inherited, 12 undecided.", "### The teacher before training",
+        "| hnsw | student | ef\\_search=128 | 3,346 | 2,500 | 0.970 [0.966, 0.974] | 0.553 "
+        "[0.533, 0.573] |",
+        "| 64 | binary | asymmetric | plain | 0.459 | 0.454 | +0.002 [-0.008, +0.012] | 0.020 | "
+        "not inherited |",
+        "Not passed: of 78 settings, 65 inherited, 1 not inherited, 12 undecided.",
+        "### The teacher before training",
         "- One bit per dimension keeps 92.1%.",
-    ):  # fmt: skip
+    ):
         assert expected in card, expected
     assert "None" not in card
 

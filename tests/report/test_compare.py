@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 from report_page import HOSTILE, Page, check_safe
 
-from leafkit.errors import LeafkitError, UsageError
+from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.report.compare import read_reports, render_comparison
 from leafkit.report.side_by_side import MAX_RUNS
 
 
 def _write(folder: Path, data: Any, name: str = "report.json") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8")
+    (folder / name).write_text(
+        data if isinstance(data, str) else json.dumps(data), encoding="utf-8"
+    )
     return folder
 
 
@@ -29,7 +31,11 @@ def runs(full: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     other["recipe"]["stages"]["tune"]["tau"] = 0.02
     other["versions"]["torch"] = "2.12.0"
     other["command"] = "leafkit distill recipe=kalm-to-23m seed=43"
-    other["bench"]["collections"][1]["rows"][2]["ndcg@10"] = {"mean": 0.5123, "low": 0.49, "high": 0.53}
+    other["bench"]["collections"][1]["rows"][2]["ndcg@10"] = {
+        "mean": 0.5123,
+        "low": 0.49,
+        "high": 0.53,
+    }
     other["bench"]["latency"][1]["p50_ms"] = 1.3
     other["inherit"]["rows"][0]["verdict"] = "not inherited"
     return [("first", full), ("second", other)]
@@ -42,33 +48,46 @@ def test_a_folder_or_a_file_is_read_and_named(tmp_path: Path, full: dict[str, An
     assert read_reports([folder])[0][1] == full
 
 
-def test_runs_of_one_name_are_told_apart_by_the_shortest_end_of_their_paths(tmp_path: Path, full: dict[str, Any]) -> None:
+def test_runs_of_one_name_are_told_apart_by_the_shortest_end_of_their_paths(
+    tmp_path: Path, full: dict[str, Any]
+) -> None:
     same = [_write(tmp_path / "monday" / "kalm", full), _write(tmp_path / "tuesday" / "kalm", full)]
     file = _write(tmp_path, full, "saved.json") / "saved.json"
     names = [name for name, _ in read_reports([*same, file])]
-    assert names == ["kalm-to-23m (monday/kalm)", "kalm-to-23m (tuesday/kalm)", "kalm-to-23m (saved.json)"]
+    assert names == [
+        "kalm-to-23m (monday/kalm)",
+        "kalm-to-23m (tuesday/kalm)",
+        "kalm-to-23m (saved.json)",
+    ]
 
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("{", "not valid JSON"), ("", "not valid JSON"), ("[" * 100_000, "not valid JSON"), ("[]", "holds a list"),
-        ("{}", "none of the keys bench, inherit, diagnosis"), ('{"bench": 3}', "bench is a int"),
+        ("{", "not valid JSON"),
+        ("", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        ("[]", "holds a list"),
+        ("{}", "none of the keys bench, inherit, diagnosis"),
+        ('{"bench": 3}', "bench is a int"),
         ('{"bench": {"collections": {}}}', "none of the keys|bench.collections is not a list"),
         ('{"bench": {"collections": [1]}}', "bench.collections is not a list of objects"),
-        ('{"bench": {"collections": [{"rows": [1]}]}}', r"bench.collections\[0\].rows is not a list of objects"),
+        (
+            '{"bench": {"collections": [{"rows": [1]}]}}',
+            r"bench.collections\[0\].rows is not a list of objects",
+        ),
         ('{"inherit": {"rows": "x"}}', "inherit.rows is not a list of objects"),
         ('{"inherit": {"rows": []}, "versions": []}', "versions is a list"),
         ('{"diagnosis": {"dims": [[]]}}', "diagnosis.dims is not a list of objects"),
         ('{"weights": [1], "version": 2}', "none of the keys"),
     ],
-)  # fmt: skip
+)
 def test_damaged_and_foreign_files_are_named(tmp_path: Path, content: str, complaint: str) -> None:
     folder = _write(tmp_path / "x", content)
     with pytest.raises(LeafkitError, match=complaint) as caught:
         read_reports([folder])
     assert str(folder / "report.json") in str(caught.value)
-    assert caught.value.remedy
+    assert caught.value.hint
 
 
 def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
@@ -81,29 +100,40 @@ def test_missing_and_repeated_runs_are_refused(tmp_path: Path, full: dict[str, A
     folder = _write(tmp_path / "run", full)
     (tmp_path / "empty").mkdir()
     for paths, complaint in (
-        ([], "0 runs were named"), ([folder] * (MAX_RUNS + 1), f"1 to {MAX_RUNS} can be compared"),
-        ([folder, tmp_path / "gone"], "no such file or folder: .*gone"), ([tmp_path / "empty"], "empty holds no report.json"),
+        ([], "0 runs were named"),
+        ([folder] * (MAX_RUNS + 1), f"1 to {MAX_RUNS} can be compared"),
+        ([folder, tmp_path / "gone"], "no such file or folder: .*gone"),
+        ([tmp_path / "empty"], "empty holds no report.json"),
         ([folder, folder / "report.json"], "named 2 times"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(UsageError, match=complaint) as caught:
             read_reports(paths)
-        assert caught.value.remedy
+        assert caught.value.hint
 
 
 def test_runs_are_columns(runs: list[tuple[str, dict[str, Any]]]) -> None:
     page = check_safe(render_comparison(runs))
     assert page.sections == ["retrieval", "inheritance", "frontiers", "recipes", "origin"]
     for expected in (
-        "2 runs compared", "0.512 [0.490, 0.530]", "0.569 [0.549, 0.589]", "mean of 2", "0 exact, 12 near", "unknown",
-        "leafkit distill recipe=kalm-to-23m seed=43", "2.12.0", "1 settings on which the runs differ",
-    ):  # fmt: skip
+        "2 runs compared",
+        "0.512 [0.490, 0.530]",
+        "0.569 [0.549, 0.589]",
+        "mean of 2",
+        "0 exact, 12 near",
+        "unknown",
+        "leafkit distill recipe=kalm-to-23m seed=43",
+        "2.12.0",
+        "1 settings on which the runs differ",
+    ):
         assert expected in page.text or expected == "mean of 2", expected
     assert "None" not in page.text
 
 
 def test_only_what_differs_in_the_recipes_is_listed(runs: list[tuple[str, dict[str, Any]]]) -> None:
     text = Page(render_comparison(runs)).text
-    recipes = text[text.index("What differs in the recipes", text.index("Quality against cost") + 60) :]
+    recipes = text[
+        text.index("What differs in the recipes", text.index("Quality against cost") + 60) :
+    ]
     recipes = recipes[: recipes.index("How these were made")]
     assert recipes.endswith("seed4243stages.tune.tau\u20130.02")
     runs[1][1]["recipe"] = runs[0][1]["recipe"]
@@ -117,7 +147,9 @@ def test_versions_that_differ_are_marked(runs: list[tuple[str, dict[str, Any]]])
     assert text.count("\u2260 differs") == 1
 
 
-def test_collections_of_other_sizes_are_not_compared_in_silence(runs: list[tuple[str, dict[str, Any]]]) -> None:
+def test_collections_of_other_sizes_are_not_compared_in_silence(
+    runs: list[tuple[str, dict[str, Any]]],
+) -> None:
     warning = "not the same queries and documents in every run"
     assert warning not in Page(render_comparison(runs)).text
     runs[1][1]["bench"]["collections"][1]["num_documents"] += 1
@@ -126,7 +158,9 @@ def test_collections_of_other_sizes_are_not_compared_in_silence(runs: list[tuple
     assert "not the same collections in every run" in Page(render_comparison(runs)).text
 
 
-def test_every_run_has_a_line_and_a_colour_of_its_own(runs: list[tuple[str, dict[str, Any]]]) -> None:
+def test_every_run_has_a_line_and_a_color_of_its_own(
+    runs: list[tuple[str, dict[str, Any]]],
+) -> None:
     many = [(f"run {n}", runs[0][1]) for n in range(MAX_RUNS)]
     markup = render_comparison(many)
     style = markup[markup.index("<style>") : markup.index("</style>")]
@@ -139,11 +173,12 @@ def test_every_run_has_a_line_and_a_colour_of_its_own(runs: list[tuple[str, dict
 def test_time_to_embed_shows_every_run(runs: list[tuple[str, dict[str, Any]]]) -> None:
     markup = render_comparison(runs)
     assert (
-        "<title>second: student embeds queries, teacher embeds documents: nDCG@10 0.512 [0.490, 0.530], 1.3 ms</title>"
-        in markup
+        "<title>second: student embeds queries, teacher embeds documents: nDCG@10 0.512 [0.490, "
+        "0.530], 1.3 ms</title>" in markup
     )
     assert (
-        "<title>first: student embeds queries, teacher embeds documents: nDCG@10 0.569 [0.549, 0.589], 2.6 ms</title>" in markup
+        "<title>first: student embeds queries, teacher embeds documents: nDCG@10 0.569 [0.549, "
+        "0.589], 2.6 ms</title>" in markup
     )
 
 
@@ -171,17 +206,33 @@ def test_hostile_names_stay_text(runs: list[tuple[str, dict[str, Any]]]) -> None
         collection["retention"][HOSTILE] = {"mean": 1.0}
     data["bench"]["indexes"][0] |= {"collection": HOSTILE, "kind": HOSTILE, "setting": HOSTILE}
     data["inherit"]["collection"] = HOSTILE
-    data["inherit"]["rows"][0] |= {"precision": HOSTILE, "mode": HOSTILE, "verdict": HOSTILE, "dim": HOSTILE}
-    assert "alert(1)" in check_safe(render_comparison([(HOSTILE, runs[0][1]), ("b" + HOSTILE, data)])).text
+    data["inherit"]["rows"][0] |= {
+        "precision": HOSTILE,
+        "mode": HOSTILE,
+        "verdict": HOSTILE,
+        "dim": HOSTILE,
+    }
+    assert (
+        "alert(1)"
+        in check_safe(render_comparison([(HOSTILE, runs[0][1]), ("b" + HOSTILE, data)])).text
+    )
 
 
 def test_a_folder_with_reports_of_its_parts_counts_as_one_run(tmp_path):
     _write(
         tmp_path,
-        {"name": "pair", "command": "bench", "bench": {"collections": []} | {"latency": [{"encoder": "x"}]}},
+        {
+            "name": "pair",
+            "command": "bench",
+            "bench": {"collections": []} | {"latency": [{"encoder": "x"}]},
+        },
         "bench.json",
     )
-    _write(tmp_path, {"name": "pair", "command": "inherit", "inherit": {"rows": [{"dim": 8}]}}, "inherit.json")
+    _write(
+        tmp_path,
+        {"name": "pair", "command": "inherit", "inherit": {"rows": [{"dim": 8}]}},
+        "inherit.json",
+    )
     ((name, data),) = read_reports([tmp_path])
     assert (name, data["command"]) == ("pair", "bench")
     assert data["bench"]["latency"] == [{"encoder": "x"}]

@@ -25,9 +25,19 @@ def _without(data: dict[str, Any], path: str) -> dict[str, Any]:
 def test_full_report_has_every_section_and_is_balanced(data: dict[str, Any]) -> None:
     page = Page(render_report(data))
     assert page.sections == [
-        "retrieval", "differences", "inheritance", "frontiers", "latency", "samples", "models", "spectrum", "losses", "texts",
-        "steps", "origin",
-    ]  # fmt: skip
+        "retrieval",
+        "differences",
+        "inheritance",
+        "frontiers",
+        "latency",
+        "samples",
+        "models",
+        "spectrum",
+        "losses",
+        "texts",
+        "steps",
+        "origin",
+    ]
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     assert links == [f"#{anchor}" for anchor in page.sections]
 
@@ -35,10 +45,20 @@ def test_full_report_has_every_section_and_is_balanced(data: dict[str, Any]) -> 
 def test_figures_are_those_of_the_data(data: dict[str, Any]) -> None:
     text = Page(render_report(data)).text
     for expected in (
-        "0.573 [0.553, 0.593]", "99.3%", "[98.1, 100.5] of the teacher, asymmetric, pydocs, n = 1,109", "4.3\u00d7",
-        "+0.004 [\u22120.016, +0.024]", "leafkit distill recipe=kalm-to-23m", "data.max_query_tokens=64", "11 of 14",
-        "15 min 8 s", "passes through 384 hidden dimensions", "AMD EPYC 9B14", "2.13.0", "duplicate documents dropped: 744",
-    ):  # fmt: skip
+        "0.573 [0.553, 0.593]",
+        "99.3%",
+        "[98.1, 100.5] of the teacher, asymmetric, pydocs, n = 1,109",
+        "4.3\u00d7",
+        "+0.004 [\u22120.016, +0.024]",
+        "leafkit distill recipe=kalm-to-23m",
+        "data.max_query_tokens=64",
+        "11 of 14",
+        "15 min 8 s",
+        "passes through 384 hidden dimensions",
+        "AMD EPYC 9B14",
+        "2.13.0",
+        "duplicate documents dropped: 744",
+    ):
         assert expected in text
 
 
@@ -50,7 +70,9 @@ def test_differences_are_judged_in_words(data: dict[str, Any]) -> None:
     ]
     del data["inherit"]
     text = Page(render_report(data)).text
-    assert [text.count(words) for words in ("\u2248 within noise", "\u2191 higher", "\u2193 lower")] == [1, 1, 1]
+    assert [
+        text.count(words) for words in ("\u2248 within noise", "\u2191 higher", "\u2193 lower")
+    ] == [1, 1, 1]
 
 
 def test_inheritance_verdicts_are_symbol_and_words(data: dict[str, Any]) -> None:
@@ -65,7 +87,10 @@ def test_inheritance_verdicts_are_symbol_and_words(data: dict[str, Any]) -> None
 
 def test_relevant_documents_are_marked(data: dict[str, Any]) -> None:
     page = Page(render_report(data))
-    assert sum(tag == "li" and attributes.get("class") == "relevant" for tag, attributes in page.tags) == 3
+    assert (
+        sum(tag == "li" and attributes.get("class") == "relevant" for tag, attributes in page.tags)
+        == 3
+    )
     assert page.text.count("\u2713 relevant") == 3
     assert page.text.count("No relevant document among the first 5.") == 1
 
@@ -83,22 +108,39 @@ def test_charts_are_well_formed_and_named(data: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("path", "gone"),
     [
-        ("inherit", {"inheritance"}), ("losses", {"losses"}),
-        ("bench", {"retrieval", "differences", "latency", "samples", "frontiers"}), ("bench.latency", {"latency", "frontiers"}),
-        ("bench.samples", {"samples"}), ("bench.collections", {"retrieval", "differences", "frontiers"}),
-        ("spectrum", {"spectrum"}), ("corpora", {"texts"}), ("steps", {"steps"}), ("teacher", set()), ("student", set()),
-        ("recipe", set()), ("versions", set()), ("hardware", set()), ("commit", set()), ("command", set()), ("name", set()),
+        ("inherit", {"inheritance"}),
+        ("losses", {"losses"}),
+        ("bench", {"retrieval", "differences", "latency", "samples", "frontiers"}),
+        ("bench.latency", {"latency", "frontiers"}),
+        ("bench.samples", {"samples"}),
+        ("bench.collections", {"retrieval", "differences", "frontiers"}),
+        ("spectrum", {"spectrum"}),
+        ("corpora", {"texts"}),
+        ("steps", {"steps"}),
+        ("teacher", set()),
+        ("student", set()),
+        ("recipe", set()),
+        ("versions", set()),
+        ("hardware", set()),
+        ("commit", set()),
+        ("command", set()),
+        ("name", set()),
         ("created", set()),
     ],
-)  # fmt: skip
-def test_a_missing_part_leaves_out_its_section_only(data: dict[str, Any], path: str, gone: set[str]) -> None:
+)
+def test_a_missing_part_leaves_out_its_section_only(
+    data: dict[str, Any], path: str, gone: set[str]
+) -> None:
     whole = Page(render_report(data)).sections
     page = Page(render_report(_without(data, path)))
     assert set(whole) - set(page.sections) == gone
     assert "None" not in page.text
 
 
-@pytest.mark.parametrize("empty", [{}, {"bench": {}, "inherit": {}, "losses": {}, "steps": [], "teacher": {}, "corpora": []}])
+@pytest.mark.parametrize(
+    "empty",
+    [{}, {"bench": {}, "inherit": {}, "losses": {}, "steps": [], "teacher": {}, "corpora": []}],
+)
 def test_nothing_measured_gives_a_page_that_says_so(empty: dict[str, Any]) -> None:
     page = Page(render_report(empty))
     assert page.sections == []
@@ -120,7 +162,12 @@ def test_collections_may_lack_systems_metrics_and_intervals(data: dict[str, Any]
 
 
 def test_odd_losses_and_grids_do_not_break_it(data: dict[str, Any]) -> None:
-    data["losses"] = {"empty": [], "one": [1.0], "broken": [1.0, float("nan"), None, 0.5], "long": [1.0] * 10_001}
+    data["losses"] = {
+        "empty": [],
+        "one": [1.0],
+        "broken": [1.0, float("nan"), None, 0.5],
+        "long": [1.0] * 10_001,
+    }
     data["inherit"]["rows"] = data["inherit"]["rows"][:1]
     page = Page(render_report(data))
     assert page.text.count("Loss of stage broken") == 1
@@ -138,7 +185,9 @@ def test_hostile_text_stays_text(data: dict[str, Any]) -> None:
     sample, home = data["bench"]["samples"][0], data["bench"]["collections"][1]
     sample["query"] = sample["teacher"][0]["id"] = sample["teacher"][0]["text"] = HOSTILE
     home["name"] = home["kind"] = home["rows"][0]["system"] = home["rows"][0]["label"] = HOSTILE
-    home["differences"][0]["label"] = home["differences"][0]["metric"] = data["bench"]["latency"][0]["encoder"] = HOSTILE
+    home["differences"][0]["label"] = home["differences"][0]["metric"] = data["bench"]["latency"][
+        0
+    ]["encoder"] = HOSTILE
     assert "alert(1)" in check_safe(render_report(data)).text
 
 
@@ -162,13 +211,15 @@ def test_it_is_made_for_phones_and_for_the_night(data: dict[str, Any]) -> None:
     assert boxes == sum(tag == "table" for tag, _ in page.tags) > 0
 
 
-def test_every_class_of_a_mark_has_a_colour(full: dict[str, Any]) -> None:
+def test_every_class_of_a_mark_has_a_color(full: dict[str, Any]) -> None:
     markup = render_report(full)
     style = markup[markup.index("<style>") : markup.index("</style>")]
     used = set(re.findall(r"(?<=[\" ])(?:tone|stroke|back|band)-\d(?=[\" ])", markup))
     assert used
     assert all(f".{name}{{" in style for name in used)
-    light, dark = (set(re.findall(r"--([\w-]+):", part)) for part in re.findall(r":root\{(.*?)\}", style))
+    light, dark = (
+        set(re.findall(r"--([\w-]+):", part)) for part in re.findall(r":root\{(.*?)\}", style)
+    )
     assert light == dark >= set(re.findall(r"var\(--([\w-]+)\)", style))
 
 
@@ -178,9 +229,23 @@ def test_every_class_of_a_mark_has_a_colour(full: dict[str, Any]) -> None:
 def test_every_new_part_has_its_section(full: dict[str, Any]) -> None:
     page = Page(render_report(full))
     assert page.sections == [
-        "retrieval", "differences", "tasks", "queries", "inheritance", "indexes", "frontiers", "latency", "diagnosis",
-        "samples", "models", "spectrum", "losses", "texts", "steps", "origin",
-    ]  # fmt: skip
+        "retrieval",
+        "differences",
+        "tasks",
+        "queries",
+        "inheritance",
+        "indexes",
+        "frontiers",
+        "latency",
+        "diagnosis",
+        "samples",
+        "models",
+        "spectrum",
+        "losses",
+        "texts",
+        "steps",
+        "origin",
+    ]
     boxes = sum(attributes.get("class") == "scroll" for _, attributes in page.tags)
     assert boxes == sum(tag == "table" for tag, _ in page.tags)
     assert "None" not in page.text
@@ -190,14 +255,29 @@ def test_every_new_part_has_its_section(full: dict[str, Any]) -> None:
 def test_new_figures_are_those_of_the_data(full: dict[str, Any]) -> None:
     text = Page(render_report(full)).text
     for expected in (
-        "reversed: teacher embeds queries, student embeds documents", "recall@10", "MAP", "97.9% [96.9, 98.9]",
-        "contamination: 0 of 1,109 queries exact, 12 near; 13,379 of 13,379 documents exact, 0 near (against 40,211 training",
-        "home's documents train the student by design", "contamination: unknown (the training texts of minilm are not known)",
-        "own documents dropped from the rankings: 1,109", "mean of 2 collections", "p <0.001", "p 0.210", "Spearman",
-        "\u22120.007 [\u22120.012, \u22120.002]", "3,345.5", "0.980 [0.976, 0.984]", "effective rank212.3",
-        "signs kept at cosine 0.95 to the teacher89.9%", "One bit per dimension keeps 92.1%.", "\u2713 can be inherited",
-        "Undecided settings fail too.", "where the whole interval of the gap is no larger than allowed",
-    ):  # fmt: skip
+        "reversed: teacher embeds queries, student embeds documents",
+        "recall@10",
+        "MAP",
+        "97.9% [96.9, 98.9]",
+        "contamination: 0 of 1,109 queries exact, 12 near; 13,379 of 13,379 documents exact, 0 "
+        "near (against 40,211 training",
+        "home's documents train the student by design",
+        "contamination: unknown (the training texts of minilm are not known)",
+        "own documents dropped from the rankings: 1,109",
+        "mean of 2 collections",
+        "p <0.001",
+        "p 0.210",
+        "Spearman",
+        "\u22120.007 [\u22120.012, \u22120.002]",
+        "3,345.5",
+        "0.980 [0.976, 0.984]",
+        "effective rank212.3",
+        "signs kept at cosine 0.95 to the teacher89.9%",
+        "One bit per dimension keeps 92.1%.",
+        "\u2713 can be inherited",
+        "Undecided settings fail too.",
+        "where the whole interval of the gap is no larger than allowed",
+    ):
         assert expected in text, expected
 
 
@@ -211,11 +291,17 @@ def test_the_mean_stands_for_all_collections_at_the_top(full: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("path", "gone"),
     [
-        ("diagnosis", {"diagnosis"}), ("inherit", {"inheritance"}), ("bench.tasks", {"tasks"}), ("bench.indexes", {"indexes"}),
-        ("bench.macro", set()), ("recipe", set()),
+        ("diagnosis", {"diagnosis"}),
+        ("inherit", {"inheritance"}),
+        ("bench.tasks", {"tasks"}),
+        ("bench.indexes", {"indexes"}),
+        ("bench.macro", set()),
+        ("recipe", set()),
     ],
-)  # fmt: skip
-def test_a_missing_new_part_leaves_out_its_section_only(full: dict[str, Any], path: str, gone: set[str]) -> None:
+)
+def test_a_missing_new_part_leaves_out_its_section_only(
+    full: dict[str, Any], path: str, gone: set[str]
+) -> None:
     whole = Page(render_report(full)).sections
     assert set(whole) - set(Page(render_report(_without(full, path))).sections) == gone
 
@@ -226,18 +312,36 @@ def test_a_missing_new_part_leaves_out_its_section_only(full: dict[str, Any], pa
         (
             ("diagnosis",),
             ["diagnosis"],
-            "The teacher kalm-mini can be inherited from, judged on its vectors of 13,379 texts of py",
+            "The teacher kalm-mini can be inherited from, judged on its vectors of 13,379 texts "
+            "of py",
         ),
-        (("inherit",), ["inheritance", "frontiers"], "Inheritance on pydocs: Not passed: of 78 settings, 65 inherited"),
+        (
+            ("inherit",),
+            ["inheritance", "frontiers"],
+            "Inheritance on pydocs: Not passed: of 78 settings, 65 inherited",
+        ),
         (
             ("bench",),
-            ["retrieval", "differences", "tasks", "queries", "indexes", "frontiers", "latency", "samples"],
+            [
+                "retrieval",
+                "differences",
+                "tasks",
+                "queries",
+                "indexes",
+                "frontiers",
+                "latency",
+                "samples",
+            ],
             "On pydocs",
         ),
     ],
 )
-def test_a_run_may_have_done_one_thing(full: dict[str, Any], parts: tuple[str, ...], sections: list[str], opening: str) -> None:
-    page = Page(render_report({"name": "x", "command": "leafkit x"} | {part: full[part] for part in parts}))
+def test_a_run_may_have_done_one_thing(
+    full: dict[str, Any], parts: tuple[str, ...], sections: list[str], opening: str
+) -> None:
+    page = Page(
+        render_report({"name": "x", "command": "leafkit x"} | {part: full[part] for part in parts})
+    )
     assert page.sections == [*sections, "origin"]
     assert opening in page.text
 
@@ -254,15 +358,24 @@ def _everywhere(value: Any, make: Any) -> None:
 
 @pytest.mark.parametrize("part", ["bench", "inherit", "diagnosis"])
 def test_hostile_text_in_any_new_place_stays_text(full: dict[str, Any], part: str) -> None:
-    kept = {"teacher", "student", "asymmetric", "float32", "quantised", "ndcg@10", "cpu", "home"}
-    _everywhere(full[part], lambda leaf: HOSTILE if isinstance(leaf, str) and leaf not in kept else leaf)
+    kept = {"teacher", "student", "asymmetric", "float32", "quantized", "ndcg@10", "cpu", "home"}
+    _everywhere(
+        full[part], lambda leaf: HOSTILE if isinstance(leaf, str) and leaf not in kept else leaf
+    )
     assert "alert(1)" in check_safe(render_report(full)).text
 
 
 @pytest.mark.parametrize("undefined", [None, float("nan"), float("inf")])
 @pytest.mark.parametrize("part", ["bench", "inherit", "diagnosis"])
-def test_undefined_figures_anywhere_do_not_break_it(full: dict[str, Any], part: str, undefined: float | None) -> None:
-    _everywhere(full[part], lambda leaf: undefined if isinstance(leaf, int | float) and not isinstance(leaf, bool) else leaf)
+def test_undefined_figures_anywhere_do_not_break_it(
+    full: dict[str, Any], part: str, undefined: float | None
+) -> None:
+    _everywhere(
+        full[part],
+        lambda leaf: (
+            undefined if isinstance(leaf, int | float) and not isinstance(leaf, bool) else leaf
+        ),
+    )
     text = Page(render_report(full)).text
     assert "n/a" in text
     assert " nan" not in text
@@ -275,12 +388,17 @@ def _leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         return _leaves(value[0], (*path, 0)) if value else []
     if not isinstance(value, dict):
         return []
-    return [p for key, child in value.items() for p in [(*path, key), *_leaves(child, (*path, key))]]
+    return [
+        p for key, child in value.items() for p in [(*path, key), *_leaves(child, (*path, key))]
+    ]
 
 
 @pytest.mark.parametrize("part", ["bench", "inherit", "diagnosis"])
 def test_any_single_key_may_be_missing(full: dict[str, Any], part: str) -> None:
-    full["bench"] |= {"collections": full["bench"]["collections"][1:], "samples": full["bench"]["samples"][:1]}
+    full["bench"] |= {
+        "collections": full["bench"]["collections"][1:],
+        "samples": full["bench"]["samples"][:1],
+    }
     full["inherit"]["rows"] = full["inherit"]["rows"][::13]
     paths = _leaves(full[part])
     assert len(paths) > 15
@@ -306,7 +424,11 @@ def test_lost_queries_have_both_rankings(full: dict[str, Any]) -> None:
     page = Page(render_report(full))
     assert "the 1 largest losses" in page.text
     assert "\u201csort a list\u201d teacher 0.50, student 0.25" in page.text
-    lost = page.text[page.text.index("largest losses") : page.text.index("Inheritance", page.text.index("largest losses"))]
+    lost = page.text[
+        page.text.index("largest losses") : page.text.index(
+            "Inheritance", page.text.index("largest losses")
+        )
+    ]
     assert "list.sort" in lost
     assert "No relevant document among the first 5." in lost
 
@@ -317,8 +439,13 @@ def test_a_large_grid_is_a_matrix_with_the_table_folded(full: dict[str, Any]) ->
     folded = [attributes for tag, attributes in page.tags if tag == "details"]
     assert sum("open" in attributes for attributes in folded) == 0
     assert "All 78 settings with their figures" in page.text
-    assert sum(attributes.get("class") == "matrix" for _, attributes in page.tags) == 8  # 2 modes x 4 ways to score
-    titles = [str(a["title"]) for _, a in page.tags if str(a.get("class", "")).startswith("badge") and a.get("title")]
+    # 2 modes x 4 ways to score
+    assert sum(attributes.get("class") == "matrix" for _, attributes in page.tags) == 8
+    titles = [
+        str(a["title"])
+        for _, a in page.tags
+        if str(a.get("class", "")).startswith("badge") and a.get("title")
+    ]
     assert len(titles) == 78
     assert sum(title.startswith("not inherited: the student keeps") for title in titles) == 1
     assert sum(title.startswith("undecided") for title in titles) == 12
@@ -339,9 +466,11 @@ def test_many_queries_stay_a_small_file(full: dict[str, Any]) -> None:
     home = full["bench"]["collections"][1]
     count = 2000
     home["per_query"] = {
-        "ids": [str(n) for n in range(count)], "texts": [f"query {n} " + "x" * 300 for n in range(count)],
-        "teacher": [n % 7 / 7 for n in range(count)], "asymmetric": [n % 5 / 5 for n in range(count)],
-    }  # fmt: skip
+        "ids": [str(n) for n in range(count)],
+        "texts": [f"query {n} " + "x" * 300 for n in range(count)],
+        "teacher": [n % 7 / 7 for n in range(count)],
+        "asymmetric": [n % 5 / 5 for n in range(count)],
+    }
     full["bench"]["collections"] = [home | {"name": f"c{n}"} for n in range(5)]
     markup = render_report(full)
     assert markup.count("<circle") > 5 * count

@@ -16,13 +16,20 @@ def test_attribute_names_are_translated_and_none_is_left_out() -> None:
 
 def test_table_has_row_headings_true_minus_signs_in_numbers_only_and_its_own_box() -> None:
     markup = table("T", ["a", "b"], "tn", [["x-1", "-0.5 [-1.0, +0.1]"]])
-    assert markup.startswith('<div class="scroll" role="region" aria-label="T" tabindex="0"><table>')
-    assert '<th class="t" scope="row">x-1</th><td class="n">\u22120.5 [\u22121.0, +0.1]</td>' in markup
+    assert markup.startswith(
+        '<div class="scroll" role="region" aria-label="T" tabindex="0"><table>'
+    )
+    assert (
+        '<th class="t" scope="row">x-1</th><td class="n">\u22120.5 [\u22121.0, +0.1]</td>' in markup
+    )
 
 
 def test_badge_says_its_verdict_in_words_too() -> None:
     symbol = '<span aria-hidden="true">!</span>'
-    assert badge("fail", "!", "not inherited") == f'<span class="badge fail">{symbol} not inherited</span>'
+    assert (
+        badge("fail", "!", "not inherited")
+        == f'<span class="badge fail">{symbol} not inherited</span>'
+    )
 
 
 def test_definitions_leave_out_what_is_empty_but_not_zero() -> None:

@@ -14,11 +14,17 @@ from leafkit.report.plots import Cloud, Dot, frontier_chart, pareto_front, spira
 
 
 def _circles(chart: Safe) -> list[tuple[float, float]]:
-    return [(float(e.attrib["cx"]), float(e.attrib["cy"])) for e in ElementTree.fromstring(chart).iter("circle")]
+    return [
+        (float(e.attrib["cx"]), float(e.attrib["cy"]))
+        for e in ElementTree.fromstring(chart).iter("circle")
+    ]
 
 
 def test_every_query_has_its_dot_and_its_title() -> None:
-    clouds = [Cloud("worse", [Dot(1.0, 0.0, "<a>")], 4), Cloud("equal", [Dot(0.5, 0.5, "b"), Dot(0.5, 0.5, "c")], 5)]
+    clouds = [
+        Cloud("worse", [Dot(1.0, 0.0, "<a>")], 4),
+        Cloud("equal", [Dot(0.5, 0.5, "b"), Dot(0.5, 0.5, "c")], 5),
+    ]
     chart = square_scatter("t", "d", clouds, "x")
     root = ElementTree.fromstring(chart)
     assert [e.findtext("title") for e in root.iter("circle")] == ["<a>", "b", "c"]
@@ -26,11 +32,17 @@ def test_every_query_has_its_dot_and_its_title() -> None:
 
 
 def test_dots_stand_where_the_scores_say() -> None:
-    (origin, right, top) = _circles(square_scatter("t", "d", [Cloud("a", [Dot(0, 0), Dot(1, 0), Dot(0, 1)])], "x"))
+    (origin, right, top) = _circles(
+        square_scatter("t", "d", [Cloud("a", [Dot(0, 0), Dot(1, 0), Dot(0, 1)])], "x")
+    )
     assert origin[1] == right[1] > top[1]
     assert origin[0] == top[0] < right[0]
-    lines = ElementTree.fromstring(square_scatter("t", "d", [Cloud("a", [Dot(0, 0)])], "x")).iter("line")
-    (diagonal,) = [e for e in lines if e.attrib["x1"] != e.attrib["x2"] and e.attrib["y1"] != e.attrib["y2"]]
+    lines = ElementTree.fromstring(square_scatter("t", "d", [Cloud("a", [Dot(0, 0)])], "x")).iter(
+        "line"
+    )
+    (diagonal,) = [
+        e for e in lines if e.attrib["x1"] != e.attrib["x2"] and e.attrib["y1"] != e.attrib["y2"]
+    ]
     assert float(diagonal.attrib["x1"]) == pytest.approx(origin[0], abs=0.1)
     assert float(diagonal.attrib["y2"]) == pytest.approx(top[1], abs=0.1)
 
@@ -45,8 +57,10 @@ def test_dots_of_one_place_are_apart_and_the_same_every_time() -> None:
     assert nearest > 2
 
 
-def test_dots_of_one_place_in_two_colours_share_one_spiral() -> None:
-    places = _circles(square_scatter("t", "d", [Cloud("a", [Dot(0.5, 0.5)]), Cloud("b", [Dot(0.5, 0.5)])], "x"))
+def test_dots_of_one_place_in_two_colors_share_one_spiral() -> None:
+    places = _circles(
+        square_scatter("t", "d", [Cloud("a", [Dot(0.5, 0.5)]), Cloud("b", [Dot(0.5, 0.5)])], "x")
+    )
     assert len(set(places)) == 2
 
 
@@ -68,14 +82,20 @@ def _beats(a: Dot, b: Dot, larger_is_better: bool) -> bool:
 @pytest.mark.parametrize("seed", range(20))
 def test_the_pareto_front_is_what_nothing_beats(seed: int, larger_is_better: bool) -> None:
     draw = random.Random(seed)
-    dots = list(dict.fromkeys(Dot(draw.randint(1, 6), draw.randint(1, 6)) for _ in range(draw.randint(1, 20))))
+    dots = list(
+        dict.fromkeys(
+            Dot(draw.randint(1, 6), draw.randint(1, 6)) for _ in range(draw.randint(1, 20))
+        )
+    )
     expected = [d for d in dots if not any(_beats(other, d, larger_is_better) for other in dots)]
     assert pareto_front(dots, larger_is_better) == sorted(expected, key=lambda d: d.x)
 
 
 def test_the_front_is_joined_and_the_others_are_faint() -> None:
     dots = [Dot(100, 0.5, "a"), Dot(1000, 0.4, "beaten"), Dot(1000, 0.6, "b")]
-    root = ElementTree.fromstring(frontier_chart("t", "d", [Cloud("teacher", dots)], "bytes", larger_is_better=False))
+    root = ElementTree.fromstring(
+        frontier_chart("t", "d", [Cloud("teacher", dots)], "bytes", larger_is_better=False)
+    )
     (line,) = root.iter("polyline")
     assert len(line.attrib["points"].split()) == 2
     faint = [e.findtext("title") for e in root.iter("g") if e.attrib.get("class") == "beaten"]
@@ -85,7 +105,9 @@ def test_the_front_is_joined_and_the_others_are_faint() -> None:
 
 def test_powers_of_ten_are_evenly_spaced_and_what_has_no_logarithm_is_left_out() -> None:
     dots = [Dot(10, 0.1), Dot(100, 0.2), Dot(1000, 0.3), Dot(0, 9.9), Dot(-1, 9.9)]
-    circles = _circles(frontier_chart("t", "d", [Cloud("a", dots, 1)], "bytes", larger_is_better=False))[1:]
+    circles = _circles(
+        frontier_chart("t", "d", [Cloud("a", dots, 1)], "bytes", larger_is_better=False)
+    )[1:]
     assert len(circles) == 3
     (a, _), (b, _), (c, _) = sorted(circles)
     assert b - a == pytest.approx(c - b, abs=0.02)

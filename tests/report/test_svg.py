@@ -16,13 +16,28 @@ _CHARTS = {
     "bars": bar_chart("Title", "Words", _BARS),
     "intervals": interval_chart("Title", "Words", [Bar("a - b", -0.1, -0.2, 0.05)]),
     "grouped": grouped_bars("Title", "Words", [("int8", _BARS), ("binary", _BARS)]),
-    "lines": line_chart("Title", "Words", [Series("a", [(1, 2.0), (2, 3.0)]), Series("b", [(1, 1.0)])], "x", log_x=True),
+    "lines": line_chart(
+        "Title",
+        "Words",
+        [Series("a", [(1, 2.0), (2, 3.0)]), Series("b", [(1, 1.0)])],
+        "x",
+        log_x=True,
+    ),
     "no line": line_chart("Title", "Words", [], "x"),
     "no bar": bar_chart("Title", "Words", []),
     "no group": grouped_bars("Title", "Words", []),
-    "band": line_chart("Title", "Words", [Series("a", [(1, 2.0), (2, 3.0)], 1, [(1, 0.0, 4.0), (2, 2.0, 9.0)])], "x"),
-    "scatter": square_scatter("Title", "Words", [Cloud("a", [Dot(x, y) for x in (0, 1) for y in (0, 1)] * 900)], "x"),
-    "frontier": frontier_chart("Title", "Words", [Cloud("a", [Dot(8, 0.1), Dot(3072, 0.5), Dot(0, 1)])], "x", False),
+    "band": line_chart(
+        "Title",
+        "Words",
+        [Series("a", [(1, 2.0), (2, 3.0)], 1, [(1, 0.0, 4.0), (2, 2.0, 9.0)])],
+        "x",
+    ),
+    "scatter": square_scatter(
+        "Title", "Words", [Cloud("a", [Dot(x, y) for x in (0, 1) for y in (0, 1)] * 900)], "x"
+    ),
+    "frontier": frontier_chart(
+        "Title", "Words", [Cloud("a", [Dot(8, 0.1), Dot(3072, 0.5), Dot(0, 1)])], "x", False
+    ),
     "one point": frontier_chart("Title", "Words", [Cloud("a", [Dot(2300, 0.1)])], "x", True),
     "no point": frontier_chart("Title", "Words", [], "x", True),
     "flat": line_chart("Title", "Words", [Series("a", [(1, 0.0), (2, 0.0)])], "x"),
@@ -34,7 +49,10 @@ def test_charts_are_well_formed_and_described(name: str) -> None:
     root = ElementTree.fromstring(_CHARTS[name])
     assert root.attrib["role"] == "img"
     assert root.attrib["aria-label"] == "Title"
-    assert [(child.tag, child.text) for child in root[:2]] == [("title", "Title"), ("desc", "Words")]
+    assert [(child.tag, child.text) for child in root[:2]] == [
+        ("title", "Title"),
+        ("desc", "Words"),
+    ]
     assert not any("style" in e.attrib or "fill" in e.attrib for e in root.iter())
 
 

@@ -9,14 +9,25 @@ from dataclasses import replace
 
 import pytest
 
-from leafkit.config import SYNTH_TASKS, TASKS
-from leafkit.synth.answers import RefusedAnswer, normalise, read_instruction, read_row
-from leafkit.synth.prompts import LANGUAGE_NAMES, TASK_TYPES, hash_prompts, instruction_messages, row_messages
+from leafkit.config.schema import SYNTH_TASKS, TASKS
+from leafkit.synth.answers import RefusedAnswer, normalize, read_instruction, read_row
+from leafkit.synth.chat_prompts import (
+    LANGUAGE_NAMES,
+    TASK_TYPES,
+    hash_prompts,
+    instruction_messages,
+    row_messages,
+)
 
 QUERY = "how does the harbour keeper note the weather"
-LONG = "The keeper of the harbour wrote down how the weather changed and what it did to the ships in that year. " * 4
+LONG = (
+    "The keeper of the harbour wrote down how the weather changed and what it did to the ships "
+    "in that year. " * 4
+)
 OTHER = LONG.replace("harbour", "station")
-FRENCH = "Un gardien a noté dans le port que les navires sont au large et que le temps est beau. " * 4
+FRENCH = (
+    "Un gardien a noté dans le port que les navires sont au large et que le temps est beau. " * 4
+)
 POLISH = "Strażnik zapisał, że dla statków nie było to bez znaczenia i że się bał. " * 4
 GOOD = {"query": QUERY, "positive": LONG, "negatives": [OTHER]}
 
@@ -27,11 +38,21 @@ def read(row: object, num_negatives: int = 1) -> dict:
 
 
 def test_a_good_row() -> None:
-    assert read(GOOD | {"extra": 1}) == {"query": QUERY, "positive": LONG.strip(), "negatives": [OTHER.strip()]}
+    assert read(GOOD | {"extra": 1}) == {
+        "query": QUERY,
+        "positive": LONG.strip(),
+        "negatives": [OTHER.strip()],
+    }
 
 
 @pytest.mark.parametrize(
-    "wrap", ["```json\n{}\n```", "```\n{}\n```", "Sure:\n```JSON\n{}\n```\nDone.", "<think>no {{</think>{}"]
+    "wrap",
+    [
+        "```json\n{}\n```",
+        "```\n{}\n```",
+        "Sure:\n```JSON\n{}\n```\nDone.",
+        "<think>no {{</think>{}",
+    ],
 )
 def test_fences_and_thoughts_come_off(wrap: str) -> None:
     assert read(wrap.replace("{}", json.dumps(GOOD)).replace("{{", "{"))["query"] == QUERY
@@ -50,8 +71,13 @@ def test_no_negatives_wanted() -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("", "not JSON"), ("null", "not a JSON object"), ("[]", "not a JSON object"), ("{'query': 1}", "not JSON"),
-        ("[" * 100_000, "not JSON"), (json.dumps(GOOD)[:-1], "not JSON"), ("9" * 5000, "not JSON"),
+        ("", "not JSON"),
+        ("null", "not a JSON object"),
+        ("[]", "not a JSON object"),
+        ("{'query': 1}", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        (json.dumps(GOOD)[:-1], "not JSON"),
+        ("9" * 5000, "not JSON"),
         ({"positive": LONG, "negatives": [OTHER]}, "'query' is missing or not text"),
         (GOOD | {"query": None}, "'query' is missing or not text"),
         (GOOD | {"query": ["a"]}, "'query' is missing or not text"),
@@ -71,7 +97,7 @@ def test_no_negatives_wanted() -> None:
         (GOOD | {"positive": FRENCH}, "wrong language"),
         (GOOD | {"negatives": [POLISH]}, "wrong language"),
     ],
-)  # fmt: skip
+)
 def test_each_refusal_has_its_reason(row: object, reason: str) -> None:
     with pytest.raises(RefusedAnswer) as caught:
         read(row)
@@ -81,9 +107,18 @@ def test_each_refusal_has_its_reason(row: object, reason: str) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"positive": "The Shop is Closed on Mondays, they say."}, "the positive repeats the query"),
-        ({"negatives": ["the shop is closed on mondays, they say", "b" * 20]}, "a negative repeats the query"),
-        ({"negatives": ["the shop is shut today, friends", "The shop  is shut today, friends!"]}, "a negative is repeated"),
+        (
+            {"positive": "The Shop is Closed on Mondays, they say."},
+            "the positive repeats the query",
+        ),
+        (
+            {"negatives": ["the shop is closed on mondays, they say", "b" * 20]},
+            "a negative repeats the query",
+        ),
+        (
+            {"negatives": ["the shop is shut today, friends", "The shop  is shut today, friends!"]},
+            "a negative is repeated",
+        ),
     ],
 )
 def test_texts_of_a_row_are_different(change: dict, reason: str) -> None:
@@ -98,7 +133,11 @@ def test_texts_of_a_row_are_different(change: dict, reason: str) -> None:
 
 
 def test_the_languages_of_bitext_are_checked_side_by_side() -> None:
-    row = {"query": "The shop of the village is not open.", "positive": "Le magasin du village est fermé.", "negatives": []}
+    row = {
+        "query": "The shop of the village is not open.",
+        "positive": "Le magasin du village est fermé.",
+        "negatives": [],
+    }
     assert read_row(json.dumps(row), TASK_TYPES["bitext"], ("en", "fr"), 0)["query"] == row["query"]
     with pytest.raises(RefusedAnswer, match="wrong language"):
         read_row(json.dumps(row), TASK_TYPES["bitext"], ("fr", "en"), 0)
@@ -118,27 +157,39 @@ def test_texts_are_mended_as_everywhere_else() -> None:
 
 def test_instructions() -> None:
     text = "Given a note of the harbour,\n find the report that explains it"
-    assert read_instruction(json.dumps({"instruction": text})) == {"instruction": " ".join(text.split())}
+    assert read_instruction(json.dumps({"instruction": text})) == {
+        "instruction": " ".join(text.split())
+    }
     for bad, reason in (
-        ({}, "'instruction' is missing or not text"), ({"instruction": "Find it"}, "'instruction' is too short"),
+        ({}, "'instruction' is missing or not text"),
+        ({"instruction": "Find it"}, "'instruction' is too short"),
         ({"instruction": "Find the " * 100}, "'instruction' is too long"),
-        ({"instruction": "Znajdź przepis, który się nie zmienił dla rolników z okolicy"}, "wrong language"),
-    ):  # fmt: skip
+        (
+            {"instruction": "Znajdź przepis, który się nie zmienił dla rolników z okolicy"},
+            "wrong language",
+        ),
+    ):
         with pytest.raises(RefusedAnswer) as caught:
             read_instruction(json.dumps(bad))
         assert str(caught.value) == reason
 
 
 @pytest.mark.parametrize(
-    ("a", "b"), [("Ｆｕｌｌ　width!", "full width"), ("  A\n b. ", "a b"), ("好吗？", "好吗"), ("Straße", "STRASSE")]
+    ("a", "b"),
+    [
+        ("Ｆｕｌｌ　width!", "full width"),
+        ("  A\n b. ", "a b"),
+        ("好吗？", "好吗"),
+        ("Straße", "STRASSE"),
+    ],
 )
-def test_normalised_texts_are_equal(a: str, b: str) -> None:
-    assert normalise(a) == normalise(b)
+def test_normalized_texts_are_equal(a: str, b: str) -> None:
+    assert normalize(a) == normalize(b)
 
 
 @pytest.mark.parametrize(("a", "b"), [("C", "C++"), ("été", "ete"), ("1.5", "15"), ("no", "now")])
-def test_normalised_texts_stay_different(a: str, b: str) -> None:
-    assert normalise(a) != normalise(b)
+def test_normalized_texts_stay_different(a: str, b: str) -> None:
+    assert normalize(a) != normalize(b)
 
 
 def test_the_task_types_are_the_schemas() -> None:
@@ -168,10 +219,16 @@ def test_a_prompt_names_both_languages_of_bitext() -> None:
 
 @pytest.mark.parametrize("task", ["short_long", "long_long"])
 def test_the_rows_of_an_instruction_have_different_prompts(task: str) -> None:
-    prompts = [row_messages(TASK_TYPES[task], "i", ("en", "en"), 0, "k", i)[0]["content"] for i in range(40)]
+    prompts = [
+        row_messages(TASK_TYPES[task], "i", ("en", "en"), 0, "k", i)[0]["content"]
+        for i in range(40)
+    ]
     assert len(set(prompts)) == 40
     assert '"negatives"' not in prompts[0]
-    assert prompts != [row_messages(TASK_TYPES[task], "i", ("en", "en"), 0, "other", i)[0]["content"] for i in range(40)]
+    assert prompts != [
+        row_messages(TASK_TYPES[task], "i", ("en", "en"), 0, "other", i)[0]["content"]
+        for i in range(40)
+    ]
 
 
 def test_a_changed_prompt_has_another_identity(monkeypatch) -> None:

@@ -1,4 +1,6 @@
-"""Against a real server that misbehaves: what is retried, what stops the run, what is counted, what is kept."""
+"""Against a real server that misbehaves: what is retried, what stops the run, what is counted, what
+is kept.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,11 @@ from typing import Any
 import pytest
 from synth_server import MODEL, ChatServer, Request, chat_server, completion
 
-from leafkit.config import SynthConfig
-from leafkit.endpoint import retry_after, shown_url
-from leafkit.errors import LeafkitError, UsageError
-from leafkit.synth import endpoint as endpoint_module
-from leafkit.synth.endpoint import Endpoint, base_url_of, read_address
+from leafkit.config.schema import SynthConfig
+from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.openai_client import retry_after, shown_url
+from leafkit.synth import chat_endpoint as endpoint_module
+from leafkit.synth.chat_endpoint import Endpoint, base_url_of, read_address
 from leafkit.synth.generate import OUTAGE_JOBS, generate
 from leafkit.synth.journal import JOURNAL, Journal, count_entries
 from leafkit.synth.personas import read_personas
@@ -57,9 +59,17 @@ def ask(server: ChatServer, tmp_path: Path):
 
     def run(**changes: Any) -> Result:
         config = SynthConfig(
-            base_url=server.url, model=MODEL, languages=["en"], tasks=["short_long"], num_instructions=2,
-            rows_per_instruction=2, max_concurrency=2, max_retries=2, backoff_s=0.001, timeout_s=5.0,
-        )  # fmt: skip
+            base_url=server.url,
+            model=MODEL,
+            languages=["en"],
+            tasks=["short_long"],
+            num_instructions=2,
+            rows_per_instruction=2,
+            max_concurrency=2,
+            max_retries=2,
+            backoff_s=0.001,
+            timeout_s=5.0,
+        )
         config = replace(config, **changes)
         slots = plan_slots(config, read_personas("builtin"), 7)
         journal = Journal(tmp_path / "work", {})
@@ -69,7 +79,9 @@ def ask(server: ChatServer, tmp_path: Path):
             journal.close()
         rows, duplicates = collect_rows(outcome, journal, config.model, shown_url(config.base_url))
         counts = count_entries(journal.entries)
-        return Result(rows, collect_instructions(outcome), duplicates, outcome.duplicate_instructions, counts)
+        return Result(
+            rows, collect_instructions(outcome), duplicates, outcome.duplicate_instructions, counts
+        )
 
     return run
 
@@ -78,9 +90,14 @@ def test_everything_works(server: ChatServer, ask) -> None:
     result = ask()
     assert [len(result.rows), len(result.instructions), len(server.requests)] == [4, 2, 6]
     assert result.counts == {
-        "requests": 6, "accepted": 6, "failed": {}, "refused": {}, "input_tokens": 600, "output_tokens": 60,
+        "requests": 6,
+        "accepted": 6,
+        "failed": {},
+        "refused": {},
+        "input_tokens": 600,
+        "output_tokens": 60,
         "answers_without_usage": 0,
-    }  # fmt: skip
+    }
     body = server.requests[0].body
     assert (body["model"], body["temperature"], body["max_tokens"]) == (MODEL, 1.0, 1024)
     assert body["response_format"] == {"type": "json_object"}
@@ -89,25 +106,52 @@ def test_everything_works(server: ChatServer, ask) -> None:
     steps = [r.body["messages"][0]["role"] for r in server.requests]
     assert steps == ["system"] * 2 + ["user"] * 4
     row = result.rows[0]
-    assert set(row) == {"query", "positive", "negatives", "instruction", "task", "language", "split", "provenance"}
+    assert set(row) == {
+        "query",
+        "positive",
+        "negatives",
+        "instruction",
+        "task",
+        "language",
+        "split",
+        "provenance",
+    }
     assert (row["task"], row["language"], row["split"]) == ("retrieval", "en", "train")
-    assert {r["instruction"] for r in result.rows} == {i["instruction"] for i in result.instructions}
+    assert {r["instruction"] for r in result.rows} == {
+        i["instruction"] for i in result.instructions
+    }
     assert row["provenance"]["persona"] == result.instructions[0]["persona"]
 
 
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [
-        ("429", "status 429"), ("wait:0.01", "status 429"), ("wait:soon", "status 429"), ("wait:-5", "status 429"),
-        ("wait:nan", "status 429"), ("500", "status 500"), ("503", "status 503"), ("599", "status 599"),
-        ("408", "status 408"), ("drop", "connection lost"), ("half", "connection lost"),
+        ("429", "status 429"),
+        ("wait:0.01", "status 429"),
+        ("wait:soon", "status 429"),
+        ("wait:-5", "status 429"),
+        ("wait:nan", "status 429"),
+        ("500", "status 500"),
+        ("503", "status 503"),
+        ("599", "status 599"),
+        ("408", "status 408"),
+        ("drop", "connection lost"),
+        ("half", "connection lost"),
         ("raw:<html>busy</html>", "no chat completion"),
-        ("raw:", "no chat completion"), ("raw:{}", "no chat completion"), ('raw:{"choices": []}', "no chat completion"),
-        ("raw:[]", "no chat completion"), ("nothing", "not JSON"), ("broken", "not JSON"), ("prose", "not JSON"),
-        ("list", "not a JSON object"), ("cut", "cut at synth.max_output_tokens"),
+        ("raw:", "no chat completion"),
+        ("raw:{}", "no chat completion"),
+        ('raw:{"choices": []}', "no chat completion"),
+        ("raw:[]", "no chat completion"),
+        ("nothing", "not JSON"),
+        ("broken", "not JSON"),
+        ("prose", "not JSON"),
+        ("list", "not a JSON object"),
+        ("cut", "cut at synth.max_output_tokens"),
     ],
-)  # fmt: skip
-def test_one_bad_answer_costs_one_more_request(server: ChatServer, ask, behaviour: str, reason: str) -> None:
+)
+def test_one_bad_answer_costs_one_more_request(
+    server: ChatServer, ask, behaviour: str, reason: str
+) -> None:
     server.script = lambda request: behaviour if request.number == 3 else "good"
     result = ask()
     assert len(result.rows) == 4
@@ -134,7 +178,11 @@ def test_an_answer_that_is_no_row_is_asked_for_again(
     server.script = lambda request: "good" if request.attempt else behaviour
     result = ask()
     assert len(result.rows) == 4
-    expected = {instruction_reason: 2, row_reason: 4} if instruction_reason != row_reason else {row_reason: 6}
+    expected = (
+        {instruction_reason: 2, row_reason: 4}
+        if instruction_reason != row_reason
+        else {row_reason: 6}
+    )
     assert result.counts["refused"] == {reason: n for reason, n in expected.items() if reason}
 
 
@@ -145,7 +193,9 @@ def test_wrapped_answers_are_taken(server: ChatServer, ask, behaviour: str) -> N
 
 
 @pytest.mark.parametrize("behaviour", ["hang", "dribble", "slow:9"])
-def test_a_late_answer_is_a_timeout_however_it_is_late(server: ChatServer, ask, behaviour: str) -> None:
+def test_a_late_answer_is_a_timeout_however_it_is_late(
+    server: ChatServer, ask, behaviour: str
+) -> None:
     server.script = lambda request: behaviour if request.number == 3 else "good"
     started_s = time.perf_counter()
     result = ask(timeout_s=0.5)
@@ -178,7 +228,9 @@ def test_retry_after_may_be_a_date_and_is_bounded() -> None:
     assert 50 < read(formatdate(time.time() + 60, usegmt=True)) < 61
     assert read(formatdate(time.time() - 60, usegmt=True)) == 0
     assert [read("1e9"), read("inf"), read("-3"), read("1.5")] == [600, 600, 0, 1.5]
-    assert [read(None), read(""), read("nan"), read("tomorrow"), read("Mon, 99 Foo 2020")] == [None] * 5
+    assert [read(None), read(""), read("nan"), read("tomorrow"), read("Mon, 99 Foo 2020")] == [
+        None
+    ] * 5
 
 
 def test_the_wait_doubles(server: ChatServer, ask) -> None:
@@ -234,14 +286,20 @@ def test_nothing_but_garbage_ends(server: ChatServer, ask, behaviour: str) -> No
 def test_no_retries(server: ChatServer, ask) -> None:
     server.script = lambda request: "500" if request.number == 5 else "good"
     result = ask(max_retries=0)
-    assert (len(result.rows), len(server.requests), result.counts["failed"]) == (3, 6, {"status 500": 1})
+    assert (len(result.rows), len(server.requests), result.counts["failed"]) == (
+        3,
+        6,
+        {"status 500": 1},
+    )
 
 
-def test_an_endpoint_that_is_gone_stops_the_run_and_the_answers_stay(server: ChatServer, ask) -> None:
+def test_an_endpoint_that_is_gone_stops_the_run_and_the_answers_stay(
+    server: ChatServer, ask
+) -> None:
     server.script = lambda request: "good" if request.number < 20 else "503"
     with pytest.raises(LeafkitError, match=r"no answer to 10 jobs in a row .*status 503") as caught:
         ask(num_instructions=40, max_retries=0)
-    assert "continues" in caught.value.remedy
+    assert "continues" in caught.value.hint
     assert 20 + OUTAGE_JOBS <= len(server.requests) <= 20 + OUTAGE_JOBS + 2
     server.script = lambda request: "good"
     result = ask(num_instructions=40, max_retries=0)
@@ -256,11 +314,19 @@ def test_a_port_where_nobody_listens(ask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "remedy"),
-    [(400, "own words"), (401, "OPENAI_API_KEY"), (403, "OPENAI_API_KEY"), (404, "synth.base_url"), (422, "own words"),
-     (418, "own words")],
-)  # fmt: skip
-def test_a_refusal_stops_everything_at_once(server: ChatServer, ask, status: int, remedy: str) -> None:
+    ("status", "hint"),
+    [
+        (400, "own words"),
+        (401, "OPENAI_API_KEY"),
+        (403, "OPENAI_API_KEY"),
+        (404, "synth.base_url"),
+        (422, "own words"),
+        (418, "own words"),
+    ],
+)
+def test_a_refusal_stops_everything_at_once(
+    server: ChatServer, ask, status: int, hint: str
+) -> None:
     server.script = lambda request: f"{status}:you may not, {KEY}\nin two lines"
     with pytest.raises(LeafkitError) as caught:
         ask(num_instructions=30, max_concurrency=3)
@@ -268,21 +334,26 @@ def test_a_refusal_stops_everything_at_once(server: ChatServer, ask, status: int
     assert all(part in message for part in (server.url, MODEL, str(status), "you may not, ***"))
     assert KEY not in message
     assert "\n" not in message
-    assert remedy in caught.value.remedy
-    assert len(server.requests) <= 6  # those in flight, and for 400 and 422 once more without response_format
+    assert hint in caught.value.hint
+    # those in flight, and for 400 and 422 once more without response_format
+    assert len(server.requests) <= 6
     assert caught.value.exit_status == 1
 
 
 def test_an_account_without_credit_is_no_rate_limit(server: ChatServer, ask) -> None:
-    server.script = lambda request: '429:{"error": {"message": "you exceeded your quota", "code": "insufficient_quota"}}'
+    server.script = lambda request: (
+        '429:{"error": {"message": "you exceeded your quota", "code": "insufficient_quota"}}'
+    )
     with pytest.raises(LeafkitError, match=r"status 429: .*exceeded your quota") as caught:
         ask()
-    assert "credit" in caught.value.remedy
+    assert "credit" in caught.value.hint
     assert len(server.requests) <= 2
 
 
 def test_response_format_is_given_up_once(server: ChatServer, ask) -> None:
-    server.script = lambda request: "400:response_format is not supported" if "response_format" in request.body else "good"
+    server.script = lambda request: (
+        "400:response_format is not supported" if "response_format" in request.body else "good"
+    )
     result = ask(num_instructions=6, max_concurrency=1)
     assert len(result.rows) == 12
     assert result.counts["refused"] == {}
@@ -297,7 +368,9 @@ def test_requests_in_flight_learn_it_each_once(server: ChatServer, ask) -> None:
 
 
 def test_the_output_limit_has_two_names(server: ChatServer, ask) -> None:
-    server.script = lambda request: "400:use max_completion_tokens instead" if "max_tokens" in request.body else "good"
+    server.script = lambda request: (
+        "400:use max_completion_tokens instead" if "max_tokens" in request.body else "good"
+    )
     result = ask(max_concurrency=1, max_output_tokens=77)
     assert len(result.rows) == 4
     assert {r.body["max_completion_tokens"] for r in server.requests[1:]} == {77}
@@ -334,7 +407,10 @@ def test_a_repeated_instruction_is_not_asked_for_rows(server: ChatServer, ask) -
 
 
 def test_a_pair_turned_round_is_a_duplicate(server: ChatServer, ask) -> None:
-    pair = ("The keeper of the harbour notes the weather.", "In the harbour, somebody writes down the weather.")
+    pair = (
+        "The keeper of the harbour notes the weather.",
+        "In the harbour, somebody writes down the weather.",
+    )
 
     def script(request: Request) -> str:
         query, positive = pair if request.number % 2 else pair[::-1]
@@ -348,9 +424,15 @@ def test_a_pair_turned_round_is_a_duplicate(server: ChatServer, ask) -> None:
 
 @pytest.mark.parametrize(
     "usage",
-    ["[]", "{}", '{"prompt_tokens": -5, "completion_tokens": -5}', '{"prompt_tokens": "many", "completion_tokens": null}',
-     '{"prompt_tokens": 1e30, "completion_tokens": true}', f'{{"prompt_tokens": {10**40}, "completion_tokens": 1.5}}'],
-)  # fmt: skip
+    [
+        "[]",
+        "{}",
+        '{"prompt_tokens": -5, "completion_tokens": -5}',
+        '{"prompt_tokens": "many", "completion_tokens": null}',
+        '{"prompt_tokens": 1e30, "completion_tokens": true}',
+        f'{{"prompt_tokens": {10**40}, "completion_tokens": 1.5}}',
+    ],
+)
 def test_usage_that_lies_is_estimated_and_counted(server: ChatServer, ask, usage: str) -> None:
     server.script = lambda request: f"usage:{usage}"
     counts = ask().counts
@@ -376,7 +458,13 @@ def test_the_run_stops_at_its_cost_and_goes_on_when_it_may(server: ChatServer, a
 
 def test_all_six_task_types_in_all_languages(server: ChatServer, ask) -> None:
     tasks = ["short_long", "long_short", "short_short", "long_long", "sts", "bitext"]
-    result = ask(tasks=tasks, languages=["en", "zh", "fr", "pl"], num_instructions=24, num_negatives=3, max_concurrency=8)
+    result = ask(
+        tasks=tasks,
+        languages=["en", "zh", "fr", "pl"],
+        num_instructions=24,
+        num_negatives=3,
+        max_concurrency=8,
+    )
     assert len(result.rows) == 48
     assert result.counts["refused"] == {}
     assert len({(r["provenance"]["task_type"], r["language"][:2]) for r in result.rows}) == 24
@@ -419,7 +507,15 @@ def test_the_address_comes_from_the_recipe_then_the_environment(monkeypatch) -> 
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:8000/v1", "ftp://x/v1", "http://", "http://[::1/v1", "http://u:pw@x:port/v1", "/v1"]
+    "url",
+    [
+        "localhost:8000/v1",
+        "ftp://x/v1",
+        "http://",
+        "http://[::1/v1",
+        "http://u:pw@x:port/v1",
+        "/v1",
+    ],
 )
 def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(UsageError, match="is no http address") as caught:
@@ -437,15 +533,19 @@ def test_a_key_that_is_none_is_not_shown(monkeypatch, key: str) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
     with pytest.raises(UsageError, match="holds no key") as caught:
         read_address(config_for("http://x/v1"))
-    assert key not in str(caught.value) + caught.value.remedy
+    assert key not in str(caught.value) + caught.value.hint
 
 
-def test_a_password_in_the_address_is_used_and_never_shown(server: ChatServer, ask, tmp_path: Path) -> None:
+def test_a_password_in_the_address_is_used_and_never_shown(
+    server: ChatServer, ask, tmp_path: Path
+) -> None:
     url = server.url.replace("http://", "http://ann:pass-word-1@")
-    server.script = lambda request: "good" if request.number < 5 else f"403:not you, pass-word-1 of {url} with {KEY}"
+    server.script = lambda request: (
+        "good" if request.number < 5 else f"403:not you, pass-word-1 of {url} with {KEY}"
+    )
     with pytest.raises(LeafkitError) as caught:
         ask(base_url=url, max_concurrency=1)
-    assert "pass-word-1" not in str(caught.value) + caught.value.remedy
+    assert "pass-word-1" not in str(caught.value) + caught.value.hint
     assert KEY not in str(caught.value)
     written = b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
     assert len(written) > 1000

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 from crash import kill_at_every_operation
 
-from leafkit.errors import LeafkitError
+from leafkit.core.errors import LeafkitError
 from leafkit.synth.journal import JOURNAL, Entry, Journal, count_entries
 
 IDENTITY = {"model": "m", "seed": 1}
-ENTRIES = [Entry(f"k{i}", {"query": f"zażółć 你好 {i}"}, requests=1, input_tokens=10, created="now") for i in range(4)]
+ENTRIES = [
+    Entry(f"k{i}", {"query": f"zażółć 你好 {i}"}, requests=1, input_tokens=10, created="now")
+    for i in range(4)
+]
 
 
 def fill(folder: Path, entries: list[Entry] = ENTRIES) -> None:
@@ -38,7 +41,9 @@ def test_killed_at_every_operation_it_keeps_a_beginning_and_goes_on(tmp_path: Pa
     folders = iter(tmp_path / str(i) for i in range(1000))
     current: list[Path] = []
     lengths = set()
-    for _ in kill_at_every_operation(lambda: current.append(next(folders)), lambda: fill(current[-1])):
+    for _ in kill_at_every_operation(
+        lambda: current.append(next(folders)), lambda: fill(current[-1])
+    ):
         found = read(current[-1])
         assert found == ENTRIES[: len(found)]
         lengths.add(len(found))
@@ -60,13 +65,18 @@ def test_a_line_torn_at_any_byte_is_dropped_and_written_again(tmp_path: Path) ->
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     fill(tmp_path)
-    with pytest.raises(LeafkitError, match=r"holds 4 answers .* seed, temperature changed") as caught:
+    with pytest.raises(
+        LeafkitError, match=r"holds 4 answers .* seed, temperature changed"
+    ) as caught:
         Journal(tmp_path, {"model": "m", "seed": 2, "temperature": 1.0})
-    assert str(tmp_path) in caught.value.remedy
+    assert str(tmp_path) in caught.value.hint
     assert read(tmp_path) == ENTRIES
 
 
-@pytest.mark.parametrize("line", [b"{}", b"garbage", b"[1]", b'{"key": "k", "answer": null, "colour": 1}', b"\xff", b"null"])
+@pytest.mark.parametrize(
+    "line",
+    [b"{}", b"garbage", b"[1]", b'{"key": "k", "answer": null, "colour": 1}', b"\xff", b"null"],
+)
 @pytest.mark.parametrize("position", [0, 2])
 def test_damage_in_the_middle_is_named(tmp_path: Path, line: bytes, position: int) -> None:
     fill(tmp_path)
@@ -75,7 +85,7 @@ def test_damage_in_the_middle_is_named(tmp_path: Path, line: bytes, position: in
     (tmp_path / JOURNAL).write_bytes(b"\n".join(lines) + b"\n")
     with pytest.raises(LeafkitError, match="is damaged") as caught:
         Journal(tmp_path, IDENTITY)
-    assert "delete" in caught.value.remedy
+    assert "delete" in caught.value.hint
 
 
 def test_an_empty_file_is_damage(tmp_path: Path) -> None:
@@ -106,9 +116,14 @@ def test_counts() -> None:
         Entry("c", None, "status 500", 1, {"status 500": 1}),
     ]
     assert count_entries(entries) == {
-        "requests": 7, "accepted": 2, "failed": {"status 500": 1}, "refused": {"timeout": 3, "not JSON": 1, "status 500": 1},
-        "input_tokens": 20, "output_tokens": 4, "answers_without_usage": 1,
-    }  # fmt: skip
+        "requests": 7,
+        "accepted": 2,
+        "failed": {"status 500": 1},
+        "refused": {"timeout": 3, "not JSON": 1, "status 500": 1},
+        "input_tokens": 20,
+        "output_tokens": 4,
+        "answers_without_usage": 1,
+    }
     assert count_entries([])["requests"] == 0
 
 

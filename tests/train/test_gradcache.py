@@ -1,4 +1,6 @@
-"""Chunked encoding: the gradients of encoding everything at once, with the activations of one chunk."""
+"""Chunked encoding: the gradients of encoding everything at once, with the activations of one
+chunk.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from leafkit.models.configure import enable_gradient_checkpointing
-from leafkit.models.encoder import TextEncoder
+from leafkit.models.text_encoder import TextEncoder
 from leafkit.models.tiny import tiny_encoder
 from leafkit.train.gradcache import encode_in_chunks, split_by_tokens
 
@@ -24,10 +26,19 @@ TEXTS = [document for _, document in tiny.make_pairs(12)] + ["", "matrix"]
 def make(architecture: str) -> TextEncoder:
     if architecture == "bert":
         return tiny.make_encoder(dim=24, seed=1)
-    return tiny_encoder(architecture, tiny.make_tokenizer(), seed=1, pooling="last", attention="bidirectional", max_tokens=128)
+    return tiny_encoder(
+        architecture,
+        tiny.make_tokenizer(),
+        seed=1,
+        pooling="last",
+        attention="bidirectional",
+        max_tokens=128,
+    )
 
 
-def gradients(encoder: TextEncoder, chunk_tokens: int, precision: torch.dtype = torch.float32) -> tuple[float, torch.Tensor]:
+def gradients(
+    encoder: TextEncoder, chunk_tokens: int, precision: torch.dtype = torch.float32
+) -> tuple[float, torch.Tensor]:
     """Loss and joined gradient of something that ties all texts together, as in-batch negatives do."""
     encoder = copy.deepcopy(encoder).train()
     encoder.disable_dropout()
@@ -35,7 +46,9 @@ def gradients(encoder: TextEncoder, chunk_tokens: int, precision: torch.dtype = 
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
         vectors = encode_in_chunks(encoder, token_ids, chunk_tokens)
     vectors = torch.nn.functional.normalize(vectors, dim=1)
-    loss = torch.nn.functional.cross_entropy(vectors @ vectors.roll(1, 0).T / 0.1, torch.arange(len(TEXTS)))
+    loss = torch.nn.functional.cross_entropy(
+        vectors @ vectors.roll(1, 0).T / 0.1, torch.arange(len(TEXTS))
+    )
     loss.backward()
     return loss.item(), torch.cat([p.grad.flatten() for p in encoder.parameters()])
 
@@ -98,12 +111,16 @@ class Memory(TorchDispatchMode):
 def peak_bytes(num_texts: int, chunk_tokens: int) -> int:
     encoder = make("bert")
     with Memory() as memory:
-        encode_in_chunks(encoder, [[2, 50, 51, 52, 53, 54, 55, 3]] * num_texts, chunk_tokens).square().sum().backward()
+        encode_in_chunks(
+            encoder, [[2, 50, 51, 52, 53, 54, 55, 3]] * num_texts, chunk_tokens
+        ).square().sum().backward()
     return memory.most
 
 
 def test_activations_are_held_for_one_chunk_whatever_the_batch():
-    """What 48 more texts cost at the peak, forward and backward: their vectors instead of their activations."""
+    """What 48 more texts cost at the peak, forward and backward: their vectors instead of their
+    activations.
+    """
     direct, chunked = (peak_bytes(64, chunk) - peak_bytes(16, chunk) for chunk in (0, 32))
     assert direct > 48 * 8 * 32 * 4 * 10  # texts x tokens x width x float32 x tensors of two layers
     assert 48 * 24 * 4 <= chunked < 0.05 * direct
@@ -144,7 +161,8 @@ def test_vectors_come_in_the_order_of_their_texts(chunk_tokens):
         vectors = encode_in_chunks(encoder, token_ids, chunk_tokens)
         alone = torch.cat([encoder([ids]) for ids in token_ids])
     assert torch.allclose(vectors, alone, atol=1e-5)
-    assert float(torch.cdist(alone, alone).fill_diagonal_(1.0).min()) > 1e-3  # an order mixed up would show
+    # an order mixed up would show
+    assert float(torch.cdist(alone, alone).fill_diagonal_(1.0).min()) > 1e-3
 
 
 @pytest.mark.parametrize("chunk_tokens", [0, 16])

@@ -11,7 +11,7 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from leafkit.artifact import open_artifact
+from leafkit.core.artifact import open_artifact
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,9 @@ class Outcome:
         teach = tiny.tiny_recipe(home, root / "unset") | {"stages": {"only": stage}}
         self.teach = tiny.write_recipe(root / "teach.yaml", teach)
         # 24 tokens are one or two texts: many batches have fewer rows than there are processes.
-        student = tiny.tiny_recipe(home, root / "unset") | {"teacher": {"source": f"recipe:{self.teach}"}}
+        student = tiny.tiny_recipe(home, root / "unset") | {
+            "teacher": {"source": f"recipe:{self.teach}"}
+        }
         student["student"] |= {"tokens_per_batch": 24, "num_epochs": 0.2, "lr": 1e-4}
         self.distill = tiny.write_recipe(root / "tiny.yaml", student)
         self.folders = {1: root / "one", 2: root / "two"}
@@ -45,20 +47,31 @@ def outcome(tmp_path_factory) -> Outcome:
 
 @pytest.mark.parametrize("part", ["teach/only", "tiny/student"])
 def test_the_loss_curves_are_equal(outcome, part):
-    curves = [json.loads((folder / part / "losses.json").read_text()) for folder in outcome.folders.values()]
+    curves = [
+        json.loads((folder / part / "losses.json").read_text())
+        for folder in outcome.folders.values()
+    ]
     assert len(curves[0]) >= 6
     assert len(set(curves[0])) > 3
-    # Adam turns rounding into steps of full size where a gradient is nearly zero, so late losses drift apart a little further.
+    # Adam turns rounding into steps of full size where a gradient is nearly zero, so late losses
+    # drift apart a little further.
     assert curves[1][:4] == pytest.approx(curves[0][:4], rel=1e-4)
     assert curves[1] == pytest.approx(curves[0], rel=1e-3)
 
 
 @pytest.mark.parametrize("part", ["teach/only", "tiny/student"])
 def test_the_weights_are_equal_up_to_rounding(outcome, part):
-    one, two = (load_file(folder / part / "model.safetensors") for folder in outcome.folders.values())
-    assert max(float((one[name] - two[name]).abs().max()) for name in one if "key.bias" not in name) < 1e-3
+    one, two = (
+        load_file(folder / part / "model.safetensors") for folder in outcome.folders.values()
+    )
+    assert (
+        max(float((one[name] - two[name]).abs().max()) for name in one if "key.bias" not in name)
+        < 1e-3
+    )
     total = torch.cat([(one[name] - two[name]).flatten() for name in one])
-    assert float(total.norm()) < 1e-3 * float(torch.cat([value.flatten() for value in one.values()]).norm())
+    assert float(total.norm()) < 1e-3 * float(
+        torch.cat([value.flatten() for value in one.values()]).norm()
+    )
 
 
 def test_some_batches_had_fewer_rows_than_processes(outcome):
@@ -67,11 +80,18 @@ def test_some_batches_had_fewer_rows_than_processes(outcome):
     from leafkit.models.checkpoint import read_encoder
 
     tokenizer = read_encoder(outcome.folders[1] / "tiny" / "student")
-    lengths = [len(ids) for ids in tokenizer.tokenize([document for _, document in tiny.make_pairs()], "document", 48)]
+    lengths = [
+        len(ids)
+        for ids in tokenizer.tokenize(
+            [document for _, document in tiny.make_pairs()], "document", 48
+        )
+    ]
     assert min(len(batch) for batch in token_budget_batches(lengths, 24, 128, 42, 0)) == 1
 
 
-@pytest.mark.parametrize("part", ["teach/only", "tiny/student", "tiny/index", "tiny/bench", "tiny/inherit"])
+@pytest.mark.parametrize(
+    "part", ["teach/only", "tiny/student", "tiny/index", "tiny/bench", "tiny/inherit"]
+)
 def test_artifacts_are_whole_and_written_once(outcome, part):
     folder = outcome.folders[2] / part
     open_artifact(folder, folder.name)
@@ -89,7 +109,8 @@ def test_only_one_process_speaks(outcome):
 
 def test_vector_stores_of_two_processes_hold_what_one_computes(outcome):
     stores = [
-        sorted(p.relative_to(folder) for p in (folder / "vectors").rglob("*.vectors")) for folder in outcome.folders.values()
+        sorted(p.relative_to(folder) for p in (folder / "vectors").rglob("*.vectors"))
+        for folder in outcome.folders.values()
     ]
     names = [{p.parent.name.rsplit("-", 1)[0] for p in found} for found in stores]
     assert names[0] == names[1]
@@ -97,7 +118,11 @@ def test_vector_stores_of_two_processes_hold_what_one_computes(outcome):
 
 def test_a_failure_of_the_first_process_ends_all_of_them(outcome, tmp_path):
     done = tiny.run_cli(
-        "teach", f"recipe={outcome.teach}", f"checkpoints={tmp_path / 'ck'}", "stages.only.batch_size=7", processes=2
+        "teach",
+        f"recipe={outcome.teach}",
+        f"checkpoints={tmp_path / 'ck'}",
+        "stages.only.batch_size=7",
+        processes=2,
     )
     assert done.returncode != 0
     assert "batch_size=7 does not divide among 2 processes" in done.stderr
@@ -107,30 +132,58 @@ def test_a_failure_of_the_first_process_ends_all_of_them(outcome, tmp_path):
 
 
 class Everything:
-    """A stage with mining, the filter, mixing, soft labels and three sources, run by one process and by two."""
+    """A stage with mining, the filter, mixing, soft labels and three sources, run by one process
+    and by two.
+    """
 
     def __init__(self, root: Path) -> None:
         home = tiny.make_home(root / "home")
         pairs = tiny.make_pairs(72)
         rows = {
             "pairs": [{"query": q, "positive": d} for q, d in pairs[:40]],
-            "given": [{"query": q, "positive": d, "negatives": [pairs[i][1]]} for i, (q, d) in enumerate(pairs[40:])],
+            "given": [
+                {"query": q, "positive": d, "negatives": [pairs[i][1]]}
+                for i, (q, d) in enumerate(pairs[40:])
+            ],
             "labels": [{"text": q, "label": q.split()[0]} for q, _ in pairs],
         }
         for name, content in rows.items():
             (root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content))
-        sources = {name: {"uri": f"jsonl:{root / name}.jsonl", "weight": 1.0 + (name == "pairs")} for name in rows}
+        sources = {
+            name: {"uri": f"jsonl:{root / name}.jsonl", "weight": 1.0 + (name == "pairs")}
+            for name in rows
+        }
         sources["labels"] |= {"task": "clustering", "instruction": "sort"}
         stage = tiny.tiny_stage(
-            home, num_steps=6, sources=sources, batching="random", same_task_ratio=0.5, focal_gamma=0.5, spread_weight=0.1,
-            mining={"model": "start", "num_negatives": 3, "first_rank": 0, "last_rank": 20, "filter_rank": 35},
-            mixing={"num_pairwise": 2, "num_listwise": 2}, soft={"models": ["bm25", f"model:{home / 'big'}"]},
+            home,
+            num_steps=6,
+            sources=sources,
+            batching="random",
+            same_task_ratio=0.5,
+            focal_gamma=0.5,
+            spread_weight=0.1,
+            mining={
+                "model": "start",
+                "num_negatives": 3,
+                "first_rank": 0,
+                "last_rank": 20,
+                "filter_rank": 35,
+            },
+            mixing={"num_pairwise": 2, "num_listwise": 2},
+            soft={"models": ["bm25", f"model:{home / 'big'}"]},
             chunk_tokens=256,
-        )  # fmt: skip
-        self.recipe = tiny.write_recipe(root / "all.yaml", tiny.tiny_recipe(home, root / "unset") | {"stages": {"tune": stage}})
+        )
+        self.recipe = tiny.write_recipe(
+            root / "all.yaml", tiny.tiny_recipe(home, root / "unset") | {"stages": {"tune": stage}}
+        )
         self.folders = {processes: root / str(processes) / "all" for processes in (1, 2)}
         for processes, folder in self.folders.items():
-            done = tiny.run_cli("teach", f"recipe={self.recipe}", f"checkpoints={folder.parent}", processes=processes)
+            done = tiny.run_cli(
+                "teach",
+                f"recipe={self.recipe}",
+                f"checkpoints={folder.parent}",
+                processes=processes,
+            )
             assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -140,12 +193,24 @@ def everything(tmp_path_factory) -> Everything:
 
 
 def test_mined_mixed_and_soft_labelled_training_is_equal(everything):
-    one, two = (json.loads((folder / "tune" / "losses.json").read_text()) for folder in everything.folders.values())
+    one, two = (
+        json.loads((folder / "tune" / "losses.json").read_text())
+        for folder in everything.folders.values()
+    )
     assert len(one) == 6
     assert len(set(one)) == 6
     assert two == pytest.approx(one, rel=1e-4)
-    weights = [load_file(folder / "tune" / "model.safetensors") for folder in everything.folders.values()]
-    assert max(float((weights[0][n] - weights[1][n]).abs().max()) for n in weights[0] if "key.bias" not in n) < 1e-3
+    weights = [
+        load_file(folder / "tune" / "model.safetensors") for folder in everything.folders.values()
+    ]
+    assert (
+        max(
+            float((weights[0][n] - weights[1][n]).abs().max())
+            for n in weights[0]
+            if "key.bias" not in n
+        )
+        < 1e-3
+    )
 
 
 def test_what_was_mined_and_drawn_is_equal(everything):
@@ -155,7 +220,11 @@ def test_what_was_mined_and_drawn_is_equal(everything):
         rows = [[json.loads(line) for line in path.read_text().splitlines()] for path in mined]
         assert len(rows[0]) > 10
         for a, b in zip(*rows, strict=True):
-            assert (a["query"], a["negatives"], a["negative_ranks"]) == (b["query"], b["negatives"], b["negative_ranks"])
+            assert (a["query"], a["negatives"], a["negative_ranks"]) == (
+                b["query"],
+                b["negatives"],
+                b["negative_ranks"],
+            )
             assert a["negative_scores"] == pytest.approx(b["negative_scores"], abs=1e-3)
     tables = [json.loads((folder / "tune" / "sources.json").read_text()) for folder in (one, two)]
     assert tables[0] == tables[1]

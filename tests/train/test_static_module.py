@@ -1,4 +1,6 @@
-"""Training a table: the loss and its gradient by hand, only tokens that occur move, and it ends where plain torch does."""
+"""Training a table: the loss and its gradient by hand, only tokens that occur move, and it ends
+where plain torch does.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,11 @@ import tiny
 import torch
 from torch import nn
 
-from leafkit.errors import LeafkitError
-from leafkit.models.static import StaticEncoder, bare_tokenizer
+from leafkit.core.errors import LeafkitError
+from leafkit.models.static_encoder import StaticEncoder, bare_tokenizer
 from leafkit.train.fit import BatchList, fit
-from leafkit.train.optim import OptimizerSettings, lr_share
-from leafkit.train.static import PROJECTION_LR_SHARE, StaticBatch, StaticModule, join_texts
+from leafkit.train.optimizer import OptimizerSettings, lr_share
+from leafkit.train.static_module import PROJECTION_LR_SHARE, StaticBatch, StaticModule, join_texts
 
 CPU = torch.device("cpu")
 NUM_STEPS = 30
@@ -22,14 +24,20 @@ NUM_STEPS = 30
 
 def settings(**changes) -> OptimizerSettings:
     values = {
-        "lr": 0.3, "num_steps": NUM_STEPS, "warmup_share": 0.1, "final_lr_share": 0.1, "weight_decay": 0.01,
+        "lr": 0.3,
+        "num_steps": NUM_STEPS,
+        "warmup_share": 0.1,
+        "final_lr_share": 0.1,
+        "weight_decay": 0.01,
         "max_grad_norm": 1e9,
-    }  # fmt: skip
+    }
     return OptimizerSettings(**values | changes)
 
 
 def parts(scale: float = 1.0, **changes) -> tuple[StaticModule, BatchList, StaticEncoder]:
-    """A module, batches of eight texts (one of them empty) with random targets, and a copy of the encoder before training."""
+    """A module, batches of eight texts (one of them empty) with random targets, and a copy of the
+    encoder before training.
+    """
     torch.manual_seed(0)
     tokenizer = bare_tokenizer(tiny.make_tokenizer())
     encoder = StaticEncoder(tokenizer, torch.randn(tokenizer.get_vocab_size(), 8), nn.Linear(8, 24))
@@ -55,7 +63,11 @@ def run(module: StaticModule, batches: BatchList) -> list[float]:
 
 
 def test_a_batch_by_hand():
-    batch = join_texts([np.array([3, 1], np.int32), np.array([], np.int32), np.array([2], np.int32)], np.eye(3, dtype="f4"), 3)
+    batch = join_texts(
+        [np.array([3, 1], np.int32), np.array([], np.int32), np.array([2], np.int32)],
+        np.eye(3, dtype="f4"),
+        3,
+    )
     assert batch.rows_N.tolist() == [3, 1, 2]
     assert batch.starts_B.tolist() == [0, 2, 2]
     assert batch.targets_BD.shape == (3, 3)
@@ -81,7 +93,9 @@ def test_only_tokens_that_occur_move():
 
 
 def test_it_ends_where_plain_torch_on_the_whole_table_does():
-    """The small table licenses itself: dense AdamW moves the other rows by weight decay alone, so there is none here."""
+    """The small table licenses itself: dense AdamW moves the other rows by weight decay alone, so
+    there is none here.
+    """
     module, batches, encoder = parts(weight_decay=0.0)
     losses = run(module, batches)
     s = settings(weight_decay=0.0)
@@ -97,7 +111,10 @@ def test_it_ends_where_plain_torch_on_the_whole_table_does():
     for step in range(NUM_STEPS):
         batch = batches[step]
         texts = np.split(module.token_ids[batch.rows_N].numpy(), batch.starts_B[1:].tolist())
-        vectors, targets = encoder.finish(encoder(texts)), torch.nn.functional.normalize(batch.targets_BD, dim=1)
+        vectors, targets = (
+            encoder.finish(encoder(texts)),
+            torch.nn.functional.normalize(batch.targets_BD, dim=1),
+        )
         loss = (1 - (vectors * targets).sum(dim=1)).mean()
         loss.backward()
         optimizer.step()
@@ -115,7 +132,12 @@ def test_the_teachers_lengths_do_not_matter():
 
 def test_a_stand_in_of_weight_nothing_moves_nothing():
     module, batches, before = parts(weight_decay=0.0)
-    run(module, BatchList(2, lambda step: join_texts([np.array([0])], batches[0].targets_BD[:1].numpy(), 8, 0.0)))
+    run(
+        module,
+        BatchList(
+            2, lambda step: join_texts([np.array([0])], batches[0].targets_BD[:1].numpy(), 8, 0.0)
+        ),
+    )
     assert torch.equal(module.static.table.weight, before.table.weight)
 
 

@@ -1,0 +1,8 @@
+"""``python -m leafkit``."""
+
+import sys
+
+from leafkit.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

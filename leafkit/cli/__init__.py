@@ -1,0 +1,1 @@
+"""The command line: ``leafkit COMMAND recipe=NAME key=value ...``."""

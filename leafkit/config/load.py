@@ -1,0 +1,348 @@
+"""Recipes: YAML text to frozen dataclasses, with every mistake reported at once.
+
+Order: defaults < base recipe (one) < recipe < ``key=value``. The only module that knows YAML and
+    OmegaConf.
+"""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from leafkit.config.schema import Recipe, to_plain
+from leafkit.config.validate import find_problems
+from leafkit.core.errors import UsageError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """One leaf of the input: where it goes, what it is, and where it was written."""
+
+    path: tuple[str, ...]
+    value: Any
+    origin: str
+    from_command_line: bool = False
+
+    @property
+    def key(self) -> str:
+        return ".".join(self.path)
+
+
+def recipe_folders() -> list[Path]:
+    """Folders that hold recipes: the working tree's, the checkout's, the installed wheel's; first
+    match wins.
+    """
+    candidates = [Path("recipes"), _PACKAGE.parent / "recipes", _PACKAGE / "recipes"]
+    unique: dict[Path, Path] = {}
+    for folder in candidates:
+        if folder.is_dir():
+            unique.setdefault(folder.resolve(), folder)
+    return list(unique.values())
+
+
+def list_recipes() -> dict[str, Path]:
+    """Every recipe that can be named, with its file."""
+    found: dict[str, Path] = {}
+    for folder in recipe_folders():
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
+
+
+def find_recipe(name: str) -> Path:
+    """File of a recipe given by name or by path.
+
+    Raises:
+        UsageError: there is none; the message lists those that exist and the nearest name.
+    """
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        path = Path(name)
+        if not path.is_file():
+            raise UsageError(
+                f"recipe={name}: no such file",
+                "name a recipe (leafkit recipes lists them) or an existing file",
+            )
+        return path
+    known = list_recipes()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean recipe={near[0]}? " if near else ""
+        raise UsageError(
+            f"recipe={name}: no such recipe", f"{hint}known recipes: {', '.join(known) or 'none'}"
+        )
+    return known[name]
+
+
+def describe_recipe(path: Path) -> str:
+    """First comment line of a recipe."""
+    with path.open(encoding="utf-8") as stream:
+        return stream.readline().lstrip("# ").strip()
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe ``name`` (a name or a path) with ``key=value`` overrides.
+
+    Raises:
+        UsageError: unknown keys, wrong types, values out of range; all of them in one message, each
+            with its origin.
+    """
+    path = find_recipe(name)
+    problems: list[str] = []
+    settings, base = _read_file(path, problems)
+    if base is not None:
+        base_settings, second = _read_file(find_recipe(base), problems)
+        if second is not None:
+            problems.append(
+                f"{find_recipe(base)}: base: {second}: a base recipe cannot have a base itself"
+            )
+        settings = base_settings + settings
+    settings += _read_overrides(overrides, problems)
+    recipe = _build(path.stem, settings, problems)
+    if problems:
+        lines = "\n".join(f"  {problem}" for problem in dict.fromkeys(problems))
+        raise UsageError(
+            f"recipe {path.stem} has {len(set(problems))} mistake(s):\n{lines}",
+            f"leafkit show recipe={name} prints every key",
+        )
+    return recipe
+
+
+def from_plain(plain: dict[str, Any]) -> Recipe:
+    """The recipe that a manifest holds; what ``to_plain`` made of it, back again.
+
+    Raises:
+        ValueError: another version of leafkit wrote it, with keys or types that are not those of
+            today.
+    """
+    try:
+        return typing.cast(
+            Recipe,
+            OmegaConf.to_object(
+                OmegaConf.merge(OmegaConf.structured(Recipe), OmegaConf.create(plain))
+            ),
+        )
+    except OmegaConfBaseException as err:
+        raise ValueError(str(err).splitlines()[0]) from err
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The resolved recipe as YAML that load_recipe reads back."""
+    return OmegaConf.to_yaml(OmegaConf.create(to_plain(recipe)))
+
+
+def _read_file(path: Path, problems: list[str]) -> tuple[list[_Setting], str | None]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        refused = _refused(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as err:
+        raise UsageError(f"{path} cannot be read as YAML: {err}", "mend the file") from err
+    if refused:  # an alias may hold itself, so nothing else of this file is looked at
+        problems.extend(f"{path}:{line}: {what}" for line, what in refused)
+        return [], None
+    if root is None:
+        return [], None
+    if not isinstance(root, yaml.MappingNode):
+        raise UsageError(
+            f"{path} is not a mapping of keys to values", "a recipe looks like 'seed: 42'"
+        )
+    settings: list[_Setting] = []
+    _collect(root, (), path, settings, problems)
+    base = next((s for s in settings if s.path == ("base",)), None)
+    if base is not None and not isinstance(base.value, str | None):
+        problems.append(f"{base.origin}: base: {base.value!r} is not the name of a recipe")
+        base = None
+    return [s for s in settings if s.path != ("base",)], base.value if base else None
+
+
+def _refused(text: str) -> list[tuple[int, str]]:
+    """Line and name of what recipes may not hold: tags (they construct objects) and aliases (they
+    may hold themselves).
+    """
+    found = []
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        tag = getattr(event, "tag", None)
+        what = (
+            f"the alias *{event.anchor}"
+            if isinstance(event, yaml.AliasEvent)
+            else f"the YAML tag {tag}"
+            if tag
+            else ""
+        )
+        if what:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            found.append((line, f"{what} is not part of recipes: write the value itself"))
+    return found
+
+
+def _collect(
+    node: yaml.MappingNode,
+    prefix: tuple[str, ...],
+    path: Path,
+    out: list[_Setting],
+    problems: list[str],
+) -> None:
+    seen: set[str] = set()
+    for key_node, value_node in node.value:
+        origin = f"{path}:{key_node.start_mark.line + 1}"
+        if not isinstance(key_node, yaml.ScalarNode):
+            problems.append(f"{origin}: a key must be text")
+            continue
+        key = (*prefix, str(key_node.value))
+        if key_node.value in seen:
+            problems.append(f"{origin}: {'.'.join(key)} is written twice")
+        seen.add(key_node.value)
+        if isinstance(value_node, yaml.MappingNode) and value_node.value:
+            _collect(value_node, key, path, out, problems)
+        else:
+            try:
+                out.append(_Setting(key, _plain(value_node), origin))
+            except ValueError as err:  # a date that is none, say
+                problems.append(f"{origin}: {'.'.join(key)}: {err}")
+
+
+def _plain(node: yaml.Node) -> Any:
+    """Value of a node, with 1e-5 read as a number (YAML 1.1 reads it as text)."""
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(child) for child in node.value]
+    value = yaml.SafeLoader("").construct_object(node, deep=True)
+    if isinstance(value, str) and isinstance(node, yaml.ScalarNode) and node.style is None:
+        try:
+            return float(value) if "e" in value.lower() else value
+        except ValueError:
+            return value
+    return value
+
+
+def _read_overrides(overrides: Sequence[str], problems: list[str]) -> list[_Setting]:
+    settings = []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            problems.append(f"command line: {text!r} is not key=value")
+            continue
+        settings.append(
+            _Setting(tuple(key.strip().split(".")), value, "command line", from_command_line=True)
+        )
+    return settings
+
+
+def _resolve_type(path: tuple[str, ...]) -> tuple[Any | None, str]:
+    """Type of the field at ``path`` and, where there is none, what is wrong with the nearest known
+    key.
+    """
+    current: Any = Recipe
+    for i, part in enumerate(path):
+        if is_dataclass(current):
+            names = [f.name for f in fields(current)]
+            if part not in names:
+                near = difflib.get_close_matches(part, names, n=1)
+                hint = (
+                    f"did you mean {'.'.join((*path[:i], near[0]))}?"
+                    if near
+                    else f"known here: {', '.join(names)}"
+                )
+                return None, f"unknown key {'.'.join(path[: i + 1])}; {hint}"
+            current = typing.get_type_hints(current)[part]
+        elif typing.get_origin(current) is dict:
+            current = typing.get_args(current)[1]
+        else:
+            return None, f"{'.'.join(path[:i])} is a value, it has no key {part!r}"
+    return current, ""
+
+
+def _type_name(kind: Any) -> str:
+    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+    if typing.get_origin(kind) is list:
+        return f"a list of {_type_name(typing.get_args(kind)[0]).removeprefix('a ')}s"
+    return names.get(kind, "a mapping")
+
+
+def _parse(setting: _Setting, kind: Any) -> Any:
+    """The setting's value for a field of type ``kind``.
+
+    Raises:
+        ValueError: the value is of another type; the message says what is needed.
+    """
+    value = setting.value
+    if setting.from_command_line and kind is not str:
+        if refused := _refused(value):
+            raise ValueError(refused[0][1])
+        node = yaml.compose(value, Loader=yaml.SafeLoader) if value.strip() else None
+        value = _plain(node) if node is not None else None
+    if typing.get_origin(kind) is list:
+        (item_kind,) = typing.get_args(kind)
+        items = (
+            value
+            if isinstance(value, list)
+            else [value]
+            if setting.from_command_line and value is not None
+            else None
+        )
+        if items is None:
+            raise ValueError(f"{value!r} is not {_type_name(kind)}")
+        return [_parse(_Setting(setting.path, item, setting.origin), item_kind) for item in items]
+    if kind is str and not isinstance(value, str):
+        raise ValueError(
+            f"YAML reads this as {value!r}, but the key takes text: write it in quotes"
+        )
+    # OmegaConf would fill in the one and drop the other
+    if kind is str and ("${" in value or value == "???"):
+        raise ValueError(
+            "interpolation (${...}, ???) is not part of recipes: write the value itself"
+        )
+    wrong_number = kind in {int, float} and (
+        isinstance(value, bool) or not isinstance(value, int | float)
+    )
+    if wrong_number or (kind is int and isinstance(value, float) and not value.is_integer()):
+        raise ValueError(f"{value!r} is not {_type_name(kind)}")
+    if kind is bool and not isinstance(value, bool):
+        raise ValueError(f"{value!r} is not {_type_name(kind)}")
+    if is_dataclass(kind) or typing.get_origin(kind) is dict:
+        if value in (None, {}):
+            return {}
+        raise ValueError(f"{value!r} is not a mapping of keys to values")
+    return int(value) if kind is int else value
+
+
+def _place(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    for part in path[:-1]:
+        tree = tree.setdefault(part, {})
+    if value == {}:
+        tree.setdefault(path[-1], {})
+    else:
+        tree[path[-1]] = value
+
+
+def _build(name: str, settings: list[_Setting], problems: list[str]) -> Recipe:
+    given: dict[str, Any] = {"name": name}
+    origins: dict[str, str] = {}
+    for setting in settings:
+        kind, unknown = _resolve_type(setting.path)
+        if kind is None:
+            problems.append(f"{setting.origin}: {unknown}")
+            continue
+        try:
+            _place(given, setting.path, _parse(setting, kind))
+            origins[setting.key] = setting.origin
+        except (ValueError, yaml.YAMLError) as err:
+            problems.append(f"{setting.origin}: {setting.key}: {str(err).splitlines()[0]}")
+    try:
+        typed = OmegaConf.merge(OmegaConf.structured(Recipe), OmegaConf.create(given))
+        recipe = typing.cast(Recipe, OmegaConf.to_object(typed))
+    except OmegaConfBaseException as err:
+        problems.append(str(err).splitlines()[0])
+        return Recipe(name=name)
+    for key, text in find_problems(recipe):
+        problems.append(f"{origins.get(key, 'defaults')}: {key}: {text}")
+    return recipe

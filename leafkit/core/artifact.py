@@ -1,0 +1,334 @@
+"""Artifacts: directories that are either complete and verified, or not there.
+
+A stage writes into a draft beside the target; the draft gets a manifest with the sha256 of every
+file, everything is fsynced, and a rename makes it the artifact. A machine killed at any point
+leaves the old artifact or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from leafkit import __version__
+from leafkit.core.errors import LeafkitError, explain_write_errors
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+_RECORDED_PACKAGES = (
+    "torch",
+    "transformers",
+    "lightning",
+    "tokenizers",
+    "numpy",
+    "faiss-cpu",
+    "faiss-gpu",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an artifact says of itself.
+
+    Attributes:
+        stage: name of the stage that made it.
+        inputs: fingerprints of everything the result depends on, by name; a stage whose inputs are
+            equal is up to date.
+        recipe: the resolved recipe, as plain data.
+        metrics: figures the stage measured.
+        files: sha256 of every file, by path relative to the artifact.
+        versions: versions of leafkit, Python and the packages under it.
+        created: UTC time, ISO 8601.
+        commit: git commit of the code where it runs from a checkout, else "".
+    """
+
+    stage: str
+    inputs: dict[str, Any]
+    recipe: dict[str, Any]
+    metrics: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    created: str = ""
+    commit: str = ""
+    format: int = FORMAT
+
+    def fingerprint(self) -> str:
+        """Identity of the artifact's content: what it was made from and the files it holds."""
+        return fingerprint({"stage": self.stage, "inputs": self.inputs, "files": self.files})
+
+
+def fingerprint(value: Any) -> str:
+    """First 16 hex digits of the sha256 of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def sha256_of_file(path: Path) -> str:
+    """sha256 of a file's bytes, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fsync_path(path: Path) -> None:
+    """Make a file's bytes, or a folder's entries, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Replace a file in one step: temporary file beside it, fsync, rename, fsync of the folder.
+
+    Raises:
+        LeafkitError: disk full or permission denied.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with explain_write_errors(path):
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        fsync_path(path.parent)
+
+
+def versions() -> dict[str, str]:
+    """Versions of leafkit, Python and the packages that decide about numbers."""
+    found = {"leafkit": __version__, "python": platform.python_version()}
+    for name in _RECORDED_PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def git_commit() -> str:
+    """Commit of the checkout this package runs from, read from .git without running git; "" outside
+    a checkout.
+    """
+    git = Path(__file__).resolve().parents[2] / ".git"
+    try:
+        head = (git / "HEAD").read_text().strip()
+        if not head.startswith("ref: "):
+            return head
+        reference = head.removeprefix("ref: ")
+        loose = git / reference
+        if loose.is_file():
+            return loose.read_text().strip()
+        packed = (git / "packed-refs").read_text().splitlines()
+        return next((line.split()[0] for line in packed if line.endswith(f" {reference}")), "")
+    except OSError:
+        return ""
+
+
+@contextlib.contextmanager
+def publish(
+    target: Path,
+    stage: str,
+    inputs: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    metrics: dict[str, Any] | None = None,
+) -> Iterator[Path]:
+    """Yield an empty draft folder; when the body ends without an exception it becomes the artifact
+    ``target``.
+
+    ``metrics`` may be filled by the body. An artifact that was at ``target`` stays until the new
+    one is durable.
+
+    Raises:
+        LeafkitError: disk full, permission denied, or something else than an artifact is there;
+            what stood at ``target`` is intact.
+    """
+    with explain_write_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        recover(target)
+        if target.exists() and not (target / MANIFEST).is_file():
+            what = f"{target} is no leafkit artifact and will not be replaced"
+            raise LeafkitError(what, "move it away, or choose another place with checkpoints=DIR")
+        draft = target.with_name(f".{target.name}.draft")
+        if draft.exists():
+            shutil.rmtree(draft)
+        draft.mkdir()
+        try:
+            yield draft
+            seal(draft, stage, inputs, recipe, metrics or {})
+            _swap(draft, target)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+
+
+def seal(
+    folder: Path,
+    stage: str,
+    inputs: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> Manifest:
+    """Write the manifest of a finished folder, with the sha256 of every file, and make all of it
+    durable.
+    """
+    files = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if name == MANIFEST or path.name.startswith("."):
+            continue
+        files[name] = sha256_of_file(path)
+        fsync_path(path)
+    for sub in sorted({p.parent for p in folder.rglob("*") if p.is_file()} | {folder}):
+        fsync_path(sub)
+    manifest = Manifest(
+        stage=stage,
+        inputs=dict(inputs),
+        recipe=dict(recipe),
+        metrics=dict(metrics),
+        files=files,
+        versions=versions(),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        commit=git_commit(),
+    )
+    write_durably(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
+    return manifest
+
+
+def _old(target: Path) -> Path:
+    return target.with_name(f".{target.name}.old")
+
+
+def _swap(draft: Path, target: Path) -> None:
+    old = _old(target)
+    if old.exists():
+        shutil.rmtree(old)
+    if target.exists():
+        os.rename(target, old)
+    os.rename(draft, target)
+    fsync_path(target.parent)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def recover(target: Path) -> None:
+    """Undo a swap that was cut short between its two renames."""
+    old = _old(target)
+    if old.exists() and not target.exists():
+        os.rename(old, target)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Manifest of an artifact, without looking at its files.
+
+    Raises:
+        LeafkitError: there is no such artifact, or its manifest is unreadable or of another format.
+    """
+    recover(folder)
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise LeafkitError(
+            f"{folder}: no such artifact", "check the path, or run the command that makes it"
+        )
+    if not path.is_file():
+        raise LeafkitError(
+            f"{folder} is not a leafkit artifact: it has no {MANIFEST}",
+            "point at a folder that leafkit wrote",
+        )
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        found = raw.get("format")
+        if found == FORMAT:
+            manifest = Manifest(**raw)
+            if isinstance(manifest.inputs, dict) and isinstance(manifest.files, dict):
+                return manifest
+            raise ValueError("inputs and files must be objects")
+    except (ValueError, TypeError, AttributeError, RecursionError) as err:
+        raise LeafkitError(
+            f"{path} is corrupt: {err}", f"delete {folder} and run the command again"
+        ) from err
+    raise LeafkitError(
+        f"{path} has format {found}; this leafkit reads {FORMAT}", "use the leafkit that wrote it"
+    )
+
+
+def open_artifact(folder: Path, stage: str | None = None) -> Manifest:
+    """Manifest of an artifact whose every file has been verified against its sha256.
+
+    Raises:
+        LeafkitError: missing, foreign, of another stage, or a file is missing or changed; the
+            message names it.
+    """
+    manifest = read_manifest(folder)
+    if stage is not None and manifest.stage != stage:
+        raise LeafkitError(
+            f"{folder} holds a {manifest.stage!r} artifact where {stage!r} is needed",
+            "check the path",
+        )
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise LeafkitError(
+                f"{folder} is incomplete: {name} is missing",
+                f"delete {folder} and run the command again",
+            )
+        if sha256_of_file(path) != expected:
+            raise LeafkitError(
+                f"{path} does not have the sha256 in its manifest: it was changed or damaged",
+                f"delete {folder} and run the command again",
+            )
+    return manifest
+
+
+def is_up_to_date(folder: Path, stage: str, inputs: Mapping[str, Any]) -> bool:
+    """Whether ``folder`` holds this stage's verified result for exactly these inputs. A damaged
+    artifact raises.
+    """
+    recover(folder)
+    if not (folder / MANIFEST).is_file():
+        return False
+    manifest = read_manifest(folder)
+    if manifest.stage != stage or fingerprint(manifest.inputs) != fingerprint(dict(inputs)):
+        return False
+    open_artifact(folder)
+    return True
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` for this process alone; the lock goes when the process does, however it ends.
+
+    Raises:
+        LeafkitError: another process holds it; the message names the process.
+    """
+    with explain_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / ".lock").open("a+")
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            holder = stream.read().strip() or "another process"
+            raise LeafkitError(
+                f"{folder} is in use by {holder}",
+                "wait for it to end, or give this run its own place with checkpoints=DIR",
+            ) from None
+        stream.truncate(0)
+        stream.write(f"process {os.getpid()} on {socket.gethostname()}")
+        stream.flush()
+        yield
+        stream.truncate(0)

@@ -1,0 +1,259 @@
+"""Training rows in columns: from a collection's judged queries, from labelled texts, from scored
+sentence pairs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from leafkit.config.schema import LABEL_TASKS, DataConfig, TrainSourceConfig
+from leafkit.core.errors import LeafkitError
+from leafkit.data.exemplars import pair_exemplars
+from leafkit.data.records import SPLITS, Collection, clean_text
+from leafkit.data.sources import BadRows, is_number, read_raw_rows
+
+SCORED_TASKS = ("sts",)
+
+
+@dataclass(slots=True)
+class TrainingRows:
+    """R rows of one source: ``documents[positives[i]]`` answers query i, ``negatives[i]`` do not.
+
+    Attributes:
+        name: of the source.
+        queries: (R,) texts, without prompt.
+        instructions: (R,) a row's own instruction; "" takes the source's.
+        query_ids: (R,) rows of the same query share a number, counted from 0.
+        documents: distinct texts.
+        positives: (R,) positions in ``documents``.
+        negatives: (R,) lists of positions that rows brought or mining found.
+        relevant: by query number, every document known to answer it; never a negative.
+        scores: (R,) graded scores of the row's positive and negatives, in that order; empty lists
+            where rows bring none.
+        counts: what reading found and dropped, in words.
+    """
+
+    name: str
+    queries: list[str] = field(default_factory=list)
+    instructions: list[str] = field(default_factory=list)
+    query_ids: list[int] = field(default_factory=list)
+    documents: list[str] = field(default_factory=list)
+    positives: list[int] = field(default_factory=list)
+    negatives: list[list[int]] = field(default_factory=list)
+    relevant: list[frozenset[int]] = field(default_factory=list)
+    scores: list[list[float]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def distinct_queries(self) -> tuple[list[str], list[int]]:
+        """Texts of the distinct queries that have rows, and for each row which of them is its own."""
+        first_row: dict[int, int] = {}
+        for row, query in enumerate(self.query_ids):
+            first_row.setdefault(query, row)
+        numbers = {query: number for number, query in enumerate(first_row)}
+        return [self.queries[row] for row in first_row.values()], [
+            numbers[query] for query in self.query_ids
+        ]
+
+    def take(self, rows: Sequence[int]) -> TrainingRows:
+        """Some of the rows, in the order given; documents and query numbers stay."""
+        columns = {
+            name: [getattr(self, name)[i] for i in rows]
+            for name in ("queries", "instructions", "query_ids", "positives", "negatives", "scores")
+        }
+        return TrainingRows(
+            self.name,
+            documents=self.documents,
+            relevant=self.relevant,
+            counts=self.counts,
+            **columns,
+        )
+
+    def add(
+        self,
+        query: str,
+        instruction: str,
+        query_id: int,
+        positive: int,
+        negatives: list[int],
+        scores: list[float],
+    ) -> None:
+        """One more row."""
+        self.queries.append(query)
+        self.instructions.append(instruction)
+        self.query_ids.append(query_id)
+        self.positives.append(positive)
+        self.negatives.append(negatives)
+        self.scores.append(scores)
+
+
+def rows_of_collection(name: str, collection: Collection, limit: int = 0) -> TrainingRows:
+    """A row per train query and relevant document.
+
+    Raises:
+        LeafkitError: the collection has no judged train queries.
+    """
+    position = {document.id: i for i, document in enumerate(collection.documents)}
+    counts: Counter[str] = Counter()
+    rows = TrainingRows(name, documents=[d.full_text for d in collection.documents])
+    for query, documents in collection.pairs("train"):
+        if limit and len(rows) >= limit:
+            break
+        given = [position[d] for d in collection.negatives.get(query.id, []) if d in position]
+        negatives = [d for d in given if d not in documents]
+        counts["negatives that another row calls a positive of the query left out"] += len(
+            given
+        ) - len(negatives)
+        soft = {
+            position[d]: score
+            for d, score in collection.soft.get(query.id, {}).items()
+            if d in position
+        }
+        query_id = len(rows.relevant)
+        rows.relevant.append(frozenset(documents))
+        for document in documents[: limit - len(rows) if limit else None]:
+            candidates = [document, *negatives]
+            scores = [soft[c] for c in candidates] if all(c in soft for c in candidates) else []
+            rows.add(query.text, query.instruction, query_id, document, list(negatives), scores)
+    counts["train queries without a positive left out"] = sum(
+        q.split == "train" for q in collection.queries
+    ) - len(collection.judged("train"))
+    rows.counts = {what: count for what, count in counts.items() if count}
+    if not rows:
+        raise LeafkitError(
+            f"source {name}: {collection.name} has no judged train queries: a teacher cannot be "
+            f"trained on it",
+            "give rows with query and positives, or take a trained teacher with "
+            "teacher.source=model:...",
+        )
+    return rows
+
+
+def read_task_rows(
+    name: str, config: TrainSourceConfig, data: DataConfig, num_negatives: int, seed: int
+) -> TrainingRows:
+    """Rows of a source that is no collection: labelled texts or scored sentence pairs.
+
+    Args:
+        name: of the source.
+        config: its task is one of LABEL_TASKS or SCORED_TASKS.
+        data: what to do with bad rows.
+        num_negatives: texts of other labels per row, for labelled rows.
+        seed: of the pairing.
+
+    Raises:
+        UsageError: the source is of no kind that holds such rows.
+        LeafkitError: bad rows under on_bad_row=error, or no usable row.
+    """
+    counts: Counter[str] = Counter()
+    bad = BadRows(data.on_bad_row, data.max_bad_rows, counts)
+    raw = read_raw_rows(config.uri, bad, config.limit)
+    if config.task in LABEL_TASKS:
+        rows = _labelled(name, raw, bad, counts, num_negatives, seed)
+    else:
+        rows = _scored(name, raw, bad, counts, config.min_score)
+    if not rows:
+        needed = '{"text", "label"}' if config.task in LABEL_TASKS else '{"s1", "s2", "score"}'
+        raise LeafkitError(
+            f"{config.uri} gives no training row for task {config.task}", f"rows look like {needed}"
+        )
+    rows.counts = {what: count for what, count in counts.items() if count} | rows.counts
+    return rows
+
+
+def _clean(row: dict[str, Any], key: str, where: str, bad: BadRows, counts: Counter[str]) -> str:
+    """The row's text under a key; "" and one bad row more where there is none."""
+    value = row.get(key)
+    text = clean_text(value, counts) if isinstance(value, str) else ""
+    if not text:
+        bad.refuse(
+            where,
+            f"{key!r} is {'missing' if value is None else 'empty' if isinstance(value, str) else 'not text'}",
+        )
+    return text
+
+
+def _is_train(row: dict[str, Any], where: str, bad: BadRows) -> bool:
+    split = row.get("split", "train")
+    if split not in (*SPLITS, "dev"):
+        bad.refuse(where, f"split {split!r} is not one of {', '.join(SPLITS)}")
+    return bool(split == "train")
+
+
+def _labelled(
+    name: str,
+    raw: Iterable[tuple[str, dict[str, Any]]],
+    bad: BadRows,
+    counts: Counter[str],
+    num_negatives: int,
+    seed: int,
+) -> TrainingRows:
+    texts, labels = [], []
+    for where, row in raw:
+        if not _is_train(row, where, bad):
+            continue
+        label = row.get("label")
+        if label is None or isinstance(label, list | dict) or str(label).strip() == "":
+            bad.refuse(where, "'label' is missing")
+        elif text := _clean(row, "text", where, bad, counts):
+            texts.append(text)
+            labels.append(str(label))
+    paired = pair_exemplars(texts, labels, num_negatives, seed)
+    rows = TrainingRows(name, documents=list(dict.fromkeys(texts)), counts=dict(paired.counts))
+    position = {text: i for i, text in enumerate(rows.documents)}
+    same_label: dict[str, set[int]] = {}
+    for text, label in zip(texts, labels, strict=True):
+        same_label.setdefault(label, set()).add(position[text])
+    relevant = {label: frozenset(members) for label, members in same_label.items()}
+    for row, positive, negatives in zip(
+        paired.rows, paired.positives, paired.negatives, strict=True
+    ):
+        query_id = len(rows.relevant)
+        rows.relevant.append(relevant[labels[row]])
+        rows.add(
+            texts[row],
+            "",
+            query_id,
+            position[texts[positive]],
+            [position[texts[n]] for n in negatives if n >= 0],
+            [],
+        )
+    return rows
+
+
+def _scored(
+    name: str,
+    raw: Iterable[tuple[str, dict[str, Any]]],
+    bad: BadRows,
+    counts: Counter[str],
+    min_score: float,
+) -> TrainingRows:
+    rows = TrainingRows(name)
+    position: dict[str, int] = {}
+    query_ids: dict[str, int] = {}
+    relevant: list[set[int]] = []
+    for where, row in raw:
+        if not _is_train(row, where, bad):
+            continue
+        first, second = (_clean(row, key, where, bad, counts) for key in ("s1", "s2"))
+        score = row.get("score")
+        if not is_number(score):
+            bad.refuse(where, f"'score' is {score!r}, not a number")
+        elif first and second and score < min_score:
+            counts[f"pairs with a score below {min_score:g} left out"] += 1
+        elif first and first == second:
+            counts["pairs of equal sentences left out"] += 1
+        elif first and second:
+            document = position.setdefault(second, len(position))
+            query = query_ids.setdefault(first, len(query_ids))
+            if query == len(relevant):
+                relevant.append(set())
+            relevant[query].add(document)
+            rows.add(first, "", query, document, [], [])
+    rows.documents, rows.relevant = list(position), [frozenset(r) for r in relevant]
+    return rows

@@ -1,0 +1,277 @@
+"""The vector store: teacher vectors computed once, in immutable fixed-width shards.
+
+Layout of a store folder, for shard k:
+
+    00000.vectors   rows x dim numbers, C order, little endian, float16 unless said
+    00000.hashes    rows x 8 bytes, BLAKE2b of each row's text
+    00000.json      the commit record, written last: rows, dim, dtype, sha256 of both files, the
+    space
+
+A shard without its commit record does not exist. Readers check size, space and text hashes, so that
+stale vectors, another teacher's vectors and vectors in another order are refused instead of giving
+bad rankings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leafkit.core.artifact import fsync_path, sha256_of_file, write_durably
+from leafkit.core.errors import LeafkitError, explain_write_errors
+from leafkit.data.mapped_rows import MappedRows
+
+DEFAULT_ROWS_PER_SHARD = 2048
+_HASH_BYTES = 8
+_ROWS_PER_GATHER = 4096  # bounds what a gather holds beside its result
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Everything that decides which vector a text gets. Vectors of two spaces must never be
+    compared.
+
+    Attributes:
+        teacher: fingerprint of the model's weights and configuration.
+        dim: dimension of the vectors.
+        prompt: text put before each input.
+        max_tokens: inputs are cut here.
+        pooling: how token vectors become one vector.
+        normalized: whether vectors have length one.
+    """
+
+    teacher: str
+    dim: int
+    prompt: str
+    max_tokens: int
+    pooling: str
+    normalized: bool
+
+
+def hash_texts(texts: Sequence[str]) -> np.ndarray:
+    """(n,) uint64: one hash per text, by which rows are recognised."""
+    digests = (
+        hashlib.blake2b(t.encode("utf-8", "replace"), digest_size=_HASH_BYTES).digest()
+        for t in texts
+    )
+    return np.frombuffer(b"".join(digests), dtype="<u8")
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One planned shard: its number and the half-open range of rows it holds."""
+
+    number: int
+    start: int
+    stop: int
+
+
+class VectorStore:
+    """Vectors of ``texts`` in ``space``, row i for text i.
+
+    Args:
+        folder: where the shards lie.
+        space: the space that vectors must belong to.
+        texts: the texts, in order.
+        dtype: of the stored numbers, "float16" or "float32".
+        rows_per_shard: unit of resuming: at most one shard of work is lost when the machine dies.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        space: Space,
+        texts: Sequence[str],
+        dtype: str = "float16",
+        rows_per_shard: int = DEFAULT_ROWS_PER_SHARD,
+    ) -> None:
+        self.folder, self.space, self.dtype = folder, space, np.dtype(dtype).newbyteorder("<")
+        self._hashes = hash_texts(texts)
+        self._plan = [
+            Shard(number, start, min(start + rows_per_shard, len(texts)))
+            for number, start in enumerate(range(0, len(texts), rows_per_shard))
+        ]
+        paths = [folder / f"{shard.number:05d}.vectors" for shard in self._plan]
+        self._rows = MappedRows(paths, rows_per_shard, len(texts), space.dim, self.dtype)
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the vectors."""
+        return self.space.dim
+
+    def missing(self) -> list[Shard]:
+        """Shards that are not committed yet.
+
+        Raises:
+            LeafkitError: a committed shard belongs to another space, to other texts, or is damaged.
+        """
+        return [shard for shard in self._plan if not self._is_committed(shard)]
+
+    def write(self, shard: Shard, vectors: np.ndarray) -> None:
+        """Commit one shard.
+
+        Args:
+            shard: one of ``missing()``.
+            vectors: (shard.stop - shard.start, dim), any float type.
+
+        Raises:
+            LeafkitError: wrong shape, a number that is not finite (the row is named), or the disk
+                refuses.
+        """
+        rows = shard.stop - shard.start
+        if vectors.shape != (rows, self.dim):
+            raise LeafkitError(
+                f"vectors of shape {vectors.shape} where shard {shard.number} needs "
+                f"{(rows, self.dim)}"
+            )
+        stored = np.ascontiguousarray(vectors, dtype=self.dtype)
+        finite = np.isfinite(stored).all(axis=1)
+        if not finite.all():
+            row = shard.start + int(np.flatnonzero(~finite)[0])
+            raise LeafkitError(
+                f"the vector of row {row} is not finite ({int((~finite).sum())} such rows in "
+                f"shard {shard.number})",
+                "compute in float32 with precision=float32; if it stays, look at that row's text",
+            )
+        names = {kind: f"{shard.number:05d}.{kind}" for kind in ("vectors", "hashes")}
+        contents = {"vectors": stored, "hashes": self._hashes[shard.start : shard.stop]}
+        with explain_write_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for kind, name in names.items():
+                temporary = self.folder / f".{name}.tmp"
+                with temporary.open("wb") as stream:
+                    stream.write(np.ascontiguousarray(contents[kind]).data)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                os.replace(temporary, self.folder / name)
+            fsync_path(self.folder)
+        record = {
+            "rows": rows,
+            "start": shard.start,
+            "dtype": self.dtype.name,
+            "space": asdict(self.space),
+            "sha256": {
+                name: hashlib.sha256(np.ascontiguousarray(contents[kind]).data).hexdigest()
+                for kind, name in names.items()
+            },
+        }
+        write_durably(self._record_path(shard), json.dumps(record, indent=1).encode())
+
+    def __getitem__(self, rows: slice | np.ndarray | Sequence[int]) -> np.ndarray:
+        """Vectors of some rows as float32, (number of rows, dim)."""
+        wanted = (
+            np.arange(*rows.indices(len(self)))
+            if isinstance(rows, slice)
+            else np.asarray(rows, dtype=np.int64)
+        )
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
+            raise IndexError(f"rows {wanted.min()} to {wanted.max()} of a store of {len(self)}")
+        out = np.empty((len(wanted), self.dim), dtype=np.float32)
+        for start in range(0, len(wanted), _ROWS_PER_GATHER):
+            part = wanted[start : start + _ROWS_PER_GATHER]
+            out[start : start + len(part)] = self._gather(part)
+        return out
+
+    def _gather(self, rows: np.ndarray) -> np.ndarray:
+        try:
+            return self._rows[rows]
+        except OSError as err:
+            raise self._damaged(Path(err.filename), f"cannot be read: {err.strerror}") from err
+
+    def chunks(self, num_rows: int = 16384) -> Iterator[tuple[int, np.ndarray]]:
+        """``(first row, float32 vectors)`` over the whole store, in order, in bounded memory."""
+        for start in range(0, len(self), num_rows):
+            yield start, self[start : start + num_rows]
+
+    def verify(self) -> None:
+        """Read everything once: every sha256 and every number.
+
+        Raises:
+            LeafkitError: a shard is missing or damaged; the message names the file or row.
+        """
+        for shard in self._plan:
+            record = self._read_record(shard)
+            for name, expected in record["sha256"].items():
+                if not (self.folder / name).is_file():
+                    raise self._damaged(self.folder / name, "is missing")
+                if sha256_of_file(self.folder / name) != expected:
+                    raise self._damaged(
+                        self.folder / name, "does not have the sha256 of its commit record"
+                    )
+            if not np.isfinite(self._gather(np.arange(shard.start, shard.stop))).all():
+                raise self._damaged(
+                    self.folder / f"{shard.number:05d}.vectors", "holds numbers that are not finite"
+                )
+
+    def _record_path(self, shard: Shard) -> Path:
+        return self.folder / f"{shard.number:05d}.json"
+
+    def _damaged(self, path: Path, what: str) -> LeafkitError:
+        return LeafkitError(
+            f"{path} {what}",
+            f"delete {self.folder} and run again: only these vectors are computed anew",
+        )
+
+    def _read_record(self, shard: Shard) -> dict[str, Any]:
+        path = self._record_path(shard)
+        try:
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            # a missing key is damage
+            (
+                record["rows"],
+                record["space"].items,
+                record["sha256"].items,
+                record["dtype"],
+            )
+        except FileNotFoundError:
+            raise self._damaged(path, "is missing: the store is incomplete") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as err:
+            raise self._damaged(path, f"is not a commit record: {err}") from err
+        return record
+
+    def _is_committed(self, shard: Shard) -> bool:
+        if not self._record_path(shard).exists():
+            return False
+        record = self._read_record(shard)
+        found = record["space"]
+        for key, expected in asdict(self.space).items():
+            if found.get(key) != expected:
+                raise LeafkitError(
+                    f"{self.folder} holds vectors of another space: {key} is {found.get(key)!r} "
+                    f"there and {expected!r} here",
+                    "point at the store of this teacher, or delete the folder to compute its "
+                    "vectors again",
+                )
+        rows = shard.stop - shard.start
+        sizes = {"vectors": rows * self.dim * self.dtype.itemsize, "hashes": rows * _HASH_BYTES}
+        if record["rows"] != rows or record["dtype"] != self.dtype.name:
+            raise self._damaged(
+                self._record_path(shard),
+                f"has {record['rows']} {record['dtype']} rows where {rows} are needed",
+            )
+        for kind, size in sizes.items():
+            path = self.folder / f"{shard.number:05d}.{kind}"
+            if not path.is_file() or path.stat().st_size != size:
+                raise self._damaged(
+                    path, f"is missing or has not the {size} bytes of its commit record"
+                )
+        hashes = np.fromfile(self.folder / f"{shard.number:05d}.hashes", dtype="<u8")
+        wrong = np.flatnonzero(hashes != self._hashes[shard.start : shard.stop])
+        if len(wrong):
+            raise LeafkitError(
+                f"{self.folder}: row {shard.start + int(wrong[0])} belongs to another text "
+                f"({len(wrong)} such rows in shard"
+                f" {shard.number}): the texts changed or are in another order",
+                "delete the folder to compute the vectors of these texts",
+            )
+        return True

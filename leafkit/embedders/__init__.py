@@ -1,0 +1,3 @@
+"""Whatever gives vectors: transformers, lookup tables, ONNX graphs, endpoints, vectors computed
+elsewhere.
+"""

@@ -1,0 +1,212 @@
+"""Queries through an exported graph: the tokenizers library and ONNX Runtime alone, without
+transformers or torch at work.
+
+A folder holds ``query.onnx``, ``query_int8.onnx``, ``tokenizer.json`` and ``query.json``: prompts,
+lengths, the space.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from leafkit.core.console import Bar
+from leafkit.core.errors import LeafkitError, MissingExtra
+from leafkit.data.vector_store import Space
+from leafkit.models.text_encoder import TextEncoder
+from leafkit.models.tokenization import token_of_empty_text
+
+GRAPH_FILE, INT8_FILE, TOKENIZER_FILE, ABOUT_FILE = (
+    "query.onnx",
+    "query_int8.onnx",
+    "tokenizer.json",
+    "query.json",
+)
+PRECISIONS = {"float32": GRAPH_FILE, "int8": INT8_FILE}
+_TEXTS_PER_RUN = 32
+# its fused kernel is slower than a sum and a norm: a query takes 1.49 instead of 1.60 ms without it
+# (benchmarks/reports)
+_SLOWER_FUSED = ["SkipLayerNormFusion"]
+
+
+def write_query_folder(encoder: TextEncoder, folder: Path) -> None:
+    """Write the tokenizer and query.json beside a graph.
+
+    Raises:
+        LeafkitError: the tokenizer has no fast form.
+    """
+    backend = getattr(encoder.tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise LeafkitError(
+            f"a {type(encoder.tokenizer).__name__} has no fast form to serve with",
+            "serve it with torch",
+        )
+    tokenizer = Tokenizer.from_str(backend.to_str())
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.save(str(folder / TOKENIZER_FILE))
+    has_no_tokens = not encoder.tokenizer("")["input_ids"]
+    spec = encoder.spec
+    about = {
+        "fingerprint": encoder.fingerprint,
+        "dim": encoder.dim,
+        "prompts": spec.prompts,
+        "max_tokens": spec.max_tokens,
+        "pooling": spec.pooling,
+        "normalized": spec.normalized,
+        "mrl_dims": list(spec.mrl_dims),
+        "token_of_empty_text": token_of_empty_text(encoder.tokenizer) if has_no_tokens else None,
+    }
+    (folder / ABOUT_FILE).write_text(
+        json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8"
+    )
+
+
+class QueryGraph:
+    """An exported student; a VectorModel.
+
+    Args:
+        folder: written by ``leafkit export``.
+        precision: float32 or int8.
+        num_threads: of one query; 0 takes the machine's cores, up to four.
+
+    Raises:
+        MissingExtra: onnxruntime is not installed.
+        LeafkitError: a file is missing, damaged, or gives vectors of another dimension than
+            query.json says.
+    """
+
+    def __init__(self, folder: Path, precision: str = "float32", num_threads: int = 0) -> None:
+        try:
+            import onnxruntime
+        except ImportError as err:
+            raise MissingExtra("onnxruntime", "onnx", "an exported student") from err
+        about = _read_about(folder / ABOUT_FILE)
+        self._about, self.dim = about, int(about["dim"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads or min(4, os.cpu_count() or 1)
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        path = folder / PRECISIONS[precision]
+        if not path.is_file():
+            raise LeafkitError(
+                f"{path} is missing: not an exported student",
+                "leafkit export recipe=NAME writes one",
+            )
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=_SLOWER_FUSED,
+            )
+            self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+        # onnxruntime and tokenizers raise classes of their own, tokenizers bare Exception
+        except Exception as err:
+            raise LeafkitError(
+                f"{folder} cannot be served: {' '.join(str(err).split())[:300]}",
+                "leafkit export recipe=NAME writes it again",
+            ) from err
+        self._limit = 0  # that the tokenizer cuts at
+        # activations are scaled per run: a text alone
+        self._texts_per_run = 1 if precision == "int8" else _TEXTS_PER_RUN
+        outputs = self._session.get_outputs()
+        if len(outputs) != 1 or outputs[0].shape[-1] != self.dim:
+            raise LeafkitError(
+                f"{path} gives vectors of another dimension than {self.dim}",
+                "leafkit export writes it again",
+            )
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the student that was exported."""
+        return str(self._about["fingerprint"])
+
+    @property
+    def mrl_dims(self) -> tuple[int, ...]:
+        """Matryoshka dimensions, largest first."""
+        return tuple(self._about["mrl_dims"])
+
+    def prompt(self, role: str) -> str:
+        """Text put before an input of this role."""
+        return str(self._about["prompts"].get(role, ""))
+
+    def space(self, role: str, max_tokens: int) -> Space:
+        """The space that vectors of this role are in."""
+        about = self._about
+        limit = min(max_tokens, int(about["max_tokens"]))
+        return Space(
+            self.fingerprint,
+            self.dim,
+            self.prompt(role),
+            limit,
+            about["pooling"],
+            bool(about["normalized"]),
+        )
+
+    def embed_one(self, text: str, role: str = "query") -> np.ndarray:
+        """(D,) float32 vector of one text."""
+        ids = np.asarray([self._ids(text, role, int(self._about["max_tokens"]))], dtype=np.int64)
+        (vectors,) = self._session.run(
+            None, {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        )
+        return np.asarray(vectors[0])
+
+    def embed(
+        self, texts: Sequence[str], role: str, max_tokens: int, bar: Bar | None = None
+    ) -> np.ndarray:
+        """(n, D) float32 vectors of texts in a role, a few of similar length at a time."""
+        limit = min(max_tokens, int(self._about["max_tokens"]))
+        ids = [self._ids(text, role, limit) for text in texts]
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        out = np.empty((len(ids), self.dim), dtype=np.float32)
+        for start in range(0, len(order), self._texts_per_run):
+            rows = order[start : start + self._texts_per_run]
+            width = len(ids[rows[-1]])
+            batch = np.zeros((len(rows), width), dtype=np.int64)
+            mask = np.zeros_like(batch)
+            for i, row in enumerate(rows):
+                batch[i, : len(ids[row])], mask[i, : len(ids[row])] = ids[row], 1
+            (out[rows],) = self._session.run(None, {"input_ids": batch, "attention_mask": mask})
+            if bar is not None:
+                bar.advance(len(rows))
+        return out
+
+    def _ids(self, text: str, role: str, limit: int) -> list[int]:
+        if limit != self._limit:
+            self._tokenizer.enable_truncation(limit)
+            self._limit = limit
+        return self._tokenizer.encode(self.prompt(role) + text).ids or [
+            int(self._about["token_of_empty_text"])
+        ]
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        for key in (
+            "fingerprint",
+            "dim",
+            "prompts",
+            "max_tokens",
+            "pooling",
+            "normalized",
+            "mrl_dims",
+            "token_of_empty_text",
+        ):
+            about[key]
+    except FileNotFoundError:
+        raise LeafkitError(
+            f"{path} is missing: not an exported student", "leafkit export recipe=NAME writes one"
+        ) from None
+    except (ValueError, KeyError, TypeError) as err:
+        raise LeafkitError(
+            f"{path} is corrupt: {err}", "leafkit export recipe=NAME writes it again"
+        ) from err
+    return dict(about)

@@ -1,0 +1,203 @@
+"""Texts to vectors, at the machine's speed: length-sorted token-budget batches, bf16 weights where
+that is faster.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from leafkit.core.console import Bar, progress_bar
+from leafkit.core.errors import LeafkitError
+from leafkit.data.vector_store import Space, VectorStore
+from leafkit.models.onednn_linear import can_prepack, prepack
+from leafkit.models.packed.backbone import can_pack
+from leafkit.models.text_encoder import TextEncoder
+
+TOKENS_PER_BATCH = 4096  # larger batches were no faster on two cores, and take more memory
+
+
+class RefusedText(LeafkitError):
+    """A text that gets no usable vector; ``number`` counts the texts of the call from 0."""
+
+    def __init__(self, number: int, text: str, what: str, hint: str) -> None:
+        super().__init__(
+            f"text {number} ({text[:60] + ('...' if len(text) > 60 else '')!r}): {what}", hint
+        )
+        self.number, self.text, self.what = number, text, what
+
+
+class VectorModel(Protocol):
+    """Whatever gives texts vectors of one space: an encoder at hand, an endpoint, vectors that were
+    computed elsewhere.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """What decides about the vectors; two models of one fingerprint give the same ones."""
+
+    @property
+    def dim(self) -> int:
+        """D, the dimension of the vectors."""
+
+    @property
+    def mrl_dims(self) -> tuple[int, ...]:
+        """Matryoshka dimensions, largest first; empty where none are known."""
+
+    def prompt(self, role: str) -> str:
+        """Text put before an input of this role."""
+
+    def space(self, role: str, max_tokens: int) -> Space:
+        """The space that vectors of this role are in."""
+
+    def embed(
+        self, texts: Sequence[str], role: str, max_tokens: int, bar: Bar | None = None
+    ) -> np.ndarray:
+        """(n, D) float32 vectors of texts in a role ("query" or "document"); ``bar`` is advanced by
+        the texts done.
+        """
+
+
+class Embedder:
+    """An encoder made ready to embed many texts; a VectorModel.
+
+    Args:
+        encoder: the model; a copy is taken where the precision or device differs from the
+            encoder's.
+        device: where to compute.
+        precision: torch.bfloat16 computes in bf16 weights; pooling and projection stay float32.
+    """
+
+    def __init__(self, encoder: TextEncoder, device: torch.device, precision: torch.dtype) -> None:
+        self.encoder = encoder
+        self._ready = encoder
+        if precision != torch.float32 or encoder.device.type != device.type:
+            self._ready = copy.copy(encoder)
+            self._ready._modules = dict(encoder._modules)
+            self._ready.backbone = copy.deepcopy(encoder.backbone).to(
+                device=device, dtype=precision
+            )
+            if encoder.projection is not None:
+                self._ready.projection = copy.deepcopy(encoder.projection).to(device)
+            if (
+                device.type == "cpu"
+                and precision == torch.bfloat16
+                and can_pack(encoder.backbone)
+                and can_prepack()
+            ):
+                prepack(self._ready.backbone)
+        self._ready.eval()
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the encoder's weights."""
+        return self.encoder.fingerprint
+
+    @property
+    def dim(self) -> int:
+        """D, the dimension of the vectors."""
+        return self.encoder.dim
+
+    @property
+    def mrl_dims(self) -> tuple[int, ...]:
+        """Matryoshka dimensions, largest first."""
+        return self.encoder.spec.mrl_dims
+
+    def prompt(self, role: str) -> str:
+        """Text put before an input of this role."""
+        return self.encoder.prompt(role)
+
+    def space(self, role: str, max_tokens: int) -> Space:
+        """The space that vectors of this role are in."""
+        spec = self.encoder.spec
+        return Space(
+            teacher=self.encoder.fingerprint,
+            dim=self.encoder.dim,
+            prompt=self.encoder.prompt(role),
+            max_tokens=min(max_tokens, spec.max_tokens),
+            pooling=spec.pooling,
+            normalized=spec.normalized,
+        )
+
+    def embed_ids(
+        self, token_ids: Sequence[Sequence[int]], pooled_only: bool = False, bar: Bar | None = None
+    ) -> np.ndarray:
+        """Vectors of tokenised texts, in the order given.
+
+        Args:
+            token_ids: ids per text.
+            pooled_only: return the pooled hidden states, before projection and normalisation.
+            bar: advanced by the texts done.
+
+        Returns:
+            (n, D) float32, or (n, H) with ``pooled_only``.
+        """
+        width = self.encoder.hidden_size if pooled_only else self.encoder.dim
+        out = np.empty((len(token_ids), width), dtype=np.float32)
+        order = sorted(range(len(token_ids)), key=lambda i: -len(token_ids[i]))
+        start = 0
+        with torch.inference_mode():
+            while start < len(order):
+                count = max(1, TOKENS_PER_BATCH // max(1, len(token_ids[order[start]])))
+                rows = order[start : start + count]
+                pooled = self._ready.pool([token_ids[i] for i in rows])
+                vectors = pooled if pooled_only else self._ready.finish(self._ready.project(pooled))
+                out[rows] = vectors.cpu().numpy()
+                start += count
+                if bar is not None:
+                    bar.advance(len(rows))
+        return out
+
+    def embed(
+        self, texts: Sequence[str], role: str, max_tokens: int, bar: Bar | None = None
+    ) -> np.ndarray:
+        """(n, D) float32 vectors of texts in a role ("query" or "document")."""
+        return self.embed_ids(self.encoder.tokenize(texts, role, max_tokens), bar=bar)
+
+
+def fill_store(
+    store: VectorStore,
+    model: VectorModel,
+    texts: Sequence[str],
+    role: str,
+    title: str,
+    rank: int = 0,
+    num_ranks: int = 1,
+) -> int:
+    """Compute and commit what a store lacks, shard by shard; a run that is killed loses one shard
+    at most.
+
+    Args:
+        store: made for these texts and ``model.space(role, ...)``.
+        model: whatever gives the vectors.
+        texts: the store's texts.
+        role: "query" or "document".
+        title: what the progress bar says.
+        rank: this process; it takes every ``num_ranks``-th missing shard.
+        num_ranks: processes at work on the store.
+
+    Returns:
+        Number of vectors computed.
+
+    Raises:
+        RefusedText: a text has no vector; its number counts all texts.
+        LeafkitError: the store holds something else, or a vector is not finite.
+    """
+    shards = [shard for shard in store.missing() if shard.number % num_ranks == rank]
+    num_texts = sum(shard.stop - shard.start for shard in shards)
+    if not num_texts:
+        return 0
+    with progress_bar(title, num_texts, "texts") as bar:
+        for shard in shards:
+            try:
+                vectors = model.embed(
+                    texts[shard.start : shard.stop], role, store.space.max_tokens, bar
+                )
+            except RefusedText as err:
+                raise RefusedText(shard.start + err.number, err.text, err.what, err.hint) from None
+            store.write(shard, vectors)
+    return num_texts

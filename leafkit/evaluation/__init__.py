@@ -1,0 +1,3 @@
+"""Measuring: the retrieval benchmark, metrics, intervals, significance, tasks, approximate indexes,
+inheritance, diagnosis, mteb.
+"""

@@ -1,0 +1,183 @@
+"""What a linear map of low rank can keep of a teacher, before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from leafkit.core.errors import LeafkitError
+
+
+@dataclass(frozen=True, slots=True)
+class Spectrum:
+    """Mean and principal components of N vectors.
+
+    Attributes:
+        count: N.
+        mean: (D,) float64.
+        energies: (D,) float64, variance of each dimension.
+        eigenvalues: (D,) float64 of the centred covariance (divided by N), largest first, never
+            negative.
+        directions: (D, D) float64, column i belongs to eigenvalue i.
+    """
+
+    count: int
+    mean: np.ndarray
+    energies: np.ndarray
+    eigenvalues: np.ndarray
+    directions: np.ndarray
+
+    @property
+    def total(self) -> float:
+        """Variance: the mean squared distance to the mean."""
+        return float(self.eigenvalues.sum())
+
+    def variance_kept(self, rank: int) -> float:
+        """Share of the variance in the best affine subspace of dimension ``rank`` (Eckart and Young
+        1936).
+        """
+        return (
+            1.0 if self.total == 0 else min(1.0, float(self.eigenvalues[:rank].sum()) / self.total)
+        )
+
+    def effective_rank(self) -> float:
+        """exp of the entropy of the eigenvalues' shares (Roy and Vetterli 2007): D where all are
+        equal; 0 without variance.
+        """
+        shares = self.eigenvalues[self.eigenvalues > 0] / (self.total or 1.0)
+        return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0.0
+
+    def head_variance(self, dim: int) -> float:
+        """Share of the variance in the first ``dim`` dimensions, which is what Matryoshka
+        truncation keeps.
+        """
+        return (
+            1.0
+            if self.total == 0
+            else min(1.0, float(self.energies[:dim].sum() / self.energies.sum()))
+        )
+
+    def head_spread(self, dim: int) -> float:
+        """Standard deviation of ``head_variance(dim)`` if the space were turned at random; its mean
+        is then dim / D.
+
+        For a projector P onto a random subspace of dimension d and a covariance C, Var tr(PC) =
+        2 d (D - d) / (D (D - 1) (D + 2)) * (tr C^2 - (tr C)^2 / D): the only form invariant to
+        turning that is quadratic in C and 0 for C = I, with the factor from one axis, whose squared
+        projection is Beta(d / 2, (D - d) / 2).
+        """
+        full = len(self.eigenvalues)
+        if self.total == 0 or full == 1:
+            return 0.0
+        uneven = float((self.eigenvalues**2).sum()) - self.total**2 / full
+        return (
+            float(
+                np.sqrt(
+                    2 * dim * (full - dim) / (full * (full - 1) * (full + 2)) * max(0.0, uneven)
+                )
+            )
+            / self.total
+        )
+
+    def project(
+        self, vectors: np.ndarray, rank: int, center: np.ndarray | None = None
+    ) -> np.ndarray:
+        """centre + P (x - centre), P onto the first ``rank`` directions; (n, D) -> (n, D) float32.
+
+        Args:
+            vectors: (n, D).
+            rank: of P.
+            centre: (D,); None takes the mean.
+        """
+        center = self.mean if center is None else center.astype(np.float64)
+        basis = self.directions[:, :rank]
+        return (center + ((vectors - center) @ basis) @ basis.T).astype(np.float32)
+
+
+def measure_spectrum(chunks: Iterable[np.ndarray]) -> Spectrum:
+    """Principal components of all rows of ``chunks``, (n_i, D) each, in one pass; memory is that of
+    one chunk and of (D, D).
+
+    Rows are counted from the first one, so that a mean far from zero costs no digits and equal rows
+    have no variance at all.
+
+    Raises:
+        LeafkitError: no row, or a number that is not finite; the row is named.
+    """
+    count, first, total, products = 0, np.zeros(0), np.zeros(0), np.zeros((0, 0))
+    for chunk in chunks:
+        if not len(chunk):
+            continue
+        finite = np.isfinite(chunk).all(axis=1)
+        if not finite.all():
+            row = count + int(np.flatnonzero(~finite)[0])
+            raise LeafkitError(
+                f"the vector of row {row} is not finite",
+                "look at that row's text, or compute the vectors again",
+            )
+        rows = chunk.astype(np.float64)
+        if not count:
+            first, total = rows[0].copy(), np.zeros(rows.shape[1])
+            products = np.zeros((rows.shape[1], rows.shape[1]))
+        rows -= first
+        count += len(rows)
+        total += rows.sum(axis=0)
+        products += rows.T @ rows
+    if not count:
+        raise LeafkitError("there are no vectors: a spectrum needs at least one")
+    offset = total / count
+    covariance = products / count - np.outer(offset, offset)
+    eigenvalues, directions = np.linalg.eigh(covariance)
+    return Spectrum(
+        count,
+        first + offset,
+        covariance.diagonal().clip(min=0),
+        eigenvalues[::-1].clip(min=0),
+        directions[:, ::-1],
+    )
+
+
+def variance_kept(vectors: np.ndarray, rank: int) -> float:
+    """Share of the vectors' variance in their best affine subspace of dimension ``rank`` (principal
+    components).
+
+    W_out of a student with hidden width H has rank H at most, so no student reaches more than this
+    of the teacher.
+
+    Args:
+        vectors: (n, D) float.
+        rank: dimension of the subspace; D or more keeps everything.
+
+    Raises:
+        LeafkitError: no row, or a number that is not finite.
+    """
+    return measure_spectrum([vectors]).variance_kept(rank)
+
+
+@dataclass(frozen=True, slots=True)
+class AffineMap:
+    """y = x @ weight + bias."""
+
+    weight: np.ndarray  # (H, D)
+    bias: np.ndarray  # (D,)
+
+
+def fit_ridge(inputs: np.ndarray, targets: np.ndarray, ridge: float) -> AffineMap:
+    """Closed-form least squares with an L2 penalty on the weight, the bias free.
+
+    Args:
+        inputs: (n, H).
+        targets: (n, D).
+        ridge: penalty relative to the mean eigenvalue of the inputs' covariance.
+    """
+    x, y = inputs.astype(np.float64), targets.astype(np.float64)
+    x_mean, y_mean = x.mean(axis=0), y.mean(axis=0)
+    covariance = (x - x_mean).T @ (x - x_mean)
+    # inputs that never vary: any penalty gives weight 0
+    penalty = ridge * np.trace(covariance) / len(covariance) or 1.0
+    weight = np.linalg.solve(
+        covariance + penalty * np.eye(len(covariance)), (x - x_mean).T @ (y - y_mean)
+    )
+    return AffineMap(weight.astype(np.float32), (y_mean - x_mean @ weight).astype(np.float32))

@@ -1,0 +1,62 @@
+"""How long one query takes, and how many a second: the encoder alone, tokenizer included."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from leafkit.embedders.lookup_table import StaticEmbedder
+from leafkit.embedders.transformer import Embedder, VectorModel
+
+_WARMUP = 10
+
+
+def serve_one(model: VectorModel, max_tokens: int) -> Callable[[str], object] | None:
+    """How a model at hand answers a single query in float32, cut at ``max_tokens``; None for one
+    that is not at hand.
+    """
+    if isinstance(model, StaticEmbedder):
+        return lambda query: model.embed_one(query, max_tokens)
+    if not isinstance(model, Embedder):
+        return None
+    encoder = model.encoder
+    return lambda query: encoder.finish(encoder(encoder.tokenize([query], "query", max_tokens)))
+
+
+def measure_latency(
+    encoders: dict[str, Callable[[str], object]], queries: Sequence[str]
+) -> list[dict[str, Any]]:
+    """p50 and p99 of single queries and their rate, the encoders taking turns so that noise hits
+    all alike.
+
+    Args:
+        encoders: by name, see ``serve_one``.
+        queries: at least one text.
+
+    Returns:
+        One row per encoder: queries_per_s, p50_ms, p99_ms, num_queries, threads, dtype.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in encoders}
+    with torch.inference_mode():
+        for number, query in enumerate([*queries[:_WARMUP], *queries]):
+            for name, embed_one in encoders.items():
+                started_s = time.perf_counter()
+                embed_one(query)
+                if number >= min(_WARMUP, len(queries)):
+                    seconds[name].append(time.perf_counter() - started_s)
+    return [
+        {
+            "encoder": name,
+            "queries_per_s": 1 / float(np.mean(values)),
+            "p50_ms": 1e3 * float(np.quantile(values, 0.5)),
+            "p99_ms": 1e3 * float(np.quantile(values, 0.99)),
+            "num_queries": len(queries),
+            "threads": torch.get_num_threads(),
+            "dtype": "float32",
+        }
+        for name, values in seconds.items()
+    ]

@@ -1,0 +1,1 @@
+"""Exact and approximate indexes, codecs and quantization. Knows arrays, not models."""

@@ -1,0 +1,77 @@
+"""What leafkit.json repeats of an encoder, so that a folder whose other files were changed is
+refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from leafkit.core.errors import LeafkitError
+from leafkit.models.attention import MODES
+from leafkit.models.text_encoder import POOLINGS, EncoderSpec
+
+_FILES = {
+    "pooling": "1_Pooling/config.json",
+    "attention": "config.json (is_causal)",
+    "prompts": "config_sentence_transformers.json",
+}
+
+
+def stored_fields(spec: EncoderSpec) -> dict[str, Any]:
+    """Pooling, attention, prompts and their templates, as leafkit.json holds them."""
+    return {
+        "pooling": spec.pooling,
+        "attention": spec.attention,
+        "prompts": _told(spec.prompts),
+        "templates": dict(spec.templates),
+    }
+
+
+def check_stored(path: Path, space: Any, found: EncoderSpec) -> dict[str, str]:
+    """Compare what leafkit.json says with what the model's other files say; return the templates,
+    which only it knows.
+
+    Args:
+        path: of leafkit.json.
+        space: its content; keys that an older leafkit did not write are not compared.
+        found: read from the other files.
+
+    Raises:
+        LeafkitError: a value is of the wrong type, or the files contradict each other.
+    """
+    if not isinstance(space, dict):
+        raise LeafkitError(
+            f"{path}: {space!r} is not an object of keys and values", "write the model again"
+        )
+    allowed = {"pooling": POOLINGS, "attention": ("", *MODES)}
+    for key in ("pooling", "attention", "prompts", "templates"):
+        value = space.get(key, {})
+        if key in space and key in allowed and value not in allowed[key]:
+            raise LeafkitError(
+                f"{path}: {key} {value!r} is not one of {', '.join(allowed[key])}",
+                "write the model again",
+            )
+        if key not in allowed and not (
+            isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+        ):
+            raise LeafkitError(
+                f"{path}: {key} {value!r} is not text by role", "write the model again"
+            )
+    for key, file in _FILES.items():
+        expected, other = space.get(key), getattr(found, key)
+        if key == "prompts" and expected is not None:
+            expected, other = _told(expected), _told(other)
+        if expected not in (None, "") and expected != other:
+            raise LeafkitError(
+                f"{path.parent}: {key} is {other or 'none'} in {file} and {expected or 'none'} "
+                f"in {path.name}:"
+                " its vectors would not be those it was trained for",
+                f"restore {file.partition(' ')[0]}, or write the model again",
+            )
+    return dict(space.get("templates", {}))
+
+
+def _told(prompts: dict[str, str]) -> dict[str, str]:
+    """Without roles that put nothing before the text."""
+    return {role: text for role, text in prompts.items() if text}

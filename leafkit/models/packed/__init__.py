@@ -1,0 +1,1 @@
+"""Encoders without padding: the tokens of all texts in one matrix."""

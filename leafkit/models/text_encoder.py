@@ -1,0 +1,204 @@
+"""The encoder: backbone -> pooling -> projection -> normalise. Teachers and students are both one.
+
+Shapes: B texts, T tokens, H hidden width, D output dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from leafkit.core.errors import UsageError
+from leafkit.core.truncate import truncate_then_normalize
+from leafkit.models.attention import attention_mode
+from leafkit.models.packed.backbone import can_pack, pool_packed, run_packed
+from leafkit.models.packed.grouping import group_by_length, pack
+from leafkit.models.tokenization import token_of_empty_text, truncated_ids
+
+# a tokenizer holds on to everything that it cut off: a million long texts at once would fill the
+# memory
+_TEXTS_PER_CALL = 256
+POOLINGS = ("mean", "cls", "last")
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """What a checkpoint says of an encoder beside its weights.
+
+    Attributes:
+        pooling: mean, cls or last.
+        normalized: vectors have length one.
+        prompts: text put before the input, by role ("query", "document").
+        max_tokens: longest input, prompt and special tokens included.
+        mrl_dims: Matryoshka dimensions, largest first; empty where the model was not trained for
+            any.
+        attention: bidirectional or causal; "" for an encoder without a choice. A TextEncoder fills
+            it in from its backbone.
+        templates: what the prompts were made of, by role ("Instruct: {instruction} \\n Query:
+            {query}").
+    """
+
+    pooling: str = "mean"
+    normalized: bool = True
+    prompts: dict[str, str] = field(default_factory=dict)
+    max_tokens: int = 256
+    mrl_dims: tuple[int, ...] = ()
+    attention: str = ""
+    templates: dict[str, str] = field(default_factory=dict)
+
+
+class TextEncoder(nn.Module):
+    """Token ids to raw vectors; ``encode`` cuts and normalises them.
+
+    Args:
+        backbone: any Hugging Face model whose output has ``last_hidden_state``.
+        tokenizer: its tokenizer.
+        spec: pooling, prompts and lengths.
+        projection: W_out of LEAF (arXiv 2509.12539), H -> D; None where the pooled vector is the
+            output.
+        fingerprint: identity of the weights on disk; "" for a model in the making.
+
+    Raises:
+        UsageError: the spec's pooling is unknown, or its attention is not the backbone's.
+    """
+
+    def __init__(
+        self,
+        backbone: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        spec: EncoderSpec,
+        projection: nn.Linear | None = None,
+        fingerprint: str = "",
+    ) -> None:
+        super().__init__()
+        if spec.pooling not in POOLINGS:
+            raise UsageError(f"pooling {spec.pooling!r} is not one of {', '.join(POOLINGS)}")
+        attention = attention_mode(backbone)
+        if spec.attention not in ("", attention):
+            raise UsageError(
+                f"attention {spec.attention!r} is not what the backbone computes: "
+                f"{attention or 'an encoder has no choice'}",
+                "configure() changes both",
+            )
+        self.backbone = backbone
+        self.projection = projection
+        self.tokenizer = tokenizer
+        self.spec = replace(spec, attention=attention)
+        self.fingerprint = fingerprint
+
+    @property
+    def hidden_size(self) -> int:
+        """H, the width of the backbone."""
+        return int(self.backbone.config.hidden_size)
+
+    @property
+    def dim(self) -> int:
+        """D, the dimension of the vectors."""
+        return self.hidden_size if self.projection is None else self.projection.out_features
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def num_parameters(self) -> int:
+        """All weights, embeddings and projection included."""
+        return sum(p.numel() for p in self.parameters())
+
+    def flops_per_token(self) -> int:
+        """Multiply-adds of the linear layers counted as two, per token, without attention scores
+        and embeddings.
+        """
+        linear = sum(m.weight.numel() for m in self.backbone.modules() if isinstance(m, nn.Linear))
+        return 2 * linear
+
+    def disable_dropout(self) -> None:
+        """Train without dropout: a regression target computed once has no noise to average out."""
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+
+    def prompt(self, role: str) -> str:
+        """Text put before an input of this role."""
+        return self.spec.prompts.get(role, "")
+
+    def tokenize(
+        self, texts: Sequence[str], role: str, max_tokens: int | None = None
+    ) -> list[list[int]]:
+        """Token ids of each text with its role's prompt before it, cut at ``max_tokens`` (None: the
+        model's own limit).
+
+        A text without any token, which some tokenizers make of an empty one, gets
+        ``token_of_empty_text``.
+        """
+        if not texts:
+            return []
+        prompt = self.prompt(role)
+        limit = min(max_tokens or self.spec.max_tokens, self.spec.max_tokens)
+        token_ids: list[list[int]] = []
+        for start in range(0, len(texts), _TEXTS_PER_CALL):
+            part = [prompt + text for text in texts[start : start + _TEXTS_PER_CALL]]
+            found = truncated_ids(self.tokenizer, part, limit)
+            token_ids.extend(ids or [token_of_empty_text(self.tokenizer)] for ids in found)
+        return token_ids
+
+    def pool(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        """(B, H) float32 pooled hidden states. BERT and Qwen2 run packed, other backbones in groups
+        of similar length.
+        """
+        if can_pack(self.backbone):
+            batch = pack(token_ids, self.device)
+            return pool_packed(run_packed(self.backbone, batch), batch, self.spec.pooling)
+        order, parts = [], []
+        for group in group_by_length([len(ids) for ids in token_ids]):
+            order.extend(group.tolist())
+            parts.append(self._pool_padded([token_ids[i] for i in group]))
+        pooled = torch.cat(parts)
+        back = torch.empty(len(order), dtype=torch.long)
+        back[torch.tensor(order)] = torch.arange(len(order))
+        return pooled[back.to(pooled.device)]
+
+    def forward(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        """(B, D) float32 raw vectors: neither cut nor normalised."""
+        return self.project(self.pool(token_ids))
+
+    def project(self, pooled: torch.Tensor) -> torch.Tensor:
+        """W_out in float32: (B, H) -> (B, D)."""
+        if self.projection is None:
+            return pooled
+        with torch.autocast(pooled.device.type, enabled=False):
+            weight, bias = self.projection.weight.float(), self.projection.bias
+            return nn.functional.linear(pooled, weight, None if bias is None else bias.float())
+
+    def finish(self, raw: torch.Tensor, dim: int | None = None) -> torch.Tensor:
+        """Raw vectors as they are served: cut to ``dim``, then normalised where the model
+        normalises.
+        """
+        return truncate_then_normalize(raw, dim) if self.spec.normalized else raw[..., :dim]
+
+    def _pool_padded(self, token_ids: list[Sequence[int]]) -> torch.Tensor:
+        lengths = torch.tensor([len(ids) for ids in token_ids])
+        width = int(lengths.max())
+        pad = self.tokenizer.pad_token_id or 0
+        ids_BT = torch.tensor(
+            [[*ids, *[pad] * (width - len(ids))] for ids in token_ids], device=self.device
+        )
+        lengths = lengths.to(self.device)
+        mask_BT = torch.arange(width, device=self.device)[None, :] < lengths[:, None]
+        is_full = bool(lengths.min() == width)
+        # a decoder would keep all keys and values
+        kwargs = {"use_cache": False} if self.spec.attention else {}
+        mask = None if is_full else mask_BT.long()
+        hidden_BTH = self.backbone(
+            input_ids=ids_BT, attention_mask=mask, **kwargs
+        ).last_hidden_state
+        if self.spec.pooling == "cls":
+            return hidden_BTH[:, 0].float()
+        if self.spec.pooling == "last":
+            return hidden_BTH[torch.arange(len(token_ids), device=self.device), lengths - 1].float()
+        kept_BTH = hidden_BTH.masked_fill(~mask_BT[..., None], 0) if not is_full else hidden_BTH
+        return kept_BTH.sum(dim=1, dtype=torch.float32) / lengths[:, None].float()

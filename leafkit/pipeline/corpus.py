@@ -1,0 +1,107 @@
+"""Collections as artifacts, and the texts that training draws from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from leafkit.core.artifact import fingerprint
+from leafkit.core.console import log
+from leafkit.data.augment import as_question, make_pseudo_texts
+from leafkit.data.records import FORMAT, Collection
+from leafkit.data.sources import read_collection, source_fingerprint
+from leafkit.models.text_encoder import TextEncoder
+from leafkit.pipeline.run import Run, folder_name
+
+MIN_WORD_LENGTH = 4  # of vocabulary words in pseudo-texts; shorter pieces are seldom words
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """A collection and the fingerprint of the artifact it was read from."""
+
+    collection: Collection
+    fingerprint: str
+
+    def about(self) -> dict[str, Any]:
+        """What the report says of it."""
+        splits = [q.split for q in self.collection.queries]
+        return {
+            "name": self.collection.name,
+            "num_documents": len(self.collection.documents),
+            "queries": {split: splits.count(split) for split in sorted(set(splits))},
+            "counts": self.collection.counts,
+        }
+
+
+def load_corpus(run: Run, uri: str, limit: int = 0, default_split: str = "") -> Corpus:
+    """The collection a source names, read once and kept as an artifact while the source does not
+    change.
+
+    Args:
+        run: this run.
+        uri: of the source.
+        limit: rows read of a jsonl or hf source; 0 reads all.
+        default_split: of pairs that state none; "" lets a hash of the query decide.
+
+    Raises:
+        LeafkitError: the source cannot be read; see ``leafkit.data.sources``.
+    """
+    data = run.recipe.data
+    source = run.on_main(lambda: source_fingerprint(uri, data))
+    folder = (
+        run.root
+        / "corpora"
+        / f"{folder_name(uri)}-{fingerprint([source, limit, default_split])[:8]}"
+    )
+    inputs = {
+        "uri": uri,
+        "source": source,
+        "limit": limit,
+        "split": default_split,
+        "format": FORMAT,
+    }
+
+    def work(metrics: dict[str, Any]) -> Collection:
+        collection = read_collection(uri, data, limit, default_split)
+        metrics.update(
+            documents=len(collection.documents),
+            queries=len(collection.queries),
+            counts=collection.counts,
+        )
+        return collection
+
+    def save(collection: Collection, draft: Path) -> None:
+        collection.save(draft)
+
+    manifest = run.stage(f"corpus {folder_name(uri)}", folder, inputs, work, save)
+    corpus = Corpus(Collection.load(folder), manifest.fingerprint())
+    if run.steps[-1]["status"] == "done":
+        about = corpus.about()
+        log(f"  {about['num_documents']:,} documents, queries {about['queries']}")
+        for what, count in about["counts"].items():
+            log(f"  {what}: {count:,}", style="dim")
+    return corpus
+
+
+def vary_queries(queries: Sequence[str], question_share: float, seed: int) -> list[str]:
+    """The queries, a share of them turned into questions, so that training knows both forms."""
+    return [
+        (as_question(q, seed) or q)
+        if ceil((i + 1) * question_share) > ceil(i * question_share)
+        else q
+        for i, q in enumerate(queries)
+    ]
+
+
+def pseudo_texts(encoder: TextEncoder, count: int, seed: int) -> list[str]:
+    """Pseudo-texts from the encoder's vocabulary; see ``make_pseudo_texts``."""
+    words = sorted(
+        w
+        for w in encoder.tokenizer.get_vocab()
+        if w.isascii() and w.isalpha() and len(w) >= MIN_WORD_LENGTH
+    )
+    return make_pseudo_texts(words, count, seed)

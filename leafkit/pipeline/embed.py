@@ -1,0 +1,67 @@
+"""Vectors of texts, computed once per encoder and text and kept in stores under
+checkpoints/vectors.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from leafkit.core.artifact import fingerprint
+from leafkit.core.console import log
+from leafkit.data.vector_store import VectorStore, hash_texts
+from leafkit.embedders.precomputed import StoredVectors
+from leafkit.embedders.transformer import Embedder, VectorModel, fill_store
+from leafkit.pipeline.run import Run
+
+STORES = "vectors"
+
+
+def load_vectors(
+    run: Run,
+    model: VectorModel,
+    name: str,
+    texts: Sequence[str],
+    role: str,
+    max_tokens: int,
+    what: str,
+) -> VectorStore:
+    """The store with the vectors of ``texts``; what it lacks is computed, shared among the
+    processes.
+
+    Args:
+        run: this run.
+        model: whatever gives the vectors.
+        name: what the model is called in folder names and messages.
+        texts: in order.
+        role: "query" or "document"; decides about the prompt.
+        max_tokens: cut of the texts.
+        what: what the texts are, for messages ("pydocs documents").
+
+    Raises:
+        LeafkitError: the store is damaged or belongs to something else, a vector is not finite, or
+            a text has none.
+    """
+    if isinstance(model, StoredVectors):
+        model.require(texts, role)
+    space = model.space(role, max_tokens)
+    maker = (
+        [space.teacher]
+        if model.fingerprint == space.teacher
+        else [space.teacher, model.fingerprint]
+    )
+    # of this machine's arithmetic: it is not paid twice
+    precision = str(run.precision) if isinstance(model, Embedder) else ""
+    identity = fingerprint(
+        [*maker, space.prompt, space.max_tokens, precision, hash_texts(texts).tobytes().hex()]
+    )
+    store = VectorStore(run.root / STORES / f"{name}-{role}-{identity}", space, texts)
+    started_s = time.perf_counter()
+    title = f"{name} vectors of {what}"
+    computed = fill_store(store, model, texts, role, title, run.world.rank, run.world.size)
+    run.barrier()
+    if not computed:
+        log(f"{title}: up to date ({store.folder})", style="dim")
+    status = "done" if computed else "up to date"
+    run.steps.append({"name": title, "seconds": time.perf_counter() - started_s, "status": status})
+    return store

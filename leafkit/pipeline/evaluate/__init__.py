@@ -1,0 +1,1 @@
+"""Measuring a pair: benchmark, inheritance, diagnosis, contamination."""

@@ -1,0 +1,301 @@
+"""Did training see the texts that are measured on? Counted per collection, from the sources that
+the recipes name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from leafkit.config.load import from_plain, load_recipe
+from leafkit.config.schema import LABEL_TASKS, Recipe, TrainSourceConfig, to_plain
+from leafkit.core.artifact import MANIFEST, read_manifest
+from leafkit.data.contamination import Evaluation, find_overlaps
+from leafkit.data.records import Collection, clean_text
+from leafkit.data.sources import BadRows, read_collection, read_raw_rows, source_fingerprint
+from leafkit.data.training_rows import SCORED_TASKS, read_task_rows
+from leafkit.pipeline.corpus import Corpus, load_corpus
+from leafkit.pipeline.model_handle import STUDENT, ModelHandle
+from leafkit.pipeline.run import Run
+
+CONTAMINATION = "contamination"
+CONTAMINATION_FILE = "contamination.json"
+FORMAT = 1  # of the file and of what counts as an overlap
+_TEXT_KEYS = ("query", "positive", "positives", "negatives", "text", "s1", "s2")
+_HOME_NOTE = (
+    "home's documents train the student by design (it learns the teacher's vectors of the texts "
+    "that are indexed);"
+    " the queries are what must not be known"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSource:
+    """One source of training texts.
+
+    Attributes:
+        kind: home (a collection: all documents, train queries), texts (the student's further
+            sources), rows (a teacher's stage) or disclosed (named by bench.training_sources).
+        recipe: whose data section says how it is read.
+        config: uri, limit and task.
+    """
+
+    kind: str
+    recipe: Recipe
+    config: TrainSourceConfig
+
+    def identity(self) -> list[Any]:
+        """What decides about its texts."""
+        return [
+            self.kind,
+            to_plain(self.config),
+            source_fingerprint(self.config.uri, self.recipe.data),
+        ]
+
+
+def check_contamination(
+    run: Run, teacher: ModelHandle, student: ModelHandle, corpora: Sequence[tuple[Corpus, str, int]]
+) -> dict[str, dict[str, Any]]:
+    """Evaluation texts of each collection that the pair's training texts hold, exactly or nearly;
+    an artifact of its own.
+
+    Training texts are those of the recipe that made the student (home, data.sources), those of the
+    recipe that trained the teacher (the sources of its stages) and those that
+    bench.training_sources names for models not made here. Call it outside the work of another
+    stage, on every process.
+
+    Args:
+        run: this run.
+        teacher: of the pair.
+        student: of the pair.
+        corpora: what is measured on: collection, "home" or "away", and the cut of its documents.
+
+    Returns:
+        By collection what ``leafkit.data.contamination.find_overlaps`` counts, with ``notes``
+        (sentences), or ``unknown`` with the reason where no training text is known at all.
+
+    Raises:
+        LeafkitError: a source cannot be read.
+    """
+    config = run.recipe.bench
+    names = list(dict.fromkeys(corpus.collection.name for corpus, _, _ in corpora))
+    sources, strangers = list_training(run, teacher, student)
+    if not sources:
+        return {name: {"unknown": _not_known(strangers)} for name in names}
+    inputs = {
+        "format": FORMAT,
+        "split": config.split,
+        "overlap_words": config.overlap_words,
+        "strangers": strangers,
+        "corpora": [[corpus.fingerprint, kind] for corpus, kind, _ in corpora],
+        "sources": run.on_main(lambda: [source.identity() for source in sources]),
+    }
+    folder = run.folder / CONTAMINATION
+    # the work is the first process's own
+    alone = replace(run, world=replace(run.world, rank=0, size=1, num_local=1))
+
+    def work(metrics: dict[str, Any]) -> dict[str, Any]:
+        evaluations = {
+            c.collection.name: Evaluation(
+                [q.text for q in c.collection.judged(config.split)],
+                [d.full_text for d in c.collection.documents],
+            )
+            for c, _, _ in corpora
+        }
+        texts = (text for source in sources for text in read_training(alone, source, corpora))
+        found = find_overlaps(texts, evaluations, config.overlap_words)
+        homes = {corpus.collection.name for corpus, kind, _ in corpora if kind == "home"}
+        for name, result in found.items():
+            trained_at_home = name in homes and any(
+                s.kind == "home" and s.config.uri == run.recipe.data.home for s in sources
+            )
+            result["notes"] = [
+                *([_HOME_NOTE] if trained_at_home else []),
+                *([_not_known(strangers)] if strangers else []),
+            ]
+        metrics["overlaps"] = {
+            name: {role: r[role] for role in ("queries", "documents")} for name, r in found.items()
+        }
+        return found
+
+    def save(found: dict[str, Any], draft: Path) -> None:
+        (draft / CONTAMINATION_FILE).write_text(
+            json.dumps(found, indent=1, ensure_ascii=False), encoding="utf-8"
+        )
+
+    run.stage(CONTAMINATION, folder, inputs, work, save)
+    loaded: dict[str, dict[str, Any]] = json.loads(
+        (folder / CONTAMINATION_FILE).read_text(encoding="utf-8")
+    )
+    return loaded
+
+
+def list_training(
+    run: Run, teacher: ModelHandle, student: ModelHandle
+) -> tuple[list[TrainingSource], list[str]]:
+    """Every source the pair is known to have been trained on, and the names of models whose
+    training texts are not known.
+
+    A recipe may have changed, or have been given other values in the command line, since a model
+    was made: what counts is the one in the model's manifest. Start models count among those not
+    known: what MiniLM was trained on before it came here, nobody checks.
+    """
+    mine = run.recipe
+    sources: list[TrainingSource] = []
+    strangers: list[str] = []
+    for reference, side in (
+        (mine.bench.student or f"recipe:{mine.name}", student),
+        (mine.teacher.source, teacher),
+    ):
+        kind, _, name = reference.partition(":")
+        if kind != "recipe":
+            strangers.append(side.reference)
+            continue
+        maker = mine if side is student and not mine.bench.student else load_recipe(name)
+        is_student = side is student and not (maker.stages and not maker.teacher.source)
+        found, starts = _of_student(run, maker) if is_student else _of_stages(run, maker)
+        sources += found
+        strangers += starts
+    if mine.bench.training_sources:
+        sources += [
+            TrainingSource("disclosed", mine, TrainSourceConfig(uri=uri))
+            for uri in mine.bench.training_sources
+        ]
+        strangers = []
+    unique = {
+        json.dumps(
+            [s.kind, s.config.uri, s.config.task, s.config.limit, to_plain(s.recipe.data)]
+        ): s
+        for s in sources
+    }
+    return list(unique.values()), list(dict.fromkeys(strangers))
+
+
+def _as_made(folder: Path, today: Recipe) -> Recipe:
+    """The recipe that a model was made under; today's where there is no such model, or one of
+    another version of leafkit.
+    """
+    if not (folder / MANIFEST).is_file():
+        return today
+    try:
+        return from_plain(read_manifest(folder).recipe)
+    except ValueError:
+        return today
+
+
+def _of_student(run: Run, maker: Recipe) -> tuple[list[TrainingSource], list[str]]:
+    """What a recipe distils its student from, and the student's start model."""
+    maker = _as_made(run.root / maker.name / STUDENT, maker)
+    home = TrainingSource("home", maker, TrainSourceConfig(uri=maker.data.home))
+    further = [
+        TrainingSource("texts", maker, TrainSourceConfig(uri=source.uri, limit=source.limit))
+        for source in maker.data.sources.values()
+    ]
+    return [home, *further], [maker.student.init]
+
+
+def _of_stages(run: Run, recipe: Recipe) -> tuple[list[TrainingSource], list[str]]:
+    """What the stages of a recipe are trained on, and the models they start from."""
+    sources: list[TrainingSource] = []
+    starts: list[str] = []
+    for name, planned in recipe.stages.items():
+        maker = _as_made(run.root / recipe.name / name, recipe)
+        stage = maker.stages.get(name, planned)
+        starts += [
+            model
+            for model in (stage.soup.members or [stage.init])
+            if not model.startswith("stage:")
+        ]
+        if not stage.soup.members:
+            rows = list(stage.sources.values()) or [TrainSourceConfig(uri=maker.data.home)]
+            sources += [
+                TrainingSource("rows" if stage.sources else "home", maker, config)
+                for config in rows
+            ]
+    return sources, starts
+
+
+def _not_known(strangers: Sequence[str]) -> str:
+    return (
+        f"the training texts of {', '.join(strangers)} are not known; name them with "
+        f"bench.training_sources"
+    )
+
+
+def read_training(
+    alone: Run, source: TrainingSource, corpora: Sequence[tuple[Corpus, str, int]] = ()
+) -> Iterator[str]:
+    """The texts of one training source; labelled and scored rows give theirs, collections documents
+    and train queries.
+
+    Args:
+        alone: a run of one process.
+        source: what to read.
+        corpora: collections that are read already; home is taken from there.
+
+    Raises:
+        LeafkitError: it cannot be read.
+    """
+    config, data = source.config, source.recipe.data
+    there = alone.with_recipe(
+        replace(source.recipe, checkpoints=alone.recipe.checkpoints, force=False)
+    )
+    if source.kind == "disclosed":
+        yield from _read_disclosed(there, config.uri)
+    elif source.kind == "rows" and (config.task in LABEL_TASKS or config.task in SCORED_TASKS):
+        rows = read_task_rows(config.uri, config, data, 0, source.recipe.seed)
+        yield from rows.documents
+        yield from dict.fromkeys(rows.queries)
+    elif source.kind == "rows":
+        yield from _texts_of(load_corpus(there, config.uri, config.limit, "train").collection)
+    elif source.kind == "texts":
+        yield from _texts_of(read_collection(config.uri, data), config.limit)
+    else:
+        is_mine = config.uri == alone.recipe.data.home and data == alone.recipe.data
+        at_hand = [corpus for corpus, kind, _ in corpora if kind == "home" and is_mine]
+        yield from _texts_of((at_hand[0] if at_hand else load_corpus(there, config.uri)).collection)
+
+
+def _texts_of(collection: Collection, limit: int = 0) -> Iterator[str]:
+    """Documents, then train queries, at most ``limit`` of each (0: all)."""
+    for i, document in enumerate(collection.documents):
+        if limit and i >= limit:
+            break
+        yield document.full_text
+    queries = [query.text for query in collection.queries if query.split == "train"]
+    yield from queries[: limit or None]
+
+
+def _read_disclosed(there: Run, uri: str) -> Iterator[str]:
+    """Every text of a source that somebody else's model was trained on; rows of another split than
+    train are left out.
+
+    Raises:
+        LeafkitError: a row holds no text and the policy is to stop.
+    """
+    if uri.partition(":")[0] not in {"jsonl", "hf"}:
+        yield from _texts_of(load_corpus(there, uri).collection)
+        return
+    data = there.recipe.data
+    counts: Counter[str] = Counter()
+    bad = BadRows(data.on_bad_row, data.max_bad_rows, counts)
+    for where, row in read_raw_rows(uri, bad):
+        if row.get("split", "train") != "train":
+            continue
+        values = [value for key in _TEXT_KEYS for value in _as_list(row.get(key))]
+        if row.get("title") and isinstance(row.get("text"), str):
+            values = [
+                f"{row['title']} {value}" if value is row["text"] else value for value in values
+            ]
+        texts = [clean_text(value, counts) for value in values if isinstance(value, str)]
+        if not any(texts):
+            bad.refuse(where, f"no text under any of {', '.join(_TEXT_KEYS)}")
+        yield from filter(None, texts)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,123 @@
+"""Can this teacher be inherited from? Asked on the user's own texts, before a student is trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from leafkit.config.schema import StudentConfig
+from leafkit.evaluation.diagnosis.diagnose import Judged, Settings, diagnose
+from leafkit.evaluation.diagnosis.findings import conclude
+from leafkit.evaluation.metrics import Judgments
+from leafkit.models.checkpoint import identify_model, load_encoder
+from leafkit.pipeline.corpus import load_corpus
+from leafkit.pipeline.embed import load_vectors
+from leafkit.pipeline.model_handle import load_teacher
+from leafkit.pipeline.run import Run
+
+DIAGNOSIS = "diagnosis"
+DIAGNOSIS_FILE = "diagnosis.json"
+FORMAT = 1  # of the file, and of what the findings say
+
+
+def run_diagnose(run: Run) -> dict[str, Any]:
+    """Diagnose the recipe's teacher on its home collection; returns figures, ``findings`` and
+    ``verdict`` as plain data.
+
+    Queries are the judged ones of bench.split; a collection without any is diagnosed without nDCG.
+
+    Raises:
+        UsageError: inherit.ranks or inherit.dims does not fit the teacher's vectors.
+        LeafkitError: the teacher is missing, there are fewer than two texts, or a vector is not
+            finite.
+    """
+    recipe = run.recipe
+    teacher = load_teacher(run)
+    corpus = load_corpus(run, recipe.data.home)
+    collection = corpus.collection
+    settings = Settings(
+        mrl_dims=tuple(recipe.inherit.dims or teacher.model.mrl_dims),
+        ranks=tuple(recipe.inherit.ranks),
+        student_width=_planned_width(recipe.student),
+        precisions=tuple(recipe.inherit.precisions),
+        num_resamples=recipe.bench.num_resamples,
+        seed=recipe.seed,
+    )
+    folder = run.folder / DIAGNOSIS
+    inputs = {
+        "format": FORMAT,
+        "teacher": teacher.model.fingerprint,
+        "corpus": corpus.fingerprint,
+        "split": recipe.bench.split,
+        "own": recipe.data.drop_own_document,
+        "student": identify_model(recipe.student.init),
+        "width": settings.student_width,
+        "dims": list(settings.mrl_dims),
+        "ranks": list(settings.ranks),
+        "precisions": list(settings.precisions),
+        "resamples": settings.num_resamples,
+        "seed": recipe.seed,
+        "precision": str(run.precision),
+        "tokens": [recipe.data.max_query_tokens, recipe.data.max_document_tokens],
+        "prompts": [teacher.model.prompt(role) for role in ("query", "document")],
+    }
+    queries = collection.judged(recipe.bench.split)
+    documents = load_vectors(
+        run,
+        teacher.model,
+        teacher.name,
+        [d.full_text for d in collection.documents],
+        "document",
+        recipe.data.max_document_tokens,
+        f"{collection.name} documents",
+    )
+    query_store = (
+        load_vectors(
+            run,
+            teacher.model,
+            teacher.name,
+            [q.text for q in queries],
+            "query",
+            recipe.data.max_query_tokens,
+            f"{collection.name} {recipe.bench.split} queries",
+        )
+        if queries
+        else None
+    )
+
+    def work(metrics: dict[str, Any]) -> dict[str, Any]:
+        judged = None
+        if query_store is not None:
+            judgments = Judgments(
+                [q.id for q in queries], [d.id for d in collection.documents], collection.qrels
+            )
+            judged = Judged(
+                query_store[:],
+                judgments,
+                collection.own_documents(recipe.bench.split, recipe.data.drop_own_document),
+            )
+        figures = diagnose(documents, judged, settings)
+        found = (
+            {"teacher": teacher.name, "collection": collection.name} | figures | conclude(figures)
+        )
+        metrics["verdict"] = found["verdict"]
+        return found
+
+    def save(found: dict[str, Any], draft: Path) -> None:
+        (draft / DIAGNOSIS_FILE).write_text(
+            json.dumps(found, indent=1, ensure_ascii=False), encoding="utf-8"
+        )
+
+    run.stage(DIAGNOSIS, folder, inputs, work, save)
+    found: dict[str, Any] = json.loads((folder / DIAGNOSIS_FILE).read_text(encoding="utf-8"))
+    return found
+
+
+def _planned_width(student: StudentConfig) -> int:
+    """What the student's W_out maps from: a transformer's hidden states, or a static student's
+    table.
+    """
+    return (
+        student.static.width if student.kind == "static" else load_encoder(student.init).hidden_size
+    )

@@ -1,0 +1,222 @@
+"""Does the student inherit Matryoshka truncation and quantisation? With a verdict for each setting."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leafkit.config.schema import to_plain
+from leafkit.core.artifact import fingerprint, write_durably
+from leafkit.core.console import log
+from leafkit.core.errors import explain_write_errors
+from leafkit.evaluation.benchmark import check_judged
+from leafkit.evaluation.inheritance.grid import Grid, Pass, choose_dims, run_grid
+from leafkit.evaluation.inheritance.junit import to_junit
+from leafkit.evaluation.metrics import Judgments
+from leafkit.index.candidates import Vectors
+from leafkit.pipeline.corpus import Corpus, load_corpus
+from leafkit.pipeline.embed import load_vectors
+from leafkit.pipeline.model_handle import ModelHandle, load_student, load_teacher
+from leafkit.pipeline.run import Run
+
+INHERIT = "inherit"
+GRID_FILE = "grid.json"
+JUNIT_FILE = "junit.xml"
+PER_QUERY_FILE = (
+    "per_query.npz"  # nDCG@10 of every query, by system/dim/precision/queries/rescoring
+)
+SCALES_FILE = (
+    "scales.npz"  # what a database needs to write the same codes, by documents/dim/precision/name
+)
+# what finished passes gave: a grid that is stopped, or whose gates change, does not repeat them
+PASSES = ".inherit.passes"
+PASSES_FORMAT = 1
+_OF_SEARCH = ("dims", "precisions", "queries", "rescoring", "int8_range", "pq_bytes")
+_OF_GRID = (*_OF_SEARCH, "max_gap", "strict")
+
+
+def run_inherit(run: Run) -> dict[str, Any]:
+    """The grid on the home collection's judged queries; returns it as plain data, with ``passed``.
+
+    The artifact holds grid.json, junit.xml, the scales of the codecs and every query's values. Each
+    pass over the documents (one for the teacher's and one for the student's, at each dimension) is
+    kept as soon as it is done: a run that fails or is killed later goes on from there, and other
+    gates are judged without another search.
+
+    Raises:
+        UsageError: a dimension the teacher was not trained for, or a setting that does not fit the
+            collection.
+        LeafkitError: a model is missing or lives in another space, or there is no judged query.
+    """
+    recipe, config = run.recipe, run.recipe.inherit
+    teacher = load_teacher(run)
+    student = load_student(run, teacher)
+    choose_dims(config.dims, teacher.model.mrl_dims, teacher.model.dim)
+    corpus = load_corpus(run, recipe.data.home)
+    collection = corpus.collection
+    check_judged(collection, recipe.bench.split)
+    measured = {
+        "config": {key: to_plain(config)[key] for key in _OF_SEARCH},
+        "teacher": teacher.model.fingerprint,
+        "dims": list(teacher.model.mrl_dims),
+        "student": student.model.fingerprint,
+        "seed": recipe.seed,
+        "corpus": corpus.fingerprint,
+        "split": recipe.bench.split,
+        "own": recipe.data.drop_own_document,
+        "precision": str(run.precision),
+        "tokens": [recipe.data.max_query_tokens, recipe.data.max_document_tokens],
+        "format": PASSES_FORMAT,
+    }
+    inputs = measured | {
+        "config": {key: to_plain(config)[key] for key in _OF_GRID},
+        "resamples": recipe.bench.num_resamples,
+    }
+    vectors = load_systems(run, teacher, student, corpus)
+    queries = collection.judged(recipe.bench.split)
+    own = collection.own_documents(recipe.bench.split, recipe.data.drop_own_document)
+    done = Passes(run.folder / PASSES, fingerprint(measured))
+
+    def work(metrics: dict[str, Any]) -> Grid:
+        if recipe.force:
+            done.forget()
+        judgments = Judgments(
+            [q.id for q in queries], [d.id for d in collection.documents], collection.qrels
+        )
+        grid = run_grid(
+            vectors,
+            judgments,
+            config,
+            recipe.bench.num_resamples,
+            recipe.seed,
+            own,
+            teacher.model.mrl_dims,
+            done,
+        )
+        metrics.update(passed=grid.figures["passed"], num_undecided=grid.figures["num_undecided"])
+        return grid
+
+    def save(grid: Grid, draft: Path) -> None:
+        figures = {"collection": collection.name} | grid.figures
+        (draft / GRID_FILE).write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        (draft / JUNIT_FILE).write_text(to_junit(figures), encoding="utf-8")
+        np.savez_compressed(draft / PER_QUERY_FILE, **grid.per_query)  # type: ignore[arg-type]
+        np.savez_compressed(draft / SCALES_FILE, **grid.scales)  # type: ignore[arg-type]
+
+    run.stage(INHERIT, run.folder / INHERIT, inputs, work, save)
+    run.on_main(done.forget_others)
+    found: dict[str, Any] = json.loads(
+        (run.folder / INHERIT / GRID_FILE).read_text(encoding="utf-8")
+    )
+    return found
+
+
+def load_systems(
+    run: Run, teacher: ModelHandle, student: ModelHandle, corpus: Corpus
+) -> dict[str, tuple[Vectors, Vectors]]:
+    """Query and document vectors of teacher, symmetric and asymmetric; documents stay on disk and
+    are read in chunks.
+    """
+    collection, data = corpus.collection, run.recipe.data
+    documents = [d.full_text for d in collection.documents]
+    queries = [q.text for q in collection.judged(run.recipe.bench.split)]
+    of_queries: dict[str, np.ndarray] = {}
+    of_documents: dict[str, Vectors] = {}
+    for name, side in (("teacher", teacher), ("student", student)):
+        what = f"{collection.name} {run.recipe.bench.split} queries"
+        of_queries[name] = load_vectors(
+            run, side.model, side.name, queries, "query", data.max_query_tokens, what
+        )[:]
+        what = f"{collection.name} documents"
+        of_documents[name] = load_vectors(
+            run, side.model, side.name, documents, "document", data.max_document_tokens, what
+        )
+    return {
+        "teacher": (of_queries["teacher"], of_documents["teacher"]),
+        "symmetric": (of_queries["student"], of_documents["student"]),
+        "asymmetric": (of_queries["student"], of_documents["teacher"]),
+    }
+
+
+class Passes(MutableMapping[str, Pass]):
+    """Finished passes over the documents, one file each, written durably.
+
+    Args:
+        folder: of the files.
+        identity: of everything that decides about the numbers; files of another identity are not
+            seen.
+    """
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self._folder, self._identity = folder, identity
+
+    def __setitem__(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write a pass.
+
+        Raises:
+            LeafkitError: the disk refuses.
+        """
+        with explain_write_errors(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        stream = io.BytesIO()
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+        write_durably(self._path(name), stream.getvalue())
+
+    def __getitem__(self, name: str) -> Pass:
+        """Read a pass; one that is damaged is deleted, with a word about it, and counts as not
+        done.
+        """
+        path = self._path(name)
+        if not path.is_file():
+            raise KeyError(name)
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return {key: arrays[key] for key in arrays.files}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as err:
+            log(f"  {path} is damaged ({err}): its pass is measured again", style="yellow")
+            path.unlink()
+            raise KeyError(name) from err
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a pass is there and can be read."""
+        try:
+            self[str(name)]
+        except KeyError:
+            return False
+        return True
+
+    def __delitem__(self, name: str) -> None:
+        """Delete a pass."""
+        self._path(name).unlink()
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of the passes that are there."""
+        prefix = f"{self._identity}-"
+        return (
+            path.stem.removeprefix(prefix) for path in sorted(self._folder.glob(f"{prefix}*.npz"))
+        )
+
+    def __len__(self) -> int:
+        """Number of passes that are there."""
+        return sum(1 for _ in self)
+
+    def forget(self) -> None:
+        """Delete all passes, of whatever identity."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def forget_others(self) -> None:
+        """Delete passes of other identities; nobody will ask for them."""
+        for path in self._folder.glob("*.npz"):
+            if not path.name.startswith(f"{self._identity}-"):
+                path.unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{self._identity}-{name}.npz"

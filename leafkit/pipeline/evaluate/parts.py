@@ -1,0 +1,230 @@
+"""The parts of a benchmark: one collection, one task, one comparison of indexes; each an artifact
+that a rerun finds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leafkit.config.schema import to_plain
+from leafkit.core.artifact import fingerprint
+from leafkit.data.vector_store import VectorStore
+from leafkit.evaluation.ann_indexes import compare_indexes
+from leafkit.evaluation.benchmark import SIDES, Result, run_benchmark
+from leafkit.evaluation.examples import show_samples
+from leafkit.evaluation.per_query import PerQuery, write_per_query
+from leafkit.evaluation.tasks import run_task, task_fingerprint
+from leafkit.pipeline.corpus import Corpus
+from leafkit.pipeline.embed import load_vectors
+from leafkit.pipeline.model_handle import ModelHandle
+from leafkit.pipeline.run import Run, folder_name
+
+PARTS = "measured"
+FIGURES_FILE = "figures.json"
+PER_QUERY_FILE = "per_query.parquet"
+FORMAT = 1  # of the parts, and of what is measured in them
+
+Stores = dict[str, tuple[VectorStore, VectorStore]]  # of queries and of documents, by side
+
+
+def embed_collection(
+    run: Run, sides: Mapping[str, ModelHandle], corpus: Corpus, max_document_tokens: int
+) -> Stores:
+    """Stores with the vectors of the judged queries and of all documents, by side; every process
+    takes part.
+    """
+    collection, split = corpus.collection, run.recipe.bench.split
+    documents = [d.full_text for d in collection.documents]
+    queries = [q.text for q in collection.judged(split)]
+    found: Stores = {}
+    for name, side in sides.items():
+        query_store = load_vectors(
+            run,
+            side.model,
+            side.name,
+            queries,
+            "query",
+            run.recipe.data.max_query_tokens,
+            f"{collection.name} {split} queries",
+        )
+        document_store = load_vectors(
+            run,
+            side.model,
+            side.name,
+            documents,
+            "document",
+            max_document_tokens,
+            f"{collection.name} documents",
+        )
+        found[name] = query_store, document_store
+    return found
+
+
+def read_systems(stores: Stores) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Query and document vectors of every system; an array that several share is read once."""
+    queries = {name: store[:] for name, (store, _) in stores.items()}
+    documents = {name: store[:] for name, (_, store) in stores.items()}
+    return {
+        system: (queries[a], documents[b])
+        for system, (a, b) in SIDES.items()
+        if a in stores and b in stores
+    }
+
+
+def measure_collection(
+    run: Run, sides: Mapping[str, ModelHandle], corpus: Corpus, kind: str, max_document_tokens: int
+) -> Path:
+    """Every system on one collection: figures.json holds "figures" and "samples", per_query.parquet
+    the values.
+
+    Raises:
+        LeafkitError: no judged query, or vectors that are not finite or do not fit.
+    """
+    config, recipe, collection = run.recipe.bench, run.recipe, corpus.collection
+    stores = embed_collection(run, sides, corpus, max_document_tokens)
+    inputs = _inputs(run, corpus, stores) | {
+        "kind": kind,
+        "own_documents": recipe.data.drop_own_document,
+        "samples": config.num_samples,
+    }
+
+    def work(metrics: dict[str, Any]) -> Result:
+        return run_benchmark(
+            collection,
+            config.split,
+            read_systems(stores),
+            kind,
+            config.num_resamples,
+            recipe.seed,
+            recipe.data.drop_own_document,
+        )
+
+    def save(result: Result, draft: Path) -> None:
+        samples = show_samples(
+            collection, config.split, result.rankings, config.num_samples, recipe.seed
+        )
+        _write_figures({"figures": result.figures, "samples": samples}, draft)
+        ids = [q.id for q in collection.judged(config.split)]
+        write_per_query(draft / PER_QUERY_FILE, [PerQuery(collection.name, ids, result.per_query)])
+
+    return _part(run, collection.name, inputs, work, save)
+
+
+def measure_indexes(
+    run: Run, sides: Mapping[str, ModelHandle], corpus: Corpus, kind: str, max_document_tokens: int
+) -> Path:
+    """Indexes over the teacher's documents, asked by both sides' queries: figures.json holds a row
+    per setting.
+
+    Raises:
+        LeafkitError: see ``compare_indexes``.
+    """
+    config, seed, collection = run.recipe.bench, run.recipe.seed, corpus.collection
+    stores = embed_collection(
+        run, {name: sides[name] for name in ("teacher", "student")}, corpus, max_document_tokens
+    )
+    inputs = _inputs(run, corpus, stores) | {
+        "kind": kind,
+        "own_documents": run.recipe.data.drop_own_document,
+        "indexes": to_plain(config.indexes),
+    }
+
+    def work(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+        queries = {name: store[:] for name, (store, _) in stores.items()}
+        query_ids, document_ids = (
+            [q.id for q in collection.judged(config.split)],
+            [d.id for d in collection.documents],
+        )
+        return compare_indexes(
+            stores["teacher"][1],
+            queries,
+            collection.name,
+            query_ids,
+            document_ids,
+            collection.qrels,
+            config.indexes,
+            config.num_resamples,
+            seed,
+            collection.own_documents(config.split, run.recipe.data.drop_own_document),
+        )
+
+    return _part(run, f"indexes {collection.name}", inputs, work, _write_figures)
+
+
+def measure_task(run: Run, sides: Mapping[str, ModelHandle], uri: str) -> Path:
+    """Every side on one task without a search: figures.json holds one row. Texts are cut as those
+    of away collections.
+
+    Raises:
+        LeafkitError: see ``run_task``.
+    """
+    config, recipe = run.recipe.bench, run.recipe
+    spaces = {
+        name: asdict(side.model.space("query", config.max_document_tokens))
+        for name, side in sides.items()
+    }
+    task = run.on_main(lambda: task_fingerprint(uri))
+    inputs = {
+        "format": FORMAT,
+        "task": task,
+        "spaces": spaces,
+        "precision": str(run.precision),
+        "seed": recipe.seed,
+        "resamples": config.num_resamples,
+        "bad_rows": [recipe.data.on_bad_row, recipe.data.max_bad_rows],
+    }
+
+    def embed(name: str, texts: Sequence[str], role: str) -> np.ndarray:
+        side = sides[name]
+        store = load_vectors(
+            run, side.model, side.name, texts, role, config.max_document_tokens, f"{uri} texts"
+        )
+        return store[:]
+
+    def work(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+        return [run_task(uri, list(sides), embed, config.num_resamples, recipe.seed, recipe.data)]
+
+    kind, _, path = uri.partition(":")
+    return _part(
+        run, f"{kind} {Path(path).stem}", inputs, work, _write_figures, on_every_process=True
+    )
+
+
+def _inputs(run: Run, corpus: Corpus, stores: Stores) -> dict[str, Any]:
+    """What decides about the figures of a collection whatever is measured on it."""
+    config = run.recipe.bench
+    spaces = {name: [asdict(store.space) for store in pair] for name, pair in stores.items()}
+    return {
+        "format": FORMAT,
+        "corpus": corpus.fingerprint,
+        "split": config.split,
+        "resamples": config.num_resamples,
+        "seed": run.recipe.seed,
+        "precision": str(run.precision),
+        "spaces": spaces,
+    }
+
+
+def _part(
+    run: Run,
+    name: str,
+    inputs: dict[str, Any],
+    work: Any,
+    save: Any,
+    on_every_process: bool = False,
+) -> Path:
+    folder = run.root / PARTS / f"{folder_name(name)}-{fingerprint(inputs)[:8]}"
+    run.stage(f"bench {name}", folder, inputs, work, save, on_every_process)
+    return folder
+
+
+def _write_figures(figures: Any, draft: Path) -> None:
+    (draft / FIGURES_FILE).write_text(
+        json.dumps(figures, indent=1, ensure_ascii=False), encoding="utf-8"
+    )

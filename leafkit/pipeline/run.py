@@ -1,0 +1,190 @@
+"""One run of a recipe: its folders, its processes, which stages are up to date, and how long each
+took.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from leafkit.config.schema import Recipe, to_plain
+from leafkit.core.artifact import Manifest, exclusive, is_up_to_date, publish, read_manifest
+from leafkit.core.console import log
+from leafkit.core.errors import LeafkitError
+from leafkit.core.system import release_memory
+from leafkit.models.precision import choose_device, choose_precision, describe_precision
+from leafkit.train.fit import World, read_world
+
+T = TypeVar("T")
+# the longest that one process may work while others wait
+PROCESS_TIMEOUT = datetime.timedelta(hours=6)
+
+
+@dataclass
+class Run:
+    """What every stage of a run shares.
+
+    Attributes:
+        recipe: resolved.
+        device: chosen from the recipe.
+        precision: of the arithmetic, likewise.
+        world: the processes of this launch.
+        steps: name, seconds and status of everything done so far, for the report.
+    """
+
+    recipe: Recipe
+    device: torch.device
+    precision: torch.dtype
+    world: World
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def root(self) -> Path:
+        """Folder of all artifacts."""
+        return Path(self.recipe.checkpoints)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of this recipe's artifacts."""
+        return self.root / self.recipe.name
+
+    @property
+    def is_main(self) -> bool:
+        """Only the process of rank 0 writes."""
+        return self.world.rank == 0
+
+    def with_recipe(self, recipe: Recipe) -> Run:
+        """The same run at work on another recipe (the teacher's)."""
+        return Run(recipe, self.device, self.precision, self.world, self.steps)
+
+    def stage(
+        self,
+        name: str,
+        folder: Path,
+        inputs: Mapping[str, Any],
+        work: Callable[[dict[str, Any]], T],
+        save: Callable[[T, Path], None],
+        on_every_process: bool = False,
+    ) -> Manifest:
+        """The artifact of a stage: the one that is there if its inputs are the same, else a new
+        one.
+
+        Args:
+            name: of the stage.
+            folder: of the artifact.
+            inputs: fingerprints and settings that decide about the result.
+            work: computes the result; may add figures to the dict it gets.
+            save: writes the result into a draft folder.
+            on_every_process: ``work`` runs on all processes (training does); ``save`` runs on the
+                first alone.
+
+        Raises:
+            LeafkitError: the work failed, here or on the first process.
+        """
+        started_s, num_before = time.perf_counter(), len(self.steps)
+
+        def check() -> bool:
+            return not self.recipe.force and is_up_to_date(folder, name, inputs)
+
+        if self.on_main(check):
+            log(f"{name}: up to date ({folder})", style="dim")
+            self.steps.append(
+                {"name": name, "seconds": time.perf_counter() - started_s, "status": "up to date"}
+            )
+            return read_manifest(folder)
+        log(f"{name} ...", style="bold")
+        metrics: dict[str, Any] = {}
+        results = [work(metrics)] if on_every_process else []
+
+        def finish() -> None:
+            with publish(folder, name, inputs, to_plain(self.recipe), metrics) as draft:
+                save(results.pop() if results else work(metrics), draft)
+                metrics["seconds"] = round(time.perf_counter() - started_s, 3)
+
+        self.on_main(finish)
+        release_memory()
+        # vectors that the work had to compute first
+        nested_s = sum(step["seconds"] for step in self.steps[num_before:])
+        self.steps.append(
+            {"name": name, "seconds": time.perf_counter() - started_s - nested_s, "status": "done"}
+        )
+        return read_manifest(folder)
+
+    def on_main(self, work: Callable[[], T]) -> T:
+        """Run ``work`` on the first process while the others wait; all get its result, or learn
+        that it failed.
+
+        Raises:
+            LeafkitError: on the other processes, when the first one failed.
+        """
+        if self.world.size == 1:
+            return work()
+        box: list[Any] = [None, ""]
+        error: BaseException | None = None
+        if self.is_main:
+            try:
+                box[0] = work()
+            except BaseException as err:
+                error = err
+                box[1] = str(err) or type(err).__name__
+        torch.distributed.broadcast_object_list(box, src=0)
+        if error is not None:
+            raise error
+        if box[1]:
+            raise LeafkitError(f"process 0 failed: {box[1]}")
+        return box[0]
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.world.size > 1:
+            torch.distributed.barrier()
+
+
+def folder_name(text: str) -> str:
+    """A source or model reference as a folder name."""
+    return (
+        re.sub(
+            r"[^A-Za-z0-9.-]+", "-", text.rstrip("/").split("/")[-1].removeprefix("builtin:")
+        ).strip("-.")
+        or "unnamed"
+    )
+
+
+@contextlib.contextmanager
+def open_run(recipe: Recipe) -> Iterator[Run]:
+    """A run that alone may write below its checkpoints folder, in a process group where there are
+    several processes.
+
+    The lock is on the whole folder: corpora, vector stores and teachers are shared by recipes.
+
+    Raises:
+        LeafkitError: another run is at work there, or the folder cannot be written.
+        UsageError: the device is not there.
+    """
+    world = read_world()
+    device = choose_device(recipe.device)
+    precision = choose_precision(recipe.precision, device)
+    if device.type == "cuda":
+        torch.cuda.set_device(world.local_rank)
+    run = Run(recipe, device, precision, world)
+    if world.size > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PROCESS_TIMEOUT
+        )
+    with contextlib.ExitStack() as stack:
+        run.on_main(lambda: stack.enter_context(exclusive(run.root)))
+        log(
+            f"{recipe.name}: {device.type}, {describe_precision(recipe.precision, device, precision)},"
+            f" {torch.get_num_threads()} threads, {world.size} process(es)"
+        )
+        yield run
+    if world.size > 1 and torch.distributed.is_initialized():
+        torch.distributed.barrier()

@@ -1,0 +1,1 @@
+"""Training a student from cached teacher vectors."""

@@ -1,0 +1,131 @@
+"""Soft labels of a stage's rows: scores of each row's candidates by stronger models, by BM25, or
+brought by the rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from leafkit.config.schema import StageConfig
+from leafkit.core.errors import LeafkitError
+from leafkit.embedders.transformer import Embedder
+from leafkit.evaluation.bm25 import bm25_scores
+from leafkit.models.text_encoder import TextEncoder
+from leafkit.pipeline.embed import load_vectors
+from leafkit.pipeline.run import Run
+from leafkit.pipeline.teacher.mine import load_query_vectors
+from leafkit.pipeline.teacher.start_models import Named, identify, load_named
+from leafkit.pipeline.teacher.training_table import Source
+
+ROWS, BM25 = "rows", "bm25"
+
+
+def score_sources(run: Run, config: StageConfig, sources: list[Source]) -> None:
+    """Fill ``rows.scores``: the mean of what the soft-label models say of each candidate.
+
+    BM25 has no upper end: its scores are divided by the row's largest, so that they lie in [0, 1]
+    like cosines of texts do.
+
+    Raises:
+        LeafkitError: a row brings scores of other candidates than it has, or none.
+    """
+    soft = config.soft
+    if not soft.models:
+        for source in sources:
+            source.rows.scores = [[] for _ in range(len(source.rows))]
+        return
+    if soft.models == [ROWS]:
+        for source in sources:
+            _check_given(source)
+        return
+    named = {
+        reference: load_named(run, reference, config.init)
+        for reference in soft.models
+        if reference != BM25
+    }
+    for source in sources:
+        candidates = _candidates(source)
+        parts = []
+        for reference in soft.models:
+            parts.append(
+                _bm25(source, candidates)
+                if reference == BM25
+                else _dense(run, config, source, candidates, named[reference])
+            )
+        mean = np.mean(parts, axis=0)
+        rows = source.rows
+        rows.scores = [mean[i, : 1 + len(rows.negatives[i])].tolist() for i in range(len(rows))]
+
+
+def _check_given(source: Source) -> None:
+    rows = source.rows
+    for i in range(len(rows)):
+        expected = 1 + len(rows.negatives[i])
+        if len(rows.scores[i]) != expected:
+            raise LeafkitError(
+                f"source {source.name}: the row of query {rows.queries[i][:60]!r} brings "
+                f"{len(rows.scores[i])} scores for"
+                f" {expected} candidates: they are soft labels of another candidate list",
+                "give 'scores' with one number per positive and negative, mine no further "
+                "negatives for such rows,"
+                " or name models in soft.models",
+            )
+
+
+def _candidates(source: Source) -> np.ndarray:
+    """(R, K) positions of each row's positive and negatives; absent ones repeat the positive."""
+    rows = source.rows
+    lists = [[rows.positives[i], *rows.negatives[i]] for i in range(len(rows))]
+    width = max(map(len, lists))
+    return np.array([row + row[:1] * (width - len(row)) for row in lists])
+
+
+def _bm25(source: Source, candidates: np.ndarray) -> np.ndarray:
+    scores = bm25_scores(source.rows.queries, candidates, source.rows.documents)
+    return scores / np.maximum(scores.max(axis=1, keepdims=True), 1e-9)
+
+
+def _dense(
+    run: Run, config: StageConfig, source: Source, candidates: np.ndarray, model: Named
+) -> np.ndarray:
+    """(R, K) cosines by a model; only documents that are somebody's candidate are embedded, unless
+    mining embedded all.
+    """
+    rows, data = source.rows, run.recipe.data
+    encoder = model.encoder
+    if config.soft.query_template:
+        instruction = source.config.instruction or config.instruction
+        prompt = config.soft.query_template.removesuffix("{query}").replace(
+            "{instruction}", instruction
+        )
+        spec = replace(encoder.spec, prompts={"query": prompt})
+        encoder = TextEncoder(
+            encoder.backbone, encoder.tokenizer, spec, encoder.projection, encoder.fingerprint
+        )
+    embedder = Embedder(encoder, run.device, run.precision)
+    texts, query_of_row = rows.distinct_queries()
+    has_all = (
+        bool(config.mining.model)
+        and identify(run, config.mining.model, config.init) == model.identity
+    )
+    used = np.arange(len(rows.documents)) if has_all else np.unique(candidates)
+    queries = load_query_vectors(run, embedder, model.name, source, texts)
+    documents = load_vectors(
+        run,
+        embedder,
+        model.name,
+        [rows.documents[d] for d in used],
+        "document",
+        data.max_document_tokens,
+        f"{source.name} {'documents' if has_all else 'candidates'}",
+    )
+    query_RD = queries[query_of_row]
+    places = np.searchsorted(used, candidates)
+    scores = np.empty(candidates.shape, dtype=np.float32)
+    for start in range(0, len(rows), 4096):
+        part = slice(start, start + 4096)
+        vectors = documents[places[part].ravel()].reshape(*places[part].shape, -1)
+        scores[part] = np.einsum("rd,rkd->rk", query_RD[part], vectors)
+    return scores

@@ -1,1 +1,0 @@
-"""Embedding texts, searching them, and measuring how well that works."""

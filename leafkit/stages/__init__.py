@@ -1,1 +1,0 @@
-"""Stages: one module per command, each the method section of what it does."""

@@ -1,0 +1,171 @@
+"""The inheritance gates in your own test suite.
+
+from leafkit.testing import check_inheritance
+
+def test_the_student_inherits():
+    check_inheritance("checkpoints/kalm-to-23m")
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from leafkit.config.load import load_recipe
+from leafkit.config.schema import InheritConfig, Recipe
+from leafkit.config.validate import find_problems
+from leafkit.core.artifact import MANIFEST, Manifest, open_artifact, read_manifest
+from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.evaluation.inheritance.grid import run_grid
+from leafkit.evaluation.inheritance.junit import describe_failures
+from leafkit.evaluation.metrics import Judgments
+from leafkit.index.candidates import Vectors
+from leafkit.models.checkpoint import read_encoder
+from leafkit.models.static_encoder import is_static, read_static
+from leafkit.pipeline.evaluate.inherit import GRID_FILE, INHERIT, run_inherit
+from leafkit.pipeline.model_handle import STUDENT
+from leafkit.pipeline.run import open_run
+
+
+def check_inheritance(run: str | Path, *overrides: str, strict: bool | None = None) -> None:
+    """Pass if the student of a run inherits what the recipe's gates ask for, else fail with a table
+    of what it does not.
+
+    Args:
+        run: the folder of a finished run (``checkpoints/NAME``), whose grid is read; or a recipe,
+            by name or path, whose grid is measured where it is not up to date.
+        overrides: ``key=value`` for a recipe.
+        strict: whether undecided settings fail too; None takes what the recipe says.
+
+    Raises:
+        AssertionError: a setting is not inherited.
+        LeafkitError: there is no grid, it is damaged, or it was measured on another student than
+            the one that is there now.
+        UsageError: there is no such recipe.
+    """
+    __tracebackhide__ = True
+    if Path(run).is_dir():
+        if overrides:
+            raise LeafkitError(
+                f"{run} is a finished run: {overrides[0]} cannot change it",
+                "name the recipe instead",
+            )
+        grid = read_grid(Path(run))
+    else:
+        with open_run(load_recipe(str(run), overrides)) as opened:
+            grid = run_inherit(opened)
+    _check(grid, bool(grid.get("strict")) if strict is None else strict)
+
+
+def check_inheritance_of(
+    vectors: Mapping[str, tuple[Vectors, Vectors]],
+    query_ids: Sequence[str],
+    document_ids: Sequence[str],
+    qrels: Mapping[str, Mapping[str, int]],
+    config: InheritConfig | None = None,
+    strict: bool | None = None,
+    num_resamples: int = 10_000,
+    seed: int = 42,
+) -> None:
+    """``check_inheritance`` for vectors at hand, whatever made them.
+
+    Args:
+        vectors: for "teacher", and "symmetric" or "asymmetric" or both, (Q, D) query and (N, D)
+            document vectors: arrays, memory maps or vector stores.
+        query_ids: Q ids.
+        document_ids: N ids.
+        qrels: grades by query id and document id.
+        config: dimensions, precisions, gates; None takes the defaults at full dimension.
+        strict: whether undecided settings fail too; None takes ``config.strict``.
+        num_resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Raises:
+        AssertionError: a setting is not inherited.
+        UsageError: a setting has a value that no recipe may have, or see
+            ``leafkit.evaluation.inheritance.grid.run_grid``.
+        LeafkitError: an id comes twice, a judged document is none of the N, or see there.
+    """
+    __tracebackhide__ = True
+    config = config or InheritConfig()
+    problems = [
+        f"{key}: {what}"
+        for key, what in find_problems(Recipe(inherit=config))
+        if key.startswith("inherit.")
+    ]
+    if problems:
+        raise UsageError(
+            "; ".join(problems),
+            "leafkit show recipe=measure prints every key of inherit with its default",
+        )
+    for what, ids in (("query", query_ids), ("document", document_ids)):
+        if len(set(ids)) != len(ids):
+            again = next(name for name, count in Counter(ids).items() if count > 1)
+            raise LeafkitError(
+                f"the {what} id {again!r} comes more than once", "give every row an id of its own"
+            )
+    _check_qrels(query_ids, document_ids, qrels)
+    judgments = Judgments(query_ids, document_ids, qrels)
+    figures = run_grid(vectors, judgments, config, num_resamples, seed).figures
+    _check(figures, config.strict if strict is None else strict)
+
+
+def _check_qrels(
+    query_ids: Sequence[str], document_ids: Sequence[str], qrels: Mapping[str, Mapping[str, int]]
+) -> None:
+    """Refuse relevant documents that nobody can find: they would lower every score, the teacher's
+    and the student's.
+    """
+    known = set(document_ids)
+    lost = [
+        d
+        for q in query_ids
+        for d, grade in qrels.get(q, {}).items()
+        if grade > 0 and d not in known
+    ]
+    if lost:
+        raise LeafkitError(
+            f"{len(lost)} judgments name documents that are not among document_ids, {lost[0]!r} "
+            f"for one",
+            "give these documents' vectors too, or leave their judgments out",
+        )
+
+
+def read_grid(folder: Path) -> dict[str, Any]:
+    """The grid of a finished run, verified against its manifest and against the student that is
+    there now.
+
+    Raises:
+        LeafkitError: see ``check_inheritance``.
+    """
+    if not (folder / INHERIT / MANIFEST).is_file():
+        raise LeafkitError(
+            f"{folder} has no inheritance grid", f"leafkit inherit recipe={folder.name} measures it"
+        )
+    manifest = open_artifact(folder / INHERIT, INHERIT)
+    _check_student(folder, manifest)
+    grid: dict[str, Any] = json.loads((folder / INHERIT / GRID_FILE).read_text(encoding="utf-8"))
+    return grid
+
+
+def _check_student(folder: Path, manifest: Manifest) -> None:
+    """Refuse a grid of an earlier student: its gates say nothing about this one."""
+    own = not manifest.recipe.get("bench", {}).get("student")
+    if own and (folder / STUDENT / MANIFEST).is_file():
+        read_manifest(folder / STUDENT)
+        student = (read_static if is_static(folder / STUDENT) else read_encoder)(folder / STUDENT)
+        if student.fingerprint != manifest.inputs.get("student"):
+            raise LeafkitError(
+                f"{folder / INHERIT} was measured on another student than {folder / STUDENT}",
+                f"leafkit inherit recipe={folder.name} measures this one",
+            )
+
+
+def _check(grid: Mapping[str, Any], strict: bool) -> None:
+    __tracebackhide__ = True
+    failures = describe_failures(grid, strict)
+    if failures:
+        raise AssertionError(failures)

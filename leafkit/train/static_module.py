@@ -1,0 +1,110 @@
+"""The Lightning module of a static student.
+
+Shapes: B texts, N tokens of all of them, R rows of the table that training can reach, H width, D
+    output dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from leafkit.losses.leaf import cosine_loss
+from leafkit.models.static_encoder import StaticEncoder
+from leafkit.models.text_encoder import TextEncoder
+from leafkit.train.lightning_modules import _EncoderModule
+from leafkit.train.optimizer import OptimizerSettings, lr_share
+
+# of the table's learning rate: W_out is in every text, a row in few; at 1 home lost a point of nDCG
+PROJECTION_LR_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class StaticBatch:
+    """One process's share of a batch, its texts one behind the other.
+
+    ``weight`` is 0 for a stand-in text given to a process that would have none; it takes part in no
+    loss.
+    """
+
+    rows_N: torch.Tensor  # which row of ``StaticModule.rows`` each token has
+    starts_B: torch.Tensor  # where in it each text begins
+    targets_BD: torch.Tensor  # teacher vectors
+    num_global_rows: int
+    weight: float = 1.0
+
+
+def join_texts(
+    rows: Sequence[np.ndarray], targets_BD: np.ndarray, num_global_rows: int, weight: float = 1.0
+) -> StaticBatch:
+    """A batch of texts, each given as the rows of its tokens; a text may have none."""
+    starts = np.cumsum([0, *(len(r) for r in rows[:-1])])
+    joined = torch.from_numpy(np.concatenate(rows).astype(np.int64))
+    return StaticBatch(
+        joined, torch.from_numpy(starts), torch.from_numpy(targets_BD), num_global_rows, weight
+    )
+
+
+class StaticModule(_EncoderModule):
+    """LEAF distillation (arXiv 2509.12539) of a table of token vectors, by 1 - cosine.
+
+    Only tokens that occur are trained, in a small table of their own. The others' gradient and
+    moments would stay zero, yet cost three times the arithmetic of a step.
+
+    Args:
+        encoder: trained in place; ``write_back`` brings the rows into its table.
+        settings: of the table; W_out follows at a share of the learning rate.
+        token_ids: (R,) those that occur, without repetition.
+    """
+
+    def __init__(
+        self, encoder: StaticEncoder, settings: OptimizerSettings, token_ids: np.ndarray
+    ) -> None:
+        super().__init__(cast(TextEncoder, encoder), settings)
+        encoder.table.weight.requires_grad_(False)
+        self.token_ids = torch.from_numpy(token_ids)
+        self.rows = nn.EmbeddingBag.from_pretrained(
+            encoder.table.weight[self.token_ids], freeze=False, mode="mean"
+        )
+
+    @property
+    def static(self) -> StaticEncoder:
+        """The encoder as what it is."""
+        return cast(StaticEncoder, self.encoder)
+
+    def training_step(self, batch: StaticBatch) -> torch.Tensor:
+        device = self.rows.weight.device
+        raw_BD = self.static.project(self.rows(batch.rows_N.to(device), batch.starts_B.to(device)))
+        # DDP averages over processes
+        share = batch.weight * self.trainer.world_size / batch.num_global_rows
+        loss = cosine_loss(raw_BD, batch.targets_BD.to(device)) * share
+        self.record(loss)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with two learning rates on one schedule."""
+        s = self.settings
+        groups = [
+            {"params": [self.rows.weight], "lr": s.lr, "weight_decay": s.weight_decay},
+            {
+                "params": list(self.static.projection.parameters()),
+                "lr": PROJECTION_LR_SHARE * s.lr,
+                "weight_decay": 0.0,
+            },
+        ]
+        optimizer = torch.optim.AdamW(groups, fused=self.rows.weight.device.type in {"cpu", "cuda"})
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_share(step, s))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def write_back(self) -> None:
+        """Put the trained rows into the encoder's table, and let that be trained again."""
+        with torch.no_grad():
+            self.static.table.weight[self.token_ids] = self.rows.weight.detach().to(
+                self.static.table.weight.device
+            )
+        self.static.table.weight.requires_grad_(True)

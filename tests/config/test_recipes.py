@@ -1,0 +1,101 @@
+"""The recipes that leafkit ships, and the schema they are written in: nothing dead, nothing
+undescribed.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import pytest
+
+from leafkit.config.load import describe_recipe, list_recipes, load_recipe, to_yaml
+from leafkit.config.schema import schema, validate
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+FIELDS = sorted(
+    (kind.__name__, f.name)
+    for kind in vars(schema).values()
+    if isinstance(kind, type) and is_dataclass(kind)
+    for f in fields(kind)
+)
+
+
+def test_there_are_recipes() -> None:
+    assert {"kalm-mini", "kalm-to-23m"} <= {path.stem for path in RECIPES}
+    assert {path.stem for path in RECIPES} <= list_recipes().keys()
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipe_loads_and_survives_a_round_trip(path: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(str(path))
+    assert recipe.name == path.stem
+    copy = tmp_path / path.name
+    copy.write_text(to_yaml(recipe), encoding="utf-8")
+    assert load_recipe(str(copy)) == recipe
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipe_opens_with_what_it_is_what_it_needs_and_how_to_run_it(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# ")
+    assert len(describe_recipe(path).split()) > 5
+    assert describe_recipe(path) == lines[0][2:]
+    comments = [line for line in lines[1:10] if line.startswith("#")]
+    assert any(line.startswith("# Needs:") for line in comments)
+    assert any(line.startswith("# Run:") and f"recipe={path.stem}" in line for line in comments)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_teacher_trained_here_is_a_recipe_that_trains_one(path: Path) -> None:
+    kind, _, name = load_recipe(str(path)).teacher.source.partition(":")
+    if kind == "recipe":
+        assert load_recipe(str(ROOT / "recipes" / f"{name}.yaml")).stages
+
+
+# --- dead keys
+
+
+def attributes_read(sources: Mapping[str, str]) -> set[str]:
+    """Names that appear as ``something.NAME`` in a value."""
+    return {
+        node.attr
+        for source in sources.values()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+
+
+@pytest.fixture(scope="module")
+def read_names() -> set[str]:
+    """Attributes read anywhere outside the schema and the module that fills it."""
+    paths = [
+        p for p in (ROOT / "leafkit").rglob("*.py") if p.name not in {"config.py", "recipe.py"}
+    ]
+    return attributes_read({str(path): path.read_text(encoding="utf-8") for path in paths})
+
+
+@pytest.mark.parametrize(
+    ("section", "name"), FIELDS, ids=[f"{section}.{name}" for section, name in FIELDS]
+)
+def test_every_config_field_is_read_somewhere(
+    read_names: set[str], section: str, name: str
+) -> None:
+    assert name in read_names, f"{section}.{name} is a dead key"
+
+
+def test_the_check_for_dead_keys_sees_reads_only() -> None:
+    found = attributes_read({"m": "c.written = 1\nuse(c.used)\nname = 'text'\ndel c.gone"})
+    assert found == {"used"}
+    assert len(FIELDS) > 60
+
+
+def test_every_range_rule_is_about_a_field() -> None:
+    names = {name for _, name in FIELDS}
+    ruled = validate._POSITIVE | validate._NOT_NEGATIVE | validate._SHARE | validate._CHOICES.keys()
+    assert ruled - names == set()
+    groups = [validate._POSITIVE, validate._NOT_NEGATIVE, validate._SHARE, validate._CHOICES.keys()]
+    assert sum(map(len, groups)) == len(ruled)  # no field under two rules

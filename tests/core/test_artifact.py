@@ -1,0 +1,500 @@
+"""Artifacts: complete and verified or not there, whatever kills the process."""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crash import kill_at_every_operation
+
+from leafkit.core import artifact
+from leafkit.core.artifact import (
+    MANIFEST,
+    exclusive,
+    fingerprint,
+    is_up_to_date,
+    open_artifact,
+    publish,
+    read_manifest,
+    write_durably,
+)
+from leafkit.core.errors import LeafkitError
+
+OLD, NEW = {"seed": "old"}, {"seed": "new"}
+
+
+def _publish(target: Path, inputs: dict[str, Any], **more: Any) -> None:
+    """An artifact of two files, one of them in a folder, whose text is the inputs' seed."""
+    with publish(target, "train", inputs, {"name": "r"}, **more) as draft:
+        (draft / "weights").mkdir()
+        (draft / "weights" / "model.bin").write_text(inputs["seed"] * 100)
+        (draft / "about.txt").write_text(inputs["seed"])
+
+
+def _publish_half(target: Path, error: BaseException) -> None:
+    with publish(target, "train", NEW, {}) as draft:
+        (draft / "about.txt").write_text("half")
+        raise error
+
+
+def _publish_big(target: Path) -> None:
+    with publish(target, "train", NEW, {}) as draft:
+        (draft / "big.bin").write_bytes(b"x" * 200_000)
+
+
+def _litter(target: Path) -> list[str]:
+    return sorted(path.name for path in target.parent.iterdir() if path != target)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """Where artifacts go; the folder above does not exist yet."""
+    return tmp_path / "checkpoints" / "recipe" / "train"
+
+
+# --- publishing and opening
+
+
+def test_publish_then_open(target: Path) -> None:
+    before = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    metrics: dict[str, Any] = {}
+    with publish(target, "train", OLD, {"name": "r", "lr": 0.1}, metrics) as draft:
+        (draft / "weights").mkdir()
+        (draft / "weights" / "model.bin").write_bytes(b"abc")
+        metrics["loss"] = 0.5
+        assert not target.exists()
+    manifest = open_artifact(target, "train")
+    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert manifest.files == {"weights/model.bin": abc}
+    assert (manifest.stage, manifest.inputs, manifest.recipe) == (
+        "train",
+        OLD,
+        {"name": "r", "lr": 0.1},
+    )
+    assert manifest.metrics == {"loss": 0.5}
+    assert {"leafkit", "python", "torch", "numpy"} <= manifest.versions.keys()
+    assert (
+        before
+        <= datetime.datetime.fromisoformat(manifest.created)
+        <= datetime.datetime.now(datetime.UTC)
+    )
+    assert _litter(target) == []
+
+
+def test_publish_replaces_the_old_one_and_leaves_nothing_beside_it(target: Path) -> None:
+    _publish(target, OLD)
+    _publish(target, NEW)
+    assert open_artifact(target).inputs == NEW
+    assert (target / "about.txt").read_text() == "new"
+    assert _litter(target) == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), KeyboardInterrupt()])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_exception_inside_leaves_the_old_one_and_no_draft(
+    target: Path, error: BaseException, is_first: bool
+) -> None:
+    if not is_first:
+        _publish(target, OLD)
+    with pytest.raises(type(error)):
+        _publish_half(target, error)
+    assert _litter(target) == []
+    assert target.exists() is not is_first
+    if not is_first:
+        assert open_artifact(target).inputs == OLD
+
+
+def test_a_draft_left_by_a_killed_process_does_not_leak_into_the_next_artifact(
+    target: Path,
+) -> None:
+    draft = target.with_name(f".{target.name}.draft")
+    draft.mkdir(parents=True)
+    (draft / "stale.bin").write_text("x")
+    _publish(target, NEW)
+    assert sorted(open_artifact(target).files) == ["about.txt", "weights/model.bin"]
+    assert not (target / "stale.bin").exists()
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_publish_does_not_replace_what_leafkit_did_not_write(target: Path, is_file: bool) -> None:
+    precious = target if is_file else target / "thesis.txt"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("ten years")
+    with pytest.raises(
+        LeafkitError, match="is no leafkit artifact and will not be replaced"
+    ) as caught:
+        _publish(target, NEW)
+    assert str(target) in str(caught.value)
+    assert precious.read_text() == "ten years"
+
+
+def test_text_that_utf8_cannot_hold_is_recorded(target: Path) -> None:
+    undecodable = os.fsdecode(b"caf\xe9.jsonl")  # what a file name in another encoding becomes
+    with publish(target, "train", {"uri": undecodable}, {}):
+        pass
+    assert open_artifact(target).inputs == {"uri": undecodable}
+
+
+# --- what opening refuses, each by name
+
+
+@pytest.fixture
+def published(target: Path) -> Path:
+    """A sound artifact."""
+    _publish(target, OLD)
+    return target
+
+
+def _edit_manifest(folder: Path, **changes: Any) -> None:
+    path = folder / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_changed_file(published: Path) -> None:
+    path = published / "weights" / "model.bin"
+    content = bytearray(path.read_bytes())
+    content[5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(LeafkitError, match="does not have the sha256") as caught:
+        open_artifact(published)
+    assert str(path) in str(caught.value)
+    assert "run the command again" in caught.value.hint
+
+
+def test_missing_file(published: Path) -> None:
+    (published / "weights" / "model.bin").unlink()
+    with pytest.raises(LeafkitError, match=r"weights/model\.bin is missing"):
+        open_artifact(published)
+
+
+def test_other_stage(published: Path) -> None:
+    with pytest.raises(
+        LeafkitError, match="holds a 'train' artifact where 'bench' is needed"
+    ) as caught:
+        open_artifact(published, "bench")
+    assert str(published) in str(caught.value)
+
+
+def test_no_such_folder(target: Path) -> None:
+    with pytest.raises(LeafkitError, match="no such artifact") as caught:
+        read_manifest(target)
+    assert str(target) in str(caught.value)
+
+
+def test_foreign_folder(tmp_path: Path) -> None:
+    with pytest.raises(LeafkitError, match=f"is not a leafkit artifact: it has no {MANIFEST}"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"3",
+        b"\xff\xfe\x00",
+        b'{"format": 1}',
+        b'{"format": 1, "stage": "x", "inputs": {}, "recipe": {}, "new": 1}',
+        b'{"format": 1, "stage": "x", "inputs": {}, "recipe": {}, "files": ["a"]}',
+        b"[" * 100_000,
+    ],
+    ids=[
+        "empty",
+        "cut",
+        "list",
+        "number",
+        "not UTF-8",
+        "keys missing",
+        "unknown key",
+        "files no mapping",
+        "too deep",
+    ],
+)
+def test_corrupt_manifest(published: Path, content: bytes) -> None:
+    (published / MANIFEST).write_bytes(content)
+    for read in (read_manifest, open_artifact, lambda folder: is_up_to_date(folder, "train", OLD)):
+        with pytest.raises(LeafkitError, match=f"{MANIFEST} is corrupt") as caught:
+            read(published)
+        assert str(published / MANIFEST) in str(caught.value)
+
+
+def test_manifest_of_another_format_says_so_even_with_keys_of_its_own(published: Path) -> None:
+    _edit_manifest(published, format=2, something_new=[1])
+    with pytest.raises(LeafkitError, match=rf"{MANIFEST} has format 2; this leafkit reads 1"):
+        read_manifest(published)
+
+
+# --- up to date
+
+
+@pytest.mark.parametrize(
+    ("stage", "inputs", "expected"),
+    [("train", OLD, True), ("train", NEW, False), ("bench", OLD, False), ("train", {}, False)],
+)
+def test_is_up_to_date(published: Path, stage: str, inputs: dict[str, Any], expected: bool) -> None:
+    assert is_up_to_date(published, stage, inputs) is expected
+
+
+def test_absent_is_not_up_to_date(target: Path) -> None:
+    assert not is_up_to_date(target, "train", OLD)
+
+
+def test_inputs_are_compared_as_json(target: Path) -> None:
+    inputs = {"dims": (2, 1), "lr": 1e-5, "nested": {"b": None, "a": "ü"}}
+    with publish(target, "train", inputs, {}):
+        pass
+    assert is_up_to_date(
+        target, "train", {"nested": {"a": "ü", "b": None}, "lr": 0.00001, "dims": [2, 1]}
+    )
+
+
+def test_damaged_is_an_error_not_out_of_date(published: Path) -> None:
+    (published / "about.txt").write_text("tampered")
+    with pytest.raises(LeafkitError, match=r"about\.txt does not have the sha256"):
+        is_up_to_date(published, "train", OLD)
+
+
+# --- killed at any moment
+
+
+def test_a_swap_cut_between_its_renames_is_undone(published: Path) -> None:
+    for read in (read_manifest, open_artifact, lambda folder: is_up_to_date(folder, "train", OLD)):
+        os.rename(published, published.with_name(f".{published.name}.old"))
+        assert read(published)
+        assert _litter(published) == []
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "replacing"])
+def test_kill_at_every_operation_leaves_the_old_or_the_new_artifact(
+    target: Path, is_first: bool
+) -> None:
+    template = target.parents[2] / "template"
+    _publish(template, OLD)
+
+    def prepare() -> None:
+        shutil.rmtree(target.parent, ignore_errors=True)
+        if not is_first:
+            shutil.copytree(template, target)
+
+    seen = []
+    for _ in kill_at_every_operation(prepare, lambda: _publish(target, NEW)):
+        if is_first and not is_up_to_date(target, "train", NEW):
+            assert not target.exists()
+            seen.append("none")
+        else:
+            manifest = open_artifact(target, "train")
+            assert (target / "about.txt").read_text() == manifest.inputs["seed"]
+            seen.append(manifest.inputs["seed"])
+        _publish(target, NEW)  # the next run must not stumble over what the dead one left
+        assert open_artifact(target).inputs == NEW
+        assert _litter(target) == []
+    assert seen == sorted(seen, key=[("none" if is_first else "old"), "new"].index)
+    assert set(seen) == {"none" if is_first else "old", "new"}
+    assert len(seen) > 15
+
+
+def test_write_durably_killed_at_every_operation_leaves_the_old_or_the_new_bytes(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "state.json"
+    seen = []
+    for _ in kill_at_every_operation(
+        lambda: path.write_bytes(b"old"), lambda: write_durably(path, b"new" * 1000)
+    ):
+        seen.append(path.read_bytes())
+    assert set(seen) == {b"old", b"new" * 1000}
+    assert len(seen) >= 5
+
+
+# --- a full disk, a folder without permission
+
+
+def test_full_disk(tiny_disk: Path) -> None:
+    target = tiny_disk / "train"
+    _publish(target, OLD)
+    with pytest.raises(LeafkitError, match=r"cannot write .*No space left on device") as caught:
+        _publish_big(target)
+    assert "free some space" in caught.value.hint
+    assert open_artifact(target).inputs == OLD
+    assert _litter(target) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [(errno.ENOSPC, "free some space"), (errno.EACCES, "give yourself write permission")],
+)
+def test_refused_at_every_operation(
+    target: Path, monkeypatch: pytest.MonkeyPatch, number: int, hint: str
+) -> None:
+    _publish(target, OLD)
+    errors: list[LeafkitError] = []
+    for refuse_at in range(1, 100):
+        with monkeypatch.context() as patch:
+            count = _refuse(patch, refuse_at, number)
+            try:
+                _publish(target, NEW)
+            except LeafkitError as err:
+                errors.append(err)
+        manifest = open_artifact(target)
+        assert (target / "about.txt").read_text() == manifest.inputs["seed"]
+        assert not target.with_name(f".{target.name}.draft").exists()
+        if next(count) <= refuse_at:  # never reached
+            break
+        _publish(target, OLD)
+    assert len(errors) > 8
+    assert all(str(err).startswith("cannot write ") and hint in err.hint for err in errors)
+
+
+def _refuse(patch: pytest.MonkeyPatch, refuse_at: int, number: int) -> Iterator[int]:
+    """Let the n-th operation that changes files fail; the counter's next value is one more than the
+    operations made.
+    """
+    count = itertools.count(1)
+
+    def refusing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if next(count) == refuse_at:
+                raise OSError(number, os.strerror(number), str(args[0]))
+            return real(*args, **kwargs)
+
+        return call
+
+    for name in ("mkdir", "rename", "replace", "fsync"):
+        patch.setattr(os, name, refusing(getattr(os, name)))
+    return count
+
+
+def test_write_durably_on_a_full_disk_keeps_the_old_bytes_and_no_temporary_file(
+    tiny_disk: Path,
+) -> None:
+    path = tiny_disk / "state.json"
+    write_durably(path, b"old")
+    with pytest.raises(LeafkitError, match="No space left"):
+        write_durably(path, b"x" * 200_000)
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tiny_disk.iterdir()] == ["state.json"]
+
+
+def test_a_file_where_a_folder_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("a file")
+    with pytest.raises(LeafkitError, match="cannot write") as caught:
+        _publish(tmp_path / "checkpoints" / "r" / "train", NEW)
+    assert "a file stands where a folder is needed" in caught.value.hint
+
+
+# --- one process at a time
+
+
+HOLD = """
+from pathlib import Path
+from leafkit.core.artifact import exclusive
+with exclusive(Path("held")):
+    print("held", flush=True)
+    input()
+print("released", flush=True)
+"""
+
+
+@pytest.fixture
+def holder(run_python: Callable[[str], subprocess.Popen[str]]) -> Any:
+    """Another process that holds the folder ``held``."""
+    process = run_python(HOLD)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_second_process_is_refused_and_told_who_holds_the_folder(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
+    told = rf"held is in use by process {holder.pid} on "
+    with pytest.raises(LeafkitError, match=told) as caught, exclusive(tmp_path / "held"):
+        pass
+    assert "wait for it to end" in caught.value.hint
+    # the refused one wrote nothing
+    assert f"process {holder.pid}" in (tmp_path / "held" / ".lock").read_text()
+
+
+def test_the_lock_ends_with_its_block(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    out, _ = holder.communicate("\n")
+    assert out == "released\n"
+    with exclusive(tmp_path / "held"):
+        pass
+
+
+def test_the_lock_ends_with_a_killed_process(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    holder.send_signal(signal.SIGKILL)
+    assert holder.wait() == -signal.SIGKILL
+    with exclusive(tmp_path / "held"):
+        assert f"process {os.getpid()} on " in (tmp_path / "held" / ".lock").read_text()
+
+
+def test_the_lock_ends_with_an_exception(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), exclusive(tmp_path):
+        raise RuntimeError
+    with exclusive(tmp_path):
+        pass
+
+
+# --- fingerprints, versions, commit
+
+
+def test_fingerprint_is_of_content_not_of_order() -> None:
+    expected = hashlib.sha256(b'{"a": 1, "b": [1, 2]}').hexdigest()[:16]
+    assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": (1, 2), "a": 1}) == expected
+    assert fingerprint({"a": 1}) != fingerprint({"a": "1"})
+    assert fingerprint(["\ud800"]) != fingerprint(["\ud801"])
+
+
+def test_manifest_fingerprint_depends_on_stage_inputs_and_files_alone(target: Path) -> None:
+    _publish(target, OLD)
+    first = read_manifest(target)
+    _edit_manifest(target, created="1999", metrics={"x": 1}, versions={}, commit="", recipe={})
+    assert read_manifest(target).fingerprint() == first.fingerprint()
+    for change in ({"stage": "other"}, {"inputs": NEW}, {"files": {}}):
+        _publish(target, OLD)
+        _edit_manifest(target, **change)
+        assert read_manifest(target).fingerprint() != first.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, ""),
+        ({"HEAD": "a1b2\n"}, "a1b2"),
+        ({"HEAD": "ref: refs/heads/main\n", "refs/heads/main": "c3d4\n"}, "c3d4"),
+        (
+            {
+                "HEAD": "ref: refs/heads/main\n",
+                "packed-refs": "# pack\nffff refs/heads/x-main\ne5f6 refs/heads/main\n",
+            },
+            "e5f6",
+        ),
+        ({"HEAD": "ref: refs/heads/new\n", "packed-refs": "e5f6 refs/heads/main\n"}, ""),
+        ({"HEAD": "ref: refs/heads/new\n"}, ""),
+    ],
+    ids=["no checkout", "detached", "loose", "packed", "unborn, packed", "unborn"],
+)
+def test_git_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: str
+) -> None:
+    for name, text in files.items():
+        path = tmp_path / ".git" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr(artifact, "__file__", str(tmp_path / "leafkit" / "core" / "artifact.py"))
+    assert artifact.git_commit() == expected

@@ -1,0 +1,671 @@
+"""The inheritance grid: it passes a perfect copy, catches planted faults, and notices when its own
+gate is broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from leafkit.config.schema import VECTOR_PRECISIONS, InheritConfig
+from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.evaluation.bootstrap import Bootstrap
+from leafkit.evaluation.diagnosis.spectrum import fit_ridge
+from leafkit.evaluation.inheritance.grid import (
+    INHERITED,
+    MODES,
+    NOT_INHERITED,
+    UNDECIDED,
+    Cell,
+    choose_dims,
+    is_passed,
+    judge,
+    plan_cells,
+    run_grid,
+)
+from leafkit.evaluation.metrics import Judgments, per_query_metrics
+from leafkit.index.exact import search_flat
+
+DIM, HEAD = 32, 16
+NUM_DOCUMENTS, NUM_QUERIES = 500, 200
+QUERY_IDS = [f"q{i}" for i in range(NUM_QUERIES)]
+DOCUMENT_IDS = [f"d{i}" for i in range(NUM_DOCUMENTS)]
+QRELS = {f"q{i}": {f"d{i}": 1} for i in range(NUM_QUERIES)}
+JUDGMENTS = Judgments(QUERY_IDS, DOCUMENT_IDS, QRELS)
+GATES = InheritConfig().max_gap
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def planted(seed: int = 0, noise: float = 0.8) -> tuple[np.ndarray, np.ndarray]:
+    """Queries near their documents; the first half of the dimensions carries most of the length, as
+    in a Matryoshka model.
+    """
+    generator = np.random.default_rng(seed)
+    weights = np.where(np.arange(DIM) < HEAD, 1.0, 0.4)
+    documents = generator.normal(size=(NUM_DOCUMENTS, DIM)) * weights
+    queries = documents[:NUM_QUERIES] + noise * generator.normal(size=(NUM_QUERIES, DIM))
+    return unit(queries), unit(documents)
+
+
+TEACHER = planted()
+
+
+def rotation(dim: int, seed: int) -> np.ndarray:
+    return np.linalg.qr(np.random.default_rng(seed).normal(size=(dim, dim)))[0]
+
+
+def grid(student_queries: np.ndarray, student_documents: np.ndarray, **changes: Any):
+    settings: dict[str, Any] = {
+        "dims": [HEAD],
+        "precisions": ["float32", "int8", "binary"],
+    } | changes
+    done = settings.pop("done", None)
+    vectors = {
+        "teacher": TEACHER,
+        "symmetric": (student_queries, student_documents),
+        "asymmetric": (student_queries, TEACHER[1]),
+    }
+    return run_grid(vectors, JUDGMENTS, InheritConfig(**settings), 500, 0, done=done)
+
+
+def cell(result, dim: int, precision: str, mode: str, queries: str = "float", rescoring: int = 0):
+    wanted = (dim, precision, mode, queries, rescoring)
+    keys = ("dim", "precision", "mode", "queries", "rescoring")
+    (found,) = [r for r in result.figures["rows"] if tuple(r[k] for k in keys) == wanted]
+    return found
+
+
+# --- planted students
+
+
+def test_a_perfect_copy_inherits_everything():
+    result = grid(
+        *TEACHER,
+        precisions=list(VECTOR_PRECISIONS),
+        queries=["float", "quantized"],
+        rescoring=[0, 4],
+        strict=True,
+    )
+    assert result.figures["passed"]
+    assert result.figures["num_undecided"] == 0
+    assert len(result.figures["rows"]) == 2 * 2 * (1 + 6 * 2 * 2)
+    assert {row["verdict"] for row in result.figures["rows"]} == {INHERITED}
+    assert {row["gap"] for row in result.figures["rows"]} == {0.0}
+    assert cell(result, DIM, "float32", "symmetric")["teacher_retention"] == 1.0
+    assert 0.3 < cell(result, HEAD, "binary", "symmetric")["teacher_retention"] < 1.0
+
+
+def test_a_student_with_its_dimensions_in_reverse_order_fails_where_it_is_cut():
+    """Every cosine at full dimension is the teacher's; what the teacher keeps in the first
+    dimensions is lost by cutting.
+    """
+    result = grid(*(np.ascontiguousarray(v[:, ::-1]) for v in TEACHER), precisions=["float32"])
+    full, cut = (
+        cell(result, DIM, "float32", "symmetric"),
+        cell(result, HEAD, "float32", "symmetric"),
+    )
+    assert full["verdict"] == INHERITED
+    assert full["student"] == pytest.approx(full["teacher"], abs=1e-3)
+    assert cut["verdict"] == NOT_INHERITED
+    assert cut["low"] > GATES["float32"]
+    assert not result.figures["passed"]
+
+
+def test_a_student_whose_truncated_head_alone_is_rotated_fails_against_the_teachers_documents():
+    """Within its own space such a student is sound; its queries on the teacher's index are not once
+    they are cut.
+    """
+    turn = np.eye(DIM)
+    turn[:HEAD, :HEAD] = rotation(HEAD, 4)
+    turn[HEAD:, HEAD:] *= 3
+    queries, documents = (unit(v @ turn) for v in TEACHER)
+    result = grid(queries, documents, precisions=["float32"])
+    own, teacher_index = (cell(result, HEAD, "float32", mode) for mode in MODES)
+    assert own["student"] == pytest.approx(own["teacher"], abs=1e-3)
+    assert teacher_index["verdict"] == NOT_INHERITED
+    assert teacher_index["student"] < 0.2 < teacher_index["teacher"]
+    assert not result.figures["passed"]
+
+
+def fitted_against(
+    target_documents: np.ndarray, target_queries: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A student: the best affine map (LEAF's closed-form start) from noisy features of its own to a
+    teacher's vectors.
+    """
+    generator = np.random.default_rng(8)
+    mixing = generator.normal(size=(DIM, 3 * DIM))
+    features = [
+        v @ mixing + 0.05 * generator.normal(size=(len(v), 3 * DIM))
+        for v in (TEACHER[0], TEACHER[1])
+    ]
+    train = np.concatenate([features[1], features[0]])
+    solution = fit_ridge(train, np.concatenate([target_documents, target_queries]), 1e-4)
+    queries, documents = (unit(f @ solution.weight + solution.bias) for f in features)
+    return queries, documents
+
+
+def test_a_student_fitted_against_a_teacher_without_matryoshka_training_fails_where_it_is_cut():
+    """The other teacher has the same cosines at full size, in a basis where no dimension comes
+    first.
+    """
+    flat = [v @ rotation(DIM, 9) for v in TEACHER]
+    result = grid(*fitted_against(flat[1], flat[0]), precisions=["float32"])
+    full, cut = (
+        cell(result, DIM, "float32", "symmetric"),
+        cell(result, HEAD, "float32", "symmetric"),
+    )
+    assert full["student"] > 0.9 * full["teacher"]
+    assert cut["verdict"] == NOT_INHERITED
+    assert not result.figures["passed"]
+
+
+def test_the_same_student_fitted_against_the_matryoshka_teacher_is_not_condemned():
+    result = grid(*fitted_against(TEACHER[1], TEACHER[0]), precisions=["float32"])
+    assert cell(result, HEAD, "float32", "symmetric")["verdict"] != NOT_INHERITED
+    assert cell(result, HEAD, "float32", "asymmetric")["verdict"] != NOT_INHERITED
+    assert result.figures["passed"]
+
+
+def test_a_student_with_one_loud_dimension_fails_where_one_step_fits_all():
+    """Both keep their cosines in float32; a fixed symmetric int8 range spends its codes on the one
+    loud dimension.
+    """
+    generator = np.random.default_rng(3)
+    # a step of the fixed range is 1/127
+    documents = generator.normal(size=(NUM_DOCUMENTS, DIM)) * 1e-3
+    queries = documents[:NUM_QUERIES] + 3e-4 * generator.normal(size=(NUM_QUERIES, DIM))
+    loud = [np.concatenate([v[:, :-1], np.ones((len(v), 1))], axis=1) for v in (queries, documents)]
+    result = grid(*(unit(v) for v in loud), dims=[], precisions=["int8", "int8_fixed"])
+    assert cell(result, DIM, "int8_fixed", "symmetric")["verdict"] == NOT_INHERITED
+    assert cell(result, DIM, "int8", "symmetric")["verdict"] != NOT_INHERITED
+
+
+def test_a_student_that_loses_about_what_the_gate_allows_is_undecided():
+    """Its estimate is within the gate or beyond it, the interval on both sides: 200 queries cannot
+    tell.
+    """
+    worse = TEACHER[0] + 0.06 * np.random.default_rng(5).normal(size=TEACHER[0].shape) * (
+        np.arange(DIM) < HEAD
+    )
+    measured = cell(
+        grid(unit(worse), TEACHER[1], precisions=["float32"]), HEAD, "float32", "asymmetric"
+    )
+    for gate in (measured["gap"] - 0.005, measured["gap"] + 0.005):
+        result = grid(unit(worse), TEACHER[1], precisions=["float32"], max_gap={"float32": gate})
+        row = cell(result, HEAD, "float32", "asymmetric")
+        assert row["low"] < gate < row["high"]
+        assert row["verdict"] == UNDECIDED
+        assert result.figures["num_undecided"] >= 1
+
+
+def test_each_precision_has_a_gate_of_its_own():
+    """The same loss in float32 and float16, which a narrow gate condemns and a wide one lets
+    through.
+    """
+    queries, documents = (np.ascontiguousarray(v[:, ::-1]) for v in TEACHER)
+    result = grid(
+        queries,
+        documents,
+        precisions=["float32", "float16"],
+        max_gap={"float32": 0.02, "float16": 1.0},
+    )
+    assert cell(result, HEAD, "float32", "symmetric")["verdict"] == NOT_INHERITED
+    assert cell(result, HEAD, "float16", "symmetric")["verdict"] == INHERITED
+
+
+PLANTED = [
+    test_a_student_with_its_dimensions_in_reverse_order_fails_where_it_is_cut,
+    test_a_student_whose_truncated_head_alone_is_rotated_fails_against_the_teachers_documents,
+    test_a_student_fitted_against_a_teacher_without_matryoshka_training_fails_where_it_is_cut,
+    test_a_student_with_one_loud_dimension_fails_where_one_step_fits_all,
+]
+
+
+@pytest.mark.parametrize("planted_case", PLANTED, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("broken", ["always inherited", "always undecided", "high for low"])
+def test_a_broken_gate_makes_the_planted_cases_fail(
+    planted_case: Callable[[], None], broken: str, monkeypatch
+):
+    """Tests of the tests: a gate that lets everything through must not go unnoticed."""
+    gates = {
+        "always inherited": lambda low, high, gate: INHERITED,
+        "always undecided": lambda low, high, gate: UNDECIDED,
+        "high for low": lambda low, high, gate: INHERITED if low <= 1 else NOT_INHERITED,
+    }
+    monkeypatch.setattr("leafkit.evaluation.inheritance.grid.judge", gates[broken])
+    with pytest.raises(AssertionError):
+        planted_case()
+
+
+def test_a_gate_that_condemns_everything_makes_the_perfect_copy_fail(monkeypatch):
+    monkeypatch.setattr(
+        "leafkit.evaluation.inheritance.grid.judge", lambda low, high, gate: NOT_INHERITED
+    )
+    with pytest.raises(AssertionError):
+        test_a_perfect_copy_inherits_everything()
+
+
+# --- what is the student's fault and what is not
+
+
+def test_a_fragile_teacher_does_not_condemn_a_student_that_loses_as_much():
+    """Binary codes cost this teacher a lot. A copy loses the same, so nothing is the student's
+    fault.
+    """
+    result = grid(*TEACHER, precisions=["binary"], dims=[8])
+    row = cell(result, 8, "binary", "symmetric")
+    assert row["teacher_retention"] < 0.7
+    assert row["verdict"] == INHERITED
+
+
+def test_a_student_that_is_evenly_worse_inherits():
+    """Retention is against the student's own full score: being worse everywhere is not a fault of
+    truncation.
+    """
+    noisy = unit(TEACHER[0] + 0.15 * np.random.default_rng(6).normal(size=TEACHER[0].shape))
+    row = cell(
+        grid(noisy, TEACHER[1], precisions=["float32"], dims=[]), DIM, "float32", "symmetric"
+    )
+    assert row["student"] < row["teacher"] - 0.01
+    assert row["gap"] == 0.0
+    assert row["verdict"] == INHERITED
+
+
+def test_a_student_that_finds_nothing_keeps_nothing():
+    """Its own score is no measure: whatever binary codes happen to find would be an endless
+    retention.
+    """
+    away = unit(np.stack([-TEACHER[1][i] for i in range(NUM_QUERIES)]))
+    result = grid(away, TEACHER[1], dims=[])
+    row = cell(result, DIM, "binary", "asymmetric")
+    assert cell(result, DIM, "float32", "asymmetric")["student"] == 0.0
+    assert row["student_retention"] == 0.0
+    assert row["verdict"] == NOT_INHERITED
+
+
+def test_a_teacher_that_finds_nothing_is_an_error():
+    vectors = {"teacher": (-TEACHER[1][:NUM_QUERIES], TEACHER[1]), "symmetric": TEACHER}
+    with pytest.raises(LeafkitError, match="the teacher finds no relevant document"):
+        run_grid(vectors, JUDGMENTS, InheritConfig(), 50, 0)
+
+
+# --- figures
+
+
+def noisy_copy(scale: float = 0.05) -> np.ndarray:
+    return unit(TEACHER[0] + scale * np.random.default_rng(7).normal(size=TEACHER[0].shape))
+
+
+def test_figures_of_a_row_fit_together():
+    result = grid(
+        noisy_copy(),
+        TEACHER[1],
+        precisions=list(VECTOR_PRECISIONS),
+        queries=["float", "quantized"],
+        rescoring=[0, 2],
+    )
+    for row in result.figures["rows"]:
+        assert row["gap"] == pytest.approx(row["teacher_retention"] - row["student_retention"])
+        assert row["low"] <= row["gap"] <= row["high"]
+        for name in ("teacher", "student"):
+            assert (
+                row[f"{name}_retention_low"]
+                <= row[f"{name}_retention"]
+                <= row[f"{name}_retention_high"]
+            )
+        assert row["max_gap"] == GATES[row["precision"]]
+        assert row["verdict"] == judge(row["low"], row["high"], row["max_gap"])
+    sizes = {(r["dim"], r["precision"]): r["bytes_per_vector"] for r in result.figures["rows"]}
+    assert (sizes[DIM, "float32"], sizes[HEAD, "binary"]) == (128, 2)
+    assert sizes[HEAD, "int4"] == sizes[HEAD, "int8"] // 2 == 8
+
+
+@pytest.mark.parametrize("dim", [DIM, HEAD])
+def test_float32_scores_are_those_of_a_flat_search_through_ir_measures(dim):
+    result = grid(noisy_copy(), TEACHER[1], precisions=["float32"])
+    for system, queries in (("teacher", TEACHER[0]), ("asymmetric", noisy_copy())):
+        ranking = search_flat(unit(queries[:, :dim]), unit(TEACHER[1][:, :dim]), 10)
+        expected = per_query_metrics(ranking, QUERY_IDS, DOCUMENT_IDS, QRELS, metrics=("ndcg@10",))[
+            "ndcg@10"
+        ]
+        assert np.allclose(
+            result.per_query[Cell(dim, "float32", "float", 0).column(system)],
+            expected,
+            atol=1e-9,
+            rtol=0,
+        )
+
+
+def test_intervals_equal_the_bootstraps_own():
+    result = grid(noisy_copy(), TEACHER[1])
+    row = cell(result, HEAD, "int8", "asymmetric")
+    full, cut = Cell(DIM, "float32", "float", 0), Cell(HEAD, "int8", "float", 0)
+    a, a0, b, b0 = (
+        result.per_query[c.column(s)] for s in ("teacher", "asymmetric") for c in (cut, full)
+    )
+    expected = Bootstrap(NUM_QUERIES, 500, 0).ratio_gap(a, a0, b, b0)
+    assert (row["gap"], row["low"], row["high"]) == pytest.approx(
+        (expected.mean, expected.low, expected.high)
+    )
+    kept = Bootstrap(NUM_QUERIES, 500, 0).ratio(b, b0)
+    assert (row["student_retention_low"], row["student_retention_high"]) == pytest.approx(
+        (kept.low, kept.high)
+    )
+
+
+def test_documents_that_are_equal_and_not_one_object_give_the_same_figures():
+    apart = {
+        "teacher": TEACHER,
+        "symmetric": noisy_pair(),
+        "asymmetric": (noisy_copy(), TEACHER[1].copy()),
+    }
+    config = InheritConfig(dims=[HEAD])
+    assert (
+        run_grid(apart, JUDGMENTS, config, 500, 0).figures["rows"]
+        == grid(*noisy_pair()).figures["rows"]
+    )
+
+
+def test_the_same_seed_gives_the_same_grid():
+    first, second = (grid(noisy_copy(), TEACHER[1], precisions=["int8", "pq"]) for _ in range(2))
+    assert first.figures == second.figures
+
+
+@pytest.mark.parametrize("order_seed", [1, 2])
+def test_permuting_the_documents_changes_no_figure_but_by_ties(order_seed):
+    order = np.random.default_rng(order_seed).permutation(NUM_DOCUMENTS)
+    queries = noisy_copy()
+    config = InheritConfig(
+        dims=[HEAD],
+        precisions=["float32", "int8", "int4"],
+        queries=["float", "quantized"],
+        rescoring=[0, 4],
+    )
+    rows = []
+    for documents, ids in (
+        (TEACHER[1], DOCUMENT_IDS),
+        (TEACHER[1][order], [DOCUMENT_IDS[i] for i in order]),
+    ):
+        vectors = {"teacher": (TEACHER[0], documents), "asymmetric": (queries, documents)}
+        rows.append(
+            run_grid(vectors, Judgments(QUERY_IDS, ids, QRELS), config, 100, 0).figures["rows"]
+        )
+    assert rows[0] == rows[1]
+
+
+def test_the_chunks_change_nothing(monkeypatch):
+    before = grid(noisy_copy(), TEACHER[1]).figures
+    monkeypatch.setattr("leafkit.evaluation.inheritance.streaming._CHUNK_NUMBERS", 1)
+    assert grid(noisy_copy(), TEACHER[1]).figures == before
+
+
+def test_rescoring_recovers_what_coarse_codes_lose():
+    result = grid(*TEACHER, precisions=["binary"], dims=[], rescoring=[0, 2, 10])
+    scores = [cell(result, DIM, "binary", "symmetric", rescoring=f)["teacher"] for f in (0, 2, 10)]
+    assert scores[0] < scores[1] <= scores[2] + 1e-9
+
+
+def test_scales_and_queries_values_are_returned():
+    result = grid(*noisy_pair(), dims=[HEAD], precisions=["int8", "int8_fixed", "pq", "binary"])
+    assert {name.split("/")[0] for name in result.scales} == {"teacher", "student"}
+    cut = unit(TEACHER[1][:, :HEAD])
+    assert np.allclose(result.scales[f"teacher/{HEAD}/int8/low"], cut.min(axis=0), atol=1e-6)
+    assert result.figures["scales"][f"teacher/{HEAD}/int8/low"] == pytest.approx(
+        [cut.min(axis=0).min(), cut.min(axis=0).max()], abs=1e-6
+    )
+    assert result.scales[f"teacher/{HEAD}/pq/centroids"].shape == (2, 256, 8)
+    assert result.per_query[Cell(HEAD, "int8", "float", 0).column("asymmetric")].shape == (
+        NUM_QUERIES,
+    )
+    assert not any("bytes" in name for name in result.figures["scales"])
+
+
+def noisy_pair() -> tuple[np.ndarray, np.ndarray]:
+    return noisy_copy(), unit(
+        TEACHER[1] + 0.05 * np.random.default_rng(2).normal(size=TEACHER[1].shape)
+    )
+
+
+def test_calibration_never_sees_a_query():
+    """The same documents with other queries, some far outside the documents' ranges, leave the same
+    scales.
+    """
+    first = grid(*noisy_pair(), precisions=["int8", "int4", "int8_fixed", "pq"])
+    other = (unit(np.eye(DIM)[np.arange(NUM_QUERIES) % DIM]), noisy_pair()[1])
+    second = grid(*other, precisions=["int8", "int4", "int8_fixed", "pq"])
+    assert first.scales.keys() == second.scales.keys()
+    assert all(np.array_equal(values, second.scales[name]) for name, values in first.scales.items())
+
+
+def test_the_querys_own_document_is_not_retrieved():
+    """Queries that are documents (ArguAna): each finds itself first, which must neither count nor
+    take a place.
+    """
+    ids = [f"d{i}" for i in range(NUM_QUERIES)]
+    qrels = {f"d{i}": {f"d{(i + 1) % NUM_QUERIES}": 1} for i in range(NUM_QUERIES)}
+    near = unit(TEACHER[1] + np.roll(TEACHER[1], -1, axis=0))
+    vectors = {"teacher": (near[:NUM_QUERIES], near), "asymmetric": (near[:NUM_QUERIES], near)}
+    config = InheritConfig(
+        precisions=["float32", "binary"], queries=["quantized"], rescoring=[0, 1]
+    )
+    judgments = Judgments(ids, DOCUMENT_IDS, qrels)
+    kept = run_grid(vectors, judgments, config, 50, 0)
+    dropped = run_grid(vectors, judgments, config, 50, 0, own=range(NUM_QUERIES))
+    for row, other in zip(dropped.figures["rows"], kept.figures["rows"], strict=True):
+        assert row["teacher"] > 1.2 * other["teacher"] > 0
+
+
+def test_a_query_whose_own_document_is_all_there_is_finds_nothing_else():
+    vectors = {
+        "teacher": (TEACHER[1][:3], TEACHER[1][:3]),
+        "asymmetric": (TEACHER[1][:3], TEACHER[1][:3]),
+    }
+    judgments = Judgments(
+        ["a", "b", "c"], ["x", "y", "z"], {"a": {"x": 1}, "b": {"y": 1}, "c": {"z": 1}}
+    )
+    config = InheritConfig(precisions=["int8"], rescoring=[0, 3])
+    figures = run_grid(vectors, judgments, config, 50, 0, own=[0, -1, -1]).figures
+    assert {row["teacher"] for row in figures["rows"]} == {2 / 3}
+
+
+# --- resuming
+
+
+class Interrupted(Exception):
+    """The machine dies."""
+
+
+def test_what_was_measured_before_a_failure_is_not_measured_again(monkeypatch):
+    """The third pass over the documents fails; the next run takes the first two as they are."""
+    import leafkit.evaluation.inheritance.grid as module
+
+    calls: list[int] = []
+    real = module._one_pass
+
+    def one_pass(documents, dim, *rest):
+        if len(calls) == 2:
+            calls.append(-1)
+            raise Interrupted
+        calls.append(dim)
+        return real(documents, dim, *rest)
+
+    monkeypatch.setattr(module, "_one_pass", one_pass)
+    done: dict[str, dict[str, np.ndarray]] = {}
+    with pytest.raises(Interrupted):
+        grid(*noisy_pair(), dims=[HEAD, 8], done=done)
+    assert calls == [DIM, HEAD, -1]
+    assert list(done) == [f"teacher-{DIM}", f"teacher-{HEAD}"]
+    resumed = grid(*noisy_pair(), dims=[HEAD, 8], done=done)
+    assert calls[3:] == [8, DIM, HEAD, 8]
+    assert resumed.figures == grid(*noisy_pair(), dims=[HEAD, 8]).figures
+
+
+# --- verdicts
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (-0.2, -0.1, INHERITED),
+        (-0.01, 0.0, INHERITED),
+        (0.015, 0.02, INHERITED),
+        (0.019, 0.021, UNDECIDED),
+        (-0.5, 0.021, UNDECIDED),
+        (0.02, 0.03, UNDECIDED),
+        (0.0201, 0.03, NOT_INHERITED),
+        (0.8, 0.9, NOT_INHERITED),
+    ],
+)
+def test_verdicts_by_hand(low, high, verdict):
+    assert judge(low, high, 0.02) == verdict
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "lenient", "strict"),
+    [
+        ([INHERITED, INHERITED], True, True),
+        ([INHERITED, UNDECIDED], True, False),
+        ([UNDECIDED, NOT_INHERITED], False, False),
+        ([NOT_INHERITED], False, False),
+    ],
+)
+def test_undecided_fails_only_where_the_gate_is_strict(verdicts, lenient, strict):
+    assert is_passed(verdicts, False) is lenient
+    assert is_passed(verdicts, True) is strict
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_grid_says_whether_it_is_strict_and_what_is_undecided(strict, monkeypatch):
+    monkeypatch.setattr("leafkit.evaluation.inheritance.grid.judge", lambda *numbers: UNDECIDED)
+    figures = grid(*TEACHER, precisions=["float32"], strict=strict).figures
+    assert (figures["passed"], figures["strict"], figures["num_undecided"]) == (
+        not strict,
+        strict,
+        4,
+    )
+
+
+# --- settings
+
+
+def test_settings_that_are_the_same_thing_are_measured_once():
+    config = InheritConfig(
+        precisions=["float32", "int8", "int8"], queries=["float", "quantized"], rescoring=[0, 4, 4]
+    )
+    cells = plan_cells([64], config)
+    assert len(cells) == len(set(cells)) == 1 + 4
+    assert [c for c in cells if c.precision == "float32"] == [Cell(64, "float32", "float", 0)]
+    only = plan_cells(
+        [64], InheritConfig(precisions=["float32"], queries=["quantized"], rescoring=[4])
+    )
+    assert only == [Cell(64, "float32", "float", 0)]
+
+
+def test_float32_at_full_size_is_measured_though_no_row_shows_it():
+    result = grid(*TEACHER, precisions=["int8"], dims=[HEAD])
+    assert {r["precision"] for r in result.figures["rows"]} == {"int8"}
+    assert cell(result, DIM, "int8", "symmetric")["teacher_retention"] == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "known", "expected"),
+    [
+        ([], [32, 16], [32, 16]),
+        ([16], [32, 16, 8], [32, 16]),
+        ([5, 9], [], [32, 9, 5]),
+        ([], [], [32]),
+        ([32], [16], [32]),
+    ],
+)
+def test_dimensions_are_those_named_or_the_teachers(wanted, known, expected):
+    assert choose_dims(wanted, known, 32) == expected
+
+
+def test_a_dimension_the_teacher_was_not_trained_for_is_an_error_that_names_its_list():
+    with pytest.raises(
+        UsageError,
+        match=r"inherit.dims: 20 is not among the teacher's Matryoshka dimensions \(32, 16\)",
+    ):
+        choose_dims([16, 20], [32, 16], 32)
+
+
+@pytest.mark.parametrize("dim", [0, -3, 33, 4096])
+def test_a_dimension_outside_the_vectors_is_an_error(dim):
+    with pytest.raises(
+        UsageError, match=f"inherit.dims: {dim} is not between 1 and the vectors' dimension 32"
+    ):
+        grid(*TEACHER, dims=[dim])
+
+
+def test_a_precision_without_gate_is_an_error():
+    with pytest.raises(UsageError, match=r"inherit.max_gap has no gate for int8, binary") as caught:
+        grid(*TEACHER, max_gap={"float32": 0.02})
+    assert "inherit.max_gap.NAME" in caught.value.hint
+
+
+def bad_vectors() -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray], str]]:
+    queries, documents = TEACHER
+    broken = queries.copy()
+    broken[17, 3] = np.nan
+    poisoned = documents.copy()
+    poisoned[99, 0] = np.inf
+    yield "nan query", (broken, documents), "symmetric: the vector of query 17 is not finite"
+    yield "inf document", (queries, poisoned), "the vector of student document 99 is not finite"
+    yield "short queries", (queries[1:], documents), "symmetric: 199 vectors for 200 queries"
+    yield "long documents", (queries, documents[:-1]), "symmetric: 499 vectors for 500 documents"
+    yield (
+        "narrow",
+        (queries[:, :20], documents[:, :20]),
+        "symmetric: queries have 20 dimensions and the teacher's documents 32",
+    )
+
+
+@pytest.mark.parametrize(
+    ("_name", "student", "message"),
+    list(bad_vectors()),
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_vectors_that_do_not_fit_are_named(_name, student, message):
+    with pytest.raises(LeafkitError, match=message):
+        run_grid({"teacher": TEACHER, "symmetric": student}, JUDGMENTS, InheritConfig(), 50, 0)
+
+
+@pytest.mark.parametrize("systems", [["teacher"], ["symmetric"], ["teacher", "student"], []])
+def test_a_grid_without_a_student_is_an_error_and_no_pass(systems):
+    with pytest.raises(
+        UsageError, match="there is no student to measure against a teacher"
+    ) as caught:
+        run_grid(dict.fromkeys(systems, TEACHER), JUDGMENTS, InheritConfig(), 50, 0)
+    assert "'symmetric' or 'asymmetric'" in caught.value.hint
+
+
+def test_pq_on_few_documents_fails_before_anything_is_measured(monkeypatch):
+    monkeypatch.setattr(
+        "leafkit.evaluation.inheritance.grid._measure", lambda *a: pytest.fail("measured")
+    )
+    few = Judgments(QUERY_IDS[:5], DOCUMENT_IDS[:100], QRELS)
+    vectors = {
+        "teacher": (TEACHER[0][:5], TEACHER[1][:100]),
+        "symmetric": (TEACHER[0][:5], TEACHER[1][:100]),
+    }
+    with pytest.raises(UsageError, match="there are 100 documents"):
+        run_grid(vectors, few, InheritConfig(precisions=["float32", "pq"]), 50, 0)
+
+
+def test_one_query_and_one_document():
+    judgments = Judgments(["q"], ["d"], {"q": {"d": 1}})
+    one = (TEACHER[0][:1], TEACHER[1][:1])
+    figures = run_grid(
+        {"teacher": one, "symmetric": one}, judgments, InheritConfig(rescoring=[0, 4]), 50, 0
+    ).figures
+    assert figures["passed"]
+    assert {row["teacher"] for row in figures["rows"]} == {1.0}
+    # its interval has no width, which proves nothing
+    assert {row["verdict"] for row in figures["rows"]} == {UNDECIDED}

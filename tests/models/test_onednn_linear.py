@@ -1,0 +1,117 @@
+"""Laid-out weights: the same products as torch's linear layers, rounded once, and plain layers
+where they do not work.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_packed import make, token_ids
+from torch import nn
+from torch.nn import functional
+
+from leafkit.embedders.transformer import Embedder
+from leafkit.models import onednn_linear
+from leafkit.models.onednn_linear import PrepackedLinear, can_prepack, prepack
+from leafkit.models.packed.backbone import run_packed
+from leafkit.models.packed.grouping import pack
+
+CPU = torch.device("cpu")
+ACTIVATIONS = {
+    "none": lambda x: x,
+    "gelu": functional.gelu,
+    "relu": functional.relu,
+    "silu": functional.silu,
+    "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+}
+
+pytestmark = pytest.mark.skipif(
+    not can_prepack(), reason="this torch has no oneDNN operators for laid-out weights"
+)
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("num_tokens", [0, 1, 7, 300])
+def test_a_laid_out_layer_is_torchs_layer_rounded_once(activation, has_bias, num_tokens):
+    generator = torch.Generator().manual_seed(0)
+    inputs, weight, bias = (
+        torch.randn(s, generator=generator).bfloat16()
+        for s in ((num_tokens, 96), (160, 96), (160,))
+    )
+    kind = onednn_linear._ACTIVATIONS.get(activation, onednn_linear._NO_ACTIVATION)
+    with torch.inference_mode():
+        found = PrepackedLinear(weight, bias if has_bias else None, kind)(inputs)
+    exact = functional.linear(inputs.double(), weight.double(), bias.double() if has_bias else None)
+    expected = ACTIVATIONS[activation](exact)
+    assert found.dtype == torch.bfloat16
+    assert found.shape == (num_tokens, 160)
+    # half a unit of bf16's last place
+    assert ((found.double() - expected).abs() <= 2.0**-8 * expected.abs() + 1e-3).all()
+
+
+@pytest.mark.parametrize("kind", ["bert", "qwen2 bidirectional", "qwen2 causal"])
+def test_a_model_of_laid_out_layers_is_no_further_from_float32_than_plain_bf16(kind):
+    batch = pack(token_ids(), CPU)
+    with torch.inference_mode():
+        exact = run_packed(make(kind).backbone, batch)
+        plain = run_packed(make(kind).backbone.bfloat16(), batch).float()
+        backbone = make(kind).backbone.bfloat16()
+        prepack(backbone)
+        found = run_packed(backbone, batch).float()
+    assert not any(type(module) is nn.Linear for module in backbone.modules())
+    assert (plain - exact).norm() > 0
+    assert (found - exact).norm() < 1.1 * (plain - exact).norm()
+
+
+def test_an_activation_that_onednn_lacks_stays_where_it_was():
+    batch = pack(token_ids(), CPU)
+    outputs = []
+    for is_laid_out in (False, True):
+        backbone = make("bert").backbone.bfloat16()
+        backbone.config.hidden_act = "tanh"
+        for layer in backbone.encoder.layer:
+            layer.intermediate.intermediate_act_fn = nn.Tanh()
+        if is_laid_out:
+            prepack(backbone)
+        with torch.inference_mode():
+            outputs.append(run_packed(backbone, batch).float())
+    torch.testing.assert_close(*outputs, atol=0.05, rtol=0.05)
+
+
+def test_only_the_embedders_copy_is_laid_out_and_only_in_bf16():
+    encoder = make("bert")
+    for precision, is_laid_out in ((torch.float32, False), (torch.bfloat16, True)):
+        embedder = Embedder(encoder, CPU, precision)
+        found = any(isinstance(module, PrepackedLinear) for module in embedder._ready.modules())
+        assert found == is_laid_out
+        assert not any(isinstance(module, PrepackedLinear) for module in encoder.modules())
+
+
+@pytest.mark.parametrize(
+    "failure", [NotImplementedError("kernel"), AttributeError("operator"), RuntimeError("oneDNN")]
+)
+def test_where_the_operators_fail_plain_layers_compute_the_same(failure, monkeypatch):
+    expected = Embedder(make("bert"), CPU, torch.bfloat16).embed_ids(token_ids())
+
+    def fail(self, inputs):
+        raise failure
+
+    monkeypatch.setattr(PrepackedLinear, "forward", fail)
+    can_prepack.cache_clear()
+    try:
+        assert not can_prepack()
+        found = Embedder(make("bert"), CPU, torch.bfloat16).embed_ids(token_ids())
+    finally:
+        can_prepack.cache_clear()
+    assert (found * expected).sum(axis=1).min() > 0.999
+
+
+def test_operators_that_compute_something_else_are_not_used(monkeypatch):
+    plain = PrepackedLinear.forward
+    monkeypatch.setattr(PrepackedLinear, "forward", lambda self, inputs: plain(self, inputs) + 1)
+    can_prepack.cache_clear()
+    try:
+        assert not can_prepack()
+    finally:
+        can_prepack.cache_clear()

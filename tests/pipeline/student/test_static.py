@@ -1,0 +1,166 @@
+"""A static student from teacher to artifact: where it starts, what training does, what is done
+again, what is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+from leafkit.config.load import load_recipe
+from leafkit.core.artifact import open_artifact
+from leafkit.core.errors import UsageError
+from leafkit.embedders.lookup_table import StaticEmbedder
+from leafkit.models.checkpoint import read_encoder
+from leafkit.models.folder import read_space
+from leafkit.models.static_encoder import is_static, read_static
+from leafkit.pipeline.corpus import load_corpus
+from leafkit.pipeline.distill import embed_targets
+from leafkit.pipeline.model_handle import check_student, load_teacher
+from leafkit.pipeline.run import Run, open_run
+from leafkit.pipeline.student.static import plan_batches, run_static_student
+
+WIDTH = 16
+
+
+def recipe(home: Path, folder: Path, **changes) -> Path:
+    value = tiny.tiny_recipe(home, folder / "ck")
+    value["student"] |= {
+        "kind": "static",
+        "static": {
+            "width": WIDTH,
+            "texts_per_batch": 16,
+            "document_epochs": 6.0,
+            "query_epochs": 6.0,
+            "lr": 0.02,
+            "query_lr": 0.01,
+        },
+    }
+    return tiny.write_recipe(folder / "tiny.yaml", value | changes)
+
+
+def distil(path: Path, *overrides: str) -> Run:
+    with open_run(load_recipe(str(path), overrides)) as run:
+        corpus, teacher = load_corpus(run, run.recipe.data.home), load_teacher(run)
+        run_static_student(run, teacher, corpus, embed_targets(run, teacher, corpus))
+    return run
+
+
+@pytest.fixture(scope="module")
+def made(home, tmp_path_factory) -> Path:
+    """Folder of a run's recipe and checkpoints; read only."""
+    folder = tmp_path_factory.mktemp("static")
+    distil(recipe(home, folder))
+    return folder
+
+
+def test_it_leaves_a_verified_student_of_the_teachers_space(made, home):
+    folder, teacher = made / "ck" / "tiny" / "student", read_encoder(home / "big")
+    manifest = open_artifact(folder, "student")
+    assert is_static(folder)
+    student = read_static(folder)
+    check_student(folder, student, teacher.fingerprint, 48)
+    assert (student.hidden_size, student.dim, student.spec.mrl_dims) == (
+        WIDTH,
+        48,
+        teacher.spec.mrl_dims,
+    )
+    assert read_space(folder)["teacher"] == teacher.fingerprint
+    assert manifest.metrics["parameters"] == student.num_parameters()
+    assert manifest.metrics["spectrum"]["rank"] == WIDTH
+    assert 0 < manifest.metrics["spectrum"]["ridge_cosine"] < 1
+
+
+def test_documents_come_first_and_both_losses_fall(made):
+    losses = json.loads((made / "ck" / "tiny" / "student" / "losses.json").read_text())
+    num_document_steps = -(-6 * 72 // 16)
+    documents, queries = losses[:num_document_steps], losses[num_document_steps:]
+    assert len(queries) == -(-6 * (56 + 16) // 16)  # train queries and pseudo-texts
+    for part in (documents, queries):
+        assert np.mean(part[-4:]) < 0.8 * np.mean(part[:4])
+
+
+def test_its_queries_find_the_teachers_documents(made, home):
+    student = StaticEmbedder(read_static(made / "ck" / "tiny" / "student"))
+    teacher = read_encoder(home / "big")
+    with open_run(load_recipe(str(made / "tiny.yaml"))) as run:
+        corpus = load_corpus(run, run.recipe.data.home)
+        model = load_teacher(run).model
+        documents = model.embed([d.full_text for d in corpus.collection.documents], "document", 48)
+        queries = [q.text for q in corpus.collection.queries if q.split == "train"]
+        wanted = model.embed(queries, "query", 32)
+    found = student.embed(queries, "query", 32)
+    assert np.einsum("nd,nd->n", found, wanted).mean() > 0.9
+    first = (wanted @ documents.T).argmax(axis=1)
+    places = (-(found @ documents.T)).argsort(axis=1).argsort(axis=1)[np.arange(len(first)), first]
+    assert (places < 5).mean() > 0.5  # chance: 5 in 72
+    assert teacher.dim == student.dim
+
+
+def test_it_is_not_made_again_unless_its_inputs_change(home, tmp_path):
+    path = recipe(home, tmp_path)
+    first = distil(path)
+    before = read_static(tmp_path / "ck" / "tiny" / "student").fingerprint
+    again = distil(path)
+    changed = distil(path, "student.static.query_lr=0.02")
+    status = [
+        {s["name"]: s["status"] for s in run.steps}["student"] for run in (first, again, changed)
+    ]
+    assert status == ["done", "up to date", "done"]
+    assert {s["name"]: s["status"] for s in changed.steps}[
+        "big vectors of single tokens"
+    ] == "up to date"
+    assert read_static(tmp_path / "ck" / "tiny" / "student").fingerprint != before
+
+
+def test_the_same_recipe_gives_the_same_student(made, home, tmp_path):
+    distil(recipe(home, tmp_path))
+    same = [
+        read_static(folder / "ck" / "tiny" / "student").fingerprint for folder in (made, tmp_path)
+    ]
+    assert same[0] == same[1]
+
+
+def test_a_table_that_is_too_large_is_refused_before_anything_is_trained(home, tmp_path):
+    with pytest.raises(UsageError, match=r"student\.static\.width=150000"):
+        distil(recipe(home, tmp_path), "student.static.width=150000")
+    assert not (tmp_path / "ck" / "tiny" / "student").exists()
+
+
+def test_a_teacher_that_is_vectors_alone_starts_from_the_texts(home, tmp_path):
+    teacher = read_encoder(home / "big")
+    rows = [json.loads(line) for line in (home / "pairs.jsonl").read_text().splitlines()]
+    folder = tmp_path / "vectors"
+    folder.mkdir()
+    for name, role, key in (("documents", "document", "positive"), ("queries", "query", "query")):
+        texts = [row[key] for row in rows]
+        vectors = teacher.finish(teacher(teacher.tokenize(texts, role, 48))).detach().numpy()
+        np.save(folder / f"{name}.npy", vectors)
+        (folder / f"{name}.jsonl").write_text(
+            "".join(json.dumps({"text": text}) + "\n" for text in texts)
+        )
+    distil(recipe(home, tmp_path, teacher={"source": f"vectors:{folder}"}))
+    metrics = open_artifact(tmp_path / "ck" / "tiny" / "student", "student").metrics
+    assert metrics["spectrum"]["ridge_cosine"] > 0.5
+    assert metrics["last_loss"] < 0.5 * metrics["first_loss"]
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "batch_size", "epochs"),
+    [(10, 4, 1.0), (10, 4, 2.5), (10, 4, 0.2), (3, 8, 2.0), (5, 5, 0.01)],
+)
+def test_batches_cover_whole_passes_before_rows_come_again(num_rows, batch_size, epochs):
+    batches = plan_batches(num_rows, batch_size, epochs, seed=3)
+    rows = np.concatenate(batches)
+    assert len(rows) == max(1, round(epochs * num_rows))
+    assert {len(b) for b in batches[:-1]} <= {batch_size}
+    for start in range(0, len(rows) - num_rows + 1, num_rows):
+        assert sorted(rows[start : start + num_rows]) == list(range(num_rows))
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(batches, plan_batches(num_rows, batch_size, epochs, seed=3), strict=True)
+    )

@@ -1,0 +1,100 @@
+"""leafkit export of a finished run, and a search that answers with what it wrote."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tiny
+
+from leafkit.core.errors import LeafkitError
+from leafkit.embedders.lookup_table import StaticEmbedder
+from leafkit.embedders.onnx_graph import QueryGraph
+from leafkit.embedders.transformer import Embedder
+from leafkit.models.checkpoint import read_encoder
+from leafkit.pipeline import pair as search_module
+from leafkit.pipeline.export import run_export
+from leafkit.pipeline.pair import Searcher
+
+
+@pytest.fixture
+def exported(done, start):
+    """Folder of a finished run with its graphs."""
+    run = start(done, work=run_export)
+    return run.folder
+
+
+def test_both_graphs_come_with_what_int8_costs(capsys, exported):
+    quality = json.loads((exported / "export" / "quality.json").read_text())
+    assert set(quality) == {"float32", "int8"}
+    assert abs(quality["float32"]["mean"]) <= 1e-3
+    for found in quality.values():
+        assert found["low"] <= found["mean"] <= found["high"]
+        assert found["num_queries"] > 0
+    assert "int8 graph: smallest cosine with the model" in capsys.readouterr().out
+
+
+def test_a_search_answers_through_the_graph_as_the_student_does(exported, monkeypatch):
+    question = tiny.make_pairs()[3][0]
+    monkeypatch.setattr(search_module, "_LARGEST_LOSS", -1.0)  # no int8 graph is good enough
+    graph = Searcher(exported)
+    assert isinstance(graph.model, QueryGraph)
+    monkeypatch.setattr(search_module, "_open_graph", lambda *args: None)
+    plain = Searcher(exported)
+    assert isinstance(plain.model, Embedder)
+    mine, theirs = graph.search(question, 5), plain.search(question, 5)
+    assert [hit.id for hit in mine.hits] == [hit.id for hit in theirs.hits]
+    np.testing.assert_allclose(
+        [h.score for h in mine.hits], [h.score for h in theirs.hits], atol=1e-5
+    )
+
+
+def test_the_int8_graph_answers_where_its_loss_is_small(exported, monkeypatch):
+    monkeypatch.setattr(search_module, "_LARGEST_LOSS", 1.0)
+    assert "int8" in Searcher(exported).model._session._model_path
+
+
+def test_a_graph_of_an_earlier_student_is_not_used(exported, done, start, capsys):
+    start(done, "student.lr=3.0e-3")
+    searcher = Searcher(exported)
+    assert isinstance(searcher.model, Embedder)
+    assert "is of an earlier student and is not used" in " ".join(capsys.readouterr().out.split())
+
+
+def test_without_onnxruntime_the_student_itself_answers(exported, monkeypatch):
+    monkeypatch.setattr(search_module.importlib.util, "find_spec", lambda name: None)
+    assert isinstance(Searcher(exported).model, Embedder)
+
+
+def test_a_damaged_graph_is_refused(exported):
+    path = exported / "export" / "query.onnx"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(LeafkitError, match="does not have the sha256"):
+        Searcher(exported)
+
+
+def test_a_static_student_goes_the_whole_road(home, tmp_path, start):
+    """distill, bench, inherit, search and report of a table; its index is that of any other student
+    of this teacher.
+    """
+    value = tiny.tiny_recipe(home, tmp_path / "ck")
+    value["student"] |= {
+        "kind": "static",
+        "static": {"width": 16, "texts_per_batch": 16, "lr": 0.02, "query_lr": 0.01},
+    }
+    run = start(tiny.write_recipe(tmp_path / "tiny.yaml", value))
+    bench = json.loads((run.folder / "bench" / "results.json").read_text())
+    assert {row["encoder"] for row in bench["latency"]} == {"teacher", "student"}
+    searcher = Searcher(run.folder)
+    assert isinstance(searcher.model, StaticEmbedder)
+    assert len(searcher.search(tiny.make_pairs()[3][0], 5).hits) == 5
+    teacher = read_encoder(home / "big")
+    assert (
+        json.loads((run.folder / "index" / "space.json").read_text())["teacher"]
+        == teacher.fingerprint
+    )
+    with pytest.raises(LeafkitError, match="is a table: it answers faster without a graph"):
+        start(tmp_path / "tiny.yaml", work=run_export)

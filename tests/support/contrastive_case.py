@@ -1,0 +1,160 @@
+"""One contrastive batch with every signal on: rows of all kinds, the module, and its gradients. Run
+by several processes (``python contrastive_case.py FOLDER``) it writes what each of them computed.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import tiny
+import torch
+
+from leafkit.data.batching import share_of_rank
+from leafkit.train.contrastive_batch import Mixing, PairBatch, TrainingTable, collate
+from leafkit.train.fit import BatchList, fit, read_world
+from leafkit.train.lightning_modules import ContrastiveModule, ContrastiveSettings
+from leafkit.train.optimizer import OptimizerSettings
+
+SEED = 5
+MIXING = Mixing(num_pairwise=2, num_listwise=2, beta=2.0, temperature=0.2)
+FULL = ContrastiveSettings(
+    temperature=0.1,
+    margin=0.1,
+    mrl_dims=(32, 16),
+    mrl_weights=(1.0, 0.3),
+    anchor_weight=0.6,
+    focal_gamma=0.5,
+    contrastive_weight=0.8,
+    soft_kind="kl",
+    soft_weight=0.7,
+    soft_temperature=0.3,
+    spread_weight=0.9,
+    mixing_temperature=0.2,
+    chunk_tokens=40,
+)
+CASES = {
+    "full": (FULL, MIXING, True),
+    "mse, unchunked": (replace(FULL, soft_kind="mse", chunk_tokens=0), MIXING, True),
+    "soft labels alone": (
+        replace(FULL, contrastive_weight=0.0, spread_weight=0.0, anchor_weight=0.0),
+        Mixing(),
+        True,
+    ),
+    "pairs only": (replace(FULL, margin=2.0), replace(MIXING, num_listwise=0), False),
+    "lists only": (replace(FULL, focal_gamma=0.0), replace(MIXING, num_pairwise=0), False),
+    "plain": (replace(FULL, focal_gamma=0.0, spread_weight=0.0, chunk_tokens=0), Mixing(), False),
+}
+# of the last, a second process encodes no document: the first has them all
+BATCHES = [
+    np.array([3, 0, 7, 5, 1, 6, 2, 4]),
+    np.array([2, 8, 9, 10, 11, 0, 5, 7]),
+    np.array([10, 1, 3, 9, 6, 8, 4, 11]),
+    np.array([0, 5, 0, 5]),
+]
+ANCHORS = [
+    "merge the queue twice",
+    "which table",
+    "split a string",
+    "the first answer of the second graph",
+]
+# Row 5 shares row 0's positive, row 6 its query too; 9 is a negative of row 0 and answers row 1;
+# rows 2, 4, 6, 9 and 11 have
+# fewer than two negatives; rows 3 and 8 take no negatives from other rows.
+POSITIVES = [0, 1, 2, 3, 4, 0, 15, 7, 8, 13, 14, 12]
+NEGATIVES = [
+    [8, 9, 10],
+    [11, 12],
+    [],
+    [8, 13],
+    [14],
+    [9, 10],
+    [],
+    [0, 11, 13, 8],
+    [1, 2],
+    [3],
+    [4, 5, 6],
+    [],
+]
+RELEVANT = [[0, 15], [1, 9], [2], [3], [4], [0], [0, 15], [7], [8], [13, 12], [14], [12]]
+IN_BATCH = [i not in {3, 8} for i in range(12)]
+
+
+def make_table(encoder, soft: bool) -> TrainingTable:
+    pairs = tiny.make_pairs(16)
+    queries = [pairs[0 if i == 6 else i][0] for i in range(12)]
+    chooser = np.random.default_rng(0)
+    return TrainingTable(
+        encoder.tokenize(queries, "query"),
+        encoder.tokenize([document for _, document in pairs], "document"),
+        np.array(POSITIVES),
+        [np.array(n, dtype=np.int64) for n in NEGATIVES],
+        [np.array(r) for r in RELEVANT],
+        np.array(IN_BATCH),
+        [chooser.random(1 + len(n)) if soft else np.zeros(0) for n in NEGATIVES],
+    )
+
+
+class Recorded(ContrastiveModule):
+    """Remembers the gradients of its first step."""
+
+    gradients: torch.Tensor | None = None
+
+    def configure_gradient_clipping(self, *args, **kwargs) -> None:
+        if self.gradients is None:
+            self.gradients = torch.cat([p.grad.flatten().clone() for p in self.parameters()])
+        super().configure_gradient_clipping(*args, **kwargs)
+
+
+def make_encoder():
+    return tiny.make_encoder(seed=4)
+
+
+def make_anchors(encoder) -> tuple[list[list[int]], torch.Tensor]:
+    targets = torch.randn(len(ANCHORS), encoder.dim, generator=torch.Generator().manual_seed(1))
+    return encoder.tokenize(ANCHORS, "query"), torch.nn.functional.normalize(targets, dim=1)
+
+
+def make_batch(encoder, case: str, step: int, rank: int = 0, num_ranks: int = 1) -> PairBatch:
+    loss, mixing, soft = CASES[case]
+    ids, targets = make_anchors(encoder)
+    mine = share_of_rank(np.arange(len(ids) if loss.anchor_weight else 0), rank, num_ranks)
+    return collate(
+        make_table(encoder, soft),
+        BATCHES[step],
+        mixing,
+        SEED,
+        step,
+        rank,
+        num_ranks,
+        [ids[i] for i in mine],
+        targets[mine],
+    )
+
+
+def train(
+    case: str, num_steps: int = len(BATCHES), precision: torch.dtype = torch.float32
+) -> tuple[list[float], torch.Tensor]:
+    """Losses of each step and the gradient of the first."""
+    world, encoder = read_world(), make_encoder()
+    settings = OptimizerSettings(
+        lr=1e-3,
+        num_steps=num_steps,
+        warmup_share=0.2,
+        final_lr_share=0.1,
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+    )
+    module = Recorded(encoder, settings, CASES[case][0])
+    batches = BatchList(
+        num_steps, lambda step: make_batch(encoder, case, step, world.rank, world.size)
+    )
+    losses = fit(module, batches, "test", torch.device("cpu"), precision, 7)
+    return losses, module.gradients
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    torch.save({case: train(case) for case in CASES}, Path(sys.argv[1]) / f"{read_world().rank}.pt")
