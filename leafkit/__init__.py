@@ -1,5 +1,79 @@
 """leafkit: distil a text-embedding teacher into small students that live in the teacher's own
 vector space.
+
+Everything here is imported when it is first asked for, so that ``import leafkit`` costs nothing.
+Nothing is printed unless ``set_verbosity("info")`` asks for it.
 """
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from leafkit.core.version import __version__
+
+if TYPE_CHECKING:
+    from leafkit.config.schema import (
+        BenchConfig,
+        DataConfig,
+        EmbeddingsConfig,
+        InheritConfig,
+        StageConfig,
+        StaticConfig,
+        StudentConfig,
+        TeacherConfig,
+    )
+    from leafkit.core.console import set_verbosity
+    from leafkit.core.errors import LeafkitError, MissingExtra, UsageError
+    from leafkit.data.records import Collection, Document, Query
+    from leafkit.train.lightning_modules import ContrastiveModule, LeafModule
+
+__all__ = [
+    "BenchConfig",
+    "Collection",
+    "ContrastiveModule",
+    "DataConfig",
+    "Document",
+    "EmbeddingsConfig",
+    "InheritConfig",
+    "LeafModule",
+    "LeafkitError",
+    "MissingExtra",
+    "Query",
+    "StageConfig",
+    "StaticConfig",
+    "StudentConfig",
+    "TeacherConfig",
+    "UsageError",
+    "__version__",
+    "set_verbosity",
+]
+
+# the module that each name comes from
+_HOMES = {
+    "leafkit.config.schema": (
+        "BenchConfig",
+        "DataConfig",
+        "EmbeddingsConfig",
+        "InheritConfig",
+        "StageConfig",
+        "StaticConfig",
+        "StudentConfig",
+        "TeacherConfig",
+    ),
+    "leafkit.core.console": ("set_verbosity",),
+    "leafkit.core.errors": ("LeafkitError", "MissingExtra", "UsageError"),
+    "leafkit.data.records": ("Collection", "Document", "Query"),
+    "leafkit.train.lightning_modules": ("ContrastiveModule", "LeafModule"),
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -21,6 +21,10 @@ from pathlib import Path
 import pytest
 
 from leafkit.config.schema import DataConfig
+from leafkit.core.console import set_verbosity
+
+# as the command line does, so that tests can read what a run says
+set_verbosity("info")
 
 # a shell's background jobs ignore Ctrl-C, and so would their children
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leafkit import __version__
 from leafkit.config.schema import Recipe
-from leafkit.core.console import console, log
+from leafkit.core.console import console, log, set_verbosity
 from leafkit.core.errors import LeafkitError, UsageError, explain_write_errors
 from leafkit.core.system import keep_freed_memory, tune_gc
+from leafkit.core.version import __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    set_verbosity("info")
     keep_freed_memory()
     tune_gc()
     try:

@@ -22,8 +22,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from leafkit import __version__
 from leafkit.core.errors import LeafkitError, explain_write_errors
+from leafkit.core.version import __version__
 
 MANIFEST = "manifest.json"
 FORMAT = 1

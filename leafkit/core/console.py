@@ -1,29 +1,80 @@
-"""What a person sees while leafkit works: bars with throughput and time left on a terminal, plain
-lines elsewhere.
+"""What leafkit says while it works, through ``logging`` and one kind of progress bar.
+
+Every line is a record of the logger "leafkit". As a library it has no handler, so nothing is
+printed; ``set_verbosity("info")`` shows what the command line shows: plain lines, and bars with
+throughput and time left on a terminal. Only the process of global rank 0 speaks.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
+
+from leafkit.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 console = Console(highlight=False, soft_wrap=True)
 PLAIN_LINE_EVERY_S = 10.0
+LEVELS = {
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "silent": logging.CRITICAL + 1,
+}
+_logger = logging.getLogger("leafkit")
+# without a handler of its own Python would print warnings to stderr
+_logger.addHandler(logging.NullHandler())
+
+
+class _ConsoleHandler(logging.Handler):
+    """Prints records as they are, without time or level, in the style that they ask for."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        table: RenderableType | None = getattr(record, "table", None)
+        if table is not None:
+            console.print(table)
+            return
+        style = getattr(record, "style", "") or None
+        console.print(record.getMessage(), style=style, markup=False, emoji=False)
+
+
+_handler = _ConsoleHandler()
+
+
+def set_verbosity(level: str) -> None:
+    """Say what leafkit prints; nothing is printed until this is called.
+
+    Args:
+        level: "info" prints each step and shows progress bars; "warning" prints what deserves
+            attention, "error" and "silent" less, all three without bars. Records go to the logger
+            "leafkit" in any case; handlers of your own see them until leafkit prints itself.
+
+    Raises:
+        UsageError: there is no such level.
+
+    >>> import leafkit
+    >>> leafkit.set_verbosity("silent")
+    """
+    if level not in LEVELS:
+        raise UsageError(f"verbosity {level!r} is not known", f"one of {', '.join(LEVELS)}")
+    _logger.setLevel(LEVELS[level])
+    if _handler not in _logger.handlers:
+        _logger.addHandler(_handler)
+    # a root handler beside ours would print every line twice
+    _logger.propagate = False
+
+
+def _shows_progress() -> bool:
+    return _handler in _logger.handlers and _logger.isEnabledFor(logging.INFO)
 
 
 def is_main_process() -> bool:
@@ -32,24 +83,35 @@ def is_main_process() -> bool:
 
 
 def log(text: str, style: str = "") -> None:
-    """Print one line of plain text (no markup) from the main process."""
-    if is_main_process():
-        console.print(text, style=style or None, markup=False, emoji=False)
+    """Say one line of plain text (no markup) from the main process, at level INFO."""
+    _emit(logging.INFO, text, style=style)
+
+
+def warn(text: str) -> None:
+    """Say one line that deserves attention from the main process, at level WARNING."""
+    _emit(logging.WARNING, text, style="yellow")
+
+
+def _emit(level: int, text: str, **extra: Any) -> None:
+    if is_main_process() and _logger.isEnabledFor(level):
+        # "%s": a text may hold percent signs
+        _logger.log(level, "%s", text, extra=extra)
 
 
 def show_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Print some columns of ``rows`` as a table from the main process; whole numbers get
-    separators, others three digits.
+    """Say some columns of ``rows`` as a table from the main process; whole numbers get separators,
+    others three digits.
     """
-    if not is_main_process():
-        return
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in columns:
         is_number = all(isinstance(row[name], int | float) for row in rows)
         table.add_column(name, justify="right" if is_number else "left", no_wrap=is_number)
     for row in rows:
         table.add_row(*(escape(_cell(row[name])) for name in columns))
-    console.print(table)
+    lines = ["  ".join(_cell(row[name]) for name in columns) for row in rows]
+    _emit(logging.INFO, "\n".join([title, "  ".join(columns), *lines]), table=table)
 
 
 def _cell(value: Any) -> str:
@@ -62,8 +124,24 @@ def _cell(value: Any) -> str:
     )
 
 
-class Bar:
-    """Counts finished items of one long step. ``advance`` is cheap enough to call for every batch."""
+class Bar(Protocol):
+    """Counts finished items of one long step."""
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Add ``count`` finished items; ``note`` is shown beside the throughput (the current loss,
+        say). Cheap enough to call for every batch.
+        """
+
+
+class _SilentBar:
+    """The bar of a library that was not asked to speak, and of other processes than the first."""
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Show nothing."""
+
+
+class _ShownBar:
+    """A bar on a terminal, or a line now and then where there is none."""
 
     def __init__(self, title: str, total: int, unit: str, live: Progress | None) -> None:
         self._title, self._total, self._unit, self._live = title, total, unit, live
@@ -72,9 +150,7 @@ class Bar:
         self._started_s = self._spoken_s = time.perf_counter()
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Add ``count`` finished items; ``note`` is shown beside the throughput (the current loss,
-        say).
-        """
+        """Add ``count`` finished items."""
         self._done += count
         now_s = time.perf_counter()
         elapsed_s = max(now_s - self._started_s, 1e-9)
@@ -95,23 +171,13 @@ class Bar:
 def progress_bar(title: str, total: int, unit: str) -> Iterator[Bar]:
     """A progress bar for ``total`` items, closed by a line that says how long it took."""
     started_s = time.perf_counter()
-    if not is_main_process():
-        yield _SilentBar(title, total, unit, None)
-        return
-    if console.is_terminal:
-        columns = (
-            SpinnerColumn(),
-            TextColumn("  {task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(unit),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Progress(*columns, console=console, transient=True) as live:
-            yield Bar(title, total, unit, live)
+    if not is_main_process() or not _shows_progress():
+        yield _SilentBar()
+    elif console.is_terminal:
+        with _live_progress(unit) as live:
+            yield _ShownBar(title, total, unit, live)
     else:
-        yield Bar(title, total, unit, None)
+        yield _ShownBar(title, total, unit, None)
     elapsed_s = time.perf_counter() - started_s
     log(
         f"  {title}: {total:,} {unit} in {elapsed_s:.1f} s ({total / max(elapsed_s, 1e-9):,.0f} "
@@ -119,6 +185,23 @@ def progress_bar(title: str, total: int, unit: str) -> Iterator[Bar]:
     )
 
 
-class _SilentBar(Bar):
-    def advance(self, count: int = 1, note: str = "") -> None:
-        """Other processes than the first say nothing."""
+def _live_progress(unit: str) -> Progress:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    return Progress(*columns, console=console, transient=True)

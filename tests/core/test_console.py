@@ -6,12 +6,17 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
+import logging
 import re
+from collections.abc import Callable, Iterator
+from subprocess import Popen
 
 import pytest
 from rich.console import Console
 
 from leafkit.core import console
+from leafkit.core.errors import UsageError
 
 
 @pytest.fixture
@@ -30,10 +35,10 @@ def _replace_console(monkeypatch: pytest.MonkeyPatch, is_terminal: bool) -> io.S
     out = io.StringIO()
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.delenv("SLURM_PROCID", raising=False)
-    console = Console(
+    replacement = Console(
         file=out, force_terminal=is_terminal, highlight=False, soft_wrap=True, width=120
     )
-    monkeypatch.setattr(console, "console", console)
+    monkeypatch.setattr(console, "console", replacement)
     return out
 
 
@@ -104,7 +109,7 @@ def test_rank_zero_speaks_and_rank_wins_over_slurm(
         "é 語 \U0001f600",
     ],
 )
-def test_say_prints_text_as_it_is(plain: io.StringIO, text: str) -> None:
+def test_log_prints_text_as_it_is(plain: io.StringIO, text: str) -> None:
     console.log(text)
     console.log(text, style="bold")
     assert plain.getvalue() == f"{text}\n{text}\n"
@@ -141,3 +146,75 @@ def test_empty_step(plain: io.StringIO) -> None:
     with console.progress_bar("nothing", 0, "rows"):
         pass
     assert plain.getvalue().startswith("  nothing: 0 rows in ")
+
+
+@pytest.fixture
+def as_before() -> Iterator[None]:
+    """Verbosity is put back to that of the other tests."""
+    yield
+    console.set_verbosity("info")
+
+
+@pytest.mark.usefixtures("as_before")
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [
+        ("info", "hello\ncare\n"),
+        ("warning", "care\n"),
+        ("error", ""),
+        ("silent", ""),
+    ],
+)
+def test_verbosity_decides_what_is_printed(plain: io.StringIO, level: str, shown: str) -> None:
+    console.set_verbosity(level)
+    console.log("hello")
+    console.warn("care")
+    assert plain.getvalue() == shown
+
+
+@pytest.mark.usefixtures("as_before")
+def test_without_info_there_are_no_bars(terminal: io.StringIO) -> None:
+    console.set_verbosity("warning")
+    with console.progress_bar("embedding", 2, "texts") as bar:
+        bar.advance(2, note="x")
+    console.show_table("title", [{"a": 1}], ["a"])
+    assert terminal.getvalue() == ""
+
+
+def test_an_unknown_verbosity_is_refused() -> None:
+    with pytest.raises(UsageError, match="verbosity 'loud' is not known") as caught:
+        console.set_verbosity("loud")
+    assert "info" in caught.value.hint
+
+
+def test_as_a_library_nothing_is_printed_and_a_handler_of_ones_own_gets_it(
+    run_python: Callable[[str], Popen[str]],
+) -> None:
+    out, err = run_python(
+        """
+import json, logging
+from leafkit.core import console
+console.log("unheard"); console.warn("unheard")
+lines = []
+class Keep(logging.Handler):
+    def emit(self, record):
+        lines.append([record.levelname, record.getMessage()])
+logging.getLogger().addHandler(Keep())
+logging.getLogger("leafkit").setLevel("INFO")
+console.log("100% done")
+console.warn("care")
+console.show_table("title", [{"a": 1234, "b": "x"}], ["a", "b"])
+with console.progress_bar("rows", 1, "rows") as bar:
+    bar.advance(1)
+lines[-1][1] = lines[-1][1].split(" in ")[0]
+print(json.dumps(lines))
+"""
+    ).communicate(timeout=60)
+    assert err == ""
+    assert json.loads(out) == [
+        ["INFO", "100% done"],
+        ["WARNING", "care"],
+        ["INFO", "title\na  b\n1,234  x"],
+        ["INFO", "  rows: 1 rows"],
+    ]
+    assert logging.getLogger("leafkit").handlers
