@@ -268,7 +268,7 @@ def main() -> None:
         started_s = time.perf_counter()
         grid = run_inherit(away)
         grid_s = time.perf_counter() - started_s
-        collection = load_corpus(run, recipe.data.home).collection
+        collection = load_corpus(run, recipe.data.corpus).collection
         texts = (
             [q.text for q in collection.judged("test")],
             [d.full_text for d in collection.documents],

@@ -91,7 +91,7 @@ def tune(uri: str, name: str, steps: int, work: Path) -> tuple[TextEncoder, torc
         },
         "mrl_dims": [384, 128],
         "mrl_weights": [1.0, 0.3],
-        "soup_share": 0.8,
+        "wise_ft_alpha": 0.8,
     }
     data = {
         "max_document_tokens": DOCUMENT_TOKENS,

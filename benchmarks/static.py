@@ -194,9 +194,11 @@ def measure(
     with open_run(recipe) as run:
         if recipe.teacher.source.startswith("recipe:"):
             run_teach(run.with_recipe(teacher_recipe(run)))
-        corpus, teacher = load_corpus(run, recipe.data.home), load_teacher(run)
+        corpus, teacher = load_corpus(run, recipe.data.corpus), load_teacher(run)
         student, seconds = distil(run, teacher, corpus)
-        collections = [read_judged(run, teacher, recipe.data.home, recipe.data.max_document_tokens)]
+        collections = [
+            read_judged(run, teacher, recipe.data.corpus, recipe.data.max_document_tokens)
+        ]
         collections += [
             read_judged(run, teacher, uri, recipe.bench.max_document_tokens)
             for uri in recipe.bench.collections

@@ -57,7 +57,7 @@ def stage_settings(steps: int, variant: str) -> dict[str, Any]:
         "batch_size": 16,
         "lr": 5e-5,
         "instruction": "Given a question, retrieve passages that answer it",
-        "question_share": 0.0,
+        "question_ratio": 0.0,
         "anchor_weight": 0.0,
         "mining": {
             "model": "start",
@@ -72,7 +72,7 @@ def stage_settings(steps: int, variant: str) -> dict[str, Any]:
         "soft": {"models": ["bm25", "builtin:minilm"], "weight": 1.0},
         "mrl_dims": [384, 256, 128, 64],
         "mrl_weights": [1.0, 0.3, 0.2, 0.1],
-        "soup_share": 0.6,
+        "wise_ft_alpha": 0.6,
         "same_task_ratio": 0.5,
     }
     changes: dict[str, dict[str, Any]] = {
@@ -87,7 +87,7 @@ def stage_settings(steps: int, variant: str) -> dict[str, Any]:
         "minus filter": {"mining": stage["mining"] | {"filter_rank": 0}},
         "minus MRL": {"mrl_dims": [384], "mrl_weights": [1.0]},
         "minus soft labels": {"soft": {}},
-        "minus soup": {"soup_share": 1.0},
+        "minus soup": {"wise_ft_alpha": 1.0},
         "r = 0": {"same_task_ratio": 0.0},
         "r = 1": {"same_task_ratio": 1.0},
     }

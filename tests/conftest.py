@@ -51,7 +51,9 @@ def shared_data() -> Path:
 @pytest.fixture
 def data_config(tmp_path: Path) -> DataConfig:
     """A data section whose home collection is an absent file in the test's own folder."""
-    return DataConfig(home=f"jsonl:{tmp_path / 'home.jsonl'}", packages=[], away_packages=[])
+    return DataConfig(
+        corpus=f"jsonl:{tmp_path / 'home.jsonl'}", packages=[], out_of_domain_packages=[]
+    )
 
 
 @pytest.fixture

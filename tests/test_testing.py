@@ -188,8 +188,8 @@ def test_an_id_that_comes_twice_is_an_error(which):
             r"inherit\.precisions: 'int3' is not one of float32",
         ),
         (
-            {"queries": ["quantized"]},
-            r"inherit\.queries: 'quantized' is not one of float, quantised",
+            {"queries": ["rounded"]},
+            r"inherit\.queries: 'rounded' is not one of float, quantized",
         ),
         ({"rescoring": [-1]}, r"inherit\.rescoring: -1 is below 0"),
         (

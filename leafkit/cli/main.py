@@ -371,7 +371,7 @@ COMMANDS = {
         _bench,
     ),
     "inherit": Command(
-        "recipe=NAME | teacher=MODEL student=MODEL home=SOURCE [strict=true] [diagnose=true] "
+        "recipe=NAME | teacher=MODEL student=MODEL corpus=SOURCE [strict=true] [diagnose=true] "
         "[key=value ...]",
         "Matryoshka and quantisation inheritance, with gates; exit status 1 when one fails; "
         "diagnose=true looks at a teacher",

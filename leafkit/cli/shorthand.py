@@ -1,5 +1,5 @@
-"""``bench`` and ``inherit`` of any pair in one line: short keys, and a recipe's name and home where
-none is given.
+"""``bench`` and ``inherit`` of any pair in one line: short keys, and a recipe's name and corpus
+where none is given.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ SHORT_KEYS = {
     "tasks": "bench.tasks",
     "same_space": "bench.same_space",
     "indexes": "bench.indexes.kinds",
-    "home": "data.home",
+    "corpus": "data.corpus",
     "dims": "inherit.dims",
     "precisions": "inherit.precisions",
     "diagnose": "inherit.diagnose",
     "strict": "inherit.strict",
 }
+RENAMED_SHORT_KEYS = {"home": "corpus"}
 DEFAULT_RECIPE = "measure"
 _MAX_NAME = 100  # letters of a folder's name made from two references
 
@@ -30,10 +31,10 @@ def expand(words: Sequence[str]) -> list[str]:
     """Words of the command line with full keys.
 
     Without ``recipe=`` they name recipe ``measure``; the run is called after its models, and a
-    benchmark of given collections has no home beside them.
+    benchmark of given collections measures no corpus beside them.
 
     Raises:
-        UsageError: neither a recipe nor a teacher is named.
+        UsageError: neither a recipe nor a teacher is named, or a short key has another name today.
     """
     full = [_lengthen(word) for word in words]
     given = dict(word.split("=", 1) for word in full if "=" in word)
@@ -50,13 +51,18 @@ def expand(words: Sequence[str]) -> list[str]:
         full.append(
             f"name={'--'.join(_tail(reference) for reference in (teacher, student) if reference)}"
         )
-    if "bench.collections" in given and "data.home" not in given:
-        full.append("data.home=")
+    if "bench.collections" in given and "data.corpus" not in given:
+        full.append("data.corpus=")
     return full
 
 
 def _lengthen(word: str) -> str:
     key, equals, value = word.partition("=")
+    if equals and key in RENAMED_SHORT_KEYS:
+        raise UsageError(
+            f"{key}= is now called {RENAMED_SHORT_KEYS[key]}=",
+            f"write {RENAMED_SHORT_KEYS[key]}={value}",
+        )
     return f"{SHORT_KEYS.get(key, key)}{equals}{value}"
 
 

@@ -17,6 +17,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from leafkit.config.renamed import new_name, old_value, with_new_names
 from leafkit.config.schema import Recipe, to_plain
 from leafkit.config.validate import find_problems
 from leafkit.core.errors import UsageError
@@ -128,7 +129,9 @@ def from_plain(plain: dict[str, Any]) -> Recipe:
         return typing.cast(
             Recipe,
             OmegaConf.to_object(
-                OmegaConf.merge(OmegaConf.structured(Recipe), OmegaConf.create(plain))
+                OmegaConf.merge(
+                    OmegaConf.structured(Recipe), OmegaConf.create(with_new_names(plain))
+                )
             ),
         )
     except OmegaConfBaseException as err:
@@ -146,7 +149,7 @@ def _read_file(path: Path, problems: list[str]) -> tuple[list[_Setting], str | N
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         refused = _refused(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as err:
-        raise UsageError(f"{path} cannot be read as YAML: {err}", "mend the file") from err
+        raise UsageError(f"{path} cannot be read as YAML: {err}", "correct the file") from err
     if refused:  # an alias may hold itself, so nothing else of this file is looked at
         problems.extend(f"{path}:{line}: {what}" for line, what in refused)
         return [], None
@@ -241,6 +244,9 @@ def _resolve_type(path: tuple[str, ...]) -> tuple[Any | None, str]:
     """Type of the field at ``path`` and, where there is none, what is wrong with the nearest known
     key.
     """
+    renamed = new_name(".".join(path))
+    if renamed:
+        return None, f"{'.'.join(path)} is now called {renamed}"
     current: Any = Recipe
     for i, part in enumerate(path):
         if is_dataclass(current):
@@ -333,7 +339,14 @@ def _build(name: str, settings: list[_Setting], problems: list[str]) -> Recipe:
             problems.append(f"{setting.origin}: {unknown}")
             continue
         try:
-            _place(given, setting.path, _parse(setting, kind))
+            value = _parse(setting, kind)
+            renamed = old_value(setting.key, value)
+            if renamed:
+                problems.append(
+                    f"{setting.origin}: {setting.key}: {renamed[0]!r} is now called {renamed[1]!r}"
+                )
+                continue
+            _place(given, setting.path, value)
             origins[setting.key] = setting.origin
         except (ValueError, yaml.YAMLError) as err:
             problems.append(f"{setting.origin}: {setting.key}: {str(err).splitlines()[0]}")

@@ -67,7 +67,7 @@ class DataConfig:
     """The collection to serve, and what else training reads."""
 
     # the collection that is indexed; its train queries train, its test queries measure
-    home: str = "builtin:pydocs"
+    corpus: str = "builtin:pydocs"
     # whose documentation builtin:pydocs reads
     packages: list[str] = field(
         default_factory=lambda: [
@@ -80,8 +80,8 @@ class DataConfig:
             "networkx",
         ]
     )
-    # whose documentation builtin:pydocs-away reads; never trained on
-    away_packages: list[str] = field(
+    # whose documentation builtin:pydocs-out-of-domain reads; never trained on
+    out_of_domain_packages: list[str] = field(
         default_factory=lambda: [
             "aiohttp",
             "click",
@@ -98,7 +98,7 @@ class DataConfig:
     max_query_tokens: int = 64  # queries are cut here, prompt included
     max_document_tokens: int = 64  # documents are cut here; the teacher's cost grows with it
     # a document with the query's id is not retrieved: auto where it is the query's text too
-    drop_own_document: str = "auto"
+    exclude_self: str = "auto"
     max_train_queries: int = 0  # train queries that the student learns from; 0 takes all
     num_pseudo_texts: int = (
         2048  # texts of random vocabulary words, seen by stages (as anchors) and by the student
@@ -263,10 +263,10 @@ class StageConfig:
     example_template: str = (
         "Instruct: {instruction}\nQuery: {query}\nResponse: {document}\n\n"  # of each example
     )
-    # of training rows; empty takes data.home
+    # of training rows; empty takes data.corpus
     sources: dict[str, TrainSourceConfig] = field(default_factory=dict)
     mining: MiningConfig = field(default_factory=MiningConfig)
-    batching: str = "neighbors"  # neighbours puts similar documents into one batch, random does not
+    batching: str = "neighbors"  # neighbors puts similar documents into one batch, random does not
     same_task_ratio: float = (
         1.0  # r of semi-homogeneous batches: share of each batch that is not dealt among sources
     )
@@ -278,7 +278,7 @@ class StageConfig:
         0  # GradCache: at most this many tokens are held for the backward pass at once; 0 holds all
     )
     lr: float = 5e-5  # peak learning rate of AdamW
-    warmup_share: float = 0.1  # share of the steps that the learning rate climbs
+    warmup_ratio: float = 0.1  # share of the steps that the learning rate climbs
     weight_decay: float = 0.01  # AdamW's, on matrices only
     max_grad_norm: float = 1.0  # gradients are scaled down to this length
     lora: LoraConfig = field(default_factory=LoraConfig)
@@ -289,20 +289,18 @@ class StageConfig:
     focal_gamma: float = 0.0  # weight (1 - p)^gamma of each row; KaLM-Embedding V2 takes .5
     mixing: MixingConfig = field(default_factory=MixingConfig)
     soft: SoftLabelConfig = field(default_factory=SoftLabelConfig)
-    spread_weight: float = (
-        0.0  # of the mean squared off-diagonal similarity (GOR, arXiv 1708.06320)
-    )
+    gor_weight: float = 0.0  # of the mean squared off-diagonal similarity (GOR, arXiv 1708.06320)
     # Matryoshka dimensions, largest first; empty takes the full one
     mrl_dims: list[int] = field(default_factory=list)
     mrl_weights: list[float] = field(default_factory=list)  # weight of the loss at each dimension
-    question_share: float = (
+    question_ratio: float = (
         0.25  # share of the train queries rewritten as questions ("how do I ...")
     )
     anchor_weight: float = (
         1.0  # weight of the squared distance to the start model on the anchor texts
     )
     anchor_batch_size: int = 32  # anchor texts per step
-    soup_share: float = (
+    wise_ft_alpha: float = (
         1.0  # weight of the trained weights in the average with the stage's start (WiSE-FT)
     )
     soup: SoupConfig = field(default_factory=SoupConfig)
@@ -364,13 +362,13 @@ class StudentConfig:
     tokens_per_batch: int = 2048  # padded tokens per optimiser step, over all processes
     max_texts_per_batch: int = 128  # texts per optimiser step, over all processes
     num_epochs: float = 1.0  # passes over the texts
-    question_share: float = (
+    question_ratio: float = (
         0.25  # share of the train queries rewritten as questions ("how do I ...")
     )
     query_repeats: int = 1  # times each query is seen per pass; queries are what the student serves
     lr: float = 1e-4  # peak learning rate of AdamW
-    final_lr_share: float = 0.1  # learning rate of the last step as a share of the peak
-    warmup_share: float = 0.05  # share of the steps that the learning rate climbs
+    final_lr_ratio: float = 0.1  # learning rate of the last step as a share of the peak
+    warmup_ratio: float = 0.05  # share of the steps that the learning rate climbs
     weight_decay: float = 0.01  # AdamW's, on matrices only
     max_grad_norm: float = 1.0  # gradients are scaled down to this length
     # strength of the ridge solution that W_out starts from, relative to the mean eigenvalue
@@ -403,7 +401,7 @@ class BenchConfig:
     """What is measured, and how often it is resampled."""
 
     # measured beside home
-    collections: list[str] = field(default_factory=lambda: ["builtin:pydocs-away"])
+    collections: list[str] = field(default_factory=lambda: ["builtin:pydocs-out-of-domain"])
     split: str = "test"  # judged queries of this split
     num_resamples: int = 10_000  # of the paired bootstrap and of the randomisation test
     max_document_tokens: int = 256  # documents of the other collections are cut here
@@ -432,7 +430,7 @@ class InheritConfig:
     dims: list[int] = field(default_factory=list)
     # of the stored vectors
     precisions: list[str] = field(default_factory=lambda: ["float32", "int8", "binary"])
-    # float, quantised: as the stored vectors are
+    # float, quantized: as the stored vectors are
     queries: list[str] = field(default_factory=lambda: ["float"])
     # times k candidates scored again in float32; 0 does not
     rescoring: list[int] = field(default_factory=lambda: [0])

@@ -68,20 +68,20 @@ _NOT_NEGATIVE = frozenset(
     " num_latency_queries num_samples hidden_size intermediate_size"
     " false_negative_margin seed weight num_negatives first_rank min_margin filter_rank "
     "num_pairwise num_listwise"
-    " contrastive_weight focal_gamma spread_weight chunk_tokens num_examples rank max_retries "
+    " contrastive_weight focal_gamma gor_weight chunk_tokens num_examples rank max_retries "
     "max_cost"
     " price_per_million_input_tokens price_per_million_output_tokens"
     " dimensions num_lists code_bytes int8_range pq_bytes".split()
 )
 _SHARE = frozenset(
     (
-        "warmup_share soup_share final_lr_share question_share max_positive_share "
+        "warmup_ratio wise_ft_alpha final_lr_ratio question_ratio max_positive_share "
         "same_task_ratio target_recall"
     ).split()
 )
 _CHOICES = {
     "on_bad_row": BAD_ROW_POLICIES,
-    "drop_own_document": OWN_DOCUMENT_POLICIES,
+    "exclude_self": OWN_DOCUMENT_POLICIES,
     "device": DEVICES,
     "precision": PRECISIONS,
     "batching": BATCHINGS,

@@ -1,4 +1,4 @@
-"""Collections that every machine has: ``builtin:pydocs`` and ``builtin:pydocs-away``."""
+"""Collections that every machine has: ``builtin:pydocs`` and ``builtin:pydocs-out-of-domain``."""
 
 from __future__ import annotations
 

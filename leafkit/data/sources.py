@@ -43,7 +43,7 @@ _ALIASES = {
 }
 KINDS = (
     "builtin:pydocs",
-    "builtin:pydocs-away",
+    "builtin:pydocs-out-of-domain",
     "jsonl:PATH",
     "beir:PATH",
     "hf:NAME[:CONFIG]@SPLIT",
@@ -153,9 +153,10 @@ def _split_uri(uri: str) -> tuple[str, str]:
         or (kind == "hf" and "@" not in rest)
     ):
         raise UsageError(f"unknown source {uri!r}", f"a source is one of {', '.join(KINDS)}")
-    if kind == "builtin" and rest not in {"pydocs", "pydocs-away"}:
+    if kind == "builtin" and rest not in {"pydocs", "pydocs-out-of-domain"}:
         raise UsageError(
-            f"unknown built-in source {uri!r}", "there are builtin:pydocs and builtin:pydocs-away"
+            f"unknown built-in source {uri!r}",
+            "there are builtin:pydocs and builtin:pydocs-out-of-domain",
         )
     if (kind == "jsonl" and not Path(rest).is_file()) or (
         kind == "beir" and not Path(rest).is_dir()
@@ -166,7 +167,7 @@ def _split_uri(uri: str) -> tuple[str, str]:
 
 
 def _packages(name: str, data: DataConfig) -> list[str]:
-    return data.packages if name == "pydocs" else data.away_packages
+    return data.packages if name == "pydocs" else data.out_of_domain_packages
 
 
 def _read_jsonl(path: Path, bad: BadRows) -> Iterator[tuple[str, dict[str, Any]]]:

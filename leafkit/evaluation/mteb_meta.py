@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from leafkit.config.renamed import with_new_names
 from leafkit.core.artifact import MANIFEST, fingerprint, read_manifest
 from leafkit.core.errors import MissingExtra
 from leafkit.embedders.lookup_table import StaticEmbedder
@@ -90,25 +91,26 @@ def trace_training(references: Sequence[str]) -> Training:
 def _trace_artifact(folder: Path, found: Training) -> list[str]:
     """Add the sources of one artifact; return the models it was made from."""
     manifest = read_manifest(folder)
-    data = manifest.recipe.get("data", {})
-    home = str(data.get("home", ""))
+    recipe = with_new_names(manifest.recipe)
+    data = recipe.get("data", {})
+    corpus = str(data.get("corpus", ""))
     if manifest.stage == "student":
         found.sources |= {
-            home,
+            corpus,
             *(str(source["uri"]) for source in data.get("sources", {}).values()),
         }
         space = read_space(folder) if (folder / SPACE_FILE).is_file() else {}
         return [
-            str(manifest.recipe["student"]["init"]),
+            str(recipe["student"]["init"]),
             str(space.get("teacher_reference") or f"the teacher of {folder}"),
         ]
-    stage = manifest.recipe.get("stages", {}).get(manifest.stage)
+    stage = recipe.get("stages", {}).get(manifest.stage)
     if stage is None:
         found.unknown.add(str(folder))
         return []
     members = list(stage["soup"]["members"])
     if not members:
-        found.sources |= {str(source["uri"]) for source in stage["sources"].values()} or {home}
+        found.sources |= {str(source["uri"]) for source in stage["sources"].values()} or {corpus}
     # their knowledge reaches the model too
     scorers = [m for m in stage["soft"]["models"] if m not in {"rows", "bm25"}]
     parents = members or [str(stage["init"]), *scorers]

@@ -31,7 +31,7 @@ def collect_report(run: Run, command: str) -> dict[str, Any]:
     student = load_student(run, teacher)
     corpora = [
         load_corpus(run, uri).about()
-        for uri in (run.recipe.data.home, *run.recipe.bench.collections)
+        for uri in (run.recipe.data.corpus, *run.recipe.bench.collections)
     ]
     manifest = read_manifest(run.folder / STUDENT)
     data: dict[str, Any] = {

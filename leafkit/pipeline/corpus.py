@@ -87,11 +87,11 @@ def load_corpus(run: Run, uri: str, limit: int = 0, default_split: str = "") -> 
     return corpus
 
 
-def vary_queries(queries: Sequence[str], question_share: float, seed: int) -> list[str]:
+def vary_queries(queries: Sequence[str], question_ratio: float, seed: int) -> list[str]:
     """The queries, a share of them turned into questions, so that training knows both forms."""
     return [
         (as_question(q, seed) or q)
-        if ceil((i + 1) * question_share) > ceil(i * question_share)
+        if ceil((i + 1) * question_ratio) > ceil(i * question_ratio)
         else q
         for i, q in enumerate(queries)
     ]

@@ -58,7 +58,7 @@ def run_distill(run: Run) -> None:
     """
     if run.recipe.teacher.source.startswith("recipe:"):
         run_teach(run.with_recipe(teacher_recipe(run)))
-    corpus = load_corpus(run, run.recipe.data.home)
+    corpus = load_corpus(run, run.recipe.data.corpus)
     teacher = load_teacher(run)
     targets = embed_targets(run, teacher, corpus)
     if run.recipe.student.kind == "static":
@@ -96,7 +96,7 @@ def embed_targets(run: Run, teacher: ModelHandle, corpus: Corpus) -> list[Target
         queries = [queries[i] for i in sorted(chosen)]
     known = teacher.model if isinstance(teacher.model, StoredVectors) else None
     if known is None:
-        queries = vary_queries(queries, run.recipe.student.question_share, seed)
+        queries = vary_queries(queries, run.recipe.student.question_ratio, seed)
     groups = [
         ("documents", documents, "document", 1),
         ("queries", queries, "query", run.recipe.student.query_repeats),
@@ -307,8 +307,8 @@ def train_student(
     settings = OptimizerSettings(
         config.lr,
         len(batches),
-        config.warmup_share,
-        config.final_lr_share,
+        config.warmup_ratio,
+        config.final_lr_ratio,
         config.weight_decay,
         config.max_grad_norm,
     )

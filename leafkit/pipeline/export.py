@@ -48,7 +48,7 @@ def run_export(run: Run) -> Path:
             f"{student.reference} is no model at hand: there is nothing to export",
             "export a trained student",
         )
-    corpus = load_corpus(run, run.recipe.data.home)
+    corpus = load_corpus(run, run.recipe.data.corpus)
     folder = run.folder / EXPORT
     inputs = {
         "form": GRAPH_FORM,

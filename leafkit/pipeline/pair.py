@@ -68,7 +68,7 @@ def run_embed(run: Run) -> Path:
     Raises:
         LeafkitError: the teacher is not there, or the collection cannot be read.
     """
-    corpus = load_corpus(run, run.recipe.data.home)
+    corpus = load_corpus(run, run.recipe.data.corpus)
     teacher = load_teacher(run)
     texts = [d.full_text for d in corpus.collection.documents]
     limit = run.recipe.data.max_document_tokens

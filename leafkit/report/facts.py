@@ -277,7 +277,7 @@ def inherit_sentence(data: Data) -> str:
 def scoring(row: Data) -> str:
     """How a setting of the inheritance check scores: plain, quantised queries, rescored.
 
-    >>> scoring({"queries": "quantised", "rescoring": 4}), scoring({})
+    >>> scoring({"queries": "quantized", "rescoring": 4}), scoring({})
     ('quantised queries, rescored x4', 'plain')
     """
     times = row.get("rescoring")

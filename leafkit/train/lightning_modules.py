@@ -112,7 +112,7 @@ class ContrastiveSettings:
     soft_kind: str = "kl"
     soft_weight: float = 0.0
     soft_temperature: float = 0.05
-    spread_weight: float = 0.0
+    gor_weight: float = 0.0
     mixing_temperature: float = 0.1
     chunk_tokens: int = 0
 
@@ -141,8 +141,8 @@ class ContrastiveModule(_EncoderModule):
             terms.append(s.contrastive_weight * self._contrastive(queries, candidates, batch))
         if batch.soft is not None:
             terms.append(s.soft_weight * self._soft(queries, candidates, batch))
-        if s.spread_weight > 0:
-            terms.append(s.spread_weight * self._spread(queries, candidates, batch))
+        if s.gor_weight > 0:
+            terms.append(s.gor_weight * self._spread(queries, candidates, batch))
         if len(batch.anchors):
             distance = truncate_then_normalize(anchors) - batch.anchor_targets.to(raw.device)
             terms.append(s.anchor_weight * distance.square().sum(dim=1).mean())

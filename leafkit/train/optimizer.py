@@ -16,27 +16,27 @@ class OptimizerSettings:
         lr: peak learning rate.
         num_steps: optimiser steps, counted from the data by the caller (never asked of the Trainer:
             traps of Lightning).
-        warmup_share: share of the steps that the rate climbs from 0.
-        final_lr_share: rate of the last step over the peak.
+        warmup_ratio: share of the steps that the rate climbs from 0.
+        final_lr_ratio: rate of the last step over the peak.
         weight_decay: on matrices only; biases and norms have none.
         max_grad_norm: gradients are scaled down to this length.
     """
 
     lr: float
     num_steps: int
-    warmup_share: float
-    final_lr_share: float
+    warmup_ratio: float
+    final_lr_ratio: float
     weight_decay: float
     max_grad_norm: float
 
 
 def lr_share(step: int, settings: OptimizerSettings) -> float:
     """Learning rate of a step (0-based) as a share of the peak."""
-    warmup = max(1, round(settings.warmup_share * settings.num_steps))
+    warmup = max(1, round(settings.warmup_ratio * settings.num_steps))
     if step < warmup:
         return (step + 1) / warmup
     done = (step - warmup + 1) / max(1, settings.num_steps - warmup)
-    return 1 - (1 - settings.final_lr_share) * min(done, 1.0)
+    return 1 - (1 - settings.final_lr_ratio) * min(done, 1.0)
 
 
 def build_optimizer(

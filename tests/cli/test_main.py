@@ -148,9 +148,9 @@ def test_a_recipe_that_is_no_recipe_is_status_2(tmp_path, text, capsys):
 @pytest.mark.parametrize(
     ("override", "status", "message"),
     [
-        ("data.home=jsonl:/no/such.jsonl", 2, "source jsonl:/no/such.jsonl: no such file"),
-        ("data.home=pile:books", 2, "unknown source 'pile:books'"),
-        ("data.home=builtin:books", 2, "unknown built-in source 'builtin:books'"),
+        ("data.corpus=jsonl:/no/such.jsonl", 2, "source jsonl:/no/such.jsonl: no such file"),
+        ("data.corpus=pile:books", 2, "unknown source 'pile:books'"),
+        ("data.corpus=builtin:books", 2, "unknown built-in source 'builtin:books'"),
         ("teacher.source=model:/no/such", 2, "model:/no/such: no such folder"),
         ("teacher.source=model:owner/name", 2, "a hub model needs its revision"),
         ("teacher.source=recipe:nothing", 2, "recipe=nothing: no such recipe"),
@@ -174,7 +174,7 @@ def test_a_device_that_is_not_there_is_status_2(recipe, capsys):
 def test_a_bad_row_is_status_1_and_names_file_and_line(recipe, tmp_path, capsys):
     (tmp_path / "rows.jsonl").write_text('{"text": "fine"}\n{"text": 3}\n')
     assert (
-        main.main(["distill", f"recipe={recipe}", f"data.home=jsonl:{tmp_path / 'rows.jsonl'}"])
+        main.main(["distill", f"recipe={recipe}", f"data.corpus=jsonl:{tmp_path / 'rows.jsonl'}"])
         == 1
     )
     assert f"{tmp_path / 'rows.jsonl'}:2: 'text' is not text" in capsys.readouterr().err
@@ -216,7 +216,7 @@ def test_distill_leaves_a_report_and_says_how_to_search(finished, capsys, home):
 
 def test_documents_alone_are_distilled_reported_and_searched(recipe, tmp_path, capsys):
     documents = tiny.write_documents(tmp_path / "docs.jsonl")
-    assert main.main(["distill", f"recipe={recipe}", f"data.home=jsonl:{documents}"]) == 0
+    assert main.main(["distill", f"recipe={recipe}", f"data.corpus=jsonl:{documents}"]) == 0
     assert (
         "docs has no judged test query: it is left out of the benchmark" in capsys.readouterr().out
     )

@@ -24,17 +24,17 @@ def test_a_pair_without_a_recipe_is_a_whole_recipe():
     assert recipe.teacher.source == "model:checkpoints/kalm-mini/tune"
     assert recipe.bench.student == "model:/data/s"
     assert recipe.bench.collections == ["beir:a", "beir:b"]
-    assert recipe.data.home == ""
+    assert recipe.data.corpus == ""
     assert recipe.name == "kalm-mini-tune--data-s"
 
 
-def test_home_stays_where_it_is_named_or_nothing_else_is_measured():
-    assert resolved("teacher=builtin:minilm").data.home == "builtin:pydocs"
-    both = resolved("teacher=builtin:minilm", "collections=beir:a", "home=jsonl:b.jsonl")
-    assert (both.data.home, both.bench.collections) == ("jsonl:b.jsonl", ["beir:a"])
+def test_the_corpus_stays_where_it_is_named_or_nothing_else_is_measured():
+    assert resolved("teacher=builtin:minilm").data.corpus == "builtin:pydocs"
+    both = resolved("teacher=builtin:minilm", "collections=beir:a", "corpus=jsonl:b.jsonl")
+    assert (both.data.corpus, both.bench.collections) == ("jsonl:b.jsonl", ["beir:a"])
 
 
-def test_a_named_recipe_keeps_its_name_home_and_collections():
+def test_a_named_recipe_keeps_its_name_corpus_and_collections():
     full = expand(["recipe=kalm-to-23m", "strict=true", "collections=beir:a"])
     assert full == ["recipe=kalm-to-23m", "inherit.strict=true", "bench.collections=beir:a"]
 
@@ -78,3 +78,9 @@ def test_long_references_make_a_name_that_a_disk_takes():
 def test_neither_recipe_nor_teacher_is_refused(words):
     with pytest.raises(UsageError, match="name a recipe or a teacher"):
         expand(words)
+
+
+def test_an_old_short_key_is_refused_with_its_new_name():
+    with pytest.raises(UsageError, match=r"home= is now called corpus=") as caught:
+        expand(["teacher=builtin:minilm", "home=beir:a"])
+    assert caught.value.hint == "write corpus=beir:a"

@@ -49,17 +49,17 @@ def test_all_mistakes_at_once_each_with_its_place_and_the_nearest_match(write: W
         "sead: 1\nstudent:\n  lr: fast\n  # a comment\n  num_epoch: 2\nstages:\n  tune:\n    "
         "batching: randm\n    lr: -1.0\n"
     )
-    found = _mistakes(write(text), "student.warmup_share=2", "data.hom=x", "nonsense")
+    found = _mistakes(write(text), "student.warmup_ratio=2", "data.corpu=x", "nonsense")
     assert sorted(found) == sorted(
         [
             "command line: 'nonsense' is not key=value",
             "recipes/mine.yaml:1: unknown key sead; did you mean seed?",
             "recipes/mine.yaml:3: student.lr: 'fast' is not a number",
             "recipes/mine.yaml:5: unknown key student.num_epoch; did you mean student.num_epochs?",
-            "command line: unknown key data.hom; did you mean data.home?",
-            "command line: student.warmup_share: 2.0 is not between 0 and 1",
+            "command line: unknown key data.corpu; did you mean data.corpus?",
+            "command line: student.warmup_ratio: 2.0 is not between 0 and 1",
             "recipes/mine.yaml:9: stages.tune.lr: -1.0 is not above 0",
-            "recipes/mine.yaml:8: stages.tune.batching: 'randm' is not one of random, neighbours",
+            "recipes/mine.yaml:8: stages.tune.batching: 'randm' is not one of random, neighbors",
         ]
     )
 
@@ -117,26 +117,26 @@ def test_text_that_yaml_reads_as_something_else_is_refused(
     write: Write, written: str, read: object
 ) -> None:
     complaint = f"YAML reads this as {read!r}, but the key takes text: write it in quotes"
-    assert _mistakes(write(f"data:\n  home: {written}\n")) == [
-        f"recipes/mine.yaml:2: data.home: {complaint}"
+    assert _mistakes(write(f"data:\n  corpus: {written}\n")) == [
+        f"recipes/mine.yaml:2: data.corpus: {complaint}"
     ]
     assert _mistakes(write(f"data:\n  packages: [{written}]\n")) == [
         f"recipes/mine.yaml:2: data.packages: {complaint}"
     ]
-    assert load_recipe(write(f"data: {{home: '{written}'}}")).data.home == written
+    assert load_recipe(write(f"data: {{corpus: '{written}'}}")).data.corpus == written
 
 
 @pytest.mark.parametrize("value", ["'${oc.env:HOME}'", "'x${seed}'", "'\\${seed}'", "'???'"])
 def test_interpolation_is_refused(write: Write, value: str) -> None:
-    for text in (f"data:\n  home: {value}", f"data:\n  packages: [{value}]"):
+    for text in (f"data:\n  corpus: {value}", f"data:\n  packages: [{value}]"):
         assert "interpolation (${...}, ???) is not part of recipes" in _mistakes(write(text))[0]
-    assert "interpolation" in _mistakes(write(""), f"data.home={value}".replace("'", ""))[0]
+    assert "interpolation" in _mistakes(write(""), f"data.corpus={value}".replace("'", ""))[0]
 
 
 def test_duplicates_are_named_where_the_second_one_stands(write: Write) -> None:
-    found = _mistakes(write("seed: 1\ndata:\n  home: a\n  home: b\nseed: 2\n"))
+    found = _mistakes(write("seed: 1\ndata:\n  corpus: a\n  corpus: b\nseed: 2\n"))
     assert sorted(found) == [
-        "recipes/mine.yaml:4: data.home is written twice",
+        "recipes/mine.yaml:4: data.corpus is written twice",
         "recipes/mine.yaml:5: seed is written twice",
     ]
 
@@ -186,7 +186,7 @@ def test_unreadable_yaml(write: Write, text: str) -> None:
 
 def test_not_utf8(write: Write) -> None:
     name = write("")
-    Path("recipes/mine.yaml").write_bytes(b"data: {home: caf\xe9}")
+    Path("recipes/mine.yaml").write_bytes(b"data: {corpus: caf\xe9}")
     with pytest.raises(UsageError, match=r"recipes/mine\.yaml cannot be read as YAML"):
         load_recipe(name)
 
@@ -206,8 +206,8 @@ def test_an_empty_recipe_a_byte_order_mark_and_carriage_returns_are_fine(
     [
         "seed: !!python/object/apply:os.system ['touch ran']",
         "data: {packages: !!python/object/apply:os.system ['touch ran']}",
-        "data: !!python/object:subprocess.Popen {home: 'touch ran'}",
-        "data: {home: !!python/object/new:os.system ['touch ran']}",
+        "data: !!python/object:subprocess.Popen {corpus: 'touch ran'}",
+        "data: {corpus: !!python/object/new:os.system ['touch ran']}",
         "? !!python/object/apply:os.system ['touch ran']\n: 1",
         "seed: !!python/name:os.system ''",
         "seed: !mine 3",
@@ -318,11 +318,11 @@ def test_unknown_base(write: Write) -> None:
         ("seed=1e3", 1000),
         ("seed= 7 ", 7),
         ("force=true", True),
-        ("data.home=jsonl:my file=1.jsonl", "jsonl:my file=1.jsonl"),
-        ("data.home=no", "no"),
-        ("data.home=12", "12"),
-        ("data.home=", ""),
-        ("data.home= x ", " x "),
+        ("data.corpus=jsonl:my file=1.jsonl", "jsonl:my file=1.jsonl"),
+        ("data.corpus=no", "no"),
+        ("data.corpus=12", "12"),
+        ("data.corpus=", ""),
+        ("data.corpus= x ", " x "),
         ("data.packages=numpy", ["numpy"]),
         ("data.packages=[numpy, scipy]", ["numpy", "scipy"]),
         ("data.packages=[]", []),
@@ -407,7 +407,7 @@ def test_a_path_takes_any_folder(write: Write, tmp_path: Path) -> None:
 def test_round_trip_of_every_kind_of_value(write: Write) -> None:
     text = """
 seed: 3
-data: {home: 'no', packages: [], sources: {a: {uri: "jsonl:ü: # x", limit: 2}}}
+data: {corpus: 'no', packages: [], sources: {a: {uri: "jsonl:ü: # x", limit: 2}}}
 stages: {one: {lr: 1e-7, mrl_dims: [8, 4], mrl_weights: [1, 0.5], query_template: "a\\n{query}"}, two: {init: stage:one}}
 inherit: {max_gap: {int8: 1e-3}}
 """
@@ -481,16 +481,16 @@ NOT_NEGATIVE = [
     "stages.s.mixing.num_listwise",
     "stages.s.soft.weight",
     "stages.s.focal_gamma",
-    "stages.s.spread_weight",
+    "stages.s.gor_weight",
     "stages.s.chunk_tokens",
     "stages.s.num_examples",
     "stages.s.lora.rank",
 ]
 SHARES = [
-    "student.warmup_share",
-    "stages.s.soup_share",
-    "student.final_lr_share",
-    "student.question_share",
+    "student.warmup_ratio",
+    "stages.s.wise_ft_alpha",
+    "student.final_lr_ratio",
+    "student.question_ratio",
     "stages.s.mining.max_positive_share",
     "stages.s.same_task_ratio",
 ]
@@ -498,7 +498,7 @@ CHOICES = {
     "data.on_bad_row": "error, skip",
     "device": "auto, cpu, cuda, npu, mps",
     "precision": "auto, float32, bf16",
-    "stages.s.batching": "random, neighbours",
+    "stages.s.batching": "random, neighbors",
     "bench.split": "test, validation, train",
     "stages.s.attention": ", bidirectional, causal",
     "stages.s.pooling": ", mean, cls, last",
@@ -572,7 +572,7 @@ RULES = [
         "bench.indexes.rescore_factors",
         r"\[0\] is not a list of positive .*",
     ),
-    ("inherit.queries=[double]", "inherit.queries", "'double' is not one of float, quantised"),
+    ("inherit.queries=[double]", "inherit.queries", "'double' is not one of float, quantized"),
     ("inherit.queries=[]", "inherit.queries", "is empty: there is nothing to measure"),
     ("inherit.rescoring=[-1]", "inherit.rescoring", "-1 is below 0"),
     ("inherit.dims=[0]", "inherit.dims", "0 is below 1"),
@@ -580,8 +580,8 @@ RULES = [
     ("student.kind=lstm", "student.kind", "'lstm' is not one of transformer, static"),
     ("stages.s.soft.kind=dot", "stages.s.soft.kind", "'dot' is not one of kl, mse"),
     (
-        "data.drop_own_document=maybe",
-        "data.drop_own_document",
+        "data.exclude_self=maybe",
+        "data.exclude_self",
         "'maybe' is not one of auto, always, never",
     ),
     (

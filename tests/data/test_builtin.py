@@ -172,19 +172,21 @@ def test_fingerprint_follows_files_and_their_sizes(
 def test_home_and_away_read_their_own_packages(install: Callable[..., Path]) -> None:
     install("pkg_home", **_many(0, 2))
     install("pkg_away", **_many(2, 5))
-    data = DataConfig(packages=["pkg_home"], away_packages=["pkg_away"])
+    data = DataConfig(packages=["pkg_home"], out_of_domain_packages=["pkg_away"])
     home, away = (
         read_collection("builtin:pydocs", data),
-        read_collection("builtin:pydocs-away", data),
+        read_collection("builtin:pydocs-out-of-domain", data),
     )
     assert (home.name, len(home.documents), away.name, len(away.documents)) == (
         "pydocs",
         2,
-        "pydocs-away",
+        "pydocs-out-of-domain",
         3,
     )
     assert source_fingerprint("builtin:pydocs", data) == pydocs_fingerprint(["pkg_home"])
-    assert source_fingerprint("builtin:pydocs-away", data) == pydocs_fingerprint(["pkg_away"])
+    assert source_fingerprint("builtin:pydocs-out-of-domain", data) == pydocs_fingerprint(
+        ["pkg_away"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def write_artifact(folder: Path, stage: str, recipe: dict[str, Any], space: dict
 def make_artifacts(root: Path) -> tuple[Path, Path]:
     """A teacher of two stages, then its student."""
     recipe = to_plain(Recipe(name="big"))
-    recipe["data"]["home"] = "builtin:pydocs"
+    recipe["data"]["corpus"] = "builtin:pydocs"
     stages = {
         "warm": StageConfig(
             sources={
@@ -60,7 +60,7 @@ def make_artifacts(root: Path) -> tuple[Path, Path]:
     teacher = root / "big" / "tune"
     recipe = to_plain(Recipe(name="small", teacher=TeacherConfig(source="recipe:big")))
     recipe["data"] |= {
-        "home": "jsonl:rows/mine.jsonl",
+        "corpus": "jsonl:rows/mine.jsonl",
         "sources": to_plain({"x": SourceConfig(uri="hf:owner/set:en@train")}),
     }
     student = write_artifact(
@@ -98,7 +98,7 @@ def test_a_soup_s_members_and_soft_label_models_count(tmp_path):
     recipe = to_plain(Recipe())
     stages = {"a": StageConfig(), "b": StageConfig(), "mix": StageConfig()}
     recipe["stages"] = to_plain(stages)
-    recipe["data"]["home"] = "jsonl:home.jsonl"
+    recipe["data"]["corpus"] = "jsonl:home.jsonl"
     recipe["stages"]["a"]["soft"]["models"] = ["bm25", "model:owner/strong@" + "1" * 40]
     recipe["stages"]["mix"]["soup"]["members"] = ["stage:a", "stage:b"]
     for stage in stages:

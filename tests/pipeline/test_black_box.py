@@ -102,7 +102,7 @@ def test_a_folder_of_vectors_is_distilled_like_the_model_that_made_them(
         path,
         f"checkpoints={tmp_path / 'whole'}",
         "data.num_pseudo_texts=0",
-        "student.question_share=0",
+        "student.question_ratio=0",
         *FEW,
     )
     whole = read_encoder(tmp_path / "whole" / "tiny" / "student")

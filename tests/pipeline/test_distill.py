@@ -127,7 +127,7 @@ def test_another_teacher_runs_everything_but_the_corpus_again(done, start, tmp_p
 def test_a_changed_file_runs_everything_again(home, tmp_path, start):
     data = shutil.copy(home / "pairs.jsonl", tmp_path / "pairs.jsonl")
     recipe = tiny.tiny_recipe(home, tmp_path / "ck")
-    recipe["data"]["home"] = f"jsonl:{data}"
+    recipe["data"]["corpus"] = f"jsonl:{data}"
     path = tiny.write_recipe(tmp_path / "tiny.yaml", recipe)
     start(path)
     lines = Path(data).read_text().splitlines()
@@ -197,7 +197,7 @@ def test_documents_alone_train_a_student_and_the_benchmark_is_skipped(
 ):
     documents = tiny.write_documents(tmp_path / "docs.jsonl")
     recipe = tiny.tiny_recipe(home, tmp_path / "ck")
-    recipe["data"]["home"] = f"jsonl:{documents}"
+    recipe["data"]["corpus"] = f"jsonl:{documents}"
     run = start(tiny.write_recipe(tmp_path / "tiny.yaml", recipe))
     shown = capsys.readouterr().out
     assert "docs has no judged test query: it is left out of the benchmark" in shown
@@ -213,7 +213,7 @@ def test_documents_alone_train_a_student_and_the_benchmark_is_skipped(
 def test_away_collections_are_measured_where_home_has_no_queries(home, tmp_path, start):
     documents = tiny.write_documents(tmp_path / "docs.jsonl")
     recipe = tiny.tiny_recipe(home, tmp_path / "ck")
-    recipe["data"]["home"] = f"jsonl:{documents}"
+    recipe["data"]["corpus"] = f"jsonl:{documents}"
     recipe["bench"]["collections"] = [f"jsonl:{home / 'pairs.jsonl'}"]
     run = start(tiny.write_recipe(tmp_path / "tiny.yaml", recipe))
     figures = json.loads((run.folder / "bench" / "results.json").read_text())
@@ -391,7 +391,7 @@ def test_inherit_without_judged_queries_is_refused(done, start, home, tmp_path):
         start(
             done,
             "bench.split=validation",
-            f"data.home=jsonl:{tmp_path / 'pairs.jsonl'}",
+            f"data.corpus=jsonl:{tmp_path / 'pairs.jsonl'}",
             work=run_inherit,
         )
 

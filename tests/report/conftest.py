@@ -137,7 +137,7 @@ def example_data() -> dict[str, Any]:
         "recipe": {
             "name": "kalm-to-23m",
             "seed": 42,
-            "data": {"home": "builtin:pydocs", "max_query_tokens": 64},
+            "data": {"corpus": "builtin:pydocs", "max_query_tokens": 64},
             "stages": {
                 "tune": {"lr": 5e-5, "query_template": "Instruct: {instruction} \n Query: {query}"}
             },
@@ -202,11 +202,18 @@ def example_data() -> dict[str, Any]:
                 "queries": {"train": 10456, "validation": 332, "test": 1109},
                 "counts": {"duplicate documents dropped": 744, "first paragraphs too short": 1201},
             },
-            {"name": "pydocs-away", "num_documents": 2210, "queries": {"test": 402}, "counts": {}},
+            {
+                "name": "pydocs-out-of-domain",
+                "num_documents": 2210,
+                "queries": {"test": 402},
+                "counts": {},
+            },
         ],
         "bench": {
             "collections": [
-                _collection("pydocs-away", "away", 402, [0.512, 0.481, 0.493, 0.508, 0.402]),
+                _collection(
+                    "pydocs-out-of-domain", "away", 402, [0.512, 0.481, 0.493, 0.508, 0.402]
+                ),
                 _collection("pydocs", "home", 1109, [0.573, 0.564, 0.569, 0.477, 0.431]),
             ],
             "latency": [

@@ -27,7 +27,7 @@ def test_every_figure_is_there_in_lines_of_100_columns(
     for expected in (
         "0.573 [0.553, 0.593]",
         "0.873 [0.861, 0.885]",
-        "pydocs-away (away, 402 queries), 2,210 documents",
+        "pydocs-out-of-domain (away, 402 queries), 2,210 documents",
         "asymmetric - symmetric",
         "-0.004 [-0.011, +0.003]",
         "within noise",
@@ -46,7 +46,7 @@ def test_every_figure_is_there_in_lines_of_100_columns(
 
 def test_home_comes_before_away(data: dict[str, Any]) -> None:
     text = _printed(data)
-    assert text.index("pydocs (home") < text.index("pydocs-away (away")
+    assert text.index("pydocs (home") < text.index("pydocs-out-of-domain (away")
 
 
 def test_there_are_no_escape_codes_without_a_terminal(data: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ def test_verdict_names_share_interval_queries_size_and_speed(data: dict[str, Any
         "98.4% [97.0, 99.8] where it embeds queries and documents (symmetric, below the teacher)"
         in home
     )
-    assert away.startswith("On pydocs-away (away, 402 queries), it keeps 96.3%")
+    assert away.startswith("On pydocs-out-of-domain (away, 402 queries), it keeps 96.3%")
     assert "22.9M parameters, 39% of the teacher's 59.3M" in size
     assert "4.3 times as many queries per second (2 threads, float32, single queries)" in size
 
@@ -39,8 +39,12 @@ def test_summary_of_inheritance_counts_verdicts(data: dict[str, Any]) -> None:
 
 
 def test_the_mean_follows_the_collections_and_is_no_collection(full: dict[str, Any]) -> None:
-    assert [c["name"] for c in facts.measured(full)] == ["pydocs", "pydocs-away", "all collections"]
-    assert [c["name"] for c in facts.collections(full)] == ["pydocs", "pydocs-away"]
+    assert [c["name"] for c in facts.measured(full)] == [
+        "pydocs",
+        "pydocs-out-of-domain",
+        "all collections",
+    ]
+    assert [c["name"] for c in facts.collections(full)] == ["pydocs", "pydocs-out-of-domain"]
     assert facts.describe(facts.measured(full)[2]) == "all collections (mean of 2 collections)"
     full["bench"]["macro"]["rows"] = []
     assert facts.macro(full) is None
@@ -49,7 +53,7 @@ def test_the_mean_follows_the_collections_and_is_no_collection(full: dict[str, A
 def test_the_brief_result_leaves_out_what_the_mean_holds(full: dict[str, Any]) -> None:
     assert [s.split(",")[0] for s in facts.verdict_sentences(full)] == [
         "On pydocs (home",
-        "On pydocs-away (away",
+        "On pydocs-out-of-domain (away",
         "On all collections (mean of 2 collections)",
         "The student has 22.9M parameters",
     ]

@@ -35,7 +35,7 @@ def test_bytes_come_from_indexes_and_from_the_grid(full: dict[str, Any]) -> None
         "hnsw ef_search=64, student queries: nDCG@10 0.536 [0.516, 0.556], 3,345.5 bytes, "
         "4,200 queries/s"
     )
-    assert bytes_dots(full, "pydocs-away", "teacher") == []
+    assert bytes_dots(full, "pydocs-out-of-domain", "teacher") == []
 
 
 def test_speeds_come_from_indexes_alone(full: dict[str, Any]) -> None:
@@ -60,9 +60,9 @@ def test_the_query_encoder_decides_how_long_a_system_takes(full: dict[str, Any])
 
 
 def test_collections_come_in_the_order_of_the_report(full: dict[str, Any]) -> None:
-    full["bench"]["indexes"][0]["collection"] = "pydocs-away"
+    full["bench"]["indexes"][0]["collection"] = "pydocs-out-of-domain"
     full["bench"]["indexes"][1]["collection"] = "elsewhere"
-    assert cost_collections(full) == ["pydocs", "pydocs-away", "elsewhere"]
+    assert cost_collections(full) == ["pydocs", "pydocs-out-of-domain", "elsewhere"]
     assert cost_collections({}) == []
 
 

@@ -285,7 +285,7 @@ def test_the_mean_stands_for_all_collections_at_the_top(full: dict[str, Any]) ->
     head = Page(render_report(full)).text.split("Retrieval")[0]
     assert "On pydocs (home, 1,109 queries), the student keeps" in head
     assert "On all collections (mean of 2 collections), it keeps 97.8%" in head
-    assert "pydocs-away" not in head
+    assert "pydocs-out-of-domain" not in head
 
 
 @pytest.mark.parametrize(

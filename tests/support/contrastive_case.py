@@ -31,7 +31,7 @@ FULL = ContrastiveSettings(
     soft_kind="kl",
     soft_weight=0.7,
     soft_temperature=0.3,
-    spread_weight=0.9,
+    gor_weight=0.9,
     mixing_temperature=0.2,
     chunk_tokens=40,
 )
@@ -39,13 +39,13 @@ CASES = {
     "full": (FULL, MIXING, True),
     "mse, unchunked": (replace(FULL, soft_kind="mse", chunk_tokens=0), MIXING, True),
     "soft labels alone": (
-        replace(FULL, contrastive_weight=0.0, spread_weight=0.0, anchor_weight=0.0),
+        replace(FULL, contrastive_weight=0.0, gor_weight=0.0, anchor_weight=0.0),
         Mixing(),
         True,
     ),
     "pairs only": (replace(FULL, margin=2.0), replace(MIXING, num_listwise=0), False),
     "lists only": (replace(FULL, focal_gamma=0.0), replace(MIXING, num_pairwise=0), False),
-    "plain": (replace(FULL, focal_gamma=0.0, spread_weight=0.0, chunk_tokens=0), Mixing(), False),
+    "plain": (replace(FULL, focal_gamma=0.0, gor_weight=0.0, chunk_tokens=0), Mixing(), False),
 }
 # of the last, a second process encodes no document: the first has them all
 BATCHES = [
@@ -142,8 +142,8 @@ def train(
     settings = OptimizerSettings(
         lr=1e-3,
         num_steps=num_steps,
-        warmup_share=0.2,
-        final_lr_share=0.1,
+        warmup_ratio=0.2,
+        final_lr_ratio=0.1,
         weight_decay=0.01,
         max_grad_norm=1.0,
     )

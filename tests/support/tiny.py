@@ -219,7 +219,7 @@ def tiny_recipe(home: Path, checkpoints: Path) -> dict[str, Any]:
         "device": "cpu",
         "precision": "float32",
         "data": {
-            "home": f"jsonl:{home / 'pairs.jsonl'}",
+            "corpus": f"jsonl:{home / 'pairs.jsonl'}",
             "num_pseudo_texts": 16,
             "max_document_tokens": 48,
             "max_query_tokens": 32,

@@ -56,8 +56,8 @@ def settings(**changes) -> OptimizerSettings:
     values = {
         "lr": 1e-3,
         "num_steps": NUM_STEPS,
-        "warmup_share": 0.2,
-        "final_lr_share": 0.1,
+        "warmup_ratio": 0.2,
+        "final_lr_ratio": 0.1,
         "weight_decay": 0.01,
         "max_grad_norm": 1.0,
     }

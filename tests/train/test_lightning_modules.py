@@ -103,7 +103,7 @@ def loss_by_definition(name: str, encoder, step: int) -> torch.Tensor:
             total = total + weight * s.soft_weight * torch.stack(soft).mean()
         for vectors in (list(queries.values()), [documents[d] for d in brought]):
             pairs = [cosine(a, b, dim) ** 2 for i, a in enumerate(vectors) for b in vectors[:i]]
-            total = total + weight * s.spread_weight * torch.stack(pairs).mean()
+            total = total + weight * s.gor_weight * torch.stack(pairs).mean()
     if s.anchor_weight:
         ids, targets = case.make_anchors(encoder)
         vectors = [encoder([i])[0].double() for i in ids]
@@ -195,7 +195,7 @@ def test_every_signal_changes_the_loss():
         "none": {},
         "focal": {"focal_gamma": 0.0},
         "soft": {"soft_weight": 0.0},
-        "spread": {"spread_weight": 0.0},
+        "spread": {"gor_weight": 0.0},
         "anchors": {"anchor_weight": 0.0},
         "margin": {"margin": 2.0},
         "dims": {"mrl_dims": (32,), "mrl_weights": (1.0,)},

@@ -12,7 +12,7 @@ from torch import nn
 from leafkit.train.optimizer import OptimizerSettings, build_optimizer, lr_share
 
 SETTINGS = OptimizerSettings(
-    lr=0.1, num_steps=10, warmup_share=0.2, final_lr_share=0.1, weight_decay=0.01, max_grad_norm=1.0
+    lr=0.1, num_steps=10, warmup_ratio=0.2, final_lr_ratio=0.1, weight_decay=0.01, max_grad_norm=1.0
 )
 
 
@@ -23,15 +23,15 @@ def test_the_rate_climbs_to_the_peak_and_falls_to_the_final_share():
 
 @pytest.mark.parametrize("final", [0.0, 0.1, 1.0])
 def test_the_last_step_has_the_final_share(final):
-    assert lr_share(9, replace(SETTINGS, final_lr_share=final)) == pytest.approx(final)
+    assert lr_share(9, replace(SETTINGS, final_lr_ratio=final)) == pytest.approx(final)
 
 
 def test_without_warmup_the_first_step_is_at_the_peak():
-    assert lr_share(0, replace(SETTINGS, warmup_share=0.0)) == 1.0
+    assert lr_share(0, replace(SETTINGS, warmup_ratio=0.0)) == 1.0
 
 
 def test_all_warmup_never_falls():
-    shares = [lr_share(step, replace(SETTINGS, warmup_share=1.0)) for step in range(10)]
+    shares = [lr_share(step, replace(SETTINGS, warmup_ratio=1.0)) for step in range(10)]
     assert shares == pytest.approx([(i + 1) / 10 for i in range(10)])
 
 
@@ -69,7 +69,7 @@ def test_decay_shrinks_matrices_alone():
     with torch.no_grad():
         layer.weight.fill_(1.0)
         layer.bias.fill_(1.0)
-    optimizer, _ = build_optimizer(layer, replace(SETTINGS, weight_decay=0.5, warmup_share=0.0))
+    optimizer, _ = build_optimizer(layer, replace(SETTINGS, weight_decay=0.5, warmup_ratio=0.0))
     (layer.weight.sum() * 0 + layer.bias.sum() * 0).backward()
     optimizer.step()
     assert layer.weight.detach().unique().tolist() == pytest.approx([1 - 0.1 * 0.5])

@@ -127,7 +127,7 @@ def diagnose(documents: Vectors, judged: Judged | None, settings: Settings) -> d
     if len(documents) < 2:
         raise LeafkitError(
             f"{len(documents)} text(s) cannot diagnose a teacher: at least two are needed",
-            "name more texts with data.home",
+            "name more texts with data.corpus",
         )
     if judged is not None and not len(judged.vectors):
         judged = None

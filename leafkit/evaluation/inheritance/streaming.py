@@ -31,7 +31,7 @@ SPARE = 8
 _CHUNK_NUMBERS = 2**25  # 128 MiB of float32 per buffer; three of them are held
 _TIED_SCORES = 2**22  # scores computed at a time while ties are completed
 
-Name = tuple[str, str, str]  # system, precision, "float" or "quantised" queries
+Name = tuple[str, str, str]  # system, precision, "float" or "quantized" queries
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ def search_stored(
     """Search documents, cut to ``dim`` and stored by each codec, with the queries of several
     systems.
 
-    float queries are compared with what the codec restores, by inner product. quantised ones go
+    float queries are compared with what the codec restores, by inner product. quantized ones go
     through the codec first; with binary both sides are bits and the score is minus their Hamming
     distance. For float32 that is the same thing, so only "float" is searched.
 
@@ -104,7 +104,7 @@ def search_stored(
         dim: D.
         codecs: by precision, fitted for ``dim``.
         queries: by system (Q, full D), the same Q.
-        forms: "float", "quantised" or both.
+        forms: "float", "quantized" or both.
         depths: K by precision, N where that is less.
         chunk_rows: documents at a time, a multiple of 1,024; 0 takes ``chunk_size``. Memory and
             speed only.

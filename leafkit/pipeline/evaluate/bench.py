@@ -120,8 +120,8 @@ def choose_corpora(run: Run) -> list[Measured]:
     """
     config, data = run.recipe.bench, run.recipe.data
     corpora: list[Measured] = []
-    if data.home:
-        home = load_corpus(run, data.home)
+    if data.corpus:
+        home = load_corpus(run, data.corpus)
         if home.collection.judged(config.split):
             corpora.append((home, "home", data.max_document_tokens))
         else:

@@ -20,7 +20,7 @@ BENCH_REPORT, INHERIT_REPORT, DIAGNOSIS_REPORT = "bench", "inherit", "diagnosis"
 
 def collect_bench(run: Run, command: str) -> dict[str, Any]:
     """The benchmark with its models, collections and machine."""
-    uris = [uri for uri in (run.recipe.data.home, *run.recipe.bench.collections) if uri]
+    uris = [uri for uri in (run.recipe.data.corpus, *run.recipe.bench.collections) if uri]
     data = _models(run) | {"corpora": [load_corpus(run, uri).about() for uri in uris]}
     return (
         _header(run, command)
@@ -31,7 +31,7 @@ def collect_bench(run: Run, command: str) -> dict[str, Any]:
 
 def collect_inherit(run: Run, command: str) -> dict[str, Any]:
     """The inheritance grid with its models, collection and machine."""
-    data = _models(run) | {"corpora": [load_corpus(run, run.recipe.data.home).about()]}
+    data = _models(run) | {"corpora": [load_corpus(run, run.recipe.data.corpus).about()]}
     return (
         _header(run, command)
         | data
@@ -43,7 +43,7 @@ def collect_diagnosis(run: Run, command: str, diagnosis: dict[str, Any]) -> dict
     """A teacher's diagnosis with its collection and machine."""
     data = {
         "teacher": describe_side(load_teacher(run)),
-        "corpora": [load_corpus(run, run.recipe.data.home).about()],
+        "corpora": [load_corpus(run, run.recipe.data.corpus).about()],
     }
     return _header(run, command) | data | {"diagnosis": diagnosis}
 

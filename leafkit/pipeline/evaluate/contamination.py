@@ -111,7 +111,7 @@ def check_contamination(
         homes = {corpus.collection.name for corpus, kind, _ in corpora if kind == "home"}
         for name, result in found.items():
             trained_at_home = name in homes and any(
-                s.kind == "home" and s.config.uri == run.recipe.data.home for s in sources
+                s.kind == "home" and s.config.uri == run.recipe.data.corpus for s in sources
             )
             result["notes"] = [
                 *([_HOME_NOTE] if trained_at_home else []),
@@ -190,7 +190,7 @@ def _as_made(folder: Path, today: Recipe) -> Recipe:
 def _of_student(run: Run, maker: Recipe) -> tuple[list[TrainingSource], list[str]]:
     """What a recipe distils its student from, and the student's start model."""
     maker = _as_made(run.root / maker.name / STUDENT, maker)
-    home = TrainingSource("home", maker, TrainSourceConfig(uri=maker.data.home))
+    home = TrainingSource("home", maker, TrainSourceConfig(uri=maker.data.corpus))
     further = [
         TrainingSource("texts", maker, TrainSourceConfig(uri=source.uri, limit=source.limit))
         for source in maker.data.sources.values()
@@ -211,7 +211,7 @@ def _of_stages(run: Run, recipe: Recipe) -> tuple[list[TrainingSource], list[str
             if not model.startswith("stage:")
         ]
         if not stage.soup.members:
-            rows = list(stage.sources.values()) or [TrainSourceConfig(uri=maker.data.home)]
+            rows = list(stage.sources.values()) or [TrainSourceConfig(uri=maker.data.corpus)]
             sources += [
                 TrainingSource("rows" if stage.sources else "home", maker, config)
                 for config in rows
@@ -255,7 +255,7 @@ def read_training(
     elif source.kind == "texts":
         yield from _texts_of(read_collection(config.uri, data), config.limit)
     else:
-        is_mine = config.uri == alone.recipe.data.home and data == alone.recipe.data
+        is_mine = config.uri == alone.recipe.data.corpus and data == alone.recipe.data
         at_hand = [corpus for corpus, kind, _ in corpora if kind == "home" and is_mine]
         yield from _texts_of((at_hand[0] if at_hand else load_corpus(there, config.uri)).collection)
 

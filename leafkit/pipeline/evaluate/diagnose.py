@@ -34,7 +34,7 @@ def run_diagnose(run: Run) -> dict[str, Any]:
     """
     recipe = run.recipe
     teacher = load_teacher(run)
-    corpus = load_corpus(run, recipe.data.home)
+    corpus = load_corpus(run, recipe.data.corpus)
     collection = corpus.collection
     settings = Settings(
         mrl_dims=tuple(recipe.inherit.dims or teacher.model.mrl_dims),
@@ -50,7 +50,7 @@ def run_diagnose(run: Run) -> dict[str, Any]:
         "teacher": teacher.model.fingerprint,
         "corpus": corpus.fingerprint,
         "split": recipe.bench.split,
-        "own": recipe.data.drop_own_document,
+        "own": recipe.data.exclude_self,
         "student": identify_model(recipe.student.init),
         "width": settings.student_width,
         "dims": list(settings.mrl_dims),
@@ -95,7 +95,7 @@ def run_diagnose(run: Run) -> dict[str, Any]:
             judged = Judged(
                 query_store[:],
                 judgments,
-                collection.own_documents(recipe.bench.split, recipe.data.drop_own_document),
+                collection.own_documents(recipe.bench.split, recipe.data.exclude_self),
             )
         figures = diagnose(documents, judged, settings)
         found = (

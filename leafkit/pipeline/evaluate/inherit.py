@@ -60,7 +60,7 @@ def run_inherit(run: Run) -> dict[str, Any]:
     teacher = load_teacher(run)
     student = load_student(run, teacher)
     choose_dims(config.dims, teacher.model.mrl_dims, teacher.model.dim)
-    corpus = load_corpus(run, recipe.data.home)
+    corpus = load_corpus(run, recipe.data.corpus)
     collection = corpus.collection
     check_judged(collection, recipe.bench.split)
     measured = {
@@ -71,7 +71,7 @@ def run_inherit(run: Run) -> dict[str, Any]:
         "seed": recipe.seed,
         "corpus": corpus.fingerprint,
         "split": recipe.bench.split,
-        "own": recipe.data.drop_own_document,
+        "own": recipe.data.exclude_self,
         "precision": str(run.precision),
         "tokens": [recipe.data.max_query_tokens, recipe.data.max_document_tokens],
         "format": PASSES_FORMAT,
@@ -82,7 +82,7 @@ def run_inherit(run: Run) -> dict[str, Any]:
     }
     vectors = load_systems(run, teacher, student, corpus)
     queries = collection.judged(recipe.bench.split)
-    own = collection.own_documents(recipe.bench.split, recipe.data.drop_own_document)
+    own = collection.own_documents(recipe.bench.split, recipe.data.exclude_self)
     done = Passes(run.folder / PASSES, fingerprint(measured))
 
     def work(metrics: dict[str, Any]) -> Grid:

@@ -90,7 +90,7 @@ def measure_collection(
     stores = embed_collection(run, sides, corpus, max_document_tokens)
     inputs = _inputs(run, corpus, stores) | {
         "kind": kind,
-        "own_documents": recipe.data.drop_own_document,
+        "own_documents": recipe.data.exclude_self,
         "samples": config.num_samples,
     }
 
@@ -102,7 +102,7 @@ def measure_collection(
             kind,
             config.num_resamples,
             recipe.seed,
-            recipe.data.drop_own_document,
+            recipe.data.exclude_self,
         )
 
     def save(result: Result, draft: Path) -> None:
@@ -131,7 +131,7 @@ def measure_indexes(
     )
     inputs = _inputs(run, corpus, stores) | {
         "kind": kind,
-        "own_documents": run.recipe.data.drop_own_document,
+        "own_documents": run.recipe.data.exclude_self,
         "indexes": to_plain(config.indexes),
     }
 
@@ -151,7 +151,7 @@ def measure_indexes(
             config.indexes,
             config.num_resamples,
             seed,
-            collection.own_documents(config.split, run.recipe.data.drop_own_document),
+            collection.own_documents(config.split, run.recipe.data.exclude_self),
         )
 
     return _part(run, f"indexes {collection.name}", inputs, work, _write_figures)

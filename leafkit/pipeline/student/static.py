@@ -270,8 +270,8 @@ def train_static(
             OptimizerSettings(
                 lr,
                 len(batches),
-                config.warmup_share,
-                config.final_lr_share,
+                config.warmup_ratio,
+                config.final_lr_ratio,
                 config.weight_decay,
                 config.max_grad_norm,
             ),

@@ -64,7 +64,7 @@ def plan_dry_run(recipe: Recipe) -> Recipe:
     is_online = _hub_is_reachable()
     data = replace(
         recipe.data,
-        home="builtin:pydocs",
+        corpus="builtin:pydocs",
         packages=PACKAGES,
         on_bad_row="skip",
         num_pseudo_texts=64,

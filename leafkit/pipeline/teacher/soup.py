@@ -37,7 +37,7 @@ def run_soup_stage(run: Run, name: str, config: StageConfig) -> Path:
     folder = run.folder / name
     settings, data = config.soup, run.recipe.data
     is_weighed = not settings.weights
-    corpus = load_corpus(run, data.home) if is_weighed else None
+    corpus = load_corpus(run, data.corpus) if is_weighed else None
     inputs = {
         "soup": to_plain(settings),
         "members": [identify(run, member, member) for member in settings.members],

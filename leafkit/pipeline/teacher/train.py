@@ -142,7 +142,7 @@ def run_teacher_stage(run: Run, name: str, config: StageConfig) -> Path:
         )
         plan = plan_batches(run, config, rows)
         losses = train_stage(run, name, config, encoder, start, rows, plan, metrics)
-        average_into(encoder, prepare_encoder(start, config, seed, sources), config.soup_share)
+        average_into(encoder, prepare_encoder(start, config, seed, sources), config.wise_ft_alpha)
         metrics.update(
             parameters=encoder.num_parameters(),
             first_loss=losses[0],
@@ -264,7 +264,7 @@ def train_stage(
     settings = OptimizerSettings(
         config.lr,
         config.num_steps,
-        config.warmup_share,
+        config.warmup_ratio,
         0.0,
         config.weight_decay,
         config.max_grad_norm,
@@ -301,7 +301,7 @@ def loss_settings(config: StageConfig, dim: int) -> ContrastiveSettings:
         soft_kind=config.soft.kind,
         soft_weight=config.soft.weight,
         soft_temperature=config.soft.temperature,
-        spread_weight=config.spread_weight,
+        gor_weight=config.gor_weight,
         mixing_temperature=config.mixing.temperature,
         chunk_tokens=config.chunk_tokens,
     )

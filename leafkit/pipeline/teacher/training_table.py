@@ -83,8 +83,8 @@ class StageRows:
 
 
 def source_configs(run: Run, config: StageConfig) -> dict[str, TrainSourceConfig]:
-    """The stage's sources; data.home where it names none."""
-    return config.sources or {HOME: TrainSourceConfig(uri=run.recipe.data.home)}
+    """The stage's sources; data.corpus where it names none."""
+    return config.sources or {HOME: TrainSourceConfig(uri=run.recipe.data.corpus)}
 
 
 def identify_sources(run: Run, config: StageConfig) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def read_source(run: Run, config: StageConfig, name: str, source: TrainSourceCon
             name, load_corpus(run, source.uri, source.limit, split).collection, source.limit
         )
     if name == HOME and not config.sources:
-        rows.queries = vary_queries(rows.queries, config.question_share, seed)
+        rows.queries = vary_queries(rows.queries, config.question_ratio, seed)
     found = Source(name, source, rows, num_read=len(rows))
     counts, rows.counts = Counter(rows.counts), {}
     _report(found, counts)

@@ -87,7 +87,7 @@ def test_a_recipe_without_a_home_measures_the_other_collections(done, start, awa
     student = f"bench.student=model:{done.parent / 'ck' / 'tiny' / 'student'}"
     run = start(
         done,
-        "data.home=",
+        "data.corpus=",
         student,
         f"bench.collections=[{away}]",
         "bench.contamination=false",
@@ -100,9 +100,7 @@ def test_what_has_not_changed_is_not_measured_again(done, start, away):
     first = start(done, f"bench.collections=[{away}]", work=run_bench)
     assert redone(first) == {"bench away", "bench"}  # pairs was measured by the road before
     assert redone(start(done, f"bench.collections=[{away}]", work=run_bench)) == set()
-    other = start(
-        done, f"bench.collections=[{away}]", "data.drop_own_document=never", work=run_bench
-    )
+    other = start(done, f"bench.collections=[{away}]", "data.exclude_self=never", work=run_bench)
     assert redone(other) == {"bench pairs", "bench away", "bench"}
     assert redone(
         start(done, f"bench.collections=[{away}]", "bench.num_latency_queries=2", work=run_bench)
@@ -184,9 +182,9 @@ def test_nothing_to_measure_is_an_error_where_it_is_asked_for(home, tmp_path, st
     with pytest.raises(
         LeafkitError, match="no judged test query is left: there is nothing to measure"
     ) as caught:
-        start(done, f"data.home=jsonl:{documents}", work=strictly)
+        start(done, f"data.corpus=jsonl:{documents}", work=strictly)
     assert "bench.collections" in caught.value.hint
-    run = start(done, f"data.home=jsonl:{documents}", work=run_bench)
+    run = start(done, f"data.corpus=jsonl:{documents}", work=run_bench)
     assert results(run) == {"collections": [], "samples": [], "latency": []}
     assert read_per_query(run.folder / "bench" / "per_query.parquet") == []
 

@@ -42,7 +42,7 @@ def check(home, tmp_path, start):
 
         def work(r: Run):
             corpora = [
-                (load_corpus(r, r.recipe.data.home), "home", 48),
+                (load_corpus(r, r.recipe.data.corpus), "home", 48),
                 *((load_corpus(r, uri), "away", 48) for uri in away),
             ]
             found.append(check_contamination(r, TEACHER, STUDENT, corpora))
@@ -235,7 +235,7 @@ def test_a_model_s_own_recipe_counts_and_not_what_became_of_it_since(home, tmp_p
         work=lambda run: listed.append(list_training(run, TEACHER, STUDENT)[0]),
     )
     assert [(s.kind, s.config.uri) for s in listed[0]] == [
-        ("home", made.data.home),
+        ("home", made.data.corpus),
         ("texts", then),
         ("rows", then),
     ]

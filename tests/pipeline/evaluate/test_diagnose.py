@@ -79,7 +79,7 @@ def test_what_decides_about_it_makes_it_anew(examine, override):
 
 def test_documents_without_any_query_do(examine, tmp_path):
     tiny.write_documents(tmp_path / "docs.jsonl")
-    found, _ = examine(data={"home": f"jsonl:{tmp_path / 'docs.jsonl'}"})
+    found, _ = examine(data={"corpus": f"jsonl:{tmp_path / 'docs.jsonl'}"})
     assert (found["num_queries"], found["num_texts"]) == (0, 60)
     assert "retention" not in found["binary"]
     assert "no judged query" in found["findings"][0]
@@ -88,7 +88,7 @@ def test_documents_without_any_query_do(examine, tmp_path):
 def test_one_document_is_refused(examine, tmp_path):
     tiny.write_documents(tmp_path / "docs.jsonl", 1)
     with pytest.raises(LeafkitError, match="1 text"):
-        examine(data={"home": f"jsonl:{tmp_path / 'docs.jsonl'}"})
+        examine(data={"corpus": f"jsonl:{tmp_path / 'docs.jsonl'}"})
 
 
 def test_a_rank_that_the_teacher_has_not_is_refused(examine):

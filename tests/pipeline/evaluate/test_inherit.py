@@ -23,7 +23,7 @@ from leafkit.pipeline.evaluate.inherit import PASSES, Passes, run_inherit
 
 SETTINGS = [
     "inherit.precisions=[float32,int8,int4,binary]",
-    "inherit.queries=[float,quantised]",
+    "inherit.queries=[float,quantized]",
     "inherit.rescoring=[0,2]",
 ]
 
@@ -73,11 +73,11 @@ def test_the_artifact_holds_grid_junit_scales_and_every_querys_value(done, start
             if (r["mode"], r["dim"], r["precision"], r["queries"], r["rescoring"])
             == ("asymmetric", 24, "int4", "quantized", 2)
         ]
-        assert row["student"] == pytest.approx(values["asymmetric/24/int4/quantised/x2"].mean())
+        assert row["student"] == pytest.approx(values["asymmetric/24/int4/quantized/x2"].mean())
         a, a0, b, b0 = (
             values[f"{s}/{c}"]
             for s in ("teacher", "asymmetric")
-            for c in ("24/int4/quantised/x2", "48/float32/float/x0")
+            for c in ("24/int4/quantized/x2", "48/float32/float/x0")
         )
         expected = Bootstrap(12, 200, 42).ratio_gap(a, a0, b, b0)
         assert (row["gap"], row["low"], row["high"]) == pytest.approx(
@@ -90,7 +90,7 @@ def test_the_artifact_holds_grid_junit_scales_and_every_querys_value(done, start
     [
         "inherit.dims=[24]",
         "inherit.precisions=[float32]",
-        "inherit.queries=[quantised]",
+        "inherit.queries=[quantized]",
         "inherit.rescoring=[0,3]",
         "inherit.int8_range=0.5",
         "inherit.pq_bytes=2",

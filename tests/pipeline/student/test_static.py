@@ -45,7 +45,7 @@ def recipe(home: Path, folder: Path, **changes) -> Path:
 
 def distil(path: Path, *overrides: str) -> Run:
     with open_run(load_recipe(str(path), overrides)) as run:
-        corpus, teacher = load_corpus(run, run.recipe.data.home), load_teacher(run)
+        corpus, teacher = load_corpus(run, run.recipe.data.corpus), load_teacher(run)
         run_static_student(run, teacher, corpus, embed_targets(run, teacher, corpus))
     return run
 
@@ -88,7 +88,7 @@ def test_its_queries_find_the_teachers_documents(made, home):
     student = StaticEmbedder(read_static(made / "ck" / "tiny" / "student"))
     teacher = read_encoder(home / "big")
     with open_run(load_recipe(str(made / "tiny.yaml"))) as run:
-        corpus = load_corpus(run, run.recipe.data.home)
+        corpus = load_corpus(run, run.recipe.data.corpus)
         model = load_teacher(run).model
         documents = model.embed([d.full_text for d in corpus.collection.documents], "document", 48)
         queries = [q.text for q in corpus.collection.queries if q.split == "train"]

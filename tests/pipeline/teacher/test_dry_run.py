@@ -69,7 +69,7 @@ def test_every_recipe_becomes_a_small_one_that_is_allowed(path: Path, tmp_path) 
         if not stage.soup.members:
             assert (stage.num_steps, stage.batch_size) == (2, 8)
             assert not stage.init.startswith(("model:", "builtin:"))
-    assert small.data.home == "builtin:pydocs"
+    assert small.data.corpus == "builtin:pydocs"
     assert small.data.on_bad_row == "skip"
 
 

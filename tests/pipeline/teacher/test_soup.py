@@ -111,9 +111,9 @@ def test_too_few_held_out_rows_are_refused(write: Write, members, start, tmp_pat
     with pytest.raises(
         UsageError, match=rf"pairs has {count} held-out rows \(split validation\)"
     ) as caught:
-        start(write(members), f"data.home=jsonl:{pairs}", work=run_teach)
+        start(write(members), f"data.corpus=jsonl:{pairs}", work=run_teach)
     assert "stages.soup.soup.weights" in caught.value.hint
-    start(write(members, weights=[1, 0, 0]), f"data.home=jsonl:{pairs}", work=run_teach)
+    start(write(members, weights=[1, 0, 0]), f"data.corpus=jsonl:{pairs}", work=run_teach)
 
 
 def test_a_second_run_averages_nothing_and_changes_do(

@@ -29,14 +29,14 @@ PROMPT = "find the answer : "
 def recipe(home, tmp_path) -> Path:
     """Two stages: a weak one with questions, then one that grows and is averaged with its start."""
     stages = {
-        "weak": tiny.tiny_stage(home, question_share=0.5),
+        "weak": tiny.tiny_stage(home, question_ratio=0.5),
         "tune": tiny.tiny_stage(
             home,
             init="stage:weak",
             hidden_size=64,
             intermediate_size=96,
             batching="random",
-            soup_share=0.6,
+            wise_ft_alpha=0.6,
             mrl_dims=[64, 32, 16],
             mrl_weights=[1.0, 0.3, 0.1],
         ),
@@ -90,7 +90,7 @@ def test_training_learns_the_pairs(recipe, start):
         "stages.weak.num_steps=60",
         "stages.weak.lr=0.001",
         "stages.weak.anchor_weight=0",
-        "stages.weak.question_share=0",
+        "stages.weak.question_ratio=0",
     ]
     run = start(recipe, *longer, work=run_weak_stage)
     losses = json.loads((run.folder / "weak" / "losses.json").read_text())
@@ -98,7 +98,7 @@ def test_training_learns_the_pairs(recipe, start):
 
 
 def test_soup_share_zero_gives_the_start_back(recipe, start, home):
-    run = start(recipe, "stages.weak.soup_share=0", work=run_weak_stage)
+    run = start(recipe, "stages.weak.wise_ft_alpha=0", work=run_weak_stage)
     mine, theirs = (
         load_file(run.folder / "weak" / "model.safetensors"),
         load_file(home / "small" / "model.safetensors"),
@@ -109,7 +109,7 @@ def test_soup_share_zero_gives_the_start_back(recipe, start, home):
 def test_the_soup_lies_between_start_and_trained_weights(recipe, start):
     run = start(recipe, work=run_teach)
     half = load_file(run.folder / "tune" / "model.safetensors")
-    run = start(recipe, "stages.tune.soup_share=1.0", work=run_teach)
+    run = start(recipe, "stages.tune.wise_ft_alpha=1.0", work=run_teach)
     full = load_file(run.folder / "tune" / "model.safetensors")
     config = run.recipe.stages["tune"]
     begin = prepare_encoder(
@@ -181,9 +181,9 @@ def test_without_anchor_weight_there_are_no_anchors(start, recipe, monkeypatch):
     assert [len(batch.anchors) for batch in batches] == [0, 0]
 
 
-@pytest.mark.parametrize("question_share", [0, 0.5])
+@pytest.mark.parametrize("question_ratio", [0, 0.5])
 def test_a_query_with_two_answers_gives_two_rows_that_mask_each_other(
-    start, recipe, tmp_path, monkeypatch, question_share
+    start, recipe, tmp_path, monkeypatch, question_ratio
 ):
     """Also where one of the two asks a question and the other does not."""
     pairs = tiny.make_pairs(24)
@@ -193,8 +193,8 @@ def test_a_query_with_two_answers_gives_two_rows_that_mask_each_other(
     monkeypatch.setattr(
         train, "fit", lambda module, batch_list, *rest: batches.append(batch_list[0]) or [1.0]
     )
-    words = [f"data.home=jsonl:{tmp_path / 'pairs.jsonl'}", "stages.weak.batch_size=48"]
-    start(recipe, *words, f"stages.weak.question_share={question_share}", work=run_weak_stage)
+    words = [f"data.corpus=jsonl:{tmp_path / 'pairs.jsonl'}", "stages.weak.batch_size=48"]
+    start(recipe, *words, f"stages.weak.question_ratio={question_ratio}", work=run_weak_stage)
     batch = batches[0]
     assert batch.masked.shape == (48, 48)
     # its own document and the query's other one
@@ -204,7 +204,7 @@ def test_a_query_with_two_answers_gives_two_rows_that_mask_each_other(
     masking = batch.masked[:, batch.positives]
     same_query = torch.tensor([[a == b for b in batch.queries] for a in batch.queries])
     assert masking[same_query].all()
-    assert torch.equal(masking, same_query) == (question_share == 0)
+    assert torch.equal(masking, same_query) == (question_ratio == 0)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_a_recipe_without_stages_trains_no_teacher(home, tmp_path, start):
 def test_a_collection_without_train_queries_is_refused(recipe, start, tmp_path):
     documents = tiny.write_documents(tmp_path / "docs.jsonl")
     with pytest.raises(LeafkitError, match="docs has no judged train queries") as caught:
-        start(recipe, f"data.home=jsonl:{documents}", work=run_teach)
+        start(recipe, f"data.corpus=jsonl:{documents}", work=run_teach)
     assert "teacher.source=model:" in caught.value.hint
 
 

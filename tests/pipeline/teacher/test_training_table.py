@@ -50,7 +50,7 @@ def jsonl(tmp_path: Path) -> Write:
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     recipe = Recipe(
-        name="rows", checkpoints=str(tmp_path / "ck"), data=DataConfig(home="jsonl:absent")
+        name="rows", checkpoints=str(tmp_path / "ck"), data=DataConfig(corpus="jsonl:absent")
     )
     return Run(recipe, torch.device("cpu"), torch.float32, read_world())
 
@@ -299,8 +299,8 @@ def test_no_row_left_is_refused() -> None:
 
 
 def test_home_is_the_source_of_a_stage_that_names_none(run: Run, jsonl: Write) -> None:
-    run = run.with_recipe(replace(run.recipe, data=DataConfig(home=jsonl(pairs(200)))))
-    config = stage(question_share=0.0)
+    run = run.with_recipe(replace(run.recipe, data=DataConfig(corpus=jsonl(pairs(200)))))
+    config = stage(question_ratio=0.0)
     ((name, source),) = source_configs(run, config).items()
     home = read_source(run, config, name, source)
     assert name == "home"

@@ -1,0 +1,98 @@
+"""Keys and values of recipes that have another name today, and what a recipe that uses one is told.
+
+A recipe with an old name is refused: read under the new name without a word, it would stay old for
+ever. What a manifest holds was right when it was written, so that is read under today's names.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from typing import Any
+
+# old key -> new key; * stands for one name, the same on both sides
+RENAMED_KEYS = {
+    "data.home": "data.corpus",
+    "data.away_packages": "data.out_of_domain_packages",
+    "data.drop_own_document": "data.exclude_self",
+    "stages.*.num_neighbours": "stages.*.num_neighbors",
+    "stages.*.neighbour_model": "stages.*.neighbor_model",
+    "stages.*.spread_weight": "stages.*.gor_weight",
+    "stages.*.warmup_share": "stages.*.warmup_ratio",
+    "stages.*.question_share": "stages.*.question_ratio",
+    "stages.*.soup_share": "stages.*.wise_ft_alpha",
+    "student.question_share": "student.question_ratio",
+    "student.warmup_share": "student.warmup_ratio",
+    "student.final_lr_share": "student.final_lr_ratio",
+}
+_PYDOCS = {"builtin:pydocs-away": "builtin:pydocs-out-of-domain"}
+# key -> old value -> new value
+RENAMED_VALUES = {
+    "data.corpus": _PYDOCS,
+    "data.sources.*.uri": _PYDOCS,
+    "stages.*.sources.*.uri": _PYDOCS,
+    "bench.collections": _PYDOCS,
+    "bench.training_sources": _PYDOCS,
+    "stages.*.batching": {"neighbours": "neighbors"},
+    "inherit.queries": {"quantised": "quantized"},
+}
+
+
+def new_name(key: str) -> str | None:
+    """Today's name of a key that was renamed; None for every other key.
+
+    >>> new_name("stages.tune.spread_weight")
+    'stages.tune.gor_weight'
+    """
+    parts = key.split(".")
+    for old, new in RENAMED_KEYS.items():
+        pattern = old.split(".")
+        if _matches(parts, pattern):
+            names = iter(p for p, q in zip(parts, pattern, strict=True) if q == "*")
+            return ".".join(next(names) if part == "*" else part for part in new.split("."))
+    return None
+
+
+def old_value(key: str, value: Any) -> tuple[str, str] | None:
+    """The first value at ``key`` that was renamed, with its new name.
+
+    >>> old_value("inherit.queries", ["float", "quantised"])
+    ('quantised', 'quantized')
+    """
+    for pattern, names in RENAMED_VALUES.items():
+        if _matches(key.split("."), pattern.split(".")):
+            for item in value if isinstance(value, list) else [value]:
+                if item in names:
+                    return item, names[item]
+    return None
+
+
+def with_new_names(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe that a manifest holds, with keys and values under today's names."""
+    renamed: dict[str, Any] = {}
+    _rename(plain, "", renamed)
+    return renamed
+
+
+def _rename(value: Mapping[str, Any], prefix: str, out: dict[str, Any]) -> None:
+    for name, child in value.items():
+        key = f"{prefix}{name}"
+        if isinstance(child, Mapping) and child:
+            _rename(child, f"{key}.", out)
+            continue
+        key = new_name(key) or key
+        place, parts = out, key.split(".")
+        for part in parts[:-1]:
+            place = place.setdefault(part, {})
+        place[parts[-1]] = _with_new_values(key, child)
+
+
+def _with_new_values(key: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_new_values(key, item) for item in value]
+    renamed = old_value(key, value)
+    return renamed[1] if renamed else value
+
+
+def _matches(parts: list[str], pattern: list[str]) -> bool:
+    return len(parts) == len(pattern) and all(map(fnmatch.fnmatchcase, parts, pattern))
