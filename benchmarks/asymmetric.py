@@ -194,10 +194,10 @@ def parity(folder: Path, texts: tuple[list[str], list[str]]) -> float:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from leafkit.embedders.transformer import Embedder
+    from leafkit.embedders.transformer import TransformerEmbedder
     from leafkit.models.checkpoint import read_encoder
 
-    embedder = Embedder(read_encoder(folder), torch.device("cpu"), torch.float32)
+    embedder = TransformerEmbedder(read_encoder(folder), torch.device("cpu"), torch.float32)
     theirs = SentenceTransformer(str(folder), device="cpu")
     limit = embedder.encoder.spec.max_tokens
     queries, documents = texts

@@ -95,9 +95,9 @@ def embed(texts: int, length: int, dim: int) -> float:
     """Seconds to embed all texts."""
     import torch
 
-    from leafkit.embedders.transformer import Embedder
+    from leafkit.embedders.transformer import TransformerEmbedder
 
-    embedder = Embedder(make_encoder(dim), torch.device("cpu"), torch.float32)
+    embedder = TransformerEmbedder(make_encoder(dim), torch.device("cpu"), torch.float32)
     ids = make_ids(texts, length).tolist()
     embedder.embed_ids(ids[:64])
     started_s = time.perf_counter()

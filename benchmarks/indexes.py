@@ -35,7 +35,7 @@ from leafkit.config.schema import INDEX_KINDS, DataConfig, IndexConfig
 from leafkit.core.system import cpu_name
 from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection
-from leafkit.embedders.transformer import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.ann_indexes import K, compare_indexes
 from leafkit.index.build import OPQ_ITERATIONS, pack_signs
 from leafkit.index.kinds import Plan, plan_indexes
@@ -249,7 +249,7 @@ def real_table(run: Path | None, teacher: Path | None) -> tuple[str, list[dict[s
 def embed(encoder: TextEncoder, texts: list[str], role: str) -> np.ndarray:
     """(n, D) float32."""
     device = torch.device("cpu")
-    return Embedder(encoder, device, choose_precision("auto", device)).embed(
+    return TransformerEmbedder(encoder, device, choose_precision("auto", device)).embed(
         texts, role, MAX_TOKENS
     )
 

@@ -24,7 +24,7 @@ from leafkit.config.schema import DataConfig
 from leafkit.core.system import cpu_name
 from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection
-from leafkit.embedders.transformer import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.benchmark import score_encoder
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.models.checkpoint import load_encoder, read_encoder
@@ -89,7 +89,7 @@ def main() -> None:
         skipped = {"against"} if name != "pydocs" else set()
         found = {
             who: score_encoder(
-                Embedder(encoder, device, precision),
+                TransformerEmbedder(encoder, device, precision),
                 collection,
                 "test",
                 64,

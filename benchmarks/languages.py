@@ -27,7 +27,7 @@ from leafkit.config.schema import DataConfig
 from leafkit.core.system import cpu_name
 from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection
-from leafkit.embedders.transformer import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.benchmark import score_encoder
 from leafkit.evaluation.bm25 import search_bm25
 from leafkit.evaluation.bootstrap import Bootstrap
@@ -131,7 +131,7 @@ def main() -> None:
             tuned, precision = tune(uri, name, options.steps, work)
             before, after = (
                 score_encoder(
-                    Embedder(encoder, torch.device("cpu"), precision),
+                    TransformerEmbedder(encoder, torch.device("cpu"), precision),
                     collection,
                     "test",
                     QUERY_TOKENS,

@@ -25,7 +25,7 @@ from sentence_transformers.util.quantization import semantic_search_faiss
 from leafkit.config.schema import DataConfig, InheritConfig
 from leafkit.core.system import cpu_name
 from leafkit.data.sources import read_collection
-from leafkit.embedders.transformer import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.evaluation.metrics import Judgments, fast_ndcg
 from leafkit.index.calibrate import fit_codecs
@@ -103,7 +103,9 @@ def measure(uri: str) -> tuple[str, dict[str, str]]:
     """Head and cells of one collection's two columns, a pair for each way."""
     collection = read_collection(uri, DataConfig(on_bad_row="skip"))
     judged = collection.judged("test")
-    embedder = Embedder(load_encoder("builtin:minilm"), torch.device("cpu"), torch.float32)
+    embedder = TransformerEmbedder(
+        load_encoder("builtin:minilm"), torch.device("cpu"), torch.float32
+    )
     documents = embedder.embed([d.full_text for d in collection.documents], "document", MAX_TOKENS)
     queries = embedder.embed([q.text for q in judged], "query", MAX_TOKENS)
     judgments = Judgments(

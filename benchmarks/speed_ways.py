@@ -205,12 +205,12 @@ def _encode_texts(options: argparse.Namespace) -> list[str]:
 
 
 def encode_leafkit(options: argparse.Namespace) -> dict[str, float]:
-    """Embedder in the chosen precision, tokenisation included; what the store adds: see store.py."""
-    from leafkit.embedders.transformer import Embedder
+    """The embedder in the chosen precision, tokenization included; store.py measures what the store adds."""
+    from leafkit.embedders.transformer import TransformerEmbedder
     from leafkit.models.checkpoint import load_encoder
 
     texts, device = _encode_texts(options), device_of(options)
-    embedder = Embedder(load_encoder("builtin:minilm"), device, precision_of(options))
+    embedder = TransformerEmbedder(load_encoder("builtin:minilm"), device, precision_of(options))
     embedder.embed(texts, "document", 256)
     lengths = [len(ids) for ids in embedder.encoder.tokenize(texts, "document", 256)]
     started_s = time.perf_counter()
@@ -236,13 +236,15 @@ def encode_parts(options: argparse.Namespace) -> dict[str, float]:
     from torch import nn
     from transformers.activations import GELUActivation
 
-    from leafkit.embedders.transformer import Embedder
+    from leafkit.embedders.transformer import TransformerEmbedder
     from leafkit.models.checkpoint import load_encoder
-    from leafkit.models.onednn_linear import PrepackedLinear
+    from leafkit.models.onednn_linear import OneDnnLinear
     from leafkit.models.packed.backbone import bert
 
     texts = _encode_texts(options)
-    embedder = Embedder(load_encoder("builtin:minilm"), device_of(options), precision_of(options))
+    embedder = TransformerEmbedder(
+        load_encoder("builtin:minilm"), device_of(options), precision_of(options)
+    )
     seconds: Counter[str] = Counter()
 
     def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -257,7 +259,7 @@ def encode_parts(options: argparse.Namespace) -> dict[str, float]:
     linear = "linear layers"
     kinds = {
         nn.Linear: linear,
-        PrepackedLinear: linear,
+        OneDnnLinear: linear,
         nn.LayerNorm: "layer norms",
         GELUActivation: "GELU",
         nn.Embedding: "embeddings",
@@ -300,14 +302,14 @@ def matmul(options: argparse.Namespace) -> dict[str, float]:
     """
     import torch
 
-    from leafkit.models.onednn_linear import PrepackedLinear, can_prepack
+    from leafkit.models.onednn_linear import OneDnnLinear, has_onednn_linear
 
     device, dtype = device_of(options), precision_of(options)
     a = torch.randn(4096, 1536, device=device).to(dtype)
     b = torch.randn(1536, 1536, device=device).to(dtype)
     ways: list[Callable[[], Any]] = [lambda: a @ b]
-    if device.type == "cpu" and dtype == torch.bfloat16 and can_prepack():
-        layer = PrepackedLinear(b, None)
+    if device.type == "cpu" and dtype == torch.bfloat16 and has_onednn_linear():
+        layer = OneDnnLinear(b, None)
         ways.append(lambda: layer(a))
     rates: list[list[float]] = [[] for _ in ways]
     with torch.inference_mode():
@@ -351,19 +353,23 @@ def _server(way: str, folder: Path) -> Callable[[str], Any]:
     if way == "torch":
         import torch
 
-        from leafkit.embedders.transformer import Embedder
+        from leafkit.embedders.transformer import TransformerEmbedder
         from leafkit.models.checkpoint import read_encoder
 
-        embedder = Embedder(read_encoder(folder / "student"), torch.device("cpu"), torch.float32)
+        embedder = TransformerEmbedder(
+            read_encoder(folder / "student"), torch.device("cpu"), torch.float32
+        )
         return lambda query: embedder.embed([query], "query", 64)
     if way == "static":
-        from leafkit.embedders.lookup_table import StaticEmbedder
+        from leafkit.embedders.lookup_table import LookupTableEmbedder
         from leafkit.models.static_encoder import read_static
 
-        return StaticEmbedder(read_static(folder.parent / "kalm-to-static" / "student")).embed_one
-    from leafkit.embedders.onnx_graph import QueryGraph
+        return LookupTableEmbedder(
+            read_static(folder.parent / "kalm-to-static" / "student")
+        ).embed_one
+    from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 
-    return QueryGraph(folder / "export", way).embed_one
+    return OnnxGraphEmbedder(folder / "export", way).embed_one
 
 
 WAYS: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {

@@ -26,7 +26,7 @@ from leafkit.config.load import load_recipe
 from leafkit.config.schema import Recipe
 from leafkit.core.system import cpu_name
 from leafkit.data.vector_store import VectorStore
-from leafkit.embedders.lookup_table import StaticEmbedder
+from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.evaluation.metrics import Judgments, fast_ndcg
 from leafkit.index.exact import search_flat
@@ -109,7 +109,7 @@ def quality_row(
     label: str, student: StaticEncoder, collections: Sequence[Judged], seconds: float
 ) -> str:
     """Asymmetric nDCG@10 with interval and share of the teacher's, per collection."""
-    model, cells = StaticEmbedder(student), []
+    model, cells = LookupTableEmbedder(student), []
     for one in collections:
         draws = Bootstrap(len(one.texts), NUM_RESAMPLES, 0)
         mine, best = one.ndcg(model.embed(one.texts, "query", 64)), one.ndcg(one.queries)
@@ -149,7 +149,7 @@ def latency_rows(folder: Path, texts: Sequence[str]) -> list[str]:
     MiniLM.
     """
     student = read_static(folder)
-    fast, half = StaticEmbedder(student), StaticEmbedder(student, np.float16)
+    fast, half = LookupTableEmbedder(student), LookupTableEmbedder(student, np.float16)
     table, weight = (
         student.table.weight.detach().numpy(),
         student.projection.weight.detach().numpy().T.copy(),

@@ -110,13 +110,16 @@ def encode(folder: Path, num_texts: int) -> dict[str, float]:
     import torch
     from speed_ways import read_texts
 
-    from leafkit.embedders.transformer import Embedder, fill_store
+    from leafkit.embedders.fill_store import fill_store
+    from leafkit.embedders.transformer import TransformerEmbedder
     from leafkit.models.checkpoint import load_encoder
     from leafkit.models.precision import choose_precision
 
     cpu = torch.device("cpu")
     texts = read_texts(folder / TEXTS_FILE, num_texts)
-    embedder = Embedder(load_encoder("builtin:minilm"), cpu, choose_precision("auto", cpu))
+    embedder = TransformerEmbedder(
+        load_encoder("builtin:minilm"), cpu, choose_precision("auto", cpu)
+    )
     embedder.embed(texts[:256], "document", 256)
     found: dict[str, float] = {}
 

@@ -166,13 +166,13 @@ def measure(encoder: Any, work: Path) -> dict[str, list[float]]:
     import torch
 
     from leafkit.data.records import Collection
-    from leafkit.embedders.transformer import Embedder
+    from leafkit.embedders.transformer import TransformerEmbedder
     from leafkit.evaluation.benchmark import score_encoder
     from leafkit.index.exact import search_flat
     from leafkit.models.precision import choose_precision
 
     device = torch.device("cpu")
-    embedder = Embedder(encoder, device, choose_precision("auto", device))
+    embedder = TransformerEmbedder(encoder, device, choose_precision("auto", device))
     found: dict[str, list[float]] = {}
     for name, label in (
         ("medquad", "medquad"),

@@ -22,8 +22,8 @@ _TEXTS_PER_CALL = 1024  # tokenised at once; the tokenizer's objects are larger 
 _ROWS_PER_PRODUCT = 4096  # of the table folded at once: no second copy of it in memory
 
 
-class StaticEmbedder:
-    """A static encoder as a VectorModel, with a faster way for a single query.
+class LookupTableEmbedder:
+    """A static encoder as an Embedder, with a faster way for a single query.
 
     Args:
         encoder: the model; later changes of its weights are not seen.

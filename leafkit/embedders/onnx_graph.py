@@ -68,8 +68,8 @@ def write_query_folder(encoder: TextEncoder, folder: Path) -> None:
     )
 
 
-class QueryGraph:
-    """An exported student; a VectorModel.
+class OnnxGraphEmbedder:
+    """An exported student; an Embedder.
 
     Args:
         folder: written by ``leafkit export``.

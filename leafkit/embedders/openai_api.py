@@ -1,4 +1,4 @@
-"""An OpenAI-compatible embeddings endpoint as a VectorModel: texts go out, vectors come back,
+"""An OpenAI-compatible embeddings endpoint as an Embedder: texts go out, vectors come back,
 nothing else is known of it.
 """
 
@@ -33,7 +33,7 @@ from leafkit.core.openai_client import (
 )
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.vector_store import Space
-from leafkit.embedders.transformer import RefusedText
+from leafkit.embedders.protocol import RefusedText
 
 SECTION = "embeddings"  # of the recipe
 # embedded once per endpoint, to learn its dimension and to know it again
@@ -65,8 +65,8 @@ class Learned:
     probe: list[float]
 
 
-class EndpointModel:
-    """A model behind an endpoint; a VectorModel.
+class OpenAIEmbedder:
+    """A model behind an endpoint; an Embedder.
 
     Texts are sent whole: what the endpoint cuts, it cuts by its own rule.
 

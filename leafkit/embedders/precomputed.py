@@ -1,4 +1,4 @@
-"""Vectors that were computed elsewhere, found by their text: a VectorModel without a model.
+"""Vectors that were computed elsewhere, found by their text: an Embedder without a model.
 
 A folder holds texts and their matrix, in the same order, float16, float32 or float64:
 
@@ -55,8 +55,8 @@ class About:
     space: str = ""
 
 
-class StoredVectors:
-    """The vectors of a folder; a VectorModel that knows the folder's texts and no others.
+class PrecomputedVectors:
+    """The vectors of a folder; an Embedder that knows the folder's texts and no others.
 
     Args:
         folder: see the module.

@@ -6,64 +6,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
 
-from leafkit.core.console import Bar, progress_bar
-from leafkit.core.errors import LeafkitError
-from leafkit.data.vector_store import Space, VectorStore
-from leafkit.models.onednn_linear import can_prepack, prepack
+from leafkit.core.console import Bar
+from leafkit.data.vector_store import Space
+from leafkit.models.onednn_linear import has_onednn_linear, use_onednn_linear
 from leafkit.models.packed.backbone import can_pack
 from leafkit.models.text_encoder import TextEncoder
 
 TOKENS_PER_BATCH = 4096  # larger batches were no faster on two cores, and take more memory
 
 
-class RefusedText(LeafkitError):
-    """A text that gets no usable vector; ``number`` counts the texts of the call from 0."""
-
-    def __init__(self, number: int, text: str, what: str, hint: str) -> None:
-        super().__init__(
-            f"text {number} ({text[:60] + ('...' if len(text) > 60 else '')!r}): {what}", hint
-        )
-        self.number, self.text, self.what = number, text, what
-
-
-class VectorModel(Protocol):
-    """Whatever gives texts vectors of one space: an encoder at hand, an endpoint, vectors that were
-    computed elsewhere.
-    """
-
-    @property
-    def fingerprint(self) -> str:
-        """What decides about the vectors; two models of one fingerprint give the same ones."""
-
-    @property
-    def dim(self) -> int:
-        """D, the dimension of the vectors."""
-
-    @property
-    def mrl_dims(self) -> tuple[int, ...]:
-        """Matryoshka dimensions, largest first; empty where none are known."""
-
-    def prompt(self, role: str) -> str:
-        """Text put before an input of this role."""
-
-    def space(self, role: str, max_tokens: int) -> Space:
-        """The space that vectors of this role are in."""
-
-    def embed(
-        self, texts: Sequence[str], role: str, max_tokens: int, bar: Bar | None = None
-    ) -> np.ndarray:
-        """(n, D) float32 vectors of texts in a role ("query" or "document"); ``bar`` is advanced by
-        the texts done.
-        """
-
-
-class Embedder:
-    """An encoder made ready to embed many texts; a VectorModel.
+class TransformerEmbedder:
+    """An encoder made ready to embed many texts; an Embedder.
 
     Args:
         encoder: the model; a copy is taken where the precision or device differs from the
@@ -87,9 +44,9 @@ class Embedder:
                 device.type == "cpu"
                 and precision == torch.bfloat16
                 and can_pack(encoder.backbone)
-                and can_prepack()
+                and has_onednn_linear()
             ):
-                prepack(self._ready.backbone)
+                use_onednn_linear(self._ready.backbone)
         self._ready.eval()
 
     @property
@@ -157,47 +114,3 @@ class Embedder:
     ) -> np.ndarray:
         """(n, D) float32 vectors of texts in a role ("query" or "document")."""
         return self.embed_ids(self.encoder.tokenize(texts, role, max_tokens), bar=bar)
-
-
-def fill_store(
-    store: VectorStore,
-    model: VectorModel,
-    texts: Sequence[str],
-    role: str,
-    title: str,
-    rank: int = 0,
-    num_ranks: int = 1,
-) -> int:
-    """Compute and commit what a store lacks, shard by shard; a run that is killed loses one shard
-    at most.
-
-    Args:
-        store: made for these texts and ``model.space(role, ...)``.
-        model: whatever gives the vectors.
-        texts: the store's texts.
-        role: "query" or "document".
-        title: what the progress bar says.
-        rank: this process; it takes every ``num_ranks``-th missing shard.
-        num_ranks: processes at work on the store.
-
-    Returns:
-        Number of vectors computed.
-
-    Raises:
-        RefusedText: a text has no vector; its number counts all texts.
-        LeafkitError: the store holds something else, or a vector is not finite.
-    """
-    shards = [shard for shard in store.missing() if shard.number % num_ranks == rank]
-    num_texts = sum(shard.stop - shard.start for shard in shards)
-    if not num_texts:
-        return 0
-    with progress_bar(title, num_texts, "texts") as bar:
-        for shard in shards:
-            try:
-                vectors = model.embed(
-                    texts[shard.start : shard.stop], role, store.space.max_tokens, bar
-                )
-            except RefusedText as err:
-                raise RefusedText(shard.start + err.number, err.text, err.what, err.hint) from None
-            store.write(shard, vectors)
-    return num_texts

@@ -17,7 +17,7 @@ import numpy as np
 from leafkit.core.errors import LeafkitError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.records import Collection
-from leafkit.embedders.transformer import VectorModel
+from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.bm25 import search_bm25
 from leafkit.evaluation.bootstrap import Bootstrap, Draws
 from leafkit.evaluation.examples import list_lost, list_queries
@@ -314,7 +314,7 @@ def _hide_unmatched(ranking: Ranking) -> Ranking:
 
 
 def score_encoder(
-    embedder: VectorModel,
+    embedder: Embedder,
     collection: Collection,
     split: str,
     query_tokens: int,

@@ -9,19 +9,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from leafkit.embedders.lookup_table import StaticEmbedder
-from leafkit.embedders.transformer import Embedder, VectorModel
+from leafkit.embedders.lookup_table import LookupTableEmbedder
+from leafkit.embedders.protocol import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 
 _WARMUP = 10
 
 
-def serve_one(model: VectorModel, max_tokens: int) -> Callable[[str], object] | None:
+def serve_one(model: Embedder, max_tokens: int) -> Callable[[str], object] | None:
     """How a model at hand answers a single query in float32, cut at ``max_tokens``; None for one
     that is not at hand.
     """
-    if isinstance(model, StaticEmbedder):
+    if isinstance(model, LookupTableEmbedder):
         return lambda query: model.embed_one(query, max_tokens)
-    if not isinstance(model, Embedder):
+    if not isinstance(model, TransformerEmbedder):
         return None
     encoder = model.encoder
     return lambda query: encoder.finish(encoder(encoder.tokenize([query], "query", max_tokens)))

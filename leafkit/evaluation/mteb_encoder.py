@@ -20,8 +20,9 @@ import torch
 
 from leafkit.core.errors import LeafkitError
 from leafkit.core.truncate import truncate_then_normalize
-from leafkit.embedders.lookup_table import StaticEmbedder
-from leafkit.embedders.transformer import Embedder, VectorModel
+from leafkit.embedders.lookup_table import LookupTableEmbedder
+from leafkit.embedders.protocol import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.mteb_meta import describe
 from leafkit.models.checkpoint import find_model, load_encoder, read_encoder
 from leafkit.models.folder import SPACE_FILE, read_space
@@ -51,8 +52,8 @@ class MtebEncoder:
 
     def __init__(
         self,
-        queries: VectorModel,
-        documents: VectorModel,
+        queries: Embedder,
+        documents: Embedder,
         meta: Any,
         max_query_tokens: int = UNCUT,
         max_document_tokens: int = UNCUT,
@@ -132,8 +133,8 @@ class MtebEncoder:
 
 
 def wrap_for_mteb(
-    queries: VectorModel,
-    documents: VectorModel | None = None,
+    queries: Embedder,
+    documents: Embedder | None = None,
     *,
     name: str,
     references: Iterable[str] = (),
@@ -205,19 +206,21 @@ def load_for_mteb(
     )
 
 
-def _load(reference: str, device: torch.device, dtype: torch.dtype) -> Embedder | StaticEmbedder:
+def _load(
+    reference: str, device: torch.device, dtype: torch.dtype
+) -> TransformerEmbedder | LookupTableEmbedder:
     if reference.startswith("tiny:"):
-        return Embedder(load_encoder(reference), device, dtype)
+        return TransformerEmbedder(load_encoder(reference), device, dtype)
     folder = find_model(reference)
     return (
-        StaticEmbedder(read_static(folder))
+        LookupTableEmbedder(read_static(folder))
         if is_static(folder)
-        else Embedder(read_encoder(folder), device, dtype)
+        else TransformerEmbedder(read_encoder(folder), device, dtype)
     )
 
 
 def _check_space(
-    student: str, student_model: VectorModel, teacher: str, teacher_model: VectorModel
+    student: str, student_model: Embedder, teacher: str, teacher_model: Embedder
 ) -> None:
     """Refuse two models of one dimension whose vectors have nothing to do with each other."""
     folder = Path(student.removeprefix("model:"))

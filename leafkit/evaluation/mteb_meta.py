@@ -13,8 +13,9 @@ from typing import Any
 from leafkit.config.renamed import with_new_names
 from leafkit.core.artifact import MANIFEST, fingerprint, read_manifest
 from leafkit.core.errors import MissingExtra
-from leafkit.embedders.lookup_table import StaticEmbedder
-from leafkit.embedders.transformer import Embedder, VectorModel
+from leafkit.embedders.lookup_table import LookupTableEmbedder
+from leafkit.embedders.protocol import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.folder import SPACE_FILE, read_space
 from leafkit.models.minilm import HUB_ID
 from leafkit.models.static_encoder import StaticEncoder
@@ -160,7 +161,7 @@ def disclosed_datasets(training: Training, registry: Any) -> set[str] | None:
 
 
 def describe(
-    models: Sequence[VectorModel], name: str, references: Sequence[str], max_tokens: int
+    models: Sequence[Embedder], name: str, references: Sequence[str], max_tokens: int
 ) -> Any:
     """mteb's ModelMeta of one model or of a pair.
 
@@ -185,7 +186,11 @@ def describe(
     except ImportError as err:
         raise MissingExtra("mteb", "bench", "running mteb") from err
     training = trace_training(references) if references else Training(unknown={"no reference"})
-    encoders = [model.encoder for model in models if isinstance(model, Embedder | StaticEmbedder)]
+    encoders = [
+        model.encoder
+        for model in models
+        if isinstance(model, TransformerEmbedder | LookupTableEmbedder)
+    ]
     at_hand = len(encoders) == len(models)
     num_parameters = sum(encoder.num_parameters() for encoder in encoders)
     num_embedding = sum(_num_embedding(encoder) for encoder in encoders)

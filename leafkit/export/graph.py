@@ -24,7 +24,12 @@ import torch
 from torch import nn
 
 from leafkit.core.errors import LeafkitError, MissingExtra
-from leafkit.embedders.onnx_graph import GRAPH_FILE, INT8_FILE, QueryGraph, write_query_folder
+from leafkit.embedders.onnx_graph import (
+    GRAPH_FILE,
+    INT8_FILE,
+    OnnxGraphEmbedder,
+    write_query_folder,
+)
 from leafkit.export.plain_bert import PlainBert
 from leafkit.models.packed.backbone import is_plain_bert
 from leafkit.models.text_encoder import TextEncoder
@@ -169,7 +174,7 @@ def _compare(
         expected = encoder.finish(encoder(encoder.tokenize(probes, "query"))).numpy()
     cosines = {}
     for name in ["float32", *(["int8"] if int8 else [])]:
-        found = QueryGraph(folder, name).embed(probes, "query", encoder.spec.max_tokens)
+        found = OnnxGraphEmbedder(folder, name).embed(probes, "query", encoder.spec.max_tokens)
         lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
         cosines[name] = float(
             (np.einsum("nd,nd->n", found, expected) / np.maximum(lengths, 1e-12)).min()

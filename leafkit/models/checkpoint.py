@@ -30,7 +30,7 @@ from leafkit.models.folder import (
     write_dense,
     write_json,
 )
-from leafkit.models.leafkit_json import check_stored, stored_fields
+from leafkit.models.leafkit_json import check_leafkit_json, leafkit_json_fields
 from leafkit.models.minilm import download, find_minilm
 from leafkit.models.text_encoder import POOLINGS, EncoderSpec, TextEncoder
 from leafkit.models.tiny import pooler_free, tiny_encoder
@@ -192,7 +192,9 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
     if (folder / SPACE_FILE).is_file():
         spec = replace(
             spec,
-            templates=check_stored(folder / SPACE_FILE, read_object(folder / SPACE_FILE), spec),
+            templates=check_leafkit_json(
+                folder / SPACE_FILE, read_object(folder / SPACE_FILE), spec
+            ),
         )
     check_attention(backbone)
     projection = read_dense(folder / modules["Dense"]) if "Dense" in modules else None
@@ -270,7 +272,7 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
         write_dense(encoder.projection, folder / "2_Dense")
     if encoder.spec.normalized:
         (folder / "3_Normalize").mkdir(exist_ok=True)
-    write_json(folder / SPACE_FILE, space | stored_fields(encoder.spec))
+    write_json(folder / SPACE_FILE, space | leafkit_json_fields(encoder.spec))
 
 
 def _read_modules(folder: Path) -> dict[str, str]:

@@ -18,7 +18,7 @@ _FILES = {
 }
 
 
-def stored_fields(spec: EncoderSpec) -> dict[str, Any]:
+def leafkit_json_fields(spec: EncoderSpec) -> dict[str, Any]:
     """Pooling, attention, prompts and their templates, as leafkit.json holds them."""
     return {
         "pooling": spec.pooling,
@@ -28,7 +28,7 @@ def stored_fields(spec: EncoderSpec) -> dict[str, Any]:
     }
 
 
-def check_stored(path: Path, space: Any, found: EncoderSpec) -> dict[str, str]:
+def check_leafkit_json(path: Path, space: Any, found: EncoderSpec) -> dict[str, str]:
     """Compare what leafkit.json says with what the model's other files say; return the templates,
     which only it knows.
 

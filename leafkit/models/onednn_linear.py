@@ -28,7 +28,7 @@ _ACTIVATIONS = {
 _NO_ACTIVATION = ("none", "")
 
 
-class PrepackedLinear(nn.Module):
+class OneDnnLinear(nn.Module):
     """``activation(x W^T + b)``, for inference; the result is rounded once, after the activation.
 
     Args:
@@ -58,12 +58,12 @@ class PrepackedLinear(nn.Module):
 
 
 @functools.cache
-def can_prepack() -> bool:
+def has_onednn_linear() -> bool:
     """Whether this torch has the operators, and they compute here what plain ones do."""
     inputs, weight_OI = (torch.linspace(-1, 1, 32 * 32).view(32, 32).bfloat16() for _ in range(2))
     try:
         with torch.inference_mode():
-            found = PrepackedLinear(weight_OI, weight_OI[0], _ACTIVATIONS["gelu"])(inputs)
+            found = OneDnnLinear(weight_OI, weight_OI[0], _ACTIVATIONS["gelu"])(inputs)
     except (
         AttributeError,
         RuntimeError,
@@ -74,7 +74,7 @@ def can_prepack() -> bool:
     return torch.allclose(found, expected, rtol=0.02, atol=0.02)
 
 
-def prepack(backbone: PreTrainedModel) -> None:
+def use_onednn_linear(backbone: PreTrainedModel) -> None:
     """Exchange, in place, the linear layers of a bf16 BERT or Qwen2 on the CPU; it can neither be
     trained nor copied then.
 
@@ -88,7 +88,7 @@ def prepack(backbone: PreTrainedModel) -> None:
         for child_name, child in list(parent.named_children()):
             if type(child) is nn.Linear:
                 activation = fused if child_name == before_activation else _NO_ACTIVATION
-                setattr(parent, child_name, PrepackedLinear(child.weight, child.bias, activation))
+                setattr(parent, child_name, OneDnnLinear(child.weight, child.bias, activation))
         if before_activation and fused is not _NO_ACTIVATION:
             setattr(
                 parent,

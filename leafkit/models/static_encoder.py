@@ -38,7 +38,7 @@ from leafkit.models.folder import (
     write_dense,
     write_json,
 )
-from leafkit.models.leafkit_json import check_stored, stored_fields
+from leafkit.models.leafkit_json import check_leafkit_json, leafkit_json_fields
 from leafkit.models.text_encoder import EncoderSpec
 
 MAX_PARAMETERS = 23_000_000  # of the transformer student that this one replaces
@@ -274,7 +274,7 @@ def write_static(encoder: StaticEncoder, folder: Path, space: dict[str, Any]) ->
         "mrl_dims": list(encoder.spec.mrl_dims),
         "about_prompts": _ABOUT_PROMPTS,
     }
-    write_json(folder / SPACE_FILE, space | stored_fields(encoder.spec) | told)
+    write_json(folder / SPACE_FILE, space | leafkit_json_fields(encoder.spec) | told)
 
 
 def read_static(folder: Path) -> StaticEncoder:
@@ -317,7 +317,7 @@ def read_static(folder: Path) -> StaticEncoder:
                 f"{path / _WEIGHTS_FILE} holds numbers that are not finite", "write the model again"
             )
     space = read_object(folder / SPACE_FILE, {})
-    check_stored(folder / SPACE_FILE, space, EncoderSpec())
+    check_leafkit_json(folder / SPACE_FILE, space, EncoderSpec())
     dims = space.get("mrl_dims", [])
     if not isinstance(dims, list) or not all(
         isinstance(dim, int) and 0 < dim <= projection.out_features for dim in dims

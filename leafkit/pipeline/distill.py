@@ -19,8 +19,8 @@ from leafkit.core.console import log
 from leafkit.data.batching import share_of_rank, token_budget_batches
 from leafkit.data.sources import read_collection, source_fingerprint
 from leafkit.data.vector_store import VectorStore
-from leafkit.embedders.precomputed import StoredVectors
-from leafkit.embedders.transformer import Embedder
+from leafkit.embedders.precomputed import PrecomputedVectors
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.diagnosis.spectrum import fit_ridge, variance_kept
 from leafkit.models.checkpoint import identify_model, load_encoder, write_encoder
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
@@ -94,7 +94,7 @@ def embed_targets(run: Run, teacher: ModelHandle, corpus: Corpus) -> list[Target
     if data.max_train_queries:
         chosen = np.random.default_rng(seed).permutation(len(queries))[: data.max_train_queries]
         queries = [queries[i] for i in sorted(chosen)]
-    known = teacher.model if isinstance(teacher.model, StoredVectors) else None
+    known = teacher.model if isinstance(teacher.model, PrecomputedVectors) else None
     if known is None:
         queries = vary_queries(queries, run.recipe.student.question_ratio, seed)
     groups = [
@@ -130,7 +130,7 @@ def embed_targets(run: Run, teacher: ModelHandle, corpus: Corpus) -> list[Target
     return targets
 
 
-def keep_known(vectors: StoredVectors, texts: list[str], role: str, what: str) -> list[str]:
+def keep_known(vectors: PrecomputedVectors, texts: list[str], role: str, what: str) -> list[str]:
     """The texts that have a vector; says how many have none."""
     kept = [
         text for text, is_there in zip(texts, vectors.has(texts, role), strict=True) if is_there
@@ -252,7 +252,9 @@ def start_projection(
     wanted = np.concatenate(
         [targets[g].store[sample[group == g] - starts[g]] for g in range(len(targets))]
     )
-    inputs = Embedder(student, run.device, run.precision).embed_ids(ids, pooled_only=True)
+    inputs = TransformerEmbedder(student, run.device, run.precision).embed_ids(
+        ids, pooled_only=True
+    )
     solution = fit_ridge(inputs, wanted, config.ridge)
     with torch.no_grad():
         student.projection.weight.copy_(torch.from_numpy(solution.weight.T))

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from leafkit.core.artifact import fingerprint
 from leafkit.core.console import log
 from leafkit.data.vector_store import VectorStore, hash_texts
-from leafkit.embedders.precomputed import StoredVectors
-from leafkit.embedders.transformer import Embedder, VectorModel, fill_store
+from leafkit.embedders.fill_store import fill_store
+from leafkit.embedders.precomputed import PrecomputedVectors
+from leafkit.embedders.protocol import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.pipeline.run import Run
 
 STORES = "vectors"
@@ -19,7 +21,7 @@ STORES = "vectors"
 
 def load_vectors(
     run: Run,
-    model: VectorModel,
+    model: Embedder,
     name: str,
     texts: Sequence[str],
     role: str,
@@ -42,7 +44,7 @@ def load_vectors(
         LeafkitError: the store is damaged or belongs to something else, a vector is not finite, or
             a text has none.
     """
-    if isinstance(model, StoredVectors):
+    if isinstance(model, PrecomputedVectors):
         model.require(texts, role)
     space = model.space(role, max_tokens)
     maker = (
@@ -51,7 +53,7 @@ def load_vectors(
         else [space.teacher, model.fingerprint]
     )
     # of this machine's arithmetic: it is not paid twice
-    precision = str(run.precision) if isinstance(model, Embedder) else ""
+    precision = str(run.precision) if isinstance(model, TransformerEmbedder) else ""
     identity = fingerprint(
         [*maker, space.prompt, space.max_tokens, precision, hash_texts(texts).tobytes().hex()]
     )

@@ -10,8 +10,8 @@ import numpy as np
 
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError
-from leafkit.embedders.onnx_graph import QueryGraph
-from leafkit.embedders.transformer import VectorModel
+from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
+from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.evaluation.metrics import per_query_metrics
 from leafkit.export.graph import GRAPH_FORM, export_graph
@@ -81,8 +81,8 @@ def run_export(run: Run) -> Path:
             return
         models = {
             "model": student.model,
-            "float32": QueryGraph(draft),
-            "int8": QueryGraph(draft, "int8"),
+            "float32": OnnxGraphEmbedder(draft),
+            "int8": OnnxGraphEmbedder(draft, "int8"),
         }
         metrics["quality"] = compare_queries(run, corpus, store[:], models)
         (draft / QUALITY_FILE).write_text(json.dumps(metrics["quality"], indent=1))
@@ -99,7 +99,7 @@ def run_export(run: Run) -> Path:
 
 
 def compare_queries(
-    run: Run, corpus: Corpus, documents: np.ndarray, models: dict[str, VectorModel]
+    run: Run, corpus: Corpus, documents: np.ndarray, models: dict[str, Embedder]
 ) -> dict[str, Any]:
     """nDCG@10 of each graph's queries minus the model's own, on the teacher's documents (N, D),
     with paired intervals.

@@ -12,10 +12,11 @@ from leafkit.config.load import load_recipe
 from leafkit.core.artifact import open_artifact, recover
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
-from leafkit.embedders.lookup_table import StaticEmbedder
-from leafkit.embedders.openai_api import EndpointModel
-from leafkit.embedders.precomputed import StoredVectors
-from leafkit.embedders.transformer import Embedder, VectorModel
+from leafkit.embedders.lookup_table import LookupTableEmbedder
+from leafkit.embedders.openai_api import OpenAIEmbedder
+from leafkit.embedders.precomputed import PrecomputedVectors
+from leafkit.embedders.protocol import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.checkpoint import find_model, load_encoder, read_encoder
 from leafkit.models.folder import SPACE_FILE, read_space
 from leafkit.models.static_encoder import StaticEncoder, is_static, read_static
@@ -39,7 +40,7 @@ class ModelHandle:
             none.
     """
 
-    model: VectorModel
+    model: Embedder
     name: str
     reference: str
     declared: str = ""
@@ -49,20 +50,26 @@ class ModelHandle:
         """The transformer itself, where it is at hand; None for a static model, an endpoint and
         vectors computed elsewhere.
         """
-        return self.model.encoder if isinstance(self.model, Embedder) else None
+        return self.model.encoder if isinstance(self.model, TransformerEmbedder) else None
 
     @property
     def network(self) -> TextEncoder | StaticEncoder | None:
         """The model itself, of whatever kind, where it is at hand; None for an endpoint and vectors
         computed elsewhere.
         """
-        return self.model.encoder if isinstance(self.model, Embedder | StaticEmbedder) else None
+        return (
+            self.model.encoder
+            if isinstance(self.model, TransformerEmbedder | LookupTableEmbedder)
+            else None
+        )
 
     @property
     def space_id(self) -> str:
         """What a student distilled from this side, and an index of its vectors, call their space."""
         return (
-            self.model.space_id if isinstance(self.model, StoredVectors) else self.model.fingerprint
+            self.model.space_id
+            if isinstance(self.model, PrecomputedVectors)
+            else self.model.fingerprint
         )
 
 
@@ -177,7 +184,7 @@ def _from_model(run: Run, reference: str, revision: str, trust_remote_code: bool
     rest = reference.partition(":")[2]
     if reference.startswith("tiny:"):
         return _handle(
-            Embedder(load_encoder(reference), run.device, run.precision),
+            TransformerEmbedder(load_encoder(reference), run.device, run.precision),
             None,
             folder_name(rest),
             reference,
@@ -191,14 +198,14 @@ def _from_model(run: Run, reference: str, revision: str, trust_remote_code: bool
 
 def _read_model(
     run: Run, folder: Path, trust_remote_code: bool = False
-) -> Embedder | StaticEmbedder:
+) -> TransformerEmbedder | LookupTableEmbedder:
     if is_static(folder):
-        return StaticEmbedder(read_static(folder))
-    return Embedder(read_encoder(folder, trust_remote_code), run.device, run.precision)
+        return LookupTableEmbedder(read_static(folder))
+    return TransformerEmbedder(read_encoder(folder, trust_remote_code), run.device, run.precision)
 
 
 def _handle(
-    model: Embedder | StaticEmbedder, folder: Path | None, name: str, reference: str
+    model: TransformerEmbedder | LookupTableEmbedder, folder: Path | None, name: str, reference: str
 ) -> ModelHandle:
     declared = ""
     if folder is not None and (folder / SPACE_FILE).is_file():
@@ -209,7 +216,7 @@ def _handle(
 
 
 def _from_vectors(folder: str, reference: str, mrl_dims: tuple[int, ...]) -> ModelHandle:
-    vectors = StoredVectors(Path(folder), mrl_dims)
+    vectors = PrecomputedVectors(Path(folder), mrl_dims)
     declared = vectors.space_id if vectors.is_named else ""
     return ModelHandle(vectors, folder_name(vectors.name or folder), reference, declared)
 
@@ -223,7 +230,7 @@ def _from_endpoint(run: Run, model: str, reference: str, is_pair: bool) -> Model
         else {}
     )
     dims = config.mrl_dims if is_teacher else []
-    side = EndpointModel(model, run.recipe.embeddings, prompts, dims, run.root / STORES)
+    side = OpenAIEmbedder(model, run.recipe.embeddings, prompts, dims, run.root / STORES)
     return ModelHandle(side, folder_name(model), reference)
 
 

@@ -19,9 +19,10 @@ from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Collection, clean_text
 from leafkit.data.vector_store import VectorStore
-from leafkit.embedders.lookup_table import StaticEmbedder
-from leafkit.embedders.onnx_graph import QueryGraph
-from leafkit.embedders.transformer import Embedder, VectorModel
+from leafkit.embedders.lookup_table import LookupTableEmbedder
+from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
+from leafkit.embedders.protocol import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.index.build import VectorIndex
 from leafkit.index.exact import Ranking, search_flat
 from leafkit.index.files import open_index
@@ -150,13 +151,13 @@ class Searcher:
         student = read_static(place) if is_static(place) else read_encoder(place)
         check_student(place, student, space["teacher"], space["dim"])
         self._max_tokens = student.spec.max_tokens
-        self.model: VectorModel
+        self.model: Embedder
         if isinstance(student, TextEncoder):
-            self.model = _open_graph(folder / EXPORT, student) or Embedder(
+            self.model = _open_graph(folder / EXPORT, student) or TransformerEmbedder(
                 student, torch.device("cpu"), torch.float32
             )
         else:
-            self.model = StaticEmbedder(student)
+            self.model = LookupTableEmbedder(student)
         self._documents = Collection.load(folder / INDEX).documents
         vectors = np.load(folder / INDEX / VECTORS_FILE, mmap_mode="r")
         self._index: VectorIndex | None = None
@@ -203,13 +204,15 @@ class Searcher:
         return search_index(self._index, query, k, self._index.plan.settings[-1], self._vectors)
 
 
-def _open_graph(folder: Path, student: TextEncoder) -> QueryGraph | None:
+def _open_graph(folder: Path, student: TextEncoder) -> OnnxGraphEmbedder | None:
     """The student's exported graph, where there is one of this very student that can be run here."""
     if not folder.is_dir() or importlib.util.find_spec("onnxruntime") is None:
         return None
     open_artifact(folder, EXPORT)
     lost = read_manifest(folder).metrics.get("quality", {}).get("int8")
-    graph = QueryGraph(folder, "int8" if lost and lost["mean"] >= -_LARGEST_LOSS else "float32")
+    graph = OnnxGraphEmbedder(
+        folder, "int8" if lost and lost["mean"] >= -_LARGEST_LOSS else "float32"
+    )
     if graph.fingerprint != student.fingerprint:
         log(
             f"  {folder} is of an earlier student and is not used; leafkit export writes it again",

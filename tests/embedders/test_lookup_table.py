@@ -1,4 +1,4 @@
-"""A static student as a VectorModel: one query, many, and the encoder itself give the same vectors."""
+"""A static student as an Embedder: one query, many, and the encoder itself give the same vectors."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from torch import nn
 
 from leafkit.data.vector_store import VectorStore
 from leafkit.embedders import lookup_table
-from leafkit.embedders.lookup_table import StaticEmbedder, fold_table
-from leafkit.embedders.transformer import VectorModel, fill_store
+from leafkit.embedders.fill_store import fill_store
+from leafkit.embedders.lookup_table import LookupTableEmbedder, fold_table
+from leafkit.embedders.protocol import Embedder
 from leafkit.models.static_encoder import StaticEncoder, bare_tokenizer
 
 TEXTS = [
@@ -33,8 +34,8 @@ def encoder() -> StaticEncoder:
 
 
 @pytest.fixture(scope="module")
-def embedder(encoder) -> StaticEmbedder:
-    return StaticEmbedder(encoder)
+def embedder(encoder) -> LookupTableEmbedder:
+    return LookupTableEmbedder(encoder)
 
 
 def test_the_folded_table_gives_the_encoders_vectors(encoder, embedder):
@@ -83,7 +84,7 @@ def test_folding_in_parts_is_folding_at_once(encoder, monkeypatch):
 
 
 def test_half_precision_halves_the_table_and_keeps_the_vectors(encoder, embedder):
-    half = StaticEmbedder(encoder, np.float16)
+    half = LookupTableEmbedder(encoder, np.float16)
     assert half.table.nbytes * 2 == embedder.table.nbytes
     found = half.embed(TEXTS, "query", 10**6)
     assert found.dtype == np.float32
@@ -95,11 +96,11 @@ def test_a_zero_vector_stays_zero():
     projection = nn.Linear(2, 3)
     nn.init.zeros_(projection.bias)
     encoder = StaticEncoder(tokenizer, torch.zeros(tokenizer.get_vocab_size(), 2), projection)
-    assert not StaticEmbedder(encoder).embed(["the matrix", ""], "query", 8).any()
+    assert not LookupTableEmbedder(encoder).embed(["the matrix", ""], "query", 8).any()
 
 
 def test_it_fills_a_vector_store(embedder, tmp_path):
-    model: VectorModel = embedder
+    model: Embedder = embedder
     assert (model.fingerprint, model.dim, model.mrl_dims, model.prompt("query")) == (
         "abc",
         24,

@@ -25,8 +25,9 @@ from leafkit.config.schema import EmbeddingsConfig
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.vector_store import VectorStore
 from leafkit.embedders import openai_api as endpoint_module
-from leafkit.embedders.openai_api import PROBE, EndpointModel
-from leafkit.embedders.transformer import RefusedText, fill_store
+from leafkit.embedders.fill_store import fill_store
+from leafkit.embedders.openai_api import PROBE, OpenAIEmbedder
+from leafkit.embedders.protocol import RefusedText
 
 pytest.importorskip("openai")
 KEY = "sk-very-secret-0123456789"
@@ -51,7 +52,7 @@ def make(
     prompts: dict[str, str] | None = None,
     memory: Path | None = None,
     **changes: Any,
-) -> EndpointModel:
+) -> OpenAIEmbedder:
     mrl_dims = changes.pop("mrl_dims", ())
     config = EmbeddingsConfig(
         base_url=server.url,
@@ -61,7 +62,7 @@ def make(
         backoff_s=0.001,
         timeout_s=5.0,
     )
-    return EndpointModel(MODEL, replace(config, **changes), prompts or {}, mrl_dims, memory)
+    return OpenAIEmbedder(MODEL, replace(config, **changes), prompts or {}, mrl_dims, memory)
 
 
 def after_probe(behaviour: str, number: int = 1):
@@ -122,8 +123,8 @@ def test_prompts_stand_before_the_texts_and_decide_about_the_fingerprint(server)
     )
     elsewhere = replace(EmbeddingsConfig(), base_url="http://elsewhere:1/v1")
     assert (
-        EndpointModel(MODEL, elsewhere, {}).fingerprint
-        != EndpointModel("other", elsewhere, {}).fingerprint
+        OpenAIEmbedder(MODEL, elsewhere, {}).fingerprint
+        != OpenAIEmbedder("other", elsewhere, {}).fingerprint
     )
 
 
@@ -132,7 +133,8 @@ def test_a_password_in_the_address_is_no_part_of_the_fingerprint():
         replace(EmbeddingsConfig(), base_url=f"http://{who}host:1/v1") for who in ("", "ann:pw@")
     )
     assert (
-        EndpointModel(MODEL, plain, {}).fingerprint == EndpointModel(MODEL, secret, {}).fingerprint
+        OpenAIEmbedder(MODEL, plain, {}).fingerprint
+        == OpenAIEmbedder(MODEL, secret, {}).fingerprint
     )
 
 
@@ -428,12 +430,12 @@ def test_matryoshka_dimensions_must_be_the_models(server):
 def test_the_key_and_the_address_are_checked_before_anything_is_sent(server, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(UsageError, match="OPENAI_API_KEY is not set") as caught:
-        _ = EndpointModel(MODEL, EmbeddingsConfig(), {}).dim
+        _ = OpenAIEmbedder(MODEL, EmbeddingsConfig(), {}).dim
     assert "embeddings.api_key_env" in caught.value.hint
     with pytest.raises(
         UsageError, match=r"embeddings\.base_url \(or OPENAI_BASE_URL\) is no http address"
     ):
-        EndpointModel(MODEL, EmbeddingsConfig(base_url="localhost:8000"), {})
+        OpenAIEmbedder(MODEL, EmbeddingsConfig(base_url="localhost:8000"), {})
     assert make(server).embed(TEXTS[:1], "query", 64).shape == (1, 16)
     assert server.requests[0].headers["authorization"] == "Bearer none"
 
@@ -445,11 +447,11 @@ SCRIPT = """
     from pathlib import Path
     from leafkit.config.schema import EmbeddingsConfig
     from leafkit.data.vector_store import VectorStore
-    from leafkit.embedders.transformer import fill_store
-    from leafkit.embedders.openai_api import EndpointModel
+    from leafkit.embedders.fill_store import fill_store
+    from leafkit.embedders.openai_api import OpenAIEmbedder
     texts = [f"text {i}" for i in range(64)]
     config = EmbeddingsConfig(base_url=sys.argv[1], texts_per_request=4, max_concurrency=2, backoff_s=0.01)
-    model = EndpointModel("chatter", config, {}, (), Path(sys.argv[2]))
+    model = OpenAIEmbedder("chatter", config, {}, (), Path(sys.argv[2]))
     store = VectorStore(Path(sys.argv[2]) / "store", model.space("query", 64), texts, rows_per_shard=16)
     print("computed", fill_store(store, model, texts, "query", "test"))
 """
@@ -489,7 +491,7 @@ def test_a_killed_run_pays_for_no_finished_shard_twice(server, tmp_path, how):
     assert done.stdout.strip().endswith("computed 32"), done.stderr
     again = [text for request in server.requests[before:] for text in request.texts]
     assert sorted(again) == sorted([PROBE, *texts[32:]])
-    space = EndpointModel(MODEL, EmbeddingsConfig(base_url=server.url), {}, (), tmp_path).space(
+    space = OpenAIEmbedder(MODEL, EmbeddingsConfig(base_url=server.url), {}, (), tmp_path).space(
         "query", 64
     )
     store = VectorStore(tmp_path / "store", space, texts, rows_per_shard=16)

@@ -17,8 +17,8 @@ from leafkit.core.artifact import sha256_of_file
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Document
 from leafkit.data.vector_store import Space, VectorStore
-from leafkit.embedders.precomputed import StoredVectors
-from leafkit.embedders.transformer import fill_store
+from leafkit.embedders.fill_store import fill_store
+from leafkit.embedders.precomputed import PrecomputedVectors
 
 DOCUMENTS = [document for _, document in tiny.make_pairs(40)]
 QUERIES = [query for query, _ in tiny.make_pairs(20)]
@@ -52,13 +52,13 @@ def folder(tmp_path) -> Path:
 
 def refused(folder: Path, match: str) -> LeafkitError:
     with pytest.raises(LeafkitError, match=match) as caught:
-        StoredVectors(folder)
+        PrecomputedVectors(folder)
     assert caught.value.hint
     return caught.value
 
 
 def test_vectors_are_found_by_text_in_any_order(folder):
-    model = StoredVectors(folder)
+    model = PrecomputedVectors(folder)
     assert (model.dim, model.mrl_dims, model.name, model.prompt("query")) == (12, (), "", "")
     order = np.random.default_rng(3).permutation(len(DOCUMENTS))
     found = model.embed([DOCUMENTS[i] for i in order], "document", 64)
@@ -73,7 +73,7 @@ def test_vectors_are_found_by_text_in_any_order(folder):
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
 def test_floats_of_any_width_are_read(tmp_path, dtype):
-    model = StoredVectors(write(tmp_path / "f", dtype=dtype))
+    model = PrecomputedVectors(write(tmp_path / "f", dtype=dtype))
     np.testing.assert_allclose(
         model.embed(DOCUMENTS, "document", 64), unit(len(DOCUMENTS)), atol=1e-3
     )
@@ -83,7 +83,7 @@ def test_floats_of_any_width_are_read(tmp_path, dtype):
 def test_columns_first_is_read_too(folder):
     np.save(folder / "documents.npy", np.asfortranarray(unit(len(DOCUMENTS))))
     np.testing.assert_allclose(
-        StoredVectors(folder).embed(DOCUMENTS, "document", 64), unit(len(DOCUMENTS)), atol=1e-6
+        PrecomputedVectors(folder).embed(DOCUMENTS, "document", 64), unit(len(DOCUMENTS)), atol=1e-6
     )
 
 
@@ -96,7 +96,7 @@ def test_a_text_is_what_a_collection_makes_of_the_row(tmp_path):
     ]
     write_rows(tmp_path / "documents.jsonl", rows)
     np.save(tmp_path / "documents.npy", unit(4))
-    model = StoredVectors(tmp_path)
+    model = PrecomputedVectors(tmp_path)
     texts = [Document("a", "body", "Title").full_text, "spaced", "nul byte", "only text"]
     np.testing.assert_allclose(model.embed(texts, "document", 64), unit(4), atol=1e-6)
 
@@ -105,12 +105,14 @@ def test_byte_order_marks_and_empty_lines_are_nothing(folder):
     content = (folder / "queries.jsonl").read_text()
     (folder / "queries.jsonl").write_bytes(b"\xef\xbb\xbf" + content.replace("\n", "\n\n").encode())
     np.testing.assert_allclose(
-        StoredVectors(folder).embed(QUERIES, "query", 64), unit(len(QUERIES), seed=1), atol=1e-6
+        PrecomputedVectors(folder).embed(QUERIES, "query", 64),
+        unit(len(QUERIES), seed=1),
+        atol=1e-6,
     )
 
 
 def test_a_store_filled_from_it_holds_the_same(folder, tmp_path):
-    model = StoredVectors(folder)
+    model = PrecomputedVectors(folder)
     store = VectorStore(tmp_path / "s", model.space("document", 64), DOCUMENTS, rows_per_shard=16)
     assert fill_store(store, model, DOCUMENTS, "document", "test") == len(DOCUMENTS)
     np.testing.assert_allclose(store[:], unit(len(DOCUMENTS)), atol=1e-3)
@@ -120,7 +122,7 @@ def test_a_store_filled_from_it_holds_the_same(folder, tmp_path):
 
 
 def test_missing_texts_are_counted_and_shown(folder):
-    model = StoredVectors(folder)
+    model = PrecomputedVectors(folder)
     with pytest.raises(
         LeafkitError,
         match=r"lacks the query vectors of 2 of 4 texts; the first is number 1, 'unheard of'$",
@@ -139,7 +141,7 @@ def test_missing_texts_are_counted_and_shown(folder):
 def test_a_role_without_files_is_named(folder):
     for suffix in ("jsonl", "npy"):
         (folder / f"queries.{suffix}").unlink()
-    model = StoredVectors(folder)
+    model = PrecomputedVectors(folder)
     assert not model.has(QUERIES, "query").any()
     for work in (lambda: model.embed(QUERIES, "query", 64), lambda: model.space("query", 64)):
         with pytest.raises(LeafkitError, match="holds no query vectors") as caught:
@@ -149,7 +151,7 @@ def test_a_role_without_files_is_named(folder):
 
 def test_a_folder_that_is_none_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="no such folder"):
-        StoredVectors(tmp_path / "none")
+        PrecomputedVectors(tmp_path / "none")
     refused(tmp_path, "holds neither documents.jsonl and documents.npy nor a vector store")
 
 
@@ -238,7 +240,7 @@ def test_a_text_with_two_vectors_is_refused_and_with_one_twice_is_not(folder):
     vectors[-2:] = vectors[4] * np.float32(1.001)  # another batch, another rounding
     np.save(folder / "documents.npy", vectors)
     np.testing.assert_allclose(
-        StoredVectors(folder).embed([DOCUMENTS[4]], "document", 64), vectors[4:5], atol=1e-6
+        PrecomputedVectors(folder).embed([DOCUMENTS[4]], "document", 64), vectors[4:5], atol=1e-6
     )
     vectors[-1] = vectors[5]
     np.save(folder / "documents.npy", vectors)
@@ -260,7 +262,7 @@ def test_about_says_name_prompts_and_dimensions(tmp_path):
         "normalized": True,
         "space": "theirs",
     }
-    model = StoredVectors(write(tmp_path / "f", about))
+    model = PrecomputedVectors(write(tmp_path / "f", about))
     assert (model.name, model.mrl_dims, model.prompt("query"), model.prompt("document")) == (
         "their model",
         (12, 6),
@@ -270,7 +272,7 @@ def test_about_says_name_prompts_and_dimensions(tmp_path):
     assert model.space("query", 64) == Space("theirs", 12, "find : ", 0, "", True)
     assert (model.space_id, model.is_named) == ("theirs", True)
     assert model.fingerprint != "theirs"
-    assert StoredVectors(tmp_path / "f", mrl_dims=[4, 8]).mrl_dims == (8, 4)
+    assert PrecomputedVectors(tmp_path / "f", mrl_dims=[4, 8]).mrl_dims == (8, 4)
 
 
 @pytest.mark.parametrize(
@@ -304,12 +306,12 @@ def test_vectors_are_normalized_where_they_are_said_to_be_and_only_there(tmp_pat
     folder = write(tmp_path / "f")
     vectors = unit(len(DOCUMENTS)) * np.arange(1, len(DOCUMENTS) + 1, dtype=np.float32)[:, None]
     np.save(folder / "documents.npy", vectors)
-    model = StoredVectors(folder)
+    model = PrecomputedVectors(folder)
     assert not model.space("document", 64).normalized
     assert not model.space("query", 64).normalized  # one model, one space
     np.testing.assert_allclose(model.embed(DOCUMENTS, "document", 64), vectors, rtol=1e-6)
     (folder / "about.json").write_text('{"normalized": true}')
-    model = StoredVectors(folder)
+    model = PrecomputedVectors(folder)
     assert model.space("document", 64).normalized
     np.testing.assert_allclose(
         model.embed(DOCUMENTS, "document", 64), unit(len(DOCUMENTS)), atol=1e-6
@@ -318,26 +320,26 @@ def test_vectors_are_normalized_where_they_are_said_to_be_and_only_there(tmp_pat
     np.save(folder / "documents.npy", vectors)
     refused(folder, "a vector of length zero is not normalised")
     (folder / "about.json").write_text('{"normalized": false}')
-    assert not StoredVectors(folder).embed([DOCUMENTS[3]], "document", 64).any()
+    assert not PrecomputedVectors(folder).embed([DOCUMENTS[3]], "document", 64).any()
 
 
 def test_the_fingerprint_is_the_contents(folder, tmp_path):
-    first = StoredVectors(folder).fingerprint
-    assert StoredVectors(write(tmp_path / "copy")).fingerprint == first
+    first = PrecomputedVectors(folder).fingerprint
+    assert PrecomputedVectors(write(tmp_path / "copy")).fingerprint == first
     np.save(folder / "queries.npy", unit(len(QUERIES), seed=9))
-    second = StoredVectors(folder).fingerprint
+    second = PrecomputedVectors(folder).fingerprint
     write_rows(folder / "queries.jsonl", [*QUERIES[:-1], "another text"])
-    third = StoredVectors(folder).fingerprint
+    third = PrecomputedVectors(folder).fingerprint
     (folder / "about.json").write_text('{"prompts": {"query": "a"}}')
-    assert len({first, second, third, StoredVectors(folder).fingerprint}) == 4
+    assert len({first, second, third, PrecomputedVectors(folder).fingerprint}) == 4
 
 
 def test_a_named_space_outlives_more_texts(tmp_path):
     folder = write(tmp_path / "f", {"space": "theirs"})
-    before = StoredVectors(folder)
+    before = PrecomputedVectors(folder)
     write_rows(folder / "queries.jsonl", [*QUERIES, "one more"])
     np.save(folder / "queries.npy", unit(len(QUERIES) + 1, seed=1))
-    after = StoredVectors(folder)
+    after = PrecomputedVectors(folder)
     assert before.space("query", 64) == after.space("query", 64)
     assert before.fingerprint != after.fingerprint
 
@@ -359,7 +361,7 @@ def make_store(
 
 def test_a_store_serves_its_texts_in_its_own_space(tmp_path):
     store = make_store(tmp_path / "s", DOCUMENTS, 0)
-    model = StoredVectors(tmp_path / "s", mrl_dims=[6])
+    model = PrecomputedVectors(tmp_path / "s", mrl_dims=[6])
     assert np.array_equal(model.embed(DOCUMENTS[::-1], "document", 9), store[:][::-1])
     assert np.array_equal(model.embed(DOCUMENTS[:3], "query", 9), store[:3])
     assert model.space("document", 9) == store.space
@@ -375,7 +377,7 @@ def test_two_stores_serve_a_role_each(tmp_path):
     documents = make_store(tmp_path / "documents", DOCUMENTS, 0)
     queries = make_store(tmp_path / "queries", QUERIES, 1, prompt="find : ")
     (tmp_path / "about.json").write_text('{"name": "ours", "mrl_dims": [12, 6]}')
-    model = StoredVectors(tmp_path)
+    model = PrecomputedVectors(tmp_path)
     assert np.array_equal(model.embed(QUERIES, "query", 9), queries[:])
     assert np.array_equal(model.embed(DOCUMENTS, "document", 9), documents[:])
     assert (model.prompt("query"), model.prompt("document"), model.name) == ("find : ", "", "ours")
@@ -394,7 +396,7 @@ def test_two_stores_of_two_models_are_refused(tmp_path, changes):
 def test_a_store_that_is_being_written_serves_its_finished_shards(tmp_path):
     make_store(tmp_path / "s", DOCUMENTS, 0)
     (tmp_path / "s" / "00001.json").unlink()
-    model = StoredVectors(tmp_path / "s")
+    model = PrecomputedVectors(tmp_path / "s")
     assert model.has(DOCUMENTS, "document").tolist() == [True] * 16 + [False] * 16 + [True] * 8
     for path in (tmp_path / "s").glob("*.json"):
         path.unlink()

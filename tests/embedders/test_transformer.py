@@ -18,7 +18,8 @@ import torch
 from leafkit.core.errors import LeafkitError
 from leafkit.data.vector_store import VectorStore
 from leafkit.embedders import transformer
-from leafkit.embedders.transformer import Embedder, fill_store
+from leafkit.embedders.fill_store import fill_store
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.checkpoint import read_encoder
 
 TEXTS = ["", *(text for pair in tiny.make_pairs(60) for text in pair), "matrix " * 300]
@@ -33,11 +34,11 @@ def model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def embedder(model) -> Embedder:
-    return Embedder(read_encoder(model), CPU, torch.float32)
+def embedder(model) -> TransformerEmbedder:
+    return TransformerEmbedder(read_encoder(model), CPU, torch.float32)
 
 
-def make_store(folder: Path, embedder: Embedder, dtype: str = "float32") -> VectorStore:
+def make_store(folder: Path, embedder: TransformerEmbedder, dtype: str = "float32") -> VectorStore:
     return VectorStore(
         folder, embedder.space("document", 64), TEXTS, dtype=dtype, rows_per_shard=16
     )
@@ -82,15 +83,17 @@ def test_no_texts_give_no_vectors(embedder):
 
 def test_bf16_is_close_to_float32_and_leaves_the_encoder_alone(model):
     encoder = read_encoder(model)
-    exact = Embedder(encoder, CPU, torch.float32).embed(TEXTS, "document", 64)
-    rough = Embedder(encoder, CPU, torch.bfloat16).embed(TEXTS, "document", 64)
+    exact = TransformerEmbedder(encoder, CPU, torch.float32).embed(TEXTS, "document", 64)
+    rough = TransformerEmbedder(encoder, CPU, torch.bfloat16).embed(TEXTS, "document", 64)
     cosine = (exact * rough).sum(axis=1)
     assert cosine.min() > 0.995
     assert not np.array_equal(exact, rough)
     # projection and normalisation stay float32
     assert np.allclose(np.linalg.norm(rough, axis=1), 1, atol=1e-5)
     assert {p.dtype for p in encoder.parameters()} == {torch.float32}
-    assert np.array_equal(exact, Embedder(encoder, CPU, torch.float32).embed(TEXTS, "document", 64))
+    assert np.array_equal(
+        exact, TransformerEmbedder(encoder, CPU, torch.float32).embed(TEXTS, "document", 64)
+    )
 
 
 def test_the_space_says_everything_that_decides_about_a_vector(embedder, model):
@@ -162,7 +165,7 @@ def test_a_vector_that_is_not_finite_is_refused_by_row(tmp_path, model):
     encoder = read_encoder(model)
     with torch.no_grad():
         encoder.projection.bias.fill_(float("nan"))
-    broken = Embedder(encoder, CPU, torch.float32)
+    broken = TransformerEmbedder(encoder, CPU, torch.float32)
     with pytest.raises(LeafkitError, match="the vector of row 0 is not finite"):
         fill_store(make_store(tmp_path / "s", broken), broken, TEXTS, "document", "test")
     assert len(make_store(tmp_path / "s", broken).missing()) == 8
@@ -183,9 +186,10 @@ def test_a_killed_run_is_resumed_to_the_same_store(tmp_path, model, embedder):
         import tiny
         from leafkit.data.vector_store import VectorStore
         from leafkit.models.checkpoint import read_encoder
-        from leafkit.embedders.transformer import Embedder, fill_store
+        from leafkit.embedders.fill_store import fill_store
+        from leafkit.embedders.transformer import TransformerEmbedder
         texts = ["", *(text for pair in tiny.make_pairs(60) for text in pair), "matrix " * 300]
-        embedder = Embedder(read_encoder(Path(sys.argv[1])), torch.device("cpu"), torch.float32)
+        embedder = TransformerEmbedder(read_encoder(Path(sys.argv[1])), torch.device("cpu"), torch.float32)
         compute = embedder.embed_ids
         def slowly(*args, **kwargs):
             time.sleep(0.05)

@@ -14,7 +14,7 @@ from leafkit.core.errors import LeafkitError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.records import Collection, Document, Query
 from leafkit.data.sources import read_collection
-from leafkit.embedders.transformer import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.benchmark import (
     check_judged,
     macro_figures,
@@ -395,7 +395,7 @@ def test_a_collection_without_judged_queries_is_refused_with_its_splits(collecti
 
 def test_scores_of_one_encoder_equal_the_benchmark_s_at_every_dimension():
     collection = _collection_of_pairs()
-    embedder = Embedder(
+    embedder = TransformerEmbedder(
         tiny.make_encoder(prompts={"query": tiny.PROMPT}), torch.device("cpu"), torch.float32
     )
     found = score_encoder(embedder, collection, "test", 32, 48, (0, 8))

@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 
-from leafkit.embedders.transformer import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.latency import measure_latency, serve_one
 
 
@@ -52,7 +52,9 @@ def test_encoders_take_turns_and_ten_queries_warm_up():
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_fewer_queries_than_warm_up_are_all_measured(count):
-    serve = serve_one(Embedder(tiny.make_encoder(), torch.device("cpu"), torch.float32), 32)
+    serve = serve_one(
+        TransformerEmbedder(tiny.make_encoder(), torch.device("cpu"), torch.float32), 32
+    )
     rows = measure_latency({"tiny": serve}, ["the matrix"] * count)
     assert rows[0]["num_queries"] == count
     assert rows[0]["queries_per_s"] > 0
@@ -60,7 +62,7 @@ def test_fewer_queries_than_warm_up_are_all_measured(count):
 
 def test_a_model_serves_the_vectors_it_embeds():
     """What is timed is the work itself, query prompt and cut included."""
-    model = Embedder(tiny.make_encoder(), torch.device("cpu"), torch.float32)
+    model = TransformerEmbedder(tiny.make_encoder(), torch.device("cpu"), torch.float32)
     text = "compute the matrix " * 9
     with torch.no_grad():
         served = serve_one(model, 8)(text)

@@ -19,8 +19,8 @@ from leafkit.core.errors import LeafkitError, MissingExtra
 from leafkit.data.mteb_source import collect_task
 from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection
-from leafkit.embedders.lookup_table import StaticEmbedder
-from leafkit.embedders.transformer import Embedder
+from leafkit.embedders.lookup_table import LookupTableEmbedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.benchmark import run_benchmark
 from leafkit.evaluation.mteb_encoder import MtebEncoder, load_for_mteb, wrap_for_mteb
 from leafkit.evaluation.tasks import run_task
@@ -33,9 +33,9 @@ CPU = torch.device("cpu")
 
 
 class Memo:
-    """A VectorModel that embeds a text once; the same text of both harnesses is the same vector."""
+    """An Embedder that embeds a text once; the same text of both harnesses is the same vector."""
 
-    def __init__(self, embedder: Embedder) -> None:
+    def __init__(self, embedder: TransformerEmbedder) -> None:
         self._embedder = embedder
         self._known: dict[tuple, np.ndarray] = {}
 
@@ -53,9 +53,9 @@ class Memo:
 
 
 class Spy:
-    """A VectorModel that remembers what it embedded in which role."""
+    """An Embedder that remembers what it embedded in which role."""
 
-    def __init__(self, embedder: Embedder) -> None:
+    def __init__(self, embedder: TransformerEmbedder) -> None:
         self._embedder = embedder
         self.seen: list[tuple[str, str]] = []
 
@@ -67,8 +67,8 @@ class Spy:
         return self._embedder.embed(texts, role, max_tokens)
 
 
-def make_embedder(**settings) -> Embedder:
-    return Embedder(tiny.make_encoder(**settings), CPU, torch.float32)
+def make_embedder(**settings) -> TransformerEmbedder:
+    return TransformerEmbedder(tiny.make_encoder(**settings), CPU, torch.float32)
 
 
 def make_pair() -> tuple[Spy, Spy]:
@@ -130,8 +130,10 @@ def collection_of(corpus, queries, qrels, folder: Path) -> Collection:
     return read_collection(f"beir:{folder}", DataConfig())
 
 
-def minilm(precision: str = "float32") -> Embedder:
-    return Embedder(load_encoder("builtin:minilm"), CPU, choose_precision(precision, CPU))
+def minilm(precision: str = "float32") -> TransformerEmbedder:
+    return TransformerEmbedder(
+        load_encoder("builtin:minilm"), CPU, choose_precision(precision, CPU)
+    )
 
 
 def test_mteb_finds_leafkit_s_ndcg_on_a_part_of_scifact(shared_data: Path, tmp_path: Path):
@@ -310,7 +312,9 @@ def test_a_pair_is_loaded_by_reference_unless_it_is_no_pair(tmp_path: Path):
     pair = load_for_mteb(f"model:{tmp_path / 'student'}", f"model:{teacher}", **settings)
     texts = [text for text, _ in tiny.make_pairs(3)]
     for folder, prompt_type in ((tmp_path / "student", "query"), (teacher, "document")):
-        expected = Embedder(read_encoder(folder), CPU, torch.float32).embed(texts, prompt_type, 128)
+        expected = TransformerEmbedder(read_encoder(folder), CPU, torch.float32).embed(
+            texts, prompt_type, 128
+        )
         np.testing.assert_allclose(
             encode(pair, [{"text": texts}], prompt_type), expected, atol=1e-6
         )
@@ -362,7 +366,7 @@ def test_a_static_student_is_loaded_with_its_teacher(tmp_path: Path):
         precision="float32",
     )
     texts = [text for text, _ in tiny.make_pairs(3)]
-    expected = StaticEmbedder(read_static(tmp_path / "student")).embed(texts, "query", 128)
+    expected = LookupTableEmbedder(read_static(tmp_path / "student")).embed(texts, "query", 128)
     np.testing.assert_allclose(encode(pair, [{"text": texts}], "query"), expected, atol=1e-6)
     big = read_encoder(teacher)
     meta = pair.mteb_model_meta

@@ -21,7 +21,7 @@ from leafkit.config.schema import (
 )
 from leafkit.core.artifact import publish
 from leafkit.core.errors import LeafkitError
-from leafkit.embedders.transformer import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.mteb_meta import (
     BEIR_NAMES,
     Training,
@@ -153,7 +153,7 @@ def test_mteb_is_told_what_the_artifact_says(tmp_path):
     pytest.importorskip("mteb", reason=mteb_task.MISSING)
     student, teacher = make_artifacts(tmp_path)
     models = [
-        Embedder(read_encoder(folder), torch.device("cpu"), torch.float32)
+        TransformerEmbedder(read_encoder(folder), torch.device("cpu"), torch.float32)
         for folder in (student, teacher)
     ]
     meta = describe(models[:1], "tiny-student", [f"model:{student}"], 64)
@@ -189,7 +189,9 @@ def test_mteb_is_told_what_the_artifact_says(tmp_path):
 
 def test_a_model_of_which_only_vectors_are_known_has_no_counts():
     pytest.importorskip("mteb", reason=mteb_task.MISSING)
-    inner = Embedder(tiny.make_encoder(normalized=False), torch.device("cpu"), torch.float32)
+    inner = TransformerEmbedder(
+        tiny.make_encoder(normalized=False), torch.device("cpu"), torch.float32
+    )
     model = SimpleNamespace(
         fingerprint="f", dim=32, mrl_dims=(), prompt=lambda role: "", space=inner.space
     )

@@ -11,7 +11,7 @@ import torch
 
 from leafkit.config.schema import DataConfig
 from leafkit.core.errors import LeafkitError, UsageError
-from leafkit.embedders.transformer import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.tasks import run_task, task_fingerprint
 from leafkit.models.checkpoint import load_encoder
 
@@ -281,7 +281,9 @@ def test_the_fingerprint_follows_kind_and_content(tmp_path):
 
 
 def minilm() -> Planted:
-    embedder = Embedder(load_encoder("builtin:minilm"), torch.device("cpu"), torch.float32)
+    embedder = TransformerEmbedder(
+        load_encoder("builtin:minilm"), torch.device("cpu"), torch.float32
+    )
     return lambda side, texts, role: embedder.embed(texts, role, 256)
 
 

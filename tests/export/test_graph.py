@@ -20,9 +20,9 @@ from leafkit.embedders.onnx_graph import (
     GRAPH_FILE,
     INT8_FILE,
     TOKENIZER_FILE,
-    QueryGraph,
+    OnnxGraphEmbedder,
 )
-from leafkit.embedders.transformer import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.export import graph as graph_module
 from leafkit.export.graph import export_graph
 from leafkit.models.checkpoint import load_encoder
@@ -66,20 +66,22 @@ def exported(encoder, tmp_path_factory):
 
 
 def of_model(encoder, texts=TEXTS, role="query", limit=32):
-    return Embedder(encoder, torch.device("cpu"), torch.float32).embed(texts, role, limit)
+    return TransformerEmbedder(encoder, torch.device("cpu"), torch.float32).embed(
+        texts, role, limit
+    )
 
 
 def test_the_float32_graph_gives_the_models_vectors(encoder, exported):
     folder, cosines = exported
     assert cosines["float32"] > 1 - 1e-6
-    graph = QueryGraph(folder)
+    graph = OnnxGraphEmbedder(folder)
     np.testing.assert_allclose(graph.embed(TEXTS, "query", 32), of_model(encoder), atol=1e-5)
     for text, expected in zip(TEXTS, of_model(encoder), strict=True):
         np.testing.assert_allclose(graph.embed_one(text), expected, atol=1e-5)
 
 
 def test_the_prompt_belongs_to_queries_alone(encoder, exported):
-    graph = QueryGraph(exported[0])
+    graph = OnnxGraphEmbedder(exported[0])
     documents = graph.embed(TEXTS, "document", 32)
     np.testing.assert_allclose(documents, of_model(encoder, role="document"), atol=1e-5)
     assert np.abs(documents - graph.embed(TEXTS, "query", 32)).max() > 1e-3
@@ -87,7 +89,7 @@ def test_the_prompt_belongs_to_queries_alone(encoder, exported):
 
 @pytest.mark.parametrize("limit", [3, 7, 32, 1000])
 def test_texts_are_cut_where_the_model_cuts_them_in_any_order(encoder, exported, limit):
-    graph = QueryGraph(exported[0])
+    graph = OnnxGraphEmbedder(exported[0])
     graph.embed(TEXTS, "query", 5)
     np.testing.assert_allclose(
         graph.embed(TEXTS, "query", limit), of_model(encoder, limit=limit), atol=1e-5
@@ -97,14 +99,17 @@ def test_texts_are_cut_where_the_model_cuts_them_in_any_order(encoder, exported,
 def test_int8_is_near_and_independent_of_the_other_texts(exported):
     folder, cosines = exported
     assert 0.9 < cosines["int8"] <= 1
-    graph = QueryGraph(folder, "int8")
+    graph = OnnxGraphEmbedder(folder, "int8")
     together = graph.embed(TEXTS, "query", 32)
     assert np.array_equal(together[2], graph.embed_one(TEXTS[2]))
     assert (folder / INT8_FILE).stat().st_size < (folder / GRAPH_FILE).stat().st_size
 
 
 def test_it_is_a_vector_model_of_the_students_space(encoder, exported):
-    graph, model = QueryGraph(exported[0]), Embedder(encoder, torch.device("cpu"), torch.float32)
+    graph, model = (
+        OnnxGraphEmbedder(exported[0]),
+        TransformerEmbedder(encoder, torch.device("cpu"), torch.float32),
+    )
     assert graph.space("query", 20) == model.space("query", 20)
     assert (graph.dim, graph.mrl_dims, graph.prompt("document")) == (model.dim, model.mrl_dims, "")
 
@@ -118,13 +123,16 @@ def test_other_poolings_and_decoders(pooling, architecture, tmp_path):
     )
     assert export_graph(encoder, tmp_path, TEXTS, int8=False)["float32"] > 1 - 1e-6
     np.testing.assert_allclose(
-        QueryGraph(tmp_path).embed(TEXTS, "query", 32), of_model(encoder), atol=1e-4, rtol=1e-4
+        OnnxGraphEmbedder(tmp_path).embed(TEXTS, "query", 32),
+        of_model(encoder),
+        atol=1e-4,
+        rtol=1e-4,
     )
 
 
 def test_a_graph_that_gives_other_vectors_is_refused(encoder, exported, monkeypatch):
-    embed = QueryGraph.embed
-    monkeypatch.setattr(QueryGraph, "embed", lambda *args: embed(*args) + np.float32(2e-4))
+    embed = OnnxGraphEmbedder.embed
+    monkeypatch.setattr(OnnxGraphEmbedder, "embed", lambda *args: embed(*args) + np.float32(2e-4))
     with pytest.raises(LeafkitError, match=r"differ from the model.s by up to 0\.0002"):
         graph_module._compare(encoder, exported[0], TEXTS, int8=False)
 
@@ -140,7 +148,7 @@ def test_damaged_folders_are_refused_by_name(exported, tmp_path, name, damage):
     else:
         target.write_bytes(target.read_bytes()[:100] if damage == "cut" else b'{"a": 1}')
     with pytest.raises(LeafkitError) as caught:
-        QueryGraph(tmp_path, "int8" if name == INT8_FILE else "float32")
+        OnnxGraphEmbedder(tmp_path, "int8" if name == INT8_FILE else "float32")
     assert str(tmp_path) in str(caught.value)
     assert "leafkit export" in caught.value.hint
 
@@ -151,7 +159,7 @@ def test_another_dimension_than_promised_is_refused(exported, tmp_path):
     about = json.loads((tmp_path / ABOUT_FILE).read_text())
     (tmp_path / ABOUT_FILE).write_text(json.dumps(about | {"dim": 23}))
     with pytest.raises(LeafkitError, match="another dimension than 23"):
-        QueryGraph(tmp_path)
+        OnnxGraphEmbedder(tmp_path)
 
 
 def test_onnxruntimes_own_attention_gives_the_models_vectors_padding_and_all(
@@ -160,7 +168,7 @@ def test_onnxruntimes_own_attention_gives_the_models_vectors_padding_and_all(
     for path in exported[0].iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     graph_module._write_graph(encoder, tmp_path / GRAPH_FILE, for_onnxruntime=True)
-    graph = QueryGraph(tmp_path)
+    graph = OnnxGraphEmbedder(tmp_path)
     np.testing.assert_allclose(graph.embed(TEXTS, "query", 32), of_model(encoder), atol=1e-5)
     np.testing.assert_allclose(graph.embed_one(TEXTS[2]), of_model(encoder)[2], atol=1e-5)
 

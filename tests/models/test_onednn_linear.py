@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_packed import make, token_ids
+from packed_case import make, token_ids
 from torch import nn
 from torch.nn import functional
 
-from leafkit.embedders.transformer import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models import onednn_linear
-from leafkit.models.onednn_linear import PrepackedLinear, can_prepack, prepack
+from leafkit.models.onednn_linear import OneDnnLinear, has_onednn_linear, use_onednn_linear
 from leafkit.models.packed.backbone import run_packed
 from leafkit.models.packed.grouping import pack
 
@@ -26,7 +26,7 @@ ACTIVATIONS = {
 }
 
 pytestmark = pytest.mark.skipif(
-    not can_prepack(), reason="this torch has no oneDNN operators for laid-out weights"
+    not has_onednn_linear(), reason="this torch has no oneDNN operators for laid-out weights"
 )
 
 
@@ -41,7 +41,7 @@ def test_a_laid_out_layer_is_torchs_layer_rounded_once(activation, has_bias, num
     )
     kind = onednn_linear._ACTIVATIONS.get(activation, onednn_linear._NO_ACTIVATION)
     with torch.inference_mode():
-        found = PrepackedLinear(weight, bias if has_bias else None, kind)(inputs)
+        found = OneDnnLinear(weight, bias if has_bias else None, kind)(inputs)
     exact = functional.linear(inputs.double(), weight.double(), bias.double() if has_bias else None)
     expected = ACTIVATIONS[activation](exact)
     assert found.dtype == torch.bfloat16
@@ -57,7 +57,7 @@ def test_a_model_of_laid_out_layers_is_no_further_from_float32_than_plain_bf16(k
         exact = run_packed(make(kind).backbone, batch)
         plain = run_packed(make(kind).backbone.bfloat16(), batch).float()
         backbone = make(kind).backbone.bfloat16()
-        prepack(backbone)
+        use_onednn_linear(backbone)
         found = run_packed(backbone, batch).float()
     assert not any(type(module) is nn.Linear for module in backbone.modules())
     assert (plain - exact).norm() > 0
@@ -73,7 +73,7 @@ def test_an_activation_that_onednn_lacks_stays_where_it_was():
         for layer in backbone.encoder.layer:
             layer.intermediate.intermediate_act_fn = nn.Tanh()
         if is_laid_out:
-            prepack(backbone)
+            use_onednn_linear(backbone)
         with torch.inference_mode():
             outputs.append(run_packed(backbone, batch).float())
     torch.testing.assert_close(*outputs, atol=0.05, rtol=0.05)
@@ -82,36 +82,36 @@ def test_an_activation_that_onednn_lacks_stays_where_it_was():
 def test_only_the_embedders_copy_is_laid_out_and_only_in_bf16():
     encoder = make("bert")
     for precision, is_laid_out in ((torch.float32, False), (torch.bfloat16, True)):
-        embedder = Embedder(encoder, CPU, precision)
-        found = any(isinstance(module, PrepackedLinear) for module in embedder._ready.modules())
+        embedder = TransformerEmbedder(encoder, CPU, precision)
+        found = any(isinstance(module, OneDnnLinear) for module in embedder._ready.modules())
         assert found == is_laid_out
-        assert not any(isinstance(module, PrepackedLinear) for module in encoder.modules())
+        assert not any(isinstance(module, OneDnnLinear) for module in encoder.modules())
 
 
 @pytest.mark.parametrize(
     "failure", [NotImplementedError("kernel"), AttributeError("operator"), RuntimeError("oneDNN")]
 )
 def test_where_the_operators_fail_plain_layers_compute_the_same(failure, monkeypatch):
-    expected = Embedder(make("bert"), CPU, torch.bfloat16).embed_ids(token_ids())
+    expected = TransformerEmbedder(make("bert"), CPU, torch.bfloat16).embed_ids(token_ids())
 
     def fail(self, inputs):
         raise failure
 
-    monkeypatch.setattr(PrepackedLinear, "forward", fail)
-    can_prepack.cache_clear()
+    monkeypatch.setattr(OneDnnLinear, "forward", fail)
+    has_onednn_linear.cache_clear()
     try:
-        assert not can_prepack()
-        found = Embedder(make("bert"), CPU, torch.bfloat16).embed_ids(token_ids())
+        assert not has_onednn_linear()
+        found = TransformerEmbedder(make("bert"), CPU, torch.bfloat16).embed_ids(token_ids())
     finally:
-        can_prepack.cache_clear()
+        has_onednn_linear.cache_clear()
     assert (found * expected).sum(axis=1).min() > 0.999
 
 
 def test_operators_that_compute_something_else_are_not_used(monkeypatch):
-    plain = PrepackedLinear.forward
-    monkeypatch.setattr(PrepackedLinear, "forward", lambda self, inputs: plain(self, inputs) + 1)
-    can_prepack.cache_clear()
+    plain = OneDnnLinear.forward
+    monkeypatch.setattr(OneDnnLinear, "forward", lambda self, inputs: plain(self, inputs) + 1)
+    has_onednn_linear.cache_clear()
     try:
-        assert not can_prepack()
+        assert not has_onednn_linear()
     finally:
-        can_prepack.cache_clear()
+        has_onednn_linear.cache_clear()

@@ -9,9 +9,9 @@ import pytest
 import tiny
 
 from leafkit.core.errors import LeafkitError
-from leafkit.embedders.lookup_table import StaticEmbedder
-from leafkit.embedders.onnx_graph import QueryGraph
-from leafkit.embedders.transformer import Embedder
+from leafkit.embedders.lookup_table import LookupTableEmbedder
+from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.checkpoint import read_encoder
 from leafkit.pipeline import pair as search_module
 from leafkit.pipeline.export import run_export
@@ -39,10 +39,10 @@ def test_a_search_answers_through_the_graph_as_the_student_does(exported, monkey
     question = tiny.make_pairs()[3][0]
     monkeypatch.setattr(search_module, "_LARGEST_LOSS", -1.0)  # no int8 graph is good enough
     graph = Searcher(exported)
-    assert isinstance(graph.model, QueryGraph)
+    assert isinstance(graph.model, OnnxGraphEmbedder)
     monkeypatch.setattr(search_module, "_open_graph", lambda *args: None)
     plain = Searcher(exported)
-    assert isinstance(plain.model, Embedder)
+    assert isinstance(plain.model, TransformerEmbedder)
     mine, theirs = graph.search(question, 5), plain.search(question, 5)
     assert [hit.id for hit in mine.hits] == [hit.id for hit in theirs.hits]
     np.testing.assert_allclose(
@@ -58,13 +58,13 @@ def test_the_int8_graph_answers_where_its_loss_is_small(exported, monkeypatch):
 def test_a_graph_of_an_earlier_student_is_not_used(exported, done, start, capsys):
     start(done, "student.lr=3.0e-3")
     searcher = Searcher(exported)
-    assert isinstance(searcher.model, Embedder)
+    assert isinstance(searcher.model, TransformerEmbedder)
     assert "is of an earlier student and is not used" in " ".join(capsys.readouterr().out.split())
 
 
 def test_without_onnxruntime_the_student_itself_answers(exported, monkeypatch):
     monkeypatch.setattr(search_module.importlib.util, "find_spec", lambda name: None)
-    assert isinstance(Searcher(exported).model, Embedder)
+    assert isinstance(Searcher(exported).model, TransformerEmbedder)
 
 
 def test_a_damaged_graph_is_refused(exported):
@@ -89,7 +89,7 @@ def test_a_static_student_goes_the_whole_road(home, tmp_path, start):
     bench = json.loads((run.folder / "bench" / "results.json").read_text())
     assert {row["encoder"] for row in bench["latency"]} == {"teacher", "student"}
     searcher = Searcher(run.folder)
-    assert isinstance(searcher.model, StaticEmbedder)
+    assert isinstance(searcher.model, LookupTableEmbedder)
     assert len(searcher.search(tiny.make_pairs()[3][0], 5).hits) == 5
     teacher = read_encoder(home / "big")
     assert (

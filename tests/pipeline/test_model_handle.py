@@ -18,8 +18,8 @@ from leafkit.config.load import load_recipe
 from leafkit.config.schema import TeacherConfig
 from leafkit.core.artifact import publish
 from leafkit.core.errors import LeafkitError, UsageError
-from leafkit.embedders.openai_api import EndpointModel
-from leafkit.embedders.precomputed import StoredVectors
+from leafkit.embedders.openai_api import OpenAIEmbedder
+from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.models import checkpoint
 from leafkit.models.checkpoint import read_encoder, write_encoder
 from leafkit.pipeline.model_handle import (
@@ -216,7 +216,7 @@ def test_vectors_and_their_dimensions(opened, tmp_path):
     with opened(f"teacher.source=vectors:{folder}", "teacher.mrl_dims=[48,24]") as run:
         teacher = load_teacher(run)
         other = load_handle(run, f"vectors:{folder}")
-    assert isinstance(teacher.model, StoredVectors)
+    assert isinstance(teacher.model, PrecomputedVectors)
     assert (teacher.encoder, teacher.name, teacher.model.mrl_dims) == (
         None,
         "their-model",
@@ -247,7 +247,7 @@ def test_an_endpoint_and_its_prompts(opened, tmp_path):
         student = load_student(run, teacher)
         baseline = load_handle(run, f"endpoint:{MODEL}")
         assert (teacher.model.dim, student.model.dim) == (16, 16)
-    assert isinstance(teacher.model, EndpointModel)
+    assert isinstance(teacher.model, OpenAIEmbedder)
     assert (teacher.encoder, teacher.name, teacher.model.mrl_dims) == (None, MODEL, (16, 8))
     assert [side.model.prompt("query") for side in (teacher, student, baseline)] == [
         "q: ",

@@ -23,7 +23,7 @@ from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.batching import share_of_rank
 from leafkit.data.sources import source_fingerprint
 from leafkit.data.vector_store import VectorStore
-from leafkit.embedders.precomputed import StoredVectors
+from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.evaluation.diagnosis.spectrum import variance_kept
 from leafkit.models.checkpoint import identify_model, load_encoder
 from leafkit.models.static_encoder import (
@@ -153,7 +153,7 @@ def start_student(
     hand, of texts with them.
     """
     num_tokens, dim = tokenizer.get_vocab_size(), teacher.model.dim
-    if isinstance(teacher.model, StoredVectors):
+    if isinstance(teacher.model, PrecomputedVectors):
         log(
             f"  {teacher.reference} has the vectors of its own texts alone: tokens start at the "
             f"mean of texts with them"

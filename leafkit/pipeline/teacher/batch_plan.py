@@ -15,7 +15,7 @@ from leafkit.core.console import log, show_table
 from leafkit.core.errors import UsageError
 from leafkit.data.batching import neighbor_batches, random_batches
 from leafkit.data.mixture import contribution_table, same_task_share, semi_homogeneous_batches
-from leafkit.embedders.transformer import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.index.exact import nearest_others
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.run import Run
@@ -122,7 +122,7 @@ def _maker(
             members[b] for b in random_batches(len(members), config.batch_size, seed, count)
         ]
     model = load_named(run, config.neighbor_model, config.init)
-    embedder = Embedder(model.encoder, run.device, run.precision)
+    embedder = TransformerEmbedder(model.encoder, run.device, run.precision)
     texts = source.rows.documents
     store = load_vectors(
         run,

@@ -15,7 +15,7 @@ from leafkit.core.artifact import fingerprint
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
 from leafkit.data.vector_store import VectorStore, hash_texts
-from leafkit.embedders.transformer import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.mining.hard_negatives import Mined, mine
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.run import Run
@@ -42,7 +42,7 @@ def mine_sources(run: Run, stage: str, config: StageConfig, sources: list[Source
             _cap_given(source, config)
         return []
     model = load_named(run, config.mining.model, config.init)
-    embedder = Embedder(model.encoder, run.device, run.precision)
+    embedder = TransformerEmbedder(model.encoder, run.device, run.precision)
     for source in sources:
         if source.config.task in LABEL_TASKS:
             _finish(source, config)
@@ -54,7 +54,7 @@ def mine_sources(run: Run, stage: str, config: StageConfig, sources: list[Source
 
 
 def load_query_vectors(
-    run: Run, embedder: Embedder, name: str, source: Source, texts: list[str]
+    run: Run, embedder: TransformerEmbedder, name: str, source: Source, texts: list[str]
 ) -> VectorStore:
     """Vectors of a source's queries, with the model's own prompt for that source, else its query
     prompt.
@@ -82,7 +82,12 @@ def _cap_given(source: Source, config: StageConfig) -> None:
 
 
 def _mine(
-    run: Run, stage: str, config: StageConfig, source: Source, model: Named, embedder: Embedder
+    run: Run,
+    stage: str,
+    config: StageConfig,
+    source: Source,
+    model: Named,
+    embedder: TransformerEmbedder,
 ) -> Path:
     rows, settings = source.rows, config.mining
     folder = run.folder / MINED / stage / source.name

@@ -10,7 +10,7 @@ import numpy as np
 
 from leafkit.config.schema import StageConfig
 from leafkit.core.errors import LeafkitError
-from leafkit.embedders.transformer import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.bm25 import bm25_scores
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.embed import load_vectors
@@ -104,7 +104,7 @@ def _dense(
         encoder = TextEncoder(
             encoder.backbone, encoder.tokenizer, spec, encoder.projection, encoder.fingerprint
         )
-    embedder = Embedder(encoder, run.device, run.precision)
+    embedder = TransformerEmbedder(encoder, run.device, run.precision)
     texts, query_of_row = rows.distinct_queries()
     has_all = (
         bool(config.mining.model)

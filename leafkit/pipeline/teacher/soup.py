@@ -15,7 +15,7 @@ import torch
 from leafkit.config.schema import StageConfig, to_plain
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
-from leafkit.embedders.transformer import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.losses.contrastive import info_nce
 from leafkit.models.checkpoint import write_encoder
 from leafkit.models.soup import softmax_weights, soup
@@ -111,7 +111,7 @@ def held_out_loss(
     run: Run, encoder: TextEncoder, queries: list[str], documents: list[str], temperature: float
 ) -> float:
     """InfoNCE of held-out pairs among themselves: query i asks for document i."""
-    data, embedder = run.recipe.data, Embedder(encoder, run.device, run.precision)
+    data, embedder = run.recipe.data, TransformerEmbedder(encoder, run.device, run.precision)
     q_BD = torch.from_numpy(
         np.ascontiguousarray(embedder.embed(queries, "query", data.max_query_tokens))
     )

@@ -18,7 +18,7 @@ from leafkit.config.schema import StageConfig, to_plain
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
 from leafkit.data.batching import share_of_rank
-from leafkit.embedders.transformer import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.checkpoint import write_encoder
 from leafkit.models.configure import check_architecture, configure, enable_gradient_checkpointing
 from leafkit.models.grow import grow
@@ -325,7 +325,7 @@ def _anchors(
         in_roles[i]
         for i in np.random.default_rng(run.recipe.seed).permutation(len(texts))[:num_used]
     ]
-    embedder = Embedder(start, run.device, run.precision)
+    embedder = TransformerEmbedder(start, run.device, run.precision)
     max_tokens = run.recipe.data.max_query_tokens
     ids: list[list[int]] = [[] for _ in chosen]
     vectors = np.empty((len(chosen), start.dim), dtype=np.float32)

@@ -14,7 +14,7 @@ import tiny
 from leafkit.config.load import load_recipe
 from leafkit.core.artifact import open_artifact
 from leafkit.core.errors import UsageError
-from leafkit.embedders.lookup_table import StaticEmbedder
+from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.models.checkpoint import read_encoder
 from leafkit.models.folder import read_space
 from leafkit.models.static_encoder import is_static, read_static
@@ -85,7 +85,7 @@ def test_documents_come_first_and_both_losses_fall(made):
 
 
 def test_its_queries_find_the_teachers_documents(made, home):
-    student = StaticEmbedder(read_static(made / "ck" / "tiny" / "student"))
+    student = LookupTableEmbedder(read_static(made / "ck" / "tiny" / "student"))
     teacher = read_encoder(home / "big")
     with open_run(load_recipe(str(made / "tiny.yaml"))) as run:
         corpus = load_corpus(run, run.recipe.data.corpus)
