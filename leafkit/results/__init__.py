@@ -1,0 +1,78 @@
+"""What is measured, as frozen dataclasses with versioned JSON; nothing here computes."""
+
+from leafkit.results.codec import FORMAT, Saved
+from leafkit.results.contamination import (
+    Contamination,
+    ContaminationReport,
+    Overlap,
+    OverlapExample,
+)
+from leafkit.results.costs import IndexRow, LatencyRow, Machine, StepTime
+from leafkit.results.diagnosis import (
+    BinaryFigures,
+    Diagnosis,
+    DiagnosisFigures,
+    HeadFigures,
+    Quality,
+    RankFigures,
+)
+from leafkit.results.inheritance import GridCell, InheritanceGrid, Verdict
+from leafkit.results.interval import Difference, Interval
+from leafkit.results.report import (
+    CorpusFacts,
+    ModelFacts,
+    RunReport,
+    SpectrumSummary,
+    merge_reports,
+)
+from leafkit.results.retrieval import (
+    CollectionResult,
+    EvaluationResult,
+    Hit,
+    LostQuery,
+    MacroFigures,
+    QueryScores,
+    Sample,
+    SystemScores,
+    TaskScore,
+)
+from leafkit.results.table import Table
+
+__all__ = [
+    "FORMAT",
+    "BinaryFigures",
+    "CollectionResult",
+    "Contamination",
+    "ContaminationReport",
+    "CorpusFacts",
+    "Diagnosis",
+    "DiagnosisFigures",
+    "Difference",
+    "EvaluationResult",
+    "GridCell",
+    "HeadFigures",
+    "Hit",
+    "IndexRow",
+    "InheritanceGrid",
+    "Interval",
+    "LatencyRow",
+    "LostQuery",
+    "Machine",
+    "MacroFigures",
+    "ModelFacts",
+    "Overlap",
+    "OverlapExample",
+    "Quality",
+    "QueryScores",
+    "RankFigures",
+    "RunReport",
+    "Sample",
+    "Saved",
+    "SpectrumSummary",
+    "StepTime",
+    "SystemScores",
+    "Table",
+    "TaskScore",
+    "Verdict",
+    "merge_reports",
+]

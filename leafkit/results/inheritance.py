@@ -1,0 +1,174 @@
+"""The inheritance grid: what truncation and quantisation cost the student, against what they cost
+the teacher.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from leafkit.results.codec import Saved
+from leafkit.results.interval import Interval
+from leafkit.results.table import Record, Table, Tabular
+from leafkit.results.upgrade import upgrade_grid
+
+Verdict = Literal["inherited", "not inherited", "undecided"]
+INHERITED: Verdict = "inherited"
+NOT_INHERITED: Verdict = "not inherited"
+UNDECIDED: Verdict = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class GridCell:
+    """One setting, measured for the teacher and for the student in one mode.
+
+    Attributes:
+        mode: "symmetric" (student queries and documents) or "asymmetric" (student queries, teacher
+            documents).
+        dim: Matryoshka dimension.
+        precision: of the stored documents.
+        queries: "float" or "quantized".
+        rescoring: candidates per result that are scored again with the documents' own vectors; 0
+            for none.
+        bytes_per_vector: of the stored documents.
+        teacher: nDCG@10 of the teacher.
+        student: nDCG@10 of the student.
+        teacher_retention: the teacher's score over its own at full dimension in float32.
+        student_retention: the same of the student.
+        gap: the teacher's retention minus the student's.
+        max_gap: the gate.
+        verdict: "inherited" where the whole interval of the gap is within the gate, "not inherited"
+            where all of it is beyond, else "undecided".
+    """
+
+    mode: str
+    dim: int
+    precision: str
+    queries: str
+    rescoring: int
+    bytes_per_vector: int
+    teacher: float
+    student: float
+    teacher_retention: Interval
+    student_retention: Interval
+    gap: Interval
+    max_gap: float
+    verdict: Verdict
+
+    @property
+    def scoring(self) -> str:
+        """How it scores: plain, quantised queries, rescored."""
+        parts = [f"{self.queries} queries"] if self.queries != "float" else []
+        parts += [f"rescored x{self.rescoring}"] if self.rescoring else []
+        return ", ".join(parts) or "plain"
+
+    @property
+    def setting(self) -> str:
+        """The setting without its mode: ``256-d int8, quantized queries, rescored x4``."""
+        plain = f"{self.dim}-d {self.precision}"
+        return plain if self.scoring == "plain" else f"{plain}, {self.scoring}"
+
+
+@dataclass(frozen=True, slots=True)
+class InheritanceGrid(Tabular, Saved):
+    """Every setting with its verdict, as in grid.json.
+
+    Attributes:
+        collection: measured on; "" for vectors that came from nowhere named.
+        num_queries: judged.
+        num_documents: searched.
+        strict: whether undecided settings fail too.
+        scales: smallest and largest number of each codec's scales, by documents/dim/precision/name;
+            the arrays themselves are in scales.npz.
+        cells: the settings.
+    """
+
+    what = "inheritance grid"
+    made_by = "leafkit inherit recipe=NAME"
+    derived = ("passed", "num_undecided")
+
+    collection: str
+    num_queries: int
+    num_documents: int
+    strict: bool
+    scales: Mapping[str, tuple[float, float]]
+    cells: tuple[GridCell, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the gates hold."""
+        return not self.failing()
+
+    @property
+    def num_undecided(self) -> int:
+        """Settings on which the queries are too few to say."""
+        return self.count(UNDECIDED)
+
+    def count(self, verdict: Verdict) -> int:
+        """Settings with a verdict."""
+        return sum(cell.verdict == verdict for cell in self.cells)
+
+    def failing(self, strict: bool | None = None) -> list[GridCell]:
+        """Settings that fail: not inherited, and where ``strict`` (None takes the grid's) undecided
+        ones too.
+        """
+        undecided_fails = self.strict if strict is None else strict
+        bad = {NOT_INHERITED, UNDECIDED} if undecided_fails else {NOT_INHERITED}
+        return [cell for cell in self.cells if cell.verdict in bad]
+
+    @classmethod
+    def upgrade(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Format 1 had the bounds beside their estimates."""
+        return upgrade_grid(data)
+
+    def tables(self) -> list[Table]:
+        """All settings, the failing ones first."""
+        order: list[Verdict] = [NOT_INHERITED, UNDECIDED, INHERITED]
+        rows = sorted(self.cells, key=lambda cell: order.index(cell.verdict))
+        return [grid_table(self, rows)]
+
+    def records(self) -> list[Record]:
+        """A record per setting, bounds as columns of their own."""
+        return [_record(cell) for cell in self.cells]
+
+
+def grid_table(grid: InheritanceGrid, cells: Sequence[GridCell]) -> Table:
+    """Some of a grid's settings as a table."""
+    where = f"{grid.collection}: " if grid.collection else ""
+    counts = ", ".join(f"{grid.count(verdict)} {verdict}" for verdict in typing.get_args(Verdict))
+    header = ("mode", "setting", "teacher keeps", "student keeps", "gap", "allowed", "verdict")
+    rows = tuple(
+        (
+            cell.mode,
+            cell.setting,
+            cell.teacher_retention.percent(),
+            cell.student_retention.percent(),
+            cell.gap.signed(),
+            f"{cell.max_gap:.3f}",
+            cell.verdict,
+        )
+        for cell in cells
+    )
+    return Table(
+        f"Inheritance, {where}{grid.num_queries:,} queries, {grid.num_documents:,} documents",
+        header,
+        "llrrrrl",
+        rows,
+        f"{'Passed' if grid.passed else 'Not passed'}: {counts}. Shares are of the own nDCG@10 at "
+        f"full dimension in float32; the gap is the teacher's share minus the student's, with its "
+        f"95% interval.",
+    )
+
+
+def _record(cell: GridCell) -> Record:
+    found: Record = {}
+    for field in fields(cell):
+        value = getattr(cell, field.name)
+        if isinstance(value, Interval):
+            found |= {field.name: value.value, f"{field.name}_low": value.low}
+            found |= {f"{field.name}_high": value.high}
+        else:
+            found[field.name] = value
+    return found

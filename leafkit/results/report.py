@@ -1,0 +1,135 @@
+"""Everything that is said of a run: its recipe, machine, models, losses, figures and times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from leafkit.results.codec import Saved
+from leafkit.results.costs import Machine, StepTime
+from leafkit.results.diagnosis import Diagnosis
+from leafkit.results.inheritance import InheritanceGrid
+from leafkit.results.retrieval import EvaluationResult
+from leafkit.results.upgrade import upgrade_report
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """Size, cost and interface of a model.
+
+    Attributes:
+        name: of the model.
+        parameters: number of weights; None of a model that is not at hand.
+        dim: of its vectors.
+        mrl_dims: Matryoshka dimensions.
+        flops_per_token: of a forward pass; None of a model that is not at hand.
+        prompts: by role.
+    """
+
+    name: str
+    parameters: int | None
+    dim: int
+    mrl_dims: tuple[int, ...]
+    flops_per_token: float | None
+    prompts: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SpectrumSummary:
+    """What the student's width lets it express, measured before training.
+
+    Attributes:
+        rank: of its output map.
+        variance_kept: share of the variance of the teacher's vectors that a map of this rank can
+            keep.
+        ridge_cosine: mean cosine to the teacher at the closed-form start.
+        num_texts: measured on.
+    """
+
+    rank: int
+    variance_kept: float
+    ridge_cosine: float
+    num_texts: int
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusFacts:
+    """A collection that was read.
+
+    Attributes:
+        name: of the collection.
+        num_documents: kept.
+        queries: number by split.
+        counts: what was dropped or changed on reading, by reason.
+    """
+
+    name: str
+    num_documents: int
+    queries: Mapping[str, int]
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport(Saved):
+    """What report.json holds, or bench.json, inherit.json and diagnosis.json of runs that measured
+    only.
+
+    Attributes:
+        name: of the recipe.
+        command: that was run.
+        created: UTC time, ISO 8601.
+        commit: git commit of the code, "" outside a checkout.
+        recipe: resolved, as plain data.
+        versions: of the packages that decide about numbers.
+        machine: it ran on.
+        steps: and their times.
+        corpora: that were read.
+        teacher: the model documents are embedded with.
+        student: the model queries are embedded with.
+        spectrum: what the student's width lets it express.
+        losses: loss of every step, by stage.
+        bench: retrieval, tasks, indexes, latency.
+        inheritance: truncation and quantisation.
+        diagnosis: of the teacher before training.
+    """
+
+    what = "report"
+    made_by = "leafkit distill, bench or inherit recipe=NAME"
+
+    name: str
+    command: str
+    created: str
+    commit: str
+    recipe: Mapping[str, Any]
+    versions: Mapping[str, str]
+    machine: Machine
+    steps: tuple[StepTime, ...] = ()
+    corpora: tuple[CorpusFacts, ...] = ()
+    teacher: ModelFacts | None = None
+    student: ModelFacts | None = None
+    spectrum: SpectrumSummary | None = None
+    losses: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    bench: EvaluationResult | None = None
+    inheritance: InheritanceGrid | None = None
+    diagnosis: Diagnosis | None = None
+
+    @classmethod
+    def upgrade(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Format 1 called the machine hardware and the grid inherit."""
+        return upgrade_report(data)
+
+
+def merge_reports(reports: Sequence[RunReport]) -> RunReport:
+    """One report with the parts of all; where several have the same part, the first one's counts.
+
+    Raises:
+        ValueError: there is no report.
+    """
+    if not reports:
+        raise ValueError("no report to merge")
+    parts = {
+        f.name: next((v for r in reports if (v := getattr(r, f.name))), getattr(reports[0], f.name))
+        for f in fields(RunReport)
+    }
+    return RunReport(**parts)
