@@ -226,12 +226,12 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
     from leafkit.config.load import load_recipe
+    from leafkit.core.checkpoint_layout import STUDENT
     from leafkit.pipeline.corpus import load_corpus
     from leafkit.pipeline.distill import run_distill
     from leafkit.pipeline.evaluate.bench import run_bench
     from leafkit.pipeline.evaluate.collect import collect_bench
     from leafkit.pipeline.evaluate.inherit import run_inherit
-    from leafkit.pipeline.model_handle import STUDENT
     from leafkit.pipeline.run import open_run
 
     there = [

@@ -32,6 +32,7 @@ import numpy as np
 import torch
 
 from leafkit.config.schema import INDEX_KINDS, DataConfig, IndexConfig
+from leafkit.core.checkpoint_layout import INDEX, INDEX_VECTORS_FILE, STUDENT
 from leafkit.core.system import cpu_name
 from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection
@@ -42,8 +43,6 @@ from leafkit.index.kinds import Plan, plan_indexes
 from leafkit.models.checkpoint import load_encoder, read_encoder
 from leafkit.models.precision import choose_precision
 from leafkit.models.text_encoder import TextEncoder
-from leafkit.pipeline.model_handle import STUDENT
-from leafkit.pipeline.pair import INDEX, VECTORS_FILE
 
 DIM, CLUSTER_SIZE, BLOCK, NUM_QUERIES, MAX_TOKENS = 384, 60, 10_000, 1_000, 64
 # standard deviation per component of made queries around their document
@@ -215,7 +214,7 @@ def real_table(run: Path | None, teacher: Path | None) -> tuple[str, list[dict[s
     asked = [q.text for q in judged]
     if run and teacher:
         document_ids = [d.id for d in Collection.load(run / INDEX).documents]
-        documents = np.load(run / INDEX / VECTORS_FILE, mmap_mode="r")
+        documents = np.load(run / INDEX / INDEX_VECTORS_FILE, mmap_mode="r")
         sides = {
             side: embed(read_encoder(folder), asked, "query")
             for side, folder in (("teacher", teacher), ("student", run / STUDENT))

@@ -17,7 +17,8 @@ from typing import Any
 from leafkit.config.load import load_recipe
 from leafkit.config.schema import InheritConfig, Recipe
 from leafkit.config.validate import find_problems
-from leafkit.core.artifact import MANIFEST, Manifest, open_artifact, read_manifest
+from leafkit.core.artifact import Manifest, open_artifact, read_manifest
+from leafkit.core.checkpoint_layout import GRID_FILE, INHERIT, MANIFEST_FILE, STUDENT
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.evaluation.inheritance.grid import run_grid
 from leafkit.evaluation.inheritance.junit import describe_failures
@@ -25,8 +26,7 @@ from leafkit.evaluation.metrics import Judgments
 from leafkit.index.candidates import Vectors
 from leafkit.models.checkpoint import read_encoder
 from leafkit.models.static_encoder import is_static, read_static
-from leafkit.pipeline.evaluate.inherit import GRID_FILE, INHERIT, run_inherit
-from leafkit.pipeline.model_handle import STUDENT
+from leafkit.pipeline.evaluate.inherit import run_inherit
 from leafkit.pipeline.run import open_run
 
 
@@ -141,7 +141,7 @@ def read_grid(folder: Path) -> dict[str, Any]:
     Raises:
         LeafkitError: see ``check_inheritance``.
     """
-    if not (folder / INHERIT / MANIFEST).is_file():
+    if not (folder / INHERIT / MANIFEST_FILE).is_file():
         raise LeafkitError(
             f"{folder} has no inheritance grid", f"leafkit inherit recipe={folder.name} measures it"
         )
@@ -154,7 +154,7 @@ def read_grid(folder: Path) -> dict[str, Any]:
 def _check_student(folder: Path, manifest: Manifest) -> None:
     """Refuse a grid of an earlier student: its gates say nothing about this one."""
     own = not manifest.recipe.get("bench", {}).get("student")
-    if own and (folder / STUDENT / MANIFEST).is_file():
+    if own and (folder / STUDENT / MANIFEST_FILE).is_file():
         read_manifest(folder / STUDENT)
         student = (read_static if is_static(folder / STUDENT) else read_encoder)(folder / STUDENT)
         if student.fingerprint != manifest.inputs.get("student"):

@@ -14,6 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from leafkit.config.schema import Recipe
+from leafkit.core.checkpoint_layout import (
+    BENCH_REPORT,
+    CARD_FILE,
+    DIAGNOSIS_REPORT,
+    INHERIT_REPORT,
+    MINED_ROWS_FILE,
+    REPORT,
+    SYNTH_ROWS_FILE,
+)
 from leafkit.core.console import console, log, set_verbosity
 from leafkit.core.errors import LeafkitError, UsageError, explain_write_errors
 from leafkit.core.system import keep_freed_memory, tune_gc
@@ -152,15 +161,15 @@ def _distill(words: Sequence[str]) -> int:
         if run.is_main:
             from leafkit.report.card import render_card
 
-            _write(run.folder, {"README.md": render_card(data)})
-            _report(run.folder, "report", data)
+            _write(run.folder, {CARD_FILE: render_card(data)})
+            _report(run.folder, REPORT, data)
             log(f'try it: leafkit search {run.folder} "how do I invert a sparse matrix"')
     return 0
 
 
 def _bench(words: Sequence[str]) -> int:
     from leafkit.pipeline.evaluate.bench import run_bench
-    from leafkit.pipeline.evaluate.collect import BENCH_REPORT, collect_bench
+    from leafkit.pipeline.evaluate.collect import collect_bench
     from leafkit.pipeline.run import open_run
 
     with open_run(_load_recipe(words, short=True)) as run:
@@ -174,8 +183,6 @@ def _bench(words: Sequence[str]) -> int:
 
 def _inherit(words: Sequence[str]) -> int:
     from leafkit.pipeline.evaluate.collect import (
-        DIAGNOSIS_REPORT,
-        INHERIT_REPORT,
         collect_diagnosis,
         collect_inherit,
     )
@@ -232,19 +239,21 @@ def _mine(words: Sequence[str]) -> int:
 
     with open_run(_load_recipe(words, dry_run=True)) as run:
         for folder in run_mine(run):
-            log(f"mined rows: {folder / 'rows.jsonl'}")
+            log(f"mined rows: {folder / MINED_ROWS_FILE}")
     return 0
 
 
 def _synth(words: Sequence[str]) -> int:
     from leafkit.pipeline.run import open_run
-    from leafkit.pipeline.synth import ROWS_FILE, describe_summary, run_synth
+    from leafkit.pipeline.synth import describe_summary, run_synth
 
     with open_run(_load_recipe(words)) as run:
         folder = run_synth(run)
         if run.is_main:
             log(describe_summary(folder))
-            log(f"rows: {folder / ROWS_FILE}; train on them with uri=jsonl:{folder / ROWS_FILE}")
+            log(
+                f"rows: {folder / SYNTH_ROWS_FILE}; train on them with uri=jsonl:{folder / SYNTH_ROWS_FILE}"
+            )
     return 0
 
 

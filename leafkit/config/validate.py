@@ -37,21 +37,16 @@ from leafkit.config.schema import (
     StageConfig,
     SynthConfig,
 )
+from leafkit.core.checkpoint_layout import (
+    RECIPE_FOLDERS,
+    SHARED_FOLDERS,
+    is_taken_by_all,
+    is_taken_in_recipe,
+)
 
 _FOLDER_NAME = r"[A-Za-z0-9][\w.-]*"
 _ROLES = ("query", "document")
 MODEL_KINDS = ("recipe", "model", "vectors", "endpoint")
-_RESERVED_STAGES = (
-    "corpora",
-    "mined",
-    "student",
-    "index",
-    "bench",
-    "inherit",
-    "diagnosis",
-    "export",
-    "contamination",
-)
 _POSITIVE = frozenset(
     "num_steps batch_size tokens_per_batch max_texts_per_batch lr max_grad_norm num_epochs "
     "query_repeats"
@@ -429,19 +424,24 @@ def find_problems(recipe: Recipe) -> list[tuple[str, str]]:
     walk(recipe, "")
     earlier: list[str] = []
     for name, stage in recipe.stages.items():
-        if not re.fullmatch(_FOLDER_NAME, name) or name in _RESERVED_STAGES:
+        if not re.fullmatch(_FOLDER_NAME, name) or is_taken_in_recipe(name):
+            taken = ", ".join((*RECIPE_FOLDERS, *SHARED_FOLDERS, "index-KIND"))
             problems.append(
-                (
-                    f"stages.{name}",
-                    f"{name!r} cannot name a stage's folder ({', '.join(_RESERVED_STAGES)} are "
-                    f"taken)",
-                )
+                (f"stages.{name}", f"{name!r} cannot name a stage's folder ({taken} are taken)")
             )
         problems.extend(_check_stage(f"stages.{name}", stage, earlier))
         earlier.append(name)
     if not re.fullmatch(_FOLDER_NAME, recipe.name):
         problems.append(
             ("name", f"{recipe.name!r} is not a folder name: letters, digits, '.', '_' and '-'")
+        )
+    elif is_taken_by_all(recipe.name):
+        problems.append(
+            (
+                "name",
+                f"{recipe.name!r} is taken: recipes share the folders {', '.join(SHARED_FOLDERS)} "
+                f"beside their own",
+            )
         )
     problems += _check_synth(recipe.synth)
     references = {"teacher.source": recipe.teacher.source, "bench.student": recipe.bench.student}

@@ -22,10 +22,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from leafkit.core.checkpoint_layout import LOCK_FILE, MANIFEST_FILE
 from leafkit.core.errors import LeafkitError, explain_write_errors
 from leafkit.core.version import __version__
 
-MANIFEST = "manifest.json"
 FORMAT = 1
 _RECORDED_PACKAGES = (
     "torch",
@@ -159,7 +159,7 @@ def publish(
     with explain_write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         recover(target)
-        if target.exists() and not (target / MANIFEST).is_file():
+        if target.exists() and not (target / MANIFEST_FILE).is_file():
             what = f"{target} is no leafkit artifact and will not be replaced"
             raise LeafkitError(what, "move it away, or choose another place with checkpoints=DIR")
         draft = target.with_name(f".{target.name}.draft")
@@ -188,7 +188,7 @@ def seal(
     files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
-        if name == MANIFEST or path.name.startswith("."):
+        if name == MANIFEST_FILE or path.name.startswith("."):
             continue
         files[name] = sha256_of_file(path)
         fsync_path(path)
@@ -204,7 +204,7 @@ def seal(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         commit=git_commit(),
     )
-    write_durably(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
+    write_durably(folder / MANIFEST_FILE, json.dumps(asdict(manifest), indent=1).encode())
     return manifest
 
 
@@ -238,14 +238,14 @@ def read_manifest(folder: Path) -> Manifest:
         LeafkitError: there is no such artifact, or its manifest is unreadable or of another format.
     """
     recover(folder)
-    path = folder / MANIFEST
+    path = folder / MANIFEST_FILE
     if not folder.is_dir():
         raise LeafkitError(
             f"{folder}: no such artifact", "check the path, or run the command that makes it"
         )
     if not path.is_file():
         raise LeafkitError(
-            f"{folder} is not a leafkit artifact: it has no {MANIFEST}",
+            f"{folder} is not a leafkit artifact: it has no {MANIFEST_FILE}",
             "point at a folder that leafkit wrote",
         )
     try:
@@ -298,7 +298,7 @@ def is_up_to_date(folder: Path, stage: str, inputs: Mapping[str, Any]) -> bool:
     artifact raises.
     """
     recover(folder)
-    if not (folder / MANIFEST).is_file():
+    if not (folder / MANIFEST_FILE).is_file():
         return False
     manifest = read_manifest(folder)
     if manifest.stage != stage or fingerprint(manifest.inputs) != fingerprint(dict(inputs)):
@@ -316,7 +316,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     """
     with explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / ".lock").open("a+")
+        stream = (folder / LOCK_FILE).open("a+")
     with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,6 +12,13 @@ from typing import Any
 
 from leafkit.config.schema import OWN_DOCUMENT_POLICIES
 from leafkit.core.artifact import fingerprint
+from leafkit.core.checkpoint_layout import (
+    COLLECTION_FILE,
+    DOCUMENTS_FILE,
+    JUDGMENTS_FILE,
+    NEGATIVES_FILE,
+    QUERIES_FILE,
+)
 
 FORMAT = 2  # of a saved collection; 2 brought negatives.jsonl
 SPLITS = ("train", "validation", "test")
@@ -134,35 +141,33 @@ class Collection:
 
     def save(self, folder: Path) -> None:
         """Write documents.jsonl, queries.jsonl, judgments.jsonl and negatives.jsonl."""
-        _write_lines(folder / "documents.jsonl", (asdict(d) for d in self.documents))
-        _write_lines(folder / "queries.jsonl", (asdict(q) for q in self.queries))
+        _write_lines(folder / DOCUMENTS_FILE, (asdict(d) for d in self.documents))
+        _write_lines(folder / QUERIES_FILE, (asdict(q) for q in self.queries))
         _write_lines(
-            folder / "judgments.jsonl",
+            folder / JUDGMENTS_FILE,
             ({"query": q, "documents": d} for q, d in self.qrels.items()),
         )
         _write_lines(
-            folder / "negatives.jsonl",
+            folder / NEGATIVES_FILE,
             (
                 {"query": q, "documents": self.negatives.get(q, []), "soft": self.soft.get(q, {})}
                 for q in self.negatives | self.soft
             ),
         )
-        (folder / "collection.json").write_text(
+        (folder / COLLECTION_FILE).write_text(
             json.dumps({"name": self.name, "counts": self.counts}, indent=1)
         )
 
     @classmethod
     def load(cls, folder: Path) -> Collection:
         """Read what ``save`` wrote."""
-        about = json.loads((folder / "collection.json").read_text())
-        hard = _read_lines(folder / "negatives.jsonl")
+        about = json.loads((folder / COLLECTION_FILE).read_text())
+        hard = _read_lines(folder / NEGATIVES_FILE)
         return cls(
             name=about["name"],
-            documents=[Document(**row) for row in _read_lines(folder / "documents.jsonl")],
-            queries=[Query(**row) for row in _read_lines(folder / "queries.jsonl")],
-            qrels={
-                row["query"]: row["documents"] for row in _read_lines(folder / "judgments.jsonl")
-            },
+            documents=[Document(**row) for row in _read_lines(folder / DOCUMENTS_FILE)],
+            queries=[Query(**row) for row in _read_lines(folder / QUERIES_FILE)],
+            qrels={row["query"]: row["documents"] for row in _read_lines(folder / JUDGMENTS_FILE)},
             counts=about["counts"],
             negatives={row["query"]: row["documents"] for row in hard if row["documents"]},
             soft={row["query"]: row["soft"] for row in hard if row["soft"]},

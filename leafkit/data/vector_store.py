@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from leafkit.core.artifact import fsync_path, sha256_of_file, write_durably
+from leafkit.core.checkpoint_layout import vector_shard_file
 from leafkit.core.errors import LeafkitError, explain_write_errors
 from leafkit.data.mapped_rows import MappedRows
 
@@ -98,7 +99,7 @@ class VectorStore:
             Shard(number, start, min(start + rows_per_shard, len(texts)))
             for number, start in enumerate(range(0, len(texts), rows_per_shard))
         ]
-        paths = [folder / f"{shard.number:05d}.vectors" for shard in self._plan]
+        paths = [folder / vector_shard_file(shard.number, "vectors") for shard in self._plan]
         self._rows = MappedRows(paths, rows_per_shard, len(texts), space.dim, self.dtype)
 
     def __len__(self) -> int:
@@ -143,7 +144,7 @@ class VectorStore:
                 f"shard {shard.number})",
                 "compute in float32 with precision=float32; if it stays, look at that row's text",
             )
-        names = {kind: f"{shard.number:05d}.{kind}" for kind in ("vectors", "hashes")}
+        names = {kind: vector_shard_file(shard.number, kind) for kind in ("vectors", "hashes")}
         contents = {"vectors": stored, "hashes": self._hashes[shard.start : shard.stop]}
         with explain_write_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -210,11 +211,12 @@ class VectorStore:
                     )
             if not np.isfinite(self._gather(np.arange(shard.start, shard.stop))).all():
                 raise self._damaged(
-                    self.folder / f"{shard.number:05d}.vectors", "holds numbers that are not finite"
+                    self.folder / vector_shard_file(shard.number, "vectors"),
+                    "holds numbers that are not finite",
                 )
 
     def _record_path(self, shard: Shard) -> Path:
-        return self.folder / f"{shard.number:05d}.json"
+        return self.folder / vector_shard_file(shard.number, "json")
 
     def _damaged(self, path: Path, what: str) -> LeafkitError:
         return LeafkitError(
@@ -260,12 +262,12 @@ class VectorStore:
                 f"has {record['rows']} {record['dtype']} rows where {rows} are needed",
             )
         for kind, size in sizes.items():
-            path = self.folder / f"{shard.number:05d}.{kind}"
+            path = self.folder / vector_shard_file(shard.number, kind)
             if not path.is_file() or path.stat().st_size != size:
                 raise self._damaged(
                     path, f"is missing or has not the {size} bytes of its commit record"
                 )
-        hashes = np.fromfile(self.folder / f"{shard.number:05d}.hashes", dtype="<u8")
+        hashes = np.fromfile(self.folder / vector_shard_file(shard.number, "hashes"), dtype="<u8")
         wrong = np.flatnonzero(hashes != self._hashes[shard.start : shard.stop])
         if len(wrong):
             raise LeafkitError(

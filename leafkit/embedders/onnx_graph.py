@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from leafkit.core.checkpoint_layout import (
+    GRAPH_ABOUT_FILE,
+    GRAPH_FILE,
+    GRAPH_TOKENIZER_FILE,
+    INT8_GRAPH_FILE,
+)
 from leafkit.core.console import Bar
 from leafkit.core.errors import LeafkitError, MissingExtra
 from leafkit.data.vector_store import Space
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.models.tokenization import token_of_empty_text
 
-GRAPH_FILE, INT8_FILE, TOKENIZER_FILE, ABOUT_FILE = (
-    "query.onnx",
-    "query_int8.onnx",
-    "tokenizer.json",
-    "query.json",
-)
-PRECISIONS = {"float32": GRAPH_FILE, "int8": INT8_FILE}
+PRECISIONS = {"float32": GRAPH_FILE, "int8": INT8_GRAPH_FILE}
 _TEXTS_PER_RUN = 32
 # its fused kernel is slower than a sum and a norm: a query takes 1.49 instead of 1.60 ms without it
 # (benchmarks/reports)
@@ -50,7 +50,7 @@ def write_query_folder(encoder: TextEncoder, folder: Path) -> None:
     tokenizer = Tokenizer.from_str(backend.to_str())
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    tokenizer.save(str(folder / TOKENIZER_FILE))
+    tokenizer.save(str(folder / GRAPH_TOKENIZER_FILE))
     has_no_tokens = not encoder.tokenizer("")["input_ids"]
     spec = encoder.spec
     about = {
@@ -63,7 +63,7 @@ def write_query_folder(encoder: TextEncoder, folder: Path) -> None:
         "mrl_dims": list(spec.mrl_dims),
         "token_of_empty_text": token_of_empty_text(encoder.tokenizer) if has_no_tokens else None,
     }
-    (folder / ABOUT_FILE).write_text(
+    (folder / GRAPH_ABOUT_FILE).write_text(
         json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8"
     )
 
@@ -87,7 +87,7 @@ class OnnxGraphEmbedder:
             import onnxruntime
         except ImportError as err:
             raise MissingExtra("onnxruntime", "onnx", "an exported student") from err
-        about = _read_about(folder / ABOUT_FILE)
+        about = _read_about(folder / GRAPH_ABOUT_FILE)
         self._about, self.dim = about, int(about["dim"])
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads or min(4, os.cpu_count() or 1)
@@ -106,7 +106,7 @@ class OnnxGraphEmbedder:
                 providers=["CPUExecutionProvider"],
                 disabled_optimizers=_SLOWER_FUSED,
             )
-            self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+            self._tokenizer = Tokenizer.from_file(str(folder / GRAPH_TOKENIZER_FILE))
         # onnxruntime and tokenizers raise classes of their own, tokenizers bare Exception
         except Exception as err:
             raise LeafkitError(

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from leafkit.core.artifact import fingerprint, sha256_of_file
+from leafkit.core.checkpoint_layout import VECTORS_ABOUT_FILE
 from leafkit.core.console import Bar
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.truncate import truncate_then_normalize
@@ -35,7 +36,6 @@ from leafkit.embedders.precomputed_files import (
 )
 
 ROLES = {"document": "documents", "query": "queries"}
-ABOUT_FILE = "about.json"
 _ABOUT_TYPES = {"name": str, "prompts": dict, "mrl_dims": list, "normalized": bool, "space": str}
 _UNIT_TOLERANCE = 0.01  # lengths this near to one are taken for one: float16 and bf16 round
 
@@ -82,7 +82,7 @@ class PrecomputedVectors:
             raise UsageError(
                 f"vectors:{folder}: no such folder: {folder.absolute()}", "check the path"
             )
-        about = read_about(folder / ABOUT_FILE)
+        about = read_about(folder / VECTORS_ABOUT_FILE)
         self.folder, self.name = folder, about.name
         self._is_store = any(
             any(place.glob(STORE_FILES))
@@ -230,7 +230,7 @@ def _open_stores(folder: Path, about: About) -> tuple[dict[str, Table], dict[str
         )
     if about.prompts or about.normalized is not None or about.space:
         raise LeafkitError(
-            f"{folder / ABOUT_FILE}: a vector store says itself what its prompts, its "
+            f"{folder / VECTORS_ABOUT_FILE}: a vector store says itself what its prompts, its "
             f"normalisation and its space are",
             "leave name and mrl_dims alone there",
         )
@@ -285,7 +285,7 @@ def _open_matrices(folder: Path, about: About) -> tuple[dict[str, Table], dict[s
     for table in tables.values():
         if normalized and table.shortest == 0:
             raise LeafkitError(
-                f"{table.where}: a vector of length zero is not normalised, as {ABOUT_FILE} says",
+                f"{table.where}: a vector of length zero is not normalised, as {VECTORS_ABOUT_FILE} says",
                 "compute it again",
             )
     space, dim = about.space or _identify(folder), next(iter(dims.values()))
@@ -297,7 +297,7 @@ def _open_matrices(folder: Path, about: About) -> tuple[dict[str, Table], dict[s
 def _identify(folder: Path) -> str:
     names = [
         *(f"{stem}.{kind}" for stem in ROLES.values() for kind in ("jsonl", "npy")),
-        ABOUT_FILE,
+        VECTORS_ABOUT_FILE,
     ]
     return fingerprint(
         {name: sha256_of_file(folder / name) for name in names if (folder / name).is_file()}

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE
 from leafkit.core.errors import LeafkitError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.embedders.lookup_table import LookupTableEmbedder
@@ -25,7 +26,7 @@ from leafkit.embedders.protocol import Embedder
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.mteb_meta import describe
 from leafkit.models.checkpoint import find_model, load_encoder, read_encoder
-from leafkit.models.folder import SPACE_FILE, read_space
+from leafkit.models.folder import read_space
 from leafkit.models.precision import choose_device, choose_precision
 from leafkit.models.static_encoder import is_static, read_static
 
@@ -224,7 +225,7 @@ def _check_space(
 ) -> None:
     """Refuse two models of one dimension whose vectors have nothing to do with each other."""
     folder = Path(student.removeprefix("model:"))
-    space = read_space(folder) if (folder / SPACE_FILE).is_file() else {}
+    space = read_space(folder) if (folder / MODEL_SPACE_FILE).is_file() else {}
     if teacher_model.fingerprint in (student_model.fingerprint, space.get("teacher")):
         return
     if space.get("kind") == "student":

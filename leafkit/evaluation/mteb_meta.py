@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from leafkit.config.renamed import with_new_names
-from leafkit.core.artifact import MANIFEST, fingerprint, read_manifest
+from leafkit.core.artifact import fingerprint, read_manifest
+from leafkit.core.checkpoint_layout import MANIFEST_FILE, MODEL_SPACE_FILE
 from leafkit.core.errors import MissingExtra
 from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.embedders.protocol import Embedder
 from leafkit.embedders.transformer import TransformerEmbedder
-from leafkit.models.folder import SPACE_FILE, read_space
+from leafkit.models.folder import read_space
 from leafkit.models.minilm import HUB_ID
 from leafkit.models.static_encoder import StaticEncoder
 from leafkit.models.text_encoder import TextEncoder
@@ -80,7 +81,7 @@ def trace_training(references: Sequence[str]) -> Training:
         folder = Path(rest)
         if reference == "builtin:minilm":
             found.starts.add(HUB_ID)
-        elif kind == "model" and (folder / MANIFEST).is_file():
+        elif kind == "model" and (folder / MANIFEST_FILE).is_file():
             pending += _trace_artifact(folder, found)
         elif kind == "model" and not folder.exists() and "/" in rest:
             found.starts.add(rest.partition("@")[0])
@@ -100,7 +101,7 @@ def _trace_artifact(folder: Path, found: Training) -> list[str]:
             corpus,
             *(str(source["uri"]) for source in data.get("sources", {}).values()),
         }
-        space = read_space(folder) if (folder / SPACE_FILE).is_file() else {}
+        space = read_space(folder) if (folder / MODEL_SPACE_FILE).is_file() else {}
         return [
             str(recipe["student"]["init"]),
             str(space.get("teacher_reference") or f"the teacher of {folder}"),

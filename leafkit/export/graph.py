@@ -23,10 +23,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from leafkit.core.checkpoint_layout import GRAPH_FILE, INT8_GRAPH_FILE
 from leafkit.core.errors import LeafkitError, MissingExtra
 from leafkit.embedders.onnx_graph import (
-    GRAPH_FILE,
-    INT8_FILE,
     OnnxGraphEmbedder,
     write_query_folder,
 )
@@ -160,7 +159,7 @@ def _write_int8(encoder: TextEncoder, folder: Path) -> None:
         with _quiet():
             quantize_dynamic(
                 str(source),
-                str(folder / INT8_FILE),
+                str(folder / INT8_GRAPH_FILE),
                 weight_type=QuantType.QInt8,
                 per_channel=True,
                 extra_options=extra,

@@ -26,13 +26,14 @@ from leafkit.core.artifact import (
     read_manifest,
     recover,
 )
+from leafkit.core.checkpoint_layout import FAISS_FILE
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.index.build import VectorIndex, build_index
 from leafkit.index.candidates import Vectors
 from leafkit.index.kinds import PQ_KINDS, Plan, plan_indexes
 
-INDEX_FILE, STAGE = "index.faiss", "faiss index"
+STAGE = "faiss index"
 _MEASURING_BLOCK = 2**20  # bytes that faiss hands over at a time
 _SMALLEST_LOOP_LIMIT = 1024  # of fields such as the length of a chain of transforms
 # faiss checks a PQ index's table of this many bytes at most against the limit too, used or not
@@ -95,10 +96,10 @@ def save_index(built: VectorIndex, folder: Path, source: str = "") -> None:
     metrics = {"build_s": built.build_s, "build_threads": built.build_threads}
     with publish(folder, STAGE, about, {}, metrics) as draft:
         try:
-            _write(built, str(draft / INDEX_FILE))
+            _write(built, str(draft / FAISS_FILE))
         except RuntimeError as err:
             raise LeafkitError(
-                f"cannot write {folder / INDEX_FILE}: {err}",
+                f"cannot write {folder / FAISS_FILE}: {err}",
                 "free some space or choose another place",
             ) from err
 
@@ -158,8 +159,8 @@ def load_index(folder: Path, dim: int | None = None) -> VectorIndex:
             manifest says.
     """
     manifest = open_artifact(folder, STAGE)
-    path, about = folder / INDEX_FILE, manifest.inputs
-    if INDEX_FILE not in manifest.files:
+    path, about = folder / FAISS_FILE, manifest.inputs
+    if FAISS_FILE not in manifest.files:
         raise _damaged(path, "is not among the files of its manifest")
     try:
         plan = Plan(

@@ -18,10 +18,10 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from leafkit.core.artifact import fingerprint as fingerprint_of
+from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.models.attention import attention_mode, check_attention, pin_attention
 from leafkit.models.folder import (
-    SPACE_FILE,
     fingerprint_of_folder,
     read_dense,
     read_json,
@@ -189,11 +189,11 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
         mrl_dims=tuple(getattr(backbone.config, "matryoshka_dimensions", None) or ()),
         attention=attention_mode(backbone),
     )
-    if (folder / SPACE_FILE).is_file():
+    if (folder / MODEL_SPACE_FILE).is_file():
         spec = replace(
             spec,
             templates=check_leafkit_json(
-                folder / SPACE_FILE, read_object(folder / SPACE_FILE), spec
+                folder / MODEL_SPACE_FILE, read_object(folder / MODEL_SPACE_FILE), spec
             ),
         )
     check_attention(backbone)
@@ -272,7 +272,7 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
         write_dense(encoder.projection, folder / "2_Dense")
     if encoder.spec.normalized:
         (folder / "3_Normalize").mkdir(exist_ok=True)
-    write_json(folder / SPACE_FILE, space | leafkit_json_fields(encoder.spec))
+    write_json(folder / MODEL_SPACE_FILE, space | leafkit_json_fields(encoder.spec))
 
 
 def _read_modules(folder: Path) -> dict[str, str]:

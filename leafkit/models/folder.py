@@ -14,9 +14,9 @@ from torch import nn
 
 from leafkit.core.artifact import fingerprint as fingerprint_of
 from leafkit.core.artifact import sha256_of_file
+from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE, NOT_OF_THE_MODEL
 from leafkit.core.errors import LeafkitError
 
-SPACE_FILE = "leafkit.json"
 # as encode_query and encode_document look
 _QUERY_NAMES, _DOCUMENT_NAMES = (
     ("query",),
@@ -70,18 +70,13 @@ def read_space(folder: Path) -> dict[str, Any]:
     Raises:
         LeafkitError: the folder was not written by leafkit.
     """
-    return read_object(folder / SPACE_FILE)
+    return read_object(folder / MODEL_SPACE_FILE)
 
 
 def fingerprint_of_folder(folder: Path) -> str:
     """Identity of a model: its weights, configuration, tokenizer and prompts."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in _FINGERPRINTED)
-    kept = [
-        p
-        for p in files
-        if p.name not in {SPACE_FILE, "manifest.json", "losses.json", "sources.json"}
-        and not p.name.startswith(".")
-    ]
+    kept = [p for p in files if p.name not in NOT_OF_THE_MODEL and not p.name.startswith(".")]
     return fingerprint_of({p.relative_to(folder).as_posix(): sha256_of_file(p) for p in kept})
 
 

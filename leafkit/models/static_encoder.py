@@ -26,10 +26,10 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.models.folder import (
-    SPACE_FILE,
     fingerprint_of_folder,
     read_dense,
     read_json,
@@ -274,7 +274,7 @@ def write_static(encoder: StaticEncoder, folder: Path, space: dict[str, Any]) ->
         "mrl_dims": list(encoder.spec.mrl_dims),
         "about_prompts": _ABOUT_PROMPTS,
     }
-    write_json(folder / SPACE_FILE, space | leafkit_json_fields(encoder.spec) | told)
+    write_json(folder / MODEL_SPACE_FILE, space | leafkit_json_fields(encoder.spec) | told)
 
 
 def read_static(folder: Path) -> StaticEncoder:
@@ -316,14 +316,14 @@ def read_static(folder: Path) -> StaticEncoder:
             raise LeafkitError(
                 f"{path / _WEIGHTS_FILE} holds numbers that are not finite", "write the model again"
             )
-    space = read_object(folder / SPACE_FILE, {})
-    check_leafkit_json(folder / SPACE_FILE, space, EncoderSpec())
+    space = read_object(folder / MODEL_SPACE_FILE, {})
+    check_leafkit_json(folder / MODEL_SPACE_FILE, space, EncoderSpec())
     dims = space.get("mrl_dims", [])
     if not isinstance(dims, list) or not all(
         isinstance(dim, int) and 0 < dim <= projection.out_features for dim in dims
     ):
         raise LeafkitError(
-            f"{folder / SPACE_FILE}: mrl_dims {dims!r} are not dimensions of its vectors",
+            f"{folder / MODEL_SPACE_FILE}: mrl_dims {dims!r} are not dimensions of its vectors",
             "restore the file",
         )
     try:

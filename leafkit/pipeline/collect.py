@@ -12,14 +12,20 @@ import torch
 
 from leafkit.config.load import load_recipe
 from leafkit.config.schema import to_plain
-from leafkit.core.artifact import MANIFEST, git_commit, read_manifest, versions
+from leafkit.core.artifact import git_commit, read_manifest, versions
+from leafkit.core.checkpoint_layout import (
+    BENCH,
+    GRID_FILE,
+    INHERIT,
+    LOSSES_FILE,
+    MANIFEST_FILE,
+    RESULTS_FILE,
+    STUDENT,
+)
 from leafkit.core.system import cpu_name, memory_gib
 from leafkit.pipeline.corpus import load_corpus
-from leafkit.pipeline.evaluate.bench import BENCH, RESULTS_FILE
-from leafkit.pipeline.evaluate.inherit import GRID_FILE, INHERIT
-from leafkit.pipeline.model_handle import STUDENT, ModelHandle, load_student, load_teacher
+from leafkit.pipeline.model_handle import ModelHandle, load_student, load_teacher
 from leafkit.pipeline.run import Run
-from leafkit.pipeline.teacher.train import LOSSES_FILE
 
 
 def collect_report(run: Run, command: str) -> dict[str, Any]:
@@ -50,7 +56,7 @@ def collect_report(run: Run, command: str) -> dict[str, Any]:
         "corpora": corpora,
         "bench": json.loads((run.folder / BENCH / RESULTS_FILE).read_text()),
     }
-    if (run.folder / INHERIT / MANIFEST).is_file():
+    if (run.folder / INHERIT / MANIFEST_FILE).is_file():
         data["inherit"] = json.loads((run.folder / INHERIT / GRID_FILE).read_text())
     return data
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from leafkit.core.artifact import fingerprint
+from leafkit.core.checkpoint_layout import CORPORA_FOLDER
 from leafkit.core.console import log
 from leafkit.data.augment import as_question, make_pseudo_texts
 from leafkit.data.records import FORMAT, Collection
@@ -54,7 +55,7 @@ def load_corpus(run: Run, uri: str, limit: int = 0, default_split: str = "") -> 
     source = run.on_main(lambda: source_fingerprint(uri, data))
     folder = (
         run.root
-        / "corpora"
+        / CORPORA_FOLDER
         / f"{folder_name(uri)}-{fingerprint([source, limit, default_split])[:8]}"
     )
     inputs = {

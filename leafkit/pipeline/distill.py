@@ -15,6 +15,7 @@ from torch import nn
 
 from leafkit.config.load import load_recipe
 from leafkit.config.schema import Recipe, StudentConfig, to_plain
+from leafkit.core.checkpoint_layout import LOSSES_FILE, STUDENT
 from leafkit.core.console import log
 from leafkit.data.batching import share_of_rank, token_budget_batches
 from leafkit.data.sources import read_collection, source_fingerprint
@@ -28,11 +29,11 @@ from leafkit.pipeline.corpus import Corpus, load_corpus, pseudo_texts, vary_quer
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.evaluate.bench import run_bench
 from leafkit.pipeline.evaluate.inherit import run_inherit
-from leafkit.pipeline.model_handle import STUDENT, ModelHandle, load_teacher
+from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.pair import write_index
 from leafkit.pipeline.run import Run
 from leafkit.pipeline.student.static import read_targets, run_static_student
-from leafkit.pipeline.teacher.train import LOSSES_FILE, run_teach
+from leafkit.pipeline.teacher.train import run_teach
 from leafkit.train.fit import BatchList, fit
 from leafkit.train.lightning_modules import LeafBatch, LeafModule
 from leafkit.train.optimizer import OptimizerSettings

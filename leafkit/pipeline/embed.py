@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from leafkit.core.artifact import fingerprint
+from leafkit.core.checkpoint_layout import VECTORS_FOLDER
 from leafkit.core.console import log
 from leafkit.data.vector_store import VectorStore, hash_texts
 from leafkit.embedders.fill_store import fill_store
@@ -15,8 +16,6 @@ from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.embedders.protocol import Embedder
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.pipeline.run import Run
-
-STORES = "vectors"
 
 
 def load_vectors(
@@ -57,7 +56,7 @@ def load_vectors(
     identity = fingerprint(
         [*maker, space.prompt, space.max_tokens, precision, hash_texts(texts).tobytes().hex()]
     )
-    store = VectorStore(run.root / STORES / f"{name}-{role}-{identity}", space, texts)
+    store = VectorStore(run.root / VECTORS_FOLDER / f"{name}-{role}-{identity}", space, texts)
     started_s = time.perf_counter()
     title = f"{name} vectors of {what}"
     computed = fill_store(store, model, texts, role, title, run.world.rank, run.world.size)

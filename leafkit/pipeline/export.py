@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from leafkit.core.checkpoint_layout import EXPORT, QUALITY_FILE
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
@@ -21,8 +22,6 @@ from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import load_student, load_teacher
 from leafkit.pipeline.run import Run
 
-EXPORT = "export"
-QUALITY_FILE = "quality.json"
 _NUM_PROBES = 64
 _DEPTH = 10
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from leafkit.config.load import load_recipe
 from leafkit.core.artifact import open_artifact, recover
+from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE, STUDENT, VECTORS_FOLDER
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.embedders.lookup_table import LookupTableEmbedder
@@ -18,13 +19,10 @@ from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.embedders.protocol import Embedder
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.checkpoint import find_model, load_encoder, read_encoder
-from leafkit.models.folder import SPACE_FILE, read_space
+from leafkit.models.folder import read_space
 from leafkit.models.static_encoder import StaticEncoder, is_static, read_static
 from leafkit.models.text_encoder import TextEncoder
-from leafkit.pipeline.embed import STORES
 from leafkit.pipeline.run import Run, folder_name
-
-STUDENT = "student"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +206,7 @@ def _handle(
     model: TransformerEmbedder | LookupTableEmbedder, folder: Path | None, name: str, reference: str
 ) -> ModelHandle:
     declared = ""
-    if folder is not None and (folder / SPACE_FILE).is_file():
+    if folder is not None and (folder / MODEL_SPACE_FILE).is_file():
         space = read_space(folder)
         check_prompts(folder, model.encoder)
         declared = str(space.get("teacher") or model.fingerprint)  # a teacher's space is its own
@@ -230,7 +228,7 @@ def _from_endpoint(run: Run, model: str, reference: str, is_pair: bool) -> Model
         else {}
     )
     dims = config.mrl_dims if is_teacher else []
-    side = OpenAIEmbedder(model, run.recipe.embeddings, prompts, dims, run.root / STORES)
+    side = OpenAIEmbedder(model, run.recipe.embeddings, prompts, dims, run.root / VECTORS_FOLDER)
     return ModelHandle(side, folder_name(model), reference)
 
 

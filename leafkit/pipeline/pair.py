@@ -15,6 +15,14 @@ import torch
 
 from leafkit.config.schema import INDEX_KINDS
 from leafkit.core.artifact import open_artifact, read_manifest
+from leafkit.core.checkpoint_layout import (
+    EXPORT,
+    INDEX,
+    INDEX_SPACE_FILE,
+    INDEX_VECTORS_FILE,
+    STUDENT,
+    index_folder,
+)
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Collection, clean_text
@@ -32,12 +40,9 @@ from leafkit.models.static_encoder import is_static, read_static
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors
-from leafkit.pipeline.export import EXPORT
-from leafkit.pipeline.model_handle import STUDENT, ModelHandle, check_student, load_teacher
+from leafkit.pipeline.model_handle import ModelHandle, check_student, load_teacher
 from leafkit.pipeline.run import Run
 
-INDEX = "index"
-VECTORS_FILE, SPACE_FILE = "vectors.npy", "space.json"
 # of nDCG@10 by which the int8 graph may fall short of the model and still be the one that answers
 _LARGEST_LOSS = 0.005
 
@@ -102,12 +107,12 @@ def write_index(run: Run, teacher: ModelHandle, corpus: Corpus, store: VectorSto
     def save(store: VectorStore, draft: Path) -> None:
         Collection(corpus.collection.name, corpus.collection.documents).save(draft)
         matrix = np.lib.format.open_memmap(
-            draft / VECTORS_FILE, mode="w+", dtype=np.float16, shape=(len(store), store.dim)
+            draft / INDEX_VECTORS_FILE, mode="w+", dtype=np.float16, shape=(len(store), store.dim)
         )
         for start, vectors in store.chunks():
             matrix[start : start + len(vectors)] = vectors
         matrix.flush()
-        (draft / SPACE_FILE).write_text(json.dumps(asdict(store.space), indent=1))
+        (draft / INDEX_SPACE_FILE).write_text(json.dumps(asdict(store.space), indent=1))
 
     run.stage(INDEX, folder, inputs, work, save)
     return folder
@@ -146,7 +151,7 @@ class Searcher:
                     "leafkit distill recipe=NAME makes one",
                 )
             manifests[part] = open_artifact(folder / part, part)
-        space = json.loads((folder / INDEX / SPACE_FILE).read_text())
+        space = json.loads((folder / INDEX / INDEX_SPACE_FILE).read_text())
         place = folder / STUDENT
         student = read_static(place) if is_static(place) else read_encoder(place)
         check_student(place, student, space["teacher"], space["dim"])
@@ -159,7 +164,7 @@ class Searcher:
         else:
             self.model = LookupTableEmbedder(student)
         self._documents = Collection.load(folder / INDEX).documents
-        vectors = np.load(folder / INDEX / VECTORS_FILE, mmap_mode="r")
+        vectors = np.load(folder / INDEX / INDEX_VECTORS_FILE, mmap_mode="r")
         self._index: VectorIndex | None = None
         if kind != "flat":
             if not space["normalized"]:
@@ -168,7 +173,7 @@ class Searcher:
                     "index=flat",
                 )
             self._index = open_index(
-                folder / f"{INDEX}-{kind}", kind, vectors, manifests[INDEX].fingerprint()
+                folder / index_folder(kind), kind, vectors, manifests[INDEX].fingerprint()
             )
         self._vectors = vectors if self._index else vectors.astype(np.float32)
 

@@ -11,6 +11,14 @@ from typing import Any
 
 from leafkit.config.schema import SynthConfig
 from leafkit.core.artifact import fingerprint
+from leafkit.core.checkpoint_layout import (
+    SYNTH,
+    SYNTH_INSTRUCTIONS_FILE,
+    SYNTH_ROWS_FILE,
+    SYNTH_SUMMARY_FILE,
+    SYNTH_TASKS_FOLDER,
+    SYNTH_WORK,
+)
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.openai_client import shown_url
@@ -22,14 +30,6 @@ from leafkit.synth.journal import Journal, count_entries
 from leafkit.synth.personas import Persona, hash_personas, read_personas
 from leafkit.synth.plan import Job, Slot, estimate, instruction_job, plan_slots, price, row_jobs
 from leafkit.synth.rows import collect_instructions, collect_rows
-
-FOLDER, WORK = "synth", "synth.work"
-ROWS_FILE, INSTRUCTIONS_FILE, SUMMARY_FILE, TASKS_FOLDER = (
-    "rows.jsonl",
-    "instructions.jsonl",
-    "summary.json",
-    "tasks",
-)
 
 
 def run_synth(run: Run) -> Path:
@@ -44,7 +44,7 @@ def run_synth(run: Run) -> Path:
     config, seed = run.recipe.synth, run.recipe.seed
     personas = read_personas(config.personas)
     slots = plan_slots(config, personas, seed)
-    folder, work_folder = run.folder / FOLDER, run.folder / WORK
+    folder, work_folder = run.folder / SYNTH, run.folder / SYNTH_WORK
     identity = identify(config, personas, seed)
     is_asked = False
     inputs = identity | {
@@ -88,16 +88,16 @@ def run_synth(run: Run) -> Path:
         }
 
     def save(result: dict[str, list[dict[str, Any]]], draft: Path) -> None:
-        _write_lines(draft / ROWS_FILE, result["rows"])
-        _write_lines(draft / INSTRUCTIONS_FILE, result["instructions"])
-        (draft / SUMMARY_FILE).write_text(
+        _write_lines(draft / SYNTH_ROWS_FILE, result["rows"])
+        _write_lines(draft / SYNTH_INSTRUCTIONS_FILE, result["instructions"])
+        (draft / SYNTH_SUMMARY_FILE).write_text(
             json.dumps(result["summary"][0], indent=1, ensure_ascii=False), encoding="utf-8"
         )
-        (draft / TASKS_FOLDER).mkdir()
+        (draft / SYNTH_TASKS_FOLDER).mkdir()
         for task in dict.fromkeys(row["provenance"]["task_type"] for row in result["rows"]):
             rows = [row for row in result["rows"] if row["provenance"]["task_type"] == task]
             # each its own source, with its own prompt and weight
-            _write_lines(draft / TASKS_FOLDER / f"{task}.jsonl", rows)
+            _write_lines(draft / SYNTH_TASKS_FOLDER / f"{task}.jsonl", rows)
 
     run.stage("synth", folder, inputs, work, save)
     if run.is_main and is_asked:
@@ -189,7 +189,7 @@ def pending_jobs(slots: list[Slot], journal: Journal, config: SynthConfig, seed:
 
 def describe_summary(folder: Path) -> str:
     """What a finished run gave and what was lost on the way, in one line."""
-    summary = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
+    summary = json.loads((folder / SYNTH_SUMMARY_FILE).read_text(encoding="utf-8"))
     cost = "" if summary["cost"] is None else f", cost {summary['cost']:.4f}"
     return (
         f"{summary['rows']:,} rows; {summary['requests']:,} requests, "

@@ -7,6 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from leafkit.core.checkpoint_layout import (
+    BENCH_REPORT,
+    DIAGNOSIS_REPORT,
+    INHERIT_REPORT,
+    REPORT_FILE,
+)
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.report import facts, side_by_side
 from leafkit.report.cells import note
@@ -14,7 +20,6 @@ from leafkit.report.html import page
 from leafkit.report.markup import Safe, element
 from leafkit.report.side_by_side import MAX_RUNS, Runs
 
-REPORT_FILE = "report.json"
 _MEASURED = ("bench", "inherit", "diagnosis")  # a report holds at least one of them
 _LISTS = {
     "bench": ("collections", "latency", "samples", "tasks", "indexes"),
@@ -23,9 +28,9 @@ _LISTS = {
 }
 # of runs that measured only; the whole road writes all in one
 _PART_FILES = (
-    "bench.json",
-    "inherit.json",
-    "diagnosis.json",
+    f"{BENCH_REPORT}.json",
+    f"{INHERIT_REPORT}.json",
+    f"{DIAGNOSIS_REPORT}.json",
 )
 _REMEDY = (
     "leafkit distill, bench and inherit write reports into checkpoints/RECIPE; name that folder "

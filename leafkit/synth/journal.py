@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from leafkit.core.artifact import write_durably
+from leafkit.core.checkpoint_layout import SYNTH_JOURNAL_FILE
 from leafkit.core.errors import LeafkitError, explain_write_errors
-
-JOURNAL = "journal.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class Journal:
             LeafkitError: the journal there belongs to other settings, is damaged, or cannot be
                 written.
         """
-        self.path = folder / JOURNAL
+        self.path = folder / SYNTH_JOURNAL_FILE
         self.entries: list[Entry] = []
         with explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)

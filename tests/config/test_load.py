@@ -834,7 +834,18 @@ stages:
     assert find_problems(recipe) == []
 
 
-@pytest.mark.parametrize("name", ["corpora", "mined", "student", "index", "bench", "inherit"])
+@pytest.mark.parametrize(
+    "name",
+    "corpora vectors measured mined student Student index index-hnsw bench inherit synth synth.work "
+    "contamination diagnosis export rows".split(),
+)
 def test_a_stage_may_not_take_the_folder_of_something_else(write: Write, name: str) -> None:
     (found,) = _mistakes(write(f"stages: {{{name}: {{}}}}"))
     assert f"stages.{name}: '{name}' cannot name a stage's folder" in found
+
+
+@pytest.mark.parametrize("name", ["vectors", "corpora", "measured", "Vectors"])
+def test_a_recipe_may_not_take_a_folder_that_recipes_share(write: Write, name: str) -> None:
+    (found,) = _mistakes(write(f"name: {name}"))
+    assert f"name: '{name}' is taken" in found
+    assert "vectors, corpora, measured" in found

@@ -20,7 +20,6 @@ from crash import kill_at_every_operation
 
 from leafkit.core import artifact
 from leafkit.core.artifact import (
-    MANIFEST,
     exclusive,
     fingerprint,
     is_up_to_date,
@@ -29,6 +28,7 @@ from leafkit.core.artifact import (
     read_manifest,
     write_durably,
 )
+from leafkit.core.checkpoint_layout import MANIFEST_FILE
 from leafkit.core.errors import LeafkitError
 
 OLD, NEW = {"seed": "old"}, {"seed": "new"}
@@ -157,7 +157,7 @@ def published(target: Path) -> Path:
 
 
 def _edit_manifest(folder: Path, **changes: Any) -> None:
-    path = folder / MANIFEST
+    path = folder / MANIFEST_FILE
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
@@ -193,7 +193,7 @@ def test_no_such_folder(target: Path) -> None:
 
 
 def test_foreign_folder(tmp_path: Path) -> None:
-    with pytest.raises(LeafkitError, match=f"is not a leafkit artifact: it has no {MANIFEST}"):
+    with pytest.raises(LeafkitError, match=f"is not a leafkit artifact: it has no {MANIFEST_FILE}"):
         read_manifest(tmp_path)
 
 
@@ -223,16 +223,16 @@ def test_foreign_folder(tmp_path: Path) -> None:
     ],
 )
 def test_corrupt_manifest(published: Path, content: bytes) -> None:
-    (published / MANIFEST).write_bytes(content)
+    (published / MANIFEST_FILE).write_bytes(content)
     for read in (read_manifest, open_artifact, lambda folder: is_up_to_date(folder, "train", OLD)):
-        with pytest.raises(LeafkitError, match=f"{MANIFEST} is corrupt") as caught:
+        with pytest.raises(LeafkitError, match=f"{MANIFEST_FILE} is corrupt") as caught:
             read(published)
-        assert str(published / MANIFEST) in str(caught.value)
+        assert str(published / MANIFEST_FILE) in str(caught.value)
 
 
 def test_manifest_of_another_format_says_so_even_with_keys_of_its_own(published: Path) -> None:
     _edit_manifest(published, format=2, something_new=[1])
-    with pytest.raises(LeafkitError, match=rf"{MANIFEST} has format 2; this leafkit reads 1"):
+    with pytest.raises(LeafkitError, match=rf"{MANIFEST_FILE} has format 2; this leafkit reads 1"):
         read_manifest(published)
 
 

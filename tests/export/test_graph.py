@@ -14,12 +14,14 @@ from tiny import make_encoder
 pytest.importorskip("onnxruntime", reason='needs pip install "leafkit[onnx]"')
 pytest.importorskip("onnxscript", reason='needs pip install "leafkit[onnx]"')
 
+from leafkit.core.checkpoint_layout import (
+    GRAPH_ABOUT_FILE,
+    GRAPH_FILE,
+    GRAPH_TOKENIZER_FILE,
+    INT8_GRAPH_FILE,
+)
 from leafkit.core.errors import LeafkitError
 from leafkit.embedders.onnx_graph import (
-    ABOUT_FILE,
-    GRAPH_FILE,
-    INT8_FILE,
-    TOKENIZER_FILE,
     OnnxGraphEmbedder,
 )
 from leafkit.embedders.transformer import TransformerEmbedder
@@ -102,7 +104,7 @@ def test_int8_is_near_and_independent_of_the_other_texts(exported):
     graph = OnnxGraphEmbedder(folder, "int8")
     together = graph.embed(TEXTS, "query", 32)
     assert np.array_equal(together[2], graph.embed_one(TEXTS[2]))
-    assert (folder / INT8_FILE).stat().st_size < (folder / GRAPH_FILE).stat().st_size
+    assert (folder / INT8_GRAPH_FILE).stat().st_size < (folder / GRAPH_FILE).stat().st_size
 
 
 def test_it_is_a_vector_model_of_the_students_space(encoder, exported):
@@ -137,7 +139,9 @@ def test_a_graph_that_gives_other_vectors_is_refused(encoder, exported, monkeypa
         graph_module._compare(encoder, exported[0], TEXTS, int8=False)
 
 
-@pytest.mark.parametrize("name", [GRAPH_FILE, INT8_FILE, TOKENIZER_FILE, ABOUT_FILE])
+@pytest.mark.parametrize(
+    "name", [GRAPH_FILE, INT8_GRAPH_FILE, GRAPH_TOKENIZER_FILE, GRAPH_ABOUT_FILE]
+)
 @pytest.mark.parametrize("damage", ["gone", "cut", "foreign"])
 def test_damaged_folders_are_refused_by_name(exported, tmp_path, name, damage):
     for path in exported[0].iterdir():
@@ -148,7 +152,7 @@ def test_damaged_folders_are_refused_by_name(exported, tmp_path, name, damage):
     else:
         target.write_bytes(target.read_bytes()[:100] if damage == "cut" else b'{"a": 1}')
     with pytest.raises(LeafkitError) as caught:
-        OnnxGraphEmbedder(tmp_path, "int8" if name == INT8_FILE else "float32")
+        OnnxGraphEmbedder(tmp_path, "int8" if name == INT8_GRAPH_FILE else "float32")
     assert str(tmp_path) in str(caught.value)
     assert "leafkit export" in caught.value.hint
 
@@ -156,8 +160,8 @@ def test_damaged_folders_are_refused_by_name(exported, tmp_path, name, damage):
 def test_another_dimension_than_promised_is_refused(exported, tmp_path):
     for path in exported[0].iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    about = json.loads((tmp_path / ABOUT_FILE).read_text())
-    (tmp_path / ABOUT_FILE).write_text(json.dumps(about | {"dim": 23}))
+    about = json.loads((tmp_path / GRAPH_ABOUT_FILE).read_text())
+    (tmp_path / GRAPH_ABOUT_FILE).write_text(json.dumps(about | {"dim": 23}))
     with pytest.raises(LeafkitError, match="another dimension than 23"):
         OnnxGraphEmbedder(tmp_path)
 
@@ -178,9 +182,9 @@ def test_only_the_int8_graph_needs_onnxruntimes_own_operators(exported):
 
     domains = [
         {node.domain for node in onnx.load(str(exported[0] / name)).graph.node}
-        for name in (GRAPH_FILE, INT8_FILE)
+        for name in (GRAPH_FILE, INT8_GRAPH_FILE)
     ]
     assert domains == [{""}, {"", "com.microsoft"}]
-    kinds = {node.op_type for node in onnx.load(str(exported[0] / INT8_FILE)).graph.node}
+    kinds = {node.op_type for node in onnx.load(str(exported[0] / INT8_GRAPH_FILE)).graph.node}
     assert kinds >= {"QAttention", "MatMulInteger"}
     assert not kinds & {"MatMul", "Gemm", "Attention"}, "a product left in float32"

@@ -14,10 +14,11 @@ import pytest
 from index_case import KINDS, make_documents, make_index, make_queries
 
 from leafkit.config.schema import IndexConfig
-from leafkit.core.artifact import MANIFEST, exclusive, publish
+from leafkit.core.artifact import exclusive, publish
+from leafkit.core.checkpoint_layout import FAISS_FILE, MANIFEST_FILE
 from leafkit.core.errors import LeafkitError
 from leafkit.index import files
-from leafkit.index.files import INDEX_FILE, STAGE, load_index, open_index, save_index
+from leafkit.index.files import STAGE, load_index, open_index, save_index
 from leafkit.index.search import search_index
 
 DOCUMENTS = make_documents(600)
@@ -31,11 +32,11 @@ def built_once(kind):
 
 def reseal(folder, change=None):
     """The manifest of a forger: the sha256 fits whatever the file holds now."""
-    manifest = json.loads((folder / MANIFEST).read_text())
-    manifest["files"][INDEX_FILE] = hashlib.sha256((folder / INDEX_FILE).read_bytes()).hexdigest()
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
+    manifest["files"][FAISS_FILE] = hashlib.sha256((folder / FAISS_FILE).read_bytes()).hexdigest()
     if change:
         change(manifest)
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
 
 
 @pytest.fixture
@@ -68,16 +69,16 @@ def test_a_changed_byte_is_found_before_faiss_reads_it(saved, monkeypatch):
     monkeypatch.setattr(
         faiss, "read_index", lambda *_: pytest.fail("faiss has read a damaged file")
     )
-    content = bytearray((saved / INDEX_FILE).read_bytes())
+    content = bytearray((saved / FAISS_FILE).read_bytes())
     content[-5] ^= 1
-    (saved / INDEX_FILE).write_bytes(bytes(content))
+    (saved / FAISS_FILE).write_bytes(bytes(content))
     with pytest.raises(LeafkitError, match="does not have the sha256"):
         load_index(saved)
 
 
 def test_a_missing_file_is_named(saved):
-    (saved / INDEX_FILE).unlink()
-    with pytest.raises(LeafkitError, match=f"{INDEX_FILE} is missing"):
+    (saved / FAISS_FILE).unlink()
+    with pytest.raises(LeafkitError, match=f"{FAISS_FILE} is missing"):
         load_index(saved)
 
 
@@ -90,7 +91,7 @@ def test_no_artifact_at_all(tmp_path):
 @pytest.mark.parametrize("kind", ["ivf_flat", "hnsw", "opq", "binary"])
 def test_a_truncated_file_with_a_fitting_manifest_is_refused(kind, share, tmp_path):
     save_index(built_once(kind), tmp_path / "index")
-    path = tmp_path / "index" / INDEX_FILE
+    path = tmp_path / "index" / FAISS_FILE
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     reseal(tmp_path / "index")
@@ -104,7 +105,7 @@ def test_a_truncated_file_with_a_fitting_manifest_is_refused(kind, share, tmp_pa
     [b"", b"\x00" * 64, b"IwFl" + b"\xff" * 200, b"%PDF-1.7 nothing of faiss", b"\x80\x05."],
 )
 def test_a_foreign_file_with_a_fitting_manifest_is_refused(content, saved):
-    (saved / INDEX_FILE).write_bytes(content)
+    (saved / FAISS_FILE).write_bytes(content)
     reseal(saved)
     with pytest.raises(LeafkitError, match=r"no index that faiss .* can read"):
         load_index(saved)
@@ -112,7 +113,7 @@ def test_a_foreign_file_with_a_fitting_manifest_is_refused(content, saved):
 
 def test_sizes_beyond_the_file_are_refused_without_taking_the_memory(tmp_path):
     save_index(make_index(DOCUMENTS, "flat"), tmp_path / "index")
-    path = tmp_path / "index" / INDEX_FILE
+    path = tmp_path / "index" / FAISS_FILE
     content = path.read_bytes()
     size = np.uint64(600 * 32)
     at = content.index(size.tobytes(), 20)
@@ -138,12 +139,12 @@ def test_limits_are_set_while_faiss_reads_and_as_before_afterwards(saved, monkey
     monkeypatch.setattr(faiss, "read_index", spy)
     before = (faiss.get_deserialization_loop_limit(), faiss.get_deserialization_vector_byte_limit())
     load_index(saved)
-    assert seen == [(1024, (saved / INDEX_FILE).stat().st_size + 1)]
+    assert seen == [(1024, (saved / FAISS_FILE).stat().st_size + 1)]
     assert (
         faiss.get_deserialization_loop_limit(),
         faiss.get_deserialization_vector_byte_limit(),
     ) == before
-    (saved / INDEX_FILE).write_bytes(b"rubbish")
+    (saved / FAISS_FILE).write_bytes(b"rubbish")
     reseal(saved)
     with pytest.raises(LeafkitError):
         load_index(saved)
@@ -173,7 +174,7 @@ def test_another_dimension_is_named(saved):
     ],
 )
 def test_an_index_that_is_not_the_manifests_is_refused(other, difference, saved):
-    faiss.write_index(other().index, str(saved / INDEX_FILE))
+    faiss.write_index(other().index, str(saved / FAISS_FILE))
     reseal(saved)
     with pytest.raises(LeafkitError, match="where its manifest says") as caught:
         load_index(saved)
@@ -184,7 +185,7 @@ def test_an_index_of_another_metric_is_refused(tmp_path):
     save_index(make_index(DOCUMENTS, "hnsw"), tmp_path / "index")
     other = faiss.IndexHNSWFlat(32, 8)
     other.add(DOCUMENTS)
-    faiss.write_index(other, str(tmp_path / "index" / INDEX_FILE))
+    faiss.write_index(other, str(tmp_path / "index" / FAISS_FILE))
     reseal(tmp_path / "index")
     with pytest.raises(LeafkitError, match="where its manifest says"):
         load_index(tmp_path / "index")
@@ -214,7 +215,7 @@ def test_a_file_that_the_manifest_does_not_list_is_not_trusted(saved):
 
 def test_an_artifact_of_another_stage_is_refused(tmp_path):
     with publish(tmp_path / "index", "student", {}, {}) as draft:
-        (draft / INDEX_FILE).write_bytes(b"x")
+        (draft / FAISS_FILE).write_bytes(b"x")
     with pytest.raises(LeafkitError, match=f"'student' artifact where '{STAGE}' is needed"):
         load_index(tmp_path / "index")
 
@@ -267,7 +268,7 @@ def test_an_index_of_other_settings_is_built_again(tmp_path, monkeypatch):
 
 def test_a_damaged_kept_index_is_refused_and_not_silently_replaced(tmp_path):
     open_index(tmp_path / "index", "int8", DOCUMENTS, "vectors-1")
-    (tmp_path / "index" / INDEX_FILE).write_bytes(b"cut")
+    (tmp_path / "index" / FAISS_FILE).write_bytes(b"cut")
     with pytest.raises(LeafkitError, match="does not have the sha256"):
         open_index(tmp_path / "index", "int8", DOCUMENTS, "vectors-1")
 

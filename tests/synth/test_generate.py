@@ -17,12 +17,13 @@ import pytest
 from synth_server import MODEL, ChatServer, Request, chat_server, completion
 
 from leafkit.config.schema import SynthConfig
+from leafkit.core.checkpoint_layout import SYNTH_JOURNAL_FILE
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.openai_client import retry_after, shown_url
 from leafkit.synth import chat_endpoint as endpoint_module
 from leafkit.synth.chat_endpoint import Endpoint, base_url_of, read_address
 from leafkit.synth.generate import OUTAGE_JOBS, generate
-from leafkit.synth.journal import JOURNAL, Journal, count_entries
+from leafkit.synth.journal import Journal, count_entries
 from leafkit.synth.personas import read_personas
 from leafkit.synth.plan import plan_slots
 from leafkit.synth.rows import collect_instructions, collect_rows
@@ -387,7 +388,7 @@ def test_one_at_a_time_gives_the_same_rows_as_many(server: ChatServer, ask, tmp_
     delays = iter([0.09, 0.01, 0.05, 0.02] * 20)
     server.script = lambda request: f"slow:{next(delays)}"
     many = ask(num_instructions=4, max_concurrency=8)
-    (tmp_path / "work" / JOURNAL).unlink()
+    (tmp_path / "work" / SYNTH_JOURNAL_FILE).unlink()
     server.script = lambda request: "good"
     one = ask(num_instructions=4, max_concurrency=1)
     assert [undated(r) for r in many.rows] == [undated(r) for r in one.rows]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from crash import kill_at_every_operation
 
+from leafkit.core.checkpoint_layout import SYNTH_JOURNAL_FILE
 from leafkit.core.errors import LeafkitError
-from leafkit.synth.journal import JOURNAL, Entry, Journal, count_entries
+from leafkit.synth.journal import Entry, Journal, count_entries
 
 IDENTITY = {"model": "m", "seed": 1}
 ENTRIES = [
@@ -54,13 +55,13 @@ def test_killed_at_every_operation_it_keeps_a_beginning_and_goes_on(tmp_path: Pa
 
 def test_a_line_torn_at_any_byte_is_dropped_and_written_again(tmp_path: Path) -> None:
     fill(tmp_path)
-    whole = (tmp_path / JOURNAL).read_bytes()
+    whole = (tmp_path / SYNTH_JOURNAL_FILE).read_bytes()
     start = whole[:-1].rfind(b"\n") + 1
     for end in {*range(start, len(whole), 23), len(whole) - 1}:
-        (tmp_path / JOURNAL).write_bytes(whole[:end])
+        (tmp_path / SYNTH_JOURNAL_FILE).write_bytes(whole[:end])
         assert read(tmp_path) == ENTRIES[:-1]
         fill(tmp_path)
-        assert (tmp_path / JOURNAL).read_bytes() == whole
+        assert (tmp_path / SYNTH_JOURNAL_FILE).read_bytes() == whole
 
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
@@ -80,16 +81,16 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("position", [0, 2])
 def test_damage_in_the_middle_is_named(tmp_path: Path, line: bytes, position: int) -> None:
     fill(tmp_path)
-    lines = (tmp_path / JOURNAL).read_bytes().splitlines()
+    lines = (tmp_path / SYNTH_JOURNAL_FILE).read_bytes().splitlines()
     lines[position] = line
-    (tmp_path / JOURNAL).write_bytes(b"\n".join(lines) + b"\n")
+    (tmp_path / SYNTH_JOURNAL_FILE).write_bytes(b"\n".join(lines) + b"\n")
     with pytest.raises(LeafkitError, match="is damaged") as caught:
         Journal(tmp_path, IDENTITY)
     assert "delete" in caught.value.hint
 
 
 def test_an_empty_file_is_damage(tmp_path: Path) -> None:
-    (tmp_path / JOURNAL).write_bytes(b"")
+    (tmp_path / SYNTH_JOURNAL_FILE).write_bytes(b"")
     with pytest.raises(LeafkitError, match="is damaged"):
         Journal(tmp_path, IDENTITY)
 
@@ -129,6 +130,6 @@ def test_counts() -> None:
 
 def test_lines_are_json_with_an_end(tmp_path: Path) -> None:
     fill(tmp_path, ENTRIES[:1])
-    first, second = (tmp_path / JOURNAL).read_text(encoding="utf-8").splitlines()
+    first, second = (tmp_path / SYNTH_JOURNAL_FILE).read_text(encoding="utf-8").splitlines()
     assert json.loads(first) == {"identity": IDENTITY}
     assert "你好" in second

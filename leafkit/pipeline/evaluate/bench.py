@@ -15,6 +15,7 @@ import numpy as np
 
 from leafkit.config.schema import to_plain
 from leafkit.core.artifact import fingerprint, read_manifest
+from leafkit.core.checkpoint_layout import BENCH, FIGURES_FILE, PER_QUERY_FILE, RESULTS_FILE
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.evaluation.benchmark import MAIN, check_judged, macro_figures
@@ -24,8 +25,6 @@ from leafkit.index.kinds import check_indexes
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.evaluate.contamination import check_contamination
 from leafkit.pipeline.evaluate.parts import (
-    FIGURES_FILE,
-    PER_QUERY_FILE,
     embed_collection,
     measure_collection,
     measure_indexes,
@@ -35,8 +34,6 @@ from leafkit.pipeline.evaluate.parts import (
 from leafkit.pipeline.model_handle import ModelHandle, load_handle, load_student, load_teacher
 from leafkit.pipeline.run import Run
 
-BENCH = "bench"
-RESULTS_FILE = "results.json"
 # a collection, "home" or "away", and the cut of its documents in tokens
 Measured = tuple[Corpus, str, int]
 

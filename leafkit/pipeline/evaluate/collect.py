@@ -8,14 +8,11 @@ from typing import Any
 
 from leafkit.config.schema import to_plain
 from leafkit.core.artifact import git_commit, versions
+from leafkit.core.checkpoint_layout import BENCH, GRID_FILE, INHERIT, RESULTS_FILE
 from leafkit.pipeline.collect import describe_machine, describe_side, summarise_steps
 from leafkit.pipeline.corpus import load_corpus
-from leafkit.pipeline.evaluate.bench import BENCH, RESULTS_FILE
-from leafkit.pipeline.evaluate.inherit import GRID_FILE, INHERIT
 from leafkit.pipeline.model_handle import load_student, load_teacher
 from leafkit.pipeline.run import Run
-
-BENCH_REPORT, INHERIT_REPORT, DIAGNOSIS_REPORT = "bench", "inherit", "diagnosis"
 
 
 def collect_bench(run: Run, command: str) -> dict[str, Any]:

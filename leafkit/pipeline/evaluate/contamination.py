@@ -13,17 +13,16 @@ from typing import Any
 
 from leafkit.config.load import from_plain, load_recipe
 from leafkit.config.schema import LABEL_TASKS, Recipe, TrainSourceConfig, to_plain
-from leafkit.core.artifact import MANIFEST, read_manifest
+from leafkit.core.artifact import read_manifest
+from leafkit.core.checkpoint_layout import CONTAMINATION, CONTAMINATION_FILE, MANIFEST_FILE, STUDENT
 from leafkit.data.contamination import Evaluation, find_overlaps
 from leafkit.data.records import Collection, clean_text
 from leafkit.data.sources import BadRows, read_collection, read_raw_rows, source_fingerprint
 from leafkit.data.training_rows import SCORED_TASKS, read_task_rows
 from leafkit.pipeline.corpus import Corpus, load_corpus
-from leafkit.pipeline.model_handle import STUDENT, ModelHandle
+from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.run import Run
 
-CONTAMINATION = "contamination"
-CONTAMINATION_FILE = "contamination.json"
 FORMAT = 1  # of the file and of what counts as an overlap
 _TEXT_KEYS = ("query", "positive", "positives", "negatives", "text", "s1", "s2")
 _HOME_NOTE = (
@@ -179,7 +178,7 @@ def _as_made(folder: Path, today: Recipe) -> Recipe:
     """The recipe that a model was made under; today's where there is no such model, or one of
     another version of leafkit.
     """
-    if not (folder / MANIFEST).is_file():
+    if not (folder / MANIFEST_FILE).is_file():
         return today
     try:
         return from_plain(read_manifest(folder).recipe)

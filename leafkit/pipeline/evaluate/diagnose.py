@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from leafkit.config.schema import StudentConfig
+from leafkit.core.checkpoint_layout import DIAGNOSIS, DIAGNOSIS_FILE
 from leafkit.evaluation.diagnosis.diagnose import Judged, Settings, diagnose
 from leafkit.evaluation.diagnosis.findings import conclude
 from leafkit.evaluation.metrics import Judgments
@@ -16,8 +17,6 @@ from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import load_teacher
 from leafkit.pipeline.run import Run
 
-DIAGNOSIS = "diagnosis"
-DIAGNOSIS_FILE = "diagnosis.json"
 FORMAT = 1  # of the file, and of what the findings say
 
 

@@ -15,6 +15,14 @@ import numpy as np
 
 from leafkit.config.schema import to_plain
 from leafkit.core.artifact import fingerprint, write_durably
+from leafkit.core.checkpoint_layout import (
+    GRID_FILE,
+    GRID_PER_QUERY_FILE,
+    GRID_SCALES_FILE,
+    INHERIT,
+    INHERIT_PASSES,
+    JUNIT_FILE,
+)
 from leafkit.core.console import log
 from leafkit.core.errors import explain_write_errors
 from leafkit.evaluation.benchmark import check_judged
@@ -27,17 +35,6 @@ from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import ModelHandle, load_student, load_teacher
 from leafkit.pipeline.run import Run
 
-INHERIT = "inherit"
-GRID_FILE = "grid.json"
-JUNIT_FILE = "junit.xml"
-PER_QUERY_FILE = (
-    "per_query.npz"  # nDCG@10 of every query, by system/dim/precision/queries/rescoring
-)
-SCALES_FILE = (
-    "scales.npz"  # what a database needs to write the same codes, by documents/dim/precision/name
-)
-# what finished passes gave: a grid that is stopped, or whose gates change, does not repeat them
-PASSES = ".inherit.passes"
 PASSES_FORMAT = 1
 _OF_SEARCH = ("dims", "precisions", "queries", "rescoring", "int8_range", "pq_bytes")
 _OF_GRID = (*_OF_SEARCH, "max_gap", "strict")
@@ -83,7 +80,7 @@ def run_inherit(run: Run) -> dict[str, Any]:
     vectors = load_systems(run, teacher, student, corpus)
     queries = collection.judged(recipe.bench.split)
     own = collection.own_documents(recipe.bench.split, recipe.data.exclude_self)
-    done = Passes(run.folder / PASSES, fingerprint(measured))
+    done = Passes(run.folder / INHERIT_PASSES, fingerprint(measured))
 
     def work(metrics: dict[str, Any]) -> Grid:
         if recipe.force:
@@ -108,8 +105,8 @@ def run_inherit(run: Run) -> dict[str, Any]:
         figures = {"collection": collection.name} | grid.figures
         (draft / GRID_FILE).write_text(json.dumps(figures, indent=1), encoding="utf-8")
         (draft / JUNIT_FILE).write_text(to_junit(figures), encoding="utf-8")
-        np.savez_compressed(draft / PER_QUERY_FILE, **grid.per_query)  # type: ignore[arg-type]
-        np.savez_compressed(draft / SCALES_FILE, **grid.scales)  # type: ignore[arg-type]
+        np.savez_compressed(draft / GRID_PER_QUERY_FILE, **grid.per_query)  # type: ignore[arg-type]
+        np.savez_compressed(draft / GRID_SCALES_FILE, **grid.scales)  # type: ignore[arg-type]
 
     run.stage(INHERIT, run.folder / INHERIT, inputs, work, save)
     run.on_main(done.forget_others)

@@ -14,6 +14,7 @@ import numpy as np
 
 from leafkit.config.schema import to_plain
 from leafkit.core.artifact import fingerprint
+from leafkit.core.checkpoint_layout import FIGURES_FILE, MEASURED_FOLDER, PER_QUERY_FILE
 from leafkit.data.vector_store import VectorStore
 from leafkit.evaluation.ann_indexes import compare_indexes
 from leafkit.evaluation.benchmark import SIDES, Result, run_benchmark
@@ -25,9 +26,6 @@ from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.run import Run, folder_name
 
-PARTS = "measured"
-FIGURES_FILE = "figures.json"
-PER_QUERY_FILE = "per_query.parquet"
 FORMAT = 1  # of the parts, and of what is measured in them
 
 Stores = dict[str, tuple[VectorStore, VectorStore]]  # of queries and of documents, by side
@@ -219,7 +217,7 @@ def _part(
     save: Any,
     on_every_process: bool = False,
 ) -> Path:
-    folder = run.root / PARTS / f"{folder_name(name)}-{fingerprint(inputs)[:8]}"
+    folder = run.root / MEASURED_FOLDER / f"{folder_name(name)}-{fingerprint(inputs)[:8]}"
     run.stage(f"bench {name}", folder, inputs, work, save, on_every_process)
     return folder
 

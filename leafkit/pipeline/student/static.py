@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from leafkit.config.schema import to_plain
+from leafkit.core.checkpoint_layout import LOSSES_FILE, STUDENT
 from leafkit.core.console import log
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.batching import share_of_rank
@@ -37,9 +38,8 @@ from leafkit.models.static_encoder import (
 from leafkit.models.static_init import context_vectors, count_tokens, start_table
 from leafkit.pipeline.corpus import Corpus
 from leafkit.pipeline.embed import load_vectors
-from leafkit.pipeline.model_handle import STUDENT, ModelHandle
+from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.run import Run
-from leafkit.pipeline.teacher.train import LOSSES_FILE
 from leafkit.train.fit import BatchList, fit
 from leafkit.train.lightning_modules import LeafModule
 from leafkit.train.optimizer import OptimizerSettings

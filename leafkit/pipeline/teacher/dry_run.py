@@ -20,6 +20,7 @@ from urllib.parse import urlparse
 from transformers import CONFIG_MAPPING
 
 from leafkit.config.schema import LABEL_TASKS, Recipe, StageConfig, TrainSourceConfig
+from leafkit.core.checkpoint_layout import DRY_RUN_ROWS
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
 from leafkit.data.augment import as_question
@@ -60,7 +61,7 @@ def plan_dry_run(recipe: Recipe) -> Recipe:
         UsageError: a model's architecture is not known.
     """
     name = f"{recipe.name}-dry-run"
-    rows = Path(recipe.checkpoints) / name / "rows"
+    rows = Path(recipe.checkpoints) / name / DRY_RUN_ROWS
     is_online = _hub_is_reachable()
     data = replace(
         recipe.data,

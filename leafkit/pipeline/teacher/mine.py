@@ -12,6 +12,7 @@ import numpy as np
 
 from leafkit.config.schema import LABEL_TASKS, StageConfig, to_plain
 from leafkit.core.artifact import fingerprint
+from leafkit.core.checkpoint_layout import MINED, MINED_ARRAYS_FILE, MINED_ROWS_FILE
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
 from leafkit.data.vector_store import VectorStore, hash_texts
@@ -22,8 +23,6 @@ from leafkit.pipeline.run import Run
 from leafkit.pipeline.teacher.start_models import Named, load_named
 from leafkit.pipeline.teacher.training_table import Source
 
-MINED = "mined"
-ROWS_FILE = "rows.jsonl"
 _ARRAYS = ("negatives", "ranks", "scores", "positive_ranks", "positive_scores", "kept")
 
 
@@ -138,11 +137,11 @@ def _mine(
         return found
 
     def save(found: Mined, draft: Path) -> None:
-        np.savez(draft / "mined.npz", **{name: getattr(found, name) for name in _ARRAYS})
-        _write_rows(source, found, draft / ROWS_FILE)
+        np.savez(draft / MINED_ARRAYS_FILE, **{name: getattr(found, name) for name in _ARRAYS})
+        _write_rows(source, found, draft / MINED_ROWS_FILE)
 
     run.stage(f"mine {stage} {source.name}", folder, inputs, work, save, on_every_process=True)
-    with np.load(folder / "mined.npz", allow_pickle=False) as arrays:
+    with np.load(folder / MINED_ARRAYS_FILE, allow_pickle=False) as arrays:
         kept, negatives = arrays["kept"], arrays["negatives"]
     before = len(rows)
     for i, found in enumerate(negatives):

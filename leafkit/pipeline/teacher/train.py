@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from leafkit.config.schema import StageConfig, to_plain
+from leafkit.core.checkpoint_layout import LOSSES_FILE, SOURCES_FILE
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
 from leafkit.data.batching import share_of_rank
@@ -45,9 +46,6 @@ from leafkit.train.contrastive_batch import Mixing, PairBatch, TrainingTable, co
 from leafkit.train.fit import BatchList, fit
 from leafkit.train.lightning_modules import ContrastiveModule, ContrastiveSettings
 from leafkit.train.optimizer import OptimizerSettings
-
-LOSSES_FILE = "losses.json"
-SOURCES_FILE = "sources.json"
 
 
 def run_teach(run: Run) -> Path:

@@ -17,9 +17,10 @@ import pytest
 import tiny
 
 from leafkit.core.artifact import open_artifact
+from leafkit.core.checkpoint_layout import INHERIT_PASSES
 from leafkit.core.errors import UsageError
 from leafkit.evaluation.bootstrap import Bootstrap
-from leafkit.pipeline.evaluate.inherit import PASSES, Passes, run_inherit
+from leafkit.pipeline.evaluate.inherit import Passes, run_inherit
 
 SETTINGS = [
     "inherit.precisions=[float32,int8,int4,binary]",
@@ -118,7 +119,7 @@ def test_other_gates_are_judged_without_another_search(done, start, monkeypatch)
     assert calls == []
     start(done, "inherit.precisions=[float32,int4]", work=run_inherit)
     assert calls == [48, 24, 48, 24]
-    kept = list((run.folder / PASSES).glob("*.npz"))
+    kept = list((run.folder / INHERIT_PASSES).glob("*.npz"))
     assert len(kept) == 4  # those of the former setting are gone
 
 
@@ -175,7 +176,7 @@ with open_run(load_recipe({str(done)!r}, {SETTINGS!r})) as run:
         [sys.executable, "-c", code], env=tiny.environment(), timeout=900, check=False
     )
     assert killed.returncode == -signal.SIGKILL
-    folder = done.parent / "ck" / "tiny" / PASSES
+    folder = done.parent / "ck" / "tiny" / INHERIT_PASSES
     assert len([p for p in folder.glob("*.npz") if p.stat().st_mtime > os.stat(done).st_mtime]) >= 2
     with pytest.MonkeyPatch.context() as patch:
         calls = num_passes(patch)

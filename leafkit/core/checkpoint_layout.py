@@ -1,0 +1,119 @@
+"""The name of every folder and file below ``checkpoints/`` and inside artifacts; no other module
+spells one.
+
+    checkpoints/
+        vectors/MODEL-ROLE-ID/    vectors of texts, shared by all recipes
+        corpora/SOURCE-ID/        collections as they were read, shared too
+        measured/PART-ID/         what was measured on one collection or task, shared too
+        RECIPE/
+            STAGE/                one of the teacher's training stages: a model folder
+            mined/STAGE/SOURCE/   hard negatives
+            synth/                rows that a chat model wrote; synth.work/ while it is asked
+            student/              a model folder
+            index/, index-KIND/   documents and their vectors; a faiss index over them
+            bench/, inherit/, contamination/, diagnosis/, export/
+            report.json, report.html, README.md
+
+Every artifact has a ``manifest.json`` beside its files.
+"""
+
+from __future__ import annotations
+
+# folders beside those of the recipes
+VECTORS_FOLDER, CORPORA_FOLDER, MEASURED_FOLDER = "vectors", "corpora", "measured"
+SHARED_FOLDERS = (VECTORS_FOLDER, CORPORA_FOLDER, MEASURED_FOLDER)
+LOCK_FILE = ".lock"  # held by the one run that may write
+
+# folders of a recipe
+STUDENT, INDEX, BENCH, INHERIT = "student", "index", "bench", "inherit"
+CONTAMINATION, DIAGNOSIS, EXPORT = "contamination", "diagnosis", "export"
+MINED, SYNTH, SYNTH_WORK, DRY_RUN_ROWS = "mined", "synth", "synth.work", "rows"
+INHERIT_PASSES = ".inherit.passes"  # finished passes of a grid that was stopped
+RECIPE_FOLDERS = (
+    STUDENT,
+    INDEX,
+    BENCH,
+    INHERIT,
+    CONTAMINATION,
+    DIAGNOSIS,
+    EXPORT,
+    MINED,
+    SYNTH,
+    SYNTH_WORK,
+    DRY_RUN_ROWS,
+)
+
+# of every artifact
+MANIFEST_FILE = "manifest.json"
+VERIFIED_FILE = ".verified.json"  # what a file looked like when its sha256 was last found right
+
+# of a model folder, beside the files of sentence-transformers
+MODEL_SPACE_FILE = "leafkit.json"
+LOSSES_FILE = "losses.json"  # the loss of each training step
+SOURCES_FILE = "sources.json"  # the rows that each batch of a stage took
+NOT_OF_THE_MODEL = (MODEL_SPACE_FILE, MANIFEST_FILE, LOSSES_FILE, SOURCES_FILE)
+
+# of a collection
+COLLECTION_FILE, DOCUMENTS_FILE = "collection.json", "documents.jsonl"
+QUERIES_FILE, JUDGMENTS_FILE, NEGATIVES_FILE = (
+    "queries.jsonl",
+    "judgments.jsonl",
+    "negatives.jsonl",
+)
+
+# of an index
+INDEX_VECTORS_FILE, INDEX_SPACE_FILE, FAISS_FILE = "vectors.npy", "space.json", "index.faiss"
+
+# of what was measured
+FIGURES_FILE = "figures.json"  # of one part of a benchmark
+RESULTS_FILE = "results.json"  # of the whole benchmark
+PER_QUERY_FILE = "per_query.parquet"  # every metric of every query, by collection and system
+GRID_FILE, JUNIT_FILE = "grid.json", "junit.xml"
+# nDCG@10 of every query, by system/dim/precision/queries/rescoring
+GRID_PER_QUERY_FILE = "per_query.npz"
+# what a database needs to write the same codes, by documents/dim/precision/name
+GRID_SCALES_FILE = "scales.npz"
+CONTAMINATION_FILE, DIAGNOSIS_FILE = "contamination.json", "diagnosis.json"
+
+# of an export
+QUALITY_FILE = "quality.json"
+GRAPH_FILE, INT8_GRAPH_FILE = "query.onnx", "query_int8.onnx"
+GRAPH_TOKENIZER_FILE, GRAPH_ABOUT_FILE = "tokenizer.json", "query.json"
+
+# of rows that are trained on
+MINED_ROWS_FILE, MINED_ARRAYS_FILE = "rows.jsonl", "mined.npz"
+SYNTH_ROWS_FILE, SYNTH_INSTRUCTIONS_FILE = "rows.jsonl", "instructions.jsonl"
+SYNTH_SUMMARY_FILE, SYNTH_TASKS_FOLDER = "summary.json", "tasks"
+SYNTH_JOURNAL_FILE = "journal.jsonl"
+
+# of vectors computed elsewhere that a user brings
+VECTORS_ABOUT_FILE = "about.json"
+
+# reports: STEM.json and STEM.html
+REPORT, BENCH_REPORT, INHERIT_REPORT, DIAGNOSIS_REPORT = "report", "bench", "inherit", "diagnosis"
+REPORT_FILE = f"{REPORT}.json"
+CARD_FILE = "README.md"
+
+
+def index_folder(kind: str) -> str:
+    """The folder of a faiss index beside ``index/``."""
+    return f"{INDEX}-{kind}"
+
+
+def vector_shard_file(number: int, kind: str) -> str:
+    """A file of a vector store's shard; ``kind`` is vectors, hashes or json."""
+    return f"{number:05d}.{kind}"
+
+
+def is_taken_by_all(name: str) -> bool:
+    """Whether a recipe of this name would write into a folder that all recipes share.
+
+    Case does not count: on some file systems ``Vectors`` and ``vectors`` are one folder.
+    """
+    return name.lower() in SHARED_FOLDERS
+
+
+def is_taken_in_recipe(name: str) -> bool:
+    """Whether a training stage of this name would write where another step of the recipe does."""
+    lower = name.lower()
+    return lower in (*RECIPE_FOLDERS, *SHARED_FOLDERS) or lower.startswith(f"{INDEX}-")
