@@ -70,11 +70,13 @@ def run_leafkit(rows: list[dict[str, str]], batch_size: int, chunk_tokens: int) 
     import numpy as np
     import torch
 
+    from leafkit.config.schema import MixingConfig
     from leafkit.models.checkpoint import load_encoder
     from leafkit.models.precision import choose_precision
-    from leafkit.train.contrastive_batch import Mixing, TrainingTable, collate
-    from leafkit.train.fit import BatchList, fit
-    from leafkit.train.lightning_modules import ContrastiveModule, ContrastiveSettings
+    from leafkit.train.batch_list import BatchList
+    from leafkit.train.contrastive_batch import TrainingTable, collate
+    from leafkit.train.contrastive_module import ContrastiveModule, ContrastiveSettings
+    from leafkit.train.fit import fit
     from leafkit.train.optimizer import OptimizerSettings
 
     encoder = load_encoder("builtin:minilm")
@@ -102,16 +104,22 @@ def run_leafkit(rows: list[dict[str, str]], batch_size: int, chunk_tokens: int) 
             return super().__getitem__(index)
 
     def make(step: int):  # noqa: ANN202
-        return collate(
-            table, np.arange(step * batch_size, (step + 1) * batch_size), Mixing(), 0, step
-        )
+        rows = np.arange(step * batch_size, (step + 1) * batch_size)
+        return collate(table, rows, MixingConfig(), seed=0, step=step)
 
     num_steps = len(rows) // batch_size
     device = torch.device("cpu")
-    settings = OptimizerSettings(2e-5, num_steps, 0.1, 0.0, 0.01, 1.0)
+    settings = OptimizerSettings(2e-5, 0.1, 0.0, 0.01, 1.0)
     loss = ContrastiveSettings(0.05, 10.0, (encoder.dim,), (1.0,), chunk_tokens=chunk_tokens)
     module = ContrastiveModule(encoder, settings, loss)
-    fit(module, Timed(num_steps, make), "leafkit", device, choose_precision("auto", device), 0)
+    fit(
+        module,
+        Timed(num_steps, make),
+        title="leafkit",
+        device=device,
+        precision=choose_precision("auto", device),
+        seed=0,
+    )
     times.append(time.perf_counter())
     return [b - a for a, b in itertools.pairwise(times[1:])]
 

@@ -110,8 +110,9 @@ def train(texts: int, length: int, dim: int) -> float:
     import torch
 
     from leafkit.data.batching import token_budget_batches
-    from leafkit.train.fit import BatchList, fit
-    from leafkit.train.lightning_modules import LeafBatch, LeafModule
+    from leafkit.train.batch_list import BatchList
+    from leafkit.train.fit import fit
+    from leafkit.train.leaf_module import LeafBatch, LeafModule
     from leafkit.train.optimizer import OptimizerSettings
 
     ids, targets = make_ids(texts, length).tolist(), make_vectors(texts, dim)
@@ -125,9 +126,16 @@ def train(texts: int, length: int, dim: int) -> float:
         rows = batches[step]
         return LeafBatch([ids[r] for r in rows], torch.from_numpy(targets[rows]), len(rows), 1.0)
 
-    settings = OptimizerSettings(1e-4, NUM_STEPS, 0.05, 0.1, 0.01, 1.0)
+    settings = OptimizerSettings(1e-4, 0.05, 0.1, 0.01, 1.0)
     module = LeafModule(make_encoder(dim), settings)
-    fit(module, BatchList(len(batches), make), "train", torch.device("cpu"), torch.float32, 0)
+    fit(
+        module,
+        BatchList(len(batches), make),
+        title="train",
+        device=torch.device("cpu"),
+        precision=torch.float32,
+        seed=0,
+    )
     return statistics.median(np.diff(marks)[3:])
 
 

@@ -89,8 +89,9 @@ def train_leafkit(options: argparse.Namespace) -> dict[str, float]:
     from leafkit.data.batching import token_budget_batches
     from leafkit.models.checkpoint import load_encoder
     from leafkit.models.text_encoder import TextEncoder
-    from leafkit.train.fit import BatchList, fit
-    from leafkit.train.lightning_modules import LeafBatch, LeafModule
+    from leafkit.train.batch_list import BatchList
+    from leafkit.train.fit import fit
+    from leafkit.train.leaf_module import LeafBatch, LeafModule
     from leafkit.train.optimizer import OptimizerSettings
 
     config = StudentConfig()
@@ -114,14 +115,14 @@ def train_leafkit(options: argparse.Namespace) -> dict[str, float]:
         )
 
     device = device_of(options)
-    settings = OptimizerSettings(1e-4, len(batches), 0.05, 0.1, 0.01, 1.0)
+    settings = OptimizerSettings(1e-4, 0.05, 0.1, 0.01, 1.0)
     fit(
         LeafModule(student, settings),
         BatchList(len(batches), make),
-        "train",
-        device,
-        precision_of(options),
-        0,
+        title="train",
+        device=device,
+        precision=precision_of(options),
+        seed=0,
     )
     marks.append(time.perf_counter())
     first = len(batches) // 2

@@ -53,7 +53,8 @@ def cosine_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     Of unit vectors it is half the ``leaf_loss``. Lengths play no part, so a student of unit vectors
     can follow a teacher whose vectors have any length.
 
-    >>> float(cosine_loss(torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.tensor([[5.0, 0.0], [2.0, 0.0]])))
+    >>> student = torch.tensor([[3.0, 0.0], [0.0, 1.0]])
+    >>> float(cosine_loss(student, torch.tensor([[5.0, 0.0], [2.0, 0.0]])))
     1.0
 
     Args:

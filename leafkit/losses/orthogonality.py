@@ -1,4 +1,7 @@
-"""Spread of vectors over the sphere: what makes them robust to binary quantisation."""
+"""Global orthogonal regulariser (GOR): vectors of different texts are made orthogonal.
+
+Vectors that are spread over the sphere lose less when they are quantized to one bit.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,19 @@ import torch
 from leafkit.losses.contrastive import at_least_float32, inner_products
 
 
-def spread_loss(vectors: torch.Tensor) -> torch.Tensor:
-    """Mean squared inner product of different rows (global orthogonal regulariser, arXiv
-    1708.06320, second moment).
+def orthogonality_loss(vectors: torch.Tensor) -> torch.Tensor:
+    """Mean squared inner product of different rows: the second moment of GOR (arXiv
+    1708.06320).
 
     Uniform vectors on the sphere of D dimensions have 1 / D.
 
-    >>> float(spread_loss(torch.eye(3)))
+    >>> float(orthogonality_loss(torch.eye(3)))
     0.0
-    >>> float(spread_loss(torch.ones(2, 1)))
+    >>> float(orthogonality_loss(torch.ones(2, 1)))
     1.0
 
     Args:
-        vectors: (B, D) unit vectors of different texts; fewer than two have no spread and give 0.
+        vectors: (B, D) unit vectors of different texts; of fewer than two it is 0.
     """
     vectors = at_least_float32(vectors)
     count = len(vectors)

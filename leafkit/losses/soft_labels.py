@@ -22,7 +22,8 @@ def soft_kl(
     one-hot.
 
     >>> teacher, student = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0]])
-    >>> round(float(soft_kl(student, teacher, torch.ones(1, 2, dtype=torch.bool), 1.0)), 4)  # log 2 - H(.731)
+    >>> present = torch.ones(1, 2, dtype=torch.bool)
+    >>> round(float(soft_kl(student, teacher, present, 1.0)), 4)  # log 2 - H(.731)
     0.1109
 
     Args:

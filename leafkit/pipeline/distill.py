@@ -34,8 +34,9 @@ from leafkit.pipeline.pair import write_index
 from leafkit.pipeline.run import Run
 from leafkit.pipeline.student.static import read_targets, run_static_student
 from leafkit.pipeline.teacher.train import run_teach
-from leafkit.train.fit import BatchList, fit
-from leafkit.train.lightning_modules import LeafBatch, LeafModule
+from leafkit.train.batch_list import BatchList
+from leafkit.train.fit import fit
+from leafkit.train.leaf_module import LeafBatch, LeafModule
 from leafkit.train.optimizer import OptimizerSettings
 
 ROLES = ("query", "document")
@@ -285,7 +286,7 @@ def train_student(
     targets: list[Target],
     metrics: dict[str, Any],
 ) -> list[float]:
-    """Squared L2 to the teacher's vectors over token-budget batches; returns the loss of each step."""
+    """Squared L2 to the teacher's vectors over token-budget batches; the loss of each step."""
     rows = [
         (g, i) for g, t in enumerate(targets) for _ in range(t.repeats) for i in range(len(t.texts))
     ]
@@ -309,20 +310,17 @@ def train_student(
 
     settings = OptimizerSettings(
         config.lr,
-        len(batches),
         config.warmup_ratio,
         config.final_lr_ratio,
         config.weight_decay,
         config.max_grad_norm,
     )
-    module = LeafModule(student, settings)
-    title = "student: training"
     return fit(
-        module,
-        BatchList(len(batches), make),
-        title,
-        run.device,
-        run.precision,
-        run.recipe.seed,
-        metrics,
+        LeafModule(student, settings),
+        BatchList(len(batches), make, rows=[len(batch) for batch in batches]),
+        title="student: training",
+        device=run.device,
+        precision=run.precision,
+        seed=run.recipe.seed,
+        metrics=metrics,
     )

@@ -21,7 +21,7 @@ from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError
 from leafkit.core.system import release_memory
 from leafkit.models.precision import choose_device, choose_precision, describe_precision
-from leafkit.train.fit import World, read_world
+from leafkit.train.world import World, read_world
 
 T = TypeVar("T")
 # the longest that one process may work while others wait

@@ -5,8 +5,7 @@ A pure function of (rows of the global batch, seed, step, rank): every process k
 batch, so no masks travel.
 
 Shapes: b rows of this process, C columns (documents of the global batch, by process), K candidates
-    of a row (its positive and
-its hard negatives), E synthetic negatives of a row.
+    of a row (its positive and its hard negatives), E synthetic negatives of a row.
 """
 
 from __future__ import annotations
@@ -17,19 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from leafkit.config.schema import MixingConfig
 from leafkit.data.batching import share_of_rank
 
 TokenIds = Sequence[Sequence[int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Mixing:
-    """Synthetic negatives per row; see ``leafkit.config.schema.MixingConfig``."""
-
-    num_pairwise: int = 0
-    num_listwise: int = 0
-    beta: float = 2.0
-    temperature: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +74,8 @@ class PairBatch:
         mixing: None without synthetic negatives.
         anchors: token ids of texts held near where the start model put them.
         anchor_targets: (a, D) unit vectors of the start model.
+        loss_weight: of the batch among those whose gradients are accumulated; see
+            ``accumulation_weights``.
     """
 
     queries: TokenIds
@@ -98,12 +90,14 @@ class PairBatch:
     mixing: MixingPlan | None
     anchors: TokenIds
     anchor_targets: torch.Tensor
+    loss_weight: float = 1.0
 
 
 def collate(
     table: TrainingTable,
     batch: np.ndarray,
-    mixing: Mixing,
+    mixing: MixingConfig,
+    *,
     seed: int,
     step: int,
     rank: int = 0,
@@ -142,14 +136,14 @@ def collate(
     is_padding = np.ones(num_ranks * width, dtype=bool)
     is_padding[list(columns.values())] = False
 
-    mine = share_of_rank(batch, rank, num_ranks)
+    own_rows = share_of_rank(batch, rank, num_ranks)
     candidates = [
-        [columns[int(d)] for d in (table.positives[i], *table.negatives[i])] for i in mine
+        [columns[int(d)] for d in (table.positives[i], *table.negatives[i])] for i in own_rows
     ]
     own = np.array([row + row[:1] * (max(map(len, candidates)) - len(row)) for row in candidates])
     present = np.array([[k < len(row) for k in range(own.shape[1])] for row in candidates])
-    masked = np.tile(is_padding, (len(mine), 1))
-    for place, i in enumerate(mine):
+    masked = np.tile(is_padding, (len(own_rows), 1))
+    for place, i in enumerate(own_rows):
         if not table.in_batch[i]:
             masked[place] = True
             masked[place, candidates[place]] = False
@@ -157,10 +151,10 @@ def collate(
     soft = None
     if any(len(table.soft[i]) for i in batch):
         soft = np.zeros(own.shape, dtype=np.float32)
-        for place, i in enumerate(mine):
+        for place, i in enumerate(own_rows):
             soft[place, : len(candidates[place])] = table.soft[i]
     return PairBatch(
-        queries=[table.queries[i] for i in mine],
+        queries=[table.queries[i] for i in own_rows],
         documents=[table.documents[d] for d in per_rank[rank]],
         num_columns=width,
         is_padding=torch.from_numpy(is_padding),
@@ -169,14 +163,20 @@ def collate(
         own=torch.from_numpy(own),
         present=torch.from_numpy(present),
         soft=None if soft is None else torch.from_numpy(soft),
-        mixing=_plan_mixing(mixing, own, present, mine, seed, step),
+        mixing=_plan_mixing(mixing, own, present, rows=own_rows, seed=seed, step=step),
         anchors=anchors,
         anchor_targets=torch.zeros(0) if anchor_targets is None else anchor_targets,
     )
 
 
 def _plan_mixing(
-    mixing: Mixing, own: np.ndarray, present: np.ndarray, rows: np.ndarray, seed: int, step: int
+    mixing: MixingConfig,
+    own: np.ndarray,
+    present: np.ndarray,
+    *,
+    rows: np.ndarray,
+    seed: int,
+    step: int,
 ) -> MixingPlan | None:
     """Draw what is mixed; each row has its own generator, so that its draw depends on no other row
     and no process.

@@ -17,10 +17,10 @@ from torch import nn
 from leafkit.losses.leaf import cosine_loss
 from leafkit.models.static_encoder import StaticEncoder
 from leafkit.models.text_encoder import TextEncoder
-from leafkit.train.lightning_modules import _EncoderModule
-from leafkit.train.optimizer import OptimizerSettings, lr_share
+from leafkit.train.encoder_module import EncoderModule
+from leafkit.train.optimizer import OptimizerSettings, build_schedule
 
-# of the table's learning rate: W_out is in every text, a row in few; at 1 home lost a point of nDCG
+# of the table's learning rate: W_out takes part in every text, a row of the table in few
 PROJECTION_LR_SHARE = 0.1
 
 
@@ -29,7 +29,7 @@ class StaticBatch:
     """One process's share of a batch, its texts one behind the other.
 
     ``weight`` is 0 for a stand-in text given to a process that would have none; it takes part in no
-    loss.
+    loss. ``loss_weight`` is that of the batch among those whose gradients are accumulated.
     """
 
     rows_N: torch.Tensor  # which row of ``StaticModule.rows`` each token has
@@ -37,6 +37,7 @@ class StaticBatch:
     targets_BD: torch.Tensor  # teacher vectors
     num_global_rows: int
     weight: float = 1.0
+    loss_weight: float = 1.0
 
 
 def join_texts(
@@ -50,22 +51,27 @@ def join_texts(
     )
 
 
-class StaticModule(_EncoderModule):
+class StaticModule(EncoderModule):
     """LEAF distillation (arXiv 2509.12539) of a table of token vectors, by 1 - cosine.
 
-    Only tokens that occur are trained, in a small table of their own. The others' gradient and
-    moments would stay zero, yet cost three times the arithmetic of a step.
+    Only tokens that occur are trained, in a small table of their own: the others' gradient and
+    moments would stay zero and cost most of a step's arithmetic.
 
     Args:
         encoder: trained in place; ``write_back`` brings the rows into its table.
         settings: of the table; W_out follows at a share of the learning rate.
         token_ids: (R,) those that occur, without repetition.
+        num_steps: optimizer steps.
     """
 
     def __init__(
-        self, encoder: StaticEncoder, settings: OptimizerSettings, token_ids: np.ndarray
+        self,
+        encoder: StaticEncoder,
+        settings: OptimizerSettings,
+        token_ids: np.ndarray,
+        num_steps: int | None = None,
     ) -> None:
-        super().__init__(cast(TextEncoder, encoder), settings)
+        super().__init__(cast(TextEncoder, encoder), settings, num_steps)
         encoder.table.weight.requires_grad_(False)
         self.token_ids = torch.from_numpy(token_ids)
         self.rows = nn.EmbeddingBag.from_pretrained(
@@ -84,7 +90,7 @@ class StaticModule(_EncoderModule):
         share = batch.weight * self.trainer.world_size / batch.num_global_rows
         loss = cosine_loss(raw_BD, batch.targets_BD.to(device)) * share
         self.record(loss)
-        return loss
+        return loss * batch.loss_weight
 
     def configure_optimizers(self) -> Any:
         """AdamW with two learning rates on one schedule."""
@@ -98,7 +104,7 @@ class StaticModule(_EncoderModule):
             },
         ]
         optimizer = torch.optim.AdamW(groups, fused=self.rows.weight.device.type in {"cpu", "cuda"})
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_share(step, s))
+        schedule = build_schedule(optimizer, s, self.planned_steps())
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def write_back(self) -> None:

@@ -403,11 +403,11 @@ def test_signals_in_the_middle_of_training_end_it_with_their_status(
     """Lightning has handlers of its own while it trains: they must not turn Ctrl-C into another
     status.
     """
-    from leafkit.train import lightning_modules
+    from leafkit.train import leaf_module
 
     before = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(
-        lightning_modules,
+        leaf_module,
         "leaf_loss",
         lambda *tensors: os.kill(os.getpid(), number) or time.sleep(5),
     )
@@ -486,13 +486,13 @@ def test_from_command_to_loss_are_four_hops(command, home, tmp_path, monkeypatch
     ``Run.stage`` calls straight back into the stage that called it, and its name says that it only
     keeps artifacts.
     """
-    from leafkit.train import lightning_modules
+    from leafkit.train import contrastive_module, leaf_module
 
     def loss(*tensors):
         raise _InsideTheLoss
 
-    monkeypatch.setattr(lightning_modules, "leaf_loss", loss)
-    monkeypatch.setattr(lightning_modules, "matryoshka_info_nce", loss)
+    monkeypatch.setattr(leaf_module, "leaf_loss", loss)
+    monkeypatch.setattr(contrastive_module, "matryoshka_info_nce", loss)
     content = tiny.tiny_recipe(home, tmp_path / "ck") | {"stages": {"only": tiny.tiny_stage(home)}}
     path = tiny.write_recipe(tmp_path / "tiny.yaml", content)
     with pytest.raises(_InsideTheLoss) as caught:

@@ -102,7 +102,7 @@ def test_easier_rows_weigh_less():
 
 
 def test_a_certain_row_has_a_finite_gradient_where_the_naive_formula_has_none():
-    """tau = .01, cosine 1 against 0: p is 1 in float32, 1 - p is 0, and d sqrt(1 - p) is infinite."""
+    """tau = .01, cosine 1 against 0: in float32 1 - p is 0, and d sqrt(1 - p) is infinite."""
     gradients = []
     for loss in (
         lambda q: info_nce(q, torch.eye(2), torch.tensor([0]), 0.01, gamma=0.5),

@@ -1,4 +1,4 @@
-"""Mixed hard negatives: cases by hand, ends of the scale, who takes part, and where gradients go."""
+"""Mixed hard negatives: cases by hand, ends of the scale, who takes part, where gradients go."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The spread regulariser: cases by hand, what random vectors have, and where its gradient points."""
+"""The orthogonality regulariser: cases by hand, what random vectors have, where it points."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.losses import orthogonality
-from leafkit.losses.orthogonality import spread_loss
+from leafkit.losses.orthogonality import orthogonality_loss
 
 
 def test_doctests():
@@ -24,17 +24,17 @@ def test_a_case_by_hand():
     alike.
     """
     vectors = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
-    assert float(spread_loss(vectors)) == pytest.approx(1 / 3, rel=1e-6)
+    assert float(orthogonality_loss(vectors)) == pytest.approx(1 / 3, rel=1e-6)
 
 
 def test_opposite_vectors_are_no_better_than_equal_ones():
-    assert float(spread_loss(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))) == 1.0
+    assert float(orthogonality_loss(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))) == 1.0
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_fewer_than_two_vectors_have_no_spread_but_a_gradient(count):
     vectors = torch.ones(count, 3, requires_grad=True)
-    loss = spread_loss(vectors)
+    loss = orthogonality_loss(vectors)
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(vectors.grad, torch.zeros(count, 3))
@@ -45,40 +45,46 @@ def test_random_vectors_have_one_over_the_dimension(dim):
     vectors = truncate_then_normalize(
         torch.randn(2000, dim, generator=torch.Generator().manual_seed(0))
     )
-    assert float(spread_loss(vectors)) == pytest.approx(1 / dim, rel=0.02)
+    assert float(orthogonality_loss(vectors)) == pytest.approx(1 / dim, rel=0.02)
 
 
 def test_it_is_what_numpy_computes_pair_by_pair():
     vectors = truncate_then_normalize(np.random.default_rng(0).standard_normal((9, 5)))
     pairs = [(vectors[i] @ vectors[j]) ** 2 for i in range(9) for j in range(9) if i != j]
-    assert float(spread_loss(torch.from_numpy(vectors))) == pytest.approx(np.mean(pairs), rel=1e-12)
+    assert float(orthogonality_loss(torch.from_numpy(vectors))) == pytest.approx(
+        np.mean(pairs), rel=1e-12
+    )
 
 
 def test_following_the_gradient_spreads_vectors():
     raw = (
         torch.ones(8, 4) + 0.1 * torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
     ).requires_grad_()
-    before = spread_loss(truncate_then_normalize(raw)).item()
+    before = orthogonality_loss(truncate_then_normalize(raw)).item()
     optimizer = torch.optim.SGD([raw], lr=2.0)
     for _ in range(100):
         optimizer.zero_grad()
-        spread_loss(truncate_then_normalize(raw)).backward()
+        orthogonality_loss(truncate_then_normalize(raw)).backward()
         optimizer.step()
     assert before > 0.9
     # eight vectors of four dimensions reach 1 / 7 at best
-    assert spread_loss(truncate_then_normalize(raw)).item() < 0.3
+    assert orthogonality_loss(truncate_then_normalize(raw)).item() < 0.3
 
 
 def test_low_precision_vectors_are_multiplied_in_float32_under_autocast_too():
     vectors = truncate_then_normalize(torch.randn(6, 8, generator=torch.Generator().manual_seed(0)))
-    exact = spread_loss(vectors)
+    exact = orthogonality_loss(vectors)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(spread_loss(vectors), exact)
-    assert torch.equal(spread_loss(vectors.half()), spread_loss(vectors.half().float()))
+        assert torch.equal(orthogonality_loss(vectors), exact)
+    assert torch.equal(
+        orthogonality_loss(vectors.half()), orthogonality_loss(vectors.half().float())
+    )
 
 
 def test_gradcheck():
     raw = torch.randn(
         5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True
     )
-    assert torch.autograd.gradcheck(lambda v: spread_loss(truncate_then_normalize(v)), (raw,))
+    assert torch.autograd.gradcheck(
+        lambda v: orthogonality_loss(truncate_then_normalize(v)), (raw,)
+    )

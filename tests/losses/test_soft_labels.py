@@ -133,7 +133,7 @@ def test_sharp_teachers_stay_finite_in_float32():
 
 
 def test_mse_by_hand():
-    """First row (.5^2 + 1^2) / 2, second row .3^2 over the one candidate it has; the mean of both."""
+    """First row (.5^2 + 1^2) / 2, second row .3^2 over its one candidate; the mean of both."""
     student = torch.tensor([[0.5, 0.0], [0.9, 0.4]])
     teacher = torch.tensor([[1.0, 1.0], [0.6, 9.0]])
     present = torch.tensor([[True, True], [True, False]])

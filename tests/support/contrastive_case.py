@@ -12,14 +12,17 @@ import numpy as np
 import tiny
 import torch
 
+from leafkit.config.schema import MixingConfig
 from leafkit.data.batching import share_of_rank
-from leafkit.train.contrastive_batch import Mixing, PairBatch, TrainingTable, collate
-from leafkit.train.fit import BatchList, fit, read_world
-from leafkit.train.lightning_modules import ContrastiveModule, ContrastiveSettings
+from leafkit.train.batch_list import BatchList
+from leafkit.train.contrastive_batch import PairBatch, TrainingTable, collate
+from leafkit.train.contrastive_module import ContrastiveModule, ContrastiveSettings
+from leafkit.train.fit import fit
 from leafkit.train.optimizer import OptimizerSettings
+from leafkit.train.world import read_world
 
 SEED = 5
-MIXING = Mixing(num_pairwise=2, num_listwise=2, beta=2.0, temperature=0.2)
+MIXING = MixingConfig(num_pairwise=2, num_listwise=2, beta=2.0, temperature=0.2)
 FULL = ContrastiveSettings(
     temperature=0.1,
     margin=0.1,
@@ -40,12 +43,16 @@ CASES = {
     "mse, unchunked": (replace(FULL, soft_kind="mse", chunk_tokens=0), MIXING, True),
     "soft labels alone": (
         replace(FULL, contrastive_weight=0.0, gor_weight=0.0, anchor_weight=0.0),
-        Mixing(),
+        MixingConfig(),
         True,
     ),
     "pairs only": (replace(FULL, margin=2.0), replace(MIXING, num_listwise=0), False),
     "lists only": (replace(FULL, focal_gamma=0.0), replace(MIXING, num_pairwise=0), False),
-    "plain": (replace(FULL, focal_gamma=0.0, gor_weight=0.0, chunk_tokens=0), Mixing(), False),
+    "plain": (
+        replace(FULL, focal_gamma=0.0, gor_weight=0.0, chunk_tokens=0),
+        MixingConfig(),
+        False,
+    ),
 }
 # of the last, a second process encodes no document: the first has them all
 BATCHES = [
@@ -125,12 +132,12 @@ def make_batch(encoder, case: str, step: int, rank: int = 0, num_ranks: int = 1)
         make_table(encoder, soft),
         BATCHES[step],
         mixing,
-        SEED,
-        step,
-        rank,
-        num_ranks,
-        [ids[i] for i in mine],
-        targets[mine],
+        seed=SEED,
+        step=step,
+        rank=rank,
+        num_ranks=num_ranks,
+        anchors=[ids[i] for i in mine],
+        anchor_targets=targets[mine],
     )
 
 
@@ -141,7 +148,6 @@ def train(
     world, encoder = read_world(), make_encoder()
     settings = OptimizerSettings(
         lr=1e-3,
-        num_steps=num_steps,
         warmup_ratio=0.2,
         final_lr_ratio=0.1,
         weight_decay=0.01,
@@ -151,7 +157,9 @@ def train(
     batches = BatchList(
         num_steps, lambda step: make_batch(encoder, case, step, world.rank, world.size)
     )
-    losses = fit(module, batches, "test", torch.device("cpu"), precision, 7)
+    losses = fit(
+        module, batches, title="test", device=torch.device("cpu"), precision=precision, seed=7
+    )
     return losses, module.gradients
 
 

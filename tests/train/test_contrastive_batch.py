@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from leafkit.train.contrastive_batch import Mixing, PairBatch, TrainingTable, collate
+from leafkit.config.schema import MixingConfig
+from leafkit.train.contrastive_batch import PairBatch, TrainingTable, collate
 
 NUM_DOCUMENTS = 14
-NO_MIXING = Mixing()
+NO_MIXING = MixingConfig()
 
 
 def random_table(
@@ -64,10 +65,13 @@ def shares(
     table: TrainingTable,
     batch: np.ndarray,
     num_ranks: int,
-    mixing: Mixing = NO_MIXING,
+    mixing: MixingConfig = NO_MIXING,
     step: int = 0,
 ) -> list[PairBatch]:
-    return [collate(table, batch, mixing, 5, step, rank, num_ranks) for rank in range(num_ranks)]
+    return [
+        collate(table, batch, mixing, seed=5, step=step, rank=rank, num_ranks=num_ranks)
+        for rank in range(num_ranks)
+    ]
 
 
 def documents_of_columns(parts: list[PairBatch]) -> list[int]:
@@ -155,21 +159,25 @@ def test_a_process_whose_documents_are_all_known_encodes_none():
 
 def test_a_negative_of_mine_that_answers_another_row_is_no_negative_there():
     """Document 5 is hard for row 0 and relevant to row 1, though not its positive."""
-    part = collate(table_of([0, 1], [[5], []], [[0], [1, 5]]), np.arange(2), NO_MIXING, 0, 0)
+    part = collate(
+        table_of([0, 1], [[5], []], [[0], [1, 5]]), np.arange(2), NO_MIXING, seed=0, step=0
+    )
     assert part.documents == [[0], [1], [5]] or part.documents == [[0], [5], [1]]
     five = part.documents.index([5])
     assert part.masked[:, five].tolist() == [False, True]
 
 
 def test_the_same_row_twice_is_no_negative_of_itself():
-    part = collate(table_of([0, 1], [[2], []]), np.array([0, 0, 1]), NO_MIXING, 0, 0)
+    part = collate(table_of([0, 1], [[2], []]), np.array([0, 0, 1]), NO_MIXING, seed=0, step=0)
     assert sorted(part.documents) == [[0], [1], [2]]
     assert part.positives[0] == part.positives[1]
     assert torch.equal(part.masked[0], part.masked[1])
 
 
 def test_without_negatives_there_is_one_candidate():
-    part = collate(table_of([0, 1, 2], [[], [], []]), np.arange(3), Mixing(2, 1), 0, 0)
+    part = collate(
+        table_of([0, 1, 2], [[], [], []]), np.arange(3), MixingConfig(2, 1), seed=0, step=0
+    )
     assert part.own.shape == part.present.shape == (3, 1)
     assert part.mixing.masked.all()
     assert part.mixing.first.shape == (3, 2)
@@ -180,10 +188,12 @@ def test_soft_labels_are_there_for_every_process_or_for_none():
     """A process alone with unscored rows would weigh the term otherwise than the others: it fails,
     with the rest.
     """
-    assert collate(random_table(0, soft=False), np.arange(6), NO_MIXING, 0, 0).soft is None
+    assert (
+        collate(random_table(0, soft=False), np.arange(6), NO_MIXING, seed=0, step=0).soft is None
+    )
     table = table_of([0, 1], [[2], [3]], soft=[np.array([1.0, 0.5]), np.zeros(0)])
     with pytest.raises(ValueError, match="broadcast"):
-        collate(table, np.arange(2), NO_MIXING, 0, 0, rank=1, num_ranks=2)
+        collate(table, np.arange(2), NO_MIXING, seed=0, step=0, rank=1, num_ranks=2)
 
 
 def test_anchors_are_passed_on():
@@ -191,23 +201,23 @@ def test_anchors_are_passed_on():
         random_table(0),
         np.arange(4),
         NO_MIXING,
-        0,
-        0,
+        seed=0,
+        step=0,
         anchors=[[7, 8]],
         anchor_targets=torch.ones(1, 3),
     )
     assert (part.anchors, part.anchor_targets.tolist()) == ([[7, 8]], [[1.0, 1.0, 1.0]])
-    assert len(collate(random_table(0), np.arange(4), NO_MIXING, 0, 0).anchors) == 0
+    assert len(collate(random_table(0), np.arange(4), NO_MIXING, seed=0, step=0).anchors) == 0
 
 
 def test_mixing_is_left_out_where_none_is_wanted():
-    assert collate(random_table(0), np.arange(4), NO_MIXING, 0, 0).mixing is None
+    assert collate(random_table(0), np.arange(4), NO_MIXING, seed=0, step=0).mixing is None
 
 
 def draws(
     table: TrainingTable,
     batch: np.ndarray,
-    mixing: Mixing,
+    mixing: MixingConfig,
     step: int = 0,
     seed: int = 5,
     num_ranks: int = 1,
@@ -216,7 +226,8 @@ def draws(
     lie.
     """
     parts = [
-        collate(table, batch, mixing, seed, step, rank, num_ranks) for rank in range(num_ranks)
+        collate(table, batch, mixing, seed=seed, step=step, rank=rank, num_ranks=num_ranks)
+        for rank in range(num_ranks)
     ]
     columns = documents_of_columns(parts)
     found = {}
@@ -244,7 +255,9 @@ def draws(
 @pytest.mark.parametrize("seed", range(5))
 def test_only_a_rows_own_hard_negatives_are_mixed(seed):
     table = random_table(seed)
-    for row, (pairs, share, lists, masked) in draws(table, np.arange(12), Mixing(3, 2)).items():
+    for row, (pairs, share, lists, masked) in draws(
+        table, np.arange(12), MixingConfig(3, 2)
+    ).items():
         own = set(table.negatives[row].tolist())
         assert masked == [len(own) < 2] * 5
         if len(own) >= 2:
@@ -260,7 +273,7 @@ def test_only_a_rows_own_hard_negatives_are_mixed(seed):
 
 @pytest.mark.parametrize("num_ranks", [2, 3])
 def test_what_a_row_draws_depends_on_no_other_row_and_no_process(num_ranks):
-    table, mixing = random_table(1), Mixing(3, 2)
+    table, mixing = random_table(1), MixingConfig(3, 2)
     alone = {row: draws(table, np.array([row]), mixing)[row] for row in range(12)}
     assert draws(table, np.arange(12), mixing) == alone
     assert draws(table, np.arange(12)[::-1], mixing) == alone
@@ -268,7 +281,7 @@ def test_what_a_row_draws_depends_on_no_other_row_and_no_process(num_ranks):
 
 
 def test_every_step_seed_and_row_draws_anew():
-    table, mixing = table_of([0, 1], [[2, 3, 4, 5]] * 2), Mixing(4, 0)
+    table, mixing = table_of([0, 1], [[2, 3, 4, 5]] * 2), MixingConfig(4, 0)
     first = draws(table, np.arange(2), mixing)
     assert first == draws(table, np.arange(2), mixing)
     assert first[0][1] != first[1][1]
@@ -281,7 +294,7 @@ def test_shares_are_drawn_from_the_beta_distribution(beta):
     """Mean 1/2, variance 1 / (4 (2 beta + 1)): .05 for Beta(2, 2)."""
     table = table_of([0], [[1, 2]])
     share = np.concatenate(
-        [draws(table, np.array([0]), Mixing(50, 0, beta), step)[0][1] for step in range(100)]
+        [draws(table, np.array([0]), MixingConfig(50, 0, beta), step)[0][1] for step in range(100)]
     )
     assert share.mean() == pytest.approx(0.5, abs=0.015)
     assert share.var() == pytest.approx(1 / (4 * (2 * beta + 1)), rel=0.08)
@@ -290,7 +303,9 @@ def test_shares_are_drawn_from_the_beta_distribution(beta):
 def test_every_pair_of_negatives_is_drawn_alike():
     table = table_of([0], [[1, 2, 3]])
     pairs = [
-        p for step in range(60) for p in draws(table, np.array([0]), Mixing(20, 0), step)[0][0]
+        p
+        for step in range(60)
+        for p in draws(table, np.array([0]), MixingConfig(20, 0), step)[0][0]
     ]
     counts = np.array([pairs.count((a, b)) for a in (1, 2, 3) for b in (1, 2, 3) if a != b])
     assert counts.sum() == 1200
@@ -299,7 +314,7 @@ def test_every_pair_of_negatives_is_drawn_alike():
 
 def test_further_lists_are_parts_of_all_sizes_drawn_alike():
     table = table_of([0], [[1, 2, 3, 4]])
-    found = [draws(table, np.array([0]), Mixing(0, 6), step)[0][2] for step in range(80)]
+    found = [draws(table, np.array([0]), MixingConfig(0, 6), step)[0][2] for step in range(80)]
     assert all(lists[0] == [1, 2, 3, 4] for lists in found)
     parts = [part for lists in found for part in lists[1:]]
     sizes = [sum(len(part) == size for part in parts) for size in (2, 3, 4)]

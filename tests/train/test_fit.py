@@ -11,16 +11,16 @@ import pytest
 import tiny
 import torch
 
+from leafkit.config.schema import MixingConfig
 from leafkit.core.errors import LeafkitError, UsageError
-from leafkit.train.contrastive_batch import Mixing, PairBatch, TrainingTable, collate
-from leafkit.train.fit import BatchList, World, add_loader, build_trainer, fit, read_world
-from leafkit.train.lightning_modules import (
-    ContrastiveModule,
-    ContrastiveSettings,
-    LeafBatch,
-    LeafModule,
-)
+from leafkit.train.batch_list import BatchList
+from leafkit.train.contrastive_batch import PairBatch, TrainingTable, collate
+from leafkit.train.contrastive_module import ContrastiveModule, ContrastiveSettings
+from leafkit.train.fit import add_loader, build_trainer, fit
+from leafkit.train.leaf_module import LeafBatch, LeafModule
 from leafkit.train.optimizer import OptimizerSettings
+from leafkit.train.trainer_options import TrainerOptions
+from leafkit.train.world import World, read_world
 
 CPU = torch.device("cpu")
 NUM_STEPS = 5
@@ -55,7 +55,6 @@ def _one_thread():
 def settings(**changes) -> OptimizerSettings:
     values = {
         "lr": 1e-3,
-        "num_steps": NUM_STEPS,
         "warmup_ratio": 0.2,
         "final_lr_ratio": 0.1,
         "weight_decay": 0.01,
@@ -108,9 +107,9 @@ def pair_parts(
         return collate(
             table,
             rows,
-            Mixing(),
-            0,
-            step,
+            MixingConfig(),
+            seed=0,
+            step=step,
             anchors=table.queries[:num_anchors],
             anchor_targets=anchors[:num_anchors],
         )
@@ -120,7 +119,7 @@ def pair_parts(
 
 
 def train(module, batches, precision=torch.float32, seed: int = 7) -> list[float]:
-    return fit(module, batches, "test", CPU, precision, seed)
+    return fit(module, batches, title="test", device=CPU, precision=precision, seed=seed)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +148,7 @@ def test_every_weight_is_trained(parts):
 
 @pytest.mark.parametrize("parts", [leaf_parts, pair_parts])
 def test_losses_fall_when_the_same_batch_is_seen_again(parts):
-    module, batches = parts(num_steps=30, lr=1e-2)
+    module, batches = parts(lr=1e-2)
     losses = train(module, BatchList(30, lambda step: batches[0]))
     assert losses[-1] < 0.7 * losses[0]
 
@@ -243,7 +242,13 @@ def test_nothing_is_written(tmp_path, monkeypatch):
 
 def test_npu_training_is_refused():
     with pytest.raises(UsageError, match="training on an NPU"):
-        build_trainer(1, SimpleNamespace(type="npu"), torch.float32, World(0, 1, 1), [])
+        build_trainer(
+            1,
+            SimpleNamespace(type="npu"),
+            torch.float32,
+            world=World(0, 1, 1),
+            options=TrainerOptions(),
+        )
 
 
 @pytest.mark.parametrize(
@@ -333,7 +338,15 @@ def test_the_wait_for_the_loader_is_measured_and_said(capsys):
         return batches[step]
 
     metrics: dict = {}
-    fit(module, BatchList(NUM_STEPS, make), "test", CPU, torch.float32, 7, metrics)
+    fit(
+        module,
+        BatchList(NUM_STEPS, make),
+        title="test",
+        device=CPU,
+        precision=torch.float32,
+        seed=7,
+        metrics=metrics,
+    )
     found = metrics["loader"]
     assert 0.2 <= found["waited_s"] < found["training_s"]
     assert found["share"] == pytest.approx(found["waited_s"] / found["training_s"])

@@ -39,7 +39,7 @@ def make(architecture: str) -> TextEncoder:
 def gradients(
     encoder: TextEncoder, chunk_tokens: int, precision: torch.dtype = torch.float32
 ) -> tuple[float, torch.Tensor]:
-    """Loss and joined gradient of something that ties all texts together, as in-batch negatives do."""
+    """Loss and joined gradient of what ties all texts together, as in-batch negatives do."""
     encoder = copy.deepcopy(encoder).train()
     encoder.disable_dropout()
     token_ids = encoder.tokenize(TEXTS, "document")

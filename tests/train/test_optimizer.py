@@ -12,51 +12,51 @@ from torch import nn
 from leafkit.train.optimizer import OptimizerSettings, build_optimizer, lr_share
 
 SETTINGS = OptimizerSettings(
-    lr=0.1, num_steps=10, warmup_ratio=0.2, final_lr_ratio=0.1, weight_decay=0.01, max_grad_norm=1.0
+    lr=0.1, warmup_ratio=0.2, final_lr_ratio=0.1, weight_decay=0.01, max_grad_norm=1.0
 )
 
 
 def test_the_rate_climbs_to_the_peak_and_falls_to_the_final_share():
     expected = [0.5, 1.0, *(1 - 0.9 * k / 8 for k in range(1, 9))]
-    assert [lr_share(step, SETTINGS) for step in range(10)] == pytest.approx(expected)
+    assert [lr_share(step, SETTINGS, 10) for step in range(10)] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("final", [0.0, 0.1, 1.0])
 def test_the_last_step_has_the_final_share(final):
-    assert lr_share(9, replace(SETTINGS, final_lr_ratio=final)) == pytest.approx(final)
+    assert lr_share(9, replace(SETTINGS, final_lr_ratio=final), 10) == pytest.approx(final)
 
 
 def test_without_warmup_the_first_step_is_at_the_peak():
-    assert lr_share(0, replace(SETTINGS, warmup_ratio=0.0)) == 1.0
+    assert lr_share(0, replace(SETTINGS, warmup_ratio=0.0), 10) == 1.0
 
 
 def test_all_warmup_never_falls():
-    shares = [lr_share(step, replace(SETTINGS, warmup_ratio=1.0)) for step in range(10)]
+    shares = [lr_share(step, replace(SETTINGS, warmup_ratio=1.0), 10) for step in range(10)]
     assert shares == pytest.approx([(i + 1) / 10 for i in range(10)])
 
 
 def test_one_step_runs_at_the_peak():
-    assert lr_share(0, replace(SETTINGS, num_steps=1)) == 1.0
+    assert lr_share(0, SETTINGS, 1) == 1.0
 
 
 def test_the_share_stays_in_bounds_past_the_last_step():
-    assert lr_share(50, SETTINGS) == pytest.approx(0.1)
+    assert lr_share(50, SETTINGS, 10) == pytest.approx(0.1)
 
 
 def test_optimizer_and_schedule_apply_the_shares():
     layer = nn.Linear(2, 2)
-    optimizer, schedule = build_optimizer(layer, SETTINGS)
+    optimizer, schedule = build_optimizer(layer, SETTINGS, 10)
     rates = []
     for _ in range(10):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         schedule.step()
-    assert rates == pytest.approx([0.1 * lr_share(step, SETTINGS) for step in range(10)])
+    assert rates == pytest.approx([0.1 * lr_share(step, SETTINGS, 10) for step in range(10)])
 
 
 def test_biases_and_norms_have_no_decay_and_nothing_is_left_out():
     encoder = tiny.make_encoder(dim=48)
-    decayed, free = build_optimizer(encoder, SETTINGS)[0].param_groups
+    decayed, free = build_optimizer(encoder, SETTINGS, 10)[0].param_groups
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.01, 0.0)
     names = {id(p): name for name, p in encoder.named_parameters()}
     free_names = {names[id(p)] for p in free["params"]}
@@ -69,7 +69,7 @@ def test_decay_shrinks_matrices_alone():
     with torch.no_grad():
         layer.weight.fill_(1.0)
         layer.bias.fill_(1.0)
-    optimizer, _ = build_optimizer(layer, replace(SETTINGS, weight_decay=0.5, warmup_ratio=0.0))
+    optimizer, _ = build_optimizer(layer, replace(SETTINGS, weight_decay=0.5, warmup_ratio=0.0), 10)
     (layer.weight.sum() * 0 + layer.bias.sum() * 0).backward()
     optimizer.step()
     assert layer.weight.detach().unique().tolist() == pytest.approx([1 - 0.1 * 0.5])
@@ -79,5 +79,5 @@ def test_decay_shrinks_matrices_alone():
 def test_frozen_weights_are_not_trained():
     layer = nn.Linear(2, 2)
     layer.bias.requires_grad_(False)
-    groups = build_optimizer(layer, SETTINGS)[0].param_groups
+    groups = build_optimizer(layer, SETTINGS, 10)[0].param_groups
     assert [p.shape for g in groups for p in g["params"]] == [torch.Size([2, 2])]

@@ -14,7 +14,8 @@ from torch import nn
 
 from leafkit.core.errors import LeafkitError
 from leafkit.models.static_encoder import StaticEncoder, bare_tokenizer
-from leafkit.train.fit import BatchList, fit
+from leafkit.train.batch_list import BatchList
+from leafkit.train.fit import fit
 from leafkit.train.optimizer import OptimizerSettings, lr_share
 from leafkit.train.static_module import PROJECTION_LR_SHARE, StaticBatch, StaticModule, join_texts
 
@@ -25,7 +26,6 @@ NUM_STEPS = 30
 def settings(**changes) -> OptimizerSettings:
     values = {
         "lr": 0.3,
-        "num_steps": NUM_STEPS,
         "warmup_ratio": 0.1,
         "final_lr_ratio": 0.1,
         "weight_decay": 0.01,
@@ -57,7 +57,7 @@ def parts(scale: float = 1.0, **changes) -> tuple[StaticModule, BatchList, Stati
 
 
 def run(module: StaticModule, batches: BatchList) -> list[float]:
-    losses = fit(module, batches, "t", CPU, torch.float32, 0)
+    losses = fit(module, batches, title="t", device=CPU, precision=torch.float32, seed=0)
     module.write_back()
     return losses
 
@@ -106,7 +106,9 @@ def test_it_ends_where_plain_torch_on_the_whole_table_does():
         ],
         weight_decay=0.0,
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_share(step, s))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: lr_share(step, s, NUM_STEPS)
+    )
     expected = []
     for step in range(NUM_STEPS):
         batch = batches[step]

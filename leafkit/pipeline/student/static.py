@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -40,8 +40,8 @@ from leafkit.pipeline.corpus import Corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.run import Run
-from leafkit.train.fit import BatchList, fit
-from leafkit.train.lightning_modules import LeafModule
+from leafkit.train.batch_list import BatchList
+from leafkit.train.fit import fit
 from leafkit.train.optimizer import OptimizerSettings
 from leafkit.train.static_module import StaticBatch, StaticModule, join_texts
 
@@ -269,7 +269,6 @@ def train_static(
             student,
             OptimizerSettings(
                 lr,
-                len(batches),
                 config.warmup_ratio,
                 config.final_lr_ratio,
                 config.weight_decay,
@@ -277,15 +276,14 @@ def train_static(
             ),
             used,
         )
-        title = f"student: {ROLES[role]}"
         losses += fit(
-            cast(LeafModule, module),
-            BatchList(len(batches), make),
-            title,
-            run.device,
-            torch.float32,
-            run.recipe.seed,
-            metrics,
+            module,
+            BatchList(len(batches), make, rows=[len(batch) for batch in batches]),
+            title=f"student: {ROLES[role]}",
+            device=run.device,
+            precision=torch.float32,
+            seed=run.recipe.seed,
+            metrics=metrics,
         )
         module.write_back()
     return losses

@@ -42,9 +42,10 @@ from leafkit.pipeline.teacher.training_table import (
     read_source,
     source_configs,
 )
-from leafkit.train.contrastive_batch import Mixing, PairBatch, TrainingTable, collate
-from leafkit.train.fit import BatchList, fit
-from leafkit.train.lightning_modules import ContrastiveModule, ContrastiveSettings
+from leafkit.train.batch_list import BatchList
+from leafkit.train.contrastive_batch import PairBatch, TrainingTable, collate
+from leafkit.train.contrastive_module import ContrastiveModule, ContrastiveSettings
+from leafkit.train.fit import fit
 from leafkit.train.optimizer import OptimizerSettings
 
 
@@ -241,7 +242,6 @@ def train_stage(
     anchor_ids, anchor_targets = _anchors(
         run, encoder, start, anchor_texts, config.num_steps * config.anchor_batch_size
     )
-    mixing = Mixing(**to_plain(config.mixing))
 
     def make(step: int) -> PairBatch:
         offset = step * config.anchor_batch_size
@@ -250,18 +250,17 @@ def train_stage(
         return collate(
             table,
             plan.batches[step],
-            mixing,
-            seed,
-            step,
-            world.rank,
-            world.size,
-            [anchor_ids[i] for i in chosen],
-            torch.from_numpy(anchor_targets[chosen]),
+            config.mixing,
+            seed=seed,
+            step=step,
+            rank=world.rank,
+            num_ranks=world.size,
+            anchors=[anchor_ids[i] for i in chosen],
+            anchor_targets=torch.from_numpy(anchor_targets[chosen]),
         )
 
     settings = OptimizerSettings(
         config.lr,
-        config.num_steps,
         config.warmup_ratio,
         0.0,
         config.weight_decay,
@@ -274,12 +273,12 @@ def train_stage(
     module = ContrastiveModule(encoder, settings, loss_settings(config, encoder.dim))
     losses = fit(
         module,
-        BatchList(len(plan.batches), make),
-        f"{name}: training",
-        run.device,
-        run.precision,
-        seed,
-        metrics,
+        BatchList(len(plan.batches), make, rows=[len(batch) for batch in plan.batches]),
+        title=f"{name}: training",
+        device=run.device,
+        precision=run.precision,
+        seed=seed,
+        metrics=metrics,
     )
     if config.lora.rank:
         merge_adapters(encoder)

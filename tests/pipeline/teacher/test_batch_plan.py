@@ -22,7 +22,7 @@ from leafkit.pipeline.run import Run
 from leafkit.pipeline.teacher.batch_plan import BatchPlan, plan_batches
 from leafkit.pipeline.teacher.train import run_teach
 from leafkit.pipeline.teacher.training_table import Source, StageRows, join_sources
-from leafkit.train.fit import World
+from leafkit.train.world import World
 
 NAMES = ("retrieval", "labels", "other")
 TASKS = {"labels": "clustering"}

@@ -29,7 +29,7 @@ from leafkit.pipeline.teacher.training_table import (
     read_source,
     source_configs,
 )
-from leafkit.train.fit import read_world
+from leafkit.train.world import read_world
 
 TEMPLATE = "{instruction} > {query}"
 Write = Callable[..., str]

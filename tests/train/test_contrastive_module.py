@@ -195,7 +195,7 @@ def test_every_signal_changes_the_loss():
         "none": {},
         "focal": {"focal_gamma": 0.0},
         "soft": {"soft_weight": 0.0},
-        "spread": {"gor_weight": 0.0},
+        "orthogonality": {"gor_weight": 0.0},
         "anchors": {"anchor_weight": 0.0},
         "margin": {"margin": 2.0},
         "dims": {"mrl_dims": (32,), "mrl_weights": (1.0,)},
@@ -205,7 +205,7 @@ def test_every_signal_changes_the_loss():
     for name, change in changes.items():
         case.CASES["changed"] = (case.replace(full[0], **change), *full[1:])
         losses[name] = case.train("changed", 1)[0][0]
-    case.CASES["changed"] = (full[0], case.Mixing(), True)
+    case.CASES["changed"] = (full[0], case.MixingConfig(), True)
     losses["mixing"] = case.train("changed", 1)[0][0]
     del case.CASES["changed"]
     assert len(set(losses.values())) == len(losses)

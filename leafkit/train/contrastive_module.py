@@ -1,101 +1,21 @@
-"""Lightning modules. ``training_step`` is the method; everything around it is in ``fit``."""
+"""Contrastive training of a teacher (arXiv 2501.01028, 2506.20923) as a Lightning module."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
-import lightning
 import torch
 
-from leafkit.core.errors import LeafkitError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.losses.contrastive import at_each_dimension, inner_products, matryoshka_info_nce
-from leafkit.losses.leaf import leaf_loss
 from leafkit.losses.mixing import mix_listwise, mix_pairwise
-from leafkit.losses.orthogonality import spread_loss
+from leafkit.losses.orthogonality import orthogonality_loss
 from leafkit.losses.soft_labels import soft_kl, soft_mse
 from leafkit.models.text_encoder import TextEncoder
-from leafkit.train.contrastive_batch import MixingPlan, PairBatch, TokenIds
+from leafkit.train.contrastive_batch import MixingPlan, PairBatch
+from leafkit.train.encoder_module import EncoderModule
 from leafkit.train.gradcache import encode_in_chunks
-from leafkit.train.optimizer import OptimizerSettings, build_optimizer
-
-
-@dataclass(frozen=True, slots=True)
-class LeafBatch:
-    """One process's share of a distillation batch: texts, their teacher vectors, and the rows of
-    the global batch.
-
-    ``weight`` is 0 for a stand-in row given to a process that would have none; it takes part in no
-    loss.
-    """
-
-    token_ids: TokenIds
-    targets: torch.Tensor  # (b, D)
-    num_global_rows: int
-    weight: float = 1.0
-
-
-class _EncoderModule(lightning.LightningModule):
-    """What both modules share: the encoder, its optimiser, checked gradients and the loss curve."""
-
-    def __init__(self, encoder: TextEncoder, settings: OptimizerSettings) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.settings = settings
-        self.losses: list[float] = []
-
-    def transfer_batch_to_device(
-        self, batch: Any, device: torch.device, dataloader_idx: int
-    ) -> Any:
-        """Batches stay as they are: Lightning's own transfer would visit every token id, and
-        refuses frozen classes.
-        """
-        return batch
-
-    def configure_optimizers(self) -> Any:
-        optimizer, schedule = build_optimizer(self, self.settings)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
-    ) -> None:
-        """Clip by the settings' norm, and stop where the gradient is not a number."""
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.max_grad_norm)
-        if not torch.isfinite(norm):
-            raise LeafkitError(
-                f"the gradient of step {self.global_step} is not finite",
-                "use precision=float32 or a lower lr",
-            )
-
-    def record(self, loss: torch.Tensor) -> None:
-        """Add the global batch's loss to the curve.
-
-        Raises:
-            LeafkitError: the loss is not finite.
-        """
-        value = (
-            self.all_gather(loss.detach()).mean() if self.trainer.world_size > 1 else loss.detach()
-        )
-        if not torch.isfinite(value):
-            raise LeafkitError(
-                f"the loss of step {self.global_step} is not finite",
-                "use precision=float32 or a lower lr",
-            )
-        self.losses.append(float(value))
-
-
-class LeafModule(_EncoderModule):
-    """LEAF distillation (arXiv 2509.12539) on cached teacher vectors."""
-
-    def training_step(self, batch: LeafBatch) -> torch.Tensor:
-        raw = self.encoder(batch.token_ids)
-        vectors = self.encoder.finish(raw)
-        # DDP averages over processes
-        share = batch.weight * self.trainer.world_size / batch.num_global_rows
-        loss = leaf_loss(vectors, batch.targets.to(vectors.device)) * share
-        self.record(loss)
-        return loss
+from leafkit.train.optimizer import OptimizerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +37,35 @@ class ContrastiveSettings:
     chunk_tokens: int = 0
 
 
-class ContrastiveModule(_EncoderModule):
+class ContrastiveModule(EncoderModule):
     """KaLM's contrastive stages (arXiv 2501.01028, 2506.20923) with the start model as an anchor on
     general text.
+
+    Runs in any ``lightning.Trainer`` with ``ContrastiveData``, or with a loader of ``PairBatch``
+    and ``num_steps``. With ``accumulate_grad_batches`` the gradients of several batches are
+    averaged; in-batch negatives do not cross from one batch to the next. To have more negatives in
+    the same memory, raise the batch size and set ``chunk_tokens`` (GradCache).
+
+    Args:
+        encoder: trained in place.
+        settings: of AdamW.
+        loss: of the loss.
+        num_steps: optimizer steps; None asks the Trainer's data module.
     """
 
     def __init__(
-        self, encoder: TextEncoder, settings: OptimizerSettings, loss: ContrastiveSettings
+        self,
+        encoder: TextEncoder,
+        settings: OptimizerSettings,
+        loss: ContrastiveSettings,
+        num_steps: int | None = None,
     ) -> None:
-        super().__init__(encoder, settings)
+        super().__init__(encoder, settings, num_steps)
         self.loss_settings = loss
+        self.hparams.update(loss=asdict(loss))
 
     def training_step(self, batch: PairBatch) -> torch.Tensor:
+        """The weighted sum of the terms that the settings ask for, over this process's rows."""
         s = self.loss_settings
         texts = [*batch.queries, *batch.documents, *batch.anchors]
         raw = encode_in_chunks(self.encoder, texts, s.chunk_tokens)
@@ -142,13 +79,13 @@ class ContrastiveModule(_EncoderModule):
         if batch.soft is not None:
             terms.append(s.soft_weight * self._soft(queries, candidates, batch))
         if s.gor_weight > 0:
-            terms.append(s.gor_weight * self._spread(queries, candidates, batch))
+            terms.append(s.gor_weight * self._orthogonality(queries, candidates, batch))
         if len(batch.anchors):
             distance = truncate_then_normalize(anchors) - batch.anchor_targets.to(raw.device)
             terms.append(s.anchor_weight * distance.square().sum(dim=1).mean())
         loss = torch.stack(terms).sum()
         self.record(loss)
-        return loss
+        return loss * batch.loss_weight
 
     def _gather_columns(self, documents: torch.Tensor, num_columns: int) -> torch.Tensor:
         """(C, D) documents of all processes.
@@ -230,17 +167,17 @@ class ContrastiveModule(_EncoderModule):
 
         return at_each_dimension(loss, s.mrl_dims, s.mrl_weights)
 
-    def _spread(
+    def _orthogonality(
         self, queries: torch.Tensor, candidates: torch.Tensor, batch: PairBatch
     ) -> torch.Tensor:
-        """The spread regulariser on all queries and all documents of the global batch."""
+        """The orthogonality regulariser (GOR) on all queries and all documents of the global batch."""
         s = self.loss_settings
         if self.trainer.world_size > 1:
             queries = self.all_gather(queries, sync_grads=True).flatten(0, 1)
         documents = candidates[~batch.is_padding.to(candidates.device)]
         return at_each_dimension(
             lambda d: sum(
-                (spread_loss(truncate_then_normalize(v, d)) for v in (queries, documents)),
+                (orthogonality_loss(truncate_then_normalize(v, d)) for v in (queries, documents)),
                 queries.new_zeros(()),
             ),
             s.mrl_dims,

@@ -1,0 +1,130 @@
+"""What the Lightning modules share: an encoder, its optimizer, checked gradients, logging."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import lightning
+import torch
+
+from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.models.text_encoder import TextEncoder
+from leafkit.train.batch_data import BatchData
+from leafkit.train.optimizer import OptimizerSettings, build_optimizer
+
+
+class EncoderModule(lightning.LightningModule):
+    """An encoder in training; the methods (LEAF, contrastive, static) add their ``training_step``.
+
+    Logs ``train/loss`` (of the global batch), ``train/lr`` and ``train/grad_norm`` (before it is
+    clipped). Clips by its own settings: a Trainer with ``gradient_clip_val`` is refused.
+
+    Args:
+        encoder: trained in place; its dropout is switched off when training starts.
+        settings: of AdamW.
+        num_steps: optimizer steps, over which the learning rate falls. None asks the Trainer's data
+            module (``DistillationData``, ``ContrastiveData``), which counts its own batches.
+    """
+
+    def __init__(
+        self, encoder: TextEncoder, settings: OptimizerSettings, num_steps: int | None = None
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.settings = settings
+        self.num_steps = num_steps
+        self.losses: list[float] = []
+        # plain numbers: a checkpoint loads with weights_only=True
+        self.hparams.update(optimizer=asdict(settings))
+
+    def on_fit_start(self) -> None:
+        """Switch dropout off, and give the settings to the loggers.
+
+        A regression target that was computed once has no noise for dropout to average out.
+        """
+        self.encoder.disable_dropout()
+        for logger in self.loggers:
+            logger.log_hyperparams(dict(self.hparams))
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Batches stay as they are: Lightning's own transfer would visit every token id, and
+        refuses frozen classes.
+        """
+        return batch
+
+    def configure_optimizers(self) -> Any:
+        """AdamW and its schedule, stepped once per optimizer step."""
+        optimizer, schedule = build_optimizer(self, self.settings, self.planned_steps())
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def planned_steps(self) -> int:
+        """Optimizer steps of this training, from the data and the settings.
+
+        Lightning's own estimate is not asked for: computing it resets the position in the data of a
+        run that resumes.
+
+        Raises:
+            UsageError: neither ``num_steps`` nor a data module tells.
+        """
+        if self.num_steps is not None:
+            return self.num_steps
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, BatchData):
+            raise UsageError(
+                "the learning rate falls over the optimizer steps, and nothing says how many",
+                f"{type(self).__name__}(..., num_steps=N), or Trainer.fit(module, data) with "
+                "DistillationData or ContrastiveData",
+            )
+        return data.count_steps()
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clip by the settings' norm, and stop where the gradient is not a number.
+
+        Raises:
+            UsageError: the Trainer has another limit.
+            LeafkitError: the gradient is not finite.
+        """
+        if gradient_clip_val is not None:
+            raise UsageError(
+                f"Trainer(gradient_clip_val={gradient_clip_val}) beside "
+                f"max_grad_norm={self.settings.max_grad_norm:g} of the settings",
+                "leave gradient_clip_val out and set max_grad_norm",
+            )
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.max_grad_norm)
+        if not torch.isfinite(norm):
+            raise LeafkitError(
+                f"the gradient of step {self.global_step} is not finite",
+                "use precision=float32 or a lower lr",
+            )
+        self.log("train/grad_norm", norm)
+
+    def record(self, loss: torch.Tensor) -> None:
+        """Add the global batch's loss to the curve and log it with the learning rate.
+
+        Raises:
+            LeafkitError: the loss is not finite.
+        """
+        value = (
+            self.all_gather(loss.detach()).mean() if self.trainer.world_size > 1 else loss.detach()
+        )
+        if not torch.isfinite(value):
+            raise LeafkitError(
+                f"the loss of step {self.global_step} is not finite",
+                "use precision=float32 or a lower lr",
+            )
+        self.losses.append(float(value))
+        self.log("train/loss", value, prog_bar=True)
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The loss curve travels with the weights."""
+        checkpoint["losses"] = list(self.losses)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the curve where it was."""
+        self.losses[:] = checkpoint["losses"]

@@ -1,0 +1,101 @@
+"""What a run asks of the Trainer beside the method: loggers, callbacks, strategy, accumulation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+from lightning.pytorch.callbacks import Callback, DeviceStatsMonitor, LearningRateMonitor
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.strategies import Strategy
+
+from leafkit.core.errors import UsageError
+
+# a recipe comes from anywhere, so it names callbacks and loggers out of these lists alone
+_CALLBACKS: dict[str, Callable[[], Callback]] = {
+    "lr_monitor": lambda: LearningRateMonitor("step"),
+    "device_stats": lambda: DeviceStatsMonitor(cpu_stats=True),
+}
+_EXTRA_MODULES = {
+    "tensorboard": ("tensorboard", "tensorboardX"),
+    "wandb": ("wandb",),
+    "device_stats": ("psutil",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerOptions:
+    """Lightning's own objects, passed through to the Trainer that ``fit`` builds.
+
+    Attributes:
+        loggers: get ``train/loss``, ``train/lr`` and ``train/grad_norm``; none by default.
+        callbacks: beside the progress bar.
+        strategy: auto, ddp or a Lightning strategy; auto takes DDP where several processes were
+            launched.
+        accumulate_grad_batches: batches per optimizer step.
+    """
+
+    loggers: Sequence[Logger] = ()
+    callbacks: Sequence[Callback] = ()
+    strategy: str | Strategy = "auto"
+    accumulate_grad_batches: int = 1
+
+
+class TrainerSettings(Protocol):
+    """The ``trainer`` section of a recipe; see ``leafkit.config.schema.TrainerConfig``."""
+
+    @property
+    def loggers(self) -> Sequence[str]:
+        """Names of loggers."""
+
+    @property
+    def callbacks(self) -> Sequence[str]:
+        """Names of callbacks."""
+
+    @property
+    def strategy(self) -> str:
+        """How processes work together."""
+
+    @property
+    def accumulate_grad_batches(self) -> int:
+        """Batches per optimizer step."""
+
+
+def make_options(settings: TrainerSettings, folder: Path) -> TrainerOptions:
+    """The objects that a recipe's ``trainer`` section names.
+
+    Args:
+        settings: the section, validated.
+        folder: where loggers write; made when the first of them does.
+
+    Raises:
+        UsageError: a logger or callback needs a package that is not installed.
+    """
+    for name in (*settings.loggers, *settings.callbacks):
+        _require(name)
+    return TrainerOptions(
+        loggers=[_make_logger(name, folder) for name in settings.loggers],
+        callbacks=[_CALLBACKS[name]() for name in settings.callbacks],
+        strategy=settings.strategy,
+        accumulate_grad_batches=settings.accumulate_grad_batches,
+    )
+
+
+def _require(name: str) -> None:
+    modules = _EXTRA_MODULES.get(name, ())
+    if modules and not any(find_spec(module) for module in modules):
+        extra = "tensorboard" if name == "tensorboard" else "wandb" if name == "wandb" else ""
+        install = f'pip install "leafkit[{extra}]"' if extra else f"pip install {modules[0]}"
+        raise UsageError(f"trainer: {name} needs the package {modules[0]}", install)
+
+
+def _make_logger(name: str, folder: Path) -> Logger:
+    if name == "csv":
+        # metrics.csv directly in the folder, which belongs to this training alone
+        return CSVLogger(folder.parent, name=folder.name, version="")
+    if name == "tensorboard":
+        return TensorBoardLogger(folder.parent, name=folder.name, version="")
+    return WandbLogger(save_dir=folder, project="leafkit")
