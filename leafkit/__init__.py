@@ -26,13 +26,18 @@ if TYPE_CHECKING:
     from leafkit.core.console import set_verbosity
     from leafkit.core.errors import LeafkitError, MissingExtra, UsageError
     from leafkit.data.records import Collection, Document, Query
-    from leafkit.train.lightning_modules import ContrastiveModule, LeafModule
+    from leafkit.train.contrastive_data import ContrastiveData
+    from leafkit.train.contrastive_module import ContrastiveModule
+    from leafkit.train.distillation_data import DistillationData
+    from leafkit.train.leaf_module import LeafModule
 
 __all__ = [
     "BenchConfig",
     "Collection",
+    "ContrastiveData",
     "ContrastiveModule",
     "DataConfig",
+    "DistillationData",
     "Document",
     "EmbeddingsConfig",
     "InheritConfig",
@@ -64,7 +69,10 @@ _HOMES = {
     "leafkit.core.console": ("set_verbosity",),
     "leafkit.core.errors": ("LeafkitError", "MissingExtra", "UsageError"),
     "leafkit.data.records": ("Collection", "Document", "Query"),
-    "leafkit.train.lightning_modules": ("ContrastiveModule", "LeafModule"),
+    "leafkit.train.contrastive_data": ("ContrastiveData",),
+    "leafkit.train.contrastive_module": ("ContrastiveModule",),
+    "leafkit.train.distillation_data": ("DistillationData",),
+    "leafkit.train.leaf_module": ("LeafModule",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 

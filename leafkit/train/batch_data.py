@@ -60,7 +60,7 @@ class PassLoader:
 
 
 class BatchData(lightning.LightningDataModule):
-    """Batches for an ``EncoderModule`` in any Trainer. A subclass plans one pass as a ``BatchList``.
+    """Batches for an ``EncoderModule`` in any Trainer; a subclass plans a pass as a ``BatchList``.
 
     Every pass has the same number of batches, on every process; each process encodes its share of
     every batch, so Lightning must not shard them a second time (it does not: they are no

@@ -1,4 +1,4 @@
-"""Batches that are made on demand, one ahead of the model, and weighted for gradient accumulation."""
+"""Batches made on demand, one ahead of the model, and weighted for gradient accumulation."""
 
 from __future__ import annotations
 

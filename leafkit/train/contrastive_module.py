@@ -170,7 +170,7 @@ class ContrastiveModule(EncoderModule):
     def _orthogonality(
         self, queries: torch.Tensor, candidates: torch.Tensor, batch: PairBatch
     ) -> torch.Tensor:
-        """The orthogonality regulariser (GOR) on all queries and all documents of the global batch."""
+        """The orthogonality regulariser (GOR) on all queries and documents of the global batch."""
         s = self.loss_settings
         if self.trainer.world_size > 1:
             queries = self.all_gather(queries, sync_grads=True).flatten(0, 1)

@@ -128,7 +128,8 @@ def with_count(batches: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
 
     >>> [batch.tolist() for batch in with_count([np.array([4, 1, 3]), np.array([2])], 3)]
     [[4], [1, 3], [2]]
-    >>> [batch.tolist() for batch in with_count([np.array([0, 1]), np.array([2]), np.array([3])], 2)]
+    >>> batches = [np.array([0, 1]), np.array([2]), np.array([3])]
+    >>> [batch.tolist() for batch in with_count(batches, 2)]
     [[0, 1], [2, 3]]
 
     Args:
