@@ -24,8 +24,7 @@ from leafkit.evaluation.inheritance.grid import run_grid
 from leafkit.evaluation.inheritance.junit import describe_failures
 from leafkit.evaluation.metrics import Judgments
 from leafkit.index.candidates import Vectors
-from leafkit.models.checkpoint import read_encoder
-from leafkit.models.static_encoder import is_static, read_static
+from leafkit.models.encoder import read_model
 from leafkit.pipeline.evaluate.inherit import run_inherit
 from leafkit.pipeline.run import open_run
 
@@ -156,7 +155,7 @@ def _check_student(folder: Path, manifest: Manifest) -> None:
     own = not manifest.recipe.get("bench", {}).get("student")
     if own and (folder / STUDENT / MANIFEST_FILE).is_file():
         read_manifest(folder / STUDENT)
-        student = (read_static if is_static(folder / STUDENT) else read_encoder)(folder / STUDENT)
+        student = read_model(folder / STUDENT)
         if student.fingerprint != manifest.inputs.get("student"):
             raise LeafkitError(
                 f"{folder / INHERIT} was measured on another student than {folder / STUDENT}",

@@ -16,13 +16,14 @@ import torch
 from leafkit.core.console import Bar
 from leafkit.core.truncate import SMALLEST_NORM
 from leafkit.data.vector_store import Space
+from leafkit.embedders.protocol import NO_LIMIT, EmbedderBase
 from leafkit.models.static_encoder import StaticEncoder
 
 _TEXTS_PER_CALL = 1024  # tokenised at once; the tokenizer's objects are larger than the vectors
 _ROWS_PER_PRODUCT = 4096  # of the table folded at once: no second copy of it in memory
 
 
-class LookupTableEmbedder:
+class LookupTableEmbedder(EmbedderBase):
     """A static encoder as an Embedder, with a faster way for a single query.
 
     Args:
@@ -31,17 +32,26 @@ class LookupTableEmbedder:
             vector by a cosine of 1e-7.
 
     Attributes:
-        encoder: as given.
         table: (V, D) token vectors in the teacher's space.
     """
 
     def __init__(
         self, encoder: StaticEncoder, dtype: type[np.float32] | type[np.float16] = np.float32
     ) -> None:
-        self.encoder = encoder
+        self._encoder = encoder
         self.table = fold_table(encoder, dtype)
         self._empty = _unit(encoder.projection.bias.detach().cpu().float().numpy().copy())
-        self._encode = encoder.tokenizer.encode_batch_fast
+        self._tokenize = encoder.tokenizer.encode_batch_fast
+
+    @property
+    def encoder(self) -> StaticEncoder:
+        """The model as it was given."""
+        return self._encoder
+
+    @property
+    def max_tokens(self) -> int:
+        """A mean takes any number of tokens."""
+        return NO_LIMIT
 
     @property
     def fingerprint(self) -> str:
@@ -73,11 +83,13 @@ class LookupTableEmbedder:
             normalized=True,
         )
 
-    def embed_one(self, text: str, max_tokens: int | None = None) -> np.ndarray:
+    def embed_one(
+        self, text: str, role: str = "query", max_tokens: int | None = None
+    ) -> np.ndarray:
         """(D,) float32 vector of one text, cut at ``max_tokens`` (None does not cut); the same as
-        ``embed`` gives.
+        ``embed`` gives, in any role.
         """
-        return self._look_up(self._encode([text], add_special_tokens=False)[0].ids[:max_tokens])
+        return self._look_up(self._tokenize([text], add_special_tokens=False)[0].ids[:max_tokens])
 
     def embed(
         self, texts: Sequence[str], role: str, max_tokens: int, bar: Bar | None = None

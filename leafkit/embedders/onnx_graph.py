@@ -25,6 +25,7 @@ from leafkit.core.checkpoint_layout import (
 from leafkit.core.console import Bar
 from leafkit.core.errors import LeafkitError, MissingExtra
 from leafkit.data.vector_store import Space
+from leafkit.embedders.protocol import EmbedderBase
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.models.tokenization import token_of_empty_text
 
@@ -68,7 +69,7 @@ def write_query_folder(encoder: TextEncoder, folder: Path) -> None:
     )
 
 
-class OnnxGraphEmbedder:
+class OnnxGraphEmbedder(EmbedderBase):
     """An exported student; an Embedder.
 
     Args:
@@ -88,7 +89,7 @@ class OnnxGraphEmbedder:
         except ImportError as err:
             raise MissingExtra("onnxruntime", "onnx", "an exported student") from err
         about = _read_about(folder / GRAPH_ABOUT_FILE)
-        self._about, self.dim = about, int(about["dim"])
+        self._about = about
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads or min(4, os.cpu_count() or 1)
         options.inter_op_num_threads = 1
@@ -124,6 +125,16 @@ class OnnxGraphEmbedder:
             )
 
     @property
+    def dim(self) -> int:
+        """D, the dimension of the vectors."""
+        return int(self._about["dim"])
+
+    @property
+    def max_tokens(self) -> int:
+        """The student's own limit."""
+        return int(self._about["max_tokens"])
+
+    @property
     def fingerprint(self) -> str:
         """Identity of the student that was exported."""
         return str(self._about["fingerprint"])
@@ -150,9 +161,12 @@ class OnnxGraphEmbedder:
             bool(about["normalized"]),
         )
 
-    def embed_one(self, text: str, role: str = "query") -> np.ndarray:
+    def embed_one(
+        self, text: str, role: str = "query", max_tokens: int | None = None
+    ) -> np.ndarray:
         """(D,) float32 vector of one text."""
-        ids = np.asarray([self._ids(text, role, int(self._about["max_tokens"]))], dtype=np.int64)
+        limit = min(max_tokens or self.max_tokens, self.max_tokens)
+        ids = np.asarray([self._ids(text, role, limit)], dtype=np.int64)
         (vectors,) = self._session.run(
             None, {"input_ids": ids, "attention_mask": np.ones_like(ids)}
         )

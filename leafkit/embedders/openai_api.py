@@ -33,7 +33,7 @@ from leafkit.core.openai_client import (
 )
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.vector_store import Space
-from leafkit.embedders.protocol import RefusedText
+from leafkit.embedders.protocol import NO_LIMIT, EmbedderBase, RefusedText
 
 SECTION = "embeddings"  # of the recipe
 # embedded once per endpoint, to learn its dimension and to know it again
@@ -65,7 +65,7 @@ class Learned:
     probe: list[float]
 
 
-class OpenAIEmbedder:
+class OpenAIEmbedder(EmbedderBase):
     """A model behind an endpoint; an Embedder.
 
     Texts are sent whole: what the endpoint cuts, it cuts by its own rule.
@@ -77,11 +77,6 @@ class OpenAIEmbedder:
         mrl_dims: Matryoshka dimensions; empty where none are known.
         memory: folder of a file that keeps what the first request told: later runs need no request
             to name the space, and know it when another model answers under the old name.
-
-    Attributes:
-        fingerprint: of model, host, dimensions and prompts; what stands behind the name cannot be
-            seen.
-        mrl_dims: largest first.
 
     Raises:
         UsageError: the address is none.
@@ -99,15 +94,30 @@ class OpenAIEmbedder:
         self._prompts = {role: text for role, text in prompts.items() if text}
         parts = urlsplit(base_url_of(config, SECTION))
         host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
-        self.fingerprint = fingerprint(
+        self._fingerprint = fingerprint(
             [model, host, config.dimensions, sorted(self._prompts.items())]
         )
-        self.mrl_dims = tuple(sorted(set(mrl_dims), reverse=True))
+        self._mrl_dims = tuple(sorted(set(mrl_dims), reverse=True))
         self._memory = memory / f"endpoint-{self.fingerprint}.json" if memory is not None else None
         self._learned: Learned | None = None
         self._was_probed = False  # by this process
         self._format: _Format = "base64"
         self._texts_per_request = config.texts_per_request
+
+    @property
+    def fingerprint(self) -> str:
+        """Of model, host, dimensions and prompts; what stands behind the name cannot be seen."""
+        return self._fingerprint
+
+    @property
+    def mrl_dims(self) -> tuple[int, ...]:
+        """Matryoshka dimensions, largest first; empty where none are known."""
+        return self._mrl_dims
+
+    @property
+    def max_tokens(self) -> int:
+        """Texts are sent whole."""
+        return NO_LIMIT
 
     @property
     def dim(self) -> int:

@@ -34,6 +34,7 @@ from leafkit.embedders.precomputed_files import (
     read_store,
     read_table,
 )
+from leafkit.embedders.protocol import NO_LIMIT, EmbedderBase
 
 ROLES = {"document": "documents", "query": "queries"}
 _ABOUT_TYPES = {"name": str, "prompts": dict, "mrl_dims": list, "normalized": bool, "space": str}
@@ -55,7 +56,7 @@ class About:
     space: str = ""
 
 
-class PrecomputedVectors:
+class PrecomputedVectors(EmbedderBase):
     """The vectors of a folder; an Embedder that knows the folder's texts and no others.
 
     Args:
@@ -65,11 +66,7 @@ class PrecomputedVectors:
     Attributes:
         folder: as given.
         name: what about.json calls the model; "" where it does not.
-        fingerprint: of the folder's content; a vector store's is that of the model which made it.
-        space_id: what names the space that the vectors are in.
-        is_named: somebody has named it; else it is the folder's content.
-        dim: D, the dimension of the vectors.
-        mrl_dims: Matryoshka dimensions, largest first.
+        is_named: somebody has named the space; else its name is the folder's content.
 
     Raises:
         UsageError: there is no such folder.
@@ -91,8 +88,8 @@ class PrecomputedVectors:
         self._tables, self._spaces = (
             _open_stores(folder, about) if self._is_store else _open_matrices(folder, about)
         )
-        self.dim = next(iter(self._spaces.values())).dim
-        self.mrl_dims = tuple(sorted(set(mrl_dims), reverse=True)) or about.mrl_dims
+        self._dim = next(iter(self._spaces.values())).dim
+        self._mrl_dims = tuple(sorted(set(mrl_dims), reverse=True)) or about.mrl_dims
         if any(not 1 <= dim <= self.dim for dim in self.mrl_dims):
             raise LeafkitError(
                 f"vectors:{folder}: mrl_dims {list(self.mrl_dims)} are not between 1 and the "
@@ -100,9 +97,34 @@ class PrecomputedVectors:
                 "name dimensions that the vectors have, in about.json or with teacher.mrl_dims",
             )
         self._prompts = about.prompts | {role: space.prompt for role, space in self._spaces.items()}
-        self.space_id = next(iter(self._spaces.values())).teacher
+        self._space_id = next(iter(self._spaces.values())).teacher
         self.is_named = self._is_store or bool(about.space)
-        self.fingerprint = _identify(folder) if about.space else self.space_id
+        self._fingerprint = _identify(folder) if about.space else self._space_id
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the folder's content; a vector store's is that of the model which made it."""
+        return self._fingerprint
+
+    @property
+    def space_id(self) -> str:
+        """What about.json calls the space, or the store's model, or the folder's content."""
+        return self._space_id
+
+    @property
+    def dim(self) -> int:
+        """D, the dimension of the vectors."""
+        return self._dim
+
+    @property
+    def mrl_dims(self) -> tuple[int, ...]:
+        """Matryoshka dimensions, largest first."""
+        return self._mrl_dims
+
+    @property
+    def max_tokens(self) -> int:
+        """The vectors are made: nothing is cut here."""
+        return NO_LIMIT
 
     def prompt(self, role: str) -> str:
         """Text that was put before an input of this role when its vector was computed."""
@@ -273,7 +295,8 @@ def _open_matrices(folder: Path, about: About) -> tuple[dict[str, Table], dict[s
     dims = {ROLES[role]: table.vectors.dim for role, table in tables.items()}
     if len(set(dims.values())) > 1:
         raise LeafkitError(
-            f"vectors:{folder}: {' and '.join(f'{what} of {dim} dimensions' for what, dim in dims.items())}",
+            f"vectors:{folder}: "
+            + " and ".join(f"{what} of {dim} dimensions" for what, dim in dims.items()),
             "save vectors of one model",
         )
     is_unit = all(

@@ -12,6 +12,7 @@ import torch
 
 from leafkit.core.console import Bar
 from leafkit.data.vector_store import Space
+from leafkit.embedders.protocol import EmbedderBase
 from leafkit.models.onednn_linear import has_onednn_linear, use_onednn_linear
 from leafkit.models.packed.backbone import can_pack
 from leafkit.models.text_encoder import TextEncoder
@@ -19,7 +20,7 @@ from leafkit.models.text_encoder import TextEncoder
 TOKENS_PER_BATCH = 4096  # larger batches were no faster on two cores, and take more memory
 
 
-class TransformerEmbedder:
+class TransformerEmbedder(EmbedderBase):
     """An encoder made ready to embed many texts; an Embedder.
 
     Args:
@@ -30,7 +31,8 @@ class TransformerEmbedder:
     """
 
     def __init__(self, encoder: TextEncoder, device: torch.device, precision: torch.dtype) -> None:
-        self.encoder = encoder
+        self._encoder = encoder
+        self._precision = precision
         self._ready = encoder
         if precision != torch.float32 or encoder.device.type != device.type:
             self._ready = copy.copy(encoder)
@@ -48,6 +50,21 @@ class TransformerEmbedder:
             ):
                 use_onednn_linear(self._ready.backbone)
         self._ready.eval()
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """The model as it was given."""
+        return self._encoder
+
+    @property
+    def max_tokens(self) -> int:
+        """The encoder's own limit."""
+        return self.encoder.spec.max_tokens
+
+    @property
+    def precision(self) -> str:
+        """Of the backbone's weights at work."""
+        return str(self._precision)
 
     @property
     def fingerprint(self) -> str:
@@ -114,3 +131,13 @@ class TransformerEmbedder:
     ) -> np.ndarray:
         """(n, D) float32 vectors of texts in a role ("query" or "document")."""
         return self.embed_ids(self.encoder.tokenize(texts, role, max_tokens), bar=bar)
+
+    def embed_one(
+        self, text: str, role: str = "query", max_tokens: int | None = None
+    ) -> np.ndarray:
+        """(D,) vector of one text, in float32 by the encoder as it was given."""
+        encoder = self.encoder
+        with torch.inference_mode():
+            raw = encoder(encoder.tokenize([text], role, max_tokens))
+            vector: np.ndarray = encoder.finish(raw)[0].cpu().numpy()
+        return vector

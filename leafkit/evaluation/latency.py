@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.embedders.protocol import Embedder
-from leafkit.embedders.transformer import TransformerEmbedder
 
 _WARMUP = 10
 
@@ -20,12 +18,9 @@ def serve_one(model: Embedder, max_tokens: int) -> Callable[[str], object] | Non
     """How a model at hand answers a single query in float32, cut at ``max_tokens``; None for one
     that is not at hand.
     """
-    if isinstance(model, LookupTableEmbedder):
-        return lambda query: model.embed_one(query, max_tokens)
-    if not isinstance(model, TransformerEmbedder):
+    if model.encoder is None:
         return None
-    encoder = model.encoder
-    return lambda query: encoder.finish(encoder(encoder.tokenize([query], "query", max_tokens)))
+    return lambda query: model.embed_one(query, "query", max_tokens)
 
 
 def measure_latency(

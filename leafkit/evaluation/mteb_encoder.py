@@ -21,14 +21,12 @@ import torch
 from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE
 from leafkit.core.errors import LeafkitError
 from leafkit.core.truncate import truncate_then_normalize
-from leafkit.embedders.lookup_table import LookupTableEmbedder
+from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.protocol import Embedder
-from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.mteb_meta import describe
-from leafkit.models.checkpoint import find_model, load_encoder, read_encoder
+from leafkit.models.encoder import load_model
 from leafkit.models.folder import read_space
 from leafkit.models.precision import choose_device, choose_precision
-from leafkit.models.static_encoder import is_static, read_static
 
 UNCUT = 1 << 20  # tokens: every model cuts at its own limit before
 
@@ -194,7 +192,7 @@ def load_for_mteb(
     where = choose_device(device)
     dtype = choose_precision(precision, where)
     references = [reference for reference in (student, teacher) if reference]
-    models = [_load(reference, where, dtype) for reference in references]
+    models = [make_embedder(load_model(reference), where, dtype) for reference in references]
     if teacher and not same_space:
         _check_space(student, models[0], teacher, models[1])
     return wrap_for_mteb(
@@ -204,19 +202,6 @@ def load_for_mteb(
         references=references,
         max_query_tokens=max_query_tokens,
         max_document_tokens=max_document_tokens,
-    )
-
-
-def _load(
-    reference: str, device: torch.device, dtype: torch.dtype
-) -> TransformerEmbedder | LookupTableEmbedder:
-    if reference.startswith("tiny:"):
-        return TransformerEmbedder(load_encoder(reference), device, dtype)
-    folder = find_model(reference)
-    return (
-        LookupTableEmbedder(read_static(folder))
-        if is_static(folder)
-        else TransformerEmbedder(read_encoder(folder), device, dtype)
     )
 
 

@@ -14,13 +14,9 @@ from leafkit.config.renamed import with_new_names
 from leafkit.core.artifact import fingerprint, read_manifest
 from leafkit.core.checkpoint_layout import MANIFEST_FILE, MODEL_SPACE_FILE
 from leafkit.core.errors import MissingExtra
-from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.embedders.protocol import Embedder
-from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.folder import read_space
 from leafkit.models.minilm import HUB_ID
-from leafkit.models.static_encoder import StaticEncoder
-from leafkit.models.text_encoder import TextEncoder
 
 # Folders of BEIR's own downloads, and the names of the same data among mteb's tasks.
 BEIR_NAMES = {
@@ -187,14 +183,10 @@ def describe(
     except ImportError as err:
         raise MissingExtra("mteb", "bench", "running mteb") from err
     training = trace_training(references) if references else Training(unknown={"no reference"})
-    encoders = [
-        model.encoder
-        for model in models
-        if isinstance(model, TransformerEmbedder | LookupTableEmbedder)
-    ]
+    encoders = [model.encoder for model in models if model.encoder is not None]
     at_hand = len(encoders) == len(models)
     num_parameters = sum(encoder.num_parameters() for encoder in encoders)
-    num_embedding = sum(_num_embedding(encoder) for encoder in encoders)
+    num_embedding = sum(encoder.num_embedding_parameters() for encoder in encoders)
     fingerprints = [model.fingerprint for model in models]
     normalized = all(model.space("query", max_tokens).normalized for model in models)
     dims = models[0].mrl_dims
@@ -223,13 +215,3 @@ def describe(
         model_type=["dense"] if len(models) == 1 else ["router"],
         modalities=["text"],
     )
-
-
-def _num_embedding(encoder: TextEncoder | StaticEncoder) -> int:
-    """Weights of the table of token vectors."""
-    table = (
-        encoder.table
-        if isinstance(encoder, StaticEncoder)
-        else encoder.backbone.get_input_embeddings()
-    )
-    return int(table.weight.numel())

@@ -199,7 +199,7 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
     check_attention(backbone)
     projection = read_dense(folder / modules["Dense"]) if "Dense" in modules else None
     return TextEncoder(
-        backbone.eval(), tokenizer, spec, projection, fingerprint_of_folder(folder)
+        backbone.eval(), tokenizer, spec, projection, fingerprint=fingerprint_of_folder(folder)
     ).eval()
 
 

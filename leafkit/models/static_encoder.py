@@ -58,7 +58,7 @@ _ABOUT_PROMPTS = (
 
 
 class StaticEncoder(nn.Module):
-    """Token ids to raw vectors; has what stages ask of a ``TextEncoder``.
+    """Token ids to raw vectors; an ``Encoder``.
 
     Args:
         tokenizer: see ``bare_tokenizer``.
@@ -78,6 +78,7 @@ class StaticEncoder(nn.Module):
         table: torch.Tensor,
         projection: nn.Linear,
         mrl_dims: Sequence[int] = (),
+        *,
         fingerprint: str = "",
     ) -> None:
         super().__init__()
@@ -110,9 +111,18 @@ class StaticEncoder(nn.Module):
         """D, the dimension of the vectors."""
         return self.projection.out_features
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.table.weight.device
+
     def num_parameters(self) -> int:
         """All weights, table and projection."""
         return sum(p.numel() for p in self.parameters())
+
+    def num_embedding_parameters(self) -> int:
+        """Those of the table."""
+        return self.table.weight.numel()
 
     def flops_per_token(self) -> int:
         """One addition of H numbers; W_out is applied once per text, whatever its length."""
@@ -135,7 +145,7 @@ class StaticEncoder(nn.Module):
 
     def pool(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
         """(B, H) mean of the token vectors; zero for a text without tokens."""
-        device = self.table.weight.device
+        device = self.device
         starts = np.cumsum([0, *(len(ids) for ids in token_ids[:-1])])
         flat = np.concatenate([np.asarray(ids, dtype=np.int64) for ids in token_ids])
         return self.table(torch.from_numpy(flat).to(device), torch.from_numpy(starts).to(device))
@@ -328,7 +338,7 @@ def read_static(folder: Path) -> StaticEncoder:
         )
     try:
         return StaticEncoder(
-            tokenizer, table, projection, dims, fingerprint_of_folder(folder)
+            tokenizer, table, projection, dims, fingerprint=fingerprint_of_folder(folder)
         ).eval()
     except LeafkitError as err:
         raise LeafkitError(f"{folder}: {err}", "write the model again") from err

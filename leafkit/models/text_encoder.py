@@ -52,7 +52,7 @@ class EncoderSpec:
 
 
 class TextEncoder(nn.Module):
-    """Token ids to raw vectors; ``encode`` cuts and normalises them.
+    """Token ids to raw vectors; ``finish`` cuts and normalizes them.
 
     Args:
         backbone: any Hugging Face model whose output has ``last_hidden_state``.
@@ -72,6 +72,7 @@ class TextEncoder(nn.Module):
         tokenizer: PreTrainedTokenizerBase,
         spec: EncoderSpec,
         projection: nn.Linear | None = None,
+        *,
         fingerprint: str = "",
     ) -> None:
         super().__init__()
@@ -108,6 +109,10 @@ class TextEncoder(nn.Module):
     def num_parameters(self) -> int:
         """All weights, embeddings and projection included."""
         return sum(p.numel() for p in self.parameters())
+
+    def num_embedding_parameters(self) -> int:
+        """Those of the table of token vectors."""
+        return int(self.backbone.get_input_embeddings().weight.numel())
 
     def flops_per_token(self) -> int:
         """Multiply-adds of the linear layers counted as two, per token, without attention scores

@@ -12,9 +12,7 @@ from leafkit.core.checkpoint_layout import VECTORS_FOLDER
 from leafkit.core.console import log
 from leafkit.data.vector_store import VectorStore, hash_texts
 from leafkit.embedders.fill_store import fill_store
-from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.embedders.protocol import Embedder
-from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.pipeline.run import Run
 
 
@@ -43,19 +41,15 @@ def load_vectors(
         LeafkitError: the store is damaged or belongs to something else, a vector is not finite, or
             a text has none.
     """
-    if isinstance(model, PrecomputedVectors):
-        model.require(texts, role)
+    model.require(texts, role)
     space = model.space(role, max_tokens)
     maker = (
         [space.teacher]
         if model.fingerprint == space.teacher
         else [space.teacher, model.fingerprint]
     )
-    # of this machine's arithmetic: it is not paid twice
-    precision = str(run.precision) if isinstance(model, TransformerEmbedder) else ""
-    identity = fingerprint(
-        [*maker, space.prompt, space.max_tokens, precision, hash_texts(texts).tobytes().hex()]
-    )
+    content = hash_texts(texts).tobytes().hex()
+    identity = fingerprint([*maker, space.prompt, space.max_tokens, model.precision, content])
     store = VectorStore(run.root / VECTORS_FOLDER / f"{name}-{role}-{identity}", space, texts)
     started_s = time.perf_counter()
     title = f"{name} vectors of {what}"

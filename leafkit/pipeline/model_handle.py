@@ -13,14 +13,13 @@ from leafkit.core.artifact import open_artifact, recover
 from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE, STUDENT, VECTORS_FOLDER
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
-from leafkit.embedders.lookup_table import LookupTableEmbedder
+from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.openai_api import OpenAIEmbedder
 from leafkit.embedders.precomputed import PrecomputedVectors
-from leafkit.embedders.protocol import Embedder
-from leafkit.embedders.transformer import TransformerEmbedder
-from leafkit.models.checkpoint import find_model, load_encoder, read_encoder
+from leafkit.embedders.protocol import Embedder, LocalEmbedder
+from leafkit.models.checkpoint import find_model
+from leafkit.models.encoder import Encoder, load_model, read_model
 from leafkit.models.folder import read_space
-from leafkit.models.static_encoder import StaticEncoder, is_static, read_static
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.run import Run, folder_name
 
@@ -48,27 +47,20 @@ class ModelHandle:
         """The transformer itself, where it is at hand; None for a static model, an endpoint and
         vectors computed elsewhere.
         """
-        return self.model.encoder if isinstance(self.model, TransformerEmbedder) else None
+        found = self.model.encoder
+        return found if isinstance(found, TextEncoder) else None
 
     @property
-    def network(self) -> TextEncoder | StaticEncoder | None:
+    def network(self) -> Encoder | None:
         """The model itself, of whatever kind, where it is at hand; None for an endpoint and vectors
         computed elsewhere.
         """
-        return (
-            self.model.encoder
-            if isinstance(self.model, TransformerEmbedder | LookupTableEmbedder)
-            else None
-        )
+        return self.model.encoder
 
     @property
     def space_id(self) -> str:
         """What a student distilled from this side, and an index of its vectors, call their space."""
-        return (
-            self.model.space_id
-            if isinstance(self.model, PrecomputedVectors)
-            else self.model.fingerprint
-        )
+        return self.model.space_id
 
 
 def load_teacher(run: Run) -> ModelHandle:
@@ -182,7 +174,7 @@ def _from_model(run: Run, reference: str, revision: str, trust_remote_code: bool
     rest = reference.partition(":")[2]
     if reference.startswith("tiny:"):
         return _handle(
-            TransformerEmbedder(load_encoder(reference), run.device, run.precision),
+            make_embedder(load_model(reference), run.device, run.precision),
             None,
             folder_name(rest),
             reference,
@@ -190,21 +182,19 @@ def _from_model(run: Run, reference: str, revision: str, trust_remote_code: bool
     folder, is_local = find_model(reference, revision), Path(rest).is_dir()
     name = folder_name(rest if is_local else rest.partition("@")[0])
     return _handle(
-        _read_model(run, folder, trust_remote_code and not is_local), folder, name, reference
+        _read_model(run, folder, trust_remote_code=trust_remote_code and not is_local),
+        folder,
+        name,
+        reference,
     )
 
 
-def _read_model(
-    run: Run, folder: Path, trust_remote_code: bool = False
-) -> TransformerEmbedder | LookupTableEmbedder:
-    if is_static(folder):
-        return LookupTableEmbedder(read_static(folder))
-    return TransformerEmbedder(read_encoder(folder, trust_remote_code), run.device, run.precision)
+def _read_model(run: Run, folder: Path, *, trust_remote_code: bool = False) -> LocalEmbedder:
+    encoder = read_model(folder, trust_remote_code=trust_remote_code)
+    return make_embedder(encoder, run.device, run.precision)
 
 
-def _handle(
-    model: TransformerEmbedder | LookupTableEmbedder, folder: Path | None, name: str, reference: str
-) -> ModelHandle:
+def _handle(model: LocalEmbedder, folder: Path | None, name: str, reference: str) -> ModelHandle:
     declared = ""
     if folder is not None and (folder / MODEL_SPACE_FILE).is_file():
         space = read_space(folder)
@@ -274,9 +264,7 @@ def _say_once(text: str) -> None:
     log(text)
 
 
-def check_student(
-    folder: Path, student: TextEncoder | StaticEncoder, teacher: str, dim: int
-) -> None:
+def check_student(folder: Path, student: Encoder, teacher: str, dim: int) -> None:
     """Refuse a student that leafkit distilled from another teacher than that of an index.
 
     Args:
@@ -295,7 +283,7 @@ def check_student(
         raise _another_dimension(student.dim, dim)
 
 
-def check_prompts(folder: Path, student: TextEncoder | StaticEncoder) -> None:
+def check_prompts(folder: Path, student: Encoder) -> None:
     """Refuse a student whose prompts are not those that leafkit.json says it was distilled with.
 
     Raises:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from leafkit.config.schema import INDEX_KINDS
 from leafkit.core.artifact import open_artifact, read_manifest
@@ -27,17 +26,14 @@ from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Collection, clean_text
 from leafkit.data.vector_store import VectorStore
-from leafkit.embedders.lookup_table import LookupTableEmbedder
+from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.embedders.protocol import Embedder
-from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.index.build import VectorIndex
 from leafkit.index.exact import Ranking, search_flat
 from leafkit.index.files import open_index
 from leafkit.index.search import search_index
-from leafkit.models.checkpoint import read_encoder
-from leafkit.models.static_encoder import is_static, read_static
-from leafkit.models.text_encoder import TextEncoder
+from leafkit.models.encoder import Encoder, read_model
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import ModelHandle, check_student, load_teacher
@@ -153,16 +149,10 @@ class Searcher:
             manifests[part] = open_artifact(folder / part, part)
         space = json.loads((folder / INDEX / INDEX_SPACE_FILE).read_text())
         place = folder / STUDENT
-        student = read_static(place) if is_static(place) else read_encoder(place)
+        student = read_model(place)
         check_student(place, student, space["teacher"], space["dim"])
         self._max_tokens = student.spec.max_tokens
-        self.model: Embedder
-        if isinstance(student, TextEncoder):
-            self.model = _open_graph(folder / EXPORT, student) or TransformerEmbedder(
-                student, torch.device("cpu"), torch.float32
-            )
-        else:
-            self.model = LookupTableEmbedder(student)
+        self.model: Embedder = _open_graph(folder / EXPORT, student) or make_embedder(student)
         self._documents = Collection.load(folder / INDEX).documents
         vectors = np.load(folder / INDEX / INDEX_VECTORS_FILE, mmap_mode="r")
         self._index: VectorIndex | None = None
@@ -209,7 +199,7 @@ class Searcher:
         return search_index(self._index, query, k, self._index.plan.settings[-1], self._vectors)
 
 
-def _open_graph(folder: Path, student: TextEncoder) -> OnnxGraphEmbedder | None:
+def _open_graph(folder: Path, student: Encoder) -> OnnxGraphEmbedder | None:
     """The student's exported graph, where there is one of this very student that can be run here."""
     if not folder.is_dir() or importlib.util.find_spec("onnxruntime") is None:
         return None

@@ -53,6 +53,8 @@ class ContrastiveModule(EncoderModule):
         num_steps: optimizer steps; None asks the Trainer's data module.
     """
 
+    encoder: TextEncoder
+
     def __init__(
         self,
         encoder: TextEncoder,

@@ -9,7 +9,7 @@ import lightning
 import torch
 
 from leafkit.core.errors import LeafkitError, UsageError
-from leafkit.models.text_encoder import TextEncoder
+from leafkit.models.encoder import Encoder
 from leafkit.train.batch_data import BatchData
 from leafkit.train.optimizer import OptimizerSettings, build_optimizer
 
@@ -28,10 +28,10 @@ class EncoderModule(lightning.LightningModule):
     """
 
     def __init__(
-        self, encoder: TextEncoder, settings: OptimizerSettings, num_steps: int | None = None
+        self, encoder: Encoder, settings: OptimizerSettings, num_steps: int | None = None
     ) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder: Encoder = encoder
         self.settings = settings
         self.num_steps = num_steps
         self.losses: list[float] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from torch import nn
 
 from leafkit.losses.leaf import cosine_loss
 from leafkit.models.static_encoder import StaticEncoder
-from leafkit.models.text_encoder import TextEncoder
 from leafkit.train.encoder_module import EncoderModule
 from leafkit.train.optimizer import OptimizerSettings, build_schedule
 
@@ -64,6 +63,8 @@ class StaticModule(EncoderModule):
         num_steps: optimizer steps.
     """
 
+    encoder: StaticEncoder
+
     def __init__(
         self,
         encoder: StaticEncoder,
@@ -71,21 +72,16 @@ class StaticModule(EncoderModule):
         token_ids: np.ndarray,
         num_steps: int | None = None,
     ) -> None:
-        super().__init__(cast(TextEncoder, encoder), settings, num_steps)
+        super().__init__(encoder, settings, num_steps)
         encoder.table.weight.requires_grad_(False)
         self.token_ids = torch.from_numpy(token_ids)
         self.rows = nn.EmbeddingBag.from_pretrained(
             encoder.table.weight[self.token_ids], freeze=False, mode="mean"
         )
 
-    @property
-    def static(self) -> StaticEncoder:
-        """The encoder as what it is."""
-        return cast(StaticEncoder, self.encoder)
-
     def training_step(self, batch: StaticBatch) -> torch.Tensor:
         device = self.rows.weight.device
-        raw_BD = self.static.project(self.rows(batch.rows_N.to(device), batch.starts_B.to(device)))
+        raw_BD = self.encoder.project(self.rows(batch.rows_N.to(device), batch.starts_B.to(device)))
         # DDP averages over processes
         share = batch.weight * self.trainer.world_size / batch.num_global_rows
         loss = cosine_loss(raw_BD, batch.targets_BD.to(device)) * share
@@ -98,7 +94,7 @@ class StaticModule(EncoderModule):
         groups = [
             {"params": [self.rows.weight], "lr": s.lr, "weight_decay": s.weight_decay},
             {
-                "params": list(self.static.projection.parameters()),
+                "params": list(self.encoder.projection.parameters()),
                 "lr": PROJECTION_LR_SHARE * s.lr,
                 "weight_decay": 0.0,
             },
@@ -110,7 +106,7 @@ class StaticModule(EncoderModule):
     def write_back(self) -> None:
         """Put the trained rows into the encoder's table, and let that be trained again."""
         with torch.no_grad():
-            self.static.table.weight[self.token_ids] = self.rows.weight.detach().to(
-                self.static.table.weight.device
+            self.encoder.table.weight[self.token_ids] = self.rows.weight.detach().to(
+                self.encoder.table.weight.device
             )
-        self.static.table.weight.requires_grad_(True)
+        self.encoder.table.weight.requires_grad_(True)

@@ -29,7 +29,11 @@ def encoder() -> StaticEncoder:
     torch.manual_seed(0)
     tokenizer = bare_tokenizer(tiny.make_tokenizer())
     return StaticEncoder(
-        tokenizer, torch.randn(tokenizer.get_vocab_size(), 8), nn.Linear(8, 24), (24, 8), "abc"
+        tokenizer,
+        torch.randn(tokenizer.get_vocab_size(), 8),
+        nn.Linear(8, 24),
+        (24, 8),
+        fingerprint="abc",
     ).eval()
 
 
@@ -60,8 +64,12 @@ def test_one_is_as_many(embedder, monkeypatch):
 
 def test_both_cut_where_asked(embedder):
     text = "compute the matrix of the graph"
-    assert np.array_equal(embedder.embed_one(text, 3), embedder.embed_one("compute the matrix"))
-    assert np.array_equal(embedder.embed([text], "query", 3)[0], embedder.embed_one(text, 3))
+    assert np.array_equal(
+        embedder.embed_one(text, "query", 3), embedder.embed_one("compute the matrix")
+    )
+    assert np.array_equal(
+        embedder.embed([text], "query", 3)[0], embedder.embed_one(text, "query", 3)
+    )
 
 
 def test_an_empty_text_is_the_bias_and_nobody_can_change_it(encoder, embedder):

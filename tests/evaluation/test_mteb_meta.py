@@ -193,7 +193,12 @@ def test_a_model_of_which_only_vectors_are_known_has_no_counts():
         tiny.make_encoder(normalized=False), torch.device("cpu"), torch.float32
     )
     model = SimpleNamespace(
-        fingerprint="f", dim=32, mrl_dims=(), prompt=lambda role: "", space=inner.space
+        fingerprint="f",
+        dim=32,
+        mrl_dims=(),
+        encoder=None,
+        prompt=lambda role: "",
+        space=inner.space,
     )
     meta = describe([model], "remote", ["endpoint:remote"], 64)
     assert (meta.n_parameters, meta.memory_usage_mb, meta.open_weights, meta.framework) == (

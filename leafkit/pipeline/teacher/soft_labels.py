@@ -102,7 +102,11 @@ def _dense(
         )
         spec = replace(encoder.spec, prompts={"query": prompt})
         encoder = TextEncoder(
-            encoder.backbone, encoder.tokenizer, spec, encoder.projection, encoder.fingerprint
+            encoder.backbone,
+            encoder.tokenizer,
+            spec,
+            encoder.projection,
+            fingerprint=encoder.fingerprint,
         )
     embedder = TransformerEmbedder(encoder, run.device, run.precision)
     texts, query_of_row = rows.distinct_queries()
