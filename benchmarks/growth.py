@@ -154,12 +154,12 @@ def store(texts: int, length: int, dim: int) -> float:
 
 def search(texts: int, length: int, dim: int) -> float:
     """Seconds of exact search for some queries."""
-    from leafkit.index.exact import search_flat
+    from leafkit.index.exact import search_exact
 
     documents, queries = make_vectors(texts, dim), make_vectors(NUM_QUERIES, dim)
-    search_flat(queries[:4], documents, 10)
+    search_exact(queries[:4], documents, 10)
     started_s = time.perf_counter()
-    search_flat(queries, documents, 10)
+    search_exact(queries, documents, 10)
     return time.perf_counter() - started_s
 
 

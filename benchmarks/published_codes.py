@@ -29,7 +29,8 @@ from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.evaluation.metrics import Judgments, fast_ndcg
 from leafkit.index.calibrate import fit_codecs
-from leafkit.index.exact import Ranking, search_binary, search_flat
+from leafkit.index.exact import search_binary, search_exact
+from leafkit.index.ranking import Ranking
 from leafkit.models.checkpoint import load_encoder
 
 K, MAX_TOKENS, NUM_RESAMPLES = 10, 256, 10_000
@@ -73,11 +74,11 @@ def make_ways(
     def ours(precision: str, quantized: bool) -> Ranking:
         codec = codecs[dim, precision]
         asked = codec.round_trip(queries) if quantized else queries
-        return search_flat(asked, codec.round_trip(documents), K, ties)
+        return search_exact(asked, codec.round_trip(documents), K, ties)
 
     bits = codecs[dim, "binary"]
     return {
-        "float32": lambda: search_flat(queries, documents, K, ties),
+        "float32": lambda: search_exact(queries, documents, K, ties),
         "leafkit int8, calibrated on documents, float queries": lambda: ours("int8", False),
         "leafkit int8, calibrated on documents, quantised queries": lambda: ours("int8", True),
         "leafkit int8, one fixed range, quantised queries": lambda: ours("int8_fixed", True),

@@ -29,7 +29,7 @@ from leafkit.data.vector_store import VectorStore
 from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.evaluation.metrics import Judgments, fast_ndcg
-from leafkit.index.exact import search_flat
+from leafkit.index.exact import search_exact
 from leafkit.models.minilm import find_minilm
 from leafkit.models.static_encoder import StaticEncoder, read_static
 from leafkit.pipeline.corpus import Corpus, load_corpus
@@ -73,7 +73,7 @@ class Judged:
     def ndcg(self, queries: np.ndarray) -> np.ndarray:
         """nDCG@10 of each query."""
         return fast_ndcg(
-            search_flat(queries, self.documents, 10, self.judgments.ties), self.judgments
+            search_exact(queries, self.documents, 10, self.judgments.ties), self.judgments
         )
 
 

@@ -168,7 +168,7 @@ def measure(encoder: Any, work: Path) -> dict[str, list[float]]:
     from leafkit.data.records import Collection
     from leafkit.embedders.transformer import TransformerEmbedder
     from leafkit.evaluation.benchmark import score_encoder
-    from leafkit.index.exact import search_flat
+    from leafkit.index.exact import search_exact
     from leafkit.models.precision import choose_precision
 
     device = torch.device("cpu")
@@ -193,7 +193,7 @@ def measure(encoder: Any, work: Path) -> dict[str, list[float]]:
         embedder.embed([row["text"] for row in texts[split]], role, 64)
         for split in ("test", "train")
     )
-    nearest = search_flat(test, train, NUM_NEIGHBORS).positions
+    nearest = search_exact(test, train, NUM_NEIGHBORS).positions
     labels = [row["label"] for row in texts["train"]]
     guesses = [Counter(labels[p] for p in row).most_common(1)[0][0] for row in nearest]
     found["banking77"] = [

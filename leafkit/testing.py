@@ -23,7 +23,7 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.evaluation.inheritance.grid import run_grid
 from leafkit.evaluation.inheritance.junit import describe_failures
 from leafkit.evaluation.metrics import Judgments
-from leafkit.index.candidates import Vectors
+from leafkit.index.vectors import Vectors
 from leafkit.models.encoder import read_model
 from leafkit.pipeline.evaluate.inherit import run_inherit
 from leafkit.pipeline.run import open_run

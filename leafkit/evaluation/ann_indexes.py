@@ -23,12 +23,14 @@ from leafkit.core.errors import LeafkitError
 from leafkit.core.system import release_memory
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.evaluation.metrics import Judgments, fast_ndcg
-from leafkit.index.build import VectorIndex, build_index, copy_to_gpu, read_blocks
-from leafkit.index.candidates import Vectors, as_floats
-from leafkit.index.exact import Ranking, exclude_self
+from leafkit.index.build import VectorIndex, build_index, copy_to_gpu
+from leafkit.index.exact import search_exact
 from leafkit.index.files import measure_bytes
 from leafkit.index.kinds import plan_indexes
-from leafkit.index.search import score_positions, search_exact, search_index
+from leafkit.index.ranking import Ranking, exclude_self
+from leafkit.index.rescoring import score_candidates
+from leafkit.index.search import search_index
+from leafkit.index.vectors import Vectors, as_floats, read_blocks
 
 K = 10  # of recall@10 and nDCG@10
 MIN_REPETITIONS, MAX_REPETITIONS = 3, 20
@@ -204,7 +206,7 @@ def measure_recall(
     tolerance = (
         np.sqrt(queries.shape[1]) * np.finfo(np.float32).eps * np.linalg.norm(queries, axis=1)
     )
-    scores = score_positions(queries, documents, ranking.positions[:, :k])
+    scores = score_candidates(queries, documents, ranking.positions[:, :k])
     return (scores >= (exact.scores[:, k - 1] - tolerance)[:, None]).mean(axis=1)
 
 

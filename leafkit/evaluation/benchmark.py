@@ -23,7 +23,8 @@ from leafkit.evaluation.bootstrap import Bootstrap, Draws
 from leafkit.evaluation.examples import list_lost, list_queries
 from leafkit.evaluation.metrics import METRICS, Judgments, fast_ndcg, per_query_metrics
 from leafkit.evaluation.significance import MacroBootstrap, macro_differences, randomisation_test
-from leafkit.index.exact import Ranking, break_ties, exclude_self, search_flat, tie_order
+from leafkit.index.exact import search_exact
+from leafkit.index.ranking import Ranking, break_ties, exclude_self, tie_order
 
 DEPTH = 100  # documents retrieved per query: what recall@100 needs
 MAIN = "ndcg@10"  # what systems are compared by
@@ -116,7 +117,7 @@ def run_benchmark(
     own = np.array(collection.own_documents(split, own_documents))
     dropped = int((own >= 0).sum())
     depth, ties = DEPTH + bool(dropped), tie_order(document_ids)
-    rankings = {name: search_flat(q, d, depth, ties) for name, (q, d) in vectors.items()}
+    rankings = {name: search_exact(q, d, depth, ties) for name, (q, d) in vectors.items()}
     texts = [d.full_text for d in collection.documents]
     rankings["bm25"] = rank_bm25([q.text for q in queries], texts, depth, ties)
     rankings = {name: exclude_self(ranking, own, DEPTH) for name, ranking in rankings.items()}
@@ -355,6 +356,6 @@ def score_encoder(
         cut = dim or None
         pair = truncate_then_normalize(queries, cut), truncate_then_normalize(documents, cut)
         found[dim] = fast_ndcg(
-            exclude_self(search_flat(*pair, 11, judgments.ties), own, 10), judgments
+            exclude_self(search_exact(*pair, 11, judgments.ties), own, 10), judgments
         )
     return found

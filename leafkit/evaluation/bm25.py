@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import bm25s
 import numpy as np
 
-from leafkit.index.exact import Ranking
+from leafkit.index.ranking import Ranking
 
 # kana and Han: no spaces between words
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from leafkit.data.records import Collection, Query
-from leafkit.index.exact import Ranking
+from leafkit.index.ranking import Ranking
 
 MAX_QUERIES = 2000  # of the scatter plot
 NUM_LOST = 10

@@ -13,7 +13,7 @@ import numpy as np
 from ir_measures import AP, RR, R, nDCG
 
 from leafkit.core.errors import LeafkitError
-from leafkit.index.exact import Ranking, break_ties, tie_order
+from leafkit.index.ranking import Ranking, break_ties, tie_order
 
 METRICS = {
     "ndcg@10": nDCG @ 10,

@@ -27,10 +27,10 @@ import numpy as np
 
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError
-from leafkit.index.candidates import Vectors, as_floats
 from leafkit.index.kinds import PQ_KINDS, Plan
+from leafkit.index.quantization import quantize_binary
+from leafkit.index.vectors import Vectors, as_floats, dimension, read_blocks
 
-BLOCK_ROWS = 65_536  # documents read at a time: 100 MB at 384 dimensions
 SERIAL_HNSW = 20_000  # documents
 # faiss takes 50; at 12,557 x 384 recall@10 was the same to three digits, training CPU time 66, not
 # 148 s
@@ -76,7 +76,7 @@ def build_index(documents: Vectors, plan: Plan, seed: int) -> VectorIndex:
     Raises:
         LeafkitError: a number is not finite, or faiss cannot build it.
     """
-    started_s, num_documents, dim = time.perf_counter(), len(documents), documents[0:1].shape[1]
+    started_s, num_documents, dim = time.perf_counter(), len(documents), dimension(documents)
     threads = (
         1 if plan.kind == "hnsw" and num_documents <= SERIAL_HNSW else faiss.omp_get_max_threads()
     )
@@ -90,7 +90,7 @@ def build_index(documents: Vectors, plan: Plan, seed: int) -> VectorIndex:
                 if plan.num_training:
                     _train(index, _training_rows(documents, plan.num_training, seed), seed)
             for _, block in read_blocks(documents):
-                index.add(pack_signs(block) if plan.is_binary else block)
+                index.add(quantize_binary(block) if plan.is_binary else block)
     except RuntimeError as err:
         message = (
             f"faiss cannot build the index {plan.kind} ({plan.factory}) of {num_documents:,} x "
@@ -141,23 +141,6 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(before)
-
-
-def read_blocks(documents: Vectors) -> Iterator[tuple[int, np.ndarray]]:
-    """``(first row, (rows, D) float32)`` over all documents, in order.
-
-    Raises:
-        LeafkitError: a number is not finite; the document is named.
-    """
-    for start in range(0, len(documents), BLOCK_ROWS):
-        yield start, as_floats(documents, slice(start, start + BLOCK_ROWS), "document")
-
-
-def pack_signs(vectors: np.ndarray) -> np.ndarray:
-    """(n, D) floats -> (n, ceil(D / 8)) uint8, a bit per component above 0; the bits beyond D are
-    zero and never differ.
-    """
-    return np.packbits(vectors > 0, axis=1)
 
 
 def copy_to_gpu(built: VectorIndex) -> VectorIndex | None:

@@ -15,9 +15,9 @@ from leafkit.config.schema import InheritConfig
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.index.blocks import Workers, small_blocks
-from leafkit.index.candidates import Vectors
 from leafkit.index.codecs import Binary, Codec, Float16, Float32, Int4, Int8, Int8Fixed, Product
 from leafkit.index.quantization import linear_scale
+from leafkit.index.vectors import Vectors
 
 PQ_CENTROIDS = 256  # one byte each
 # documents that PQ is trained on, 128 to a centroid; faiss asks for 39 at least and takes 256 at

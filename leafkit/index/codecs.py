@@ -50,7 +50,7 @@ class Codec(Protocol):
         """What is stored -> (n, D) float32."""
 
     def round_trip(self, vectors: np.ndarray) -> np.ndarray:
-        """``decode(encode(vectors))`` without the codes in between: the same numbers, bit for bit."""
+        """``decode(encode(vectors))`` without the codes in between, bit for bit."""
 
     def scale(self) -> dict[str, np.ndarray]:
         """What a database needs to write the same codes; empty where nothing was fitted."""

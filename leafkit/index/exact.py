@@ -1,90 +1,166 @@
-"""Exact search through faiss, and how documents of equal score are ordered.
+"""Exact search through faiss: documents in blocks, in bounded memory, with one policy for ties.
 
-Shapes: Q queries, N documents, D dimensions, k results.
+Every exact search of the package is made of three pieces. ``TopK`` keeps the best documents of each
+query while blocks of documents pass by; ``leafkit.index.ranking`` orders equals; ``scan`` looks a
+second time where equals straddle the last place kept, so that which of them are found does not
+depend on how faiss happened to meet them.
 
-faiss returns equals in no order of theirs, and adds an inner product in an order that depends on
-the block a document lies in, so that equal vectors may score an ulp apart. A search that is given
-``ties`` looks a little deeper, computes the candidates' scores once more in float64 from the two
-vectors alone, rounds them to float32, and orders equals by ``ties``, also where they straddle the
-k-th place: its result does not depend on the order of the documents in the matrix.
+faiss multiplies 1,024 documents at a time. Blocks that are multiples of it leave every product in a
+block of the same shape, so that scores do not depend on the blocks.
+
+Shapes: Q queries, N documents, n of them in a block, D dimensions, k results.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import faiss
 import numpy as np
 
-_SPARE = (
-    8  # results searched beyond k: only a tie of so many makes a query's scores be computed again
+from leafkit.index.ranking import (
+    Ranking,
+    best_first,
+    break_ties,
+    longest_length,
+    rounding,
 )
+from leafkit.index.rescoring import score_candidates
+from leafkit.index.vectors import Vectors, read_blocks
+
+# results searched beyond k: only a tie of so many makes a query's scores be computed again
+SPARE = 8
 _SPARE_BINARY = 54  # Hamming distances are whole numbers, so ties are long
-_BLOCK_ENTRIES = 2**22  # of what is computed at a time beside faiss's own search, 32 MB
+_SCAN_ENTRIES = 2**22  # scores computed at a time beside faiss's own search, 16 MB
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """The best documents of each query: positions and scores, (queries, k), best first; -1 fills
-    where there are fewer.
+class TopK:
+    """The best documents of each query among the blocks seen so far.
+
+    Attributes:
+        queries: (Q, D) float32, or (Q, D / 8) uint8 packed bits.
+        depth: documents kept for each query.
+        hamming: scores are minus the number of different bits, else inner products.
+        scores: (Q, depth) float32, best first; -inf after the last.
+        positions: (Q, depth) int64; -1 after the last.
     """
 
-    positions: np.ndarray
-    scores: np.ndarray
+    def __init__(self, queries: np.ndarray, depth: int, *, hamming: bool = False) -> None:
+        self.queries, self.depth, self.hamming = queries, depth, hamming
+        empty = Ranking.empty(len(queries), depth)
+        self.scores, self.positions = empty.scores, empty.positions
+        self._is_empty = True
+
+    @property
+    def ranking(self) -> Ranking:
+        """What was found, equals in the order in which the blocks came."""
+        return Ranking(self.positions, self.scores)
+
+    def add(self, block: np.ndarray, start: int) -> None:
+        """Take in documents; among equals the one that came first stays.
+
+        Args:
+            block: (n, D) float32, or (n, D / 8) uint8.
+            start: position of its first document.
+        """
+        count = min(self.depth, len(block))
+        if self.hamming:
+            distances, found = faiss.knn_hamming(self.queries, block, count)
+            scores, positions = -distances.astype(np.float32), found.astype(np.int64)
+        else:
+            scores, positions = faiss.knn(
+                self.queries, block, count, metric=faiss.METRIC_INNER_PRODUCT
+            )
+        if self._is_empty and count == self.depth:
+            self._is_empty, self.scores, self.positions = False, scores, positions + start
+            return
+        self._is_empty = False
+        better = np.flatnonzero(scores[:, 0] > self.scores[:, -1])
+        both = Ranking(
+            np.concatenate([self.positions[better], positions[better] + start], axis=1),
+            np.concatenate([self.scores[better], scores[better]], axis=1),
+        )
+        best = best_first(both, self.depth)
+        self.positions[better], self.scores[better] = best.positions, best.scores
 
 
-def tie_order(document_ids: Sequence[str]) -> np.ndarray:
-    """(N,) int64: where each document stands among equals, as trec_eval has it: the greater id
-    first.
-    """
-    order = sorted(range(len(document_ids)), key=document_ids.__getitem__, reverse=True)
-    places = np.empty(len(order), dtype=np.int64)
-    places[order] = np.arange(len(order))
-    return places
-
-
-def search_flat(
-    queries: np.ndarray, documents: np.ndarray, k: int, ties: np.ndarray | None = None
+def search_exact(
+    queries: np.ndarray, documents: Vectors, k: int, ties: np.ndarray | None = None
 ) -> Ranking:
     """Exact maximum inner product search.
 
+    With ``ties`` the search looks a little deeper, computes the candidates' scores again in float64
+    and rounds them to float32, and orders equals by ``ties``, also where they straddle the k-th
+    place: the result does not depend on the order of the documents.
+
     Args:
         queries: (Q, D), finite.
-        documents: (N, D), finite; used in place where they are contiguous float32.
+        documents: (N, D). Contiguous float32 in memory is searched in place and must be finite;
+            anything else is read, and checked, a block at a time.
         k: results per query; N where that is less.
         ties: (N,) place of each document among equals, see ``tie_order``; None leaves equals as
             faiss found them.
+
+    Raises:
+        LeafkitError: a number that was read in blocks is not finite.
     """
-    q, d = (np.ascontiguousarray(x, dtype=np.float32) for x in (queries, documents))
-    k = min(k, len(d))
+    q = np.ascontiguousarray(queries, dtype=np.float32)
+    k = min(k, len(documents))
     if not len(q) or not k:
-        return Ranking(
-            np.empty((len(q), k), dtype=np.int64), np.empty((len(q), k), dtype=np.float32)
-        )
-    depth = k if ties is None else min(len(d), k + _SPARE)
-    scores, positions = faiss.knn(q, d, depth, metric=faiss.METRIC_INNER_PRODUCT)
+        return Ranking.empty(len(q), k)
+    best = TopK(q, k if ties is None else min(len(documents), k + SPARE))
+    longest = 0.0
+    for start, block in _blocks(documents):
+        best.add(block, start)
+        longest = max(longest, longest_length(block)) if ties is not None else 0.0
     if ties is None:
-        return Ranking(positions, scores)
-    # float32 sums of D products are off by about sqrt(D) eps |q| |d|, two scores by twice that;
-    # twice again for safety
-    longest = float(np.sqrt(np.einsum("nd,nd->n", d, d).max()))
-    slack = 4 * np.sqrt(d.shape[1]) * np.finfo(np.float32).eps * longest * np.linalg.norm(q, axis=1)
-    found = break_ties(Ranking(positions, _exact_scores(q, d, positions)), ties, k)
-    if depth < len(d):
-        lowest = scores[:, k - 1] - slack
-        # a document that was not found may be as good as the k-th
-        is_open = np.flatnonzero(scores[:, -1] >= lowest)
-        rows = max(1, _BLOCK_ENTRIES // len(d))
-        for start in range(0, len(is_open), rows):
-            block = is_open[start : start + rows]
-            for row, all_scores in zip(block.tolist(), q[block] @ d.T, strict=True):
-                candidates = np.flatnonzero(all_scores >= lowest[row])[None]
-                best = break_ties(
-                    Ranking(candidates, _exact_scores(q[row : row + 1], d, candidates)), ties, k
-                )
-                found.positions[row], found.scores[row] = best.positions[0], best.scores[0]
+        return best.ranking
+    exact = score_candidates(q, documents, best.positions, np.float64)
+    found = break_ties(Ranking(best.positions, exact), ties, k)
+    if best.depth < len(documents):
+        # two scores differ by twice their rounding, and twice that is safe
+        lowest = best.scores[:, k - 1] - 4 * rounding(q, longest)
+        # a document that was not kept may be as good as the k-th
+        is_open = np.flatnonzero(best.scores[:, -1] >= lowest)
+        if len(is_open):
+            _search_again(found, is_open, q, documents, lowest, ties)
     return found
+
+
+def _search_again(
+    found: Ranking,
+    rows: np.ndarray,
+    queries: np.ndarray,
+    documents: Vectors,
+    lowest: np.ndarray,
+    ties: np.ndarray,
+) -> None:
+    """Replace rows of ``found`` by the best of all documents that score ``lowest`` or more."""
+    k = found.positions.shape[1]
+    found.positions[rows] = -1
+    for start, block in _blocks(documents):
+        for i, columns, _ in scan(queries[rows], block, lowest[rows]):
+            row = rows[i]
+            near = columns[None]
+            exact = score_candidates(queries[row : row + 1], block, near, np.float64)
+            both = Ranking(
+                np.concatenate([found.positions[row : row + 1], near + start], axis=1),
+                np.concatenate([found.scores[row : row + 1], exact], axis=1),
+            )
+            best = break_ties(both, ties, k)
+            found.positions[row], found.scores[row] = best.positions[0], best.scores[0]
+
+
+def _blocks(documents: Vectors) -> Iterator[tuple[int, np.ndarray]]:
+    """All of them at once where they lie in memory as faiss wants them."""
+    if (
+        isinstance(documents, np.ndarray)
+        and not isinstance(documents, np.memmap)
+        and documents.dtype == np.float32
+        and documents.flags.c_contiguous
+    ):
+        return iter([(0, documents)])
+    return read_blocks(documents)
 
 
 def search_binary(
@@ -102,91 +178,114 @@ def search_binary(
     q, d = np.ascontiguousarray(queries), np.ascontiguousarray(documents)
     k = min(k, len(d))
     if not len(q) or not k:
-        return Ranking(
-            np.empty((len(q), k), dtype=np.int64), np.empty((len(q), k), dtype=np.float32)
-        )
+        return Ranking.empty(len(q), k)
+    best = TopK(q, k if ties is None else min(len(d), k + _SPARE_BINARY), hamming=True)
+    best.add(d, 0)
+    if ties is None:
+        return best.ranking
+    found = break_ties(best.ranking, ties, k)
+    is_open = np.flatnonzero(best.scores[:, -1] == best.scores[:, k - 1])
+    if best.depth == len(d) or not len(is_open):
+        return found
     index = faiss.IndexBinaryFlat(d.shape[1] * 8)
     index.add(d)
-    depth = k if ties is None else min(len(d), k + _SPARE_BINARY)
-    distances, positions = index.search(q, depth)
-    ranking = Ranking(positions, -distances.astype(np.float32))
-    if ties is None:
-        return ranking
-    found = break_ties(ranking, ties, k)
-    if depth < len(d):
-        is_open = np.flatnonzero(distances[:, -1] == distances[:, k - 1])
-        rows = max(1, _BLOCK_ENTRIES // len(d))
-        for radius in np.unique(distances[is_open, k - 1]).tolist():
-            members = is_open[distances[is_open, k - 1] == radius]
-            for start in range(0, len(members), rows):
-                block = members[start : start + rows]
-                # all that are nearer than that
-                limits, near, candidates = index.range_search(q[block], radius + 1)
-                for row, first, last in zip(
-                    block.tolist(), limits[:-1].tolist(), limits[1:].tolist(), strict=True
-                ):
-                    equals = Ranking(
-                        candidates[None, first:last], -near[None, first:last].astype(np.float32)
-                    )
-                    best = break_ties(equals, ties, k)
-                    found.positions[row], found.scores[row] = best.positions[0], best.scores[0]
+    kth = -best.scores[:, k - 1].astype(np.int64)
+    per_search = max(1, _SCAN_ENTRIES // len(d))
+    for radius in np.unique(kth[is_open]).tolist():
+        members = is_open[kth[is_open] == radius]
+        for start in range(0, len(members), per_search):
+            rows = members[start : start + per_search]
+            limits, near, candidates = index.range_search(q[rows], radius + 1)  # nearer than that
+            for i, row in enumerate(rows.tolist()):
+                part = slice(int(limits[i]), int(limits[i + 1]))
+                all_near = Ranking(candidates[None, part], -near[None, part].astype(np.float32))
+                best_of_all = break_ties(all_near, ties, k)
+                found.positions[row] = best_of_all.positions[0]
+                found.scores[row] = best_of_all.scores[0]
     return found
 
 
-def break_ties(ranking: Ranking, ties: np.ndarray, k: int | None = None) -> Ranking:
-    """The first k results, best first, equals in the order of ``ties``, unfilled places last; a
-    copy.
-    """
-    is_filled = ranking.positions >= 0
-    falling = np.where(is_filled, -ranking.scores, np.inf)
-    order = np.lexsort((np.where(is_filled, ties[ranking.positions], len(ties)), falling), axis=-1)[
-        :, :k
-    ]
-    return Ranking(
-        np.take_along_axis(ranking.positions, order, axis=1),
-        np.take_along_axis(ranking.scores, order, axis=1),
-    )
-
-
-def exclude_self(ranking: Ranking, own: Sequence[int] | np.ndarray, k: int) -> Ranking:
-    """The first k results other than each query's own document.
+def scan(
+    queries: np.ndarray, block: np.ndarray, low: np.ndarray, high: np.ndarray | None = None
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Each query's row, and the columns and float32 scores of all its documents within bounds.
 
     Args:
-        ranking: of Q queries, at least k + 1 deep where there are so many documents.
-        own: (Q,) position of the document to leave out; -1 for none.
-        k: results kept.
+        queries: (Q, D) float32.
+        block: (n, D) float32.
+        low: (Q,) smallest score.
+        high: (Q,) largest score; None is without bound.
     """
-    at = np.asarray(own, dtype=np.int64)
-    if not (at >= 0).any():
-        return Ranking(ranking.positions[:, :k], ranking.scores[:, :k])
-    is_own = (ranking.positions == at[:, None]) & (at[:, None] >= 0)
-    order = np.argsort(is_own, axis=1, kind="stable")
-    positions = np.take_along_axis(np.where(is_own, -1, ranking.positions), order, axis=1)
-    scores = np.take_along_axis(np.where(is_own, -np.inf, ranking.scores), order, axis=1)
-    return Ranking(positions[:, :k], scores[:, :k].astype(ranking.scores.dtype))
+    rows = max(1, _SCAN_ENTRIES // len(block))
+    for start in range(0, len(queries), rows):
+        part = slice(start, start + rows)
+        scores = queries[part] @ block.T
+        is_within = scores >= low[part, None]
+        if high is not None:
+            is_within &= scores <= high[part, None]
+        for i in range(len(scores)):
+            columns = np.flatnonzero(is_within[i])
+            yield start + i, columns, scores[i, columns]
+
+
+class TieCompletion:
+    """Members of groups of equals that the last place kept cuts through, the first by position.
+
+    Blocks of all documents pass by once more; ``finish`` writes what was found into the scores and
+    positions that were given.
+    """
+
+    def __init__(
+        self,
+        best: TopK,
+        rows: np.ndarray,
+        last_group: np.ndarray,
+        tolerance: np.ndarray,
+    ) -> None:
+        """Begin.
+
+        Args:
+            best: inner products, ties ordered by ``order_ties``.
+            rows: (r,) the queries whose last group is incomplete.
+            last_group: (Q,) where that group starts.
+            tolerance: (Q,) scores no further apart are equal.
+        """
+        self._best, self._rows, self._first = best, rows, last_group[rows]
+        self._queries = best.queries[rows]
+        level = best.scores[rows, -1]
+        self._low, self._high = level - tolerance[rows], level + tolerance[rows]
+        self._found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in rows]
+
+    def add(self, block: np.ndarray, start: int) -> None:
+        """Look at (n, D) documents, the first of them at the position ``start``."""
+        for i, columns, scores in scan(self._queries, block, self._low, self._high):
+            # rounding may bring a document that stands before the group within reach of it
+            before = self._best.positions[self._rows[i], : self._first[i]] - start
+            is_new = ~np.isin(columns, before)
+            count = self._best.depth - self._first[i]
+            self._found[i].append((columns[is_new][:count] + start, scores[is_new][:count]))
+
+    def finish(self, *, level: bool = False) -> None:
+        """Fill the last places with the group's first members.
+
+        Args:
+            level: leave the scores, since equals have one score already.
+        """
+        best = self._best
+        for row, first, parts in zip(self._rows, self._first, self._found, strict=True):
+            group = best.positions[row, first:], best.scores[row, first:]
+            positions, scores = (np.concatenate(x) for x in zip(*parts, group, strict=True))
+            members, at = np.unique(positions, return_index=True)
+            count = best.depth - first
+            best.positions[row, first:] = members[:count]
+            if not level:
+                best.scores[row, first:] = scores[at[:count]]
 
 
 def nearest_others(vectors: np.ndarray, k: int) -> np.ndarray:
     """(n, k) positions of the nearest other rows, nearest first."""
-    found = search_flat(vectors, vectors, k + 1).positions
-    rows = np.arange(len(vectors))[:, None]
-    is_self = found == rows
-    is_self[~is_self.any(axis=1), -1] = (
-        True  # a duplicate pushed the row itself out: drop the last instead
-    )
+    found = search_exact(vectors, vectors, k + 1).positions
+    is_self = found == np.arange(len(vectors))[:, None]
+    # a duplicate pushed the row itself out: drop the last instead
+    is_self[~is_self.any(axis=1), -1] = True
     return found[~is_self].reshape(len(vectors), -1)
-
-
-def _exact_scores(q: np.ndarray, d: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """(Q, m) float32 inner products with the documents at ``positions`` (Q, m), each from its two
-    vectors alone.
-    """
-    out = np.empty(positions.shape, dtype=np.float32)
-    columns = min(positions.shape[1], max(1, _BLOCK_ENTRIES // q.shape[1]))
-    rows = max(1, _BLOCK_ENTRIES // (columns * q.shape[1]))
-    for top in range(0, len(q), rows):
-        wide = q[top : top + rows].astype(np.float64)
-        for left in range(0, positions.shape[1], columns):
-            near = d[positions[top : top + rows, left : left + columns]].astype(np.float64)
-            out[top : top + rows, left : left + columns] = np.einsum("qmd,qd->qm", near, wide)
-    return out

@@ -30,8 +30,8 @@ from leafkit.core.checkpoint_layout import FAISS_FILE
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.index.build import VectorIndex, build_index
-from leafkit.index.candidates import Vectors
 from leafkit.index.kinds import PQ_KINDS, Plan, plan_indexes
+from leafkit.index.vectors import Vectors
 
 STAGE = "faiss index"
 _MEASURING_BLOCK = 2**20  # bytes that faiss hands over at a time

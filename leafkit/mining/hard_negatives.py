@@ -5,7 +5,7 @@ Shapes: R rows (a query with one of its positives), Q distinct queries, N docume
     ranks looked at,
 W = last_rank - first_rank, m = num_negatives.
 
-Scores within rounding of one another are equal (``leafkit.index.candidates``): a tie counts against
+Scores within rounding of one another are equal (``leafkit.index.ranking``): a tie counts against
 the positive, and a tie with a rule's limit is not above it. The positive itself is known by its
 position, so that it never ties with itself.
 """
@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from leafkit.config.schema import MiningConfig
-from leafkit.index.candidates import BLOCK_ROWS, Vectors, as_floats, rank_others
+from leafkit.index.exclusion import BLOCK_ROWS, search_excluding
+from leafkit.index.vectors import Vectors, as_floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,9 @@ def mine(
             _with(relevant[q], row_positives[rows].tolist())
             for q, rows in zip(distinct.tolist(), rows_of, strict=True)
         ]
-        for block in rank_others(queries, distinct, vectors, known, num_ranks, block_rows):
+        for block in search_excluding(
+            queries, distinct, vectors, known, num_ranks, block_rows=block_rows
+        ):
             rows = np.concatenate([rows_of[i] for i in block.members])
             member = np.repeat(
                 np.arange(len(block.members)), [len(rows_of[i]) for i in block.members]

@@ -16,7 +16,7 @@ from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.evaluation.metrics import per_query_metrics
 from leafkit.export.graph import GRAPH_FORM, export_graph
-from leafkit.index.exact import search_flat
+from leafkit.index.exact import search_exact
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import load_student, load_teacher
@@ -108,7 +108,7 @@ def compare_queries(
     values = {}
     for name, model in models.items():
         vectors = model.embed([q.text for q in queries], "query", run.recipe.data.max_query_tokens)
-        ranking = search_flat(vectors, documents, _DEPTH)
+        ranking = search_exact(vectors, documents, _DEPTH)
         values[name] = per_query_metrics(ranking, *ids, corpus.collection.qrels, ["ndcg@10"])[
             "ndcg@10"
         ]

@@ -30,8 +30,9 @@ from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.embedders.protocol import Embedder
 from leafkit.index.build import VectorIndex
-from leafkit.index.exact import Ranking, search_flat
+from leafkit.index.exact import search_exact
 from leafkit.index.files import open_index
+from leafkit.index.ranking import Ranking
 from leafkit.index.search import search_index
 from leafkit.models.encoder import Encoder, read_model
 from leafkit.pipeline.corpus import Corpus, load_corpus
@@ -195,7 +196,7 @@ class Searcher:
 
     def _find(self, query: np.ndarray, k: int) -> Ranking:
         if self._index is None:
-            return search_flat(query, self._vectors, k)
+            return search_exact(query, self._vectors, k)
         return search_index(self._index, query, k, self._index.plan.settings[-1], self._vectors)
 
 

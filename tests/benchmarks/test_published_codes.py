@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from published_codes import make_ways
 
 from leafkit.evaluation.metrics import Judgments, fast_ndcg
-from leafkit.index.exact import tie_order
+from leafkit.index.ranking import tie_order
 
 
 def test_every_way_finds_each_document_with_itself_and_its_neighbor_after_it():

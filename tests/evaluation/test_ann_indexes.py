@@ -25,8 +25,8 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.vector_store import Space, VectorStore
 from leafkit.evaluation import ann_indexes
 from leafkit.evaluation.ann_indexes import compare_indexes, measure_recall
-from leafkit.index import build
-from leafkit.index.exact import Ranking
+from leafkit.index import vectors as vector_blocks
+from leafkit.index.ranking import Ranking
 from leafkit.index.search import search_index
 
 DOCUMENTS = make_documents()
@@ -219,7 +219,7 @@ def test_documents_are_read_in_blocks_and_never_whole(monkeypatch):
             self.most = max(self.most, len(found))
             return found
 
-    monkeypatch.setattr(build, "BLOCK_ROWS", 200)
+    monkeypatch.setattr(vector_blocks, "BLOCK_ROWS", 200)
     documents = Watched()
     config = replace(CONFIG, kinds=["flat", "hnsw", "ivf_flat", "binary"], num_lists=4)
     compare(config, documents)

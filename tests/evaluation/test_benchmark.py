@@ -23,7 +23,7 @@ from leafkit.evaluation.benchmark import (
     score_encoder,
 )
 from leafkit.evaluation.metrics import METRICS, per_query_metrics
-from leafkit.index.exact import tie_order
+from leafkit.index.ranking import tie_order
 
 NUM_DOCUMENTS, NUM_QUERIES, DIM = 120, 40, 16
 

@@ -7,7 +7,7 @@ import pytest
 
 from leafkit.data.records import Collection, Document, Query
 from leafkit.evaluation.examples import MAX_QUERIES, NUM_LOST, list_lost, list_queries, show_samples
-from leafkit.index.exact import Ranking
+from leafkit.index.ranking import Ranking
 
 NUM = 15
 

@@ -7,7 +7,8 @@ import pytest
 
 from leafkit.core.errors import LeafkitError
 from leafkit.evaluation.metrics import METRICS, Judgments, fast_ndcg, per_query_metrics
-from leafkit.index.exact import Ranking, search_binary, search_flat
+from leafkit.index.exact import search_binary, search_exact
+from leafkit.index.ranking import Ranking
 
 DOCUMENT_IDS = [f"d{i}" for i in range(150)]
 
@@ -199,7 +200,7 @@ def test_no_metric_depends_on_the_order_of_the_documents(kind, k):
     }
     if kind == "binary":
         documents, queries = np.packbits(documents > 0, axis=1), np.packbits(queries > 0, axis=1)
-    search = search_flat if kind == "flat" else search_binary
+    search = search_exact if kind == "flat" else search_binary
     found = []
     for seed in range(4):
         order = np.random.default_rng(seed).permutation(480) if seed else np.arange(480)

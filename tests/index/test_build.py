@@ -13,8 +13,8 @@ from index_case import CONFIG, KINDS, make_documents, make_index, make_queries, 
 
 from leafkit.core.errors import LeafkitError
 from leafkit.data.vector_store import Space, VectorStore
-from leafkit.index import build
-from leafkit.index.build import build_index, copy_to_gpu, pack_signs, read_blocks
+from leafkit.index import build, vectors
+from leafkit.index.build import build_index, copy_to_gpu
 from leafkit.index.files import measure_bytes
 from leafkit.index.kinds import plan_indexes
 from leafkit.index.search import search_index
@@ -61,12 +61,12 @@ def test_the_seed_reaches_the_codebooks():
 @pytest.mark.parametrize("kind", KINDS)
 def test_blocks_of_documents_build_what_one_block_builds(kind, monkeypatch):
     whole = written(built_once(kind))
-    monkeypatch.setattr(build, "BLOCK_ROWS", 97)
-    assert len(list(read_blocks(DOCUMENTS))) == 16
+    monkeypatch.setattr(vectors, "BLOCK_ROWS", 97)
+    assert len(list(vectors.read_blocks(DOCUMENTS))) == 16
     blocks = make_index(DOCUMENTS, kind)
     if (
         kind == "hnsw"
-        # faiss links the highest levels of each added batch first, so the graph differs but is as good
+        # faiss links the highest levels of each added batch first: another graph, but as good
     ):
         found = search_index(blocks, QUERIES, 10, 160).positions
         assert (
@@ -179,11 +179,6 @@ def test_more_code_bytes_lose_less():
 
     errors = [error(code_bytes) for code_bytes in (2, 8, 32)]
     assert errors[0] > errors[1] > errors[2]
-
-
-def test_signs_pack_into_bytes_and_the_spare_bits_are_zero():
-    packed = pack_signs(np.array([[1, -1, 0, 2, -3, 1, 1, 1, -1, 5]], dtype=np.float32))
-    assert packed.tolist() == [[0b10010111, 0b01000000]]
 
 
 # --- bytes

@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from leafkit.core.errors import LeafkitError
+from leafkit.index import vectors
 from leafkit.index.exact import (
-    Ranking,
-    break_ties,
-    exclude_self,
+    TieCompletion,
+    TopK,
     nearest_others,
+    scan,
     search_binary,
-    search_flat,
-    tie_order,
+    search_exact,
 )
+from leafkit.index.ranking import longest_length, order_ties, rounding
 
 GENERATOR = np.random.default_rng(0)
 QUERIES = GENERATOR.normal(size=(7, 16)).astype(np.float32)
@@ -24,25 +26,25 @@ DOCUMENTS = GENERATOR.normal(size=(50, 16)).astype(np.float32)
 def test_flat_search_equals_a_sort_in_numpy(k):
     scores = QUERIES @ DOCUMENTS.T
     order = np.argsort(-scores, axis=1)[:, :k]
-    found = search_flat(QUERIES, DOCUMENTS, k)
+    found = search_exact(QUERIES, DOCUMENTS, k)
     assert np.array_equal(found.positions, order)
     assert np.allclose(found.scores, np.take_along_axis(scores, order, axis=1), atol=1e-5)
 
 
 def test_flat_search_takes_float16_and_strided_arrays():
     wide = np.repeat(DOCUMENTS, 2, axis=1)
-    found = search_flat(QUERIES.astype(np.float64), wide[:, ::2].astype(np.float16), 5)
+    found = search_exact(QUERIES.astype(np.float64), wide[:, ::2].astype(np.float16), 5)
     expected = np.argsort(-(QUERIES @ DOCUMENTS.astype(np.float16).astype(np.float32).T), axis=1)[
         :, :5
     ]
     assert np.array_equal(found.positions, expected)
 
 
-@pytest.mark.parametrize("search", [search_flat, search_binary])
+@pytest.mark.parametrize("search", [search_exact, search_binary])
 def test_k_above_the_number_of_documents_gives_all_of_them(search):
     queries, documents = (
         (QUERIES, DOCUMENTS)
-        if search is search_flat
+        if search is search_exact
         else (np.packbits(QUERIES > 0, axis=1), np.packbits(DOCUMENTS > 0, axis=1))
     )
     found = search(queries, documents[:3], 100)
@@ -83,19 +85,6 @@ def settled(scores: np.ndarray, ties: np.ndarray, k: int) -> list[list[int]]:
     ]
 
 
-def test_equals_are_ordered_by_id_as_text_the_greater_first():
-    assert tie_order(["a", "b10", "b9", "", "\u00e9", "\U0001f600", "\uffff"]).tolist() == [
-        5,
-        4,
-        3,
-        6,
-        2,
-        0,
-        1,
-    ]
-    assert tie_order([]).tolist() == []
-
-
 @pytest.mark.parametrize("k", [1, 3, 7, 10, 60, 200, 300])
 @pytest.mark.parametrize("copies", [1, 3, 50])
 def test_flat_search_with_ties_equals_a_sort_by_score_and_place(k, copies):
@@ -105,7 +94,7 @@ def test_flat_search_with_ties_equals_a_sort_by_score_and_place(k, copies):
     documents = np.tile(base, (copies, 1))
     ties = generator.permutation(len(documents))
     scores = QUERIES.round().astype(np.float64) @ documents.T.astype(np.float64)
-    found = search_flat(QUERIES.round(), documents, k, ties)
+    found = search_exact(QUERIES.round(), documents, k, ties)
     assert found.positions.tolist() == settled(scores, ties, k)
     assert np.array_equal(
         found.scores, np.take_along_axis(scores, found.positions, axis=1).astype(np.float32)
@@ -129,11 +118,11 @@ def test_binary_search_with_ties_equals_a_sort_by_distance_and_place(k, num_byte
 
 
 def test_a_collection_of_equal_documents_is_ordered_by_place_alone(monkeypatch):
-    monkeypatch.setattr("leafkit.index.exact._BLOCK_ENTRIES", 64)  # many small blocks
+    monkeypatch.setattr("leafkit.index.exact._SCAN_ENTRIES", 64)  # many small blocks
     ties = np.random.default_rng(0).permutation(300)
     best = np.argsort(ties)[:5].tolist()
     ones = np.ones((300, 16), dtype=np.float32)
-    assert search_flat(QUERIES, ones, 5, ties).positions.tolist() == [best] * 7
+    assert search_exact(QUERIES, ones, 5, ties).positions.tolist() == [best] * 7
     bits = np.packbits(ones > 0, axis=1)
     assert search_binary(bits[:7], bits, 5, ties).positions.tolist() == [best] * 7
 
@@ -144,7 +133,7 @@ def test_equal_vectors_get_equal_scores_wherever_they_lie():
     documents = generator.normal(size=(1500, 384)).astype(np.float32)
     documents[generator.permutation(1500)[:400]] = documents[7]
     queries = documents[7] + generator.normal(size=(20, 384)).astype(np.float32) / 10
-    found = search_flat(queries, documents, 100, np.arange(1500))
+    found = search_exact(queries, documents, 100, np.arange(1500))
     assert all(len(set(row)) == 1 for row in found.scores.tolist())
     assert (np.diff(found.positions, axis=1) > 0).all()
 
@@ -156,13 +145,13 @@ def test_a_long_document_vector_beside_short_ones_does_not_spoil_the_order():
     documents = np.concatenate([DOCUMENTS, 1e6 * DOCUMENTS[:1]])
     scores = QUERIES.astype(np.float64) @ documents.T.astype(np.float64)
     ties = np.arange(51)
-    assert search_flat(QUERIES, documents, 5, ties).positions.tolist() == settled(scores, ties, 5)
+    assert search_exact(QUERIES, documents, 5, ties).positions.tolist() == settled(scores, ties, 5)
 
 
 @pytest.mark.parametrize("ties", [None, np.arange(50)])
 def test_nothing_to_search_gives_nothing(ties):
-    assert search_flat(QUERIES[:0], DOCUMENTS, 5, ties).positions.shape == (0, 5)
-    assert search_flat(
+    assert search_exact(QUERIES[:0], DOCUMENTS, 5, ties).positions.shape == (0, 5)
+    assert search_exact(
         QUERIES, DOCUMENTS[:0], 5, None if ties is None else ties[:0]
     ).positions.shape == (7, 0)
     bits = np.packbits(DOCUMENTS > 0, axis=1)
@@ -172,25 +161,116 @@ def test_nothing_to_search_gives_nothing(ties):
     ).positions.shape == (3, 0)
 
 
-def test_settling_puts_unfilled_places_last_whatever_their_score():
-    ranking = Ranking(np.array([[-1, 3, 1, -1, 2]]), np.array([[9.0, 1.0, 1.0, 0.0, 2.0]]))
-    assert break_ties(ranking, np.array([0, 2, 1, 0])).positions.tolist() == [[2, 3, 1, -1, -1]]
-    assert break_ties(ranking, np.array([0, 1, 1, 2]), 2).positions.tolist() == [[2, 1]]
+# --- documents in blocks
 
 
-def test_a_query_s_own_document_is_left_out_and_the_next_ones_move_up():
-    ranking = Ranking(
-        np.array([[4, 2, 7], [4, 2, 7], [4, 2, 7], [4, 2, -1]]),
-        np.array([[3.0, 2.0, 1.0]] * 4, dtype=np.float32),
-    )
-    found = exclude_self(ranking, [2, 9, -1, 4], 2)
-    assert found.positions.tolist() == [[4, 7], [4, 2], [4, 2], [2, -1]]
-    assert found.scores[:3].tolist() == [[3, 1], [3, 2], [3, 2]]
-    assert found.scores.dtype == np.float32
-    assert exclude_self(ranking, [-1] * 4, 2).positions.tolist() == [[4, 2]] * 4
-    assert exclude_self(ranking, [2, 9, -1, 4], 3).positions.tolist() == [
-        [4, 7, -1],
-        [4, 2, 7],
-        [4, 2, 7],
-        [2, -1, -1],
-    ]
+def blocks_of(documents: np.ndarray, rows: int) -> list[tuple[int, np.ndarray]]:
+    return [(start, documents[start : start + rows]) for start in range(0, len(documents), rows)]
+
+
+@pytest.mark.parametrize("block_rows", [1, 7, 97, 1500, 4096])
+@pytest.mark.parametrize("has_ties", [False, True])
+@pytest.mark.parametrize("copies", [1, 3, 100])
+def test_documents_in_blocks_equal_a_sort_in_numpy(block_rows, has_ties, copies, monkeypatch):
+    """float16 is read in blocks. Whole numbers score without rounding, and copies tie across
+    blocks."""
+    monkeypatch.setattr(vectors, "BLOCK_ROWS", block_rows)
+    generator = np.random.default_rng(copies)
+    base = generator.integers(-9, 10, size=(300 // copies, 16)).astype(np.float16)
+    documents, queries = np.tile(base, (copies, 1)), QUERIES.round()
+    places = generator.permutation(len(documents))
+    scores = queries.astype(np.float64) @ documents.T.astype(np.float64)
+    found = search_exact(queries, documents, 10, places if has_ties else None)
+    assert np.array_equal(found.scores, -np.sort(-scores, axis=1)[:, :10])
+    assert np.array_equal(found.scores, np.take_along_axis(scores, found.positions, axis=1))
+    if has_ties:
+        assert found.positions.tolist() == settled(scores, places, 10)
+
+
+def test_a_memory_map_gives_what_the_array_gives(tmp_path, monkeypatch):
+    mapped = np.memmap(tmp_path / "map", dtype=np.float32, mode="w+", shape=DOCUMENTS.shape)
+    mapped[:] = DOCUMENTS
+    monkeypatch.setattr(vectors, "BLOCK_ROWS", 16)
+    for places in (None, np.arange(50)):
+        found, expected = (search_exact(QUERIES, d, 5, places) for d in (mapped, DOCUMENTS))
+        assert np.array_equal(found.positions, expected.positions)
+        assert np.allclose(found.scores, expected.scores, atol=1e-6)
+
+
+def test_documents_read_in_blocks_must_be_finite():
+    documents = DOCUMENTS.astype(np.float16)
+    documents[3] = np.nan
+    with pytest.raises(LeafkitError, match="document 3 is not finite"):
+        search_exact(QUERIES, documents, 10)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 20, 50])
+def test_the_best_of_blocks_are_the_best_of_all_and_the_earlier_of_equals_stays(rows):
+    documents = np.concatenate([DOCUMENTS[:25]] * 2)
+    best = TopK(QUERIES, 8)
+    for start, block in blocks_of(documents, rows):
+        best.add(block, start)
+    scores = QUERIES.astype(np.float64) @ documents.T.astype(np.float64)
+    # copies lie 25 apart; equals of one block come as faiss has them
+    assert np.allclose(best.scores, -np.sort(-scores, axis=1)[:, :8], atol=1e-5)
+    if rows <= 25:
+        assert best.positions.tolist() == np.argsort(-scores, axis=1, kind="stable")[:, :8].tolist()
+
+
+@pytest.mark.parametrize("rows", [1, 3, 50])
+def test_the_nearest_bits_of_blocks_are_the_nearest_of_all(rows):
+    queries, documents = (np.packbits(x > 0, axis=1) for x in (QUERIES, DOCUMENTS))
+    best = TopK(queries, 50, hamming=True)
+    for start, block in blocks_of(documents, rows):
+        best.add(block, start)
+    distances = np.unpackbits(queries[:, None] ^ documents, axis=2).sum(axis=2).astype(int)
+    assert np.array_equal(best.scores, -np.sort(distances, axis=1))
+    assert all(sorted(row) == list(range(50)) for row in best.positions.tolist())
+
+
+def test_more_places_than_documents_stay_unfilled():
+    best = TopK(QUERIES, 60)
+    best.add(DOCUMENTS, 0)
+    assert (best.positions[:, 50:] == -1).all()
+    assert (best.scores[:, 50:] == -np.inf).all()
+    assert (np.sort(best.positions[:, :50], axis=1) == np.arange(50)).all()
+
+
+@pytest.mark.parametrize("entries", [1, 120, 2**22])
+def test_a_scan_finds_what_lies_within_bounds(entries, monkeypatch):
+    monkeypatch.setattr("leafkit.index.exact._SCAN_ENTRIES", entries)
+    scores = QUERIES @ DOCUMENTS.T
+    low, high = np.full(7, -1.0), np.linspace(0, 3, 7)
+    for bound in (None, high):
+        top = np.full(7, np.inf) if bound is None else high
+        found = list(scan(QUERIES, DOCUMENTS, low, bound))
+        assert [row for row, _, _ in found] == list(range(7))
+        for row, columns, values in found:
+            within = np.flatnonzero((scores[row] >= low[row]) & (scores[row] <= top[row]))
+            assert columns.tolist() == within.tolist()
+            assert np.allclose(values, scores[row, within], atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 16, 100, 300])
+@pytest.mark.parametrize("level", [False, True])
+def test_a_group_that_was_cut_off_gets_its_first_members(rows, level):
+    """Three documents 100 times each in random order: twelve places cut through the first group,
+    or through the second where ten of the first were taken away.
+    """
+    generator = np.random.default_rng(1)
+    which = generator.permutation(np.repeat(np.arange(3), [10, 100, 190]))
+    documents = np.array([[2, 1], [1, 1], [0, 1]], dtype=np.float32)[which]
+    queries = np.array([[1, 0.1]], dtype=np.float32)
+    best = TopK(queries, 60)
+    for start, block in blocks_of(documents, rows):
+        best.add(block, start)
+    tolerance = rounding(queries, longest_length(documents))
+    last_group = order_ties(best.scores, best.positions, tolerance, level=level)
+    assert last_group.tolist() == [10]
+    completion = TieCompletion(best, np.array([0]), last_group, tolerance)
+    for start, block in blocks_of(documents, rows):
+        completion.add(block, start)
+    completion.finish(level=level)
+    expected = [*np.flatnonzero(which == 0), *np.flatnonzero(which == 1)[:50]]
+    assert best.positions[0].tolist() == expected
+    assert np.allclose(best.scores[0], documents[expected] @ queries[0], atol=1e-6)

@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 from index_case import CONFIG, KINDS, make_documents, make_index, make_queries, sort_exactly
 
-from leafkit.core.errors import LeafkitError
-from leafkit.index import build, search
-from leafkit.index.search import rescore, score_positions, search_exact, search_index
+from leafkit.index.search import search_index
 
 DOCUMENTS = make_documents()
 QUERIES = make_queries(DOCUMENTS)
@@ -30,23 +28,6 @@ def test_flat_equals_a_sort_in_numpy():
     assert np.allclose(
         found.scores, np.take_along_axis(QUERIES @ DOCUMENTS.T, EXACT, axis=1), atol=1e-6
     )
-
-
-@pytest.mark.parametrize("block_rows", [1, 7, 97, 1500, 4096])
-def test_exact_search_in_blocks_equals_a_sort_in_numpy(block_rows, monkeypatch):
-    monkeypatch.setattr(build, "BLOCK_ROWS", block_rows)
-    found = search_exact(QUERIES, DOCUMENTS, 10)
-    assert np.array_equal(found.positions, EXACT)
-    assert np.allclose(
-        found.scores, np.take_along_axis(QUERIES @ DOCUMENTS.T, EXACT, axis=1), atol=1e-6
-    )
-
-
-def test_exact_search_refuses_what_is_not_finite():
-    documents = DOCUMENTS.copy()
-    documents[3] = np.nan
-    with pytest.raises(LeafkitError, match="document 3 is not finite"):
-        search_exact(QUERIES, documents, 10)
 
 
 @pytest.mark.parametrize("kind", ["ivf_flat"])
@@ -116,28 +97,6 @@ def test_rescoring_once_k_reorders_what_binary_found():
 def test_rescoring_without_documents_is_a_mistake_in_the_program():
     with pytest.raises(ValueError, match="needs the documents"):
         search_index(make_index(DOCUMENTS, "binary_rescored"), QUERIES, 10, 2)
-
-
-def test_rescoring_by_hand():
-    documents = np.array([[1, 0], [0.6, 0.8], [0, 1]], dtype=np.float32)
-    found = rescore(np.array([[0, 2.0]], dtype=np.float32), documents, np.array([[0, 1, 2]]), 2)
-    assert found.positions.tolist() == [[2, 1]]
-    assert np.allclose(found.scores, [[2.0, 1.6]])
-
-
-@pytest.mark.parametrize("entries", [1, 500, 2**25])
-def test_scores_of_positions_do_not_depend_on_the_block_and_missing_ones_are_last(
-    entries, monkeypatch
-):
-    monkeypatch.setattr(search, "_RESCORE_ENTRIES", entries)
-    positions = np.stack([np.arange(5)] * len(QUERIES))
-    positions[2, 3] = -1
-    expected = (QUERIES @ DOCUMENTS.T)[:, :5]
-    expected[2, 3] = -np.inf
-    assert np.allclose(score_positions(QUERIES, DOCUMENTS, positions), expected, atol=1e-6)
-    found = rescore(QUERIES, DOCUMENTS, positions, 5)
-    assert found.positions[2, -1] == -1
-    assert found.scores[2, -1] == -np.inf
 
 
 @pytest.mark.parametrize("kind", KINDS)

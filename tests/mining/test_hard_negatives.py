@@ -14,7 +14,7 @@ import pytest
 from leafkit.config.schema import MiningConfig
 from leafkit.core.errors import LeafkitError
 from leafkit.data.vector_store import Space, VectorStore
-from leafkit.index import candidates
+from leafkit.index import exact, exclusion
 from leafkit.mining.hard_negatives import Mined, mine
 
 PLAIN = MiningConfig(num_negatives=3, first_rank=0, last_rank=3, max_positive_share=0.0)
@@ -162,7 +162,7 @@ def test_ties_wider_than_the_search_are_settled_by_position_without_a_second_sea
     # from 100 on, faiss itself takes ties in another order
     settings = replace(PLAIN, num_negatives=120, last_rank=120)
     for entries in (2**22, 1):  # all queries' scores at once, and query by query
-        monkeypatch.setattr(candidates, "_BLOCK_ENTRIES", entries)
+        monkeypatch.setattr(exact, "_SCAN_ENTRIES", entries)
         mined = mine(
             np.repeat(QUERY, 30, axis=0),
             documents,
@@ -237,7 +237,7 @@ def test_a_block_shrinks_where_queries_have_many_relevant_documents(
         "knn",
         lambda q, v, k, **more: (depths.append((len(q), k)), search(q, v, k, **more))[1],
     )
-    monkeypatch.setattr(candidates, "_BLOCK_ENTRIES", 100)
+    monkeypatch.setattr(exclusion, "_BLOCK_ENTRIES", 100)
     problem[4][0].update(range(60))
     again = mine(*problem, WIDE, 9)
     assert max(rows * depth for rows, depth in depths) <= 100
@@ -484,7 +484,7 @@ def test_what_does_not_fit_together_is_refused(changes: dict[str, object], probl
 def test_a_gpu_is_used_where_faiss_sees_one_and_deep_searches_stay_off_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No GPU here: its index is a CPU index that counts its calls and refuses what a GPU refuses."""
+    """A CPU index in its place counts its calls and refuses what a GPU refuses."""
     calls: list[tuple[int, int]] = []
 
     class Fake:

@@ -18,9 +18,10 @@ from leafkit.core.truncate import truncate_then_normalize
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.evaluation.diagnosis.spectrum import Spectrum, measure_spectrum
 from leafkit.evaluation.metrics import Judgments, fast_ndcg
-from leafkit.index.candidates import Vectors
-from leafkit.index.exact import Ranking, exclude_self, search_binary, search_flat
+from leafkit.index.exact import TopK
 from leafkit.index.quantization import quantize_binary
+from leafkit.index.ranking import Ranking, exclude_self
+from leafkit.index.vectors import Vectors
 
 CHUNK = 16384  # documents in memory at a time
 # documents kept per query: ten are scored, the rest is for its own document and for ties
@@ -374,45 +375,29 @@ def _search(
     documents: Vectors, systems: Mapping[Key, _System], rotations: Sequence[np.ndarray]
 ) -> dict[Key, Ranking]:
     """All systems' rankings in one pass over the documents."""
-    best: dict[Key, Ranking] = {}
+    depth = {False: min(DEPTH, len(documents)), True: min(BINARY_DEPTH, len(documents))}
+    best = {
+        key: TopK(
+            np.ascontiguousarray(system.queries),
+            depth[system.coding == "bits"],
+            hamming=system.coding == "bits",
+        )
+        for key, system in systems.items()
+    }
     for start, chunk in _chunks(documents):
         unit = truncate_then_normalize(chunk)
         views = {-1: unit} | {turn: unit @ rotation for turn, rotation in enumerate(rotations)}
         bits = quantize_binary(unit)
         for key, system in systems.items():
             if system.coding == "bits":
-                found = search_binary(system.queries, bits, BINARY_DEPTH)
+                block = bits
             elif system.coding == "signs":
-                found = search_flat(
-                    system.queries, np.where(unit > 0, np.float32(1), np.float32(-1)), DEPTH
-                )
+                block = np.where(unit > 0, np.float32(1), np.float32(-1))
             else:
                 view = views[system.turn]
-                found = search_flat(
-                    system.queries,
-                    truncate_then_normalize(view, system.dim) if system.dim else view,
-                    DEPTH,
-                )
-            best[key] = merge_rankings(
-                best.get(key), found, start, BINARY_DEPTH if system.coding == "bits" else DEPTH
-            )
-    return best
-
-
-def merge_rankings(before: Ranking | None, found: Ranking, offset: int, k: int) -> Ranking:
-    """The best k of a ranking and of one over the next chunk, whose first document has the position
-    ``offset``.
-
-    Among equal scores the earlier document stands first.
-    """
-    positions, scores = found.positions + offset, found.scores
-    if before is not None:
-        positions = np.concatenate([before.positions, positions], axis=1)
-        scores = np.concatenate([before.scores, scores], axis=1)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return Ranking(
-        np.take_along_axis(positions, order, axis=1), np.take_along_axis(scores, order, axis=1)
-    )
+                block = truncate_then_normalize(view, system.dim) if system.dim else view
+            best[key].add(np.ascontiguousarray(block), start)
+    return {key: found.ranking for key, found in best.items()}
 
 
 def _chunks(documents: Vectors) -> Iterator[tuple[int, np.ndarray]]:

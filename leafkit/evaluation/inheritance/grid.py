@@ -20,12 +20,13 @@ from leafkit.core.console import Bar, progress_bar
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.evaluation.bootstrap import Bootstrap, interval, share
 from leafkit.evaluation.inheritance.rescore import score_again
-from leafkit.evaluation.inheritance.streaming import SPARE, search_stored
+from leafkit.evaluation.inheritance.streaming import search_codes
 from leafkit.evaluation.metrics import Judgments, fast_ndcg
 from leafkit.index.calibrate import check_codecs, fit_codecs
-from leafkit.index.candidates import Vectors
 from leafkit.index.codecs import Codec, Float32
-from leafkit.index.exact import Ranking, break_ties, exclude_self
+from leafkit.index.exact import SPARE
+from leafkit.index.ranking import Ranking, break_ties, exclude_self
+from leafkit.index.vectors import Vectors
 
 DEPTH = 10  # of the metric
 MODES = ("symmetric", "asymmetric")
@@ -64,7 +65,7 @@ class Grid:
 
 
 def plan_cells(dims: Sequence[int], config: InheritConfig) -> list[Cell]:
-    """Every setting once. float32 with quantised queries and float32 rescored are float32 itself."""
+    """Every setting once; float32 with quantised queries, or rescored, is float32 itself."""
     return [
         Cell(dim, precision, queries, rescoring)
         for dim in dims
@@ -309,7 +310,7 @@ def _one_pass(
     most = max(1, *config.rescoring) * DEPTH
     has_own = int((own >= 0).any())  # a query's own document takes a place and is left out
     depths = {p: (DEPTH if p == "float32" else most) + has_own + SPARE for p in codecs}
-    found = search_stored(
+    found = search_codes(
         documents, dim, codecs, queries, [*config.queries], depths, advance=bar.advance
     )
     rankings = {

@@ -8,9 +8,8 @@ import numpy as np
 
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.evaluation.inheritance.streaming import Name
-from leafkit.index.candidates import Vectors
-
-_PAIRS_PER_BLOCK = 8192
+from leafkit.index.rescoring import score_pairs
+from leafkit.index.vectors import Vectors
 
 
 def score_again(
@@ -48,12 +47,11 @@ def score_again(
     pairs, back = np.unique(np.concatenate([k.ravel() for k in keys]), return_inverse=True)
     # in the documents' order, so that reading runs forwards
     positions, rows = np.divmod(pairs, len(query_rows))
-    scores = np.empty(len(pairs), dtype=np.float32)
-    for start in range(0, len(pairs), _PAIRS_PER_BLOCK):
-        block = slice(start, start + _PAIRS_PER_BLOCK)
-        needed, which = np.unique(positions[block], return_inverse=True)
-        cut = truncate_then_normalize(np.asarray(documents[needed], dtype=np.float32), dim)
-        scores[block] = np.einsum("pd,pd->p", cut[which], query_rows[rows[block]])
+
+    def cut(vectors: np.ndarray) -> np.ndarray:
+        return truncate_then_normalize(vectors, dim)
+
+    scores = score_pairs(query_rows, documents, rows, positions, prepare=cut)
     ends = np.cumsum([k.size for k in keys])
     parts = np.split(scores[back.ravel()], ends[:-1])
     return {

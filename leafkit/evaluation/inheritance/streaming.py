@@ -11,70 +11,37 @@ eps |q| |d|, are ties: they get one score, and are ordered by position.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import faiss
 import numpy as np
 
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.index.blocks import Workers, slabs, small_blocks
-from leafkit.index.candidates import Vectors
 from leafkit.index.codecs import Codec
-from leafkit.index.exact import Ranking
+from leafkit.index.exact import SPARE, TieCompletion, TopK
+from leafkit.index.ranking import Ranking, order_ties, rounding
+from leafkit.index.vectors import Vectors, dimension
 
 FAISS_BLOCK = 1024  # faiss.cvar.distance_compute_blas_database_bs
-# candidates beyond those wanted: a tie of no more than these is settled without another look at the
-# documents
-SPARE = 8
 _CHUNK_NUMBERS = 2**25  # 128 MiB of float32 per buffer; three of them are held
-_TIED_SCORES = 2**22  # scores computed at a time while ties are completed
 
 Name = tuple[str, str, str]  # system, precision, "float" or "quantized" queries
 
 
 @dataclass(slots=True)
 class _Search:
-    """Queries of one or more systems that are compared with the same stored vectors in the same
-    way.
-    """
+    """Queries of one or more systems that are compared with the same codes in the same way."""
 
     codec: Codec
-    hamming: bool
     names: list[Name]
-    queries: np.ndarray  # (rows, D) float32, or (rows, D / 8) uint8
-    depth: int
-    scores: np.ndarray = field(init=False)
-    positions: np.ndarray = field(init=False)
+    best: TopK  # of all systems' queries, one below the other
 
-    def __post_init__(self) -> None:
-        self.scores = np.full((len(self.queries), self.depth), -np.inf, dtype=np.float32)
-        self.positions = np.full((len(self.queries), self.depth), -1, dtype=np.int64)
-
-    def tolerance(self, dim: int) -> np.ndarray:
+    def tolerance(self) -> np.ndarray:
         """(rows,) scores no further apart are equal; distances of bits are exact."""
-        if self.hamming:
-            return np.zeros(len(self.queries), dtype=np.float32)
-        rounding = math.sqrt(dim) * float(np.finfo(np.float32).eps) * self.codec.length
-        return (rounding * np.linalg.norm(self.queries, axis=1)).astype(np.float32)
-
-    def add(self, stored: np.ndarray, start: int) -> None:
-        """Take in a chunk: its best replace what is worse; among equals the earlier document stays."""
-        count = min(self.depth, len(stored))
-        if self.hamming:
-            distances, positions = faiss.knn_hamming(self.queries, stored, count)
-            scores = -distances.astype(np.float32)
-        else:
-            scores, positions = faiss.knn(
-                self.queries, stored, count, metric=faiss.METRIC_INNER_PRODUCT
-            )
-        rows = np.flatnonzero(scores[:, 0] > self.scores[:, -1])
-        both = np.concatenate([self.scores[rows], scores[rows]], axis=1)
-        where = np.concatenate([self.positions[rows], positions[rows] + start], axis=1)
-        order = np.argsort(-both, axis=1, kind="stable")[:, : self.depth]
-        self.scores[rows] = np.take_along_axis(both, order, axis=1)
-        self.positions[rows] = np.take_along_axis(where, order, axis=1)
+        if self.best.hamming:
+            return np.zeros(len(self.best.queries))
+        return rounding(self.best.queries, self.codec.length)
 
 
 def chunk_size(dim: int) -> int:
@@ -82,7 +49,7 @@ def chunk_size(dim: int) -> int:
     return max(1, _CHUNK_NUMBERS // dim // FAISS_BLOCK) * FAISS_BLOCK
 
 
-def search_stored(
+def search_codes(
     documents: Vectors,
     dim: int,
     codecs: Mapping[str, Codec],
@@ -117,35 +84,34 @@ def search_stored(
         system: truncate_then_normalize(np.asarray(q, dtype=np.float32), dim)
         for system, q in queries.items()
     }
+    num_documents = len(documents)
     searches = [
         search
         for precision, codec in codecs.items()
         for search in _plan(
-            precision, codec, shortened, forms, min(depths[precision], len(documents))
+            precision, codec, shortened, forms, min(depths[precision], num_documents)
         )
     ]
     workers = Workers()
     restored = _Restored(workers)
-    for start, unit in _unit_chunks(
-        documents, dim, chunk_rows or chunk_size(documents[0:1].shape[1]), workers
-    ):
+    chunk_rows = chunk_rows or chunk_size(dimension(documents))
+    for start, unit in _unit_chunks(documents, dim, chunk_rows, workers):
         for codec in codecs.values():
-            mine = [search for search in searches if search.codec is codec]
-            for is_hamming in {search.hamming for search in mine}:
-                stored = restored.through(
-                    codec.encode if is_hamming else codec.round_trip, codec, unit
-                )
-                for search in mine:
-                    if search.hamming == is_hamming:
-                        search.add(stored, start)
+            of_codec = [search.best for search in searches if search.codec is codec]
+            for is_hamming in {best.hamming for best in of_codec}:
+                work = codec.encode if is_hamming else codec.round_trip
+                stored = restored.through(work, codec, unit)
+                for best in of_codec:
+                    if best.hamming == is_hamming:
+                        best.add(stored, start)
         advance(len(unit))
-    _settle(searches, documents, dim, chunk_rows or chunk_size(documents[0:1].shape[1]), restored)
+    _order_ties(searches, documents, dim, chunk_rows, restored)
     num_queries = len(next(iter(shortened.values())))
     found = {}
     for search in searches:
         for i, name in enumerate(search.names):
             rows = slice(i * num_queries, (i + 1) * num_queries)
-            found[name] = Ranking(search.positions[rows], search.scores[rows])
+            found[name] = Ranking(search.best.positions[rows], search.best.scores[rows])
     return found
 
 
@@ -166,19 +132,18 @@ def _plan(
         coded = [((system, precision, "quantized"), through(q)) for system, q in queries.items()]
     wanted = plain if "float" in forms else []
     if precision == "binary" and coded:
-        yield _Search(
-            codec, True, [name for name, _ in coded], np.concatenate([q for _, q in coded]), depth
-        )
+        yield _search(codec, coded, depth, hamming=True)
     elif coded:
         wanted = wanted + coded
     if wanted:
-        yield _Search(
-            codec,
-            False,
-            [name for name, _ in wanted],
-            np.concatenate([q for _, q in wanted]),
-            depth,
-        )
+        yield _search(codec, wanted, depth, hamming=False)
+
+
+def _search(
+    codec: Codec, named: Sequence[tuple[Name, np.ndarray]], depth: int, *, hamming: bool
+) -> _Search:
+    queries = np.concatenate([q for _, q in named])
+    return _Search(codec, [name for name, _ in named], TopK(queries, depth, hamming=hamming))
 
 
 def _unit_chunks(
@@ -237,64 +202,24 @@ class _Restored:
         return out
 
 
-def _settle(
+def _order_ties(
     searches: Sequence[_Search], documents: Vectors, dim: int, chunk_rows: int, restored: _Restored
 ) -> None:
     """Order ties by position; where one reaches from the ranks wanted to the last candidate, find
-    its first members.
+    its first members in one more pass over the documents.
     """
-    cut: list[tuple[_Search, np.ndarray, np.ndarray]] = []
+    cut: list[tuple[Codec, TieCompletion]] = []
     for search in searches:
-        tolerance = search.tolerance(dim)
-        last_group = order_ties(search.scores, search.positions, tolerance)
-        if not search.hamming and search.depth < len(documents):
-            rows = np.flatnonzero(last_group < search.depth - SPARE)
+        best, tolerance = search.best, search.tolerance()
+        last_group = order_ties(best.scores, best.positions, tolerance, level=True)
+        if not best.hamming and best.depth < len(documents):
+            rows = np.flatnonzero(last_group < best.depth - SPARE)
             if len(rows):
-                cut.append((search, rows, last_group[rows]))
+                cut.append((search.codec, TieCompletion(best, rows, last_group, tolerance)))
     if not cut:
         return
-    members: list[list[list[np.ndarray]]] = [[[] for _ in rows] for _, rows, _ in cut]
     for start, unit in _unit_chunks(documents, dim, chunk_rows, restored.workers):
-        for (search, rows, firsts), lists in zip(cut, members, strict=True):
-            stored = restored.through(search.codec.round_trip, search.codec, unit)
-            tolerance, level = search.tolerance(dim)[rows], search.scores[rows, -1]
-            for block in range(0, len(rows), max(1, _TIED_SCORES // len(unit))):
-                part = slice(block, block + max(1, _TIED_SCORES // len(unit)))
-                near = (
-                    np.abs(search.queries[rows[part]] @ stored.T - level[part, None])
-                    <= tolerance[part, None]
-                )
-                for i, is_near in enumerate(near, start=block):
-                    better = search.positions[rows[i], : firsts[i]] - start
-                    is_near[better[(better >= 0) & (better < len(unit))]] = (
-                        False  # rounding may put it on either side
-                    )
-                    lists[i].append(np.flatnonzero(is_near)[: search.depth - firsts[i]] + start)
-    for (search, rows, firsts), lists in zip(cut, members, strict=True):
-        for row, first, parts in zip(rows, firsts, lists, strict=True):
-            equals = np.union1d(np.concatenate(parts), search.positions[row, first:])
-            search.positions[row, first:] = equals[: search.depth - first]
-
-
-def order_ties(scores: np.ndarray, positions: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
-    """Give equals one score and order them by position, in place; returns where each row's last
-    group of them starts, (rows,).
-
-    Args:
-        scores: (rows, K) float32, best first.
-        positions: (rows, K).
-        tolerance: (rows,) neighbours no further apart are equal.
-    """
-    with np.errstate(invalid="ignore"):  # -inf minus -inf where there are fewer than K documents
-        is_tie = scores[:, :-1] - scores[:, 1:] <= tolerance[:, None]
-    rows = np.flatnonzero(is_tie.any(axis=1))
-    if len(rows):
-        group = np.zeros((len(rows), scores.shape[1]), dtype=np.int64)
-        np.cumsum(~is_tie[rows], axis=1, out=group[:, 1:])
-        order = np.argsort(group * (positions.max() + 1) + positions[rows], axis=1)
-        starts = np.maximum.accumulate(
-            np.where(np.diff(group, axis=1, prepend=-1) > 0, np.arange(scores.shape[1]), 0), axis=1
-        )
-        scores[rows] = np.take_along_axis(scores[rows], starts, axis=1)
-        positions[rows] = np.take_along_axis(positions[rows], order, axis=1)
-    return scores.shape[1] - 1 - np.cumprod(is_tie[:, ::-1], axis=1).sum(axis=1)
+        for codec, completion in cut:
+            completion.add(restored.through(codec.round_trip, codec, unit), start)
+    for _, completion in cut:
+        completion.finish(level=True)

@@ -29,7 +29,7 @@ from leafkit.evaluation.benchmark import check_judged
 from leafkit.evaluation.inheritance.grid import Grid, Pass, choose_dims, run_grid
 from leafkit.evaluation.inheritance.junit import to_junit
 from leafkit.evaluation.metrics import Judgments
-from leafkit.index.candidates import Vectors
+from leafkit.index.vectors import Vectors
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import ModelHandle, load_student, load_teacher

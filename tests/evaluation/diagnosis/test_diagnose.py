@@ -13,12 +13,11 @@ from leafkit.evaluation.diagnosis.diagnose import (
     Settings,
     diagnose,
     measure_anisotropy,
-    merge_rankings,
     perturb,
 )
 from leafkit.evaluation.diagnosis.findings import conclude
 from leafkit.evaluation.metrics import Judgments, fast_ndcg
-from leafkit.index.exact import Ranking, search_flat
+from leafkit.index.exact import search_exact
 
 FULL = 64
 TEXTS, QUERIES = 600, 120
@@ -194,7 +193,7 @@ def test_a_teacher_that_claims_nothing_is_measured_at_halves_and_not_blamed():
 def test_heads_equal_truncated_and_normalized_vectors():
     documents, judged = plant(MATRYOSHKA)
     row = examine(documents, judged, mrl_dims=(24,))["dims"][1]
-    ranking = search_flat(
+    ranking = search_exact(
         truncate_then_normalize(judged.vectors, 24), truncate_then_normalize(documents, 24), 20
     )
     assert row["ndcg"]["mean"] == pytest.approx(
@@ -340,14 +339,6 @@ def test_no_more_than_a_chunk_is_read_at_a_time(monkeypatch):
 
     assert examine(Store(), judged)["spectrum"] == examine(documents, judged)["spectrum"]
     assert max(largest) == 100
-
-
-def test_merged_rankings_keep_the_best_and_the_earlier_of_equals():
-    first = Ranking(np.array([[0, 1]]), np.array([[0.9, 0.5]]))
-    second = Ranking(np.array([[0, 1]]), np.array([[0.9, 0.7]]))
-    merged = merge_rankings(merge_rankings(None, first, 0, 3), second, 2, 3)
-    assert merged.positions.tolist() == [[0, 2, 3]]
-    assert merged.scores.tolist() == [[0.9, 0.9, 0.7]]
 
 
 def test_seeds_decide_about_everything_random():

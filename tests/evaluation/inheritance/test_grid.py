@@ -27,7 +27,7 @@ from leafkit.evaluation.inheritance.grid import (
     run_grid,
 )
 from leafkit.evaluation.metrics import Judgments, per_query_metrics
-from leafkit.index.exact import search_flat
+from leafkit.index.exact import search_exact
 
 DIM, HEAD = 32, 16
 NUM_DOCUMENTS, NUM_QUERIES = 500, 200
@@ -331,7 +331,7 @@ def test_figures_of_a_row_fit_together():
 def test_float32_scores_are_those_of_a_flat_search_through_ir_measures(dim):
     result = grid(noisy_copy(), TEACHER[1], precisions=["float32"])
     for system, queries in (("teacher", TEACHER[0]), ("asymmetric", noisy_copy())):
-        ranking = search_flat(unit(queries[:, :dim]), unit(TEACHER[1][:, :dim]), 10)
+        ranking = search_exact(unit(queries[:, :dim]), unit(TEACHER[1][:, :dim]), 10)
         expected = per_query_metrics(ranking, QUERY_IDS, DOCUMENT_IDS, QRELS, metrics=("ndcg@10",))[
             "ndcg@10"
         ]

@@ -13,14 +13,9 @@ from leafkit.config.schema import VECTOR_PRECISIONS, InheritConfig
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.vector_store import Space, VectorStore
 from leafkit.evaluation.inheritance.rescore import score_again
-from leafkit.evaluation.inheritance.streaming import (
-    FAISS_BLOCK,
-    SPARE,
-    chunk_size,
-    order_ties,
-    search_stored,
-)
+from leafkit.evaluation.inheritance.streaming import FAISS_BLOCK, chunk_size, search_codes
 from leafkit.index.calibrate import fit_codecs
+from leafkit.index.exact import SPARE
 
 DIM, NUM_DOCUMENTS, NUM_QUERIES = 24, 3000, 30
 GENERATOR = np.random.default_rng(0)
@@ -54,7 +49,7 @@ def search(
     )
     depths = dict.fromkeys(precisions, k + SPARE)
     more = {"advance": advance} if advance else {}
-    return search_stored(documents, dim, codecs, queries, FORMS, depths, chunk_rows, **more)
+    return search_codes(documents, dim, codecs, queries, FORMS, depths, chunk_rows, **more)
 
 
 @pytest.mark.parametrize("dim", [DIM, 13])
@@ -145,7 +140,7 @@ def test_each_document_is_read_once_in_order():
             return DOCUMENTS[rows]
 
     counted, done = Counted(), []
-    search_stored(
+    search_codes(
         counted,
         DIM,
         codecs_for(DOCUMENTS, DIM),
@@ -200,18 +195,6 @@ def test_chunks_that_would_move_faiss_blocks_are_refused():
 def test_chunks_are_whole_blocks(dim):
     assert chunk_size(dim) % FAISS_BLOCK == 0
     assert chunk_size(dim) >= FAISS_BLOCK
-
-
-def test_ties_are_ordered_and_the_last_group_is_found():
-    scores = np.array([[5, 4, 4, 3, 2], [1, 1, 1, 1, 1], [5, 4, 3, 2, 1]], dtype=np.float32)
-    positions = np.array([[7, 9, 2, 1, 0], [4, 3, 2, 1, 0], [4, 3, 2, 1, 0]])
-    assert order_ties(scores, positions, np.zeros(3, np.float32)).tolist() == [4, 0, 4]
-    assert positions.tolist() == [[7, 2, 9, 1, 0], [0, 1, 2, 3, 4], [4, 3, 2, 1, 0]]
-    near = np.array([[5, 4.5, 4.2, 3, 2.9]], dtype=np.float32)
-    assert order_ties(
-        near, np.arange(5)[None, ::-1].copy(), np.full(1, 0.4, np.float32)
-    ).tolist() == [3]
-    assert near.tolist() == [[5, 4.5, 4.5, 3, 3]]  # equals have one score
 
 
 # --- rescoring
