@@ -1,6 +1,6 @@
 """Artifacts: directories that are either complete and verified, or not there.
 
-A stage writes into a draft beside the target; the draft gets a manifest with the sha256 of every
+A step writes into a draft beside the target; the draft gets a manifest with the sha256 of every
 file, everything is fsynced, and a rename makes it the artifact. A machine killed at any point
 leaves the old artifact or the new one.
 """
@@ -26,7 +26,7 @@ from leafkit.core.checkpoint_layout import LOCK_FILE, MANIFEST_FILE
 from leafkit.core.errors import LeafkitError, explain_write_errors
 from leafkit.core.version import __version__
 
-FORMAT = 1
+FORMAT = 2  # of the manifest; 1 called the step "stage" and had no method
 _RECORDED_PACKAGES = (
     "torch",
     "transformers",
@@ -43,20 +43,23 @@ class Manifest:
     """What an artifact says of itself.
 
     Attributes:
-        stage: name of the stage that made it.
-        inputs: fingerprints of everything the result depends on, by name; a stage whose inputs are
-            equal is up to date.
+        step: name of the step that made it.
+        inputs: fingerprints of everything the result depends on, by name; a step whose inputs and
+            method are equal is up to date.
         recipe: the resolved recipe, as plain data.
-        metrics: figures the stage measured.
+        method: identity of the code that made it; see ``leafkit.core.method``. "" where the
+            artifact holds what it was given.
+        metrics: figures the step measured.
         files: sha256 of every file, by path relative to the artifact.
         versions: versions of leafkit, Python and the packages under it.
         created: UTC time, ISO 8601.
         commit: git commit of the code where it runs from a checkout, else "".
     """
 
-    stage: str
+    step: str
     inputs: dict[str, Any]
     recipe: dict[str, Any]
+    method: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -65,8 +68,12 @@ class Manifest:
     format: int = FORMAT
 
     def fingerprint(self) -> str:
-        """Identity of the artifact's content: what it was made from and the files it holds."""
-        return fingerprint({"stage": self.stage, "inputs": self.inputs, "files": self.files})
+        """Identity of the artifact's content: the step and the files it holds.
+
+        What it was made from does not count: a step that is run again and gives the same files
+        leaves everything that depends on it up to date.
+        """
+        return fingerprint({"step": self.step, "files": self.files})
 
 
 def fingerprint(value: Any) -> str:
@@ -141,10 +148,12 @@ def git_commit() -> str:
 @contextlib.contextmanager
 def publish(
     target: Path,
-    stage: str,
+    step: str,
     inputs: Mapping[str, Any],
     recipe: Mapping[str, Any],
+    *,
     metrics: dict[str, Any] | None = None,
+    method: str = "",
 ) -> Iterator[Path]:
     """Yield an empty draft folder; when the body ends without an exception it becomes the artifact
     ``target``.
@@ -168,7 +177,7 @@ def publish(
         draft.mkdir()
         try:
             yield draft
-            seal(draft, stage, inputs, recipe, metrics or {})
+            seal(draft, step, inputs, recipe, metrics=metrics or {}, method=method)
             _swap(draft, target)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
@@ -177,10 +186,12 @@ def publish(
 
 def seal(
     folder: Path,
-    stage: str,
+    step: str,
     inputs: Mapping[str, Any],
     recipe: Mapping[str, Any],
+    *,
     metrics: Mapping[str, Any],
+    method: str,
 ) -> Manifest:
     """Write the manifest of a finished folder, with the sha256 of every file, and make all of it
     durable.
@@ -195,9 +206,10 @@ def seal(
     for sub in sorted({p.parent for p in folder.rglob("*") if p.is_file()} | {folder}):
         fsync_path(sub)
     manifest = Manifest(
-        stage=stage,
+        step=step,
         inputs=dict(inputs),
         recipe=dict(recipe),
+        method=method,
         metrics=dict(metrics),
         files=files,
         versions=versions(),
@@ -251,31 +263,34 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         found = raw.get("format")
-        if found == FORMAT:
+        if found == 1:
+            raw["step"] = raw.pop("stage")
+        if found in {1, FORMAT}:
             manifest = Manifest(**raw)
             if isinstance(manifest.inputs, dict) and isinstance(manifest.files, dict):
                 return manifest
             raise ValueError("inputs and files must be objects")
-    except (ValueError, TypeError, AttributeError, RecursionError) as err:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise LeafkitError(
             f"{path} is corrupt: {err}", f"delete {folder} and run the command again"
         ) from err
     raise LeafkitError(
-        f"{path} has format {found}; this leafkit reads {FORMAT}", "use the leafkit that wrote it"
+        f"{path} has format {found}; this leafkit reads 1 to {FORMAT}",
+        "use the leafkit that wrote it",
     )
 
 
-def open_artifact(folder: Path, stage: str | None = None) -> Manifest:
+def open_artifact(folder: Path, step: str | None = None) -> Manifest:
     """Manifest of an artifact whose every file has been verified against its sha256.
 
     Raises:
-        LeafkitError: missing, foreign, of another stage, or a file is missing or changed; the
+        LeafkitError: missing, foreign, of another step, or a file is missing or changed; the
             message names it.
     """
     manifest = read_manifest(folder)
-    if stage is not None and manifest.stage != stage:
+    if step is not None and manifest.step != step:
         raise LeafkitError(
-            f"{folder} holds a {manifest.stage!r} artifact where {stage!r} is needed",
+            f"{folder} holds a {manifest.step!r} artifact where {step!r} is needed",
             "check the path",
         )
     for name, expected in manifest.files.items():
@@ -293,18 +308,44 @@ def open_artifact(folder: Path, stage: str | None = None) -> Manifest:
     return manifest
 
 
-def is_up_to_date(folder: Path, stage: str, inputs: Mapping[str, Any]) -> bool:
-    """Whether ``folder`` holds this stage's verified result for exactly these inputs. A damaged
-    artifact raises.
+def find_changes(
+    folder: Path, step: str, inputs: Mapping[str, Any], *, method: str = ""
+) -> list[str] | None:
+    """What differs between a step's kept result and the one that is wanted: names of inputs, and
+    "method" for its code; none where the result is up to date, and then its files are verified.
+
+    Returns:
+        None where there is no result of this step.
+
+    Raises:
+        LeafkitError: the result is damaged.
     """
     recover(folder)
     if not (folder / MANIFEST_FILE).is_file():
-        return False
+        return None
     manifest = read_manifest(folder)
-    if manifest.stage != stage or fingerprint(manifest.inputs) != fingerprint(dict(inputs)):
-        return False
-    open_artifact(folder)
-    return True
+    if manifest.step != step:
+        return None
+    # as they are on disk: a tuple is a list there
+    wanted = json.loads(json.dumps(dict(inputs), default=str))
+    changed = [
+        name
+        for name in sorted(wanted.keys() | manifest.inputs.keys())
+        if fingerprint(wanted.get(name)) != fingerprint(manifest.inputs.get(name))
+        or (name in wanted) != (name in manifest.inputs)
+    ]
+    if manifest.method != method:
+        changed.append("method")
+    if not changed:
+        open_artifact(folder)
+    return changed
+
+
+def is_up_to_date(folder: Path, step: str, inputs: Mapping[str, Any], *, method: str = "") -> bool:
+    """Whether ``folder`` holds this step's verified result for exactly these inputs and this
+    method. A damaged artifact raises.
+    """
+    return find_changes(folder, step, inputs, method=method) == []
 
 
 @contextlib.contextmanager

@@ -92,7 +92,7 @@ def _trace_artifact(folder: Path, found: Training) -> list[str]:
     recipe = with_new_names(manifest.recipe)
     data = recipe.get("data", {})
     corpus = str(data.get("corpus", ""))
-    if manifest.stage == "student":
+    if manifest.step == "student":
         found.sources |= {
             corpus,
             *(str(source["uri"]) for source in data.get("sources", {}).values()),
@@ -102,7 +102,7 @@ def _trace_artifact(folder: Path, found: Training) -> list[str]:
             str(recipe["student"]["init"]),
             str(space.get("teacher_reference") or f"the teacher of {folder}"),
         ]
-    stage = recipe.get("stages", {}).get(manifest.stage)
+    stage = recipe.get("stages", {}).get(manifest.step)
     if stage is None:
         found.unknown.add(str(folder))
         return []

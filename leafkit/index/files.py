@@ -33,7 +33,7 @@ from leafkit.index.build import VectorIndex, build_index
 from leafkit.index.kinds import PQ_KINDS, Plan, plan_indexes
 from leafkit.index.vectors import Vectors
 
-STAGE = "faiss index"
+STEP = "faiss index"
 _MEASURING_BLOCK = 2**20  # bytes that faiss hands over at a time
 _SMALLEST_LOOP_LIMIT = 1024  # of fields such as the length of a chain of transforms
 # faiss checks a PQ index's table of this many bytes at most against the limit too, used or not
@@ -94,7 +94,7 @@ def save_index(built: VectorIndex, folder: Path, source: str = "") -> None:
         "source": source,
     }
     metrics = {"build_s": built.build_s, "build_threads": built.build_threads}
-    with publish(folder, STAGE, about, {}, metrics) as draft:
+    with publish(folder, STEP, about, {}, metrics=metrics) as draft:
         try:
             _write(built, str(draft / FAISS_FILE))
         except RuntimeError as err:
@@ -158,7 +158,7 @@ def load_index(folder: Path, dim: int | None = None) -> VectorIndex:
         LeafkitError: it is missing, damaged, of another stage or dimension, or not what its
             manifest says.
     """
-    manifest = open_artifact(folder, STAGE)
+    manifest = open_artifact(folder, STEP)
     path, about = folder / FAISS_FILE, manifest.inputs
     if FAISS_FILE not in manifest.files:
         raise _damaged(path, "is not among the files of its manifest")

@@ -11,6 +11,7 @@ from typing import Any
 from leafkit.core.artifact import fingerprint
 from leafkit.core.checkpoint_layout import CORPORA_FOLDER
 from leafkit.core.console import log
+from leafkit.core.method import method_of
 from leafkit.data.augment import as_question, make_pseudo_texts
 from leafkit.data.records import FORMAT, Collection
 from leafkit.data.sources import read_collection, source_fingerprint
@@ -18,6 +19,17 @@ from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.run import Run, folder_name
 
 MIN_WORD_LENGTH = 4  # of vocabulary words in pseudo-texts; shorter pieces are seldom words
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusInputs:
+    """What decides about a collection that is kept."""
+
+    uri: str
+    source: str  # fingerprint of its content
+    limit: int
+    split: str  # of pairs that state none
+    format: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +70,13 @@ def load_corpus(run: Run, uri: str, limit: int = 0, default_split: str = "") -> 
         / CORPORA_FOLDER
         / f"{folder_name(uri)}-{fingerprint([source, limit, default_split])[:8]}"
     )
-    inputs = {
-        "uri": uri,
-        "source": source,
-        "limit": limit,
-        "split": default_split,
-        "format": FORMAT,
-    }
+    inputs = CorpusInputs(
+        uri=uri,
+        source=source,
+        limit=limit,
+        split=default_split,
+        format=FORMAT,
+    )
 
     def work(metrics: dict[str, Any]) -> Collection:
         collection = read_collection(uri, data, limit, default_split)
@@ -78,7 +90,14 @@ def load_corpus(run: Run, uri: str, limit: int = 0, default_split: str = "") -> 
     def save(collection: Collection, draft: Path) -> None:
         collection.save(draft)
 
-    manifest = run.stage(f"corpus {folder_name(uri)}", folder, inputs, work, save)
+    manifest = run.step(
+        name=f"corpus {folder_name(uri)}",
+        folder=folder,
+        inputs=inputs,
+        method=method_of(read_collection, Collection),
+        work=work,
+        save=save,
+    )
     corpus = Corpus(Collection.load(folder), manifest.fingerprint())
     if run.steps[-1]["status"] == "done":
         about = corpus.about()

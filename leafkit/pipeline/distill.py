@@ -17,6 +17,7 @@ from leafkit.config.load import load_recipe
 from leafkit.config.schema import Recipe, StudentConfig, to_plain
 from leafkit.core.checkpoint_layout import LOSSES_FILE, STUDENT
 from leafkit.core.console import log
+from leafkit.core.method import method_of
 from leafkit.data.batching import share_of_rank, token_budget_batches
 from leafkit.data.sources import read_collection, source_fingerprint
 from leafkit.data.vector_store import VectorStore
@@ -50,6 +51,21 @@ class Target:
     role: str
     store: VectorStore
     repeats: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StudentInputs:
+    """What decides about a transformer student."""
+
+    config: dict[str, Any]
+    start: str  # identity of the start model
+    teacher: str
+    corpus: str
+    seed: int
+    precision: str
+    tokens: list[int]  # cuts of queries and documents
+    texts: list[int]  # numbers of texts, by target
+    sources: dict[str, list[Any]]
 
 
 def run_distill(run: Run) -> None:
@@ -155,19 +171,19 @@ def run_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: list[Ta
         name: [to_plain(source), source_fingerprint(source.uri, data)]
         for name, source in data.sources.items()
     }
-    inputs = {
-        "config": {
+    inputs = StudentInputs(
+        config={
             key: value for key, value in to_plain(config).items() if key not in {"kind", "static"}
         },
-        "start": identify_model(config.init),
-        "teacher": teacher.model.fingerprint,
-        "corpus": corpus.fingerprint,
-        "seed": run.recipe.seed,
-        "precision": str(run.precision),
-        "tokens": [data.max_query_tokens, data.max_document_tokens],
-        "texts": [len(t.texts) for t in targets],
-        "sources": sources,
-    }
+        start=identify_model(config.init),
+        teacher=teacher.model.fingerprint,
+        corpus=corpus.fingerprint,
+        seed=run.recipe.seed,
+        precision=str(run.precision),
+        tokens=[data.max_query_tokens, data.max_document_tokens],
+        texts=[len(t.texts) for t in targets],
+        sources=sources,
+    )
 
     def work(metrics: dict[str, Any]) -> tuple[TextEncoder, list[float]]:
         student = build_student(load_encoder(config.init), teacher, run.recipe.seed)
@@ -194,7 +210,15 @@ def run_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: list[Ta
         write_encoder(student, draft, space)
         (draft / LOSSES_FILE).write_text(json.dumps(losses))
 
-    run.stage(STUDENT, folder, inputs, work, save, on_every_process=True)
+    run.step(
+        name=STUDENT,
+        folder=folder,
+        inputs=inputs,
+        method=method_of(run_student, embed_targets),
+        work=work,
+        save=save,
+        on_every_process=True,
+    )
     return folder
 
 

@@ -10,10 +10,15 @@ from collections.abc import Sequence
 from leafkit.core.artifact import fingerprint
 from leafkit.core.checkpoint_layout import VECTORS_FOLDER
 from leafkit.core.console import log
+from leafkit.core.method import method_of
 from leafkit.data.vector_store import VectorStore, hash_texts
 from leafkit.embedders.fill_store import fill_store
+from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.embedders.protocol import Embedder
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.pipeline.run import Run
+
+_LOCAL = (TransformerEmbedder, LookupTableEmbedder)  # whose vectors the code here decides about
 
 
 def load_vectors(
@@ -48,8 +53,12 @@ def load_vectors(
         if model.fingerprint == space.teacher
         else [space.teacher, model.fingerprint]
     )
+    # other vectors were computed elsewhere, perhaps for money: new code is no reason to ask again
+    methods = [method_of(kind) for kind in _LOCAL if isinstance(model, kind)]
     content = hash_texts(texts).tobytes().hex()
-    identity = fingerprint([*maker, space.prompt, space.max_tokens, model.precision, content])
+    identity = fingerprint(
+        [*maker, space.prompt, space.max_tokens, model.precision, methods, content]
+    )
     store = VectorStore(run.root / VECTORS_FOLDER / f"{name}-{role}-{identity}", space, texts)
     started_s = time.perf_counter()
     title = f"{name} vectors of {what}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from leafkit.core.checkpoint_layout import EXPORT, QUALITY_FILE
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError
+from leafkit.core.method import method_of
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.bootstrap import Bootstrap
@@ -24,6 +26,20 @@ from leafkit.pipeline.run import Run
 
 _NUM_PROBES = 64
 _DEPTH = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ExportInputs:
+    """What decides about a student's graphs and their quality."""
+
+    form: int
+    student: str
+    teacher: str
+    corpus: str
+    split: str
+    resamples: int
+    seed: int
+    tokens: list[int]  # cuts of queries and documents
 
 
 def run_export(run: Run) -> Path:
@@ -49,16 +65,16 @@ def run_export(run: Run) -> Path:
         )
     corpus = load_corpus(run, run.recipe.data.corpus)
     folder = run.folder / EXPORT
-    inputs = {
-        "form": GRAPH_FORM,
-        "student": student.model.fingerprint,
-        "teacher": teacher.model.fingerprint,
-        "corpus": corpus.fingerprint,
-        "split": run.recipe.bench.split,
-        "resamples": run.recipe.bench.num_resamples,
-        "seed": run.recipe.seed,
-        "tokens": [run.recipe.data.max_query_tokens, run.recipe.data.max_document_tokens],
-    }
+    inputs = ExportInputs(
+        form=GRAPH_FORM,
+        student=student.model.fingerprint,
+        teacher=teacher.model.fingerprint,
+        corpus=corpus.fingerprint,
+        split=run.recipe.bench.split,
+        resamples=run.recipe.bench.num_resamples,
+        seed=run.recipe.seed,
+        tokens=[run.recipe.data.max_query_tokens, run.recipe.data.max_document_tokens],
+    )
     queries = corpus.collection.judged(run.recipe.bench.split)
     probes = [q.text for q in (queries or corpus.collection.queries)][:_NUM_PROBES]
     probes = probes or [d.text for d in corpus.collection.documents][:_NUM_PROBES]
@@ -86,7 +102,14 @@ def run_export(run: Run) -> Path:
         metrics["quality"] = compare_queries(run, corpus, store[:], models)
         (draft / QUALITY_FILE).write_text(json.dumps(metrics["quality"], indent=1))
 
-    manifest = run.stage(EXPORT, folder, inputs, work, save)
+    manifest = run.step(
+        name=EXPORT,
+        folder=folder,
+        inputs=inputs,
+        method=method_of(run_export),
+        work=work,
+        save=save,
+    )
     for name, found in manifest.metrics.get("quality", {}).items():
         log(
             f"  {name} graph: smallest cosine with the model "

@@ -24,6 +24,7 @@ from leafkit.core.checkpoint_layout import (
 )
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.method import method_of
 from leafkit.data.records import Collection, clean_text
 from leafkit.data.vector_store import VectorStore
 from leafkit.embedders.make_embedder import make_embedder
@@ -42,6 +43,16 @@ from leafkit.pipeline.run import Run
 
 # of nDCG@10 by which the int8 graph may fall short of the model and still be the one that answers
 _LARGEST_LOSS = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInputs:
+    """What decides about an index."""
+
+    teacher: str
+    corpus: str
+    space: dict[str, Any]
+    precision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +101,12 @@ def run_embed(run: Run) -> Path:
 def write_index(run: Run, teacher: ModelHandle, corpus: Corpus, store: VectorStore) -> Path:
     """The index artifact: documents, their teacher vectors in float16, and the space they are in."""
     folder = run.folder / INDEX
-    inputs = {
-        "teacher": teacher.model.fingerprint,
-        "corpus": corpus.fingerprint,
-        "space": asdict(store.space),
-        "precision": str(run.precision),
-    }
+    inputs = IndexInputs(
+        teacher=teacher.model.fingerprint,
+        corpus=corpus.fingerprint,
+        space=asdict(store.space),
+        precision=str(run.precision),
+    )
 
     def work(metrics: dict[str, Any]) -> VectorStore:
         metrics["documents"] = len(store)
@@ -111,7 +122,14 @@ def write_index(run: Run, teacher: ModelHandle, corpus: Corpus, store: VectorSto
         matrix.flush()
         (draft / INDEX_SPACE_FILE).write_text(json.dumps(asdict(store.space), indent=1))
 
-    run.stage(INDEX, folder, inputs, work, save)
+    run.step(
+        name=INDEX,
+        folder=folder,
+        inputs=inputs,
+        method=method_of(write_index, VectorStore),
+        work=work,
+        save=save,
+    )
     return folder
 
 

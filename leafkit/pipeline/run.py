@@ -1,4 +1,4 @@
-"""One run of a recipe: its folders, its processes, which stages are up to date, and how long each
+"""One run of a recipe: its folders, its processes, which steps are up to date, and how long each
 took.
 """
 
@@ -6,22 +6,26 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 from leafkit.config.schema import Recipe, to_plain
-from leafkit.core.artifact import Manifest, exclusive, is_up_to_date, publish, read_manifest
+from leafkit.core.artifact import Manifest, exclusive, find_changes, publish, read_manifest
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError
 from leafkit.core.system import release_memory
 from leafkit.models.precision import choose_device, choose_precision, describe_precision
 from leafkit.train.world import World, read_world
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 T = TypeVar("T")
 # the longest that one process may work while others wait
@@ -30,7 +34,7 @@ PROCESS_TIMEOUT = datetime.timedelta(hours=6)
 
 @dataclass
 class Run:
-    """What every stage of a run shares.
+    """What every step of a run shares.
 
     Attributes:
         recipe: resolved.
@@ -65,22 +69,25 @@ class Run:
         """The same run at work on another recipe (the teacher's)."""
         return Run(recipe, self.device, self.precision, self.world, self.steps)
 
-    def stage(
+    def step(
         self,
+        *,
         name: str,
         folder: Path,
-        inputs: Mapping[str, Any],
+        inputs: DataclassInstance,
+        method: str,
         work: Callable[[dict[str, Any]], T],
         save: Callable[[T, Path], None],
         on_every_process: bool = False,
     ) -> Manifest:
-        """The artifact of a stage: the one that is there if its inputs are the same, else a new
-        one.
+        """The artifact of a step: the one that is there if its inputs and its method are the same,
+        else a new one.
 
         Args:
-            name: of the stage.
+            name: of the step.
             folder: of the artifact.
-            inputs: fingerprints and settings that decide about the result.
+            inputs: fingerprints and settings that decide about the result, as a frozen dataclass.
+            method: identity of the code that gives the result; see ``leafkit.core.method``.
             work: computes the result; may add figures to the dict it gets.
             save: writes the result into a draft folder.
             on_every_process: ``work`` runs on all processes (training does); ``save`` runs on the
@@ -90,22 +97,27 @@ class Run:
             LeafkitError: the work failed, here or on the first process.
         """
         started_s, num_before = time.perf_counter(), len(self.steps)
+        wanted = plain_inputs(inputs)
 
-        def check() -> bool:
-            return not self.recipe.force and is_up_to_date(folder, name, inputs)
+        def check() -> list[str] | None:
+            if self.recipe.force:
+                return ["force=true"]
+            return find_changes(folder, name, wanted, method=method)
 
-        if self.on_main(check):
+        changed = self.on_main(check)
+        if changed == []:
             log(f"{name}: up to date ({folder})", style="dim")
             self.steps.append(
                 {"name": name, "seconds": time.perf_counter() - started_s, "status": "up to date"}
             )
             return read_manifest(folder)
-        log(f"{name} ...", style="bold")
+        log(f"{name} ..." + (f" (changed: {', '.join(changed)})" if changed else ""), style="bold")
         metrics: dict[str, Any] = {}
         results = [work(metrics)] if on_every_process else []
 
         def finish() -> None:
-            with publish(folder, name, inputs, to_plain(self.recipe), metrics) as draft:
+            recipe = to_plain(self.recipe)
+            with publish(folder, name, wanted, recipe, metrics=metrics, method=method) as draft:
                 save(results.pop() if results else work(metrics), draft)
                 metrics["seconds"] = round(time.perf_counter() - started_s, 3)
 
@@ -146,6 +158,16 @@ class Run:
         """Wait for all processes."""
         if self.world.size > 1:
             torch.distributed.barrier()
+
+
+def plain_inputs(inputs: DataclassInstance) -> dict[str, Any]:
+    """A step's inputs as its manifest keeps them: by field, as JSON has them.
+
+    Raises:
+        TypeError: a field holds what JSON cannot say; it could not be compared with the next run's.
+    """
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(inputs)))
+    return plain
 
 
 def folder_name(text: str) -> str:

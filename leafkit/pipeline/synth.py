@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,15 @@ from leafkit.synth.plan import Job, Slot, estimate, instruction_job, plan_slots,
 from leafkit.synth.rows import collect_instructions, collect_rows
 
 
+@dataclass(frozen=True, slots=True)
+class SynthInputs:
+    """What decides about synthetic rows."""
+
+    answers: dict[str, Any]  # see ``identify``
+    num_instructions: int
+    rows_per_instruction: int
+
+
 def run_synth(run: Run) -> Path:
     """Ask for what is missing, then publish the rows; returns the artifact's folder.
 
@@ -47,10 +57,11 @@ def run_synth(run: Run) -> Path:
     folder, work_folder = run.folder / SYNTH, run.folder / SYNTH_WORK
     identity = identify(config, personas, seed)
     is_asked = False
-    inputs = identity | {
-        "num_instructions": config.num_instructions,
-        "rows_per_instruction": config.rows_per_instruction,
-    }
+    inputs = SynthInputs(
+        answers=identity,
+        num_instructions=config.num_instructions,
+        rows_per_instruction=config.rows_per_instruction,
+    )
 
     def work(metrics: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
         nonlocal is_asked
@@ -99,7 +110,14 @@ def run_synth(run: Run) -> Path:
             # each its own source, with its own prompt and weight
             _write_lines(draft / SYNTH_TASKS_FOLDER / f"{task}.jsonl", rows)
 
-    run.stage("synth", folder, inputs, work, save)
+    run.step(
+        name=SYNTH,
+        folder=folder,
+        inputs=inputs,
+        method="",  # answers are paid for: new code alone is no reason to ask again
+        work=work,
+        save=save,
+    )
     if run.is_main and is_asked:
         shutil.rmtree(work_folder)  # its answers are in the artifact
     return folder

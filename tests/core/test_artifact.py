@@ -21,6 +21,7 @@ from crash import kill_at_every_operation
 from leafkit.core import artifact
 from leafkit.core.artifact import (
     exclusive,
+    find_changes,
     fingerprint,
     is_up_to_date,
     open_artifact,
@@ -69,7 +70,7 @@ def target(tmp_path: Path) -> Path:
 def test_publish_then_open(target: Path) -> None:
     before = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     metrics: dict[str, Any] = {}
-    with publish(target, "train", OLD, {"name": "r", "lr": 0.1}, metrics) as draft:
+    with publish(target, "train", OLD, {"name": "r", "lr": 0.1}, metrics=metrics) as draft:
         (draft / "weights").mkdir()
         (draft / "weights" / "model.bin").write_bytes(b"abc")
         metrics["loss"] = 0.5
@@ -77,7 +78,7 @@ def test_publish_then_open(target: Path) -> None:
     manifest = open_artifact(target, "train")
     abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert manifest.files == {"weights/model.bin": abc}
-    assert (manifest.stage, manifest.inputs, manifest.recipe) == (
+    assert (manifest.step, manifest.inputs, manifest.recipe) == (
         "train",
         OLD,
         {"name": "r", "lr": 0.1},
@@ -231,8 +232,10 @@ def test_corrupt_manifest(published: Path, content: bytes) -> None:
 
 
 def test_manifest_of_another_format_says_so_even_with_keys_of_its_own(published: Path) -> None:
-    _edit_manifest(published, format=2, something_new=[1])
-    with pytest.raises(LeafkitError, match=rf"{MANIFEST_FILE} has format 2; this leafkit reads 1"):
+    _edit_manifest(published, format=3, something_new=[1])
+    with pytest.raises(
+        LeafkitError, match=rf"{MANIFEST_FILE} has format 3; this leafkit reads 1 to 2"
+    ):
         read_manifest(published)
 
 
@@ -240,11 +243,37 @@ def test_manifest_of_another_format_says_so_even_with_keys_of_its_own(published:
 
 
 @pytest.mark.parametrize(
-    ("stage", "inputs", "expected"),
-    [("train", OLD, True), ("train", NEW, False), ("bench", OLD, False), ("train", {}, False)],
+    ("step", "inputs", "changes"),
+    [
+        ("train", OLD, []),
+        ("train", NEW, ["seed"]),
+        ("bench", OLD, None),
+        ("train", {}, ["seed"]),
+        ("train", OLD | {"more": None}, ["more"]),
+    ],
 )
-def test_is_up_to_date(published: Path, stage: str, inputs: dict[str, Any], expected: bool) -> None:
-    assert is_up_to_date(published, stage, inputs) is expected
+def test_is_up_to_date(
+    published: Path, step: str, inputs: dict[str, Any], changes: list[str] | None
+) -> None:
+    assert find_changes(published, step, inputs) == changes
+    assert is_up_to_date(published, step, inputs) is (changes == [])
+
+
+def test_another_method_is_a_change(target: Path) -> None:
+    _publish(target, OLD, method="one")
+    assert find_changes(target, "train", OLD, method="one") == []
+    assert find_changes(target, "train", OLD, method="two") == ["method"]
+    assert find_changes(target, "train", NEW, method="two") == ["seed", "method"]
+
+
+def test_a_manifest_of_format_1_is_read_and_its_result_is_of_no_known_method(target: Path) -> None:
+    _publish(target, OLD)
+    path = target / MANIFEST_FILE
+    raw = json.loads(path.read_text())
+    old = {key: value for key, value in raw.items() if key not in {"step", "method"}}
+    path.write_text(json.dumps(old | {"format": 1, "stage": "train"}))
+    assert open_artifact(target, "train").inputs == OLD
+    assert find_changes(target, "train", OLD, method="one") == ["method"]
 
 
 def test_absent_is_not_up_to_date(target: Path) -> None:
@@ -460,12 +489,13 @@ def test_fingerprint_is_of_content_not_of_order() -> None:
     assert fingerprint(["\ud800"]) != fingerprint(["\ud801"])
 
 
-def test_manifest_fingerprint_depends_on_stage_inputs_and_files_alone(target: Path) -> None:
+def test_manifest_fingerprint_depends_on_step_and_files_alone(target: Path) -> None:
     _publish(target, OLD)
     first = read_manifest(target)
-    _edit_manifest(target, created="1999", metrics={"x": 1}, versions={}, commit="", recipe={})
+    other = {"metrics": {"x": 1}, "versions": {}, "recipe": {}, "inputs": NEW, "method": "m"}
+    _edit_manifest(target, created="1999", commit="", **other)
     assert read_manifest(target).fingerprint() == first.fingerprint()
-    for change in ({"stage": "other"}, {"inputs": NEW}, {"files": {}}):
+    for change in ({"step": "other"}, {"files": {}}):
         _publish(target, OLD)
         _edit_manifest(target, **change)
         assert read_manifest(target).fingerprint() != first.fingerprint()

@@ -18,7 +18,7 @@ from leafkit.core.artifact import exclusive, publish
 from leafkit.core.checkpoint_layout import FAISS_FILE, MANIFEST_FILE
 from leafkit.core.errors import LeafkitError
 from leafkit.index import files
-from leafkit.index.files import STAGE, load_index, open_index, save_index
+from leafkit.index.files import STEP, load_index, open_index, save_index
 from leafkit.index.search import search_index
 
 DOCUMENTS = make_documents(600)
@@ -216,7 +216,7 @@ def test_a_file_that_the_manifest_does_not_list_is_not_trusted(saved):
 def test_an_artifact_of_another_stage_is_refused(tmp_path):
     with publish(tmp_path / "index", "student", {}, {}) as draft:
         (draft / FAISS_FILE).write_bytes(b"x")
-    with pytest.raises(LeafkitError, match=f"'student' artifact where '{STAGE}' is needed"):
+    with pytest.raises(LeafkitError, match=f"'student' artifact where '{STEP}' is needed"):
         load_index(tmp_path / "index")
 
 

@@ -8,6 +8,7 @@ checkpoints/measured: a run that fails later finds them there and goes on.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from leafkit.core.artifact import fingerprint, read_manifest
 from leafkit.core.checkpoint_layout import BENCH, FIGURES_FILE, PER_QUERY_FILE, RESULTS_FILE
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.method import method_of
 from leafkit.evaluation.benchmark import MAIN, check_judged, macro_figures
 from leafkit.evaluation.latency import measure_latency, serve_one
 from leafkit.evaluation.per_query import read_per_query, write_per_query
@@ -36,6 +38,19 @@ from leafkit.pipeline.run import Run
 
 # a collection, "home" or "away", and the cut of its documents in tokens
 Measured = tuple[Corpus, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchInputs:
+    """What decides about a benchmark that is put together from its parts."""
+
+    config: dict[str, Any]
+    teacher: str
+    student: str
+    parts: list[str]  # fingerprints
+    contamination: str
+    seed: int
+    tokens: int  # cut of queries
 
 
 def run_bench(run: Run, allow_empty: bool = True) -> Path:
@@ -74,15 +89,15 @@ def run_bench(run: Run, allow_empty: bool = True) -> Path:
         if config.contamination and corpora
         else {}
     )
-    inputs = {
-        "config": to_plain(config),
-        "teacher": teacher.model.fingerprint,
-        "student": student.model.fingerprint,
-        "parts": [read_manifest(part).fingerprint() for part in (*collections, *tasks, *indexes)],
-        "contamination": fingerprint(contamination),
-        "seed": recipe.seed,
-        "tokens": recipe.data.max_query_tokens,
-    }
+    inputs = BenchInputs(
+        config=to_plain(config),
+        teacher=teacher.model.fingerprint,
+        student=student.model.fingerprint,
+        parts=[read_manifest(part).fingerprint() for part in (*collections, *tasks, *indexes)],
+        contamination=fingerprint(contamination),
+        seed=recipe.seed,
+        tokens=recipe.data.max_query_tokens,
+    )
     folder = run.folder / BENCH
 
     def work(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -104,7 +119,14 @@ def run_bench(run: Run, allow_empty: bool = True) -> Path:
             [one for part in collections for one in read_per_query(part / PER_QUERY_FILE)],
         )
 
-    run.stage(BENCH, folder, inputs, work, save)
+    run.step(
+        name=BENCH,
+        folder=folder,
+        inputs=inputs,
+        method=method_of(assemble, _time_queries),
+        work=work,
+        save=save,
+    )
     return folder
 
 

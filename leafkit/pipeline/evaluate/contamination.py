@@ -15,6 +15,7 @@ from leafkit.config.load import from_plain, load_recipe
 from leafkit.config.schema import LABEL_TASKS, Recipe, TrainSourceConfig, to_plain
 from leafkit.core.artifact import read_manifest
 from leafkit.core.checkpoint_layout import CONTAMINATION, CONTAMINATION_FILE, MANIFEST_FILE, STUDENT
+from leafkit.core.method import method_of
 from leafkit.data.contamination import Evaluation, find_overlaps
 from leafkit.data.records import Collection, clean_text
 from leafkit.data.sources import BadRows, read_collection, read_raw_rows, source_fingerprint
@@ -56,6 +57,18 @@ class TrainingSource:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class ContaminationInputs:
+    """What decides about the overlaps of training and evaluation."""
+
+    format: int
+    split: str
+    overlap_words: int
+    strangers: list[str]  # models whose training texts are not known
+    corpora: list[list[str]]  # fingerprint and kind
+    sources: list[list[Any]]  # identities
+
+
 def check_contamination(
     run: Run, teacher: ModelHandle, student: ModelHandle, corpora: Sequence[tuple[Corpus, str, int]]
 ) -> dict[str, dict[str, Any]]:
@@ -85,14 +98,14 @@ def check_contamination(
     sources, strangers = list_training(run, teacher, student)
     if not sources:
         return {name: {"unknown": _not_known(strangers)} for name in names}
-    inputs = {
-        "format": FORMAT,
-        "split": config.split,
-        "overlap_words": config.overlap_words,
-        "strangers": strangers,
-        "corpora": [[corpus.fingerprint, kind] for corpus, kind, _ in corpora],
-        "sources": run.on_main(lambda: [source.identity() for source in sources]),
-    }
+    inputs = ContaminationInputs(
+        format=FORMAT,
+        split=config.split,
+        overlap_words=config.overlap_words,
+        strangers=strangers,
+        corpora=[[corpus.fingerprint, kind] for corpus, kind, _ in corpora],
+        sources=run.on_main(lambda: [source.identity() for source in sources]),
+    )
     folder = run.folder / CONTAMINATION
     # the work is the first process's own
     alone = replace(run, world=replace(run.world, rank=0, size=1, num_local=1))
@@ -126,7 +139,14 @@ def check_contamination(
             json.dumps(found, indent=1, ensure_ascii=False), encoding="utf-8"
         )
 
-    run.stage(CONTAMINATION, folder, inputs, work, save)
+    run.step(
+        name=CONTAMINATION,
+        folder=folder,
+        inputs=inputs,
+        method=method_of(check_contamination),
+        work=work,
+        save=save,
+    )
     loaded: dict[str, dict[str, Any]] = json.loads(
         (folder / CONTAMINATION_FILE).read_text(encoding="utf-8")
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from leafkit.config.schema import StudentConfig
 from leafkit.core.checkpoint_layout import DIAGNOSIS, DIAGNOSIS_FILE
+from leafkit.core.method import method_of
 from leafkit.evaluation.diagnosis.diagnose import Judged, Settings, diagnose
 from leafkit.evaluation.diagnosis.findings import conclude
 from leafkit.evaluation.metrics import Judgments
@@ -18,6 +20,27 @@ from leafkit.pipeline.model_handle import load_teacher
 from leafkit.pipeline.run import Run
 
 FORMAT = 1  # of the file, and of what the findings say
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnosisInputs:
+    """What decides about a teacher's diagnosis."""
+
+    format: int
+    teacher: str
+    corpus: str
+    split: str
+    own: str  # policy for a query's own document
+    student: str  # identity of its start model
+    width: int
+    dims: list[int]
+    ranks: list[int]
+    precisions: list[str]
+    resamples: int
+    seed: int
+    precision: str
+    tokens: list[int]  # cuts of queries and documents
+    prompts: list[str]
 
 
 def run_diagnose(run: Run) -> dict[str, Any]:
@@ -44,23 +67,23 @@ def run_diagnose(run: Run) -> dict[str, Any]:
         seed=recipe.seed,
     )
     folder = run.folder / DIAGNOSIS
-    inputs = {
-        "format": FORMAT,
-        "teacher": teacher.model.fingerprint,
-        "corpus": corpus.fingerprint,
-        "split": recipe.bench.split,
-        "own": recipe.data.exclude_self,
-        "student": identify_model(recipe.student.init),
-        "width": settings.student_width,
-        "dims": list(settings.mrl_dims),
-        "ranks": list(settings.ranks),
-        "precisions": list(settings.precisions),
-        "resamples": settings.num_resamples,
-        "seed": recipe.seed,
-        "precision": str(run.precision),
-        "tokens": [recipe.data.max_query_tokens, recipe.data.max_document_tokens],
-        "prompts": [teacher.model.prompt(role) for role in ("query", "document")],
-    }
+    inputs = DiagnosisInputs(
+        format=FORMAT,
+        teacher=teacher.model.fingerprint,
+        corpus=corpus.fingerprint,
+        split=recipe.bench.split,
+        own=recipe.data.exclude_self,
+        student=identify_model(recipe.student.init),
+        width=settings.student_width,
+        dims=list(settings.mrl_dims),
+        ranks=list(settings.ranks),
+        precisions=list(settings.precisions),
+        resamples=settings.num_resamples,
+        seed=recipe.seed,
+        precision=str(run.precision),
+        tokens=[recipe.data.max_query_tokens, recipe.data.max_document_tokens],
+        prompts=[teacher.model.prompt(role) for role in ("query", "document")],
+    )
     queries = collection.judged(recipe.bench.split)
     documents = load_vectors(
         run,
@@ -108,7 +131,14 @@ def run_diagnose(run: Run) -> dict[str, Any]:
             json.dumps(found, indent=1, ensure_ascii=False), encoding="utf-8"
         )
 
-    run.stage(DIAGNOSIS, folder, inputs, work, save)
+    run.step(
+        name=DIAGNOSIS,
+        folder=folder,
+        inputs=inputs,
+        method=method_of(run_diagnose),
+        work=work,
+        save=save,
+    )
     found: dict[str, Any] = json.loads((folder / DIAGNOSIS_FILE).read_text(encoding="utf-8"))
     return found
 

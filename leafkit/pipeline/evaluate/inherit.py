@@ -8,6 +8,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from leafkit.core.checkpoint_layout import (
 )
 from leafkit.core.console import log
 from leafkit.core.errors import explain_write_errors
+from leafkit.core.method import method_of
 from leafkit.evaluation.benchmark import check_judged
 from leafkit.evaluation.inheritance.grid import Grid, Pass, choose_dims, run_grid
 from leafkit.evaluation.inheritance.junit import to_junit
@@ -33,11 +35,37 @@ from leafkit.index.vectors import Vectors
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import ModelHandle, load_student, load_teacher
-from leafkit.pipeline.run import Run
+from leafkit.pipeline.run import Run, plain_inputs
 
 PASSES_FORMAT = 1
 _OF_SEARCH = ("dims", "precisions", "queries", "rescoring", "int8_range", "pq_bytes")
-_OF_GRID = (*_OF_SEARCH, "max_gap", "strict")
+_OF_GATES = ("max_gap", "strict")
+
+
+@dataclass(frozen=True, slots=True)
+class PassInputs:
+    """What decides about a pass over the documents."""
+
+    config: dict[str, Any]  # how documents are searched
+    teacher: str
+    dims: list[int]
+    student: str
+    seed: int
+    corpus: str
+    split: str
+    own: str  # policy for a query's own document
+    precision: str
+    tokens: list[int]  # cuts of queries and documents
+    format: int
+
+
+@dataclass(frozen=True, slots=True)
+class InheritInputs:
+    """What decides about an inheritance grid."""
+
+    passes: PassInputs
+    gates: dict[str, Any]
+    resamples: int
 
 
 def run_inherit(run: Run) -> dict[str, Any]:
@@ -60,27 +88,31 @@ def run_inherit(run: Run) -> dict[str, Any]:
     corpus = load_corpus(run, recipe.data.corpus)
     collection = corpus.collection
     check_judged(collection, recipe.bench.split)
-    measured = {
-        "config": {key: to_plain(config)[key] for key in _OF_SEARCH},
-        "teacher": teacher.model.fingerprint,
-        "dims": list(teacher.model.mrl_dims),
-        "student": student.model.fingerprint,
-        "seed": recipe.seed,
-        "corpus": corpus.fingerprint,
-        "split": recipe.bench.split,
-        "own": recipe.data.exclude_self,
-        "precision": str(run.precision),
-        "tokens": [recipe.data.max_query_tokens, recipe.data.max_document_tokens],
-        "format": PASSES_FORMAT,
-    }
-    inputs = measured | {
-        "config": {key: to_plain(config)[key] for key in _OF_GRID},
-        "resamples": recipe.bench.num_resamples,
-    }
+    passes = PassInputs(
+        config={key: to_plain(config)[key] for key in _OF_SEARCH},
+        teacher=teacher.model.fingerprint,
+        dims=list(teacher.model.mrl_dims),
+        student=student.model.fingerprint,
+        seed=recipe.seed,
+        corpus=corpus.fingerprint,
+        split=recipe.bench.split,
+        own=recipe.data.exclude_self,
+        precision=str(run.precision),
+        tokens=[recipe.data.max_query_tokens, recipe.data.max_document_tokens],
+        format=PASSES_FORMAT,
+    )
+    inputs = InheritInputs(
+        passes=passes,
+        gates={key: to_plain(config)[key] for key in _OF_GATES},
+        resamples=recipe.bench.num_resamples,
+    )
     vectors = load_systems(run, teacher, student, corpus)
     queries = collection.judged(recipe.bench.split)
     own = collection.own_documents(recipe.bench.split, recipe.data.exclude_self)
-    done = Passes(run.folder / INHERIT_PASSES, fingerprint(measured))
+    done = Passes(
+        run.folder / INHERIT_PASSES,
+        fingerprint([plain_inputs(passes), method_of(run_grid, load_systems)]),
+    )
 
     def work(metrics: dict[str, Any]) -> Grid:
         if recipe.force:
@@ -108,7 +140,14 @@ def run_inherit(run: Run) -> dict[str, Any]:
         np.savez_compressed(draft / GRID_PER_QUERY_FILE, **grid.per_query)  # type: ignore[arg-type]
         np.savez_compressed(draft / GRID_SCALES_FILE, **grid.scales)  # type: ignore[arg-type]
 
-    run.stage(INHERIT, run.folder / INHERIT, inputs, work, save)
+    run.step(
+        name=INHERIT,
+        folder=run.folder / INHERIT,
+        inputs=inputs,
+        method=method_of(run_inherit),
+        work=work,
+        save=save,
+    )
     run.on_main(done.forget_others)
     found: dict[str, Any] = json.loads(
         (run.folder / INHERIT / GRID_FILE).read_text(encoding="utf-8")

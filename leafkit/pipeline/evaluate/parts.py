@@ -5,16 +5,17 @@ that a rerun finds.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from leafkit.config.schema import to_plain
 from leafkit.core.artifact import fingerprint
 from leafkit.core.checkpoint_layout import FIGURES_FILE, MEASURED_FOLDER, PER_QUERY_FILE
+from leafkit.core.method import method_of
 from leafkit.data.vector_store import VectorStore
 from leafkit.evaluation.ann_indexes import compare_indexes
 from leafkit.evaluation.benchmark import SIDES, Result, run_benchmark
@@ -24,11 +25,59 @@ from leafkit.evaluation.tasks import run_task, task_fingerprint
 from leafkit.pipeline.corpus import Corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import ModelHandle
-from leafkit.pipeline.run import Run, folder_name
+from leafkit.pipeline.run import Run, folder_name, plain_inputs
 
 FORMAT = 1  # of the parts, and of what is measured in them
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T")
 Stores = dict[str, tuple[VectorStore, VectorStore]]  # of queries and of documents, by side
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInputs:
+    """What decides about the figures of a collection, whatever is measured on it."""
+
+    format: int
+    corpus: str
+    kind: str  # in-domain or out-of-domain
+    split: str
+    own_documents: str  # policy for a query's own document
+    resamples: int
+    seed: int
+    precision: str
+    spaces: dict[str, list[dict[str, Any]]]  # of queries and documents, by model
+
+
+@dataclass(frozen=True, slots=True)
+class SearchInputs:
+    """What decides about the systems' figures on one collection."""
+
+    collection: CollectionInputs
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexComparisonInputs:
+    """What decides about the comparison of indexes on one collection."""
+
+    collection: CollectionInputs
+    indexes: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInputs:
+    """What decides about the figures of one task without a search."""
+
+    format: int
+    task: str  # fingerprint of its rows
+    spaces: dict[str, dict[str, Any]]
+    precision: str
+    seed: int
+    resamples: int
+    bad_rows: list[Any]  # policy and cap
 
 
 def embed_collection(
@@ -86,11 +135,7 @@ def measure_collection(
     """
     config, recipe, collection = run.recipe.bench, run.recipe, corpus.collection
     stores = embed_collection(run, sides, corpus, max_document_tokens)
-    inputs = _inputs(run, corpus, stores) | {
-        "kind": kind,
-        "own_documents": recipe.data.exclude_self,
-        "samples": config.num_samples,
-    }
+    inputs = SearchInputs(_inputs(run, corpus, kind, stores), config.num_samples)
 
     def work(metrics: dict[str, Any]) -> Result:
         return run_benchmark(
@@ -111,7 +156,14 @@ def measure_collection(
         ids = [q.id for q in collection.judged(config.split)]
         write_per_query(draft / PER_QUERY_FILE, [PerQuery(collection.name, ids, result.per_query)])
 
-    return _part(run, collection.name, inputs, work, save)
+    return _part(
+        run,
+        collection.name,
+        inputs,
+        method=method_of(measure_collection),
+        work=work,
+        save=save,
+    )
 
 
 def measure_indexes(
@@ -127,11 +179,7 @@ def measure_indexes(
     stores = embed_collection(
         run, {name: sides[name] for name in ("teacher", "student")}, corpus, max_document_tokens
     )
-    inputs = _inputs(run, corpus, stores) | {
-        "kind": kind,
-        "own_documents": run.recipe.data.exclude_self,
-        "indexes": to_plain(config.indexes),
-    }
+    inputs = IndexComparisonInputs(_inputs(run, corpus, kind, stores), to_plain(config.indexes))
 
     def work(metrics: dict[str, Any]) -> list[dict[str, Any]]:
         queries = {name: store[:] for name, (store, _) in stores.items()}
@@ -152,7 +200,14 @@ def measure_indexes(
             collection.own_documents(config.split, run.recipe.data.exclude_self),
         )
 
-    return _part(run, f"indexes {collection.name}", inputs, work, _write_figures)
+    return _part(
+        run,
+        f"indexes {collection.name}",
+        inputs,
+        method=method_of(measure_indexes),
+        work=work,
+        save=_write_figures,
+    )
 
 
 def measure_task(run: Run, sides: Mapping[str, ModelHandle], uri: str) -> Path:
@@ -168,15 +223,15 @@ def measure_task(run: Run, sides: Mapping[str, ModelHandle], uri: str) -> Path:
         for name, side in sides.items()
     }
     task = run.on_main(lambda: task_fingerprint(uri))
-    inputs = {
-        "format": FORMAT,
-        "task": task,
-        "spaces": spaces,
-        "precision": str(run.precision),
-        "seed": recipe.seed,
-        "resamples": config.num_resamples,
-        "bad_rows": [recipe.data.on_bad_row, recipe.data.max_bad_rows],
-    }
+    inputs = TaskInputs(
+        format=FORMAT,
+        task=task,
+        spaces=spaces,
+        precision=str(run.precision),
+        seed=recipe.seed,
+        resamples=config.num_resamples,
+        bad_rows=[recipe.data.on_bad_row, recipe.data.max_bad_rows],
+    )
 
     def embed(name: str, texts: Sequence[str], role: str) -> np.ndarray:
         side = sides[name]
@@ -190,35 +245,53 @@ def measure_task(run: Run, sides: Mapping[str, ModelHandle], uri: str) -> Path:
 
     kind, _, path = uri.partition(":")
     return _part(
-        run, f"{kind} {Path(path).stem}", inputs, work, _write_figures, on_every_process=True
+        run,
+        f"{kind} {Path(path).stem}",
+        inputs,
+        method=method_of(measure_task),
+        work=work,
+        save=_write_figures,
+        on_every_process=True,
     )
 
 
-def _inputs(run: Run, corpus: Corpus, stores: Stores) -> dict[str, Any]:
-    """What decides about the figures of a collection whatever is measured on it."""
+def _inputs(run: Run, corpus: Corpus, kind: str, stores: Stores) -> CollectionInputs:
     config = run.recipe.bench
     spaces = {name: [asdict(store.space) for store in pair] for name, pair in stores.items()}
-    return {
-        "format": FORMAT,
-        "corpus": corpus.fingerprint,
-        "split": config.split,
-        "resamples": config.num_resamples,
-        "seed": run.recipe.seed,
-        "precision": str(run.precision),
-        "spaces": spaces,
-    }
+    return CollectionInputs(
+        format=FORMAT,
+        corpus=corpus.fingerprint,
+        kind=kind,
+        split=config.split,
+        own_documents=run.recipe.data.exclude_self,
+        resamples=config.num_resamples,
+        seed=run.recipe.seed,
+        precision=str(run.precision),
+        spaces=spaces,
+    )
 
 
 def _part(
     run: Run,
     name: str,
-    inputs: dict[str, Any],
-    work: Any,
-    save: Any,
+    inputs: DataclassInstance,
+    *,
+    method: str,
+    work: Callable[[dict[str, Any]], T],
+    save: Callable[[T, Path], None],
     on_every_process: bool = False,
 ) -> Path:
-    folder = run.root / MEASURED_FOLDER / f"{folder_name(name)}-{fingerprint(inputs)[:8]}"
-    run.stage(f"bench {name}", folder, inputs, work, save, on_every_process)
+    identity = fingerprint(plain_inputs(inputs))[:8]
+    folder = run.root / MEASURED_FOLDER / f"{folder_name(name)}-{identity}"
+    run.step(
+        name=f"bench {name}",
+        folder=folder,
+        inputs=inputs,
+        method=method,
+        work=work,
+        save=save,
+        on_every_process=on_every_process,
+    )
     return folder
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from torch import nn
 from leafkit.config.schema import to_plain
 from leafkit.core.checkpoint_layout import LOSSES_FILE, STUDENT
 from leafkit.core.console import log
+from leafkit.core.method import method_of
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.batching import share_of_rank
 from leafkit.data.sources import source_fingerprint
@@ -45,9 +47,22 @@ from leafkit.train.fit import fit
 from leafkit.train.optimizer import OptimizerSettings
 from leafkit.train.static_module import StaticBatch, StaticModule, join_texts
 
-FORMAT = 1  # of what is computed here; a change makes finished students stale
 ROLES = {"document": "documents", "query": "queries"}
 TOKEN_TEXT_LENGTH = 16  # tokens; a token's text may be more than one token of the teacher's
+
+
+@dataclass(frozen=True, slots=True)
+class StaticStudentInputs:
+    """What decides about a lookup-table student."""
+
+    config: dict[str, Any]
+    start: str  # identity of the model whose tokenizer it takes
+    teacher: str
+    corpus: str
+    seed: int
+    tokens: list[int]  # cuts of queries and documents
+    texts: list[int]  # numbers of texts, by target
+    sources: dict[str, list[Any]]
 
 
 class Target(Protocol):
@@ -89,17 +104,16 @@ def run_static_student(
         name: [to_plain(source), source_fingerprint(source.uri, data)]
         for name, source in data.sources.items()
     }
-    inputs = {
-        "config": to_plain(config),
-        "start": identify_model(config.init),
-        "teacher": teacher.model.fingerprint,
-        "corpus": corpus.fingerprint,
-        "seed": run.recipe.seed,
-        "static": FORMAT,
-        "tokens": [data.max_query_tokens, data.max_document_tokens],
-        "texts": [len(t.texts) for t in targets],
-        "sources": sources,
-    }
+    inputs = StaticStudentInputs(
+        config=to_plain(config),
+        start=identify_model(config.init),
+        teacher=teacher.model.fingerprint,
+        corpus=corpus.fingerprint,
+        seed=run.recipe.seed,
+        tokens=[data.max_query_tokens, data.max_document_tokens],
+        texts=[len(t.texts) for t in targets],
+        sources=sources,
+    )
 
     def work(metrics: dict[str, Any]) -> tuple[StaticEncoder, list[float]]:
         tokenizer = bare_tokenizer(load_encoder(config.init).tokenizer)
@@ -130,7 +144,15 @@ def run_static_student(
         write_static(student, draft, space)
         (draft / LOSSES_FILE).write_text(json.dumps(losses))
 
-    run.stage(STUDENT, folder, inputs, work, save, on_every_process=True)
+    run.step(
+        name=STUDENT,
+        folder=folder,
+        inputs=inputs,
+        method=method_of(run_static_student),
+        work=work,
+        save=save,
+        on_every_process=True,
+    )
     return folder
 
 

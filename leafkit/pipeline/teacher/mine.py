@@ -5,6 +5,7 @@ can be read on its own.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from leafkit.core.artifact import fingerprint
 from leafkit.core.checkpoint_layout import MINED, MINED_ARRAYS_FILE, MINED_ROWS_FILE
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
+from leafkit.core.method import method_of
 from leafkit.data.vector_store import VectorStore, hash_texts
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.mining.hard_negatives import Mined, mine
@@ -24,6 +26,18 @@ from leafkit.pipeline.teacher.start_models import Named, load_named
 from leafkit.pipeline.teacher.training_table import Source
 
 _ARRAYS = ("negatives", "ranks", "scores", "positive_ranks", "positive_scores", "kept")
+
+
+@dataclass(frozen=True, slots=True)
+class MiningInputs:
+    """What decides about the hard negatives of one source."""
+
+    rows: str  # fingerprint of the rows
+    model: str  # identity of the mining model
+    mining: dict[str, Any]
+    seed: int
+    tokens: list[int]  # cuts of queries and documents
+    precision: str
 
 
 def mine_sources(run: Run, stage: str, config: StageConfig, sources: list[Source]) -> list[Path]:
@@ -99,14 +113,14 @@ def _mine(
         rows.negatives,
         [sorted(r) for r in rows.relevant],
     ]
-    inputs = {
-        "rows": fingerprint(columns),
-        "model": model.identity,
-        "mining": to_plain(settings),
-        "seed": run.recipe.seed,
-        "tokens": [data.max_query_tokens, data.max_document_tokens],
-        "precision": str(run.precision),
-    }
+    inputs = MiningInputs(
+        rows=fingerprint(columns),
+        model=model.identity,
+        mining=to_plain(settings),
+        seed=run.recipe.seed,
+        tokens=[data.max_query_tokens, data.max_document_tokens],
+        precision=str(run.precision),
+    )
 
     def work(metrics: dict[str, Any]) -> Mined:
         texts, query_of_row = rows.distinct_queries()
@@ -140,7 +154,15 @@ def _mine(
         np.savez(draft / MINED_ARRAYS_FILE, **{name: getattr(found, name) for name in _ARRAYS})
         _write_rows(source, found, draft / MINED_ROWS_FILE)
 
-    run.stage(f"mine {stage} {source.name}", folder, inputs, work, save, on_every_process=True)
+    run.step(
+        name=f"mine {stage} {source.name}",
+        folder=folder,
+        inputs=inputs,
+        method=method_of(_mine, TransformerEmbedder),
+        work=work,
+        save=save,
+        on_every_process=True,
+    )
     with np.load(folder / MINED_ARRAYS_FILE, allow_pickle=False) as arrays:
         kept, negatives = arrays["kept"], arrays["negatives"]
     before = len(rows)

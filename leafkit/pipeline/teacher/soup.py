@@ -5,7 +5,7 @@ held-out rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from leafkit.config.schema import StageConfig, to_plain
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
+from leafkit.core.method import method_of
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.losses.contrastive import info_nce
 from leafkit.models.checkpoint import write_encoder
@@ -25,6 +26,17 @@ from leafkit.pipeline.run import Run
 from leafkit.pipeline.teacher.start_models import identify, load_named
 
 ROLES = ("query", "document")  # all other prompts are those of sources
+
+
+@dataclass(frozen=True, slots=True)
+class SoupInputs:
+    """What decides about a stage that averages."""
+
+    soup: dict[str, Any]
+    members: list[str]  # their identities
+    loss: list[float]  # what the held-out loss depends on; empty with given weights
+    corpus: str
+    precision: str
 
 
 def run_soup_stage(run: Run, name: str, config: StageConfig) -> Path:
@@ -38,10 +50,10 @@ def run_soup_stage(run: Run, name: str, config: StageConfig) -> Path:
     settings, data = config.soup, run.recipe.data
     is_weighed = not settings.weights
     corpus = load_corpus(run, data.corpus) if is_weighed else None
-    inputs = {
-        "soup": to_plain(settings),
-        "members": [identify(run, member, member) for member in settings.members],
-        "loss": [
+    inputs = SoupInputs(
+        soup=to_plain(settings),
+        members=[identify(run, member, member) for member in settings.members],
+        loss=[
             config.temperature,
             data.max_query_tokens,
             data.max_document_tokens,
@@ -49,9 +61,9 @@ def run_soup_stage(run: Run, name: str, config: StageConfig) -> Path:
         ]
         if is_weighed
         else [],
-        "corpus": corpus.fingerprint if corpus else "",
-        "precision": str(run.precision),
-    }
+        corpus=corpus.fingerprint if corpus else "",
+        precision=str(run.precision),
+    )
 
     def work(metrics: dict[str, Any]) -> TextEncoder:
         members = [load_named(run, member, member).encoder for member in settings.members]
@@ -86,7 +98,14 @@ def run_soup_stage(run: Run, name: str, config: StageConfig) -> Path:
             {"kind": "teacher", "dim": encoder.dim, "mrl_dims": list(encoder.spec.mrl_dims)},
         )
 
-    run.stage(name, folder, inputs, work, save)
+    run.step(
+        name=name,
+        folder=folder,
+        inputs=inputs,
+        method=method_of(run_soup_stage),
+        work=work,
+        save=save,
+    )
     return folder
 
 

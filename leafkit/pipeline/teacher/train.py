@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from leafkit.config.schema import StageConfig, to_plain
 from leafkit.core.checkpoint_layout import LOSSES_FILE, SOURCES_FILE
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
+from leafkit.core.method import method_of
 from leafkit.data.batching import share_of_rank
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.checkpoint import write_encoder
@@ -47,6 +48,20 @@ from leafkit.train.contrastive_batch import PairBatch, TrainingTable, collate
 from leafkit.train.contrastive_module import ContrastiveModule, ContrastiveSettings
 from leafkit.train.fit import fit
 from leafkit.train.optimizer import OptimizerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherStageInputs:
+    """What decides about a stage that trains."""
+
+    config: dict[str, Any]
+    start: str  # identity of the start model
+    models: dict[str, str]  # identities of those that mine, score and choose batches
+    sources: Any
+    seed: int
+    tokens: list[int]  # cuts of queries and documents
+    pseudo_texts: int
+    precision: str
 
 
 def run_teach(run: Run) -> Path:
@@ -117,16 +132,16 @@ def run_teacher_stage(run: Run, name: str, config: StageConfig) -> Path:
         )
         if m
     ]
-    inputs = {
-        "config": to_plain(config),
-        "start": identify(run, config.init, config.init),
-        "models": {m: identify(run, m, config.init) for m in others},
-        "sources": identify_sources(run, config),
-        "seed": seed,
-        "tokens": [data.max_query_tokens, data.max_document_tokens],
-        "pseudo_texts": data.num_pseudo_texts,
-        "precision": str(run.precision),
-    }
+    inputs = TeacherStageInputs(
+        config=to_plain(config),
+        start=identify(run, config.init, config.init),
+        models={m: identify(run, m, config.init) for m in others},
+        sources=identify_sources(run, config),
+        seed=seed,
+        tokens=[data.max_query_tokens, data.max_document_tokens],
+        pseudo_texts=data.num_pseudo_texts,
+        precision=str(run.precision),
+    )
 
     def work(metrics: dict[str, Any]) -> tuple[TextEncoder, list[float], list[dict[str, Any]]]:
         start = load_named(run, config.init, config.init).encoder
@@ -162,7 +177,15 @@ def run_teacher_stage(run: Run, name: str, config: StageConfig) -> Path:
             json.dumps(table, indent=1, ensure_ascii=False), encoding="utf-8"
         )
 
-    run.stage(name, folder, inputs, work, save, on_every_process=True)
+    run.step(
+        name=name,
+        folder=folder,
+        inputs=inputs,
+        method=method_of(run_teacher_stage),
+        work=work,
+        save=save,
+        on_every_process=True,
+    )
     return folder
 
 
