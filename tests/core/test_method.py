@@ -99,7 +99,7 @@ def test_what_is_computed_counts(package: Path, file: str, old: str, new: str) -
         ("losses/leaf.py", 'log("begins")', 'log("starts")'),
         ("losses/leaf.py", '    log("begins")\n', ""),
         ("losses/leaf.py", 'f"no {x}"', '"x is missing"'),
-        ("losses/leaf.py", "x: float, y: float) -> float", "x, y"),
+        ("losses/leaf.py", "x: float, y: float) -> float", "x, y)"),
         ("losses/leaf.py", "    return abs(x - y)", "    return (\n        abs(x - y)\n    )"),
         ("losses/leaf.py", "OTHER = 3.0", "OTHER = 4.0"),
         ("losses/leaf.py", "return x * OTHER", "return x + OTHER"),
@@ -264,7 +264,8 @@ def test_every_module_that_computes_belongs_to_some_step() -> None:
     reached = {module for module, _ in tree.reach(roots)}
     rooms = ("losses", "train", "mining", "embedders", "synth")
     forgotten = {m for room in rooms for m in _modules(room) if _functions(m)} - reached
-    assert forgotten == set()
+    # what a user's own Trainer takes
+    assert forgotten <= {"leafkit.train.distillation_data", "leafkit.train.contrastive_data"}
 
 
 def _modules(room: str) -> list[str]:
