@@ -391,7 +391,7 @@ def test_sides_without_a_name_share_nothing():
     """An encoder in the making has no fingerprint: two of them are not one model."""
 
     class Nameless:
-        fingerprint, dim = "", 4
+        fingerprint, space_id, dim = "", "", 4
 
     side = ModelHandle(Nameless(), "a", "model:a")  # type: ignore[arg-type]
     with pytest.raises(LeafkitError, match="no telling whether"):

@@ -78,7 +78,7 @@ def test_training_lowers_the_loss_and_leaves_the_encoder_trained():
     losses = run(module, batches)
     assert len(losses) == NUM_STEPS
     assert np.mean(losses[-4:]) < 0.6 * np.mean(losses[:4])
-    encoder = module.static
+    encoder = module.encoder
     assert not encoder.training
     assert not torch.equal(encoder.projection.weight, before.projection.weight)
     assert encoder.table.weight.requires_grad
@@ -87,7 +87,7 @@ def test_training_lowers_the_loss_and_leaves_the_encoder_trained():
 def test_only_tokens_that_occur_move():
     module, batches, before = parts()
     run(module, batches)
-    moved = (module.static.table.weight != before.table.weight).any(dim=1).nonzero().flatten()
+    moved = (module.encoder.table.weight != before.table.weight).any(dim=1).nonzero().flatten()
     assert torch.equal(moved, module.token_ids)
     assert 0 < len(moved) < len(before.table.weight)
 
@@ -124,8 +124,8 @@ def test_it_ends_where_plain_torch_on_the_whole_table_does():
         schedule.step()
         expected.append(float(loss.detach()))
     assert losses == pytest.approx(expected, abs=1e-5)
-    assert torch.allclose(module.static.table.weight, encoder.table.weight, atol=1e-4)
-    assert torch.allclose(module.static.projection.weight, encoder.projection.weight, atol=1e-4)
+    assert torch.allclose(module.encoder.table.weight, encoder.table.weight, atol=1e-4)
+    assert torch.allclose(module.encoder.projection.weight, encoder.projection.weight, atol=1e-4)
 
 
 def test_the_teachers_lengths_do_not_matter():
@@ -140,7 +140,7 @@ def test_a_stand_in_of_weight_nothing_moves_nothing():
             2, lambda step: join_texts([np.array([0])], batches[0].targets_BD[:1].numpy(), 8, 0.0)
         ),
     )
-    assert torch.equal(module.static.table.weight, before.table.weight)
+    assert torch.equal(module.encoder.table.weight, before.table.weight)
 
 
 def test_targets_that_are_not_finite_stop_it():
