@@ -22,8 +22,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from leafkit.core.checkpoint_layout import LOCK_FILE, MANIFEST_FILE
+from leafkit.core.checkpoint_layout import LOCK_FILE, MANIFEST_FILE, VERIFIED_FILE
 from leafkit.core.errors import LeafkitError, explain_write_errors
+from leafkit.core.file_hashes import HashMemory, read_sha256
 from leafkit.core.version import __version__
 
 FORMAT = 2  # of the manifest; 1 called the step "stage" and had no method
@@ -80,12 +81,6 @@ def fingerprint(value: Any) -> str:
     """First 16 hex digits of the sha256 of a value's canonical JSON."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def sha256_of_file(path: Path) -> str:
-    """sha256 of a file's bytes, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def fsync_path(path: Path) -> None:
@@ -201,7 +196,7 @@ def seal(
         name = path.relative_to(folder).as_posix()
         if name == MANIFEST_FILE or path.name.startswith("."):
             continue
-        files[name] = sha256_of_file(path)
+        files[name] = read_sha256(path)
         fsync_path(path)
     for sub in sorted({p.parent for p in folder.rglob("*") if p.is_file()} | {folder}):
         fsync_path(sub)
@@ -283,6 +278,9 @@ def read_manifest(folder: Path) -> Manifest:
 def open_artifact(folder: Path, step: str | None = None) -> Manifest:
     """Manifest of an artifact whose every file has been verified against its sha256.
 
+    What was found right is remembered beside the files, with what they looked like: a file that
+    has not changed since is not read again.
+
     Raises:
         LeafkitError: missing, foreign, of another step, or a file is missing or changed; the
             message names it.
@@ -293,6 +291,7 @@ def open_artifact(folder: Path, step: str | None = None) -> Manifest:
             f"{folder} holds a {manifest.step!r} artifact where {step!r} is needed",
             "check the path",
         )
+    memory = HashMemory(folder / VERIFIED_FILE)
     for name, expected in manifest.files.items():
         path = folder / name
         if not path.is_file():
@@ -300,11 +299,12 @@ def open_artifact(folder: Path, step: str | None = None) -> Manifest:
                 f"{folder} is incomplete: {name} is missing",
                 f"delete {folder} and run the command again",
             )
-        if sha256_of_file(path) != expected:
+        if memory.sha256(path, name) != expected:
             raise LeafkitError(
                 f"{path} does not have the sha256 in its manifest: it was changed or damaged",
                 f"delete {folder} and run the command again",
             )
+    memory.save()
     return manifest
 
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 VECTORS_FOLDER, CORPORA_FOLDER, MEASURED_FOLDER = "vectors", "corpora", "measured"
 SHARED_FOLDERS = (VECTORS_FOLDER, CORPORA_FOLDER, MEASURED_FOLDER)
 LOCK_FILE = ".lock"  # held by the one run that may write
+HASHES_FILE = ".hashes.json"  # sha256 of files outside of artifacts, while they do not change
 
 # folders of a recipe
 STUDENT, INDEX, BENCH, INHERIT = "student", "index", "bench", "inherit"
@@ -45,7 +46,7 @@ RECIPE_FOLDERS = (
 
 # of every artifact
 MANIFEST_FILE = "manifest.json"
-VERIFIED_FILE = ".verified.json"  # what a file looked like when its sha256 was last found right
+VERIFIED_FILE = ".verified.json"  # what its files looked like when their sha256 were last read
 
 # of a model folder, beside the files of sentence-transformers
 MODEL_SPACE_FILE = "leafkit.json"

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from leafkit.config.schema import DataConfig
-from leafkit.core.artifact import fingerprint, sha256_of_file
+from leafkit.core.artifact import fingerprint
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.file_hashes import sha256_of_file
 from leafkit.data.builtin import pydocs_fingerprint, read_pydocs
 from leafkit.data.mteb_source import mteb_fingerprint, read_mteb
 from leafkit.data.records import (

@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from leafkit.core.artifact import fsync_path, sha256_of_file, write_durably
+from leafkit.core.artifact import fsync_path, write_durably
 from leafkit.core.checkpoint_layout import vector_shard_file
 from leafkit.core.errors import LeafkitError, explain_write_errors
+from leafkit.core.file_hashes import sha256_of_file
 from leafkit.data.mapped_rows import MappedRows
 
 DEFAULT_ROWS_PER_SHARD = 2048

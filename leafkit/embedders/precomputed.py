@@ -21,10 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from leafkit.core.artifact import fingerprint, sha256_of_file
+from leafkit.core.artifact import fingerprint
 from leafkit.core.checkpoint_layout import VECTORS_ABOUT_FILE
 from leafkit.core.console import Bar
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.file_hashes import sha256_of_file
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.vector_store import Space
 from leafkit.embedders.precomputed_files import (

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from leafkit.core.artifact import sha256_of_file
 from leafkit.core.errors import LeafkitError
+from leafkit.core.file_hashes import sha256_of_file
 from leafkit.data.records import Document, clean_text
 from leafkit.data.vector_store import Space, hash_texts
 

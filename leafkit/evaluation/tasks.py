@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from leafkit.config.schema import EMBEDDING_TASKS, DataConfig
-from leafkit.core.artifact import fingerprint, sha256_of_file
+from leafkit.core.artifact import fingerprint
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.file_hashes import sha256_of_file
 from leafkit.data.records import clean_text
 from leafkit.data.sources import BadRows, is_number, read_raw_rows
 from leafkit.evaluation.bootstrap import Bootstrap, Draws

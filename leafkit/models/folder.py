@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from leafkit.core.artifact import fingerprint as fingerprint_of
-from leafkit.core.artifact import sha256_of_file
 from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE, NOT_OF_THE_MODEL
 from leafkit.core.errors import LeafkitError
+from leafkit.core.file_hashes import sha256_of_file
 
 # as encode_query and encode_document look
 _QUERY_NAMES, _DOCUMENT_NAMES = (

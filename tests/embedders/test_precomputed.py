@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import tiny
 
-from leafkit.core.artifact import sha256_of_file
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.file_hashes import sha256_of_file
 from leafkit.data.records import Document
 from leafkit.data.vector_store import Space, VectorStore
 from leafkit.embedders.fill_store import fill_store

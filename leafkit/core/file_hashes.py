@@ -1,0 +1,137 @@
+"""sha256 of files, remembered: a file that has not changed since it was last read is not read again.
+
+A file counts as unchanged while its size, its time of change, its inode and the time of its inode's
+last change are what they were. The last of these cannot be set by a program that puts an old time
+of change back. As in git's index, what was changed in the very moment of reading is not trusted:
+a clock that ticks seldom would give a later change the same time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+FORMAT = 1  # of the file that keeps what is remembered
+_FINE_TICK_NS, _COARSE_TICK_NS = 20_000_000, 2_000_000_000  # of a local clock; of whole seconds
+_State = tuple[int, int, int, int]  # size, mtime, ctime, inode
+
+
+def _state(path: Path) -> _State:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+def _is_settled(state: _State, now_ns: int) -> bool:
+    """Whether a later change of the file would show in its times."""
+    last_ns = max(state[1], state[2])
+    tick_ns = _COARSE_TICK_NS if last_ns % 10**9 == 0 else _FINE_TICK_NS
+    return last_ns + tick_ns < now_ns
+
+
+class HashMemory:
+    """What files looked like when they were last read, and their sha256.
+
+    It is kept in a JSON file that many processes may read and replace at once: each writes a file
+    of its own and renames it. One that is missing, torn or of another format counts as empty, and
+    one that cannot be written is not.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, tuple[_State, str]] = {}
+        self._is_changed = False
+        with contextlib.suppress(
+            OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError
+        ):
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            if raw.get("format") == FORMAT:
+                self._known = {
+                    str(name): ((int(size), int(mtime), int(ctime), int(inode)), str(sha256))
+                    for name, (size, mtime, ctime, inode, sha256) in raw["files"].items()
+                }
+
+    def sha256(self, file: Path, name: str) -> str:
+        """sha256 of a file, in hex.
+
+        Args:
+            file: to be read where it has changed.
+            name: by which it is remembered.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        state = _state(file)
+        if name in self._known and self._known[name][0] == state:
+            return self._known[name][1]
+        now_ns = time.time_ns()
+        digest = read_sha256(file)
+        if _is_settled(state, now_ns) and _state(file) == state:
+            self._known[name] = state, digest
+            self._is_changed = True
+        elif self._known.pop(name, None):
+            self._is_changed = True
+        return digest
+
+    def save(self) -> None:
+        """Keep what is new; where the folder cannot be written nothing is kept."""
+        if not self._is_changed:
+            return
+        files = {name: (*state, digest) for name, (state, digest) in sorted(self._known.items())}
+        text = json.dumps({"format": FORMAT, "files": files})
+        with contextlib.suppress(OSError):
+            descriptor, temporary = tempfile.mkstemp(
+                prefix=f"{self._path.name}.", suffix=".tmp", dir=self._path.parent
+            )
+            try:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                    stream.write(text)
+                os.replace(temporary, self._path)
+            except OSError:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+            self._is_changed = False
+
+
+_active: contextvars.ContextVar[HashMemory | None] = contextvars.ContextVar("active", default=None)
+
+
+def read_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, in hex; always reads them."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """sha256 of a file's bytes, in hex; inside ``remembered_hashes`` an unchanged file is not read
+    again.
+    """
+    memory = _active.get()
+    return read_sha256(path) if memory is None else memory.sha256(path, os.path.abspath(path))
+
+
+@contextlib.contextmanager
+def remembered_hashes(path: Path, is_kept: bool = True) -> Iterator[None]:
+    """Remember every hash of the body, from one process to the next.
+
+    Args:
+        path: of the file that keeps them.
+        is_kept: whether this process writes it at the end.
+    """
+    memory = HashMemory(path)
+    token = _active.set(memory)
+    try:
+        yield
+    finally:
+        _active.reset(token)
+        if is_kept:
+            memory.save()
