@@ -38,8 +38,8 @@ from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.ann_indexes import K, compare_indexes
-from leafkit.index.build import OPQ_ITERATIONS
-from leafkit.index.kinds import Plan, plan_indexes
+from leafkit.index.kinds.ivf_pq import OPQ_ITERATIONS
+from leafkit.index.kinds.plan import Plan, plan_indexes
 from leafkit.index.quantization import quantize_binary
 from leafkit.models.checkpoint import load_encoder, read_encoder
 from leafkit.models.precision import choose_precision
@@ -161,7 +161,7 @@ def build_bare(documents: np.ndarray, plan: Plan) -> Any:
     """What faiss's user would write: factory, train on the first rows, add; OPQ with leafkit's
     number of iterations.
     """
-    if plan.is_binary:
+    if plan.about.is_binary:
         index = faiss.index_binary_factory(DIM, plan.factory)
         index.add(quantize_binary(documents))
         return index
@@ -184,7 +184,7 @@ def search_bare(
         name = {"ef_search": "efSearch", "num_probes": "nprobe"}[plan.parameter]
         faiss.ParameterSpace().set_index_parameter(index, name, setting)
     for _ in range(repetitions):
-        index.search(quantize_binary(queries) if plan.is_binary else queries, k)
+        index.search(quantize_binary(queries) if plan.about.is_binary else queries, k)
 
 
 def run_apart(way: str, size: int, repetitions: Mapping[str, int]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from leafkit.data.vector_store import Space, VectorStore
 from leafkit.evaluation.inheritance.grid import DEPTH, plan_cells, run_grid
 from leafkit.evaluation.inheritance.streaming import SPARE
 from leafkit.evaluation.metrics import Judgments
-from leafkit.index.calibrate import fit_codecs
+from leafkit.index.codecs.fit import fit_codecs
 
 PYDOCS = (12_557, 768, 1037)  # documents, dimensions of kalm-mini's vectors, test queries
 PART = 65_536  # documents made at a time

@@ -28,7 +28,7 @@ from leafkit.data.sources import read_collection
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.evaluation.metrics import Judgments, fast_ndcg
-from leafkit.index.calibrate import fit_codecs
+from leafkit.index.codecs.fit import fit_codecs
 from leafkit.index.exact import search_binary, search_exact
 from leafkit.index.ranking import Ranking
 from leafkit.models.checkpoint import load_encoder

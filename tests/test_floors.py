@@ -292,7 +292,7 @@ def test_the_checker_finds_a_planted_cycle() -> None:
 
 def test_the_checker_finds_a_stranger_behind_a_friend(sources: dict[str, str]) -> None:
     planted = sources | {
-        "leafkit.index.exact": "from leafkit.embedders.transformer import TransformerEmbedder"
+        "leafkit.index.ranking": "from leafkit.embedders.transformer import TransformerEmbedder"
     }
     assert "leafkit.evaluation.metrics -> leafkit.models.text_encoder" in reaches(
         planted, "leafkit.evaluation.metrics", "leafkit.models"

@@ -25,11 +25,11 @@ from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.evaluation.metrics import Judgments, fast_ndcg
 from leafkit.index.build import VectorIndex, build_index, copy_to_gpu
 from leafkit.index.exact import search_exact
-from leafkit.index.files import measure_bytes
-from leafkit.index.kinds import plan_indexes
+from leafkit.index.kinds.plan import plan_indexes
 from leafkit.index.ranking import Ranking, exclude_self
 from leafkit.index.rescoring import score_candidates
 from leafkit.index.search import search_index
+from leafkit.index.storage import measure_bytes
 from leafkit.index.vectors import Vectors, as_floats, read_blocks
 
 K = 10  # of recall@10 and nDCG@10

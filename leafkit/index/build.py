@@ -8,7 +8,7 @@ What is random has a seed: the clusters of IVF, the codebooks of PQ and the rows
 take the recipe's; the levels of an HNSW graph and the rotations of OPQ and RaBitQ start from
 faiss's own constants. With the number of threads given, all kinds but one are built alike each
 time: several threads link an HNSW graph in the order in which they happen to run. Graphs of up to
-SERIAL_HNSW documents are therefore linked by one thread; larger ones by all, and their recall may
+MAX_SERIAL documents are therefore linked by one thread; larger ones by all, and their recall may
 then differ a little from build to build (``build_threads`` says which it was).
 
 Shapes: N documents, D dimensions.
@@ -27,15 +27,10 @@ import numpy as np
 
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError
-from leafkit.index.kinds import PQ_KINDS, Plan
-from leafkit.index.quantization import quantize_binary
+from leafkit.index.kinds.plan import Plan
 from leafkit.index.vectors import Vectors, as_floats, dimension, read_blocks
 
-SERIAL_HNSW = 20_000  # documents
-# faiss takes 50; at 12,557 x 384 recall@10 was the same to three digits, training CPU time 66, not
-# 148 s
-OPQ_ITERATIONS = 20
-_GPU_KINDS = ("flat", "ivf_flat", "ivf_pq", "opq", "binary")  # faiss has no GPU form of the others
+MAX_SERIAL = 20_000  # documents that one thread links into a graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +72,16 @@ def build_index(documents: Vectors, plan: Plan, seed: int) -> VectorIndex:
         LeafkitError: a number is not finite, or faiss cannot build it.
     """
     started_s, num_documents, dim = time.perf_counter(), len(documents), dimension(documents)
-    threads = (
-        1 if plan.kind == "hnsw" and num_documents <= SERIAL_HNSW else faiss.omp_get_max_threads()
-    )
-    index: Any  # faiss's own type stubs do not fit its classes
+    kind = plan.about
+    is_serial = kind.is_serial and num_documents <= MAX_SERIAL
+    threads = 1 if is_serial else faiss.omp_get_max_threads()
     try:
         with _threads(threads):
-            if plan.is_binary:
-                index = faiss.index_binary_factory(-(-dim // 8) * 8, plan.factory)
-            else:
-                index = faiss.index_factory(dim, plan.factory, faiss.METRIC_INNER_PRODUCT)
-                if plan.num_training:
-                    _train(index, _training_rows(documents, plan.num_training, seed), seed)
+            index = kind.make(plan.factory, dim)
+            if plan.num_training:
+                kind.train(index, _training_rows(documents, plan.num_training, seed), seed)
             for _, block in read_blocks(documents):
-                index.add(quantize_binary(block) if plan.is_binary else block)
+                kind.add(index, block)
     except RuntimeError as err:
         message = (
             f"faiss cannot build the index {plan.kind} ({plan.factory}) of {num_documents:,} x "
@@ -105,32 +96,6 @@ def _training_rows(documents: Vectors, count: int, seed: int) -> np.ndarray:
         return as_floats(documents, slice(None), "document")
     rows = np.random.default_rng(seed).choice(len(documents), count, replace=False)
     return as_floats(documents, np.sort(rows), "document")
-
-
-def _train(index: Any, vectors: np.ndarray, seed: int) -> None:
-    """``index.train`` with our seed, and without faiss's warnings on standard error: the plan has
-    said what is too few.
-    """
-    clusterings: list[Any] = []
-    ivf: Any = faiss.try_extract_index_ivf(index)
-    if ivf is not None:
-        ivf = faiss.downcast_index(ivf)
-        clusterings.append(ivf.cp)
-        if isinstance(ivf, faiss.IndexIVFPQ):
-            clusterings.append(ivf.pq.cp)
-    is_rotated = isinstance(index, faiss.IndexPreTransform)
-    rotation: Any = faiss.downcast_VectorTransform(index.chain.at(0)) if is_rotated else None
-    is_opq = isinstance(rotation, faiss.OPQMatrix)
-    if is_opq:
-        # faiss's own choice, but with our settings
-        quantizer = faiss.ProductQuantizer(rotation.d_out, rotation.M, 8)
-        clusterings.append(quantizer.cp)
-        rotation.pq, rotation.niter, rotation.niter_pq_0 = quantizer, OPQ_ITERATIONS, OPQ_ITERATIONS
-    for clustering in clusterings:
-        clustering.seed, clustering.min_points_per_centroid = seed % 2**31, 1
-    index.train(vectors)
-    if is_opq:
-        rotation.pq = None  # it does not own it
 
 
 @contextlib.contextmanager
@@ -149,7 +114,8 @@ def copy_to_gpu(built: VectorIndex) -> VectorIndex | None:
 
     Look-up tables of PQ are float16 there, since those of float32 outgrow a GPU's shared memory.
     """
-    if built.plan.kind not in _GPU_KINDS:
+    kind = built.plan.about
+    if not kind.has_gpu_form:
         log(f"  index {built.plan.kind} is measured on the CPU alone: faiss has no GPU form of it")
         return None
     started_s = time.perf_counter()
@@ -157,11 +123,11 @@ def copy_to_gpu(built: VectorIndex) -> VectorIndex | None:
     resources: Any
     try:
         resources = faiss.StandardGpuResources()
-        if built.plan.is_binary:
+        if kind.is_binary:
             index = faiss.index_binary_cpu_to_gpu(resources, 0, built.index)
         else:
             options = faiss.GpuClonerOptions()
-            options.useFloat16 = built.plan.kind in PQ_KINDS
+            options.useFloat16 = kind.has_pq_tables
             index = faiss.index_cpu_to_gpu(resources, 0, built.index, options)
     except RuntimeError as err:
         log(f"  index {built.plan.kind} is measured on the CPU alone: {err}")

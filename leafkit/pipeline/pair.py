@@ -32,9 +32,9 @@ from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.embedders.protocol import Embedder
 from leafkit.index.build import VectorIndex
 from leafkit.index.exact import search_exact
-from leafkit.index.files import open_index
 from leafkit.index.ranking import Ranking
 from leafkit.index.search import search_index
+from leafkit.index.storage import open_index
 from leafkit.models.encoder import Encoder, read_model
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors

@@ -15,9 +15,9 @@ from leafkit.core.errors import LeafkitError
 from leafkit.data.vector_store import Space, VectorStore
 from leafkit.index import build, vectors
 from leafkit.index.build import build_index, copy_to_gpu
-from leafkit.index.files import measure_bytes
-from leafkit.index.kinds import plan_indexes
+from leafkit.index.kinds.plan import plan_indexes
 from leafkit.index.search import search_index
+from leafkit.index.storage import measure_bytes
 
 DOCUMENTS = make_documents()
 QUERIES = make_queries(DOCUMENTS)
@@ -30,7 +30,7 @@ def built_once(kind):
 
 def written(built):
     return bytes(
-        (faiss.serialize_index_binary if built.plan.is_binary else faiss.serialize_index)(
+        (faiss.serialize_index_binary if built.plan.about.is_binary else faiss.serialize_index)(
             built.index
         )
     )
@@ -88,7 +88,7 @@ def test_threads_are_as_before_after_building(monkeypatch):
     before = faiss.omp_get_max_threads()
     assert make_index(DOCUMENTS[:300], "hnsw").build_threads == 1
     assert faiss.omp_get_max_threads() == before
-    monkeypatch.setattr(build, "SERIAL_HNSW", 299)
+    monkeypatch.setattr(build, "MAX_SERIAL", 299)
     assert make_index(DOCUMENTS[:300], "hnsw").build_threads == before
 
 

@@ -22,8 +22,9 @@ from leafkit.evaluation.bootstrap import Bootstrap, interval, share
 from leafkit.evaluation.inheritance.rescore import score_again
 from leafkit.evaluation.inheritance.streaming import search_codes
 from leafkit.evaluation.metrics import Judgments, fast_ndcg
-from leafkit.index.calibrate import check_codecs, fit_codecs
-from leafkit.index.codecs import Codec, Float32
+from leafkit.index.codecs.codec import Codec
+from leafkit.index.codecs.fit import check_codecs, fit_codecs
+from leafkit.index.codecs.floats import Float32
 from leafkit.index.exact import SPARE
 from leafkit.index.ranking import Ranking, break_ties, exclude_self
 from leafkit.index.vectors import Vectors

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from leafkit.core.truncate import truncate_then_normalize
-from leafkit.index.blocks import Workers, slabs, small_blocks
-from leafkit.index.codecs import Codec
+from leafkit.index.codecs.codec import Codec
 from leafkit.index.exact import SPARE, TieCompletion, TopK
 from leafkit.index.ranking import Ranking, order_ties, rounding
 from leafkit.index.vectors import Vectors, dimension
+from leafkit.index.workers import Workers, slabs, small_blocks
 
 FAISS_BLOCK = 1024  # faiss.cvar.distance_compute_blas_database_bs
 _CHUNK_NUMBERS = 2**25  # 128 MiB of float32 per buffer; three of them are held

@@ -23,7 +23,7 @@ from leafkit.core.method import method_of
 from leafkit.evaluation.benchmark import MAIN, check_judged, macro_figures
 from leafkit.evaluation.latency import measure_latency, serve_one
 from leafkit.evaluation.per_query import read_per_query, write_per_query
-from leafkit.index.kinds import check_indexes
+from leafkit.index.kinds.plan import check_indexes
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.evaluate.contamination import check_contamination
 from leafkit.pipeline.evaluate.parts import (

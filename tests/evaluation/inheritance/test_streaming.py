@@ -14,7 +14,7 @@ from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.vector_store import Space, VectorStore
 from leafkit.evaluation.inheritance.rescore import score_again
 from leafkit.evaluation.inheritance.streaming import FAISS_BLOCK, chunk_size, search_codes
-from leafkit.index.calibrate import fit_codecs
+from leafkit.index.codecs.fit import fit_codecs
 from leafkit.index.exact import SPARE
 
 DIM, NUM_DOCUMENTS, NUM_QUERIES = 24, 3000, 30

@@ -1,22 +1,14 @@
-"""Seven ways to store a vector: codes by hand, saturation, calibration on documents alone, parity
-with faiss.
-"""
+"""Codecs of all precisions: fitted on documents alone, saturating, and finite."""
 
 from __future__ import annotations
 
-import itertools
-
-import faiss
 import numpy as np
 import pytest
 
 from leafkit.config.schema import VECTOR_PRECISIONS, InheritConfig
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.truncate import truncate_then_normalize
-from leafkit.index.blocks import Workers, small_blocks
-from leafkit.index.calibrate import fit_codecs, measure_ranges, pq_groups, train_product
-from leafkit.index.codecs import Binary, Float16, Int4, Int8, Int8Fixed
-from leafkit.index.quantization import linear_scale
+from leafkit.index.codecs.fit import fit_codecs, measure_ranges
 
 DIM = 24
 GENERATOR = np.random.default_rng(0)
@@ -63,47 +55,9 @@ def test_bytes_per_vector_by_hand():
     assert fit("int4", 7).bytes_per_vector == 4
 
 
-def test_int8_by_hand():
-    codec = Int8(linear_scale(np.float32([0, -1]), np.float32([255, 1]), 255))
-    codes = codec.encode(np.float32([[0, -1], [255, 1], [128.4, 0], [300, 5], [-7, -5]]))
-    assert codes.dtype == np.int8
-    assert codes[:, 0].tolist() == [-128, 127, 0, 127, -128]
-    assert codes[[0, 1, 3, 4], 1].tolist() == [-128, 127, 127, -128]
-    assert codec.decode(codes)[:, 0].tolist() == [0, 255, 128, 255, 0]
-
-
-def test_int8_fixed_by_hand():
-    """Symmetric: zero is a code, and a value and its negative have opposite codes."""
-    codec = Int8Fixed(6, 0.254)  # a step is .002
-    codes = codec.encode(np.float32([[0, 0.002, -0.002, 0.254, 0.3, -9]]))
-    assert codes.dtype == np.int8
-    assert codes.tolist() == [[0, 1, -1, 127, 127, -127]]
-    assert codec.decode(codes)[0].tolist() == pytest.approx(
-        [0, 0.002, -0.002, 0.254, 0.254, -0.254], abs=1e-7
-    )
-
-
 def test_int8_fixed_takes_its_range_from_the_recipe_or_from_the_documents():
     assert fit("int8_fixed", int8_range=0.3).scale()["range"] == np.float32(0.3)
     assert fit("int8_fixed").scale()["range"] == pytest.approx(np.abs(DOCUMENTS).max(), abs=1e-6)
-
-
-def test_int4_by_hand():
-    codec = Int4(linear_scale(np.zeros(5, np.float32), np.full(5, 15, np.float32), 15))
-    codes = codec.encode(np.float32([[0, 15, 7.4, 7.6, 99]]))
-    assert codes.tolist() == [[0x0F, 0x78, 0xF0]]
-    assert codec.decode(codes).tolist() == [[0, 15, 7, 8, 15]]
-
-
-def test_float16_saturates():
-    codec = Float16(3)
-    assert codec.decode(codec.encode(np.float32([[1e9, -1e9, 0.5]]))).tolist() == [
-        [65504.0, -65504.0, 0.5]
-    ]
-
-
-def test_binary_restores_signs():
-    assert Binary(3).round_trip(np.float32([[0.2, 0.0, -3]])).tolist() == [[1, -1, -1]]
 
 
 @pytest.mark.parametrize("precision", ["int8", "int8_fixed", "int4"])
@@ -135,8 +89,8 @@ def test_calibration_is_on_documents_cut_and_then_normalized(precision):
 @pytest.mark.parametrize("rows", [1, 7, 599, 600, 5000])
 def test_ranges_do_not_depend_on_the_blocks(rows, monkeypatch):
     whole = measure_ranges(DOCUMENTS, [DIM, 5])
-    monkeypatch.setattr("leafkit.index.blocks.SLAB_ROWS", rows)
-    monkeypatch.setattr("leafkit.index.blocks._BLOCK_NUMBERS", 3 * DIM)
+    monkeypatch.setattr("leafkit.index.workers.SLAB_ROWS", rows)
+    monkeypatch.setattr("leafkit.index.workers._BLOCK_NUMBERS", 3 * DIM)
     parts = measure_ranges(DOCUMENTS, [DIM, 5])
     for dim in (DIM, 5):
         assert np.array_equal(whole[dim].low, parts[dim].low)
@@ -151,38 +105,6 @@ def test_a_document_that_is_not_finite_is_named(bad, row):
     for precision in ("float32", "int8", "pq"):
         with pytest.raises(LeafkitError, match=f"the vector of document {row} is not finite"):
             fit(precision, documents=documents)
-
-
-def test_pq_scores_are_those_of_faiss():
-    """Inner products with restored vectors are what faiss computes from its tables."""
-    codec = fit("pq")
-    index = faiss.IndexPQ(DIM, 3, 8, faiss.METRIC_INNER_PRODUCT)
-    faiss.copy_array_to_vector(codec.scale()["centroids"].ravel(), index.pq.centroids)
-    index.is_trained = True
-    index.add(DOCUMENTS)
-    codes = faiss.vector_to_array(index.codes).reshape(len(DOCUMENTS), -1)
-    assert np.array_equal(codes, codec.encode(DOCUMENTS))
-    scores, positions = index.search(QUERIES, 5)
-    mine = QUERIES @ codec.decode(codec.encode(DOCUMENTS)).T
-    assert np.allclose(scores, np.take_along_axis(mine, positions, axis=1), atol=1e-5)
-    assert np.allclose(scores, -np.sort(-mine, axis=1)[:, :5], atol=1e-5)
-
-
-def test_pq_codes_name_the_nearest_centroid():
-    codec = fit("pq")
-    centroids = codec.scale()["centroids"]
-    assert centroids.shape == (3, 256, 8)
-    groups = QUERIES.reshape(-1, 3, 8)
-    distances = ((groups[:, :, None, :] - centroids[None]) ** 2).sum(axis=3)
-    chosen = np.take_along_axis(distances, codec.encode(QUERIES)[:, :, None].astype(int), axis=2)[
-        :, :, 0
-    ]
-    assert np.allclose(chosen, distances.min(axis=2), atol=1e-5)
-
-
-def test_256_documents_are_enough_for_pq_and_each_is_its_own_centroid():
-    codec = train_product(DOCUMENTS[:256], 3, 0)
-    assert np.abs(codec.round_trip(DOCUMENTS[:256]) - DOCUMENTS[:256]).max() < 0.6
 
 
 def test_too_few_documents_for_pq_is_an_error_with_both_numbers():
@@ -200,14 +122,6 @@ def test_pq_bytes_that_do_not_divide_a_dimension_are_named():
     assert fit("pq", 20, pq_bytes=5).bytes_per_vector == 5
 
 
-@pytest.mark.parametrize(
-    ("dim", "groups"), [(768, 96), (64, 8), (20, 2), (12, 1), (7, 1), (1, 1), (50, 5), (100, 10)]
-)
-def test_pq_takes_a_bit_per_dimension_or_fewer(dim, groups):
-    assert pq_groups(dim, 0) == groups
-    assert dim % groups == 0
-
-
 def test_documents_that_never_vary_are_restored():
     equal = np.repeat(DOCUMENTS[:1], 300, axis=0)
     for precision in VECTOR_PRECISIONS:
@@ -221,19 +135,3 @@ def test_zero_vectors_stay_finite():
     zeros = np.zeros((300, DIM), dtype=np.float32)
     for precision in VECTOR_PRECISIONS:
         assert np.isfinite(fit(precision, documents=zeros).round_trip(zeros)).all()
-
-
-@pytest.mark.parametrize("num_rows", [1, 5, 700, 100_000])
-def test_blocks_cover_every_row_once_in_order(num_rows):
-    for blocks in (Workers().run(lambda rows: rows, num_rows), list(small_blocks(num_rows, 200))):
-        assert blocks[0].start == 0
-        assert blocks[-1].stop == num_rows
-        assert all(a.stop == b.start < b.stop for a, b in itertools.pairwise(blocks))
-
-
-def test_an_error_in_a_block_is_not_lost():
-    def fail(rows: slice) -> None:
-        raise LeafkitError("bad row")
-
-    with pytest.raises(LeafkitError, match="bad row"):
-        Workers().run(fail, 100_000)

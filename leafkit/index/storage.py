@@ -30,7 +30,7 @@ from leafkit.core.checkpoint_layout import FAISS_FILE
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.index.build import VectorIndex, build_index
-from leafkit.index.kinds import PQ_KINDS, Plan, plan_indexes
+from leafkit.index.kinds.plan import Plan, plan_indexes
 from leafkit.index.vectors import Vectors
 
 STEP = "faiss index"
@@ -40,17 +40,6 @@ _SMALLEST_LOOP_LIMIT = 1024  # of fields such as the length of a chain of transf
 _PQ_TABLE_BYTES = 2**31
 _OTHER_KIND = "take another kind of index"
 _LIMITS = ("deserialization_loop_limit", "deserialization_vector_byte_limit")  # since faiss 1.14
-_CLASSES = {
-    "flat": "IndexFlatIP",
-    "hnsw": "IndexHNSWFlat",
-    "ivf_flat": "IndexIVFFlat",
-    "ivf_pq": "IndexIVFPQ",
-    "opq": "IndexPreTransform",
-    "int8": "IndexScalarQuantizer",
-    "binary": "IndexBinaryFlat",
-    "binary_rescored": "IndexBinaryFlat",
-    "rabitq": "IndexPreTransform",
-}
 
 
 def measure_bytes(built: VectorIndex) -> int:
@@ -70,7 +59,9 @@ def measure_bytes(built: VectorIndex) -> int:
 
 
 def _write(built: VectorIndex, target: Any) -> None:
-    (faiss.write_index_binary if built.plan.is_binary else faiss.write_index)(built.index, target)
+    (faiss.write_index_binary if built.plan.about.is_binary else faiss.write_index)(
+        built.index, target
+    )
 
 
 def save_index(built: VectorIndex, folder: Path, source: str = "") -> None:
@@ -175,7 +166,7 @@ def load_index(folder: Path, dim: int | None = None) -> VectorIndex:
             float(manifest.metrics["build_s"]),
             int(manifest.metrics["build_threads"]),
         )
-        expected_class = _CLASSES[plan.kind]
+        expected_class = plan.about.faiss_class
     except (KeyError, TypeError, ValueError) as err:
         raise _damaged(path, f"has a manifest that describes no index: {err!r}") from err
     if dim is not None and dim != found_dim:
@@ -183,18 +174,20 @@ def load_index(folder: Path, dim: int | None = None) -> VectorIndex:
             f"{folder} holds vectors of {found_dim} dimensions where {dim} are needed",
             "index this model's vectors",
         )
-    vector_bytes = max(path.stat().st_size, _PQ_TABLE_BYTES if plan.kind in PQ_KINDS else 0) + 1
+    vector_bytes = max(path.stat().st_size, _PQ_TABLE_BYTES if plan.about.has_pq_tables else 0) + 1
     index: Any
     with _limits(vector_bytes, num_documents):
         try:
-            index = (faiss.read_index_binary if plan.is_binary else faiss.read_index)(str(path))
+            index = (faiss.read_index_binary if plan.about.is_binary else faiss.read_index)(
+                str(path)
+            )
         except RuntimeError as err:
             raise _damaged(
                 path, f"is no index that faiss {faiss.__version__} can read: {err}"
             ) from err
-    bits = -(-found_dim // 8) * 8 if plan.is_binary else found_dim
+    bits = -(-found_dim // 8) * 8 if plan.about.is_binary else found_dim
     # faiss's constant for Hamming indexes
-    metric = faiss.METRIC_L2 if plan.is_binary else faiss.METRIC_INNER_PRODUCT
+    metric = faiss.METRIC_L2 if plan.about.is_binary else faiss.METRIC_INNER_PRODUCT
     found = (type(index).__name__, index.d, index.ntotal, index.metric_type)
     expected = (expected_class, bits, num_documents, metric)
     if found != expected:

@@ -17,9 +17,9 @@ from leafkit.config.schema import IndexConfig
 from leafkit.core.artifact import exclusive, publish
 from leafkit.core.checkpoint_layout import FAISS_FILE, MANIFEST_FILE
 from leafkit.core.errors import LeafkitError
-from leafkit.index import files
-from leafkit.index.files import STEP, load_index, open_index, save_index
+from leafkit.index import storage
 from leafkit.index.search import search_index
+from leafkit.index.storage import STEP, load_index, open_index, save_index
 
 DOCUMENTS = make_documents(600)
 QUERIES = make_queries(DOCUMENTS)
@@ -231,7 +231,7 @@ def test_a_full_disk_is_said_and_leaves_the_old_index(tiny_disk):
 def never_built(monkeypatch):
     def forbid():
         monkeypatch.setattr(
-            files, "build_index", lambda *_: pytest.fail("the index was built again")
+            storage, "build_index", lambda *_: pytest.fail("the index was built again")
         )
 
     return forbid
@@ -260,7 +260,9 @@ def test_an_index_of_other_documents_is_built_again(tmp_path):
 
 def test_an_index_of_other_settings_is_built_again(tmp_path, monkeypatch):
     open_index(tmp_path / "index", "hnsw", DOCUMENTS, "vectors-1")
-    monkeypatch.setattr(files, "IndexConfig", lambda kinds: IndexConfig(kinds=kinds, hnsw_links=8))
+    monkeypatch.setattr(
+        storage, "IndexConfig", lambda kinds: IndexConfig(kinds=kinds, hnsw_links=8)
+    )
     assert open_index(tmp_path / "index", "hnsw", DOCUMENTS, "vectors-1").plan.factory.startswith(
         "HNSW8"
     )

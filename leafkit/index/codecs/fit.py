@@ -8,18 +8,20 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 
 from leafkit.config.schema import InheritConfig
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.truncate import truncate_then_normalize
-from leafkit.index.blocks import Workers, small_blocks
-from leafkit.index.codecs import Binary, Codec, Float16, Float32, Int4, Int8, Int8Fixed, Product
+from leafkit.index.codecs.bits import Binary
+from leafkit.index.codecs.codec import Codec
+from leafkit.index.codecs.floats import Float16, Float32
+from leafkit.index.codecs.product import NUM_CENTROIDS, pq_groups, train_product
+from leafkit.index.codecs.steps import Int4, Int8, Int8Fixed
 from leafkit.index.quantization import linear_scale
 from leafkit.index.vectors import Vectors
+from leafkit.index.workers import Workers, small_blocks
 
-PQ_CENTROIDS = 256  # one byte each
 # documents that PQ is trained on, 128 to a centroid; faiss asks for 39 at least and takes 256 at
 # most
 PQ_SAMPLE = 32_768
@@ -141,26 +143,6 @@ def _fit(
     )
 
 
-def train_product(sample: np.ndarray, groups: int, seed: int) -> Product:
-    """PQ trained on (n, D) float32 document vectors, n >= 256; the same seed gives the same
-    centroids.
-    """
-    quantizer = faiss.ProductQuantizer(sample.shape[1], groups, 8)
-    quantizer.cp.seed = seed % 2**31
-    quantizer.cp.min_points_per_centroid = 1  # faiss would write to the terminal below 39
-    quantizer.train(np.ascontiguousarray(sample))
-    return Product(quantizer)
-
-
-def pq_groups(dim: int, pq_bytes: int) -> int:
-    """Bytes of a PQ code: ``pq_bytes``, or for 0 a bit per dimension, fewer where that many groups
-    do not come out even.
-    """
-    if pq_bytes:
-        return pq_bytes
-    return next(groups for groups in range(max(1, dim // 8), 0, -1) if dim % groups == 0)
-
-
 def check_codecs(
     num_documents: int, dims: Sequence[int], precisions: Sequence[str], config: InheritConfig
 ) -> None:
@@ -172,12 +154,12 @@ def check_codecs(
     """
     if "pq" not in precisions:
         return
-    if num_documents < PQ_CENTROIDS:
+    if num_documents < NUM_CENTROIDS:
         raise UsageError(
-            f"inherit.precisions: pq has {PQ_CENTROIDS} centroids per byte and there are "
+            f"inherit.precisions: pq has {NUM_CENTROIDS} centroids per byte and there are "
             f"{num_documents} documents to train"
             " them on",
-            f"leave pq out, or measure on a collection of {PQ_CENTROIDS} documents or more",
+            f"leave pq out, or measure on a collection of {NUM_CENTROIDS} documents or more",
         )
     uneven = [dim for dim in dims if config.pq_bytes and dim % config.pq_bytes]
     if uneven:

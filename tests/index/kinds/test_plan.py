@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import faiss
 import pytest
-from index_case import CONFIG, KINDS
+from index_case import CONFIG, KINDS, make_documents, make_index
 
-from leafkit.config.schema import IndexConfig
+from leafkit.config.schema import INDEX_KINDS, IndexConfig
 from leafkit.core.errors import UsageError
-from leafkit.index import kinds
-from leafkit.index.kinds import choose_code_bytes, choose_lists, plan_indexes
+from leafkit.index import kinds as folder
+from leafkit.index.kinds import plan as module
+from leafkit.index.kinds.ivf import choose_lists
+from leafkit.index.kinds.ivf_pq import choose_code_bytes
+from leafkit.index.kinds.plan import plan_indexes
 
 
 @pytest.mark.parametrize(
@@ -157,5 +161,28 @@ def test_a_kind_named_twice_is_built_once():
 
 def test_every_kind_of_the_config_has_a_plan():
     assert {
-        p.kind for p in plan_indexes(replace(CONFIG, kinds=list(kinds.INDEX_KINDS)), 1500, 32)
+        p.kind for p in plan_indexes(replace(CONFIG, kinds=list(INDEX_KINDS)), 1500, 32)
     } >= set(KINDS)
+
+
+def test_the_recipe_s_names_are_the_kinds_there_are():
+    assert tuple(module.KINDS) == INDEX_KINDS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_kind_says_of_itself_is_what_faiss_makes(kind):
+    """The class guards what is read from disk; the sweep must reach the index that is searched."""
+    about, built = module.KINDS[kind], make_index(make_documents(), kind)
+    assert about.name == kind
+    assert type(built.index).__name__ == about.faiss_class
+    assert bool(about.parameter) == (built.plan.settings != (0,))
+    if about.faiss_parameter:
+        faiss.ParameterSpace().set_index_parameter(built.index, about.faiss_parameter, 3)
+    assert about.has_pq_tables == ("PQ" in built.plan.factory)
+
+
+def test_every_file_of_the_folder_holds_kinds_that_are_listed():
+    """A kind that is written and not listed could not be chosen."""
+    listed = {type(kind).__module__.rpartition(".")[2] for kind in module.KINDS.values()}
+    files = {path.stem for path in Path(folder.__path__[0]).glob("*.py")}
+    assert files == listed | {"__init__", "kind", "plan"}
