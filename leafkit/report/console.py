@@ -5,19 +5,19 @@ plain.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from leafkit.report import facts, tables
-from leafkit.report import figures as fig
+from leafkit.report.format import clean
+from leafkit.results import RunReport, Table
 
 _PAGE_WIDTH = 100
-_MAX_SETTINGS = 40  # of the inheritance check
+_MAX_ROWS = 40
 _STYLES = {
     "inherited": "green",
     "not inherited": "red",
@@ -28,86 +28,77 @@ _STYLES = {
 }
 
 
-def print_summary(data: Mapping[str, Any], console: Console) -> None:
-    """Print what the run measured.
+def print_summary(report: RunReport, console: Console) -> None:
+    """Print what the run measured; parts that it did not measure are left out.
 
     Args:
-        data: what the stages measured, as in report.json. Parts that are missing or empty are left
-            out.
+        report: of the run.
         console: where to print. If it is no terminal, at least 100 columns are used.
     """
     with _wide_enough(console):
-        for collection in facts.measured(data):
-            _print_table(tables.retrieval_table(collection, narrow=True), console)
-        _print_table(tables.differences_table(data), console)
-        _print_table(tables.tasks_table(data), console)
-        for table in tables.index_tables(data, narrow=True):
+        for part in facts.scored(report):
+            _print_table(tables.retrieval_table(part, narrow=True), console)
+        _print_table(tables.differences_table(report), console)
+        _print_table(tables.tasks_table(report), console)
+        for table in tables.index_tables(report, narrow=True):
             _print_table(table, console)
-        _print_table(tables.inheritance_table(data, narrow=True), console, _MAX_SETTINGS)
-        if facts.inherit_rows(data):
-            _print_text(facts.inherit_summary(data) + "\n", console)
-        _print_diagnosis(data, console)
-        _print_table(tables.latency_table(data), console)
-        _print_table(tables.steps_table(data), console)
-        for sentence in facts.verdict_sentences(data):
+        _print_table(tables.inheritance_table(report, narrow=True), console)
+        _print_lines([facts.inherit_summary(report)], console)
+        for table in tables.diagnosis_tables(report):
+            _print_table(table, console)
+        found = [f"{term}: {fact}" for term, fact in facts.diagnosis_facts(report)]
+        found += [f"- {f}" for f in (report.diagnosis.findings if report.diagnosis else ())]
+        _print_lines([*found, facts.diagnosis_sentence(report)], console)
+        _print_table(tables.latency_table(report), console)
+        _print_table(tables.steps_table(report), console)
+        for sentence in facts.verdict_sentences(report):
             _print_text(sentence, console)
-
-
-def _print_diagnosis(data: Mapping[str, Any], console: Console) -> None:
-    if not facts.diagnosis(data):
-        return
-    for part in ("spectrum", "dims"):
-        _print_table(tables.diagnosis_table(data, part), console)
-    for term, found in facts.diagnosis_facts(data):
-        _print_text(f"{term}: {found}", console)
-    for sentence in facts.diagnosis(data).get("findings") or []:
-        _print_text(f"- {sentence}", console)
-    _print_text(facts.diagnosis_sentence(data) + "\n", console)
 
 
 @contextlib.contextmanager
 def _wide_enough(console: Console) -> Iterator[None]:
     """A file has no width of its own, and rich's guess of 80 columns would cut figures off."""
     width = console.width
-    if console.is_terminal or width >= _PAGE_WIDTH:
-        yield
-        return
-    console.width = _PAGE_WIDTH
+    if not console.is_terminal:
+        console.width = max(width, _PAGE_WIDTH)
     try:
         yield
     finally:
         console.width = width
 
 
+def _print_lines(lines: list[str], console: Console) -> None:
+    """A paragraph of lines, those that say something, with space below."""
+    for line in filter(None, lines):
+        _print_text(line, console)
+    if any(lines):
+        _print_text("", console)
+
+
 def _print_text(text: str, console: Console, style: str = "") -> None:
     """Text in which markup means nothing, broken between words also where the console does not
     break lines itself.
     """
-    console.print(Text(fig.clean(text), style=style), soft_wrap=False)
+    console.print(Text(clean(text), style=style), soft_wrap=False)
 
 
-def _print_table(plain: tables.PlainTable, console: Console, max_rows: int | None = None) -> None:
-    """A table with its title and notes; rows beyond ``max_rows`` are counted."""
-    if not plain.rows:
+def _print_table(table: Table, console: Console) -> None:
+    """A table with its title and notes; rows beyond a number are counted."""
+    if not table.rows:
         return
-    _print_text(plain.title, console, style="bold")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for heading, kind in zip(plain.header, plain.kinds, strict=True):
-        table.add_column(
-            heading,
-            justify="right" if kind == "n" else "left",
-            no_wrap=kind == "n",
-            overflow="fold",
-        )
-    for row in plain.rows[:max_rows]:
-        cells = [fig.clean(cell) for cell in row]
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
-    console.print(table, soft_wrap=False)
-    if max_rows is not None and len(plain.rows) > max_rows:
-        _print_text(
-            f"... and {len(plain.rows) - max_rows} more, all of them in the report.\n", console
-        )
-    for note in plain.notes:
+    _print_text(table.title, console, style="bold")
+    drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for heading, kind in zip(table.header, table.align, strict=True):
+        is_number = kind == "r"
+        justify = "right" if is_number else "left"
+        drawn.add_column(heading, justify=justify, no_wrap=is_number, overflow="fold")
+    for row in table.rows[:_MAX_ROWS]:
+        drawn.add_row(*(Text(clean(cell), style=_STYLES.get(cell, "")) for cell in row))
+    console.print(drawn, soft_wrap=False)
+    if len(table.rows) > _MAX_ROWS:
+        more = len(table.rows) - _MAX_ROWS
+        _print_lines([f"... and {more} more, all of them in the report."], console)
+    for note in table.note.splitlines():
         _print_text(note, console, style="dim")
-    if plain.notes:
+    if table.note:
         _print_text("", console)

@@ -1,225 +1,203 @@
-"""Putting numbers into words; the HTML report, the comparison, the card and the console all use it.
-
-Every function here bears undefined figures: JSON carries them as null or NaN.
-"""
+"""The charts of one run: what was measured, as drawings with captions."""
 
 from __future__ import annotations
 
-import json
-import math
-import re
-import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeGuard
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
-MISSING = "n/a"
-_UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-_SMALLEST_P = 0.001
-_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
+from markupsafe import Markup
 
+from leafkit.report.charts.bars import Bar, bar_chart, grouped_bars
+from leafkit.report.charts.plots import Cloud, Dot, Series, line_chart, square_scatter
+from leafkit.report.facts import Scored, difference_name, system_name
+from leafkit.report.format import (
+    decimal,
+    grouped,
+    interval,
+    is_known,
+    noise_verdict,
+    percent_interval,
+    shorten,
+    signed_interval,
+)
+from leafkit.report.tables import difference_label, difference_table
+from leafkit.results import GridCell, Interval
 
-def clean(value: object) -> str:
-    """Text that can be written as UTF-8 and as XML: lone surrogates become "?", control characters
-    go.
-    """
-    return _CONTROLS.sub("", str(value).encode("utf-8", "replace").decode("utf-8"))
+TONES = {"teacher": 1, "symmetric": 2, "asymmetric": 3, "baseline": 4, "bm25": 5, "reversed": 7}
+OTHER_TONE = 6
+_GREY, _LOSS_TONE, _GAIN_TONE = 5, 4, 3
+_SAME = 1e-9  # scores closer than this are equal
+_MAX_GROUPS = 4  # of bars in one chart
 
-
-def shorten(text: object, letters: int) -> str:
-    """Text on one line, cut between words where it is longer than ``letters``.
-
-    >>> shorten("how do  I", 20), len(shorten("invert a matrix", 10))
-    ('how do I', 10)
-    """
-    head = str(text)[: 4 * letters]  # cleaning is slow for whole documents, and white space may go
-    return textwrap.shorten(clean(head), letters, placeholder=" \N{HORIZONTAL ELLIPSIS}")
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Whether ``value`` is a finite number; JSON carries undefined figures as null or NaN."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+_Key = TypeVar("_Key", int, str)
 
 
-def decimal(value: object, digits: int = 3) -> str:
-    """A number with fixed digits, or "n/a"."""
-    return f"{value:.{digits}f}" if is_number(value) else MISSING
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A chart and the words below it."""
+
+    chart: Markup
+    caption: str = ""
 
 
-def percent(value: object) -> str:
-    """A share as a percentage with one digit.
+class Line(NamedTuple, Generic[_Key]):
+    """Shares of the full score that a system keeps, by dimension or precision."""
 
-    >>> percent(0.985)
-    '98.5%'
-    """
-    return f"{value:.1%}" if is_number(value) else MISSING
-
-
-def grouped(value: object) -> str:
-    """A count with thousands separators, or "n/a"."""
-    return f"{value:,}" if is_number(value) else MISSING
+    name: str
+    tone: int
+    shares: Mapping[_Key, Interval]
 
 
-def grouped_to(value: object, digits: int) -> str:
-    """A number with thousands separators in at most so many decimals, or "n/a".
-
-    >>> grouped_to(3072.0, 1), grouped_to(48.25, 1), grouped_to(10812.6, 0)
-    ('3,072', '48.2', '10,813')
-    """
-    if not is_number(value):
-        return MISSING
-    text = f"{value:,.{digits}f}"
-    return text.rstrip("0").rstrip(".") if digits else text
+def interval_bar(label: str, cell: Interval, tone: int, text: str, scale: float = 1.0) -> Bar:
+    """A score times ``scale`` with its interval, where that is known."""
+    known = is_known(cell.low)
+    ends = (scale * cell.low, scale * cell.high) if known else (None, None)
+    return Bar(label, scale * cell.value, *ends, tone=tone, text=text)
 
 
-def short_count(value: Any) -> str:
-    """A large count in three significant digits.
-
-    >>> short_count(59281920), short_count(7.1e7), short_count(640)
-    ('59.3M', '71.0M', '640')
-    """
-    if not is_number(value):
-        return MISSING
-    for size, unit in _UNITS:
-        if value >= size:
-            scaled = value / size
-            return f"{scaled:.{max(0, 2 - int(math.log10(scaled)))}f}{unit}"
-    return f"{value:.0f}"
-
-
-def duration(seconds: Any) -> str:
-    """Seconds for people.
-
-    >>> duration(14.2), duration(332), duration(7384)
-    ('14.2 s', '5 min 32 s', '2 h 3 min')
-    """
-    if not is_number(seconds):
-        return MISSING
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def has_interval(cell: Any) -> bool:
-    """Whether ``cell`` holds finite ``low`` and ``high``."""
-    return isinstance(cell, Mapping) and is_number(cell.get("low")) and is_number(cell.get("high"))
-
-
-def interval(cell: Any) -> str:
-    """A score with its 95% interval.
-
-    >>> interval({"mean": 0.5731, "low": 0.551, "high": 0.596})
-    '0.573 [0.551, 0.596]'
-    """
-    if not isinstance(cell, Mapping) or not is_number(cell.get("mean")):
-        return MISSING
-    return decimal(cell["mean"]) + (
-        f" [{decimal(cell['low'])}, {decimal(cell['high'])}]" if has_interval(cell) else ""
+def retrieval_chart(part: Scored, beside: Iterable[Scored]) -> Figure | None:
+    """nDCG@10 of every system as bars, on one scale with the charts ``beside`` it."""
+    bars = _retrieval_bars(part)
+    words = "; ".join(
+        f"{system_name(row.system)}: {interval(part.score(row.system))}" for row in part.systems
     )
+    shared = [bar for other in beside for bar in _retrieval_bars(other)]
+    chart = bar_chart(f"nDCG@10 on {part.title}", words, bars, shared=shared)
+    return Figure(chart) if bars else None
 
 
-def signed_interval(cell: Any, value: str = "mean") -> str:
-    """A difference with its 95% interval, all three with their sign; ``value`` names the key of the
-    estimate.
+def _retrieval_bars(part: Scored) -> list[Bar]:
+    cells = [(row.system, cell) for row in part.systems if (cell := part.score(row.system))]
+    return [
+        interval_bar(system_name(s), cell, TONES.get(s, OTHER_TONE), decimal(cell.value))
+        for s, cell in cells
+    ]
 
-    >>> signed_interval({"mean": -0.004, "low": -0.01, "high": 0.002})
-    '-0.004 [-0.010, +0.002]'
-    """
-    if not isinstance(cell, Mapping) or not is_number(cell.get(value)):
-        return MISSING
-    return _signed(cell[value]) + (
-        f" [{_signed(cell['low'])}, {_signed(cell['high'])}]" if has_interval(cell) else ""
+
+def difference_chart(part: Scored, beside: Iterable[Scored]) -> Figure | None:
+    """Paired differences as dots beside 0; strong where the interval tells them from it."""
+    bars = _difference_bars(part)
+    words = "; ".join(
+        f"{difference_name(d)}: {signed_interval(d.interval)}, {noise_verdict(d.interval)}"
+        for d in part.differences
     )
+    shared = [bar for other in beside for bar in _difference_bars(other)]
+    chart = bar_chart(difference_table(part).title, words, bars, shared=shared, dots=True)
+    return Figure(chart) if bars else None
 
 
-def percent_interval(cell: Any) -> str:
-    """A share with its 95% interval, in percent.
-
-    >>> percent_interval({"mean": 0.985, "low": 0.97, "high": 1.0})
-    '98.5% [97.0, 100.0]'
-    """
-    if not isinstance(cell, Mapping) or not is_number(cell.get("mean")):
-        return MISSING
-    return percent(cell["mean"]) + (
-        f" [{cell['low']:.1%}, {cell['high']:.1%}]".replace("%", "") if has_interval(cell) else ""
-    )
+def _difference_bars(part: Scored) -> list[Bar]:
+    return [
+        interval_bar(difference_label(d), d.interval, _GREY if d.interval.contains(0.0) else 1, "")
+        for d in part.differences
+        if is_known(d.interval.value)
+    ]
 
 
-def _signed(value: float) -> str:
-    text = f"{value:+.3f}"
-    return "0.000" if float(text) == 0 else text
+def query_change(teacher: float, student: float) -> str:
+    """nDCG@10 of one query, in words."""
+    return f"teacher {decimal(teacher, 2)}, student {decimal(student, 2)}"
 
 
-def p_value(row: Mapping[str, Any]) -> str:
-    """The p value of a row in three digits; "" where no test was made.
-
-    >>> p_value({"p": 0.0421}), p_value({"p": 1e-4}), p_value({})
-    ('0.042', '<0.001', '')
-    """
-    if "p" not in row:
-        return ""
-    value = row["p"]
-    return "<0.001" if is_number(value) and value < _SMALLEST_P else decimal(value)
-
-
-def bounded(row: Mapping[str, Any], value: str) -> dict[str, Any] | None:
-    """The estimate of that name as a cell, with the bounds NAME_low and NAME_high where they are
-    numbers.
-
-    >>> bounded({"kept": 0.9, "kept_low": 0.8, "kept_high": 1.0}, "kept")
-    {'mean': 0.9, 'low': 0.8, 'high': 1.0}
-    """
-    if not is_number(row.get(value)):
+def query_chart(part: Scored) -> Figure | None:
+    """The student's nDCG@10 over the teacher's, one dot per query."""
+    if part.collection is None:
         return None
-    bounds = {
-        end: row[f"{value}_{end}"]
-        for end in ("low", "high")
-        if is_number(row.get(f"{value}_{end}"))
-    }
-    return {"mean": row[value], **bounds}
+    queries = part.collection.per_query
+    mode = next((m for m in ("asymmetric", "symmetric") if queries.ndcg.get(m)), None)
+    if mode is None or not queries.ndcg.get("teacher"):
+        return None
+    rows = zip(queries.texts or queries.ids, queries.ndcg["teacher"], queries.ndcg[mode])
+    dots = [
+        Dot(teacher, student, f"{shorten(text, 90)} ({query_change(teacher, student)})")
+        for text, teacher, student in rows
+        if is_known(teacher) and is_known(student)
+    ]
+    sides = (
+        ("student worse", _LOSS_TONE, [d for d in dots if d.y < d.x - _SAME]),
+        ("equal", _GREY, [d for d in dots if abs(d.y - d.x) <= _SAME]),
+        ("student better", _GAIN_TONE, [d for d in dots if d.y > d.x + _SAME]),
+    )
+    clouds = [Cloud(f"{name}: {grouped(len(own))}", own, tone) for name, tone, own in sides]
+    words = "; ".join(cloud.name for cloud in clouds)
+    title = f"nDCG@10 per query on {part.title}"
+    chart = square_scatter(title, words, clouds, "nDCG@10 of the teacher")
+    is_sample = len(dots) < part.collection.num_queries
+    sample = f" A sample of {grouped(len(dots))} queries." if is_sample else ""
+    return Figure(chart, f"Upwards: nDCG@10 of the student ({mode}).{sample}") if dots else None
 
 
-def noise_verdict(cell: Any) -> str:
-    """What a difference's 95% interval allows one to say: within noise, higher or lower."""
-    if not has_interval(cell):
-        return "no interval"
-    if cell["low"] > 0:
-        return "higher"
-    return "lower" if cell["high"] < 0 else "within noise"
+def kept_by_dim(cells: Iterable[GridCell]) -> list[Line[int]]:
+    """Shares kept by dimension in float32, without rescoring."""
+    plain = [c for c in cells if (c.scoring, c.precision) == ("plain", "float32")]
+    return kept_lines(plain, lambda c: c.dim)
 
 
-def verdict_against_teacher(retention: Any) -> str:
-    """The same for a share of the teacher's score, which is 1 where nothing is lost."""
-    if not has_interval(retention):
-        return ""
-    if retention["low"] > 1:
-        return "above the teacher"
-    return "below the teacher" if retention["high"] < 1 else "within noise of the teacher"
+def kept_lines(cells: Sequence[GridCell], key: Callable[[GridCell], _Key]) -> list[Line[_Key]]:
+    """Shares kept by the teacher and by the student in either mode, by ``key`` of the settings."""
+    lines = [Line("teacher", TONES["teacher"], {key(c): c.teacher_retention for c in cells})]
+    for mode in dict.fromkeys(c.mode for c in cells):
+        own = {key(c): c.student_retention for c in cells if c.mode == mode}
+        lines.append(Line(f"student, {mode}", TONES.get(mode, OTHER_TONE), own))
+    return lines
 
 
-def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Leaves of nested mappings as the ``key=value`` pairs that the command line takes."""
-    if isinstance(value, Mapping) and value:
-        for key, child in value.items():
-            yield from flatten(child, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(value, str) and value.isprintable():
-        yield prefix, value
-    else:
-        yield prefix, json.dumps(value, ensure_ascii=False, default=str)
+def retention_series(name: str, tone: int, shares: Mapping[int, Interval]) -> Series:
+    """Shares in percent, with the band of their intervals."""
+    rows = sorted((x, c) for x, c in shares.items() if is_known(c.value))
+    band = [(x, 100 * c.low, 100 * c.high) for x, c in rows if is_known(c.low)]
+    return Series(name, [(x, 100 * c.value) for x, c in rows], tone, band)
 
 
-def by_name(rows: Iterable[Mapping[str, Any]], key: str) -> dict[str, list[Mapping[str, Any]]]:
-    """The rows by the name that they have under ``key``, "?" where they have none, in order of
-    appearance.
+def matryoshka_chart(title: str, lines: Sequence[Line[int]]) -> Figure | None:
+    """What is left of nDCG@10 over the dimensions kept; None where there is one alone."""
+    dims = sorted({dim for line in lines for dim in line.shares})
+    if len(dims) < 2:
+        return None
+    series = [retention_series(line.name, line.tone, line.shares) for line in lines]
+    words = _in_words((line.name, sorted(line.shares.items()), "-d ") for line in lines)
+    label = "dimensions kept (float32)"
+    chart = line_chart(title, words, series, label, log_x=True, x_marks=dims)
+    return Figure(
+        chart,
+        "Percent of the own nDCG@10 at full size that is left when only the first dimensions of "
+        "every vector are kept. Bands are 95% intervals. The y axis does not start at 0.",
+    )
+
+
+def _in_words(lines: Iterable[tuple[str, Iterable[tuple[object, Interval]], str]]) -> str:
+    return "; ".join(
+        f"{name}: " + ", ".join(f"{key}{unit}{percent_interval(cell)}" for key, cell in shares)
+        for name, shares, unit in lines
+    )
+
+
+def precision_charts(cells: Sequence[GridCell]) -> list[Figure]:
+    """Shares kept by precision at full dimension with float queries, as they are and rescored, on
+    as many charts as it takes to read them.
     """
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        found.setdefault(str(row.get(key, "?")), []).append(row)
-    return found
+    whole = [c for c in cells if c.dim == max(c.dim for c in cells) and c.queries == "float"]
+    charts = []
+    for way in dict.fromkeys(c.scoring for c in whole):
+        own = [c for c in whole if c.scoring == way]
+        names = list(dict.fromkeys(c.precision for c in own))
+        num_charts = -(-len(names) // _MAX_GROUPS) if len(names) > 1 else 0
+        for i in range(num_charts):
+            shown = names[len(names) * i // num_charts : len(names) * (i + 1) // num_charts]
+            charts.append(_precision_chart(own, shown, "" if way == "plain" else f", {way}"))
+    return charts
 
 
-def values_of(rows: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
-    """Distinct values of ``key`` over the rows, in order of appearance."""
-    return list(dict.fromkeys(row[key] for row in rows if key in row))
+def _precision_chart(cells: Sequence[GridCell], precisions: Sequence[str], how: str) -> Figure:
+    lines = kept_lines(cells, lambda c: c.precision)
+    groups = [
+        (p, [interval_bar(n, s[p], t, f"{100 * s[p].value:.0f}", 100) for n, t, s in lines if p in s])
+        for p in precisions
+    ]
+    words = _in_words((p, [(n, s[p]) for n, _, s in lines if p in s], " ") for p in precisions)
+    chart = grouped_bars(f"nDCG@10 kept by precision ({', '.join(precisions)}){how}", words, groups)
+    size = f"all {cells[0].dim} dimensions{how}"
+    return Figure(
+        chart, f"Percent of the own nDCG@10 that is left, {size}; whiskers are 95% intervals."
+    )

@@ -1,384 +1,218 @@
-"""The sections of a comparison: runs are columns, and each has one colour everywhere.
-
-A section is None where no run measured it.
-"""
+"""Tables and charts of a comparison: runs are columns, and each has one color everywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
-from leafkit.report import facts, frontiers
-from leafkit.report import figures as fig
-from leafkit.report.bars import grouped_bars
-from leafkit.report.cells import bar, inherit_badge, note, stacked, two_lines
-from leafkit.report.inheritance import kept_by_system, plain_rows, retention_chart
-from leafkit.report.markup import Safe, Section, badge, element, figure, grouped_table, join, table
-from leafkit.report.plots import Cloud, Dot
-from leafkit.report.theme import NUM_TONES
+from markupsafe import Markup
 
-MAX_RUNS = NUM_TONES
-_ABSENT = "\N{EN DASH}"
-_ALWAYS_DIFFERENT = ("created", "peak_memory_gib")
+from leafkit.report import costs, facts
+from leafkit.report.charts.bars import grouped_bars
+from leafkit.report.charts.plots import Cloud, Dot
+from leafkit.report.charts.svg import element
+from leafkit.report.facts import Scored
+from leafkit.report.figures import Figure, Line, interval_bar, kept_by_dim, matryoshka_chart
+from leafkit.report.format import flatten, grouped, interval, percent_interval, signed_interval
+from leafkit.results import Contamination, GridCell, Interval, Overlap, RunReport
 
-Data = Mapping[str, Any]
-Runs = Sequence[tuple[str, Data]]
+MAX_RUNS = 8  # tones of the style sheet
+ABSENT = "\N{EN DASH}"
+_ALWAYS_DIFFERENT = ("created", "peak memory")
+
 _Name = TypeVar("_Name", bound=Hashable)
+Row = list[str]
 
 
-def tone(place: int) -> int:
-    """The colour of a run by its place."""
-    return place % MAX_RUNS + 1
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run with a name that no other one has, and its color."""
+
+    name: str
+    report: RunReport
+    tone: int
+
+    @property
+    def head(self) -> Markup:
+        """Its name with a patch of its color, above a column."""
+        patch = element("i", class_=f"swatch back-{self.tone}", aria_hidden="true")
+        return element("span", patch, self.name, class_="run")
 
 
-def swatch(place: int) -> Safe:
-    """A patch in the colour of a run."""
-    return element("i", class_=f"swatch back-{tone(place)}", aria_hidden="true")
-
-
-def _heads(runs: Runs) -> list[Safe]:
-    return [
-        element("span", swatch(place), name, class_="run") for place, (name, _) in enumerate(runs)
-    ]
-
-
-def _united(lists: Sequence[Sequence[_Name]]) -> list[_Name]:
+def _united(lists: Iterable[Iterable[_Name]]) -> list[_Name]:
     """Every name once, in order of appearance."""
     return list(dict.fromkeys(name for names in lists for name in names))
 
 
-def retrieval(runs: Runs) -> Section | None:
-    """nDCG@10 of every system in every run, one card per collection, and the means over all
-    collections.
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One collection in every run, or the mean over all collections.
+
+    Attributes:
+        name: of the collection.
+        warning: what makes the figures hard to compare; "" for nothing.
+        groups: scores, shares and sizes, a column per run.
+        chart: nDCG@10 of every system, a color per run.
     """
-    by_run = [{_key(c): c for c in facts.measured(data) if c.get("rows")} for _, data in runs]
-    # the mean comes last
-    keys = sorted(_united([list(found) for found in by_run]), key=lambda key: key[0])
-    cards = [_collection(runs, [found.get(key) for found in by_run]) for key in keys]
-    if not cards:
-        return None
-    words = note(
-        "nDCG@10 with 95% intervals over the queries of each run. Two runs of this page are not "
-        "paired: where their intervals "
-        "overlap, a run that measures both encoders is what tells them apart."
-    )
-    return Section("retrieval", "Retrieval", join((words, *cards)))
+
+    name: str
+    warning: str
+    groups: list[tuple[str, list[Row]]]
+    chart: Figure | None
 
 
-def _key(collection: Data) -> tuple[bool, str]:
-    """What two runs have to have in common for their collections to stand side by side."""
-    return bool(collection.get("is_macro")), str(collection.get("name", "?"))
-
-
-def _collection(runs: Runs, found: Sequence[Data | None]) -> Safe:
-    measured = [c for c in found if c is not None]
-    rows = [
-        {str(row.get("system", "?")): row for row in (c or {}).get("rows") or []} for c in found
+def retrieval(runs: Sequence[Run]) -> list[Compared]:
+    """What every system scored in every run, by collection; the mean over all comes last."""
+    by_run = [
+        {(part.collection is None, part.name): part for part in facts.scored(run.report)}
+        for run in runs
     ]
-    systems = _united([list(by_system) for by_system in rows])
-    kept = [(c or {}).get("retention") or {} for c in found]
-    name = str(measured[0].get("name", "?"))
+    keys = sorted(_united(by_run), key=lambda key: key[0])
+    return [_compared(runs, key[1], [own.get(key) for own in by_run]) for key in keys]
+
+
+def _compared(runs: Sequence[Run], name: str, found: Sequence[Scored | None]) -> Compared:
+    parts = [part for part in found if part]
+    systems = _united([row.system for row in part.systems] for part in parts)
     scores = [
-        [
-            facts.system_name({"system": s}),
-            *(_cell(fig.interval, own.get(s, {}).get("ndcg@10")) for own in rows),
-        ]
+        [facts.system_name(s), *(_written(interval, p and p.score(s)) for p in found)]
         for s in systems
     ]
-    modes = _united([list(share) for share in kept])
     shares = [
-        [mode, *(_cell(fig.percent_interval, share.get(mode)) for share in kept)] for mode in modes
+        [mode, *(_written(percent_interval, p and p.retention.get(mode)) for p in found)]
+        for mode in _united(part.retention for part in parts)
     ]
     about = [
-        ["queries", *(_size(c, "num_queries") for c in found)],
-        ["documents", *(_size(c, "num_documents") for c in found)],
-        *(
-            [f"{what} seen in training", *(_seen(c, what) for c in found)]
-            for what in ("queries", "documents")
-        ),
+        ["queries", *(grouped(p.num_queries) if p else ABSENT for p in found)],
+        ["documents", *(grouped(p.num_documents) if p else ABSENT for p in found)],
+        ["queries seen in training", *(_seen(p, lambda c: c.queries) for p in found)],
+        ["documents seen in training", *(_seen(p, lambda c: c.documents) for p in found)],
     ]
-    is_macro = bool(measured[0].get("is_macro"))
-    groups = [
-        ("nDCG@10", scores),
-        *([("share of the teacher", shares)] if shares else []),
-        *([] if is_macro else [("", about)]),
-    ]
-    listed = grouped_table(f"nDCG@10 on {name}", ["", *_heads(runs)], "t" + "n" * len(runs), groups)
-    chart = _system_bars(runs, systems, rows, name)
-    words = element("div", element("h3", name), _mismatch(found), chart)
-    return element("div", words, listed, class_="split")
+    groups = [("nDCG@10", scores), ("share of the teacher", shares)]
+    groups += [("", about)] if parts[0].collection else []
+    groups = [group for group in groups if group[1]]
+    warning = ""
+    if len({(p.num_queries, p.num_documents) for p in parts}) > 1:
+        warning = "not the same queries and documents in every run"
+    if len({p.num_collections for p in parts}) > 1:
+        warning = "not the same collections in every run"
+    return Compared(name, warning, groups, _system_bars(runs, name, systems, found))
 
 
-def _cell(write: Callable[[Any], str], cell: Data | None) -> object:
-    return stacked(write(cell)) if cell else _ABSENT
+def _written(write: Callable[[Interval], str], cell: Interval | None) -> str:
+    return write(cell) if cell else ABSENT
 
 
-def _size(collection: Data | None, key: str) -> str:
-    return fig.grouped((collection or {}).get(key)) if collection else _ABSENT
-
-
-def _seen(collection: Data | None, what: str) -> str:
+def _seen(part: Scored | None, read: Callable[[Contamination], Overlap | None]) -> str:
     """Contamination in short; the report of the run itself says more."""
-    found = (collection or {}).get("contamination") or {}
-    part = found.get(what)
-    if part:
-        return f"{fig.grouped(part.get('exact'))} exact, {fig.grouped(part.get('near'))} near"
-    return "unknown" if collection else _ABSENT
-
-
-def _mismatch(found: Sequence[Data | None]) -> Safe:
-    """A warning where the runs did not measure the same queries or documents under this name."""
-    sizes = {
-        (c.get("num_queries"), c.get("num_documents"))
-        for c in found
-        if c is not None and not c.get("is_macro")
-    }
-    counts = {c.get("num_collections") for c in found if c is not None and c.get("is_macro")}
-    if len(sizes) <= 1 and len(counts) <= 1:
-        return Safe("")
-    words = (
-        "not the same queries and documents in every run"
-        if sizes
-        else "not the same collections in every run"
-    )
-    return element("p", badge("open", "!", words))
+    if part is None or part.collection is None:
+        return ABSENT
+    found = part.collection.contamination
+    overlap = read(found) if found else None
+    if overlap is None:
+        return "unknown"
+    return f"{grouped(overlap.exact)} exact, {grouped(overlap.near)} near"
 
 
 def _system_bars(
-    runs: Runs, systems: Sequence[str], rows: Sequence[Mapping[str, Data]], name: str
-) -> Safe:
+    runs: Sequence[Run], name: str, systems: Sequence[str], found: Sequence[Scored | None]
+) -> Figure | None:
     groups = []
     for system in systems:
-        cells = [(place, facts.score(own.get(system) or {})) for place, own in enumerate(rows)]
-        bars = [
-            bar(runs[place][0], cell, tone(place), f"{cell['mean']:.2f}")
-            for place, cell in cells
-            if cell is not None
-        ]
-        if bars:
-            groups.append((facts.system_name({"system": system}), bars))
-    if not groups:
-        return Safe("")
-    description = "; ".join(
-        f"{s}: " + ", ".join(f"{b.label} {b.text}" for b in bars) for s, bars in groups
+        cells = [(run, p.score(system)) for run, p in zip(runs, found, strict=True) if p]
+        bars = [interval_bar(r.name, c, r.tone, f"{c.value:.2f}") for r, c in cells if c]
+        groups += [(facts.system_name(system), bars)] if bars else []
+    words = "; ".join(
+        f"{s}: " + ", ".join(f"{bar.label} {bar.text}" for bar in bars) for s, bars in groups
     )
-    return figure(grouped_bars(f"nDCG@10 on {name}", description, groups))
+    return Figure(grouped_bars(f"nDCG@10 on {name}", words, groups)) if groups else None
 
 
-def inheritance(runs: Runs) -> Section | None:
-    """Outcome and counts of verdicts, what is kept over dimensions, and the settings on which the
-    runs disagree.
-    """
-    if not any(facts.inherit_rows(data) for _, data in runs):
-        return None
-    listed = table("Inheritance", ["", *_heads(runs)], "t" + "t" * len(runs), _outcomes(runs))
-    modes = _united(
-        [[str(m) for m in fig.values_of(facts.inherit_rows(data), "mode")] for _, data in runs]
-    )
-    charts = [chart for mode in modes if (chart := _curves(runs, mode))]
-    body = join(
-        (listed, element("div", *charts, class_="pair") if charts else "", _disagreements(runs))
-    )
-    return Section("inheritance", "Inheritance", body)
-
-
-def _outcomes(runs: Runs) -> list[list[object]]:
-    checks = [(data.get("inherit") or {}, facts.verdict_counts(data)) for _, data in runs]
-    outcome = [
-        _ABSENT
-        if not counts
-        else badge("pass", "\N{CHECK MARK}", "passed")
-        if check.get("passed")
-        else badge("fail", "\N{BALLOT X}", "not passed")
-        for check, counts in checks
+def outcomes(runs: Sequence[Run]) -> list[Row]:
+    """Where the inheritance check was made, and how many settings have which verdict."""
+    grids = [run.report.inheritance for run in runs]
+    return [
+        ["collection", *(grid.collection if grid else ABSENT for grid in grids)],
+        *(
+            [word, *(grouped(grid.count(word)) if grid else ABSENT for grid in grids)]
+            for word in facts.VERDICTS
+        ),
     ]
-    rows: list[list[object]] = [["outcome", *outcome]]
-    rows.append(
-        [
-            "collection",
-            *(str(check.get("collection", "?")) if counts else _ABSENT for check, counts in checks),
+
+
+def curves(runs: Sequence[Run]) -> list[Figure]:
+    """The student's retention over dimensions, a chart per mode and a line per run."""
+    own = [(run, run.report.inheritance.cells) for run in runs if run.report.inheritance]
+    charts = []
+    for mode in _united([cell.mode for cell in cells] for _, cells in own):
+        lines = [
+            Line(run.name, run.tone, line.shares)
+            for run, cells in own
+            for line in kept_by_dim([cell for cell in cells if cell.mode == mode])[1:]
         ]
-    )
-    rows += [
-        [word, *(fig.grouped(counts.get(word, 0)) if counts else _ABSENT for _, counts in checks)]
-        for word in facts.VERDICTS
-    ]
+        title = f"nDCG@10 that the student keeps over Matryoshka dimensions, {mode}"
+        charts.append(matryoshka_chart(title, lines))
+    return [chart for chart in charts if chart]
+
+
+def disagreements(runs: Sequence[Run]) -> list[Row]:
+    """Settings that two runs at least were measured on and that have not the same verdict in all."""
+    grids = [run.report.inheritance for run in runs]
+    found = [{_setting(cell): cell for cell in grid.cells} if grid else {} for grid in grids]
+    rows = []
+    for setting in _united(found):
+        cells = [own.get(setting) for own in found]
+        if len({cell.verdict for cell in cells if cell}) > 1:
+            rows.append([setting, *(_verdict(cell) for cell in cells)])
     return rows
 
 
-def _curves(runs: Runs, mode: str) -> Safe:
-    """The student's retention over dimensions in one mode, a line per run; of a run alone the
-    teacher's beside it.
+def _setting(cell: GridCell) -> str:
+    return f"{cell.dim}-d {cell.precision}, {cell.mode}, {cell.scoring}"
+
+
+def _verdict(cell: GridCell | None) -> str:
+    return f"{cell.verdict}\ngap {signed_interval(cell.gap)}" if cell else ABSENT
+
+
+def frontiers(runs: Sequence[Run]) -> list[tuple[str, list[Figure]]]:
+    """Quality against bytes, search speed and time to embed a query, a color per run."""
+    found = []
+    for name in _united(costs.cost_collections(run.report) for run in runs):
+        charts = costs.cost_charts(
+            name,
+            [Cloud(r.name, costs.bytes_dots(r.report, name, "asymmetric"), r.tone) for r in runs],
+            [Cloud(r.name, costs.speed_dots(r.report, name, "asymmetric"), r.tone) for r in runs],
+            [Cloud(r.name, _encoder_dots(r.report, name), r.tone) for r in runs],
+        )
+        found += [(name, charts)] if charts else []
+    return found
+
+
+def _encoder_dots(report: RunReport, name: str) -> list[Dot]:
+    return [dot for _, dot in costs.encoder_dots(report, name)]
+
+
+def recipes(runs: Sequence[Run]) -> list[Row] | None:
+    """The keys of the recipes that have not the same value in every run; None where fewer than two
+    runs have a recipe.
     """
-    lines = []
-    for place, (name, data) in enumerate(runs):
-        rows = [
-            row
-            for row in plain_rows(facts.inherit_rows(data))
-            if row.get("mode") == mode
-            and row.get("precision") == "float32"
-            and fig.is_number(row.get("dim"))
-        ]
-        lines += [
-            (name, tone(place), cells)
-            for system, _, cells in kept_by_system(rows, "dim")
-            if system != "teacher"
-        ]
-    return retention_chart(
-        f"nDCG@10 that the student keeps over Matryoshka dimensions, {mode}", lines
-    )
-
-
-def _disagreements(runs: Runs) -> Safe:
-    """Settings that two runs at least were measured on and that have not the same verdict
-    everywhere.
-    """
-    found = [{_setting(row): row for row in facts.inherit_rows(data)} for _, data in runs]
-    rows = []
-    for setting in _united([list(own) for own in found]):
-        cells = [own.get(setting) for own in found]
-        verdicts = {str(row.get("verdict")) for row in cells if row is not None}
-        if len(verdicts) > 1:
-            rows.append([setting, *(_verdict(row) for row in cells)])
-    if not rows:
-        return Safe("")
-    listed = table(
-        "Settings with different verdicts", ["setting", *_heads(runs)], "t" + "t" * len(runs), rows
-    )
-    return element(
-        "details", element("summary", f"{len(rows)} settings on which the runs differ"), listed
-    )
-
-
-def _setting(row: Data) -> str:
-    return (
-        f"{row.get('dim', '?')}-d {row.get('precision', '?')}, {row.get('mode', '?')}, "
-        f"{facts.scoring(row)}"
-    )
-
-
-def _verdict(row: Data | None) -> object:
-    return (
-        two_lines(inherit_badge(row), f"gap {fig.signed_interval(row, 'gap')}")
-        if row is not None
-        else _ABSENT
-    )
-
-
-def costs(runs: Runs) -> Section | None:
-    """Quality against bytes, search speed and time to embed a query, one colour per run."""
-    cards = []
-    for name in _united([frontiers.cost_collections(data) for _, data in runs]):
-        charts = [
-            frontiers.bytes_chart(name, _clouds(runs, name, _bytes)),
-            frontiers.speed_chart(name, _clouds(runs, name, _speeds)),
-            frontiers.encoder_chart(name, _clouds(runs, name, _encoders)),
-        ]
-        if any(charts):
-            cards.append(
-                join(
-                    (element("h3", name), element("div", *(c for c in charts if c), class_="pair"))
-                )
-            )
-    words = note(
-        "Bytes and search speed: the student embeds the queries, the teacher the documents. Time "
-        "to embed a query: every "
-        "system of a run. Speeds compare only where the machine is the same. Pointing at a point "
-        "shows its setting."
-    )
-    return Section("frontiers", "Quality against cost", join((words, *cards))) if cards else None
-
-
-def _clouds(runs: Runs, collection: str, read: Callable[[Data, str], list[Dot]]) -> list[Cloud]:
-    return [
-        Cloud(name, read(data, collection), tone(place)) for place, (name, data) in enumerate(runs)
-    ]
-
-
-def _bytes(data: Data, collection: str) -> list[Dot]:
-    return frontiers.bytes_dots(data, collection, "asymmetric")
-
-
-def _speeds(data: Data, collection: str) -> list[Dot]:
-    return frontiers.speed_dots(data, collection, "asymmetric")
-
-
-def _encoders(data: Data, collection: str) -> list[Dot]:
-    return [dot for _, dot in frontiers.encoder_dots(data, collection)]
-
-
-def recipes(runs: Runs) -> Section | None:
-    """The keys of the recipes that have not the same value in every run."""
-    flat = [dict(fig.flatten(data["recipe"])) if data.get("recipe") else {} for _, data in runs]
-    if sum(map(bool, flat)) < 2:
-        return None
+    flat = [dict(flatten(run.report.recipe)) if run.report.recipe else {} for run in runs]
     known = [own for own in flat if own]
-    keys = [
-        key
-        for key in _united([sorted(own) for own in flat])
-        if len({own.get(key) for own in known}) > 1
+    if len(known) < 2:
+        return None
+    keys = sorted(key for key in _united(flat) if len({own.get(key) for own in known}) > 1)
+    return [[key, *(own.get(key, ABSENT) for own in flat)] for key in keys]
+
+
+def origins(runs: Sequence[Run]) -> list[tuple[bool, Row]]:
+    """Versions and hardware, and whether they differ between runs and could matter."""
+    own = [dict(facts.origin(run.report)) for run in runs]
+    return [
+        (
+            term not in _ALWAYS_DIFFERENT and len({one.get(term) for one in own}) > 1,
+            [term, *(one.get(term, ABSENT) for one in own)],
+        )
+        for term in _united(own)
     ]
-    if not keys:
-        return Section("recipes", "What differs in the recipes", note("Nothing."))
-    cells = [
-        [
-            key,
-            *(element("code", own[key], class_="kept") if key in own else _ABSENT for own in flat),
-        ]
-        for key in sorted(keys)
-    ]
-    listed = table(
-        "What differs in the recipes", ["key", *_heads(runs)], "t" + "t" * len(runs), cells
-    )
-    return Section("recipes", "What differs in the recipes", listed)
-
-
-def origins(runs: Runs) -> Section | None:
-    """Versions and hardware side by side, those that differ marked, and the exact commands."""
-    facts_by_run = [_origin(data) for _, data in runs]
-    keys = _united([list(own) for own in facts_by_run])
-    cells = [
-        [_marked(key, facts_by_run), *(own.get(key, _ABSENT) for own in facts_by_run)]
-        for key in keys
-    ]
-    listed = (
-        table("Versions and hardware", ["", *_heads(runs)], "t" + "t" * len(runs), cells)
-        if cells
-        else Safe("")
-    )
-    commands = [
-        join((element("h4", name), element("pre", element("code", data["command"]), tabindex="0")))
-        for name, data in runs
-        if data.get("command")
-    ]
-    body = join((*commands, listed))
-    return Section("origin", "How these were made", body) if body else None
-
-
-def _marked(key: str, facts_by_run: Sequence[Mapping[str, str]]) -> Safe:
-    """The name of a fact, with a badge where it differs between runs and could matter."""
-    differs = key not in _ALWAYS_DIFFERENT and len({own.get(key) for own in facts_by_run}) > 1
-    return (
-        join((key, " ", badge("open", "\N{NOT EQUAL TO}", "differs"))) if differs else join((key,))
-    )
-
-
-def _origin(data: Data) -> dict[str, str]:
-    hardware = {
-        key: value for key, value in (data.get("hardware") or {}).items() if value not in ("", None)
-    }
-    rounded = {
-        key: fig.grouped_to(value, 1) if isinstance(value, float) else str(value)
-        for key, value in hardware.items()
-    }
-    made = {
-        key: str(data[key])[:19].replace("T", " ") for key in ("created", "commit") if data.get(key)
-    }
-    return (
-        made
-        | rounded
-        | {key: str(value) for key, value in sorted((data.get("versions") or {}).items())}
-    )
-
-
-SECTIONS = (retrieval, inheritance, costs, recipes, origins)

@@ -37,6 +37,10 @@ def _collection(name: str, kind: str, num_queries: int, scores: list[float]) -> 
         "kind": kind,
         "num_documents": 13379 if home else 2210,
         "num_queries": num_queries,
+        "split": "test",
+        "own_documents_dropped": 0,
+        "per_query": {"ids": [], "texts": []},
+        "lost": [],
         "rows": [
             _row(system, label, score)
             for (system, label), score in zip(systems, scores, strict=True)
@@ -91,10 +95,17 @@ def _inherit_rows() -> list[dict[str, Any]]:
                     "dim": dim,
                     "precision": precision,
                     "mode": mode,
+                    "queries": "float",
+                    "rescoring": 0,
+                    "bytes_per_vector": int(dim * {"float32": 4, "int8": 1}.get(precision, 0.125)),
                     "teacher": 0.573 * share,
                     "student": full * (share - gap),
                     "teacher_retention": share,
+                    "teacher_retention_low": share - 0.01,
+                    "teacher_retention_high": share + 0.01,
                     "student_retention": share - gap,
+                    "student_retention_low": share - gap - 0.01,
+                    "student_retention_high": share - gap + 0.01,
                     "gap": gap,
                     "low": low,
                     "high": high,
@@ -250,7 +261,11 @@ def example_data() -> dict[str, Any]:
         "inherit": {
             "collection": "pydocs",
             "num_queries": 1109,
+            "num_documents": 13379,
             "passed": False,
+            "strict": False,
+            "num_undecided": 1,
+            "scales": {},
             "rows": _inherit_rows(),
         },
     }
@@ -291,6 +306,9 @@ def _index_rows() -> list[dict[str, Any]]:
                     "setting": setting,
                     "queries": side,
                     "device": "cpu",
+                    "faiss": "Flat",
+                    "build_threads": 2,
+                    "repetitions": 3,
                     "bytes_per_vector": size,
                     "rescore_bytes_per_vector": 0,
                     "build_s": 1.2,
@@ -362,6 +380,10 @@ def diagnosis() -> dict[str, Any]:
         "num_texts": 13379,
         "num_queries": 1109,
         "dim": 768,
+        "student_width": 384,
+        "claimed_dims": [768, 256, 64],
+        "precisions": ["float32", "binary"],
+        "total_variance": 8.0,
         "spectrum": [
             {
                 "rank": rank,
@@ -373,11 +395,13 @@ def diagnosis() -> dict[str, Any]:
         ],
         "eigenvalues": [1 / (place + 1) for place in range(768)],
         "effective_rank": 212.31,
-        "anisotropy": {"mean_cosine": 0.213, "low": 0.209, "high": 0.217},
+        "anisotropy": {"mean_cosine": 0.213, "low": 0.209, "high": 0.217, "num_pairs": 1000},
         "dims": [
             {
                 "dim": dim,
                 "variance": share - 0.1,
+                "random_variance": share - 0.2,
+                "random_variance_std": 0.01,
                 "ndcg": _cell(0.57 * share),
                 "retention": _cell(share),
                 "random": {"ndcg": _cell(0.4), "retention": _cell(share - 0.05)},
@@ -426,13 +450,18 @@ def full_data() -> dict[str, Any]:
             "documents": {"total": 13379, "exact": 13379, "near": 0},
             "notes": ["home's documents train the student by design"],
             "examples": [
-                {"evaluation": "invert a matrix", "training": "Invert a  matrix!", "kind": "near"}
+                {
+                    "evaluation": "invert a matrix",
+                    "training": "Invert a  matrix!",
+                    "kind": "near",
+                    "role": "queries",
+                }
             ],
         },
         "per_query": {
             "ids": ["q1", "q2", "q3", "q4", "q5"],
             "texts": ["invert a matrix", "solve", "sort a list", "sum", "mean"],
-            "teacher": [1.0, 1.0, 0.5, 0.0, None],
+            "teacher": [1.0, 1.0, 0.5, 0.0, math.nan],
             "asymmetric": [1.0, 1.0, 0.25, 0.63, 1.0],
         },
         "lost": [
@@ -469,6 +498,7 @@ def full_data() -> dict[str, Any]:
             "metric": "spearman",
             "n": 1379,
             "how": "cosine",
+            "counts": {},
             "rows": [{"system": "teacher", **_cell(0.842)}, {"system": "student", **_cell(0.835)}],
             "differences": [
                 {"label": "student - teacher", "metric": "spearman", **_cell(-0.007, 0.005)}

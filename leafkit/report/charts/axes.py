@@ -47,23 +47,9 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
     return [round(i * step, digits) for i in range(first, max(last, first + 1) + 1)]
 
 
-def tick_text(value: float, all_ticks: list[float]) -> str:
-    """A tick's number with the digits that its axis needs.
-
-    >>> tick_text(0.5, [0.0, 0.25, 0.5]), tick_text(2000, [0, 2000])
-    ('0.50', '2,000')
-    """
-    digits = next((d for d in range(6) if all(abs(round(t, d) - t) < 1e-9 for t in all_ticks)), 6)
-    return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
 def log_ticks(low: float, high: float) -> list[float]:
-    """Values 1, 2 and 5 times a power of ten inside [low, high], or fewer per power where the range
-    is long.
-
-    Args:
-        low: above 0.
-        high: at least ``low``.
+    """Values 1, 2 and 5 times a power of ten inside [low, high], 0 < low <= high; fewer per power
+    where the range is long.
 
     >>> log_ticks(90, 2100)
     [100.0, 200.0, 500.0, 1000.0, 2000.0]
@@ -75,3 +61,13 @@ def log_ticks(low: float, high: float) -> list[float]:
         if len(inside) <= _MAX_LOG_TICKS:
             break
     return inside or [float(f"{math.sqrt(low * high):.2g}")]
+
+
+def tick_text(value: float, all_ticks: list[float]) -> str:
+    """A tick's number with the digits that its axis needs.
+
+    >>> tick_text(0.5, [0.0, 0.25, 0.5]), tick_text(2000, [0, 2000])
+    ('0.50', '2,000')
+    """
+    digits = next((d for d in range(6) if all(abs(round(t, d) - t) < 1e-9 for t in all_ticks)), 6)
+    return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
