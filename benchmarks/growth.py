@@ -28,19 +28,9 @@ import numpy as np
 from turns import median, take_turns
 
 from leafkit.core.system import cpu_name, resident_mib
-from leafkit.report.markup import Safe, element
-from leafkit.report.scale import Scale, log_ticks
-from leafkit.report.svg import (
-    WIDTH,
-    axis_room,
-    chart,
-    legend,
-    lying_axis,
-    marker,
-    path,
-    upright_axis,
-)
-from leafkit.report.theme import stylesheet
+from leafkit.report.charts.plots import Series, line_chart
+from leafkit.report.charts.svg import WIDTH, element
+from leafkit.report.environment import stylesheet
 
 BASE = {"texts": 10_000, "length": 16, "dim": 256}  # what stays while another one grows
 FULL = {
@@ -187,28 +177,17 @@ def exponent(xs: list[float], ys: list[float]) -> float:
     return float(np.polyfit(np.log(xs), np.log(ys), 1)[0])
 
 
-def plot(
-    title: str, x_label: str, curves: dict[str, list[tuple[float, float]]], top: float
-) -> Safe:
+def plot(title: str, x_label: str, curves: dict[str, list[tuple[float, float]]], top: float) -> str:
     """Seconds over what grows, both axes logarithmic: a straight line is a power."""
-    names, y_top = legend([(name, tone) for tone, name in enumerate(curves, 1)], as_line=True)
-    xs, ys = ([point[axis] for points in curves.values() for point in points] for axis in (0, 1))
-    y_low, y_high = min(ys) / 1.3, max(ys) * 1.3
-    marks = log_ticks(y_low, y_high)
-    left = axis_room(marks)
-    y = Scale(y_low, y_high, y_top + PLOT_HEIGHT, y_top, log=True)
-    x = Scale(min(xs), max(xs), left + 8, WIDTH - 14, log=True)
-    axis = lying_axis(
-        log_ticks(min(xs), max(xs)), x, y_top + PLOT_HEIGHT, f"{x_label}; seconds upwards"
+    drawn = line_chart(
+        title,
+        f"Seconds against {x_label}",
+        [Series(name, points, tone) for tone, (name, points) in enumerate(curves.items(), 1)],
+        f"{x_label}; seconds upwards",
+        log_x=True,
+        log_y=True,
+        height=PLOT_HEIGHT,
     )
-    parts = [names, upright_axis(marks, y, left), axis]
-    for tone, points in enumerate(curves.values(), 1):
-        placed = [(x(a), y(b)) for a, b in points]
-        parts += [
-            element("polyline", points=path(placed), class_=f"stroke-{tone}"),
-            *(marker(*p, tone) for p in placed),
-        ]
-    drawn = chart(title, f"Seconds against {x_label}", y_top + PLOT_HEIGHT + 40, parts)
     return element("g", drawn, transform=f"translate(0 {top:.0f})")
 
 

@@ -4,7 +4,6 @@ the exit status.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -27,6 +26,7 @@ from leafkit.core.console import console, log, set_verbosity
 from leafkit.core.errors import LeafkitError, UsageError, explain_write_errors
 from leafkit.core.system import keep_freed_memory, tune_gc
 from leafkit.core.version import __version__
+from leafkit.results import RunReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +161,9 @@ def _distill(words: Sequence[str]) -> int:
         if run.is_main:
             from leafkit.report.card import render_card
 
-            _write(run.folder, {CARD_FILE: render_card(data)})
-            _report(run.folder, REPORT, data)
+            report = RunReport.from_json(data)
+            _write(run.folder, {CARD_FILE: render_card(report)})
+            _report(run.folder, REPORT, report)
             log(f'try it: leafkit search {run.folder} "how do I invert a sparse matrix"')
     return 0
 
@@ -177,7 +178,7 @@ def _bench(words: Sequence[str]) -> int:
         # every process takes part: it opens corpora
         data = collect_bench(run, " ".join(["leafkit bench", *words]))
         if run.is_main:
-            _report(run.folder, BENCH_REPORT, data)
+            _report(run.folder, BENCH_REPORT, RunReport.from_json(data))
     return 0
 
 
@@ -195,14 +196,14 @@ def _inherit(words: Sequence[str]) -> int:
 
             data = collect_diagnosis(run, command, run_diagnose(run))
             if run.is_main:
-                _report(run.folder, DIAGNOSIS_REPORT, data)
+                _report(run.folder, DIAGNOSIS_REPORT, RunReport.from_json(data))
             return 0
         from leafkit.pipeline.evaluate.inherit import run_inherit
 
         grid = run_inherit(run)
         data = collect_inherit(run, command)
         if run.is_main:
-            _report(run.folder, INHERIT_REPORT, data)
+            _report(run.folder, INHERIT_REPORT, RunReport.from_json(data))
     return 0 if grid["passed"] else 1
 
 
@@ -325,19 +326,15 @@ def _doctor(words: Sequence[str]) -> int:
     return 0
 
 
-def _report(folder: Path, stem: str, data: dict[str, Any]) -> None:
+def _report(folder: Path, stem: str, report: RunReport) -> None:
     """Write STEM.json and STEM.html, and print the summary."""
     from leafkit.report.console import print_summary
-    from leafkit.report.html import render_report
+    from leafkit.report.page import render_report
 
-    _write(
-        folder,
-        {
-            f"{stem}.json": json.dumps(data, indent=1, ensure_ascii=False),
-            f"{stem}.html": render_report(data),
-        },
-    )
-    print_summary(data, console)
+    _write(folder, {f"{stem}.html": render_report(report)})
+    with explain_write_errors(folder):
+        report.save(folder / f"{stem}.json")
+    print_summary(report, console)
     log(f"report: {folder / f'{stem}.html'}")
 
 

@@ -90,8 +90,12 @@ def _print_table(table: Table, console: Console) -> None:
     drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading, kind in zip(table.header, table.align, strict=True):
         is_number = kind == "r"
-        justify = "right" if is_number else "left"
-        drawn.add_column(heading, justify=justify, no_wrap=is_number, overflow="fold")
+        drawn.add_column(
+            heading,
+            justify="right" if is_number else "left",
+            no_wrap=is_number,
+            overflow="fold",
+        )
     for row in table.rows[:_MAX_ROWS]:
         drawn.add_row(*(Text(clean(cell), style=_STYLES.get(cell, "")) for cell in row))
     console.print(drawn, soft_wrap=False)

@@ -54,7 +54,7 @@ def speed_dots(report: RunReport, collection: str, system: str) -> list[Dot]:
 
 
 def encoder_dots(report: RunReport, collection: str) -> list[tuple[str, Dot]]:
-    """Per system nDCG@10 over the median milliseconds that its query encoder takes for one query."""
+    """Per system nDCG@10 over the median milliseconds that its encoder takes for one query."""
     timed = {row.encoder: row.p50_ms for row in reversed(bench(report).latency)}
     found = []
     for part in facts.scored(report):
@@ -68,13 +68,9 @@ def encoder_dots(report: RunReport, collection: str) -> list[tuple[str, Dot]]:
 
 
 def _index_rows(report: RunReport, collection: str, system: str) -> list[IndexRow]:
-    return [
-        row
-        for row in bench(report).indexes
-        if row.collection == collection
-        and row.queries == _QUERIES_OF.get(system)
-        and is_known(row.ndcg_at_10.value)
-    ]
+    rows = bench(report).indexes
+    side = _QUERIES_OF.get(system)
+    return [row for row in rows if (row.collection, row.queries) == (collection, side)]
 
 
 def _index_words(row: IndexRow) -> str:
@@ -139,7 +135,11 @@ def _chart(
     *,
     larger_is_better: bool = False,
 ) -> Figure | None:
-    shown = [c for c in clouds if c.dots]
+    known = (
+        Cloud(c.name, [d for d in c.dots if is_known(d.x) and is_known(d.y)], c.tone)
+        for c in clouds
+    )
+    shown = [c for c in known if c.dots]
     if sum(len(c.dots) for c in shown) < 2:
         return None
     words = "; ".join(f"{c.name}: {len(c.dots)} settings" for c in shown)

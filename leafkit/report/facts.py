@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from leafkit.report.format import (
     decimal,
     grouped,
+    interval,
     is_known,
     percent,
     percent_interval,
@@ -23,6 +24,7 @@ from leafkit.results import (
     LatencyRow,
     RunReport,
     SystemScores,
+    Verdict,
 )
 from leafkit.results.retrieval import IN_DOMAIN, METRIC_NAMES
 
@@ -35,7 +37,7 @@ SYSTEMS = {
     "bm25": "words only, no vectors",
 }
 MODES = {"asymmetric": "embeds the queries alone", "symmetric": "embeds queries and documents"}
-VERDICTS = ("inherited", "not inherited", "undecided")
+VERDICTS: tuple[Verdict, ...] = ("inherited", "not inherited", "undecided")
 _DIAGNOSES = {
     "can be inherited": "can be inherited from",
     "with losses": "can be inherited from with losses",
@@ -283,7 +285,7 @@ def diagnosis_facts(report: RunReport) -> list[tuple[str, str]]:
     facts = [
         ("dimensions", grouped(figures.dim)),
         ("effective rank", decimal(figures.effective_rank, 1)),
-        ("mean cosine of two texts", str(figures.mean_cosine)),
+        ("mean cosine of two texts", interval(figures.mean_cosine)),
     ]
     for cosine, share in binary.sign_agreement_at.items():
         facts.append((f"signs kept at cosine {cosine} to the teacher", percent(share)))

@@ -51,9 +51,10 @@ class Line(NamedTuple, Generic[_Key]):
 
 def interval_bar(label: str, cell: Interval, tone: int, text: str, scale: float = 1.0) -> Bar:
     """A score times ``scale`` with its interval, where that is known."""
-    known = is_known(cell.low)
-    ends = (scale * cell.low, scale * cell.high) if known else (None, None)
-    return Bar(label, scale * cell.value, *ends, tone=tone, text=text)
+    value, low, high = scale * cell.value, scale * cell.low, scale * cell.high
+    if not is_known(low):
+        return Bar(label, value, tone=tone, text=text)
+    return Bar(label, value, low, high, tone, text)
 
 
 def retrieval_chart(part: Scored, beside: Iterable[Scored]) -> Figure | None:
@@ -108,10 +109,10 @@ def query_chart(part: Scored) -> Figure | None:
     mode = next((m for m in ("asymmetric", "symmetric") if queries.ndcg.get(m)), None)
     if mode is None or not queries.ndcg.get("teacher"):
         return None
-    rows = zip(queries.texts or queries.ids, queries.ndcg["teacher"], queries.ndcg[mode])
+    scores = queries.ndcg["teacher"], queries.ndcg[mode]
     dots = [
         Dot(teacher, student, f"{shorten(text, 90)} ({query_change(teacher, student)})")
-        for text, teacher, student in rows
+        for text, teacher, student in zip(queries.texts or queries.ids, *scores, strict=True)
         if is_known(teacher) and is_known(student)
     ]
     sides = (
@@ -136,11 +137,12 @@ def kept_by_dim(cells: Iterable[GridCell]) -> list[Line[int]]:
 
 def kept_lines(cells: Sequence[GridCell], key: Callable[[GridCell], _Key]) -> list[Line[_Key]]:
     """Shares kept by the teacher and by the student in either mode, by ``key`` of the settings."""
-    lines = [Line("teacher", TONES["teacher"], {key(c): c.teacher_retention for c in cells})]
+    every = [("teacher", TONES["teacher"], [(key(c), c.teacher_retention) for c in cells])]
     for mode in dict.fromkeys(c.mode for c in cells):
-        own = {key(c): c.student_retention for c in cells if c.mode == mode}
-        lines.append(Line(f"student, {mode}", TONES.get(mode, OTHER_TONE), own))
-    return lines
+        own = [(key(c), c.student_retention) for c in cells if c.mode == mode]
+        every.append((f"student, {mode}", TONES.get(mode, OTHER_TONE), own))
+    known = [(n, t, {k: cell for k, cell in own if is_known(cell.value)}) for n, t, own in every]
+    return [Line(*line) for line in known if line[2]]
 
 
 def retention_series(name: str, tone: int, shares: Mapping[int, Interval]) -> Series:
@@ -192,7 +194,14 @@ def precision_charts(cells: Sequence[GridCell]) -> list[Figure]:
 def _precision_chart(cells: Sequence[GridCell], precisions: Sequence[str], how: str) -> Figure:
     lines = kept_lines(cells, lambda c: c.precision)
     groups = [
-        (p, [interval_bar(n, s[p], t, f"{100 * s[p].value:.0f}", 100) for n, t, s in lines if p in s])
+        (
+            p,
+            [
+                interval_bar(n, s[p], t, f"{100 * s[p].value:.0f}", 100)
+                for n, t, s in lines
+                if p in s
+            ],
+        )
         for p in precisions
     ]
     words = _in_words((p, [(n, s[p]) for n, _, s in lines if p in s], " ") for p in precisions)

@@ -57,7 +57,11 @@ def _key_figures(report: RunReport) -> Iterator[tuple[str, str]]:
             cell = part.retention.get(mode)
             if cell is not None and is_known(cell.value):
                 share, _, bounds = percent_interval(cell).partition(" ")
-                size = f"{part.name}, n = {grouped(part.num_queries)}" if part.collection else part.kind
+                size = (
+                    f"{part.name}, n = {grouped(part.num_queries)}"
+                    if part.collection
+                    else part.kind
+                )
                 yield share, f"{bounds} of the teacher, {mode}, {size}"
     counts, faster = facts.parameters(report), facts.speed_up(report)
     if counts is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -76,11 +76,11 @@ def _compared(runs: Sequence[Run], name: str, found: Sequence[Scored | None]) ->
     parts = [part for part in found if part]
     systems = _united([row.system for row in part.systems] for part in parts)
     scores = [
-        [facts.system_name(s), *(_written(interval, p and p.score(s)) for p in found)]
+        [facts.system_name(s), *(_written(interval, p.score(s) if p else None) for p in found)]
         for s in systems
     ]
     shares = [
-        [mode, *(_written(percent_interval, p and p.retention.get(mode)) for p in found)]
+        [mode, *(_written(percent_interval, p.retention.get(mode) if p else None) for p in found)]
         for mode in _united(part.retention for part in parts)
     ]
     about = [
@@ -157,7 +157,7 @@ def curves(runs: Sequence[Run]) -> list[Figure]:
 
 
 def disagreements(runs: Sequence[Run]) -> list[Row]:
-    """Settings that two runs at least were measured on and that have not the same verdict in all."""
+    """Settings that two runs at least were measured on and whose verdicts differ."""
     grids = [run.report.inheritance for run in runs]
     found = [{_setting(cell): cell for cell in grid.cells} if grid else {} for grid in grids]
     rows = []

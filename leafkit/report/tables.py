@@ -1,13 +1,12 @@
 """The run's figures as tables of text; page, card and console show the same cells.
 
-A cell goes on in a second, smaller line after a line break. The page knows two kinds of column
-besides l and r: v for a verdict, shown as a badge, and c for code.
+A cell goes on in a second, smaller line after a line break. Besides l and r, columns of verdicts
+have the letter v: the page shows them as badges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
 
 from leafkit.report import facts
 from leafkit.report.facts import Scored, bench
@@ -30,23 +29,22 @@ from leafkit.results import (
     RunReport,
     StepTime,
     Table,
-    TaskScore,
 )
 from leafkit.results.retrieval import METRIC_NAMES
 
 LARGE_GRID = 20  # settings; card and console list of a larger grid what is not inherited alone
 ENCODERS = ("teacher", "student")
+_TEXTS = (  # headings of columns that are no numbers
+    "system collection difference metric task kind measure index queries setting precision mode "
+    "scored encoder dtype step status"
+).split()
 
-_Row = TypeVar("_Row")
-_Column = tuple[str, str, Callable[[_Row], str]]  # heading, alignment, cell
 
-
-def _table(
-    title: str, columns: Sequence[_Column[_Row]], rows: Iterable[_Row], notes: Iterable[str] = ()
-) -> Table:
-    header, align = tuple(c[0] for c in columns), "".join(c[1] for c in columns)
-    cells = tuple(tuple(read(row) for _, _, read in columns) for row in rows)
-    return Table(title, header, align, cells, "\n".join(notes))
+def _table(title: str, columns: Mapping[str, list[str]], notes: Iterable[str] = ()) -> Table:
+    """Columns by their headings as a table."""
+    align = "".join("v" if h == "verdict" else "l" if h in _TEXTS else "r" for h in columns)
+    rows = tuple(zip(*columns.values(), strict=True))
+    return Table(title, tuple(columns), align, rows, "\n".join(notes))
 
 
 def metrics_of(part: Scored) -> list[str]:
@@ -62,17 +60,16 @@ def retrieval_table(part: Scored, narrow: bool = False, shares: bool = False) ->
         narrow: leave out MAP, and remarks on contamination.
         shares: the share of the teacher's nDCG@10 beside it.
     """
-    columns: list[_Column[str]] = [("system", "l", facts.system_name)]
+    systems, kept = [row.system for row in part.systems], part.retention
+    columns = {"system": [facts.system_name(s) for s in systems]}
     for m in metrics_of(part):
         if not (narrow and m == "map"):
-            columns.append((METRIC_NAMES[m], "r", lambda s, m=m: interval(part.score(s, m))))
-    kept = part.retention
-    if shares and kept:
-        of = lambda s: percent_interval(kept[s]) if s in kept else ""  # noqa: E731
-        columns.insert(2, ("of the teacher", "r", of))
+            columns[METRIC_NAMES[m]] = [interval(part.score(s, m)) for s in systems]
+        if shares and kept and m == "ndcg@10":
+            of = [percent_interval(kept[s]) if s in kept else "" for s in systems]
+            columns["of the teacher"] = of
     size = f", {grouped(part.num_documents)} documents" if part.collection else ""
-    systems = [row.system for row in part.systems]
-    return _table(f"{part.title}{size}", columns, systems, facts.notes_on(part, brief=narrow))
+    return _table(f"{part.title}{size}", columns, facts.notes_on(part, brief=narrow))
 
 
 def difference_label(row: Difference) -> str:
@@ -83,13 +80,14 @@ def difference_label(row: Difference) -> str:
 
 def difference_table(part: Scored) -> Table:
     """Paired differences on one collection, the p value below the verdict."""
-    what = " / ".join(dict.fromkeys(facts.metric_name(d.metric) for d in part.differences))
-    columns: list[_Column[Difference]] = [
-        ("difference", "l", difference_label),
-        (what, "r", lambda d: signed_interval(d.interval)),
-        ("verdict", "v", lambda d: noise_verdict(d.interval) + _below(p_value(d.p), "p ")),
-    ]
-    return _table(f"Differences in {what} on {part.title}", columns, part.differences)
+    rows = part.differences
+    what = " / ".join(dict.fromkeys(facts.metric_name(d.metric) for d in rows))
+    columns = {
+        "difference": [difference_label(d) for d in rows],
+        what: [signed_interval(d.interval) for d in rows],
+        "verdict": [noise_verdict(d.interval) + _below(p_value(d.p), "p ") for d in rows],
+    }
+    return _table(f"Differences in {what} on {part.title}", columns)
 
 
 def _below(words: str, before: str = "") -> str:
@@ -98,52 +96,49 @@ def _below(words: str, before: str = "") -> str:
 
 def differences_table(report: RunReport) -> Table:
     """Paired differences on all collections and tasks, and what each allows one to say."""
-    parts = (*facts.scored(report), *bench(report).tasks)
-    rows = [(part.name, difference) for part in parts for difference in part.differences]
-    columns: list[_Column[tuple[str, Difference]]] = [
-        ("collection", "l", lambda row: row[0]),
-        ("difference", "l", lambda row: facts.difference_name(row[1])),
-        ("metric", "l", lambda row: facts.metric_name(row[1].metric)),
-        ("value", "r", lambda row: signed_interval(row[1].interval)),
-        ("p", "r", lambda row: p_value(row[1].p)),
-        ("verdict", "l", lambda row: noise_verdict(row[1].interval)),
-    ]
-    has_p = any(difference.p is not None for _, difference in rows)
-    return _table("Differences", [c for c in columns if has_p or c[0] != "p"], rows)
+    found = [(part.name, d) for part in facts.scored(report) for d in part.differences]
+    found += [(task.name, d) for task in bench(report).tasks for d in task.differences]
+    has_p = any(d.p is not None for _, d in found)
+    columns = {
+        "collection": [name for name, _ in found],
+        "difference": [facts.difference_name(d) for _, d in found],
+        "metric": [facts.metric_name(d.metric) for _, d in found],
+        "value": [signed_interval(d.interval) for _, d in found],
+        **({"p": [p_value(d.p) for _, d in found]} if has_p else {}),
+        "verdict": [noise_verdict(d.interval) for _, d in found],
+    }
+    return _table("Differences", columns)
 
 
 def tasks_table(report: RunReport) -> Table:
     """Every system's score on every task without a search."""
-    rows = [(task, system) for task in bench(report).tasks for system in task.scores]
-    return _table(
-        "Tasks without a search",
-        [
-            ("task", "l", lambda row: row[0].name),
-            ("kind", "l", lambda row: row[0].kind),
-            ("measure", "l", lambda row: facts.metric_name(row[0].metric)),
-            ("n", "r", lambda row: grouped(row[0].num_rows)),
-            ("system", "l", lambda row: facts.system_name(row[1])),
-            ("score", "r", lambda row: interval(row[0].scores[row[1]])),
-        ],
-        rows,
-    )
+    rows = [(t, system, cell) for t in bench(report).tasks for system, cell in t.scores.items()]
+    columns = {
+        "task": [task.name for task, _, _ in rows],
+        "kind": [task.kind for task, _, _ in rows],
+        "measure": [facts.metric_name(task.metric) for task, _, _ in rows],
+        "n": [grouped(task.num_rows) for task, _, _ in rows],
+        "system": [facts.system_name(system) for _, system, _ in rows],
+        "score": [interval(cell) for _, _, cell in rows],
+    }
+    return _table("Tasks without a search", columns)
 
 
 def wide_tasks_table(report: RunReport) -> Table:
     """The same with a row per task and a column per system and paired difference."""
     tasks = bench(report).tasks
-    gaps = {(t.name, d.label): d.interval for t in tasks for d in t.differences}
-    columns: list[_Column[TaskScore]] = [
-        ("task", "l", lambda t: f"{t.name}\n{t.kind}: {t.how}"),
-        ("measure", "l", lambda t: facts.metric_name(t.metric)),
-        ("n", "r", lambda t: grouped(t.num_rows)),
-    ]
-    for s in dict.fromkeys(system for t in tasks for system in t.scores):
-        columns.append((s, "r", lambda t, s=s: interval(t.scores[s]) if s in t.scores else ""))
-    for d in dict.fromkeys(d.label for t in tasks for d in t.differences):
-        name = d.replace(" - ", " \N{MINUS SIGN} ")
-        columns.append((name, "r", lambda t, d=d: signed_interval(gaps[t.name, d])))
-    return _table("Tasks without a search", columns, tasks)
+    gaps = [{d.label: d.interval for d in task.differences} for task in tasks]
+    columns = {
+        "task": [f"{task.name}\n{task.kind}: {task.how}" for task in tasks],
+        "measure": [facts.metric_name(task.metric) for task in tasks],
+        "n": [grouped(task.num_rows) for task in tasks],
+    }
+    for system in dict.fromkeys(s for task in tasks for s in task.scores):
+        columns[system] = [interval(task.scores.get(system)) for task in tasks]
+    for label in dict.fromkeys(label for own in gaps for label in own):
+        name = label.replace(" - ", " \N{MINUS SIGN} ")
+        columns[name] = [signed_interval(own.get(label)) for own in gaps]
+    return _table("Tasks without a search", columns)
 
 
 def setting_of(row: IndexRow) -> str:
@@ -168,58 +163,60 @@ def index_tables(report: RunReport, narrow: bool = False) -> list[Table]:
     Where no setting of a kind reaches it, the one with the highest recall is shown and said to fall
     short. A ``narrow`` table leaves out nDCG.
     """
-    columns: list[_Column[IndexRow]] = [
-        ("index", "l", lambda row: row.kind),
-        ("queries", "l", lambda row: row.queries),
-        ("setting", "l", _marked_setting),
-        ("bytes", "r", lambda row: grouped(row.bytes_per_vector)),
-        ("queries/s", "r", lambda row: grouped(row.queries_per_s)),
-        ("recall@10", "r", lambda row: interval(row.recall_at_10)),
-        ("nDCG@10", "r", lambda row: interval(row.ndcg_at_10)),
-    ][: 6 if narrow else 7]
     note = "The first setting that reaches the recall asked for; * the best one where none does."
-    every = bench(report).indexes
-    return [
-        _table(f"Indexes on {name}", columns, _chosen([r for r in every if r.collection == name]), [note])
-        for name in dict.fromkeys(row.collection for row in every)
-    ]
-
-
-def _marked_setting(row: IndexRow) -> str:
-    return setting_of(row).replace("\n", " ") + ("" if row.is_cheapest_at_target else "*")
+    every, tables = bench(report).indexes, []
+    for name in dict.fromkeys(row.collection for row in every):
+        rows = _chosen([row for row in every if row.collection == name])
+        stars = ["" if row.is_cheapest_at_target else "*" for row in rows]
+        columns = {
+            "index": [row.kind for row in rows],
+            "queries": [row.queries for row in rows],
+            "setting": [
+                setting_of(row).replace("\n", " ") + star
+                for row, star in zip(rows, stars, strict=True)
+            ],
+            "bytes": [grouped(row.bytes_per_vector) for row in rows],
+            "queries/s": [grouped(row.queries_per_s) for row in rows],
+            "recall@10": [interval(row.recall_at_10) for row in rows],
+            **({} if narrow else {"nDCG@10": [interval(row.ndcg_at_10) for row in rows]}),
+        }
+        tables.append(_table(f"Indexes on {name}", columns, [note]))
+    return tables
 
 
 def _chosen(rows: Sequence[IndexRow]) -> list[IndexRow]:
-    """Of every kind and encoder the settings marked as cheapest, one per device, or the best one."""
+    """Of every kind and encoder the settings marked as cheapest, one per device, or the best."""
     found = []
     for kind in dict.fromkeys(row.kind for row in rows):
-        for side in ENCODERS:
-            own = [row for row in rows if (row.kind, row.queries) == (kind, side)]
+        for encoder in ENCODERS:
+            own = [row for row in rows if (row.kind, row.queries) == (kind, encoder)]
             best = sorted(own, key=lambda row: -row.recall_at_10.value)[:1]
             found += [row for row in own if row.is_cheapest_at_target] or best
     return found
 
 
-_GRID_COLUMNS: list[_Column[GridCell]] = [
-    ("dim", "r", lambda cell: str(cell.dim)),
-    ("precision", "l", lambda cell: cell.precision),
-    ("mode", "l", lambda cell: cell.mode),
-    ("scored", "l", lambda cell: cell.scoring),
-    ("bytes", "r", lambda cell: grouped(cell.bytes_per_vector)),
-    ("teacher", "r", lambda cell: decimal(cell.teacher)),
-    ("student", "r", lambda cell: decimal(cell.student)),
-    ("teacher keeps", "r", lambda cell: percent_interval(cell.teacher_retention)),
-    ("student keeps", "r", lambda cell: percent_interval(cell.student_retention)),
-    ("gap", "r", lambda cell: signed_interval(cell.gap)),
-    ("allowed", "r", lambda cell: decimal(cell.max_gap)),
-    ("verdict", "v", lambda cell: cell.verdict),
-]
-
-
 def grid_table(report: RunReport) -> Table:
     """Every setting of the inheritance check with all of its figures."""
     cells = report.inheritance.cells if report.inheritance else ()
-    return _table("Inheritance by setting", _GRID_COLUMNS, cells)
+    return _grid_table("Inheritance by setting", cells, set())
+
+
+def _grid_table(title: str, cells: Sequence[GridCell], left_out: set[str]) -> Table:
+    columns = {
+        "dim": [str(c.dim) for c in cells],
+        "precision": [c.precision for c in cells],
+        "mode": [c.mode for c in cells],
+        "scored": [c.scoring for c in cells],
+        "bytes": [grouped(c.bytes_per_vector) for c in cells],
+        "teacher": [decimal(c.teacher) for c in cells],
+        "student": [decimal(c.student) for c in cells],
+        "teacher keeps": [percent_interval(c.teacher_retention) for c in cells],
+        "student keeps": [percent_interval(c.student_retention) for c in cells],
+        "gap": [signed_interval(c.gap) for c in cells],
+        "allowed": [decimal(c.max_gap) for c in cells],
+        "verdict": [str(c.verdict) for c in cells],
+    }
+    return _table(title, {head: c for head, c in columns.items() if head not in left_out})
 
 
 def inheritance_table(report: RunReport, narrow: bool = False) -> Table:
@@ -237,11 +234,11 @@ def inheritance_table(report: RunReport, narrow: bool = False) -> Table:
         left_out |= {"scored"}
     elif narrow:
         left_out |= {"teacher", "student"}
-    columns = [c for c in _GRID_COLUMNS if c[0] not in left_out]
     if len(cells) <= LARGE_GRID:
-        return _table(f"Inheritance on {where}", columns, cells)
+        return _grid_table(f"Inheritance on {where}", cells, left_out)
     failing = [cell for word in facts.VERDICTS[1:] for cell in cells if cell.verdict == word]
-    return _table(f"Inheritance on {where}, settings that are not inherited", columns, failing)
+    title = f"Inheritance on {where}, settings that are not inherited"
+    return _grid_table(title, failing, left_out)
 
 
 def diagnosis_tables(report: RunReport) -> list[Table]:
@@ -252,47 +249,44 @@ def diagnosis_tables(report: RunReport) -> list[Table]:
     if report.diagnosis is None:
         return []
     figures = report.diagnosis.figures
-    shared: list[_Column[RankFigures | HeadFigures]] = [
-        ("variance", "r", lambda row: percent(row.variance)),
-        ("nDCG@10", "r", lambda row: interval(row.quality and row.quality.ndcg)),
-        ("of the full nDCG@10", "r", lambda r: percent_interval(r.quality and r.quality.retention)),
-    ]
-    kept = shared[: 3 if figures.num_queries else 1]
-    ranks: list[_Column[RankFigures]] = [("rank", "r", lambda row: str(row.rank)), *kept]
-    heads: list[_Column[HeadFigures]] = [("dim", "r", lambda row: str(row.dim)), *kept]
+    ranks = {"rank": [str(row.rank) for row in figures.spectrum]} | _kept(figures.spectrum)
+    heads = {"dim": [str(row.dim) for row in figures.dims]} | _kept(figures.dims)
     if any(row.gain for row in figures.dims):
-        heads.append(("gain", "r", lambda row: signed_interval(row.gain) if row.gain else ""))
-    found = [_table("Best affine maps", ranks, figures.spectrum)]
-    return [*found, _table("First dimensions", heads, figures.dims)]
+        heads["gain"] = [signed_interval(row.gain) if row.gain else "" for row in figures.dims]
+    return [_table("Best affine maps", ranks), _table("First dimensions", heads)]
+
+
+def _kept(rows: Sequence[RankFigures] | Sequence[HeadFigures]) -> dict[str, list[str]]:
+    kept = {"variance": [percent(row.variance) for row in rows]}
+    if any(row.quality for row in rows):
+        found = [(q.ndcg, q.retention) if (q := row.quality) else (None, None) for row in rows]
+        kept["nDCG@10"] = [interval(score) for score, _ in found]
+        kept["of the full nDCG@10"] = [percent_interval(share) for _, share in found]
+    return kept
 
 
 def latency_table(report: RunReport) -> Table:
     """Single queries timed per encoder."""
-    return _table(
-        "Latency of single queries",
-        [
-            ("encoder", "l", lambda row: row.encoder),
-            ("queries/s", "r", lambda row: decimal(row.queries_per_s, 1)),
-            ("p50 ms", "r", lambda row: decimal(row.p50_ms, 1)),
-            ("p99 ms", "r", lambda row: decimal(row.p99_ms, 1)),
-            ("threads", "r", lambda row: grouped(row.threads)),
-            ("dtype", "l", lambda row: row.dtype),
-            ("queries timed", "r", lambda row: grouped(row.num_queries)),
-        ],
-        bench(report).latency,
-    )
+    rows = bench(report).latency
+    columns = {
+        "encoder": [row.encoder for row in rows],
+        "queries/s": [decimal(row.queries_per_s, 1) for row in rows],
+        "p50 ms": [decimal(row.p50_ms, 1) for row in rows],
+        "p99 ms": [decimal(row.p99_ms, 1) for row in rows],
+        "threads": [grouped(row.threads) for row in rows],
+        "dtype": [row.dtype for row in rows],
+        "queries timed": [grouped(row.num_queries) for row in rows],
+    }
+    return _table("Latency of single queries", columns)
 
 
 def steps_table(report: RunReport) -> Table:
     """Every step's seconds and their sum."""
-    total = StepTime("total", sum(step.seconds for step in report.steps), "")
-    return _table(
-        "Steps",
-        [
-            ("step", "l", lambda step: step.name),
-            ("status", "l", lambda step: step.status),
-            ("seconds", "r", lambda step: decimal(step.seconds, 1)),
-        ],
-        [*report.steps, total] if report.steps else [],
-    )
-
+    total = [StepTime("total", sum(step.seconds for step in report.steps), "")]
+    rows = [*report.steps, *total] if report.steps else []
+    columns = {
+        "step": [step.name for step in rows],
+        "status": [step.status for step in rows],
+        "seconds": [decimal(step.seconds, 1) for step in rows],
+    }
+    return _table("Steps", columns)

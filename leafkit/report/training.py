@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from leafkit.report.charts.bars import Bar, bar_chart
 from leafkit.report.charts.plots import Series, line_chart
-from leafkit.report.figures import TONES, Figure, retention_series
+from leafkit.report.figures import Figure, retention_series
 from leafkit.report.format import decimal, grouped, is_known, percent
 from leafkit.results import DiagnosisFigures, RunReport, SpectrumSummary
 
@@ -32,7 +32,9 @@ def _variance_series(found: DiagnosisFigures) -> Series:
     """Cumulative share of the eigenvalues, a point per rank; of long spectra evenly spaced ranks by
     their logarithm.
     """
-    shares = [100 * kept / found.total_variance for kept in accumulate(found.eigenvalues)]
+    values = [value for value in found.eigenvalues if is_known(value)]
+    whole = found.total_variance if is_known(found.total_variance) else sum(values)
+    shares = [100 * kept / whole for kept in accumulate(values)]
     last = _MAX_CURVE_POINTS - 1
     ranks = sorted({round(len(shares) ** (i / last)) for i in range(last + 1)})
     points = [(float(rank), shares[rank - 1]) for rank in ranks if shares]
@@ -64,9 +66,7 @@ def _low_rank_figure(
     low = [rank for rank in _LOW_RANKS if measured and first <= rank < measured[0]]
     words = "; ".join(f"{s.name}: {_end(s.points[0])}, {_end(s.points[-1])}" for s in shown)
     marks = [*low, *measured]
-    return Figure(
-        line_chart(title, words, shown, x_label, log_x=True, x_marks=marks), caption
-    )
+    return Figure(line_chart(title, words, shown, x_label, log_x=True, x_marks=marks), caption)
 
 
 def _end(point: tuple[float, float]) -> str:

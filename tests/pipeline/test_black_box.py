@@ -20,7 +20,8 @@ from leafkit.pipeline.evaluate.bench import run_bench
 from leafkit.pipeline.pair import Searcher
 from leafkit.pipeline.run import open_run
 from leafkit.report.card import render_card
-from leafkit.report.html import render_report
+from leafkit.report.page import render_report
+from leafkit.results import RunReport
 
 FEW = ("bench.num_resamples=50", "bench.num_latency_queries=2", "inherit.precisions=[float32]")
 
@@ -120,8 +121,8 @@ def test_a_folder_of_vectors_is_distilled_like_the_model_that_made_them(
         48,
     )
     assert [row["encoder"] for row in data["bench"]["latency"]] == ["student"]
-    assert "black-box" in render_report(data)
-    assert "black-box" in render_card(data)
+    assert "black-box" in render_report(RunReport.from_json(data))
+    assert "black-box" in render_card(RunReport.from_json(data))
 
 
 def test_queries_without_a_vector_train_nothing_and_more_of_them_change_no_space(

@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import pytest
+from report_page import read_report
 from rich.console import Console
 
 from leafkit.report.console import print_summary
@@ -13,7 +14,7 @@ from leafkit.report.console import print_summary
 
 def _printed(data: dict[str, Any], **options: Any) -> str:
     stream = io.StringIO()
-    print_summary(data, Console(file=stream, **options))
+    print_summary(read_report(data), Console(file=stream, **options))
     return stream.getvalue()
 
 
@@ -27,7 +28,7 @@ def test_every_figure_is_there_in_lines_of_100_columns(
     for expected in (
         "0.573 [0.553, 0.593]",
         "0.873 [0.861, 0.885]",
-        "pydocs-out-of-domain (away, 402 queries), 2,210 documents",
+        "pydocs-out-of-domain (out-of-domain, 402 queries), 2,210 documents",
         "asymmetric - symmetric",
         "-0.004 [-0.011, +0.003]",
         "within noise",
@@ -46,7 +47,7 @@ def test_every_figure_is_there_in_lines_of_100_columns(
 
 def test_home_comes_before_away(data: dict[str, Any]) -> None:
     text = _printed(data)
-    assert text.index("pydocs (home") < text.index("pydocs-out-of-domain (away")
+    assert text.index("pydocs (in-domain") < text.index("pydocs-out-of-domain (out-of-domain")
 
 
 def test_there_are_no_escape_codes_without_a_terminal(data: dict[str, Any]) -> None:
@@ -55,7 +56,7 @@ def test_there_are_no_escape_codes_without_a_terminal(data: dict[str, Any]) -> N
 
 def test_the_console_keeps_its_width(data: dict[str, Any]) -> None:
     console = Console(file=io.StringIO(), width=60)
-    print_summary(data, console)
+    print_summary(read_report(data), console)
     assert console.width == 60
 
 
@@ -67,7 +68,7 @@ def test_markup_in_names_is_text(data: dict[str, Any]) -> None:
 def test_an_ascii_stream_is_enough(data: dict[str, Any]) -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
-    print_summary(data, Console(file=stream))
+    print_summary(read_report(data), Console(file=stream))
     stream.flush()
     assert b"0.573 [0.553, 0.593]" in raw.getvalue()
 
@@ -105,7 +106,7 @@ def test_new_parts_are_there_in_lines_of_100_columns(full: dict[str, Any]) -> No
         "Spearman",
         "ef_search=128",
         "exhaustive*",
-        "quantised queries",
+        "quantized queries",
         "1 not inherited, 12 undecided",
         "effective rank: 212.3",
         "- One bit per dimension keeps 92.1%.",

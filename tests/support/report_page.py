@@ -4,6 +4,35 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from typing import Any
+
+from leafkit.results import RunReport
+
+# what every report says of its run
+BLANK = {
+    "name": "",
+    "command": "",
+    "created": "",
+    "commit": "",
+    "recipe": {},
+    "versions": {},
+    "hardware": {
+        "cpu": "",
+        "cores": None,
+        "threads": 2,
+        "memory_gib": None,
+        "peak_memory_gib": 0.0,
+        "device": "cpu",
+        "precision": "float32",
+        "accelerator": "",
+    },
+}
+
+
+def read_report(data: dict[str, Any]) -> RunReport:
+    """A report of plain data; what it does not say of its run is blank."""
+    return RunReport.from_json(BLANK | data)
+
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 

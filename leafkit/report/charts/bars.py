@@ -83,7 +83,9 @@ def bar_chart(
         start, end = sorted((x(0.0), x(bar.value)))
         whisker = _whisker(bar, x, middle, upright=False)
         if dots:
-            dot = svg.element("circle", cx=x(bar.value), cy=middle, r="5", class_=f"tone-{bar.tone}")
+            dot = svg.element(
+                "circle", cx=x(bar.value), cy=middle, r="5", class_=f"tone-{bar.tone}"
+            )
             marked = whisker + dot
         else:
             corner = (start, middle - _BAR_HEIGHT / 2)
@@ -123,7 +125,9 @@ def grouped_bars(
         for position, bar in enumerate(bars):
             middle = center + (position - len(bars) / 2 + 0.5) * slot
             parts.append(_upright_bar(bar, y, middle, slot, has_texts))
-        parts.append(svg.text((center, top + height + 16), svg.clip(name, room, letter), size, "middle"))
+        parts.append(
+            svg.text((center, top + height + 16), svg.clip(name, room, letter), size, "middle")
+        )
     return svg.chart(title, description, top + height + 24, parts)
 
 

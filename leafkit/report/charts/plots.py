@@ -87,7 +87,11 @@ def line_chart(
     x = Scale(min(xs), max(xs), left + 10, svg.WIDTH - 18, log_x)
     spread = (log_ticks if log_x else ticks)(min(xs), max(xs))
     marks = x_marks or [t for t in spread if min(xs) <= t <= max(xs)]
-    parts = [names, svg.upright_axis(y_marks, y, left), svg.lying_axis(marks, x, top + height, x_label)]
+    parts = [
+        names,
+        svg.upright_axis(y_marks, y, left),
+        svg.lying_axis(marks, x, top + height, x_label),
+    ]
     parts += [_band(s, x, y) for s in series if s.band]  # below every line
     parts += [_line(s, x, y) for s in series]
     return svg.chart(title, description, top + height + 40, parts)
@@ -96,7 +100,9 @@ def line_chart(
 def _line(series: Series, x: Scale, y: Scale) -> Markup:
     placed = [(x(px), y(py)) for px, py in series.points]
     stroke = svg.element("polyline", points=svg.path(placed), class_=f"stroke-{series.tone}")
-    marks = [svg.marker(p, series.tone) for p in placed] if len(placed) <= _MAX_MARKED_POINTS else []
+    marks = (
+        [svg.marker(p, series.tone) for p in placed] if len(placed) <= _MAX_MARKED_POINTS else []
+    )
     return svg.element("g", svg.element("title", series.name), stroke, *marks)
 
 
@@ -196,7 +202,11 @@ def frontier_chart(
     y = Scale(y_marks[0], y_marks[-1], top + height, top)
     x = Scale(min(xs) / _MARGIN, max(xs) * _MARGIN, left + 8, svg.WIDTH - 14, log=True)
     x_marks = log_ticks(x.low, x.high)
-    parts = [names, svg.upright_axis(y_marks, y, left), svg.lying_axis(x_marks, x, top + height, x_label)]
+    parts = [
+        names,
+        svg.upright_axis(y_marks, y, left),
+        svg.lying_axis(x_marks, x, top + height, x_label),
+    ]
     parts += [_front(c, pareto_front(c.dots, larger_is_better), x, y) for c in shown]
     return svg.chart(title, description, top + height + 40, parts)
 

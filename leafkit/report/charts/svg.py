@@ -56,9 +56,7 @@ def line(start: Point, end: Point, class_: str) -> Markup:
 def box(corner: Point, width: float, height: float, tone: int, radius: str | None = "2") -> Markup:
     """A filled rectangle whose upper left corner is ``corner``."""
     x, y = corner
-    return element(
-        "rect", x=x, y=y, width=width, height=height, rx=radius, class_=f"tone-{tone}"
-    )
+    return element("rect", x=x, y=y, width=width, height=height, rx=radius, class_=f"tone-{tone}")
 
 
 def text(place: Point, content: str, class_: str, anchor: str = "start") -> Markup:

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from leafkit.report.scale import Scale, log_ticks, tick_text, ticks
+from leafkit.report.charts.axes import Scale, log_ticks, tick_text, ticks
 
 
 def test_logarithmic_scale_spaces_powers_evenly() -> None:

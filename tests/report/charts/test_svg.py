@@ -5,16 +5,24 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import pytest
+from markupsafe import Markup
 
-from leafkit.report.bars import Bar, bar_chart, grouped_bars, interval_chart
-from leafkit.report.curves import Series, line_chart
-from leafkit.report.plots import Cloud, Dot, frontier_chart, square_scatter
-from leafkit.report.svg import WIDTH
+from leafkit.report.charts.bars import Bar, bar_chart, grouped_bars
+from leafkit.report.charts.plots import (
+    Cloud,
+    Dot,
+    Series,
+    frontier_chart,
+    line_chart,
+    square_scatter,
+)
+from leafkit.report.charts.svg import WIDTH, element
 
 _BARS = [Bar("a", 0.5, 0.25, 1.0, 1, "0.50"), Bar("b", 1.0, None, None, 2, "1.00")]
+_CLOUD = Cloud("a", [Dot(8, 0.1), Dot(3072, 0.5), Dot(0, 1)])
 _CHARTS = {
     "bars": bar_chart("Title", "Words", _BARS),
-    "intervals": interval_chart("Title", "Words", [Bar("a - b", -0.1, -0.2, 0.05)]),
+    "intervals": bar_chart("Title", "Words", [Bar("a - b", -0.1, -0.2, 0.05)], dots=True),
     "grouped": grouped_bars("Title", "Words", [("int8", _BARS), ("binary", _BARS)]),
     "lines": line_chart(
         "Title",
@@ -36,10 +44,16 @@ _CHARTS = {
         "Title", "Words", [Cloud("a", [Dot(x, y) for x in (0, 1) for y in (0, 1)] * 900)], "x"
     ),
     "frontier": frontier_chart(
-        "Title", "Words", [Cloud("a", [Dot(8, 0.1), Dot(3072, 0.5), Dot(0, 1)])], "x", False
+        "Title",
+        "Words",
+        [Cloud("a", [Dot(8, 0.1), Dot(3072, 0.5), Dot(0, 1)])],
+        "x",
+        larger_is_better=False,
     ),
-    "one point": frontier_chart("Title", "Words", [Cloud("a", [Dot(2300, 0.1)])], "x", True),
-    "no point": frontier_chart("Title", "Words", [], "x", True),
+    "one point": frontier_chart(
+        "Title", "Words", [Cloud("a", [Dot(2300, 0.1)])], "x", larger_is_better=True
+    ),
+    "no point": frontier_chart("Title", "Words", [], "x", larger_is_better=True),
     "flat": line_chart("Title", "Words", [Series("a", [(1, 0.0), (2, 0.0)])], "x"),
 }
 
@@ -71,3 +85,22 @@ def test_hostile_labels_stay_text() -> None:
     chart = bar_chart("</title><script>", "&", [Bar("<script>alert(1)</script>", 1.0, text="<b>")])
     root = ElementTree.fromstring(chart)
     assert {e.tag for e in root.iter()} <= {"svg", "title", "desc", "g", "rect", "line", "text"}
+
+
+def test_children_and_attributes_are_escaped() -> None:
+    assert element("p", "<b>", title='"x"&') == '<p title="&#34;x&#34;&amp;">&lt;b&gt;</p>'
+    assert element("p", Markup("<b></b>")) == "<p><b></b></p>"
+
+
+def test_attribute_names_are_translated_numbers_are_short_and_none_is_left_out() -> None:
+    made = element("i", class_="a", stroke_width=2.504, id=None)
+    assert made == '<i class="a" stroke-width="2.5"></i>'
+
+
+def test_both_axes_may_be_logarithmic() -> None:
+    points = [(1, 0.01), (10, 0.1), (100, 1.0)]
+    chart = line_chart("t", "d", [Series("a", points)], "x", log_x=True, log_y=True)
+    marks = [e.attrib for e in ElementTree.fromstring(chart).iter("circle")]
+    for key in ("cx", "cy"):
+        a, b, c = (float(mark[key]) for mark in marks)
+        assert b - a == pytest.approx(c - b, abs=0.02)

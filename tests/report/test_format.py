@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import doctest
+import math
 from typing import Any
 
 import pytest
 
-from leafkit.report import facts, figures, plots, scale, svg
+from leafkit.report import environment, facts
+from leafkit.report import format as fmt
+from leafkit.report.charts import axes, plots, svg
+from leafkit.results import Interval
 
 
-@pytest.mark.parametrize("module", [facts, figures, plots, scale, svg])
+@pytest.mark.parametrize("module", [axes, environment, facts, fmt, plots, svg])
 def test_examples_in_docstrings_hold(module: Any) -> None:
     result = doctest.testmod(module)
     assert result.attempted >= 1
@@ -29,7 +33,7 @@ def test_examples_in_docstrings_hold(module: Any) -> None:
 def test_noise_verdict_asks_whether_the_interval_contains_zero(
     low: float, high: float, verdict: str
 ) -> None:
-    assert figures.noise_verdict({"mean": 0.0, "low": low, "high": high}) == verdict
+    assert fmt.noise_verdict(Interval(0.0, low, high)) == verdict
 
 
 @pytest.mark.parametrize(
@@ -41,28 +45,19 @@ def test_noise_verdict_asks_whether_the_interval_contains_zero(
     ],
 )
 def test_retention_is_compared_with_one(low: float, high: float, verdict: str) -> None:
-    assert figures.verdict_against_teacher({"mean": 1.0, "low": low, "high": high}) == verdict
+    assert fmt.verdict_against_teacher(Interval(1.0, low, high)) == verdict
 
 
 def test_undefined_figures_are_said_to_be_missing() -> None:
-    assert figures.interval({"mean": float("nan"), "low": 0.0, "high": 1.0}) == "n/a"
-    assert figures.interval(None) == "n/a"
-    assert figures.interval({"mean": 0.5}) == "0.500"
-    assert (
-        figures.signed_interval({"mean": -0.0001, "low": -0.1, "high": 0.1})
-        == "0.000 [-0.100, +0.100]"
-    )
-    assert (
-        figures.percent(None)
-        == figures.short_count(float("inf"))
-        == figures.duration(None)
-        == "n/a"
-    )
+    undefined = Interval(math.nan, 0.0, 1.0)
+    for write in (fmt.interval, fmt.percent_interval, fmt.signed_interval):
+        assert write(undefined) == write(None) == "n/a"
+    assert fmt.percent(None) == fmt.short_count(math.inf) == fmt.duration(math.nan) == "n/a"
 
 
 def test_recipe_is_flattened_into_what_the_command_line_takes() -> None:
     nested = {"seed": 42, "stages": {"tune": {"dims": [4, 2], "template": "a\nb"}}, "sources": {}}
-    assert list(figures.flatten(nested)) == [
+    assert list(fmt.flatten(nested)) == [
         ("seed", "42"),
         ("stages.tune.dims", "[4, 2]"),
         ("stages.tune.template", '"a\\nb"'),
@@ -71,4 +66,4 @@ def test_recipe_is_flattened_into_what_the_command_line_takes() -> None:
 
 
 def test_clean_text_can_be_encoded() -> None:
-    assert figures.clean("a\ud800\x00\x1bb\n").encode() == b"a?b\n"
+    assert fmt.clean("a\ud800\x00\x1bb\n").encode() == b"a?b\n"

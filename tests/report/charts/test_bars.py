@@ -5,14 +5,14 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import pytest
+from markupsafe import Markup
 
-from leafkit.report.bars import Bar, bar_chart, grouped_bars, interval_chart
-from leafkit.report.markup import Safe
+from leafkit.report.charts.bars import Bar, bar_chart, grouped_bars
 
 _BARS = [Bar("a", 0.5, 0.25, 1.0, 1, "0.50"), Bar("b", 1.0, None, None, 2, "1.00")]
 
 
-def _marks(chart: Safe, tag: str, class_: str = "") -> list[dict[str, str]]:
+def _marks(chart: Markup, tag: str, class_: str = "") -> list[dict[str, str]]:
     root = ElementTree.fromstring(chart)
     return [e.attrib for e in root.iter(tag) if not class_ or e.attrib.get("class") == class_]
 
@@ -44,13 +44,14 @@ def test_a_bar_without_an_interval_has_no_whisker() -> None:
 def test_shared_bars_put_two_charts_on_one_scale() -> None:
     small, large = [Bar("a", 0.5)], [Bar("a", 1.0)]
     (half,), (whole,) = (
-        _marks(bar_chart("t", "d", bars, [*small, *large]), "rect") for bars in (small, large)
+        _marks(bar_chart("t", "d", bars, shared=[*small, *large]), "rect")
+        for bars in (small, large)
     )
     assert float(half["width"]) * 2 == float(whole["width"])
 
 
 def test_differences_are_dots_around_a_line_at_zero() -> None:
-    chart = interval_chart("t", "d", [Bar("a", -0.1, -0.2, 0.2), Bar("b", 0.1, 0.0, 0.2)])
+    chart = bar_chart("t", "d", [Bar("a", -0.1, -0.2, 0.2), Bar("b", 0.1, 0.0, 0.2)], dots=True)
     (zero,) = _marks(chart, "line", "axis")
     left, right = _marks(chart, "circle")
     assert float(zero["x1"]) - float(left["cx"]) == pytest.approx(
