@@ -70,14 +70,13 @@ def run_leafkit(rows: list[dict[str, str]], batch_size: int, chunk_tokens: int) 
     import numpy as np
     import torch
 
-    from leafkit.config.schema import MixingConfig
+    from leafkit.config import ContrastiveLossConfig, MixingConfig, OptimizerConfig
     from leafkit.models.checkpoint import load_encoder
     from leafkit.models.precision import choose_precision
     from leafkit.train.batch_list import BatchList
     from leafkit.train.contrastive_batch import TrainingTable, collate
-    from leafkit.train.contrastive_module import ContrastiveModule, ContrastiveSettings
+    from leafkit.train.contrastive_module import ContrastiveModule
     from leafkit.train.fit import fit
-    from leafkit.train.optimizer import OptimizerSettings
 
     encoder = load_encoder("builtin:minilm")
     columns = ["positive", *(f"negative_{k}" for k in range(NUM_NEGATIVES))]
@@ -109,9 +108,9 @@ def run_leafkit(rows: list[dict[str, str]], batch_size: int, chunk_tokens: int) 
 
     num_steps = len(rows) // batch_size
     device = torch.device("cpu")
-    settings = OptimizerSettings(2e-5, 0.1, 0.0, 0.01, 1.0)
-    loss = ContrastiveSettings(0.05, 10.0, (encoder.dim,), (1.0,), chunk_tokens=chunk_tokens)
-    module = ContrastiveModule(encoder, settings, loss)
+    optimizer = OptimizerConfig(lr=2e-5, warmup_ratio=0.1, final_lr_ratio=0.0)
+    loss = ContrastiveLossConfig(false_negative_margin=10.0, anchor_weight=0.0)
+    module = ContrastiveModule(encoder, optimizer, loss, chunk_tokens=chunk_tokens)
     fit(
         module,
         Timed(num_steps, make),

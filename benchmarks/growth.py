@@ -99,11 +99,11 @@ def train(texts: int, length: int, dim: int) -> float:
     """Median seconds of a training step on a fixed number of texts, out of all."""
     import torch
 
+    from leafkit.config import OptimizerConfig
     from leafkit.data.batching import token_budget_batches
     from leafkit.train.batch_list import BatchList
     from leafkit.train.fit import fit
     from leafkit.train.leaf_module import LeafBatch, LeafModule
-    from leafkit.train.optimizer import OptimizerSettings
 
     ids, targets = make_ids(texts, length).tolist(), make_vectors(texts, dim)
     batches = token_budget_batches([length] * texts, TOKENS_PER_STEP, TEXTS_PER_STEP, 0, 0)[
@@ -116,7 +116,7 @@ def train(texts: int, length: int, dim: int) -> float:
         rows = batches[step]
         return LeafBatch([ids[r] for r in rows], torch.from_numpy(targets[rows]), len(rows), 1.0)
 
-    settings = OptimizerSettings(1e-4, 0.05, 0.1, 0.01, 1.0)
+    settings = OptimizerConfig()
     module = LeafModule(make_encoder(dim), settings)
     fit(
         module,

@@ -79,9 +79,7 @@ def tune(uri: str, name: str, steps: int, work: Path) -> tuple[TextEncoder, torc
         "num_steps": steps,
         "batch_size": 24,
         "instruction": "Find the passage that answers the question",
-        "anchor_weight": 0.0,
-        "focal_gamma": 0.5,
-        "lr": 1e-4,
+        "optimizer": {"lr": 1e-4},
         "mining": {
             "model": "start",
             "num_negatives": 1,
@@ -89,8 +87,12 @@ def tune(uri: str, name: str, steps: int, work: Path) -> tuple[TextEncoder, torc
             "last_rank": 60,
             "filter_rank": 50,
         },
-        "mrl_dims": [384, 128],
-        "mrl_weights": [1.0, 0.3],
+        "loss": {
+            "anchor_weight": 0.0,
+            "focal_gamma": 0.5,
+            "mrl_dims": [384, 128],
+            "mrl_weights": [1.0, 0.3],
+        },
         "wise_ft_alpha": 0.8,
     }
     data = {

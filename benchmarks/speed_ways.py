@@ -85,14 +85,13 @@ def train_leafkit(options: argparse.Namespace) -> dict[str, float]:
     import torch
     from torch import nn
 
-    from leafkit.config.schema import StudentConfig
+    from leafkit.config import OptimizerConfig, StudentConfig
     from leafkit.data.batching import token_budget_batches
     from leafkit.models.checkpoint import load_encoder
     from leafkit.models.text_encoder import TextEncoder
     from leafkit.train.batch_list import BatchList
     from leafkit.train.fit import fit
     from leafkit.train.leaf_module import LeafBatch, LeafModule
-    from leafkit.train.optimizer import OptimizerSettings
 
     config = StudentConfig()
     base = load_encoder("builtin:minilm")
@@ -115,7 +114,7 @@ def train_leafkit(options: argparse.Namespace) -> dict[str, float]:
         )
 
     device = device_of(options)
-    settings = OptimizerSettings(1e-4, 0.05, 0.1, 0.01, 1.0)
+    settings = OptimizerConfig()
     fit(
         LeafModule(student, settings),
         BatchList(len(batches), make),

@@ -56,7 +56,7 @@ SWEEP = (
     "static.query_lr=0.01",
     "static.texts_per_batch=128",
     "static.texts_per_batch=512",
-    "weight_decay=0",
+    "optimizer.weight_decay=0",
 )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from leafkit.core.version import __version__
 
 if TYPE_CHECKING:
-    from leafkit.config.schema import (
+    from leafkit.config import (
         BenchConfig,
         DataConfig,
         EmbeddingsConfig,
@@ -56,7 +56,7 @@ __all__ = [
 
 # the module that each name comes from
 _HOMES = {
-    "leafkit.config.schema": (
+    "leafkit.config": (
         "BenchConfig",
         "DataConfig",
         "EmbeddingsConfig",

@@ -360,7 +360,7 @@ COMMANDS = {
         _mine,
     ),
     "synth": Command(
-        "recipe=NAME [synth.model=NAME synth.base_url=URL key=value ...]",
+        "recipe=NAME [synth.model=NAME synth.endpoint.base_url=URL key=value ...]",
         "persona-based synthetic training rows from a chat model, resumable; shows the cost "
         "before it starts",
         _synth,

@@ -17,8 +17,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from leafkit.config.recipe import Recipe, to_plain
 from leafkit.config.renamed import new_name, old_value, with_new_names
-from leafkit.config.schema import Recipe, to_plain
 from leafkit.config.validate import find_problems
 from leafkit.core.errors import UsageError
 
@@ -252,9 +252,9 @@ def _resolve_type(path: tuple[str, ...]) -> tuple[Any | None, str]:
         if is_dataclass(current):
             names = [f.name for f in fields(current)]
             if part not in names:
-                near = difflib.get_close_matches(part, names, n=1)
+                near = _nearest(part, current)
                 hint = (
-                    f"did you mean {'.'.join((*path[:i], near[0]))}?"
+                    f"did you mean {'.'.join((*path[:i], near))}?"
                     if near
                     else f"known here: {', '.join(names)}"
                 )
@@ -265,6 +265,20 @@ def _resolve_type(path: tuple[str, ...]) -> tuple[Any | None, str]:
         else:
             return None, f"{'.'.join(path[:i])} is a value, it has no key {part!r}"
     return current, ""
+
+
+def _nearest(name: str, section: Any) -> str:
+    """The key of a section, or of a section in it, that is most like ``name``; else empty."""
+    hints = typing.get_type_hints(section)
+    names = {key: key for key in hints}
+    inner = {key: kind for key, kind in hints.items() if is_dataclass(kind)}
+    for key, kind in inner.items():
+        for f in fields(kind):
+            names.setdefault(f.name, f"{key}.{f.name}")
+    near = difflib.get_close_matches(name, hints, n=1) or difflib.get_close_matches(
+        name, names, n=1
+    )
+    return names[near[0]] if near else ""
 
 
 def _type_name(kind: Any) -> str:

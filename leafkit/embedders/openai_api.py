@@ -35,7 +35,7 @@ from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.vector_store import Space
 from leafkit.embedders.protocol import NO_LIMIT, EmbedderBase, RefusedText
 
-SECTION = "embeddings"  # of the recipe
+SECTION = "embeddings.endpoint"  # of the recipe
 # embedded once per endpoint, to learn its dimension and to know it again
 PROBE = "Which function inverts a sparse matrix?"
 MAX_PROBE_BYTES = 4_000_000  # an endless answer ends here, before the dimension is known
@@ -92,7 +92,7 @@ class OpenAIEmbedder(EmbedderBase):
     ) -> None:
         self._model, self._config = model, config
         self._prompts = {role: text for role, text in prompts.items() if text}
-        parts = urlsplit(base_url_of(config, SECTION))
+        parts = urlsplit(base_url_of(config.endpoint, SECTION))
         host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
         self._fingerprint = fingerprint(
             [model, host, config.dimensions, sorted(self._prompts.items())]
@@ -164,7 +164,7 @@ class OpenAIEmbedder(EmbedderBase):
                 await self._probe(client)
             try:
                 async with asyncio.TaskGroup() as group:
-                    for _ in range(min(self._config.max_concurrency, len(pending))):
+                    for _ in range(min(self._config.endpoint.max_concurrency, len(pending))):
                         group.create_task(work(client))
             except BaseExceptionGroup as errors:
                 raise errors.exceptions[0] from None  # the first one ended the others
@@ -244,12 +244,12 @@ class OpenAIEmbedder(EmbedderBase):
             )
 
     def _run(self, work: Callable[[Client], Awaitable[None]]) -> None:
-        address = read_address(self._config, SECTION)
+        address = read_address(self._config.endpoint, SECTION)
         client = Client(
             address,
             self._model,
             "the model's name",
-            self._config.timeout_s,
+            self._config.endpoint.timeout_s,
             f"endpoint:{self._model}",
         )
 
@@ -299,8 +299,8 @@ class OpenAIEmbedder(EmbedderBase):
             _OVERHEAD_BYTES + len(texts) * dim * BYTES_PER_NUMBER if dim else MAX_PROBE_BYTES
         )
         reason = ""
-        for attempt in range(self._config.max_retries + 1):
-            wait_s = backoff(attempt, self._config.backoff_s)
+        for attempt in range(self._config.endpoint.max_retries + 1):
+            wait_s = backoff(attempt, self._config.endpoint.backoff_s)
             try:
                 request = client.openai.embeddings.with_streaming_response.create(
                     model=self._model, input=texts, encoding_format=self._format, **options
@@ -312,15 +312,14 @@ class OpenAIEmbedder(EmbedderBase):
                 reason = str(err)
             except TransientError as err:
                 reason, wait_s = str(err), wait_s if err.wait_s is None else err.wait_s
-            if attempt < self._config.max_retries:
+            if attempt < self._config.endpoint.max_retries:
                 await asyncio.sleep(wait_s)
         raise LeafkitError(
             f"{client.shown} gave no vectors of {self._model!r} in "
-            f"{self._config.max_retries + 1} tries; the last: {reason}",
-            "see that it runs and is not overloaded (embeddings.max_concurrency, "
-            "embeddings.texts_per_request,"
-            " embeddings.timeout_s); finished shards of vectors are kept, the same command "
-            "continues",
+            f"{self._config.endpoint.max_retries + 1} tries; the last: {reason}",
+            "see that it runs and is not overloaded (embeddings.endpoint.max_concurrency, "
+            "embeddings.texts_per_request, embeddings.endpoint.timeout_s); finished shards of "
+            "vectors are kept, the same command continues",
         )
 
     def _read(self, content: bytes, texts: list[str], first: int) -> np.ndarray:

@@ -110,7 +110,7 @@ def _trace_artifact(folder: Path, found: Training) -> list[str]:
     if not members:
         found.sources |= {str(source["uri"]) for source in stage["sources"].values()} or {corpus}
     # their knowledge reaches the model too
-    scorers = [m for m in stage["soft"]["models"] if m not in {"rows", "bm25"}]
+    scorers = [m for m in stage["soft_labels"]["models"] if m not in {"rows", "bm25"}]
     parents = members or [str(stage["init"]), *scorers]
     return [
         f"model:{folder.parent / name.removeprefix('stage:')}"

@@ -38,7 +38,6 @@ from leafkit.pipeline.teacher.train import run_teach
 from leafkit.train.batch_list import BatchList
 from leafkit.train.fit import fit
 from leafkit.train.leaf_module import LeafBatch, LeafModule
-from leafkit.train.optimizer import OptimizerSettings
 
 ROLES = ("query", "document")
 
@@ -332,15 +331,8 @@ def train_student(
         vectors = torch.from_numpy(read_targets(targets, chosen))
         return LeafBatch([token_ids[g][i] for g, i in chosen], vectors, len(batch), weight)
 
-    settings = OptimizerSettings(
-        config.lr,
-        config.warmup_ratio,
-        config.final_lr_ratio,
-        config.weight_decay,
-        config.max_grad_norm,
-    )
     return fit(
-        LeafModule(student, settings),
+        LeafModule(student, config.optimizer),
         BatchList(len(batches), make, rows=[len(batch) for batch in batches]),
         title="student: training",
         device=run.device,

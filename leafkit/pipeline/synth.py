@@ -161,8 +161,8 @@ def show_estimate(
             + (f" ({before:.2f} spent)" if before else "")
         )
     log(
-        f"  {size.requests:,} requests to {config.model} at {shown}, {config.max_concurrency} at "
-        f"a time; about"
+        f"  {size.requests:,} requests to {config.model} at {shown}, "
+        f"{config.endpoint.max_concurrency} at a time; about"
         f" {size.input_tokens:,} tokens in and {size.output_tokens:,} out (a token per Chinese "
         f"character or 3.5 others),"
         f" at most {size.most_output_tokens:,} out; retries come on top"

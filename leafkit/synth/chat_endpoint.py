@@ -15,7 +15,7 @@ from leafkit.synth.chat_prompts import Messages
 
 MAX_ANSWER_BYTES = 4_000_000  # an endless answer ends here
 MAX_PLAUSIBLE_TOKENS = 10_000_000  # of one request; what a server reports beyond is not believed
-SECTION = "synth"  # of the recipe
+SECTION = "synth.endpoint"  # of the recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Reply:
 
 def base_url_of(config: SynthConfig) -> str:
     """The endpoint's URL; see ``leafkit.core.openai_client.base_url_of``."""
-    return openai_client.base_url_of(config, SECTION)
+    return openai_client.base_url_of(config.endpoint, SECTION)
 
 
 def read_address(config: SynthConfig) -> Address:
@@ -45,7 +45,7 @@ def read_address(config: SynthConfig) -> Address:
             "synth.model is missing",
             "name the chat model as the endpoint knows it: synth.model=...",
         )
-    return openai_client.read_address(config, SECTION)
+    return openai_client.read_address(config.endpoint, SECTION)
 
 
 class Endpoint:
@@ -61,7 +61,7 @@ class Endpoint:
         """
         self._config = config
         self._client = Client(
-            address, config.model, "synth.model", config.timeout_s, "leafkit synth"
+            address, config.model, "synth.model", config.endpoint.timeout_s, "leafkit synth"
         )
         self._json_mode, self._limit_name = True, "max_tokens"
 

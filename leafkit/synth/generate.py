@@ -110,7 +110,7 @@ class _Runner:
         with progress_bar(title, len(pending), "jobs") as bar:
             try:
                 async with asyncio.TaskGroup() as group:
-                    for _ in range(min(self._config.max_concurrency, len(pending))):
+                    for _ in range(min(self._config.endpoint.max_concurrency, len(pending))):
                         group.create_task(self._work(pending, bar))
             except BaseExceptionGroup as errors:
                 raise errors.exceptions[0] from None  # the first one ended the others
@@ -127,9 +127,9 @@ class _Runner:
                 raise LeafkitError(
                     f"the endpoint gave no answer to {self._silent_jobs} jobs in a row (last: "
                     f"{entry.failed}), each tried"
-                    f" {self._config.max_retries + 1} times",
-                    "see that it runs and is not overloaded (synth.max_concurrency, "
-                    "synth.timeout_s); every answer so far is"
+                    f" {self._config.endpoint.max_retries + 1} times",
+                    "see that it runs and is not overloaded (synth.endpoint.max_concurrency, "
+                    "synth.endpoint.timeout_s); every answer so far is"
                     " kept, the same command continues",
                 )
             bar.advance(note=f"{self._num_failed} failed" if self._num_failed else "")
@@ -147,7 +147,7 @@ class _Runner:
         """What became of a job, and whether the endpoint gave any answer to it."""
         refused: Counter[str] = Counter()
         tokens: Counter[str] = Counter()
-        for attempt in range(self._config.max_retries + 1):
+        for attempt in range(self._config.endpoint.max_retries + 1):
             try:
                 reply = await self._endpoint.ask(job.messages)
                 if reply.input_tokens is None or reply.output_tokens is None:
@@ -167,9 +167,9 @@ class _Runner:
                 tokens["answers"] += 1
             except TransientError as err:
                 reason = str(err)
-                if attempt < self._config.max_retries:
+                if attempt < self._config.endpoint.max_retries:
                     wait_s = (
-                        backoff(attempt, self._config.backoff_s)
+                        backoff(attempt, self._config.endpoint.backoff_s)
                         if err.wait_s is None
                         else err.wait_s
                     )

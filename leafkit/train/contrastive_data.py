@@ -20,7 +20,7 @@ from leafkit.train.contrastive_batch import TrainingTable, collate
 class ContrastiveData(BatchData):
     """Pairs in random batches; every other row's document is a negative, as are a row's own.
 
-        module = ContrastiveModule(encoder, OptimizerSettings(...), ContrastiveSettings(...))
+        module = ContrastiveModule(encoder, OptimizerConfig(), ContrastiveLossConfig())
         data = ContrastiveData([{"query": "...", "positives": ["..."], "negatives": []}, ...])
         lightning.Trainer(max_epochs=2).fit(module, data)
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 
 import torch
 
+from leafkit.config import (
+    ContrastiveLossConfig,
+    MixingConfig,
+    OptimizerConfig,
+    SoftLabelConfig,
+)
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.losses.contrastive import at_each_dimension, inner_products, matryoshka_info_nce
 from leafkit.losses.mixing import mix_listwise, mix_pairwise
@@ -15,26 +22,6 @@ from leafkit.models.text_encoder import TextEncoder
 from leafkit.train.contrastive_batch import MixingPlan, PairBatch
 from leafkit.train.encoder_module import EncoderModule
 from leafkit.train.gradcache import encode_in_chunks
-from leafkit.train.optimizer import OptimizerSettings
-
-
-@dataclass(frozen=True, slots=True)
-class ContrastiveSettings:
-    """Numbers of the contrastive loss; see ``leafkit.config.schema.StageConfig``."""
-
-    temperature: float
-    margin: float
-    mrl_dims: tuple[int, ...]
-    mrl_weights: tuple[float, ...]
-    anchor_weight: float = 0.0
-    focal_gamma: float = 0.0
-    contrastive_weight: float = 1.0
-    soft_kind: str = "kl"
-    soft_weight: float = 0.0
-    soft_temperature: float = 0.05
-    gor_weight: float = 0.0
-    mixing_temperature: float = 0.1
-    chunk_tokens: int = 0
 
 
 class ContrastiveModule(EncoderModule):
@@ -48,8 +35,11 @@ class ContrastiveModule(EncoderModule):
 
     Args:
         encoder: trained in place.
-        settings: of AdamW.
-        loss: of the loss.
+        optimizer: AdamW's numbers.
+        loss: the terms and their weights.
+        soft_labels: used for batches that bring soft labels.
+        mixing: used for batches that bring a plan of mixtures.
+        chunk_tokens: tokens that are held for the backward pass at once (GradCache); 0 holds all.
         num_steps: optimizer steps; None asks the Trainer's data module.
     """
 
@@ -58,19 +48,33 @@ class ContrastiveModule(EncoderModule):
     def __init__(
         self,
         encoder: TextEncoder,
-        settings: OptimizerSettings,
-        loss: ContrastiveSettings,
+        optimizer: OptimizerConfig,
+        loss: ContrastiveLossConfig,
+        *,
+        soft_labels: SoftLabelConfig | None = None,
+        mixing: MixingConfig | None = None,
+        chunk_tokens: int = 0,
         num_steps: int | None = None,
     ) -> None:
-        super().__init__(encoder, settings, num_steps)
-        self.loss_settings = loss
-        self.hparams.update(loss=asdict(loss))
+        super().__init__(encoder, optimizer, num_steps)
+        self.loss = loss
+        self.soft_labels = soft_labels or SoftLabelConfig()
+        self.mixing = mixing or MixingConfig()
+        self.chunk_tokens = chunk_tokens
+        self.mrl_dims: Sequence[int] = loss.mrl_dims or [encoder.dim]
+        self.mrl_weights: Sequence[float] = loss.mrl_weights or [1.0]
+        self.hparams.update(
+            loss=asdict(loss),
+            soft_labels=asdict(self.soft_labels),
+            mixing=asdict(self.mixing),
+            chunk_tokens=chunk_tokens,
+        )
 
     def training_step(self, batch: PairBatch) -> torch.Tensor:
         """The weighted sum of the terms that the settings ask for, over this process's rows."""
-        s = self.loss_settings
+        s = self.loss
         texts = [*batch.queries, *batch.documents, *batch.anchors]
-        raw = encode_in_chunks(self.encoder, texts, s.chunk_tokens)
+        raw = encode_in_chunks(self.encoder, texts, self.chunk_tokens)
         queries, documents, anchors = torch.split(
             raw, [len(batch.queries), len(batch.documents), len(batch.anchors)]
         )
@@ -79,7 +83,7 @@ class ContrastiveModule(EncoderModule):
         if s.contrastive_weight > 0:
             terms.append(s.contrastive_weight * self._contrastive(queries, candidates, batch))
         if batch.soft is not None:
-            terms.append(s.soft_weight * self._soft(queries, candidates, batch))
+            terms.append(self.soft_labels.weight * self._soft(queries, candidates, batch))
         if s.gor_weight > 0:
             terms.append(s.gor_weight * self._orthogonality(queries, candidates, batch))
         if len(batch.anchors):
@@ -105,7 +109,7 @@ class ContrastiveModule(EncoderModule):
         self, queries: torch.Tensor, candidates: torch.Tensor, batch: PairBatch
     ) -> torch.Tensor:
         """InfoNCE over in-batch, hard and mixed negatives, at every Matryoshka dimension."""
-        s, device = self.loss_settings, queries.device
+        s, device = self.loss, queries.device
         extra = (
             None if batch.mixing is None else self._mix(queries, candidates, batch, batch.mixing)
         )
@@ -115,10 +119,10 @@ class ContrastiveModule(EncoderModule):
             candidates,
             batch.positives.to(device),
             s.temperature,
-            s.margin,
+            s.false_negative_margin,
             batch.masked.to(device),
-            s.mrl_dims,
-            s.mrl_weights,
+            self.mrl_dims,
+            self.mrl_weights,
             s.focal_gamma,
             extra,
             extra_masked,
@@ -140,7 +144,7 @@ class ContrastiveModule(EncoderModule):
         return torch.cat(
             [
                 mixed,
-                mix_listwise(query_BD, lists_BEMD, listed, self.loss_settings.mixing_temperature),
+                mix_listwise(query_BD, lists_BEMD, listed, self.mixing.temperature),
             ],
             dim=1,
         )
@@ -149,7 +153,7 @@ class ContrastiveModule(EncoderModule):
         self, queries: torch.Tensor, candidates: torch.Tensor, batch: PairBatch
     ) -> torch.Tensor:
         """Soft labels over each row's own candidates, at every Matryoshka dimension."""
-        s, device = self.loss_settings, queries.device
+        s, device = self.soft_labels, queries.device
         assert batch.soft is not None
         own, present, teacher = (
             batch.own.to(device),
@@ -163,17 +167,16 @@ class ContrastiveModule(EncoderModule):
                 truncate_then_normalize(candidates, dim),
             )
             student_BK = inner_products(q_BD[:, None], c_CD[own])[:, 0]
-            if s.soft_kind == "mse":
+            if s.kind == "mse":
                 return soft_mse(student_BK, teacher, present)
-            return soft_kl(student_BK, teacher, present, s.soft_temperature)
+            return soft_kl(student_BK, teacher, present, s.temperature)
 
-        return at_each_dimension(loss, s.mrl_dims, s.mrl_weights)
+        return at_each_dimension(loss, self.mrl_dims, self.mrl_weights)
 
     def _orthogonality(
         self, queries: torch.Tensor, candidates: torch.Tensor, batch: PairBatch
     ) -> torch.Tensor:
         """The orthogonality regulariser (GOR) on all queries and documents of the global batch."""
-        s = self.loss_settings
         if self.trainer.world_size > 1:
             queries = self.all_gather(queries, sync_grads=True).flatten(0, 1)
         documents = candidates[~batch.is_padding.to(candidates.device)]
@@ -182,6 +185,6 @@ class ContrastiveModule(EncoderModule):
                 (orthogonality_loss(truncate_then_normalize(v, d)) for v in (queries, documents)),
                 queries.new_zeros(()),
             ),
-            s.mrl_dims,
-            s.mrl_weights,
+            self.mrl_dims,
+            self.mrl_weights,
         )

@@ -19,7 +19,7 @@ _CHECKED_ROWS = 4096  # vectors looked at together
 class DistillationData(BatchData):
     """Texts with the vectors that a teacher gave them; what a student is distilled on.
 
-        module = LeafModule(student, OptimizerSettings(...))
+        module = LeafModule(student, OptimizerConfig())
         data = DistillationData(documents, vectors, queries=queries, query_vectors=more)
         lightning.Trainer(max_epochs=2).fit(module, data)
 

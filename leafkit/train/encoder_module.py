@@ -8,35 +8,36 @@ from typing import Any
 import lightning
 import torch
 
+from leafkit.config import OptimizerConfig
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.models.encoder import Encoder
 from leafkit.train.batch_data import BatchData
-from leafkit.train.optimizer import OptimizerSettings, build_optimizer
+from leafkit.train.optimizer import build_optimizer
 
 
 class EncoderModule(lightning.LightningModule):
     """An encoder in training; the methods (LEAF, contrastive, static) add their ``training_step``.
 
     Logs ``train/loss`` (of the global batch), ``train/lr`` and ``train/grad_norm`` (before it is
-    clipped). Clips by its own settings: a Trainer with ``gradient_clip_val`` is refused.
+    clipped). Clips by its own max_grad_norm: a Trainer with ``gradient_clip_val`` is refused.
 
     Args:
         encoder: trained in place; its dropout is switched off when training starts.
-        settings: of AdamW.
+        optimizer: AdamW's numbers.
         num_steps: optimizer steps, over which the learning rate falls. None asks the Trainer's data
             module (``DistillationData``, ``ContrastiveData``), which counts its own batches.
     """
 
     def __init__(
-        self, encoder: Encoder, settings: OptimizerSettings, num_steps: int | None = None
+        self, encoder: Encoder, optimizer: OptimizerConfig, num_steps: int | None = None
     ) -> None:
         super().__init__()
         self.encoder: Encoder = encoder
-        self.settings = settings
+        self.optimizer_config = optimizer
         self.num_steps = num_steps
         self.losses: list[float] = []
         # plain numbers: a checkpoint loads with weights_only=True
-        self.hparams.update(optimizer=asdict(settings))
+        self.hparams.update(optimizer=asdict(optimizer))
 
     def on_fit_start(self) -> None:
         """Switch dropout off, and give the settings to the loggers.
@@ -57,7 +58,7 @@ class EncoderModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW and its schedule, stepped once per optimizer step."""
-        optimizer, schedule = build_optimizer(self, self.settings, self.planned_steps())
+        optimizer, schedule = build_optimizer(self, self.optimizer_config, self.planned_steps())
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def planned_steps(self) -> int:
@@ -83,7 +84,7 @@ class EncoderModule(lightning.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
-        """Clip by the settings' norm, and stop where the gradient is not a number.
+        """Clip by the optimizer's own limit, and stop where the gradient is not a number.
 
         Raises:
             UsageError: the Trainer has another limit.
@@ -92,10 +93,12 @@ class EncoderModule(lightning.LightningModule):
         if gradient_clip_val is not None:
             raise UsageError(
                 f"Trainer(gradient_clip_val={gradient_clip_val}) beside "
-                f"max_grad_norm={self.settings.max_grad_norm:g} of the settings",
+                f"max_grad_norm={self.optimizer_config.max_grad_norm:g} of the optimizer",
                 "leave gradient_clip_val out and set max_grad_norm",
             )
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.max_grad_norm)
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.parameters(), self.optimizer_config.max_grad_norm
+        )
         if not torch.isfinite(norm):
             raise LeafkitError(
                 f"the gradient of step {self.global_step} is not finite",

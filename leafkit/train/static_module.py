@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from leafkit.config import OptimizerConfig
 from leafkit.losses.leaf import cosine_loss
 from leafkit.models.static_encoder import StaticEncoder
 from leafkit.train.encoder_module import EncoderModule
-from leafkit.train.optimizer import OptimizerSettings, build_schedule
+from leafkit.train.optimizer import build_schedule
 
 # of the table's learning rate: W_out takes part in every text, a row of the table in few
 PROJECTION_LR_SHARE = 0.1
@@ -58,7 +59,7 @@ class StaticModule(EncoderModule):
 
     Args:
         encoder: trained in place; ``write_back`` brings the rows into its table.
-        settings: of the table; W_out follows at a share of the learning rate.
+        optimizer: of the table; W_out follows at a share of the learning rate.
         token_ids: (R,) those that occur, without repetition.
         num_steps: optimizer steps.
     """
@@ -68,11 +69,11 @@ class StaticModule(EncoderModule):
     def __init__(
         self,
         encoder: StaticEncoder,
-        settings: OptimizerSettings,
+        optimizer: OptimizerConfig,
         token_ids: np.ndarray,
         num_steps: int | None = None,
     ) -> None:
-        super().__init__(encoder, settings, num_steps)
+        super().__init__(encoder, optimizer, num_steps)
         encoder.table.weight.requires_grad_(False)
         self.token_ids = torch.from_numpy(token_ids)
         self.rows = nn.EmbeddingBag.from_pretrained(
@@ -90,7 +91,7 @@ class StaticModule(EncoderModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with two learning rates on one schedule."""
-        s = self.settings
+        s = self.optimizer_config
         groups = [
             {"params": [self.rows.weight], "lr": s.lr, "weight_decay": s.weight_decay},
             {

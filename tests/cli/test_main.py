@@ -92,11 +92,15 @@ BAD = [
     (["show", "recipe=/no/such.yaml"], "recipe=/no/such.yaml: no such file", "leafkit recipes"),
     (
         ["show", RECIPE, "student.lrr=1"],
-        "unknown key student.lrr; did you mean student.lr?",
+        "unknown key student.lrr; did you mean student.optimizer.lr?",
         "leafkit show",
     ),
-    (["show", RECIPE, "student.lr=fast"], "student.lr: 'fast' is not a number", "leafkit show"),
-    (["show", RECIPE, "student.lr=-1"], "student.lr: -1", "leafkit show"),
+    (
+        ["show", RECIPE, "student.optimizer.lr=fast"],
+        "student.optimizer.lr: 'fast' is not a number",
+        "leafkit show",
+    ),
+    (["show", RECIPE, "student.optimizer.lr=-1"], "student.optimizer.lr: -1", "leafkit show"),
     (["show", RECIPE, "nonsense"], "'nonsense' is not key=value", "leafkit show"),
     (["distill", RECIPE, "device=warp"], "'warp' is not one of auto, cpu, cuda", "leafkit show"),
     (
@@ -130,11 +134,11 @@ def test_wrong_use_is_status_2_with_a_remedy(words, message, hint, capsys):
 
 def test_all_mistakes_of_a_recipe_come_at_once_with_their_origin(recipe, capsys):
     recipe.write_text(recipe.read_text() + "sed: 3\n")
-    assert main.main(["show", f"recipe={recipe}", "student.lr=0", "device=warp"]) == 2
+    assert main.main(["show", f"recipe={recipe}", "student.optimizer.lr=0", "device=warp"]) == 2
     shown = capsys.readouterr().err
     assert "3 mistake(s)" in shown
     assert "tiny.yaml:" in shown
-    assert "command line: student.lr: 0" in shown
+    assert "command line: student.optimizer.lr: 0" in shown
     assert "command line: device: 'warp'" in shown
 
 
@@ -362,11 +366,11 @@ def test_recipes_lists_every_recipe_with_its_first_line(capsys):
 
 
 def test_show_prints_what_load_recipe_reads_back(tmp_path, capsys):
-    assert main.main(["show", RECIPE, "seed=7", "student.lr=2e-5"]) == 0
+    assert main.main(["show", RECIPE, "seed=7", "student.optimizer.lr=2e-5"]) == 0
     shown = capsys.readouterr().out
     (tmp_path / "kalm-to-23m.yaml").write_text(shown)
     assert load_recipe(str(tmp_path / "kalm-to-23m.yaml")) == load_recipe(
-        "kalm-to-23m", ["seed=7", "student.lr=2e-5"]
+        "kalm-to-23m", ["seed=7", "student.optimizer.lr=2e-5"]
     )
 
 

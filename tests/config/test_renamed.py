@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from leafkit.config import (
+    ContrastiveLossConfig,
+    InheritConfig,
+    OptimizerConfig,
+    Recipe,
+    StageConfig,
+    TrainSourceConfig,
+    to_plain,
+)
 from leafkit.config.load import from_plain, load_recipe
 from leafkit.config.renamed import RENAMED_KEYS, RENAMED_VALUES, new_name, old_value, with_new_names
-from leafkit.config.schema import Recipe, StageConfig, TrainSourceConfig, to_plain
 from leafkit.core.errors import UsageError
 
 
@@ -59,17 +68,32 @@ def test_other_keys_and_values_have_no_new_name() -> None:
 
 
 def test_a_manifest_with_old_names_is_read_under_the_new_ones() -> None:
-    stage = StageConfig(gor_weight=0.5, sources={"a": TrainSourceConfig(uri="jsonl:a")})
+    stage = StageConfig(
+        loss=ContrastiveLossConfig(gor_weight=0.5, contrastive_weight=0.25),
+        optimizer=OptimizerConfig(lr=0.5),
+        sources={"a": TrainSourceConfig(uri="jsonl:a")},
+    )
     recipe = Recipe(name="x", stages={"s": stage})
     old = to_plain(recipe)
     old["data"]["home"] = old["data"].pop("corpus")
     old["data"]["away_packages"] = old["data"].pop("out_of_domain_packages")
-    old["stages"]["s"]["spread_weight"] = old["stages"]["s"].pop("gor_weight")
-    old["stages"]["s"]["batching"] = "neighbours"
+    old_stage = old["stages"]["s"]
+    loss = old_stage.pop("loss")
+    old_stage["spread_weight"] = loss.pop("gor_weight")
+    old_stage["soft"] = old_stage.pop("soft_labels")
+    old_stage["soft"]["contrastive_weight"] = loss.pop("contrastive_weight")
+    optimizer = old_stage.pop("optimizer")
+    old_stage["warmup_share"] = optimizer.pop("warmup_ratio")
+    del optimizer["final_lr_ratio"]  # stages had none: it was 0, as it is today
+    old_stage |= loss | optimizer
+    old_stage["batching"] = "neighbours"
+    old["synth"] |= old["synth"].pop("endpoint")
     old["bench"]["collections"] = ["builtin:pydocs-away"]
     old["inherit"]["queries"] = ["float", "quantised"]
-    expected = to_plain(recipe)
-    expected["inherit"]["queries"] = ["float", "quantized"]
-    assert with_new_names(old) == expected
-    assert to_plain(from_plain(old)) == expected
-    assert with_new_names(expected) == expected
+    expected = replace(
+        recipe,
+        stages={"s": replace(stage, optimizer=replace(stage.optimizer, final_lr_ratio=0.0))},
+        inherit=InheritConfig(queries=["float", "quantized"]),
+    )
+    assert from_plain(old) == expected
+    assert with_new_names(to_plain(expected)) == to_plain(expected)

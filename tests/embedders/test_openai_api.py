@@ -12,7 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import pytest
 import tiny
 from synth_server import MODEL, ChatServer, Request, chat_server, hash_vectors
 
-from leafkit.config.schema import EmbeddingsConfig
+from leafkit.config import EmbeddingsConfig, EndpointConfig
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.vector_store import VectorStore
 from leafkit.embedders import openai_api as endpoint_module
@@ -54,15 +54,18 @@ def make(
     **changes: Any,
 ) -> OpenAIEmbedder:
     mrl_dims = changes.pop("mrl_dims", ())
-    config = EmbeddingsConfig(
-        base_url=server.url,
-        texts_per_request=4,
-        max_concurrency=3,
-        max_retries=2,
-        backoff_s=0.001,
-        timeout_s=5.0,
+    endpoint = EndpointConfig(
+        base_url=server.url, max_concurrency=3, max_retries=2, backoff_s=0.001, timeout_s=5.0
     )
-    return OpenAIEmbedder(MODEL, replace(config, **changes), prompts or {}, mrl_dims, memory)
+    of_endpoint = {f.name: changes.pop(f.name) for f in fields(endpoint) if f.name in changes}
+    endpoint = replace(endpoint, **of_endpoint)
+    config = replace(EmbeddingsConfig(endpoint=endpoint, texts_per_request=4), **changes)
+    return OpenAIEmbedder(MODEL, config, prompts or {}, mrl_dims, memory)
+
+
+def at(base_url: str) -> EmbeddingsConfig:
+    """Defaults for the endpoint at this address."""
+    return EmbeddingsConfig(endpoint=EndpointConfig(base_url=base_url))
 
 
 def after_probe(behaviour: str, number: int = 1):
@@ -121,7 +124,7 @@ def test_prompts_stand_before_the_texts_and_decide_about_the_fingerprint(server)
         make(server).fingerprint
         == make(server, {"query": ""}, texts_per_request=1, timeout_s=9.0).fingerprint
     )
-    elsewhere = replace(EmbeddingsConfig(), base_url="http://elsewhere:1/v1")
+    elsewhere = at("http://elsewhere:1/v1")
     assert (
         OpenAIEmbedder(MODEL, elsewhere, {}).fingerprint
         != OpenAIEmbedder("other", elsewhere, {}).fingerprint
@@ -129,9 +132,7 @@ def test_prompts_stand_before_the_texts_and_decide_about_the_fingerprint(server)
 
 
 def test_a_password_in_the_address_is_no_part_of_the_fingerprint():
-    plain, secret = (
-        replace(EmbeddingsConfig(), base_url=f"http://{who}host:1/v1") for who in ("", "ann:pw@")
-    )
+    plain, secret = (at(f"http://{who}host:1/v1") for who in ("", "ann:pw@"))
     assert (
         OpenAIEmbedder(MODEL, plain, {}).fingerprint
         == OpenAIEmbedder(MODEL, secret, {}).fingerprint
@@ -256,7 +257,7 @@ def test_retry_after_is_obeyed(server):
     [
         (401, "OPENAI_API_KEY"),
         (403, "OPENAI_API_KEY"),
-        (404, "embeddings.base_url"),
+        (404, "embeddings.endpoint.base_url"),
         (418, "own words"),
     ],
 )
@@ -431,11 +432,12 @@ def test_the_key_and_the_address_are_checked_before_anything_is_sent(server, mon
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(UsageError, match="OPENAI_API_KEY is not set") as caught:
         _ = OpenAIEmbedder(MODEL, EmbeddingsConfig(), {}).dim
-    assert "embeddings.api_key_env" in caught.value.hint
+    assert "embeddings.endpoint.api_key_env" in caught.value.hint
     with pytest.raises(
-        UsageError, match=r"embeddings\.base_url \(or OPENAI_BASE_URL\) is no http address"
+        UsageError,
+        match=r"embeddings\.endpoint\.base_url \(or OPENAI_BASE_URL\) is no http address",
     ):
-        OpenAIEmbedder(MODEL, EmbeddingsConfig(base_url="localhost:8000"), {})
+        OpenAIEmbedder(MODEL, at("localhost:8000"), {})
     assert make(server).embed(TEXTS[:1], "query", 64).shape == (1, 16)
     assert server.requests[0].headers["authorization"] == "Bearer none"
 
@@ -445,12 +447,13 @@ def test_the_key_and_the_address_are_checked_before_anything_is_sent(server, mon
 SCRIPT = """
     import sys
     from pathlib import Path
-    from leafkit.config.schema import EmbeddingsConfig
+    from leafkit.config import EmbeddingsConfig, EndpointConfig
     from leafkit.data.vector_store import VectorStore
     from leafkit.embedders.fill_store import fill_store
     from leafkit.embedders.openai_api import OpenAIEmbedder
     texts = [f"text {i}" for i in range(64)]
-    config = EmbeddingsConfig(base_url=sys.argv[1], texts_per_request=4, max_concurrency=2, backoff_s=0.01)
+    endpoint = EndpointConfig(base_url=sys.argv[1], max_concurrency=2, backoff_s=0.01)
+    config = EmbeddingsConfig(endpoint=endpoint, texts_per_request=4)
     model = OpenAIEmbedder("chatter", config, {}, (), Path(sys.argv[2]))
     store = VectorStore(Path(sys.argv[2]) / "store", model.space("query", 64), texts, rows_per_shard=16)
     print("computed", fill_store(store, model, texts, "query", "test"))
@@ -491,9 +494,7 @@ def test_a_killed_run_pays_for_no_finished_shard_twice(server, tmp_path, how):
     assert done.stdout.strip().endswith("computed 32"), done.stderr
     again = [text for request in server.requests[before:] for text in request.texts]
     assert sorted(again) == sorted([PROBE, *texts[32:]])
-    space = OpenAIEmbedder(MODEL, EmbeddingsConfig(base_url=server.url), {}, (), tmp_path).space(
-        "query", 64
-    )
+    space = OpenAIEmbedder(MODEL, at(server.url), {}, (), tmp_path).space("query", 64)
     store = VectorStore(tmp_path / "store", space, texts, rows_per_shard=16)
     assert store.missing() == []
     np.testing.assert_allclose(store[:], hash_vectors(texts, 16), atol=1e-3)

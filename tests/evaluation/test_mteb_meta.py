@@ -99,7 +99,7 @@ def test_a_soup_s_members_and_soft_label_models_count(tmp_path):
     stages = {"a": StageConfig(), "b": StageConfig(), "mix": StageConfig()}
     recipe["stages"] = to_plain(stages)
     recipe["data"]["corpus"] = "jsonl:home.jsonl"
-    recipe["stages"]["a"]["soft"]["models"] = ["bm25", "model:owner/strong@" + "1" * 40]
+    recipe["stages"]["a"]["soft_labels"]["models"] = ["bm25", "model:owner/strong@" + "1" * 40]
     recipe["stages"]["mix"]["soup"]["members"] = ["stage:a", "stage:b"]
     for stage in stages:
         write_artifact(tmp_path / stage, stage, recipe, {"kind": "teacher"})

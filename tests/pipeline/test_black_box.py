@@ -166,7 +166,7 @@ def test_an_endpoint_is_distilled_and_nothing_is_paid_twice(home, tmp_path, teac
         server.dim = 48
         words = (
             f"teacher.source=endpoint:{MODEL}",
-            f"embeddings.base_url={server.url}",
+            f"embeddings.endpoint.base_url={server.url}",
             f"teacher.query_prompt={tiny.PROMPT}",
             "teacher.mrl_dims=[48,24]",
             *FEW,
@@ -187,7 +187,9 @@ def test_an_endpoint_is_distilled_and_nothing_is_paid_twice(home, tmp_path, teac
         # another arithmetic of this machine is no other endpoint
         assert len(server.requests) == count
         server.script = lambda request: "500"
-        start(path, *words, "student.lr=0.001")  # every vector is there without the endpoint
+        start(
+            path, *words, "student.optimizer.lr=0.001"
+        )  # every vector is there without the endpoint
     assert read_figures(run, "pairs")["asymmetric"] > 0.15  # chance is about .06
     assert Searcher(run.folder).search(tiny.make_pairs()[3][0]).num_documents == 72
 
@@ -201,7 +203,7 @@ def test_students_and_baselines_may_be_vectors_and_endpoints(done, tmp_path, tea
             f"bench.student=vectors:{vectors}",
             "bench.same_space=true",
             f"bench.baseline=endpoint:{MODEL}",
-            f"embeddings.base_url={server.url}",
+            f"embeddings.endpoint.base_url={server.url}",
             *FEW,
             work=run_bench,
         )

@@ -49,7 +49,7 @@ def test_every_stage_leaves_a_verified_artifact(finished):
     for stage in STAGES:
         manifest = open_artifact(finished / "ck" / "tiny" / stage, stage)
         assert manifest.files
-        assert manifest.recipe["student"]["lr"] == 3e-4
+        assert manifest.recipe["student"]["optimizer"]["lr"] == 3e-4
         assert manifest.metrics["seconds"] >= 0
     assert not list((finished / "ck").rglob("*.draft"))
 
@@ -72,7 +72,9 @@ def test_the_student_lives_in_the_teachers_space(finished, home):
 
 def test_training_lowers_the_loss_below_the_closed_form_start(home, tmp_path, start):
     recipe = tiny.write_recipe(tmp_path / "tiny.yaml", tiny.tiny_recipe(home, tmp_path / "ck"))
-    start(recipe, "student.num_epochs=6", "student.lr=0.001", "inherit.precisions=[float32]")
+    start(
+        recipe, "student.num_epochs=6", "student.optimizer.lr=0.001", "inherit.precisions=[float32]"
+    )
     losses = json.loads((tmp_path / "ck" / "tiny" / "student" / "losses.json").read_text())
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
     metrics = read_manifest(tmp_path / "ck" / "tiny" / "student").metrics
@@ -100,7 +102,7 @@ def test_a_second_run_does_nothing_again(done, start, capsys):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("student.lr=0.002", {"student", "bench", "inherit"}),
+        ("student.optimizer.lr=0.002", {"student", "bench", "inherit"}),
         ("bench.num_resamples=100", {"bench", "inherit"}),
         ("inherit.precisions=[float32]", {"inherit"}),
         ("bench.num_samples=1", {"bench"}),
@@ -367,7 +369,7 @@ def test_a_failed_stage_leaves_the_old_artifact_and_no_draft(done, start, monkey
         lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")),
     )
     with pytest.raises(LeafkitError, match="No space left on device"):
-        start(done, "student.lr=0.5")
+        start(done, "student.optimizer.lr=0.5")
     assert equal(before, weights(done.parent / "ck" / "tiny" / "student"))
     assert not list((done.parent / "ck" / "tiny").glob(".*draft"))
 

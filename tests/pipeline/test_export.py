@@ -56,7 +56,7 @@ def test_the_int8_graph_answers_where_its_loss_is_small(exported, monkeypatch):
 
 
 def test_a_graph_of_an_earlier_student_is_not_used(exported, done, start, capsys):
-    start(done, "student.lr=3.0e-3")
+    start(done, "student.optimizer.lr=3.0e-3")
     searcher = Searcher(exported)
     assert isinstance(searcher.model, TransformerEmbedder)
     assert "is of an earlier student and is not used" in " ".join(capsys.readouterr().out.split())

@@ -235,7 +235,7 @@ def test_an_endpoint_and_its_prompts(opened, tmp_path):
         chat_server() as server,
         opened(
             f"teacher.source=endpoint:{MODEL}",
-            f"embeddings.base_url={server.url}",
+            f"embeddings.endpoint.base_url={server.url}",
             "teacher.query_prompt=q: ",
             "teacher.document_prompt=d: ",
             "teacher.mrl_dims=[16,8]",
@@ -260,7 +260,10 @@ def test_an_endpoint_and_its_prompts(opened, tmp_path):
 
 def test_the_baseline_endpoint_takes_no_prompts_of_another_model(opened):
     words = ("teacher.query_prompt=q: ", "bench.student=endpoint:lite")
-    with chat_server() as server, opened(*words, f"embeddings.base_url={server.url}") as run:
+    with (
+        chat_server() as server,
+        opened(*words, f"embeddings.endpoint.base_url={server.url}") as run,
+    ):
         assert load_handle(run, "endpoint:other").model.prompt("query") == ""
 
 

@@ -17,7 +17,7 @@ import pytest
 from synth_server import MODEL, ChatServer, chat_server
 
 from leafkit.cli.main import main
-from leafkit.config.schema import DataConfig, Recipe, SynthConfig
+from leafkit.config import DataConfig, EndpointConfig, Recipe, SynthConfig
 from leafkit.config.validate import find_problems
 from leafkit.core.artifact import open_artifact
 from leafkit.data.sources import read_collection
@@ -47,15 +47,16 @@ def synth(server: ChatServer, tmp_path: Path):
     recipe = tmp_path / "small.yaml"
     recipe.write_text(
         "device: cpu\nprecision: float32\nsynth:\n  num_instructions: 12\n  "
-        "rows_per_instruction: 2\n  backoff_s: 0.001\n"
-        f"  max_retries: 1\n  timeout_s: 20\n  max_concurrency: 4\n  model: {MODEL}\n"
+        "rows_per_instruction: 2\n"
+        f"  model: {MODEL}\n  endpoint: {{backoff_s: 0.001, max_retries: 1, timeout_s: 20, "
+        "max_concurrency: 4}\n"
     )
 
     def run(*words: str, folder: str = "ck") -> int:
         address = (
             []
-            if any(w.startswith("synth.base_url=") for w in words)
-            else [f"synth.base_url={server.url}"]
+            if any(w.startswith("synth.endpoint.base_url=") for w in words)
+            else [f"synth.endpoint.base_url={server.url}"]
         )
         return main(
             ["synth", f"recipe={recipe}", f"checkpoints={tmp_path / folder}", *address, *words]
@@ -136,7 +137,7 @@ def test_a_finished_run_asks_nothing_and_needs_no_key(
     assert synth() == 0
     monkeypatch.delenv("OPENAI_API_KEY")
     before = all_bytes(artifact(tmp_path))
-    assert synth("synth.max_concurrency=1", "synth.timeout_s=3") == 0
+    assert synth("synth.endpoint.max_concurrency=1", "synth.endpoint.timeout_s=3") == 0
     assert len(server.requests) == 32
     assert all_bytes(artifact(tmp_path)) == before
     assert synth("synth.rows_per_instruction=1") == 0
@@ -228,7 +229,7 @@ def test_nothing_accepted_is_an_error_and_no_artifact(
 
 def test_losses_are_reported(server: ChatServer, synth, tmp_path: Path, capsys) -> None:
     server.script = lambda request: "broken" if request.number < 6 else "good"
-    assert synth("synth.max_retries=0", "synth.max_concurrency=1") == 0
+    assert synth("synth.endpoint.max_retries=0", "synth.endpoint.max_concurrency=1") == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "refused answers: not JSON (6); jobs given up: not JSON (6)" in said
     assert len(rows_of(artifact(tmp_path))) == 24 - 6 * 2
@@ -268,12 +269,15 @@ def test_the_cost_is_shown_and_bounded_before_it_starts(
         (["synth.model="], "synth.model is missing"),
         (["synth.personas=jsonl:/nowhere"], "No such file"),
         (
-            ["synth.base_url=https://api.openai.com/v1", "synth.api_key_env=NO_SUCH_KEY"],
+            [
+                "synth.endpoint.base_url=https://api.openai.com/v1",
+                "synth.endpoint.api_key_env=NO_SUCH_KEY",
+            ],
             "NO_SUCH_KEY is not set",
         ),
-        (["synth.base_url=nonsense"], "is no http address"),
+        (["synth.endpoint.base_url=nonsense"], "is no http address"),
         (["synth.languages=[en,de]"], "'de' is not one of en, zh, fr, pl"),
-        (["synth.base_url=http://me:pass-word@host/v1"], "OPENAI_BASE_URL"),
+        (["synth.endpoint.base_url=http://me:pass-word@host/v1"], "OPENAI_BASE_URL"),
     ],
 )
 def test_mistakes_are_usage_errors(
@@ -290,7 +294,7 @@ def test_a_password_in_the_environments_address_is_in_no_file(
     server: ChatServer, synth, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", server.url.replace("http://", "http://ann:pass-word-1@"))
-    assert synth("synth.base_url=", "synth.num_instructions=6") == 0
+    assert synth("synth.endpoint.base_url=", "synth.num_instructions=6") == 0
     written = all_bytes(tmp_path)
     assert server.url.encode() in written
     assert b"pass-word-1" not in written
@@ -309,8 +313,16 @@ def test_a_password_in_the_environments_address_is_in_no_file(
             "'EN' is not one of en, zh, fr, pl",
         ),
         (SynthConfig(languages=["en"]), "synth.tasks", "bitext needs two languages"),
-        (SynthConfig(base_url="http://a:b@c/v1"), "synth.base_url", "OPENAI_BASE_URL"),
-        (SynthConfig(base_url="http://c/v1?key=1"), "synth.base_url", "OPENAI_BASE_URL"),
+        (
+            SynthConfig(endpoint=EndpointConfig(base_url="http://a:b@c/v1")),
+            "synth.endpoint.base_url",
+            "OPENAI_BASE_URL",
+        ),
+        (
+            SynthConfig(endpoint=EndpointConfig(base_url="http://c/v1?key=1")),
+            "synth.endpoint.base_url",
+            "OPENAI_BASE_URL",
+        ),
     ],
 )
 def test_rules(config: SynthConfig, key: str, text: str) -> None:
@@ -324,7 +336,7 @@ def test_rules_let_good_values_pass() -> None:
     for config in (
         SynthConfig(),
         SynthConfig(languages=["pl"], tasks=["sts"]),
-        SynthConfig(base_url="http://h:1/v1"),
+        SynthConfig(endpoint=EndpointConfig(base_url="http://h:1/v1")),
     ):
         assert [
             p for p in find_problems(Recipe(name="x", synth=config)) if p[0].startswith("synth")

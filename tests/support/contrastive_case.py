@@ -5,53 +5,74 @@ by several processes (``python contrastive_case.py FOLDER``) it writes what each
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import tiny
 import torch
 
-from leafkit.config.schema import MixingConfig
+from leafkit.config import (
+    ContrastiveLossConfig,
+    MixingConfig,
+    OptimizerConfig,
+    SoftLabelConfig,
+)
 from leafkit.data.batching import share_of_rank
 from leafkit.train.batch_list import BatchList
 from leafkit.train.contrastive_batch import PairBatch, TrainingTable, collate
-from leafkit.train.contrastive_module import ContrastiveModule, ContrastiveSettings
+from leafkit.train.contrastive_module import ContrastiveModule
 from leafkit.train.fit import fit
-from leafkit.train.optimizer import OptimizerSettings
 from leafkit.train.world import read_world
 
 SEED = 5
 MIXING = MixingConfig(num_pairwise=2, num_listwise=2, beta=2.0, temperature=0.2)
-FULL = ContrastiveSettings(
+LOSS = ContrastiveLossConfig(
     temperature=0.1,
-    margin=0.1,
-    mrl_dims=(32, 16),
-    mrl_weights=(1.0, 0.3),
+    false_negative_margin=0.1,
+    mrl_dims=[32, 16],
+    mrl_weights=[1.0, 0.3],
     anchor_weight=0.6,
     focal_gamma=0.5,
     contrastive_weight=0.8,
-    soft_kind="kl",
-    soft_weight=0.7,
-    soft_temperature=0.3,
     gor_weight=0.9,
-    mixing_temperature=0.2,
-    chunk_tokens=40,
 )
+SOFT_LABELS = SoftLabelConfig(kind="kl", weight=0.7, temperature=0.3)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a stage's recipe says; ``has_soft`` rows bring soft labels."""
+
+    loss: ContrastiveLossConfig = LOSS
+    soft_labels: SoftLabelConfig = SOFT_LABELS
+    mixing: MixingConfig = MIXING
+    has_soft: bool = True
+    chunk_tokens: int = 40
+
+
 CASES = {
-    "full": (FULL, MIXING, True),
-    "mse, unchunked": (replace(FULL, soft_kind="mse", chunk_tokens=0), MIXING, True),
-    "soft labels alone": (
-        replace(FULL, contrastive_weight=0.0, gor_weight=0.0, anchor_weight=0.0),
-        MixingConfig(),
-        True,
+    "full": Case(),
+    "mse, unchunked": Case(soft_labels=replace(SOFT_LABELS, kind="mse"), chunk_tokens=0),
+    "soft labels alone": Case(
+        loss=replace(LOSS, contrastive_weight=0.0, gor_weight=0.0, anchor_weight=0.0),
+        mixing=MixingConfig(),
     ),
-    "pairs only": (replace(FULL, margin=2.0), replace(MIXING, num_listwise=0), False),
-    "lists only": (replace(FULL, focal_gamma=0.0), replace(MIXING, num_pairwise=0), False),
-    "plain": (
-        replace(FULL, focal_gamma=0.0, gor_weight=0.0, chunk_tokens=0),
-        MixingConfig(),
-        False,
+    "pairs only": Case(
+        loss=replace(LOSS, false_negative_margin=2.0),
+        mixing=replace(MIXING, num_listwise=0),
+        has_soft=False,
+    ),
+    "lists only": Case(
+        loss=replace(LOSS, focal_gamma=0.0),
+        mixing=replace(MIXING, num_pairwise=0),
+        has_soft=False,
+    ),
+    "plain": Case(
+        loss=replace(LOSS, focal_gamma=0.0, gor_weight=0.0),
+        mixing=MixingConfig(),
+        has_soft=False,
+        chunk_tokens=0,
     ),
 }
 # of the last, a second process encodes no document: the first has them all
@@ -125,13 +146,13 @@ def make_anchors(encoder) -> tuple[list[list[int]], torch.Tensor]:
 
 
 def make_batch(encoder, case: str, step: int, rank: int = 0, num_ranks: int = 1) -> PairBatch:
-    loss, mixing, soft = CASES[case]
+    chosen = CASES[case]
     ids, targets = make_anchors(encoder)
-    mine = share_of_rank(np.arange(len(ids) if loss.anchor_weight else 0), rank, num_ranks)
+    mine = share_of_rank(np.arange(len(ids) if chosen.loss.anchor_weight else 0), rank, num_ranks)
     return collate(
-        make_table(encoder, soft),
+        make_table(encoder, chosen.has_soft),
         BATCHES[step],
-        mixing,
+        chosen.mixing,
         seed=SEED,
         step=step,
         rank=rank,
@@ -146,14 +167,22 @@ def train(
 ) -> tuple[list[float], torch.Tensor]:
     """Losses of each step and the gradient of the first."""
     world, encoder = read_world(), make_encoder()
-    settings = OptimizerSettings(
+    chosen = CASES[case]
+    optimizer = OptimizerConfig(
         lr=1e-3,
         warmup_ratio=0.2,
         final_lr_ratio=0.1,
         weight_decay=0.01,
         max_grad_norm=1.0,
     )
-    module = Recorded(encoder, settings, CASES[case][0])
+    module = Recorded(
+        encoder,
+        optimizer,
+        chosen.loss,
+        soft_labels=chosen.soft_labels,
+        mixing=chosen.mixing,
+        chunk_tokens=chosen.chunk_tokens,
+    )
     batches = BatchList(
         num_steps, lambda step: make_batch(encoder, case, step, world.rank, world.size)
     )

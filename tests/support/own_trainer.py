@@ -15,20 +15,26 @@ import numpy as np
 import tiny
 import torch
 
+from leafkit.config import ContrastiveLossConfig, OptimizerConfig
 from leafkit.train.contrastive_data import ContrastiveData
-from leafkit.train.contrastive_module import ContrastiveModule, ContrastiveSettings
+from leafkit.train.contrastive_module import ContrastiveModule
 from leafkit.train.distillation_data import DistillationData
 from leafkit.train.leaf_module import LeafModule
-from leafkit.train.optimizer import OptimizerSettings
 from leafkit.train.world import read_world
 
 PAIRS = tiny.make_pairs(40)
 DOCUMENTS = [document for _, document in PAIRS]
 QUERIES = [query for query, _ in PAIRS[:12]]
-OPTIMIZER = OptimizerSettings(
+OPTIMIZER = OptimizerConfig(
     lr=1e-3, warmup_ratio=0.2, final_lr_ratio=0.1, weight_decay=0.01, max_grad_norm=1.0
 )
-LOSS = ContrastiveSettings(temperature=0.1, margin=0.2, mrl_dims=(32, 16), mrl_weights=(1.0, 0.3))
+LOSS = ContrastiveLossConfig(
+    temperature=0.1,
+    false_negative_margin=0.2,
+    anchor_weight=0.0,
+    mrl_dims=[32, 16],
+    mrl_weights=[1.0, 0.3],
+)
 
 
 def teacher_vectors(count: int, seed: int, dim: int = 48) -> np.ndarray:

@@ -229,7 +229,7 @@ def tiny_recipe(home: Path, checkpoints: Path) -> dict[str, Any]:
             "init": f"model:{home / 'small'}",
             "tokens_per_batch": 512,
             "num_epochs": 1.0,
-            "lr": 3e-4,
+            "optimizer": {"lr": 3e-4},
             "num_ridge_texts": 64,
         },
         "bench": {
@@ -243,21 +243,23 @@ def tiny_recipe(home: Path, checkpoints: Path) -> dict[str, Any]:
 
 
 def tiny_stage(home: Path, **changes: Any) -> dict[str, Any]:
-    """One contrastive stage of four steps."""
-    stage = {
+    """One contrastive stage of four steps; a section among ``changes`` keeps its other keys."""
+    stage: dict[str, Any] = {
         "init": f"model:{home / 'small'}",
         "neighbor_model": f"model:{home / 'small'}",
         "num_steps": 4,
         "batch_size": 8,
         "anchor_batch_size": 4,
         "num_neighbors": 4,
-        "lr": 1e-3,
-        "mrl_dims": [32, 16],
-        "mrl_weights": [1.0, 0.3],
+        "optimizer": {"lr": 1e-3},
+        "loss": {"mrl_dims": [32, 16], "mrl_weights": [1.0, 0.3]},
         "query_template": "{instruction} : {query}",
         "instruction": "find the answer",
     }
-    return stage | changes
+    for key, value in changes.items():
+        is_section = isinstance(value, dict) and isinstance(stage.get(key), dict)
+        stage[key] = stage[key] | value if is_section else value
+    return stage
 
 
 def write_recipe(path: Path, recipe: dict[str, Any]) -> Path:

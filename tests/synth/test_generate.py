@@ -8,7 +8,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from synth_server import MODEL, ChatServer, Request, chat_server, completion
 
-from leafkit.config.schema import SynthConfig
+from leafkit.config import EndpointConfig, SynthConfig
 from leafkit.core.checkpoint_layout import SYNTH_JOURNAL_FILE
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.openai_client import retry_after, shown_url
@@ -59,17 +59,17 @@ def ask(server: ChatServer, tmp_path: Path):
     """Run a small generation against the server: two retrieval instructions with two rows each."""
 
     def run(**changes: Any) -> Result:
+        endpoint = EndpointConfig(
+            base_url=server.url, max_concurrency=2, max_retries=2, backoff_s=0.001, timeout_s=5.0
+        )
+        of_endpoint = {f.name: changes.pop(f.name) for f in fields(endpoint) if f.name in changes}
         config = SynthConfig(
-            base_url=server.url,
+            endpoint=replace(endpoint, **of_endpoint),
             model=MODEL,
             languages=["en"],
             tasks=["short_long"],
             num_instructions=2,
             rows_per_instruction=2,
-            max_concurrency=2,
-            max_retries=2,
-            backoff_s=0.001,
-            timeout_s=5.0,
         )
         config = replace(config, **changes)
         slots = plan_slots(config, read_personas("builtin"), 7)
@@ -78,7 +78,9 @@ def ask(server: ChatServer, tmp_path: Path):
             outcome = generate(slots, Endpoint(read_address(config), config), journal, config, 7)
         finally:
             journal.close()
-        rows, duplicates = collect_rows(outcome, journal, config.model, shown_url(config.base_url))
+        rows, duplicates = collect_rows(
+            outcome, journal, config.model, shown_url(config.endpoint.base_url)
+        )
         counts = count_entries(journal.entries)
         return Result(
             rows, collect_instructions(outcome), duplicates, outcome.duplicate_instructions, counts
@@ -320,7 +322,7 @@ def test_a_port_where_nobody_listens(ask) -> None:
         (400, "own words"),
         (401, "OPENAI_API_KEY"),
         (403, "OPENAI_API_KEY"),
-        (404, "synth.base_url"),
+        (404, "synth.endpoint.base_url"),
         (422, "own words"),
         (418, "own words"),
     ],
@@ -479,7 +481,7 @@ def test_all_six_task_types_in_all_languages(server: ChatServer, ask) -> None:
 
 
 def config_for(url: str, **changes: Any) -> SynthConfig:
-    return SynthConfig(base_url=url, model=MODEL, **changes)
+    return SynthConfig(endpoint=EndpointConfig(base_url=url, **changes), model=MODEL)
 
 
 def test_openai_needs_a_key_before_anything_is_sent(monkeypatch) -> None:
@@ -526,7 +528,7 @@ def test_an_address_that_is_none(url: str) -> None:
 
 def test_a_model_must_be_named() -> None:
     with pytest.raises(UsageError, match=r"synth\.model is missing"):
-        read_address(SynthConfig(base_url="http://x/v1"))
+        read_address(SynthConfig(endpoint=EndpointConfig(base_url="http://x/v1")))
 
 
 @pytest.mark.parametrize("key", ["ключ-0123", "two\nlines"])

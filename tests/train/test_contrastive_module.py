@@ -62,7 +62,8 @@ def loss_by_definition(name: str, encoder, step: int) -> torch.Tensor:
     """Text by text, row by row and in float64, from the issue's formulas; only the random draws are
     collate's.
     """
-    s, _, has_soft = case.CASES[name]
+    chosen = case.CASES[name]
+    s, labels, has_soft = chosen.loss, chosen.soft_labels, chosen.has_soft
     table, batch = case.make_table(encoder, has_soft), case.BATCHES[step]
     plans = drawn(name, encoder, step)
     documents = [encoder([ids])[0].double() for ids in table.documents]
@@ -83,24 +84,24 @@ def loss_by_definition(name: str, encoder, step: int) -> torch.Tensor:
             ]
             negatives = [documents[d] for d in allowed] + mixtures(row, q, documents, plans[row])
             scores = [cosine(q, n, dim) for n in negatives]
-            scores = [x for x in scores if x <= s_positive + s.margin]
+            scores = [x for x in scores if x <= s_positive + s.false_negative_margin]
             exponentials = torch.stack([s_positive, *scores]).div(s.temperature).exp()
             p = exponentials[0] / exponentials.sum()
             contrastive.append((1 - p) ** s.focal_gamma * -p.log() if scores else 0 * p)
             if has_soft:
                 student = torch.stack([cosine(q, documents[d], dim) for d in [positive, *hard]])
                 teacher = torch.from_numpy(table.soft[row])
-                if s.soft_kind == "mse":
+                if labels.kind == "mse":
                     soft.append(((student - teacher) ** 2).mean())
                 else:
                     t, u = (
-                        (x / s.soft_temperature).exp() / (x / s.soft_temperature).exp().sum()
+                        (x / labels.temperature).exp() / (x / labels.temperature).exp().sum()
                         for x in (teacher, student)
                     )
                     soft.append((t * (t / u).log()).sum())
         total = total + weight * s.contrastive_weight * torch.stack(contrastive).mean()
         if has_soft:
-            total = total + weight * s.soft_weight * torch.stack(soft).mean()
+            total = total + weight * labels.weight * torch.stack(soft).mean()
         for vectors in (list(queries.values()), [documents[d] for d in brought]):
             pairs = [cosine(a, b, dim) ** 2 for i, a in enumerate(vectors) for b in vectors[:i]]
             total = total + weight * s.gor_weight * torch.stack(pairs).mean()
@@ -187,27 +188,29 @@ def test_two_runs_are_bit_identical():
     assert torch.equal(gradients, others)
 
 
-def test_every_signal_changes_the_loss():
+def test_every_signal_changes_the_loss(monkeypatch):
     """Else the comparisons above could agree on leaving one out."""
-    full = case.CASES["full"]
     losses = {}
-    changes = {
+    of_loss = {
         "none": {},
         "focal": {"focal_gamma": 0.0},
-        "soft": {"soft_weight": 0.0},
         "orthogonality": {"gor_weight": 0.0},
         "anchors": {"anchor_weight": 0.0},
-        "margin": {"margin": 2.0},
-        "dims": {"mrl_dims": (32,), "mrl_weights": (1.0,)},
-        "mixing temperature": {"mixing_temperature": 5.0},
-        "soft temperature": {"soft_temperature": 1.0},
+        "margin": {"false_negative_margin": 2.0},
+        "dims": {"mrl_dims": [32], "mrl_weights": [1.0]},
     }
-    for name, change in changes.items():
-        case.CASES["changed"] = (case.replace(full[0], **change), *full[1:])
+    changed = {
+        name: case.Case(loss=case.replace(case.LOSS, **change)) for name, change in of_loss.items()
+    }
+    changed |= {
+        "soft": case.Case(soft_labels=case.replace(case.SOFT_LABELS, weight=0.0)),
+        "soft temperature": case.Case(soft_labels=case.replace(case.SOFT_LABELS, temperature=1.0)),
+        "mixing": case.Case(mixing=case.MixingConfig()),
+        "mixing temperature": case.Case(mixing=case.replace(case.MIXING, temperature=5.0)),
+    }
+    for name, other in changed.items():
+        monkeypatch.setitem(case.CASES, "changed", other)
         losses[name] = case.train("changed", 1)[0][0]
-    case.CASES["changed"] = (full[0], case.MixingConfig(), True)
-    losses["mixing"] = case.train("changed", 1)[0][0]
-    del case.CASES["changed"]
     assert len(set(losses.values())) == len(losses)
     assert all(
         abs(value - losses["none"]) > 1e-4 for name, value in losses.items() if name != "none"

@@ -11,14 +11,13 @@ import pytest
 import tiny
 import torch
 
-from leafkit.config.schema import MixingConfig
+from leafkit.config import ContrastiveLossConfig, MixingConfig, OptimizerConfig
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.train.batch_list import BatchList
 from leafkit.train.contrastive_batch import PairBatch, TrainingTable, collate
-from leafkit.train.contrastive_module import ContrastiveModule, ContrastiveSettings
+from leafkit.train.contrastive_module import ContrastiveModule
 from leafkit.train.fit import add_loader, build_trainer, fit
 from leafkit.train.leaf_module import LeafBatch, LeafModule
-from leafkit.train.optimizer import OptimizerSettings
 from leafkit.train.trainer_options import TrainerOptions
 from leafkit.train.world import World, read_world
 
@@ -52,7 +51,7 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-def settings(**changes) -> OptimizerSettings:
+def settings(**changes) -> OptimizerConfig:
     values = {
         "lr": 1e-3,
         "warmup_ratio": 0.2,
@@ -60,7 +59,7 @@ def settings(**changes) -> OptimizerSettings:
         "weight_decay": 0.01,
         "max_grad_norm": 1.0,
     }
-    return OptimizerSettings(**values | changes)
+    return OptimizerConfig(**values | changes)
 
 
 def leaf_parts(scale: float = 1.0, **changes) -> tuple[LeafModule, BatchList]:
@@ -114,7 +113,7 @@ def pair_parts(
             anchor_targets=anchors[:num_anchors],
         )
 
-    loss = ContrastiveSettings(0.05, 0.1, (32, 16), (1.0, 0.3), 1.0)
+    loss = ContrastiveLossConfig(mrl_dims=[32, 16], mrl_weights=[1.0, 0.3])
     return ContrastiveModule(encoder, settings(**changes), loss), BatchList(NUM_STEPS, make)
 
 

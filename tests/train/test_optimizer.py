@@ -9,9 +9,10 @@ import tiny
 import torch
 from torch import nn
 
-from leafkit.train.optimizer import OptimizerSettings, build_optimizer, lr_share
+from leafkit.config import OptimizerConfig
+from leafkit.train.optimizer import build_optimizer, lr_share
 
-SETTINGS = OptimizerSettings(
+SETTINGS = OptimizerConfig(
     lr=0.1, warmup_ratio=0.2, final_lr_ratio=0.1, weight_decay=0.01, max_grad_norm=1.0
 )
 

@@ -28,7 +28,7 @@ class Outcome:
         student = tiny.tiny_recipe(home, root / "unset") | {
             "teacher": {"source": f"recipe:{self.teach}"}
         }
-        student["student"] |= {"tokens_per_batch": 24, "num_epochs": 0.2, "lr": 1e-4}
+        student["student"] |= {"tokens_per_batch": 24, "num_epochs": 0.2, "optimizer": {"lr": 1e-4}}
         self.distill = tiny.write_recipe(root / "tiny.yaml", student)
         self.folders = {1: root / "one", 2: root / "two"}
         self.runs: dict[tuple[str, int], subprocess.CompletedProcess[str]] = {}
@@ -160,8 +160,7 @@ class Everything:
             sources=sources,
             batching="random",
             same_task_ratio=0.5,
-            focal_gamma=0.5,
-            gor_weight=0.1,
+            loss={"focal_gamma": 0.5, "gor_weight": 0.1},
             mining={
                 "model": "start",
                 "num_negatives": 3,
@@ -170,7 +169,7 @@ class Everything:
                 "filter_rank": 35,
             },
             mixing={"num_pairwise": 2, "num_listwise": 2},
-            soft={"models": ["bm25", f"model:{home / 'big'}"]},
+            soft_labels={"models": ["bm25", f"model:{home / 'big'}"]},
             chunk_tokens=256,
         )
         self.recipe = tiny.write_recipe(

@@ -12,18 +12,19 @@ import tiny
 import torch
 from torch import nn
 
+from leafkit.config import OptimizerConfig
 from leafkit.core.errors import LeafkitError
 from leafkit.models.static_encoder import StaticEncoder, bare_tokenizer
 from leafkit.train.batch_list import BatchList
 from leafkit.train.fit import fit
-from leafkit.train.optimizer import OptimizerSettings, lr_share
+from leafkit.train.optimizer import lr_share
 from leafkit.train.static_module import PROJECTION_LR_SHARE, StaticBatch, StaticModule, join_texts
 
 CPU = torch.device("cpu")
 NUM_STEPS = 30
 
 
-def settings(**changes) -> OptimizerSettings:
+def settings(**changes) -> OptimizerConfig:
     values = {
         "lr": 0.3,
         "warmup_ratio": 0.1,
@@ -31,7 +32,7 @@ def settings(**changes) -> OptimizerSettings:
         "weight_decay": 0.01,
         "max_grad_norm": 1e9,
     }
-    return OptimizerSettings(**values | changes)
+    return OptimizerConfig(**values | changes)
 
 
 def parts(scale: float = 1.0, **changes) -> tuple[StaticModule, BatchList, StaticEncoder]:

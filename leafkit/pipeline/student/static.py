@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,7 +44,6 @@ from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.run import Run
 from leafkit.train.batch_list import BatchList
 from leafkit.train.fit import fit
-from leafkit.train.optimizer import OptimizerSettings
 from leafkit.train.static_module import StaticBatch, StaticModule, join_texts
 
 ROLES = {"document": "documents", "query": "queries"}
@@ -289,13 +288,7 @@ def train_static(
 
         module = StaticModule(
             student,
-            OptimizerSettings(
-                lr,
-                config.warmup_ratio,
-                config.final_lr_ratio,
-                config.weight_decay,
-                config.max_grad_norm,
-            ),
+            replace(config.optimizer, lr=lr),
             used,
         )
         losses += fit(

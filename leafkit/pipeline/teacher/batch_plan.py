@@ -40,7 +40,9 @@ def plan_batches(run: Run, config: StageConfig, rows: StageRows) -> BatchPlan:
             one.
     """
     sizes = [("batch_size", config.batch_size)]
-    sizes += [("anchor_batch_size", config.anchor_batch_size)] if config.anchor_weight > 0 else []
+    sizes += (
+        [("anchor_batch_size", config.anchor_batch_size)] if config.loss.anchor_weight > 0 else []
+    )
     for key, size in sizes:
         if size % run.world.size:
             raise UsageError(

@@ -75,7 +75,7 @@ def plan_dry_run(recipe: Recipe) -> Recipe:
     widths: dict[str, int] = {}
     stages = {}
     for stage_name, stage in recipe.stages.items():
-        num_scored = max(1, stage.mining.num_negatives) if "rows" in stage.soft.models else 0
+        num_scored = max(1, stage.mining.num_negatives) if "rows" in stage.soft_labels.models else 0
         sources = {
             source_name: _plan_source(source_name, source, rows, is_online, num_scored)
             for source_name, source in stage.sources.items()
@@ -94,10 +94,11 @@ def _plan_stage(
     if stage.soup.members:
         members = [_tiny(member, stage.architecture) for member in stage.soup.members]
         return replace(stage, soup=replace(stage.soup, members=members, num_rows=NUM_ROWS))
-    mining, soft = stage.mining, stage.soft
+    mining, soft, loss = stage.mining, stage.soft_labels, stage.loss
     before = widths.get(stage.init.removeprefix("stage:"), HIDDEN)
-    full = max([stage.hidden_size, *stage.mrl_dims], default=0)
+    full = max([stage.hidden_size, *loss.mrl_dims], default=0)
     width = 2 * before if stage.hidden_size else before
+    dims = sorted({max(1, d * width // full) for d in loss.mrl_dims}, reverse=True)
     return replace(
         stage,
         init=_tiny(stage.init, stage.architecture),
@@ -115,7 +116,7 @@ def _plan_stage(
             on_shortfall="keep",
             filter_rank=max(_FILTER_RANK, mining.filter_rank) if mining.filter_rank else 0,
         ),
-        soft=replace(
+        soft_labels=replace(
             soft, models=[m if m in {"rows", "bm25"} else _tiny(m, "") for m in soft.models]
         ),
         neighbor_model=_tiny(stage.neighbor_model, "")
@@ -127,8 +128,7 @@ def _plan_stage(
         anchor_batch_size=4,
         chunk_tokens=min(stage.chunk_tokens, 512),
         lora=replace(stage.lora, rank=min(stage.lora.rank, 4)),
-        mrl_dims=sorted({max(1, d * width // full) for d in stage.mrl_dims}, reverse=True),
-        mrl_weights=stage.mrl_weights[: len({max(1, d * width // full) for d in stage.mrl_dims})],
+        loss=replace(loss, mrl_dims=dims, mrl_weights=loss.mrl_weights[: len(dims)]),
     )
 
 

@@ -31,7 +31,7 @@ def score_sources(run: Run, config: StageConfig, sources: list[Source]) -> None:
     Raises:
         LeafkitError: a row brings scores of other candidates than it has, or none.
     """
-    soft = config.soft
+    soft = config.soft_labels
     if not soft.models:
         for source in sources:
             source.rows.scores = [[] for _ in range(len(source.rows))]
@@ -70,7 +70,7 @@ def _check_given(source: Source) -> None:
                 f" {expected} candidates: they are soft labels of another candidate list",
                 "give 'scores' with one number per positive and negative, mine no further "
                 "negatives for such rows,"
-                " or name models in soft.models",
+                " or name models in soft_labels.models",
             )
 
 
@@ -95,9 +95,9 @@ def _dense(
     """
     rows, data = source.rows, run.recipe.data
     encoder = model.encoder
-    if config.soft.query_template:
+    if config.soft_labels.query_template:
         instruction = source.config.instruction or config.instruction
-        prompt = config.soft.query_template.removesuffix("{query}").replace(
+        prompt = config.soft_labels.query_template.removesuffix("{query}").replace(
             "{instruction}", instruction
         )
         spec = replace(encoder.spec, prompts={"query": prompt})

@@ -54,7 +54,7 @@ def run_soup_stage(run: Run, name: str, config: StageConfig) -> Path:
         soup=to_plain(settings),
         members=[identify(run, member, member) for member in settings.members],
         loss=[
-            config.temperature,
+            config.loss.temperature,
             data.max_query_tokens,
             data.max_document_tokens,
             run.recipe.seed,
@@ -81,7 +81,7 @@ def run_soup_stage(run: Run, name: str, config: StageConfig) -> Path:
                 corpus.collection.documents[positions[0]].full_text for _, positions in found
             ]
             losses = [
-                held_out_loss(run, member, queries, documents, config.temperature)
+                held_out_loss(run, member, queries, documents, config.loss.temperature)
                 for member in members
             ]
             weights = softmax_weights(losses, settings.temperature)

@@ -45,9 +45,8 @@ from leafkit.pipeline.teacher.training_table import (
 )
 from leafkit.train.batch_list import BatchList
 from leafkit.train.contrastive_batch import PairBatch, TrainingTable, collate
-from leafkit.train.contrastive_module import ContrastiveModule, ContrastiveSettings
+from leafkit.train.contrastive_module import ContrastiveModule
 from leafkit.train.fit import fit
-from leafkit.train.optimizer import OptimizerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ def run_teacher_stage(run: Run, name: str, config: StageConfig) -> Path:
     """
     folder = run.folder / name
     data, seed = run.recipe.data, run.recipe.seed
-    soft = [m for m in config.soft.models if m not in {ROWS, BM25}]
+    soft = [m for m in config.soft_labels.models if m not in {ROWS, BM25}]
     others = [
         m
         for m in (
@@ -217,7 +216,7 @@ def prepare_encoder(
         )
     else:
         encoder = copy.deepcopy(start)
-    too_large = [d for d in config.mrl_dims if d > encoder.dim]
+    too_large = [d for d in config.loss.mrl_dims if d > encoder.dim]
     if too_large:
         raise UsageError(
             f"mrl_dims {too_large} are above the model's {encoder.dim} dimensions",
@@ -233,7 +232,7 @@ def prepare_encoder(
         prompts=prompts,
         templates={"query": config.query_template},
     )
-    encoder.spec = replace(encoder.spec, mrl_dims=tuple(config.mrl_dims or [encoder.dim]))
+    encoder.spec = replace(encoder.spec, mrl_dims=tuple(config.loss.mrl_dims or [encoder.dim]))
     return encoder
 
 
@@ -260,7 +259,7 @@ def train_stage(
         rows.soft,
     )
     anchor_texts = pseudo_texts(
-        encoder, data.num_pseudo_texts if config.anchor_weight > 0 else 0, seed
+        encoder, data.num_pseudo_texts if config.loss.anchor_weight > 0 else 0, seed
     )
     anchor_ids, anchor_targets = _anchors(
         run, encoder, start, anchor_texts, config.num_steps * config.anchor_batch_size
@@ -282,18 +281,18 @@ def train_stage(
             anchor_targets=torch.from_numpy(anchor_targets[chosen]),
         )
 
-    settings = OptimizerSettings(
-        config.lr,
-        config.warmup_ratio,
-        0.0,
-        config.weight_decay,
-        config.max_grad_norm,
-    )
     if config.gradient_checkpointing:
         enable_gradient_checkpointing(encoder)
     if config.lora.rank:
         add_adapters(encoder, config.lora.rank, config.lora.alpha, config.lora.targets, seed)
-    module = ContrastiveModule(encoder, settings, loss_settings(config, encoder.dim))
+    module = ContrastiveModule(
+        encoder,
+        config.optimizer,
+        config.loss,
+        soft_labels=config.soft_labels,
+        mixing=config.mixing,
+        chunk_tokens=config.chunk_tokens,
+    )
     losses = fit(
         module,
         BatchList(len(plan.batches), make, rows=[len(batch) for batch in plan.batches]),
@@ -306,25 +305,6 @@ def train_stage(
     if config.lora.rank:
         merge_adapters(encoder)
     return losses
-
-
-def loss_settings(config: StageConfig, dim: int) -> ContrastiveSettings:
-    """The stage's numbers as the loss wants them."""
-    return ContrastiveSettings(
-        temperature=config.temperature,
-        margin=config.false_negative_margin,
-        mrl_dims=tuple(config.mrl_dims) or (dim,),
-        mrl_weights=tuple(config.mrl_weights) or (1.0,),
-        anchor_weight=config.anchor_weight,
-        focal_gamma=config.focal_gamma,
-        contrastive_weight=config.soft.contrastive_weight,
-        soft_kind=config.soft.kind,
-        soft_weight=config.soft.weight,
-        soft_temperature=config.soft.temperature,
-        gor_weight=config.gor_weight,
-        mixing_temperature=config.mixing.temperature,
-        chunk_tokens=config.chunk_tokens,
-    )
 
 
 def _anchors(

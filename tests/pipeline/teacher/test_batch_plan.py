@@ -15,7 +15,7 @@ import pytest
 import tiny
 import torch
 
-from leafkit.config.schema import DataConfig, Recipe, StageConfig, TrainSourceConfig
+from leafkit.config import ContrastiveLossConfig, DataConfig, Recipe, StageConfig, TrainSourceConfig
 from leafkit.core.errors import UsageError
 from leafkit.data.training_rows import TrainingRows
 from leafkit.pipeline.run import Run
@@ -61,9 +61,10 @@ def stage_rows(
 
 
 def stage(**changes: Any) -> StageConfig:
-    return replace(
-        StageConfig(batching="random", batch_size=8, num_steps=12, anchor_weight=0.0), **changes
-    )
+    weight = changes.pop("anchor_weight", 0.0)
+    loss = ContrastiveLossConfig(anchor_weight=weight)
+    stage = StageConfig(batching="random", batch_size=8, num_steps=12, loss=loss)
+    return replace(stage, **changes)
 
 
 def same(a: BatchPlan, b: BatchPlan) -> bool:

@@ -49,7 +49,7 @@ def plan(tmp_path) -> Plan:
 def models_of(recipe: Recipe) -> set[str]:
     found = set()
     for stage in recipe.stages.values():
-        found |= {stage.init, stage.mining.model, *stage.soft.models, *stage.soup.members}
+        found |= {stage.init, stage.mining.model, *stage.soft_labels.models, *stage.soup.members}
         found |= (
             {stage.neighbor_model}
             if stage.batching == "neighbors" and not stage.soup.members
@@ -86,7 +86,7 @@ def test_every_big_model_has_a_tiny_one_of_its_architecture_and_it_is_said(
             "init": "stage:weak",
             "mining": {"model": "start", "num_negatives": 2},
             "batching": "random",
-            "soft": {"models": ["bm25", HUB.format("Qwen3-Embedding-8B"), "builtin:minilm"]},
+            "soft_labels": {"models": ["bm25", HUB.format("Qwen3-Embedding-8B"), "builtin:minilm"]},
         },
     )
     assert models_of(small) == {
@@ -121,24 +121,27 @@ def test_a_name_that_tells_no_architecture_is_refused(plan: Plan) -> None:
 
 def test_widths_and_matryoshka_dimensions_shrink_together(plan: Plan) -> None:
     small = plan(
-        weak={"mrl_dims": [384, 192, 96], "mrl_weights": [1, 0.5, 0.25]},
+        weak={"loss": {"mrl_dims": [384, 192, 96], "mrl_weights": [1, 0.5, 0.25]}},
         tune={
             "init": "stage:weak",
             "hidden_size": 768,
-            "mrl_dims": [768, 384, 6, 3],
-            "mrl_weights": [1, 0.5, 0.25, 0.1],
+            "loss": {"mrl_dims": [768, 384, 6, 3], "mrl_weights": [1, 0.5, 0.25, 0.1]},
         },
         soup={"soup": {"members": ["stage:tune", "stage:tune"]}},
-        last={"init": "stage:soup", "mrl_dims": [768, 192], "mrl_weights": [1, 1]},
+        last={"init": "stage:soup", "loss": {"mrl_dims": [768, 192], "mrl_weights": [1, 1]}},
     )
     weak, tune, last = (small.stages[name] for name in ("weak", "tune", "last"))
-    assert (weak.hidden_size, weak.mrl_dims, weak.mrl_weights) == (0, [64, 32, 16], [1, 0.5, 0.25])
-    assert (tune.hidden_size, tune.mrl_dims, tune.mrl_weights) == (
+    assert (weak.hidden_size, weak.loss.mrl_dims, weak.loss.mrl_weights) == (
+        0,
+        [64, 32, 16],
+        [1, 0.5, 0.25],
+    )
+    assert (tune.hidden_size, tune.loss.mrl_dims, tune.loss.mrl_weights) == (
         128,
         [128, 64, 1],
         [1, 0.5, 0.25],
     )
-    assert last.mrl_dims == [128, 32]
+    assert last.loss.mrl_dims == [128, 32]
 
 
 def test_rows_that_are_there_are_read_and_others_stood_in_for(plan: Plan, tmp_path, capsys) -> None:
@@ -245,7 +248,7 @@ def test_rows_with_scores_of_their_own_run_dry(tmp_path) -> None:
                 "on_shortfall": "drop",
                 "filter_rank": 1,
             },
-            "soft": {"models": ["rows"]},
+            "soft_labels": {"models": ["rows"]},
             "num_examples": 1,
             "query_template": "{query}",
         },

@@ -232,11 +232,11 @@ def test_a_second_run_mines_nothing_and_gives_the_same_rows(write, start):
 
 
 NO_MATTER = [
-    "stages.tune.lr=0.5",
+    "stages.tune.optimizer.lr=0.5",
     "stages.tune.num_steps=3",
     "stages.tune.instruction=other",
     "stages.tune.sources.pairs.weight=2",
-    "stages.tune.soft.models=[bm25]",
+    "stages.tune.soft_labels.models=[bm25]",
 ]
 MATTER = [
     "stages.tune.mining.num_negatives=2",
@@ -310,13 +310,17 @@ def test_a_stage_that_mines_with_its_start_mines_again_when_the_start_was_traine
     )
     assert statuses(start(path, work=run_teach))["mine tune pairs"] == "done"
     assert set(statuses(start(path, work=run_teach)).values()) == {"up to date"}
-    later = statuses(start(path, "stages.tune.lr=0.002", work=run_teach))
+    later = statuses(start(path, "stages.tune.optimizer.lr=0.002", work=run_teach))
     assert (later["weak"], later["mine tune pairs"], later["tune"]) == (
         "up to date",
         "up to date",
         "done",
     )
-    later = statuses(start(path, "stages.weak.lr=0.002", "stages.tune.lr=0.002", work=run_teach))
+    later = statuses(
+        start(
+            path, "stages.weak.optimizer.lr=0.002", "stages.tune.optimizer.lr=0.002", work=run_teach
+        )
+    )
     assert (later["weak"], later["mine tune pairs"], later["tune"]) == ("done", "done", "done")
 
 

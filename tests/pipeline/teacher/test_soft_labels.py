@@ -50,10 +50,10 @@ def write(home, tmp_path) -> Callable[..., Path]:
         **changes: Any,
     ) -> Path:
         (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        soft = {"models": models} | changes.pop("soft", {})
+        soft = {"models": models} | changes.pop("soft_labels", {})
         sources = {"pairs": {"uri": f"jsonl:{tmp_path / 'rows.jsonl'}"} | (source or {})}
         stage = tiny.tiny_stage(
-            home, batching="random", num_steps=2, sources=sources, soft=soft, **changes
+            home, batching="random", num_steps=2, sources=sources, soft_labels=soft, **changes
         )
         return tiny.write_recipe(
             tmp_path / "soft.yaml",
@@ -99,7 +99,7 @@ def test_rows_without_scores_are_refused_not_filled(prepare: Prepare) -> None:
     ) as e:
         prepare(given, ["rows"])
     assert given[3]["query"][:60] in str(e.value)
-    assert "soft.models" in e.value.hint
+    assert "soft_labels.models" in e.value.hint
 
 
 def test_scores_of_another_candidate_list_are_refused(prepare: Prepare) -> None:
@@ -175,7 +175,9 @@ def test_a_template_for_the_models_replaces_their_prompt(prepare: Prepare, home)
     given = rows_with([3, 2, 3])
     own = prepare(given, [f"model:{home / 'big'}"])
     rows = prepare(
-        given, [f"model:{home / 'big'}"], soft={"query_template": "{instruction} sort the {query}"}
+        given,
+        [f"model:{home / 'big'}"],
+        soft_labels={"query_template": "{instruction} sort the {query}"},
     )
     for mine, theirs in zip(
         rows.soft, dense_scores(home / "big", rows, "find the answer sort the "), strict=True

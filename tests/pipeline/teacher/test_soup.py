@@ -127,11 +127,13 @@ def test_a_second_run_averages_nothing_and_changes_do(
     assert status(recipe) == "done"
     assert status(recipe) == weighed
     assert status(recipe, "stages.soup.soup.num_rows=3") == "done"
-    assert status(recipe, "stages.soup.temperature=0.1", "stages.soup.soup.num_rows=3") == "done"
+    assert (
+        status(recipe, "stages.soup.loss.temperature=0.1", "stages.soup.soup.num_rows=3") == "done"
+    )
     assert status(recipe, *given) == "done"
     # no loss is taken
     assert (
-        status(recipe, *given, "stages.soup.temperature=0.1", "data.max_query_tokens=30")
+        status(recipe, *given, "stages.soup.loss.temperature=0.1", "data.max_query_tokens=30")
         == "up to date"
     )
     tiny.write_model(tmp_path / "b", seed=77)
@@ -154,7 +156,7 @@ def test_stages_of_the_recipe_are_members_and_a_soup_is_a_start(
     spec = read_encoder(run.folder / "soup").spec
     assert spec == read_encoder(run.folder / "one").spec
     assert spec.prompts == {"query": "find the answer : "}
-    again = statuses(start(recipe, "stages.two.lr=0.002", work=run_teach))
+    again = statuses(start(recipe, "stages.two.optimizer.lr=0.002", work=run_teach))
     assert (again["one"], again["two"], again["soup"]) == ("up to date", "done", "done")
 
 

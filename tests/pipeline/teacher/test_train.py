@@ -37,8 +37,7 @@ def recipe(home, tmp_path) -> Path:
             intermediate_size=96,
             batching="random",
             wise_ft_alpha=0.6,
-            mrl_dims=[64, 32, 16],
-            mrl_weights=[1.0, 0.3, 0.1],
+            loss={"mrl_dims": [64, 32, 16], "mrl_weights": [1.0, 0.3, 0.1]},
         ),
     }
     return tiny.write_recipe(
@@ -79,17 +78,24 @@ def test_each_stage_is_an_artifact_and_a_model(recipe, start, capsys):
 def test_a_second_run_does_nothing_and_a_change_goes_on_to_the_later_stages(recipe, start):
     start(recipe, work=run_teach)
     assert set(statuses(start(recipe, work=run_teach)).values()) == {"up to date"}
-    later = statuses(start(recipe, "stages.tune.lr=0.002", work=run_teach))
+    later = statuses(start(recipe, "stages.tune.optimizer.lr=0.002", work=run_teach))
     assert (later["weak"], later["tune"]) == ("up to date", "done")
-    both = statuses(start(recipe, "stages.weak.lr=0.002", "stages.tune.lr=0.002", work=run_teach))
+    both = statuses(
+        start(
+            recipe,
+            "stages.weak.optimizer.lr=0.002",
+            "stages.tune.optimizer.lr=0.002",
+            work=run_teach,
+        )
+    )
     assert (both["weak"], both["tune"]) == ("done", "done")
 
 
 def test_training_learns_the_pairs(recipe, start):
     longer = [
         "stages.weak.num_steps=60",
-        "stages.weak.lr=0.001",
-        "stages.weak.anchor_weight=0",
+        "stages.weak.optimizer.lr=0.001",
+        "stages.weak.loss.anchor_weight=0",
         "stages.weak.question_ratio=0",
     ]
     run = start(recipe, *longer, work=run_weak_stage)
@@ -177,7 +183,7 @@ def test_without_anchor_weight_there_are_no_anchors(start, recipe, monkeypatch):
     monkeypatch.setattr(
         train, "fit", lambda module, batch_list, *rest: batches.append(batch_list[0]) or [1.0]
     )
-    start(recipe, "stages.weak.anchor_weight=0", "data.num_pseudo_texts=0", work=run_teach)
+    start(recipe, "stages.weak.loss.anchor_weight=0", "data.num_pseudo_texts=0", work=run_teach)
     assert [len(batch.anchors) for batch in batches] == [0, 0]
 
 
@@ -214,7 +220,10 @@ def test_a_query_with_two_answers_gives_two_rows_that_mask_each_other(
             ["stages.weak.batch_size=57"],
             "batch_size=57 is more than the 56 training pairs there are",
         ),
-        (["stages.weak.mrl_dims=[64,16]"], r"mrl_dims \[64\] are above the model's 32 dimensions"),
+        (
+            ["stages.weak.loss.mrl_dims=[64,16]"],
+            r"mrl_dims \[64\] are above the model's 32 dimensions",
+        ),
         (["stages.weak.hidden_size=48"], "cannot grow 32/64 to 48"),
         (["stages.weak.init=model:/no/such/folder"], "no such folder"),
         (
@@ -271,7 +280,7 @@ def test_a_student_of_a_teacher_trained_here(recipe, start, home, tmp_path):
         == read_encoder(tmp_path / "ck" / "teach" / "tune").spec
     )
     assert set(statuses(start(student)).values()) == {"up to date"}
-    later = statuses(start(student, "student.lr=0.002", work=run_distill))
+    later = statuses(start(student, "student.optimizer.lr=0.002", work=run_distill))
     assert (later["tune"], later["student"]) == ("up to date", "done")
 
 

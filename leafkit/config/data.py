@@ -1,0 +1,77 @@
+"""What is read: the corpus that is served, and what training reads beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from leafkit.config.fields import choice, number, section, text, texts
+
+BAD_ROW_POLICIES = ("error", "skip")
+OWN_DOCUMENT_POLICIES = ("auto", "always", "never")
+MAX_TOKENS = 1_000_000  # longer texts than any model takes
+_MAX_COUNT = 10**9
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One more source of training texts for the student."""
+
+    uri: str = text("", "builtin:NAME, jsonl:PATH, beir:PATH or hf:NAME[:CONFIG]@SPLIT.")
+    limit: int = number(
+        0, "Texts taken, in the source's order; 0 takes all.", low=0, high=_MAX_COUNT
+    )
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The corpus to serve, and what else training reads."""
+
+    corpus: str = text(
+        "builtin:pydocs",
+        "The collection that is indexed; its train queries train, its test queries measure.",
+    )
+    packages: list[str] = texts(
+        ["stdlib", "torch", "numpy", "scipy", "sklearn", "pandas", "networkx"],
+        "Python packages whose documentation builtin:pydocs reads.",
+    )
+    out_of_domain_packages: list[str] = texts(
+        ["aiohttp", "click", "fsspec", "jinja2", "joblib", "rich"],
+        "Packages whose documentation builtin:pydocs-out-of-domain reads; never trained on.",
+    )
+    sources: dict[str, SourceConfig] = section(
+        dict, "Texts beside the corpus's that train the student."
+    )
+    on_bad_row: str = choice(
+        "error", "error stops at the first bad row; skip counts it and goes on.", BAD_ROW_POLICIES
+    )
+    max_bad_rows: int = number(
+        100,
+        "Rows that skip may drop per file before it stops all the same.",
+        low=0,
+        high=_MAX_COUNT,
+    )
+    max_query_tokens: int = number(
+        64, "Queries are cut here, prompt included.", unit="tokens", above=0, high=MAX_TOKENS
+    )
+    max_document_tokens: int = number(
+        64,
+        "Documents are cut here; the teacher's cost grows with it.",
+        unit="tokens",
+        above=0,
+        high=MAX_TOKENS,
+    )
+    exclude_self: str = choice(
+        "auto",
+        "Whether a document with the query's id is left out of its results; auto does so where it "
+        "is the query's text too.",
+        OWN_DOCUMENT_POLICIES,
+    )
+    max_train_queries: int = number(
+        0, "Train queries that the student learns from; 0 takes all.", low=0, high=_MAX_COUNT
+    )
+    num_pseudo_texts: int = number(
+        2048,
+        "Texts of random vocabulary words, seen by stages (as anchors) and by the student.",
+        low=0,
+        high=10**7,
+    )

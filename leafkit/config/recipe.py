@@ -1,0 +1,56 @@
+"""A whole recipe: its own keys and the sections of its components."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from leafkit.config.data import DataConfig
+from leafkit.config.evaluation import BenchConfig, InheritConfig
+from leafkit.config.fields import choice, flag, number, section, text
+from leafkit.config.stage import StageConfig
+from leafkit.config.student import StudentConfig
+from leafkit.config.synth import SynthConfig
+from leafkit.config.teacher import EmbeddingsConfig, TeacherConfig
+
+DEVICES = ("auto", "cpu", "cuda", "npu", "mps")
+PRECISIONS = ("auto", "float32", "bf16")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole run."""
+
+    name: str = text("", "The recipe's name; its artifacts are under checkpoints/NAME.")
+    seed: int = number(42, "Of everything random.", low=0, high=2**32 - 1)
+    checkpoints: str = text("checkpoints", "Folder that holds all artifacts.")
+    device: str = choice("auto", "auto takes cuda, then npu, then mps, then cpu.", DEVICES)
+    precision: str = choice(
+        "auto",
+        "Of the arithmetic; auto takes bf16 where a short probe finds it faster.",
+        PRECISIONS,
+    )
+    force: bool = flag(False, "Run steps again although their inputs have not changed.")
+    dry_run: bool = flag(
+        False,
+        "Every stage of teach on tiny random weights of the same architecture, two steps each.",
+    )
+    data: DataConfig = section(DataConfig, "The corpus and other texts.")
+    teacher: TeacherConfig = section(TeacherConfig, "The model that embeds the documents.")
+    embeddings: EmbeddingsConfig = section(EmbeddingsConfig, "How endpoint:MODEL is asked.")
+    stages: dict[str, StageConfig] = section(dict, "The teacher's training, in this order.")
+    synth: SynthConfig = section(SynthConfig, "Synthetic training rows.")
+    student: StudentConfig = section(StudentConfig, "The student and its distillation.")
+    bench: BenchConfig = section(BenchConfig, "The retrieval benchmark.")
+    inherit: InheritConfig = section(InheritConfig, "What the student keeps of the teacher.")
+
+
+def to_plain(value: Any) -> Any:
+    """Nested dataclasses as dicts and lists of numbers and strings."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    return value

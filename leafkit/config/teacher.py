@@ -1,0 +1,46 @@
+"""Where the document vectors come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from leafkit.config.endpoint import EndpointConfig
+from leafkit.config.fields import flag, number, numbers, section, text
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """The model that embeds the documents."""
+
+    source: str = text(
+        "",
+        "recipe:NAME, builtin:minilm, model:FOLDER_OR_HUB_ID@REVISION, vectors:FOLDER or "
+        "endpoint:MODEL.",
+    )
+    revision: str = text(
+        "",
+        "40-hex commit of a hub model; needed for hub ids, so that the space cannot change.",
+    )
+    trust_remote_code: bool = flag(
+        False, "Run code that comes with a hub model; asks for a pinned revision."
+    )
+    query_prompt: str = text(
+        "", "Put before queries by an endpoint's model; models on disk know their own."
+    )
+    document_prompt: str = text(
+        "", "Put before documents by an endpoint's model; models on disk know their own."
+    )
+    mrl_dims: list[int] = numbers(
+        [], "Matryoshka dimensions of vectors: and endpoint: teachers.", low=1, high=1_000_000
+    )
+
+
+@dataclass(frozen=True)
+class EmbeddingsConfig:
+    """How endpoint:MODEL is asked for vectors."""
+
+    endpoint: EndpointConfig = section(EndpointConfig, "Any OpenAI-compatible embeddings endpoint.")
+    dimensions: int = number(
+        0, "Asked of the endpoint; 0 takes what it gives.", low=0, high=1_000_000
+    )
+    texts_per_request: int = number(64, "Texts in one request.", above=0, high=100_000)
