@@ -6,6 +6,7 @@ import json
 
 from leafkit.report import facts, tables
 from leafkit.report.environment import render_markdown
+from leafkit.report.format import flatten
 from leafkit.results import RunReport
 
 
@@ -16,7 +17,7 @@ def render_card(report: RunReport) -> str:
     models = {"student": report.student, "teacher": report.teacher}
     prompts = {role: dict(model.prompts) for role, model in models.items() if model}
     commit = f"leafkit commit {report.commit[:12]}" if report.commit else ""
-    read = report.recipe.get("data", {})
+    recipe = dict(flatten(report.recipe))
     return render_markdown(
         "card.md.j2",
         report=report,
@@ -24,7 +25,7 @@ def render_card(report: RunReport) -> str:
         prompts=json.dumps(prompts, indent=1) if prompts else "",
         parts=facts.scored(report),
         made=[report.created[:10], facts.machine(report), report.machine.precision, commit],
-        max_query_tokens=read.get("max_query_tokens"),
+        max_query_tokens=recipe.get("data.max_query_tokens"),
         facts=facts,
         tables=tables,
     )

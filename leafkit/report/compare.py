@@ -99,7 +99,7 @@ def render_comparison(reports: Sequence[tuple[str, RunReport]]) -> str:
     """
     runs = [Run(name, report, tone) for tone, (name, report) in enumerate(reports, 1)]
     name = runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared"
-    versions = {run.report.versions.get("leafkit", "") for run in runs}
+    versions = {facts.version(run.report) for run in runs}
     return render_page(
         "comparison",
         _SECTIONS,

@@ -12,12 +12,12 @@ from leafkit.report import facts
 from leafkit.report.charts.bars import Bar, bar_chart
 from leafkit.report.charts.plots import Cloud, Dot, frontier_chart
 from leafkit.report.facts import bench
-from leafkit.report.figures import OTHER_TONE, TONES, Figure
+from leafkit.report.figures import TONES, Figure, tone_of
 from leafkit.report.format import decimal, grouped, interval, is_known
 from leafkit.results import IndexRow, RunReport
 
 # an index holds the teacher's documents
-_QUERIES_OF = {"teacher": "teacher", "asymmetric": "student"}
+_QUERIES_OF = {"teacher": "teacher", "asymmetric": "student", "symmetric": ""}
 _ENCODER_OF = {
     "teacher": "teacher",
     "reversed": "teacher",
@@ -25,7 +25,6 @@ _ENCODER_OF = {
     "asymmetric": "student",
     "baseline": "baseline",
 }
-_ENCODER_TONES = {"teacher": 1, "student": 3}
 
 
 def cost_collections(report: RunReport) -> list[str]:
@@ -55,22 +54,22 @@ def speed_dots(report: RunReport, collection: str, system: str) -> list[Dot]:
 
 def encoder_dots(report: RunReport, collection: str) -> list[tuple[str, Dot]]:
     """Per system nDCG@10 over the median milliseconds that its encoder takes for one query."""
+    parts = [part for part in facts.scored(report) if part.name == collection]
     timed = {row.encoder: row.p50_ms for row in reversed(bench(report).latency)}
     found = []
-    for part in facts.scored(report):
-        for system in (row.system for row in part.systems if part.name == collection):
-            cell, milliseconds = part.score(system), timed.get(_ENCODER_OF.get(system, ""))
-            if cell is not None and milliseconds is not None:
-                words = f"{facts.SYSTEMS.get(system, system)}: nDCG@10 {interval(cell)}"
-                text = f"{words}, {decimal(milliseconds, 1)} ms"
-                found.append((system, Dot(milliseconds, cell.value, text)))
+    for system in (row.system for part in parts for row in part.systems):
+        cell, encoder = parts[0].score(system), _ENCODER_OF.get(system)
+        if cell is not None and encoder in timed:
+            words = f"{facts.SYSTEMS[system]}: nDCG@10 {interval(cell)}"
+            text = f"{words}, {decimal(timed[encoder], 1)} ms"
+            found.append((system, Dot(timed[encoder], cell.value, text)))
     return found
 
 
 def _index_rows(report: RunReport, collection: str, system: str) -> list[IndexRow]:
     rows = bench(report).indexes
-    side = _QUERIES_OF.get(system)
-    return [row for row in rows if (row.collection, row.queries) == (collection, side)]
+    wanted = collection, _QUERIES_OF[system]
+    return [row for row in rows if (row.collection, row.queries) == wanted]
 
 
 def _index_words(row: IndexRow) -> str:
@@ -155,7 +154,7 @@ def frontiers(report: RunReport) -> list[tuple[str, list[Figure]]]:
             name,
             [Cloud(s, bytes_dots(report, name, s), TONES[s]) for s in systems],
             [Cloud(s, speed_dots(report, name, s), TONES[s]) for s in systems],
-            [Cloud(s, [dot], TONES.get(s, OTHER_TONE)) for s, dot in encoder_dots(report, name)],
+            [Cloud(s, [dot], tone_of(s)) for s, dot in encoder_dots(report, name)],
         )
         found += [(name, charts)] if charts else []
     return found
@@ -164,10 +163,9 @@ def frontiers(report: RunReport) -> list[tuple[str, list[Figure]]]:
 def latency_chart(report: RunReport) -> Figure | None:
     """Queries per second of every encoder, one query at a time."""
     bars = [
-        Bar(row.encoder, row.queries_per_s, tone=tone, text=f"{row.queries_per_s:,.0f}/s")
-        for row in bench(report).latency
-        if is_known(row.queries_per_s)
-        for tone in [_ENCODER_TONES.get(row.encoder, 4)]
+        Bar(e, rate, tone=1 if e == "teacher" else 3, text=f"{rate:,.0f}/s")
+        for e, rate in ((row.encoder, row.queries_per_s) for row in bench(report).latency)
+        if is_known(rate)
     ]
     words = "; ".join(f"{bar.label}: {bar.text}" for bar in bars)
     chart = bar_chart("Queries per second", words, bars)

@@ -239,6 +239,11 @@ def opening_sentences(report: RunReport) -> list[str]:
     )
 
 
+def version(report: RunReport) -> str:
+    """Of leafkit, which wrote the report."""
+    return report.versions.get("leafkit", "")
+
+
 def machine(report: RunReport) -> str:
     """The hardware in one phrase; "" where it is not recorded."""
     found = report.machine

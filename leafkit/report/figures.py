@@ -25,12 +25,16 @@ from leafkit.report.tables import difference_label, difference_table
 from leafkit.results import GridCell, Interval
 
 TONES = {"teacher": 1, "symmetric": 2, "asymmetric": 3, "baseline": 4, "bm25": 5, "reversed": 7}
-OTHER_TONE = 6
 _GREY, _LOSS_TONE, _GAIN_TONE = 5, 4, 3
 _SAME = 1e-9  # scores closer than this are equal
 _MAX_GROUPS = 4  # of bars in one chart
 
 _Key = TypeVar("_Key", int, str)
+
+
+def tone_of(system: str) -> int:
+    """The color of a system in charts and keys."""
+    return TONES.get(system, 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +75,7 @@ def retrieval_chart(part: Scored, beside: Iterable[Scored]) -> Figure | None:
 def _retrieval_bars(part: Scored) -> list[Bar]:
     cells = [(row.system, cell) for row in part.systems if (cell := part.score(row.system))]
     return [
-        interval_bar(system_name(s), cell, TONES.get(s, OTHER_TONE), decimal(cell.value))
-        for s, cell in cells
+        interval_bar(system_name(s), cell, tone_of(s), decimal(cell.value)) for s, cell in cells
     ]
 
 
@@ -107,7 +110,7 @@ def query_chart(part: Scored) -> Figure | None:
         return None
     queries = part.collection.per_query
     mode = next((m for m in ("asymmetric", "symmetric") if queries.ndcg.get(m)), None)
-    if mode is None or not queries.ndcg.get("teacher"):
+    if mode is None or "teacher" not in queries.ndcg:
         return None
     scores = queries.ndcg["teacher"], queries.ndcg[mode]
     dots = [
@@ -140,7 +143,7 @@ def kept_lines(cells: Sequence[GridCell], key: Callable[[GridCell], _Key]) -> li
     every = [("teacher", TONES["teacher"], [(key(c), c.teacher_retention) for c in cells])]
     for mode in dict.fromkeys(c.mode for c in cells):
         own = [(key(c), c.student_retention) for c in cells if c.mode == mode]
-        every.append((f"student, {mode}", TONES.get(mode, OTHER_TONE), own))
+        every.append((f"student, {mode}", tone_of(mode), own))
     known = [(n, t, {k: cell for k, cell in own if is_known(cell.value)}) for n, t, own in every]
     return [Line(*line) for line in known if line[2]]
 

@@ -38,7 +38,7 @@ def render_report(report: RunReport) -> str:
         "run",
         _SECTIONS,
         title=f"{report.name}: leafkit report",
-        version=report.versions.get("leafkit", ""),
+        version=facts.version(report),
         report=report,
         parts=facts.scored(report),
         key_figures=list(_key_figures(report)),
@@ -54,9 +54,8 @@ def _key_figures(report: RunReport) -> Iterator[tuple[str, str]]:
     """The run in a few numbers, each with what it says."""
     for place, part in enumerate(facts.headline(facts.scored(report))):
         for mode in facts.MODES if place == 0 else ("asymmetric",):
-            cell = part.retention.get(mode)
-            if cell is not None and is_known(cell.value):
-                share, _, bounds = percent_interval(cell).partition(" ")
+            if mode in part.retention and is_known(part.retention[mode].value):
+                share, _, bounds = percent_interval(part.retention[mode]).partition(" ")
                 size = (
                     f"{part.name}, n = {grouped(part.num_queries)}"
                     if part.collection

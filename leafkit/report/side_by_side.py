@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ ABSENT = "\N{EN DASH}"
 _ALWAYS_DIFFERENT = ("created", "peak memory")
 
 _Name = TypeVar("_Name", bound=Hashable)
+_Value = TypeVar("_Value")
 Row = list[str]
 
 
@@ -43,6 +44,11 @@ class Run:
 def _united(lists: Iterable[Iterable[_Name]]) -> list[_Name]:
     """Every name once, in order of appearance."""
     return list(dict.fromkeys(name for names in lists for name in names))
+
+
+def _each(found: Iterable[Mapping[_Name, _Value]], name: _Name) -> list[_Value | None]:
+    """What every run has under a name."""
+    return [own.get(name) for own in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,7 @@ def retrieval(runs: Sequence[Run]) -> list[Compared]:
         for run in runs
     ]
     keys = sorted(_united(by_run), key=lambda key: key[0])
-    return [_compared(runs, key[1], [own.get(key) for own in by_run]) for key in keys]
+    return [_compared(runs, key[1], _each(by_run, key)) for key in keys]
 
 
 def _compared(runs: Sequence[Run], name: str, found: Sequence[Scored | None]) -> Compared:
@@ -162,7 +168,7 @@ def disagreements(runs: Sequence[Run]) -> list[Row]:
     found = [{_setting(cell): cell for cell in grid.cells} if grid else {} for grid in grids]
     rows = []
     for setting in _united(found):
-        cells = [own.get(setting) for own in found]
+        cells = _each(found, setting)
         if len({cell.verdict for cell in cells if cell}) > 1:
             rows.append([setting, *(_verdict(cell) for cell in cells)])
     return rows
@@ -202,17 +208,20 @@ def recipes(runs: Sequence[Run]) -> list[Row] | None:
     known = [own for own in flat if own]
     if len(known) < 2:
         return None
-    keys = sorted(key for key in _united(flat) if len({own.get(key) for own in known}) > 1)
-    return [[key, *(own.get(key, ABSENT) for own in flat)] for key in keys]
+    keys = sorted(key for key in _united(flat) if len(set(_each(known, key))) > 1)
+    return [
+        [key, *(ABSENT if value is None else value for value in _each(flat, key))] for key in keys
+    ]
 
 
 def origins(runs: Sequence[Run]) -> list[tuple[bool, Row]]:
     """Versions and hardware, and whether they differ between runs and could matter."""
     own = [dict(facts.origin(run.report)) for run in runs]
+    rows = [(term, _each(own, term)) for term in _united(own)]
     return [
         (
-            term not in _ALWAYS_DIFFERENT and len({one.get(term) for one in own}) > 1,
-            [term, *(one.get(term, ABSENT) for one in own)],
+            term not in _ALWAYS_DIFFERENT and len(set(facts)) > 1,
+            [term, *(fact or ABSENT for fact in facts)],
         )
-        for term in _united(own)
+        for term, facts in rows
     ]

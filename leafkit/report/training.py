@@ -76,8 +76,8 @@ def _end(point: tuple[float, float]) -> str:
 def spectrum_chart(found: SpectrumSummary) -> Figure:
     """How much of the teacher a student of this width can express at all."""
     bars = [
-        Bar("variance kept", found.variance_kept, text=percent(found.variance_kept)),
-        Bar("ridge cosine", found.ridge_cosine, text=decimal(found.ridge_cosine)),
+        Bar("variance kept", found.variance_kept, tone=3, text=percent(found.variance_kept)),
+        Bar("ridge cosine", found.ridge_cosine, tone=3, text=decimal(found.ridge_cosine)),
     ]
     words = "; ".join(f"{bar.label}: {bar.text}" for bar in bars)
     return Figure(bar_chart("What a low-rank map keeps", words, bars, shared=[Bar("all", 1.0)]))
