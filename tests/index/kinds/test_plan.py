@@ -170,11 +170,15 @@ def test_the_recipe_s_names_are_the_kinds_there_are():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_a_kind_says_of_itself_is_what_faiss_makes(kind):
+def test_what_a_kind_says_of_itself_is_what_faiss_makes_and_reads(kind):
     """The class guards what is read from disk; the sweep must reach the index that is searched."""
     about, built = module.KINDS[kind], make_index(make_documents(), kind)
     assert about.name == kind
-    assert type(built.index).__name__ == about.faiss_class
+    written = (faiss.serialize_index_binary if about.is_binary else faiss.serialize_index)(
+        built.index
+    )
+    read = (faiss.deserialize_index_binary if about.is_binary else faiss.deserialize_index)(written)
+    assert type(read).__name__ == about.faiss_class
     assert bool(about.parameter) == (built.plan.settings != (0,))
     if about.faiss_parameter:
         faiss.ParameterSpace().set_index_parameter(built.index, about.faiss_parameter, 3)
