@@ -1,9 +1,8 @@
-"""README's table of collections: the road of a recipe, its benchmark at home and away, its full
-inheritance grid.
+"""README's table of collections: a recipe's distillation, its benchmark in-domain and
+out-of-domain, its full inheritance grid.
 
     python benchmarks/asymmetric.py [--recipe kalm-to-23m] [--data FOLDER_OF_BEIR_COLLECTIONS]
-    [--checkpoints checkpoints]
-        [--collections scifact npl]
+        [--checkpoints checkpoints] [--collections scifact npl]
 
 Collections that are not there are left out, and the report says which. Finished parts are taken
 from the checkpoints. Writes a dated Markdown report; the HTML reports are beside the recipe's
@@ -12,14 +11,14 @@ artifacts.
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import os
 import time
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from lib.arguments import make_parser
+from lib.report import command, save, span, table, title
 
 COLLECTIONS = ("scifact", "cranfield", "npl", "medquad")
 TASKS = (
@@ -36,16 +35,6 @@ FULL_GRID = {
 }
 SYSTEMS = ("baseline", "bm25", "teacher", "symmetric", "asymmetric", "reversed")
 NUM_PARITY_TEXTS = 500  # queries and as many documents
-
-
-def span(figure: dict[str, float], sign: str = "") -> str:
-    """Estimate with its interval, three decimals."""
-    return f"{figure['mean']:{sign}.3f} [{figure['low']:{sign}.3f}, {figure['high']:{sign}.3f}]"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Markdown table, with an empty line after it."""
-    return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)] + [""]
 
 
 def retrieval(bench: dict[str, Any]) -> list[str]:
@@ -209,10 +198,8 @@ def parity(folder: Path, texts: tuple[list[str], list[str]]) -> float:
 
 
 def main() -> None:
-    """Run the road, measure, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Distil, measure, write."""
+    parser = make_parser(__doc__)
     parser.add_argument("--recipe", default="kalm-to-23m")
     parser.add_argument("--data", type=Path, help="folder of BEIR collections, of sts/ and of cls/")
     parser.add_argument("--checkpoints", default="checkpoints")
@@ -262,11 +249,11 @@ def main() -> None:
     )
     with open_run(recipe) as run:
         run_distill(run)
-        away = run.with_recipe(wide)
-        run_bench(away)
-        data = collect_bench(away, f"python benchmarks/asymmetric.py --recipe {options.recipe}")
+        wider = run.with_recipe(wide)
+        run_bench(wider)
+        data = collect_bench(wider, f"python benchmarks/asymmetric.py --recipe {options.recipe}")
         started_s = time.perf_counter()
-        grid = run_inherit(away)
+        grid = run_inherit(wider)
         grid_s = time.perf_counter() - started_s
         collection = load_corpus(run, recipe.data.corpus).collection
         texts = (
@@ -276,19 +263,19 @@ def main() -> None:
         cosine = parity(
             run.folder / STUDENT, (texts[0][:NUM_PARITY_TEXTS], texts[1][:NUM_PARITY_TEXTS])
         )
-    machine, today = data["hardware"], datetime.date.today().isoformat()
+    machine = data["hardware"]
+    compared = data["bench"].get("indexes")
     verdicts = [row["verdict"] for row in grid["rows"]]
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in sorted(set(verdicts)))
     missing = [name for name in COLLECTIONS if name not in there]
     lines = [
-        f"# {options.recipe} at home and away, {today}",
-        "",
-        f"`python benchmarks/asymmetric.py --recipe {options.recipe} --data DIR`, {machine['cpu']},"
+        *title(f"{options.recipe}, in-domain and out-of-domain"),
+        f"{command()}, {machine['cpu']},"
         f" {machine['threads']} threads, {machine['precision']}, seed {recipe.seed}.",
         "nDCG@10 with 95% bootstrap intervals over queries (10,000 resamples); kept: ratio to "
         "the teacher, paired. X/Y: X"
         f" embeds queries, Y documents. Documents cut at {recipe.data.max_document_tokens} "
-        f"tokens at home,"
+        f"tokens in-domain,"
         f" {bench.max_document_tokens} elsewhere."
         + (f" Not there: {', '.join(missing)}." if missing else ""),
         "",
@@ -297,7 +284,7 @@ def main() -> None:
         "",
         *contamination(data["bench"]),
         *(["## Other tasks", "", *tasks(data["bench"])] if task_uris else []),
-        f"## Indexes of {data['bench']['indexes'][0]['collection'] if data['bench'].get('indexes') else 'none'}",
+        f"## Indexes of {compared[0]['collection'] if compared else 'none'}",
         "",
         *indexes(data["bench"]),
         f"## Inheritance on {grid['collection']}, {grid['num_queries']:,} queries, "
@@ -312,9 +299,7 @@ def main() -> None:
         f" float32: {cosine:.8f}",
         "",
     ]
-    path = Path(__file__).parent / "reports" / f"{today}-asymmetric-{options.recipe}.md"
-    path.write_text("\n".join(lines), encoding="utf-8")
-    print(path)
+    print(save(lines, f"asymmetric-{options.recipe}"))
 
 
 if __name__ == "__main__":

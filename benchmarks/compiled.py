@@ -12,20 +12,19 @@ dated report.
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import json
 import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
-from turns import median, ratio, take_turns
+from lib.arguments import make_parser
+from lib.children import median, ratio, take_turns
+from lib.machine import describe
+from lib.report import command, save, title
 
-from leafkit.core.system import cpu_name
 from leafkit.models import text_encoder as encoder_module
 from leafkit.models.checkpoint import load_encoder
 from leafkit.models.text_encoder import TextEncoder
@@ -98,11 +97,8 @@ def run_way(way: str, task: str, num_steps: int, device: torch.device) -> dict[s
 
 def main() -> None:
     """Measure every way and write the report; with --way, one of them as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__, turns=3)
     parser.add_argument("--steps", type=int, default=12, help="measured steps, after as many")
-    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--way", choices=WAYS)
     parser.add_argument("--task", choices=("train", "encode"), default="train")
@@ -114,14 +110,14 @@ def main() -> None:
             )
         )
         return
-    hardware = torch.cuda.get_device_name() if options.device == "cuda" else cpu_name()
+    machine = describe(
+        "torch",
+        num_threads=torch.get_num_threads(),
+        hardware=torch.cuda.get_device_name() if options.device == "cuda" else "",
+    )
     lines = [
-        f"# torch.compile, {datetime.date.today().isoformat()}",
-        "",
-        f"`python benchmarks/compiled.py --turns {options.turns} --steps {options.steps}`, "
-        f"{hardware},"
-        f" {torch.get_num_threads()} threads, bf16 autocast, torch {torch.__version__}. MiniLM's "
-        f"shape,"
+        *title("torch.compile"),
+        f"{command()}, {machine}, bf16 autocast. MiniLM's shape,"
         f" {NUM_TEXTS} texts of 10 to 60 tokens a step, every step other lengths; median"
         f" of {options.steps} steps after as many, median of {options.turns} alternating turns. "
         f"Warm-up: what the first steps"
@@ -140,13 +136,7 @@ def main() -> None:
             for way in WAYS
         ]
     suffix = "" if options.device == "cpu" else f"-{options.device}"
-    path = (
-        Path(__file__).parent
-        / "reports"
-        / f"{datetime.date.today().isoformat()}-compiled{suffix}.md"
-    )
-    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
-    print(path)
+    print(save(lines, f"compiled{suffix}"))
 
 
 if __name__ == "__main__":

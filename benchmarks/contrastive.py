@@ -13,19 +13,20 @@ Then GradCache: peak memory of one step at growing batch sizes. Writes a dated r
 from __future__ import annotations
 
 import argparse
-import datetime
 import itertools
 import json
 import os
 import random
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from lib.arguments import make_parser
+from lib.children import measure, median, take_turns
+from lib.machine import describe, peak_mib
+from lib.report import command, save, title
 
 QUERY_TOKENS, DOCUMENT_TOKENS, NUM_NEGATIVES = 32, 128, 7
 WARMUP_STEPS = 1
@@ -185,25 +186,10 @@ def _cut(tokenizer: Any, text: str) -> str:
     )
 
 
-def measure(
-    who: str, data: str, batch_size: int, steps: int, chunk_tokens: int = 0
-) -> dict[str, float]:
-    """One trainer in a process of its own: median seconds per step and peak memory."""
-    words = [
-        sys.executable,
-        __file__,
-        "--child",
-        who,
-        "--batch-size",
-        str(batch_size),
-        "--steps",
-        str(steps),
-    ]
-    words += ["--chunk-tokens", str(chunk_tokens), *(["--data", data] if data else [])]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{who} failed: {done.stderr[-2000:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+def words_of(who: str, data: str, batch_size: int, steps: int, chunk_tokens: int = 0) -> list[str]:
+    """The command line that measures one trainer: median seconds per step and peak memory."""
+    words = ["--child", who, "--batch-size", str(batch_size), "--steps", str(steps)]
+    return [*words, "--chunk-tokens", str(chunk_tokens), *(["--data", data] if data else [])]
 
 
 def child(who: str, data: Path | None, batch_size: int, steps: int, chunk_tokens: int) -> None:
@@ -216,11 +202,11 @@ def child(who: str, data: Path | None, batch_size: int, steps: int, chunk_tokens
         if who == "leafkit"
         else run_sentence_transformers(rows, batch_size)
     )
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mib()
     tokens = count_tokens(rows)
     figures = {
         "step_s": statistics.median(seconds[WARMUP_STEPS:]),
-        "peak_mib": peak_mib,
+        "peak_mib": peak,
         "tokens_per_row": tokens,
     }
     print(json.dumps(figures))
@@ -228,13 +214,10 @@ def child(who: str, data: Path | None, batch_size: int, steps: int, chunk_tokens
 
 def main() -> None:
     """Measure and write the report."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__, turns=3)
     parser.add_argument("--data", default="")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--chunk-tokens", type=int, default=0)
     parser.add_argument("--child", default="")
     options = parser.parse_args()
@@ -248,20 +231,15 @@ def main() -> None:
             options.chunk_tokens,
         )
         return
-    import sentence_transformers
     import torch
 
-    from leafkit.core.system import cpu_name
     from leafkit.models.precision import choose_precision
 
-    today = datetime.date.today().isoformat()
     dtype = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
+    machine = describe("torch", "sentence_transformers", num_threads=torch.get_num_threads())
     lines = [
-        f"# Contrastive training with hard negatives, {today}",
-        "",
-        f"`python benchmarks/contrastive.py`, {cpu_name()}, {torch.get_num_threads()} threads, "
-        f"torch {torch.__version__},"
-        f" sentence-transformers {sentence_transformers.__version__}, {dtype} on both sides.",
+        *title("Contrastive training with hard negatives"),
+        f"{command()}, {machine}, {dtype} on both sides.",
         f"all-MiniLM-L6-v2 (23M), batches of {options.batch_size} rows: a query cut at "
         f"{QUERY_TOKENS} tokens, a positive and"
         f" {NUM_NEGATIVES} negatives cut at {DOCUMENT_TOKENS}. {options.steps} timed steps per "
@@ -273,11 +251,10 @@ def main() -> None:
         "| leafkit / theirs |",
         "|---|---|---|---|---|---|---|",
     ]
-    path = Path(__file__).parent / "reports" / f"{today}-contrastive.md"
     for data in dict.fromkeys(["", options.data]):
         lines += compare(data, options)
         # what is measured is kept if the rest is cut short
-        path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        save(lines, "contrastive")
     lines += [
         "",
         f"## GradCache, chunks of {CHUNK_TOKENS:,} tokens, rows of builtin:pydocs",
@@ -287,22 +264,25 @@ def main() -> None:
         "|---|---|---|---|---|---|",
     ]
     for size in GRADCACHE_BATCHES:
-        cached, direct = (measure("leafkit", "", size, 1, chunk) for chunk in (CHUNK_TOKENS, 0))
+        cached, direct = (
+            measure(__file__, words_of("leafkit", "", size, 1, chunk))
+            for chunk in (CHUNK_TOKENS, 0)
+        )
         lines.append(
             f"| {size} | {size * (2 + NUM_NEGATIVES)} | {cached['peak_mib']:,.0f} | "
             f"{direct['peak_mib']:,.0f}"
             f" | {cached['step_s']:.2f} | {direct['step_s']:.2f} |"
         )
-    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
-    print(path)
+    print(save(lines, "contrastive"))
 
 
 def compare(data: str, options: argparse.Namespace) -> list[str]:
     """Both trainers on the rows of one collection, as lines of the table."""
-    turns: dict[str, list[dict[str, float]]] = {"leafkit": [], "sentence-transformers": []}
-    for _ in range(options.turns):
-        for who, found in turns.items():
-            found.append(measure(who, data, options.batch_size, options.steps))
+    ways = {
+        who: words_of(who, data, options.batch_size, options.steps)
+        for who in ("leafkit", "sentence-transformers")
+    }
+    turns = take_turns(__file__, ways, options.turns)
     texts = options.batch_size * (2 + NUM_NEGATIVES)
     ratios = [
         a["step_s"] / b["step_s"]
@@ -312,7 +292,7 @@ def compare(data: str, options: argparse.Namespace) -> list[str]:
     lines = []
     for who, found in turns.items():
         steps = [f["step_s"] for f in found]
-        peak = statistics.median(f["peak_mib"] for f in found)
+        peak = median(found, "peak_mib")
         lines.append(
             f"| {Path(data).name or 'builtin:pydocs'} | {found[0]['tokens_per_row']:.0f} | {who}"
             f" | {texts / statistics.median(steps):.1f} | {', '.join(f'{s:.2f}' for s in steps)} "

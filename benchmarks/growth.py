@@ -10,14 +10,10 @@ beside it the plot as SVG.
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import itertools
 import json
 import os
-import shlex
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,9 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from turns import median, take_turns
+from lib.arguments import make_parser
+from lib.children import median, take_turns
+from lib.machine import describe
+from lib.report import REPORTS, command, save, title, today
 
-from leafkit.core.system import cpu_name, resident_mib
+from leafkit.core.system import resident_mib
 from leafkit.report.charts.plots import Series, line_chart
 from leafkit.report.charts.svg import WIDTH, element
 from leafkit.report.environment import stylesheet
@@ -240,15 +239,10 @@ def measure_sweep(
 
 def main() -> None:
     """Measure every point and write report and plot; with --child, one point as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__, turns=3)
     parser.add_argument("--quick", action="store_true", help="fewer points, one turn")
-    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--child", choices=list(WORK))
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent / "reports", help="folder of the report"
-    )
+    parser.add_argument("--out", type=Path, default=REPORTS, help="folder of the report")
     parser.add_argument(
         "--smoke",
         action="store_true",
@@ -266,13 +260,10 @@ def main() -> None:
     if options.smoke:
         sweeps = {"texts": [400, 800], "length": [16, 32], "dim": [16, 32]}
     turns = 1 if options.quick or options.smoke else options.turns
-    today = datetime.date.today().isoformat()
-    command = shlex.join(["python", "benchmarks/growth.py", *sys.argv[1:]])
     lines = [
-        f"# Growth, {today}",
-        "",
-        f"`{command}`, {cpu_name()}, {len(os.sched_getaffinity(0))}"
-        f" cores, float32, numpy {np.__version__}. Two layers, H = 64, random ids. Unless it grows:"
+        *title("Growth"),
+        f"{command()}, {describe('numpy')}, float32. Two layers, H = 64, random ids. Unless it "
+        f"grows:"
         f" {BASE['texts']:,} texts ({TEXTS_OF_LENGTHS} where lengths grow), {BASE['length']} "
         f"tokens, {BASE['dim']} dimensions."
         f" A step has {TEXTS_PER_STEP} texts, a search {NUM_QUERIES} queries, a bootstrap "
@@ -296,16 +287,15 @@ def main() -> None:
             "",
         ]
     lines += [
-        f"![Growth]({today}-growth.svg)",
+        f"![Growth]({today()}-growth.svg)",
         "",
         f"Load average at the end: {os.getloadavg()[0]:.1f}.",
         "",
     ]
-    options.out.mkdir(exist_ok=True)
-    (options.out / f"{today}-growth.svg").write_text(draw(found), encoding="utf-8")
-    (options.out / f"{today}-growth.md").write_text("\n".join(lines), encoding="utf-8")
-    print(options.out / f"{today}-growth.md")
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / f"{today()}-growth.svg").write_text(draw(found), encoding="utf-8")
+    print(save(lines, "growth", options.out))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -4,25 +4,15 @@ calls.
     OMP_NUM_THREADS=1 python benchmarks/indexes.py --size 100000 [--run FOLDER --teacher FOLDER]
 
 Real: all documents and test queries of builtin:pydocs. With --run, the folder of a finished run,
-    and --teacher, its
-teacher's model folder, that run's index and student are used; without, all-MiniLM-L6-v2 embeds all,
-and its queries moved by noise stand for a student's. Made: clustered random unit vectors, 384-d;
-there the same indexes are also built and asked through faiss alone, as often, in a process of its
-own. Writes a dated report.
+and --teacher, its teacher's model folder, that run's index and student are used; without,
+all-MiniLM-L6-v2 embeds all, and its queries moved by noise stand for a student's. Made: clustered
+random unit vectors, 384-d; there the same indexes are also built and searched through faiss alone,
+as often, in a process of its own. Writes a dated report.
 """
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import json
-import platform
-import resource
-import shlex
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,10 +20,14 @@ from typing import Any
 import faiss
 import numpy as np
 import torch
+from lib.arguments import make_parser
+from lib.children import measure
+from lib.machine import Cost, describe
+from lib.report import command, publish, span, title
+from lib.report import table as markdown_table
 
 from leafkit.config.schema import INDEX_KINDS, DataConfig, IndexConfig
 from leafkit.core.checkpoint_layout import INDEX, INDEX_VECTORS_FILE, STUDENT
-from leafkit.core.system import cpu_name
 from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection
 from leafkit.embedders.transformer import TransformerEmbedder
@@ -66,11 +60,6 @@ COLUMNS = [
 ]
 
 
-def peak_mib() -> float:
-    """Most memory this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Rows of length one, float32."""
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
@@ -100,26 +89,20 @@ def run_leafkit(size: int) -> dict[str, Any]:
     best = faiss.knn(sides["teacher"], documents, 1, metric=faiss.METRIC_INNER_PRODUCT)[1][:, 0]
     query_ids = [f"q{i}" for i in range(NUM_QUERIES)]
     qrels = {q: {f"d{p}": 1} for q, p in zip(query_ids, best.tolist(), strict=True)}
-    before_mib, started_s, started_cpu_s = peak_mib(), time.perf_counter(), time.process_time()
-    rows = compare_indexes(
-        documents,
-        sides,
-        "made",
-        query_ids,
-        [f"d{i}" for i in range(size)],
-        qrels,
-        CONFIG,
-        NUM_RESAMPLES,
-        SEED,
-    )
-    seconds, cpu_s = time.perf_counter() - started_s, time.process_time() - started_cpu_s
-    return {
-        "rows": rows,
-        "seconds": seconds,
-        "cpu_s": cpu_s,
-        "before_mib": before_mib,
-        "peak_mib": peak_mib(),
-    }
+    document_ids = [f"d{i}" for i in range(size)]
+    with Cost() as cost:
+        rows = compare_indexes(
+            documents,
+            sides,
+            "made",
+            query_ids,
+            document_ids,
+            qrels,
+            CONFIG,
+            NUM_RESAMPLES,
+            SEED,
+        )
+    return cost.figures() | {"rows": rows}
 
 
 def run_bare(size: int, repetitions: Mapping[str, int]) -> dict[str, Any]:
@@ -127,34 +110,19 @@ def run_bare(size: int, repetitions: Mapping[str, int]) -> dict[str, Any]:
     not scored again.
     """
     documents, sides = make_case(size)
-    before_mib, kinds = peak_mib(), {}
-    started_s, started_cpu_s = time.perf_counter(), time.process_time()
-    for plan in plan_indexes(CONFIG, size, DIM):
-        kind_started_s = time.perf_counter()
-        index = build_bare(documents, plan)
-        built_s = time.perf_counter()
-        for setting in plan.settings:
-            for side, queries in sides.items():
-                search_bare(
-                    index,
-                    plan,
-                    queries,
-                    setting,
-                    repetitions[f"{plan.kind}/{plan.label(setting)}/{side}"],
-                )
-        kinds[plan.kind] = {
-            "build_s": built_s - kind_started_s,
-            "search_s": time.perf_counter() - built_s,
-        }
-        del index
-    seconds, cpu_s = time.perf_counter() - started_s, time.process_time() - started_cpu_s
-    return {
-        "kinds": kinds,
-        "seconds": seconds,
-        "cpu_s": cpu_s,
-        "before_mib": before_mib,
-        "peak_mib": peak_mib(),
-    }
+    kinds = {}
+    with Cost() as cost:
+        for plan in plan_indexes(CONFIG, size, DIM):
+            with Cost() as building:
+                index = build_bare(documents, plan)
+            with Cost() as searching:
+                for setting in plan.settings:
+                    for side, queries in sides.items():
+                        times = repetitions[f"{plan.kind}/{plan.label(setting)}/{side}"]
+                        search_bare(index, plan, queries, setting, times)
+            kinds[plan.kind] = {"build_s": building.seconds, "search_s": searching.seconds}
+            del index
+    return cost.figures() | {"kinds": kinds}
 
 
 def build_bare(documents: np.ndarray, plan: Plan) -> Any:
@@ -181,31 +149,9 @@ def search_bare(
     """The same search, ``repetitions`` times."""
     k = K * setting if plan.kind == "binary_rescored" else K
     if plan.parameter in ("ef_search", "num_probes"):
-        name = {"ef_search": "efSearch", "num_probes": "nprobe"}[plan.parameter]
-        faiss.ParameterSpace().set_index_parameter(index, name, setting)
+        faiss.ParameterSpace().set_index_parameter(index, plan.about.faiss_parameter, setting)
     for _ in range(repetitions):
         index.search(quantize_binary(queries) if plan.about.is_binary else queries, k)
-
-
-def run_apart(way: str, size: int, repetitions: Mapping[str, int]) -> dict[str, Any]:
-    """One way in a fresh process, so that its peak memory is its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        given, out = Path(folder) / "repetitions.json", Path(folder) / "out.json"
-        given.write_text(json.dumps(repetitions))
-        command = [
-            sys.executable,
-            __file__,
-            "--way",
-            way,
-            "--size",
-            str(size),
-            "--given",
-            str(given),
-            "--out",
-            str(out),
-        ]
-        subprocess.run(command, check=True)
-        return json.loads(out.read_text())
 
 
 def real_table(run: Path | None, teacher: Path | None) -> tuple[str, list[dict[str, Any]]]:
@@ -256,28 +202,24 @@ def embed(encoder: TextEncoder, texts: list[str], role: str) -> np.ndarray:
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """The rows as Markdown."""
-
-    def interval(figure: dict[str, float]) -> str:
-        return f"{figure['mean']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
-
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    cells = []
     for r in rows:
-        size = f"{r['bytes_per_vector']:,.0f}" + (
-            f" + {r['rescore_bytes_per_vector']}" * bool(r["rescore_bytes_per_vector"])
+        read_beside = r["rescore_bytes_per_vector"]
+        size = f"{r['bytes_per_vector']:,.0f}" + (f" + {read_beside}" if read_beside else "")
+        cells.append(
+            [
+                r["kind"],
+                r["setting"],
+                r["queries"],
+                size,
+                f"{r['build_s']:.1f}",
+                f"{r['queries_per_s']:,.0f}",
+                span(r["recall@10"]),
+                span(r["ndcg@10"]),
+                "yes" if r["is_cheapest_at_target"] else "",
+            ]
         )
-        cells = [
-            r["kind"],
-            r["setting"],
-            r["queries"],
-            size,
-            f"{r['build_s']:.1f}",
-            f"{r['queries_per_s']:,.0f}",
-            interval(r["recall@10"]),
-            interval(r["ndcg@10"]),
-            "yes" if r["is_cheapest_at_target"] else "",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+    return markdown_table(COLUMNS, cells)
 
 
 def cost_table(ours: dict[str, Any], bare: dict[str, Any]) -> list[str]:
@@ -288,13 +230,13 @@ def cost_table(ours: dict[str, Any], bare: dict[str, Any]) -> list[str]:
     ]
     sums = {"build": 0.0, "search": 0.0}
     for kind, theirs in bare["kinds"].items():
-        mine = [r for r in ours["rows"] if r["kind"] == kind]
-        search_s = sum(r["repetitions"] * NUM_QUERIES / r["queries_per_s"] for r in mine)
+        rows = [r for r in ours["rows"] if r["kind"] == kind]
+        search_s = sum(r["repetitions"] * NUM_QUERIES / r["queries_per_s"] for r in rows)
         sums["build"], sums["search"] = (
-            sums["build"] + mine[0]["build_s"],
+            sums["build"] + rows[0]["build_s"],
             sums["search"] + search_s,
         )
-        cells = [mine[0]["build_s"], theirs["build_s"], search_s, theirs["search_s"]]
+        cells = [rows[0]["build_s"], theirs["build_s"], search_s, theirs["search_s"]]
         lines.append(f"| {kind} | " + " | ".join(f"{seconds:.2f}" for seconds in cells) + " |")
     rest = ours["seconds"] - sums["build"] - sums["search"]
     return [
@@ -317,7 +259,7 @@ def cost_table(ours: dict[str, Any], bare: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     """Measure and write the report; with --way, one measurement."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__, can_print=True)
     parser.add_argument("--size", type=int, default=100_000, help="made documents")
     parser.add_argument(
         "--run",
@@ -325,69 +267,49 @@ def main() -> None:
         help="folder of a finished run on builtin:pydocs, with index/ and student/",
     )
     parser.add_argument("--teacher", type=Path, help="model folder of that run's teacher")
-    parser.add_argument(
-        "--way", choices=("leafkit", "bare"), help="measure this way here, for --out"
-    )
-    parser.add_argument("--given", type=Path, help="repetitions of each search, for --way bare")
-    parser.add_argument("--out", type=Path, help="where --way writes")
-    parser.add_argument("--print-only", action="store_true", help="write no report")
+    parser.add_argument("--way", choices=("leafkit", "bare"), help="measure this way here")
+    parser.add_argument("--given", default="{}", help="JSON of repetitions, for --way bare")
     options = parser.parse_args()
     if options.way:
-        given = json.loads(options.given.read_text())
+        given = json.loads(options.given)
         found = (
             run_leafkit(options.size) if options.way == "leafkit" else run_bare(options.size, given)
         )
-        options.out.write_text(json.dumps(found))
+        print(json.dumps(found))
         return
     what, real = real_table(options.run, options.teacher)
-    ours = run_apart("leafkit", options.size, {})
+    words = ["--size", str(options.size)]
+    ours = measure(__file__, ["--way", "leafkit", *words])
     repetitions = {
         f"{r['kind']}/{r['setting']}/{r['queries']}": r["repetitions"] for r in ours["rows"]
     }
-    bare = run_apart("bare", options.size, repetitions)
-    text = "\n".join(
-        [
-            f"# Indexes, {datetime.date.today().isoformat()}",
-            "",
-            f"`python benchmarks/indexes.py {shlex.join(sys.argv[1:])}`, {cpu_name()}, "
-            f"{faiss.omp_get_max_threads()} thread(s),"
-            f" faiss {faiss.__version__}, numpy {np.__version__}, Python "
-            f"{platform.python_version()}.",
-            f"Bytes are those of the serialised index, links, centroids and rotations included; "
-            f"'+' are the float vectors that"
-            f" rescoring reads beside it. queries/s: all queries in one call, median of at least "
-            f"3. recall@10 is of each side's"
-            f" own exact search; the target is {CONFIG.target_recall}. Brackets: 95% bootstrap "
-            f"intervals.",
-            "",
-            "## builtin:pydocs",
-            "",
-            what,
-            "",
-            *table(real),
-            "",
-            f"## Made vectors, {options.size:,} x {DIM}",
-            "",
-            f"Clusters of {CLUSTER_SIZE}; {NUM_QUERIES:,} queries a side, each near a document, "
-            f"noise per component"
-            f" {NOISE['teacher']} (teacher) and {NOISE['student']} (student); the one relevant "
-            f"document is the teacher query's"
-            " nearest.",
-            "",
-            *table(ours["rows"]),
-            "",
-            "## The cost over bare faiss calls",
-            "",
-            *cost_table(ours, bare),
-            "",
-        ]
-    )
-    print(text)
-    if not options.print_only:
-        path = Path(__file__).parent / "reports" / f"{datetime.date.today().isoformat()}-indexes.md"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        print(path)
+    bare = measure(__file__, ["--way", "bare", "--given", json.dumps(repetitions), *words])
+    machine = describe("faiss", "numpy", num_threads=faiss.omp_get_max_threads(), python=True)
+    lines = [
+        *title("Indexes"),
+        f"{command()}, {machine}.",
+        "Bytes are those of the serialised index, links, centroids and rotations included; '+' are "
+        "the float vectors that rescoring reads beside it. queries/s: all queries in one call, "
+        "median of at least 3. recall@10 is of each side's own exact search; the target is "
+        f"{CONFIG.target_recall}. Brackets: 95% bootstrap intervals.",
+        "",
+        "## builtin:pydocs",
+        "",
+        what,
+        "",
+        *table(real),
+        f"## Made vectors, {options.size:,} x {DIM}",
+        "",
+        f"Clusters of {CLUSTER_SIZE}; {NUM_QUERIES:,} queries a side, each near a document, noise "
+        f"per component {NOISE['teacher']} (teacher) and {NOISE['student']} (student); the one "
+        "relevant document is the teacher query's nearest.",
+        "",
+        *table(ours["rows"]),
+        "## The cost over bare faiss calls",
+        "",
+        *cost_table(ours, bare),
+    ]
+    publish(lines, "indexes", print_only=options.print_only)
 
 
 if __name__ == "__main__":

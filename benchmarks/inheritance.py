@@ -1,9 +1,10 @@
 """The whole inheritance grid: what it takes in time and memory, beside the bare faiss calls inside
 it.
 
-    python benchmarks/inheritance.py                    a collection of builtin:pydocs' size, 12,557
-    documents of 768 dimensions python benchmarks/inheritance.py --size 1000000     1,000,000
-    documents of 384 dimensions, 1,000 queries
+    python benchmarks/inheritance.py                  12,557 documents of 768 dimensions, the
+                                                      size of builtin:pydocs
+    python benchmarks/inheritance.py --size 1000000   1,000,000 documents of 384 dimensions,
+                                                      1,000 queries
 
 Vectors are made for the purpose: clustered, most of their length in the first dimensions, a student
 that is the teacher with noise. They are written into vector stores first, as every run of leafkit
@@ -14,10 +15,7 @@ arrays prepared beforehand, in the same process right after. Writes a dated repo
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import os
-import resource
 import tempfile
 import threading
 import time
@@ -27,17 +25,20 @@ from pathlib import Path
 
 import faiss
 import numpy as np
+from lib.arguments import make_parser
+from lib.machine import describe, peak_mib
+from lib.report import command, publish, title
 
 from leafkit.config.schema import VECTOR_PRECISIONS, InheritConfig
-from leafkit.core.system import cpu_name, release_memory
+from leafkit.core.system import release_memory
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.vector_store import Space, VectorStore
 from leafkit.evaluation.inheritance.grid import DEPTH, plan_cells, run_grid
-from leafkit.evaluation.inheritance.streaming import SPARE
 from leafkit.evaluation.metrics import Judgments
 from leafkit.index.codecs.fit import fit_codecs
+from leafkit.index.exact import SPARE
 
-PYDOCS = (12_557, 768, 1037)  # documents, dimensions of kalm-mini's vectors, test queries
+PYDOCS = (12_557, 768, 1037)  # documents, dimensions, test queries
 PART = 65_536  # documents made at a time
 NUM_CENTRES = 2000
 CALIBRATION = "calibration of the other precisions, not faiss's"
@@ -118,7 +119,7 @@ def make_vectors(folder: Path, num_documents: int, dim: int, num_queries: int) -
 
 
 class Resident:
-    """Largest resident memory while it runs, sampled; getrusage would count what was made before."""
+    """Largest resident memory while it runs, sampled: what was made before it does not count."""
 
     def __init__(self) -> None:
         self.peak_gib = 0.0
@@ -191,9 +192,7 @@ def bare_calls(made: Made, config: InheritConfig, dims: list[int]) -> Iterator[t
 
 def main() -> None:
     """Make vectors, measure the grid and the bare calls, write the report."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument(
         "--size",
         type=int,
@@ -229,12 +228,10 @@ def main() -> None:
     knn_s = sum(value for what, value in seconds.items() if what.startswith("faiss.knn"))
     bare_s = sum(seconds.values()) - seconds[CALIBRATION]
     verdicts = [row["verdict"] for row in grid.figures["rows"]]
+    machine = describe("faiss", "numpy", num_threads=faiss.omp_get_max_threads())
     lines = [
-        f"# The inheritance grid, {datetime.date.today().isoformat()}",
-        "",
-        f"`python benchmarks/inheritance.py{f' --size {arguments.size}' if arguments.size else ''}`, {cpu_name()},"
-        f" {faiss.omp_get_max_threads()} threads, faiss {faiss.__version__}, numpy "
-        f"{np.__version__}.",
+        *title("The inheritance grid"),
+        f"{command()}, {machine}.",
         f"{num_documents:,} documents x {dim} dimensions in float16 stores, {num_queries:,} "
         f"queries, {len(dims)} dimensions x"
         f" {len(config.precisions)} precisions x float and quantised queries, plain and rescored "
@@ -249,18 +246,13 @@ def main() -> None:
         f"| overhead over faiss.knn and faiss.knn_hamming alone | {grid_s / knn_s - 1:+.1%} |",
         f"| peak resident memory of the grid | {resident.peak_gib:.2f} GiB |",
         f"| peak of the process, bare calls on whole arrays included |"
-        f" {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB |",
+        f" {peak_mib() / 1024:.2f} GiB |",
         *(f"| {what} | {value:.1f} s |" for what, value in seconds.items()),
         f"| verdicts | {', '.join(f'{verdicts.count(v)} {v}' for v in dict.fromkeys(verdicts))} |",
         "",
     ]
-    print("\n".join(lines))
-    if not arguments.no_report:
-        name = f"{datetime.date.today().isoformat()}-inheritance{f'-{arguments.size}' if arguments.size else ''}.md"
-        path = Path(__file__).parent / "reports" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("\n".join(lines), encoding="utf-8")
-        print(path)
+    name = f"inheritance-{arguments.size}" if arguments.size else "inheritance"
+    publish(lines, name, print_only=arguments.no_report)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""The default teacher: home and away against all-MiniLM-L6-v2, and against another recipe's
-teacher.
+"""The default teacher in-domain and out-of-domain, against all-MiniLM-L6-v2 and against another
+recipe's teacher.
 
     python benchmarks/kalm_mini.py --data DIR [--against RECIPE.yaml] [--checkpoints checkpoints]
 
@@ -11,17 +11,17 @@ dated report.
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import random
 import time
 from pathlib import Path
 
 import torch
+from lib.arguments import make_parser
+from lib.machine import describe
+from lib.report import command, save, title
 
 from leafkit.config.load import load_recipe
 from leafkit.config.schema import DataConfig
-from leafkit.core.system import cpu_name
 from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection
 from leafkit.embedders.transformer import TransformerEmbedder
@@ -58,7 +58,7 @@ def sample(uri: str, name: str) -> Collection:
 
 
 def teach(recipe: str, checkpoints: str) -> tuple[TextEncoder, float]:
-    """The recipe's teacher and the seconds its training took; what is there is not trained again."""
+    """The recipe's teacher and the seconds its training took; what is there stays as it is."""
     started_s = time.perf_counter()
     with open_run(load_recipe(recipe, [f"checkpoints={checkpoints}"])) as run:
         folder = run_teach(run)
@@ -67,9 +67,7 @@ def teach(recipe: str, checkpoints: str) -> tuple[TextEncoder, float]:
 
 def main() -> None:
     """Train, measure, and write the report."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--against", default="")
     parser.add_argument("--checkpoints", default="checkpoints")
@@ -100,29 +98,26 @@ def main() -> None:
             if who not in skipped
         }
         bootstrap = Bootstrap(len(collection.queries), 10_000, 0)
-        mine = found["kalm-mini"]
+        ours = found["kalm-mini"]
         cells = [f"{found[who][0].mean():.3f}" if who in found else "" for who in systems]
         gains = []
         for who in systems:
             if who != "kalm-mini":
-                gain = bootstrap.difference(mine[0], found[who][0]) if who in found else None
+                gain = bootstrap.difference(ours[0], found[who][0]) if who in found else None
                 gains.append(
                     f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain else ""
                 )
-        kept = bootstrap.ratio(mine[SMALLEST_DIM], mine[0])
+        kept = bootstrap.ratio(ours[SMALLEST_DIM], ours[0])
         share = f"{100 * kept.mean:.1f}% [{100 * kept.low:.1f}, {100 * kept.high:.1f}]"
         sizes = f"{len(collection.queries):,} | {len(collection.documents):,} | {tokens}"
         lines.append(f"| {name} | {sizes} | " + " | ".join([*cells, *gains, share]) + " |")
         print(lines[-1], flush=True)
     others = [who for who in systems if who != "kalm-mini"]
-    today = datetime.date.today().isoformat()
     trained = ", ".join(f"{who} {value:.0f} s" for who, value in seconds.items())
+    machine = describe("torch", num_threads=torch.get_num_threads())
     head = [
-        f"# The default teacher, {today}",
-        "",
-        f"`python benchmarks/kalm_mini.py --data DIR`, {cpu_name()}, {torch.get_num_threads()} "
-        f"threads,"
-        f" {str(precision).removeprefix('torch.')}, torch {torch.__version__}.",
+        *title("The default teacher"),
+        f"{command()}, {machine}, {str(precision).removeprefix('torch.')}.",
         f"nDCG@10, 95% paired bootstrap over queries; training: {trained}.",
         *(
             [f"`against` is the teacher of {Path(options.against).name}."]
@@ -137,9 +132,7 @@ def main() -> None:
         + f" | kept at {SMALLEST_DIM} dimensions |",
         "|---|---|---|---|" + "---|" * (len(systems) + len(others) + 1),
     ]
-    path = Path(__file__).parent / "reports" / f"{today}-kalm_mini.md"
-    path.write_text("\n".join([*head, *lines, ""]), encoding="utf-8")
-    print(path)
+    print(save([*head, *lines], "kalm_mini"))
 
 
 if __name__ == "__main__":

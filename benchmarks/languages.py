@@ -1,4 +1,4 @@
-"""French, Polish and Chinese through the teacher's road: fine-tune on a language's train rows,
+"""French, Polish and Chinese through ``leafkit teach``: fine-tune on a language's train rows,
 measure its test set.
 
     python benchmarks/languages.py --data DIR [--steps 32]
@@ -11,8 +11,6 @@ one hard negative, focal, MRL, soup .8. Writes a dated report.
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import json
 import tempfile
 import time
@@ -21,10 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from lib.arguments import make_parser
+from lib.machine import describe
+from lib.report import command, save, title
 
 from leafkit.config.load import load_recipe
 from leafkit.config.schema import DataConfig
-from leafkit.core.system import cpu_name
 from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection
 from leafkit.embedders.transformer import TransformerEmbedder
@@ -109,13 +109,10 @@ def tune(uri: str, name: str, steps: int, work: Path) -> tuple[TextEncoder, torc
 
 def main() -> None:
     """Train and measure each language, and write the report."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=32)
     options = parser.parse_args()
-    today = datetime.date.today().isoformat()
     started_s = time.perf_counter()
     lines = []
     with tempfile.TemporaryDirectory() as folder:
@@ -151,13 +148,10 @@ def main() -> None:
             )
             print(lines[-1], flush=True)
     minutes = (time.perf_counter() - started_s) / 60
+    machine = describe("torch", num_threads=torch.get_num_threads())
     head = [
-        f"# Other languages, {today}",
-        "",
-        f"`python benchmarks/languages.py --data DIR --steps {options.steps}`, {cpu_name()}, "
-        f"{torch.get_num_threads()} threads,"
-        f" {str(precision).removeprefix('torch.')}, torch {torch.__version__}; {minutes:.0f} "
-        f"minutes.",
+        *title("Other languages"),
+        f"{command()}, {machine}, {str(precision).removeprefix('torch.')}; {minutes:.0f} minutes.",
         f"{options.steps} steps of 24 rows from all-MiniLM-L6-v2, an English model with an "
         f"English vocabulary; documents cut at"
         f" {DOCUMENT_TOKENS} tokens for all models. Chinese trains on tldr pages, because "
@@ -166,9 +160,7 @@ def main() -> None:
         "| language | test set | n | start nDCG@10 | tuned | gain, 95% paired bootstrap | BM25 |",
         "|---|---|---|---|---|---|---|",
     ]
-    path = Path(__file__).parent / "reports" / f"{today}-languages.md"
-    path.write_text("\n".join([*head, *lines, ""]), encoding="utf-8")
-    print(path)
+    print(save([*head, *lines], "languages"))
 
 
 if __name__ == "__main__":

@@ -8,23 +8,17 @@ its own, so that its peak memory is its own; the two ways take turns. Writes a d
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import json
-import platform
-import resource
-import shlex
 import statistics
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import faiss
 import numpy as np
+from lib.arguments import make_parser
+from lib.children import Figures, median, take_turns
+from lib.machine import Cost, describe
+from lib.report import command, publish, table, title
 
 from leafkit.config.schema import MiningConfig
-from leafkit.core.system import cpu_name
 from leafkit.mining.hard_negatives import mine
 
 DIM, DEPTH, CLUSTER_SIZE, BLOCK = 384, 100, 60, 10_000
@@ -35,11 +29,6 @@ WAYS = {
 SETTINGS = MiningConfig(
     num_negatives=7, first_rank=50, last_rank=DEPTH, max_positive_share=0.95, filter_rank=50
 )
-
-
-def peak_mib() -> float:
-    """Most memory this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def make_vectors(size: int, centers: np.ndarray, seed: int) -> np.ndarray:
@@ -69,119 +58,76 @@ def measure(way: str, num_queries: int, num_documents: int) -> dict[str, float]:
     rows = np.arange(num_queries)
     positives = rows % num_documents
     relevant = [frozenset([p]) for p in positives.tolist()]
-    index = faiss.IndexFlatIP(DIM)
-    before_mib = peak_mib()
     if way == "bare":
+        index = faiss.IndexFlatIP(DIM)
         index.add(documents)
-        started_s, cpu_s = time.perf_counter(), time.process_time()
-        index.search(queries, DEPTH)
-        seconds, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_s
-        return {
-            "seconds": seconds,
-            "cpu_s": cpu_s,
-            "before_mib": before_mib,
-            "peak_mib": peak_mib(),
-        }
-    started_s, cpu_s = time.perf_counter(), time.process_time()
-    mined = mine(queries, documents, rows, positives, relevant, SETTINGS, 0)
-    seconds, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_s
+        with Cost() as cost:
+            index.search(queries, DEPTH)
+        return cost.figures()
+    with Cost() as cost:
+        mined = mine(queries, documents, rows, positives, relevant, SETTINGS, 0)
     found = {"kept": float(mined.kept.mean()), "found": float((mined.negatives >= 0).mean())}
-    return {
-        "seconds": seconds,
-        "cpu_s": cpu_s,
-        "before_mib": before_mib,
-        "peak_mib": peak_mib(),
-        **found,
-    }
+    return cost.figures() | found
 
 
-def measure_apart(way: str, num_queries: int, num_documents: int) -> dict[str, float]:
-    """The same in a fresh process."""
-    command = [
-        sys.executable,
-        __file__,
-        "--way",
-        way,
-        "--queries",
-        str(num_queries),
-        "--size",
-        str(num_documents),
-    ]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
-def report(results: dict[str, list[dict[str, float]]], num_queries: int, num_documents: int) -> str:
+def report(results: dict[str, list[Figures]], num_queries: int, num_documents: int) -> list[str]:
     """The measurements as Markdown; medians of the repeats, the ratio as the median of each turn's
     ratio.
     """
-    median = {
-        way: {key: statistics.median(r[key] for r in runs) for key in runs[0]}
-        for way, runs in results.items()
-    }
-    ratios = [
-        bare["seconds"] / ours["seconds"]
-        for bare, ours in zip(results["bare"], results["leafkit"], strict=True)
-    ]
-    ours = median["leafkit"]
+    theirs, ours = results["bare"], results["leafkit"]
+    each = [bare["seconds"] / mined["seconds"] for bare, mined in zip(theirs, ours, strict=True)]
+    machine = describe("faiss", "numpy", num_threads=faiss.omp_get_max_threads(), python=True)
     lines = [
-        f"# Mining, {datetime.date.today().isoformat()}",
-        "",
-        f"`python benchmarks/mining.py {shlex.join(sys.argv[1:])}`, {cpu_name()}, "
-        f"{faiss.omp_get_max_threads()} threads,"
-        f" faiss {faiss.__version__}, numpy {np.__version__}, Python {platform.python_version()}.",
+        *title("Mining"),
+        f"{command()}, {machine}.",
         f"{num_queries:,} queries against {num_documents:,} documents, {DIM}-d float32, clusters "
-        f"of {CLUSTER_SIZE};"
-        f" {len(ratios)} alternating repetition(s), each in a process of its own; medians.",
-        f"leafkit: window {SETTINGS.first_rank} to {SETTINGS.last_rank}, "
-        f"{SETTINGS.num_negatives} negatives,"
-        f" max_positive_share {SETTINGS.max_positive_share}, filter_rank {SETTINGS.filter_rank};"
-        f" kept {ours['kept']:.1%} of the rows, found {ours['found']:.1%} of the negatives.",
+        f"of {CLUSTER_SIZE}; {len(each)} alternating repetition(s), each in a process of its own; "
+        f"medians. leafkit: window {SETTINGS.first_rank} to {SETTINGS.last_rank}, "
+        f"{SETTINGS.num_negatives} negatives, max_positive_share {SETTINGS.max_positive_share}, "
+        f"filter_rank {SETTINGS.filter_rank}; kept {median(ours, 'kept'):.1%} of the rows, found "
+        f"{median(ours, 'found'):.1%} of the negatives.",
         "",
-        "| way | seconds | CPU seconds | queries/s | peak memory, MiB | of it above the vectors "
-        "themselves |",
-        "|---|---|---|---|---|---|",
     ]
-    lines += [
-        f"| {WAYS[way]} | {m['seconds']:.1f} | {m['cpu_s']:.1f} | "
-        f"{num_queries / m['seconds']:,.0f} | {m['peak_mib']:,.0f} |"
-        f" {m['peak_mib'] - m['before_mib']:,.0f} |"
-        for way, m in median.items()
-    ]
-    turns = ", ".join(f"{ratio:.3f}" for ratio in ratios)
-    lines += [
-        "",
+    header = ["way", "seconds", "CPU seconds", "queries/s", "peak memory, MiB"]
+    rows = []
+    for way, runs in results.items():
+        seconds, peak = median(runs, "seconds"), median(runs, "peak_mib")
+        rows.append(
+            [
+                WAYS[way],
+                f"{seconds:.1f}",
+                f"{median(runs, 'cpu_s'):.1f}",
+                f"{num_queries / seconds:,.0f}",
+                f"{peak:,.0f}",
+                f"{peak - median(runs, 'before_mib'):,.0f}",
+            ]
+        )
+    turns = ", ".join(f"{share:.3f}" for share in each)
+    return [
+        *lines,
+        *table([*header, "of it above the vectors themselves"], rows),
         f"Throughput of leafkit as a share of the bare search's: "
-        f"**{statistics.median(ratios):.3f}** (turns: {turns}).",
+        f"**{statistics.median(each):.3f}** (turns: {turns}).",
     ]
-    return "\n".join([*lines, ""])
 
 
 def main() -> None:
     """Take turns, then write the report; with --way, one measurement as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = make_parser(__doc__, turns=3, turns_flag="--repeats", can_print=True)
     parser.add_argument("--size", type=int, default=100_000, help="documents")
     parser.add_argument(
         "--queries", type=int, default=0, help="queries; as many as documents unless said"
     )
-    parser.add_argument("--repeats", type=int, default=3, help="turns of each way")
     parser.add_argument("--way", choices=WAYS, help="measure this way here and print it")
-    parser.add_argument("--print-only", action="store_true", help="write no report")
     options = parser.parse_args()
     num_queries = options.queries or options.size
     if options.way:
         print(json.dumps(measure(options.way, num_queries, options.size)))
         return
-    results: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
-    for repeat in range(options.repeats):
-        for way in list(WAYS) if repeat % 2 == 0 else list(WAYS)[::-1]:
-            results[way].append(measure_apart(way, num_queries, options.size))
-    text = report(results, num_queries, options.size)
-    print(text)
-    if not options.print_only:
-        path = Path(__file__).parent / "reports" / f"{datetime.date.today().isoformat()}-mining.md"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        print(path)
+    words = ["--queries", str(num_queries), "--size", str(options.size)]
+    ways = {way: ["--way", way, *words] for way in WAYS}
+    results = take_turns(__file__, ways, options.repeats, is_alternating=True)
+    publish(report(results, num_queries, options.size), "mining", print_only=options.print_only)
 
 
 if __name__ == "__main__":

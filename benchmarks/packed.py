@@ -9,25 +9,26 @@ repetitions. Writes a dated report.
 
 from __future__ import annotations
 
-import datetime
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
+from lib.arguments import make_parser
+from lib.machine import describe
+from lib.report import command, save, table, title
 from torch.nn import functional
 from transformers import Qwen2Config, Qwen2Model
 
-from leafkit.core.system import cpu_name
 from leafkit.models import text_encoder as encoder_module
 from leafkit.models.checkpoint import load_encoder
 from leafkit.models.grow import grow
-from leafkit.models.packed.backbone import attention, can_pack
+from leafkit.models.packed import attention
+from leafkit.models.packed.backbone import can_pack
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 
-NUM_TEXTS, REPEATS = 64, 5
+NUM_TEXTS = 64
 
 
 def make_qwen2(like: TextEncoder) -> TextEncoder:
@@ -77,7 +78,7 @@ def fused_attention(
     return functional.scaled_dot_product_attention(query, key, value, is_causal=is_causal)
 
 
-def compare(encoder: TextEncoder) -> dict[str, float]:
+def compare(encoder: TextEncoder, turns: int) -> dict[str, float]:
     """Median tokens per second of each way, taking turns."""
     batch = make_batch(0)
     encoder.disable_dropout()
@@ -104,7 +105,7 @@ def compare(encoder: TextEncoder) -> dict[str, float]:
         "one padded matrix": lambda: pad_all(encoder, batch),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for repeat in range(REPEATS + 1):
+    for repeat in range(turns + 1):
         for name, run in ways.items():
             started_s = time.perf_counter()
             train_step(run, encoder)
@@ -115,35 +116,28 @@ def compare(encoder: TextEncoder) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure both shapes and write the report."""
+    """Measure all shapes and write the report."""
+    options = make_parser(__doc__, turns=5).parse_args()
     small = load_encoder("builtin:minilm")
-    lines = [
-        f"# Packed execution, {datetime.date.today().isoformat()}",
-        "",
-        f"`python benchmarks/packed.py`, {cpu_name()}, {torch.get_num_threads()} threads, bf16 "
-        f"autocast,"
-        f" torch {torch.__version__}.",
-        f"Forward and backward of {NUM_TEXTS} texts of 10 to 60 tokens, median of {REPEATS} "
-        f"alternating repetitions.",
-        "",
-        "| model | way | tokens/s | share of leafkit's |",
-        "|---|---|---|---|",
-    ]
     shapes = {
         "MiniLM, 23M": small,
         "teacher, 59M": grow(small, 768, 2304, seed=0),
         "4 layers of Qwen2-0.5B": make_qwen2(small),
     }
+    rows = []
     for name, encoder in shapes.items():
-        rates = compare(encoder)
+        rates = compare(encoder, options.turns)
         best = next(iter(rates.values()))
-        lines += [
-            f"| {name} | {way} | {rate:,.0f} | {rate / best:.2f} |" for way, rate in rates.items()
-        ]
-    path = Path(__file__).parent / "reports" / f"{datetime.date.today().isoformat()}-packed.md"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
-    print(path)
+        rows += [[name, way, f"{rate:,.0f}", f"{rate / best:.2f}"] for way, rate in rates.items()]
+    lines = [
+        *title("Packed execution"),
+        f"{command()}, {describe('torch', num_threads=torch.get_num_threads())}, bf16 autocast.",
+        f"Forward and backward of {NUM_TEXTS} texts of 10 to 60 tokens, median of "
+        f"{options.turns} alternating repetitions.",
+        "",
+        *table(["model", "way", "tokens/s", "share of leafkit's"], rows),
+    ]
+    print(save(lines, "packed"))
 
 
 if __name__ == "__main__":

@@ -12,18 +12,18 @@ the same ones. Writes a dated report.
 
 from __future__ import annotations
 
-import argparse
-import datetime
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from lib.arguments import make_parser
+from lib.machine import describe
+from lib.report import command, save, title
 from sentence_transformers.util import quantize_embeddings
 from sentence_transformers.util.quantization import semantic_search_faiss
 
 from leafkit.config.schema import DataConfig, InheritConfig
-from leafkit.core.system import cpu_name
 from leafkit.data.sources import read_collection
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.bootstrap import Bootstrap
@@ -128,18 +128,15 @@ def measure(uri: str) -> tuple[str, dict[str, str]]:
 
 def main() -> None:
     """Measure the collections and write the report."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--collections", nargs="+", default=["scifact", "cranfield", "npl"])
     options = parser.parse_args()
     columns = [measure(f"beir:{options.data / name}") for name in options.collections]
+    machine = describe("torch", num_threads=torch.get_num_threads())
     lines = [
-        f"# all-MiniLM-L6-v2 in int8 and binary, {datetime.date.today().isoformat()}",
-        "",
-        f"`python benchmarks/published_codes.py --data DIR`, {cpu_name()}, "
-        f"{torch.get_num_threads()} threads, float32,"
+        *title("all-MiniLM-L6-v2 in int8 and binary"),
+        f"{command()}, {machine}, float32,"
         f" documents and queries cut at {MAX_TOKENS} tokens. nDCG@10 and the share of float32's, "
         f"95% paired bootstrap over"
         " queries.",
@@ -157,13 +154,7 @@ def main() -> None:
         ),
         "",
     ]
-    path = (
-        Path(__file__).parent
-        / "reports"
-        / f"{datetime.date.today().isoformat()}-published_codes.md"
-    )
-    path.write_text("\n".join(lines), encoding="utf-8")
-    print(path)
+    print(save(lines, "published_codes"))
 
 
 if __name__ == "__main__":

@@ -15,10 +15,8 @@ run's JSON and ends with status 1 where one is clearly worse.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +24,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lib.arguments import make_parser
+from lib.children import median, ratios, take_turns
+from lib.machine import describe
+from lib.report import command, save, title, today
 from speed_ways import MAX_TOKENS, ST_BATCH, TEACHER_DIM, write_texts
-from turns import median, ratios, take_turns
 
 WAYS_FILE = str(Path(__file__).parent / "speed_ways.py")
 TOLERANCE = 0.10  # beyond the worst turn of the earlier run: what a busy neighbour does to a ratio
@@ -159,7 +160,7 @@ def training(options: argparse.Namespace) -> list[Row]:
 def encoding(options: argparse.Namespace) -> list[Row]:
     """Mixed and long texts."""
     rows = []
-    for title, long in (("mixed", []), ("long", ["--long"])):
+    for kind, long in (("mixed", []), ("long", ["--long"])):
         ways = {
             "leafkit": ["encode-leafkit", *long],
             "st": ["encode-st", *long],
@@ -172,7 +173,7 @@ def encoding(options: argparse.Namespace) -> list[Row]:
         each = median(ours, "tokens_per_text")
         rows.append(
             compare(
-                f"encoding {title} texts ({each:.0f} tokens each), texts/s",
+                f"encoding {kind} texts ({each:.0f} tokens each), texts/s",
                 ours,
                 "SentenceTransformer.encode",
                 found["st"],
@@ -189,7 +190,7 @@ def encoding(options: argparse.Namespace) -> list[Row]:
         ):
             rate = median(parts, "linear_tflops") / limit if name == "linear layers" else None
             rows.append(
-                Row(f"{title} texts, share of the time: {name}", median(parts, name), share=rate)
+                Row(f"{kind} texts, share of the time: {name}", median(parts, name), share=rate)
             )
     return rows
 
@@ -243,7 +244,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
 
 
 def _find_earlier(row: Row, earlier: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The same thing measured against the same peer; the number of tokens in its name may differ."""
+    """The same thing and peer; the number of tokens in its name may differ."""
     wanted = (row.what.split(" (")[0], row.peer)
     return next(
         (old for old in earlier if (old["what"].split(" (")[0], old["peer"]) == wanted), None
@@ -273,17 +274,13 @@ def worse_than(rows: Sequence[Row], earlier: Sequence[Mapping[str, Any]]) -> lis
 
 def main() -> int:
     """Measure, write the report, compare."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--turns", type=int, default=5)
+    parser = make_parser(__doc__, turns=5)
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints/kalm-to-23m"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", choices=list(PARTS), nargs="*", default=list(PARTS))
     parser.add_argument("--against", type=Path, help="JSON of an earlier run")
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    import sentence_transformers
     import torch
 
     from leafkit.core.artifact import git_commit
@@ -297,14 +294,11 @@ def main() -> int:
     dtype = options.precision = str(
         choose_precision("auto", torch.device(options.device))
     ).removeprefix("torch.")
-    today = datetime.date.today().isoformat()
-    command = shlex.join(["python", "benchmarks/speed.py", *sys.argv[1:]])
+    num_threads = torch.get_num_threads()
+    machine = describe("torch", "sentence_transformers", num_threads=num_threads, hardware=hardware)
     head = [
-        f"# Speed, {today}",
-        "",
-        f"`{command}`, {hardware}, {torch.get_num_threads()} threads, torch"
-        f" {torch.__version__}, sentence-transformers {sentence_transformers.__version__}; "
-        f"leafkit computes in {dtype}.",
+        *title("Speed"),
+        f"{command()}, {machine}; leafkit computes in {dtype}.",
         f"all-MiniLM-L6-v2 (23M) on builtin:pydocs; training cuts at {MAX_TOKENS} tokens, "
         f"{TEACHER_DIM}-d targets; peers in"
         f" batches of {ST_BATCH}. The second half of a training and the second pass over texts "
@@ -317,18 +311,17 @@ def main() -> int:
         "",
     ]
     about = {
-        "date": today,
+        "date": today(),
         "commit": git_commit(),
         "hardware": hardware,
         "dtype": dtype,
-        "threads": torch.get_num_threads(),
+        "threads": num_threads,
     }
     parts = [
         "speed",
         *([] if options.device == "cpu" else [options.device]),
         *([] if len(options.only) == 3 else options.only),
     ]
-    path = Path(__file__).parent / "reports" / f"{today}-{'-'.join(parts)}.md"
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         options.texts = Path(folder) / "texts.json"
@@ -336,10 +329,8 @@ def main() -> int:
         for name in options.only:
             # written after each: what is measured is kept if the rest is cut short
             rows += PARTS[name](options)
-            path.write_text(
-                "\n".join([*head, *HEADER, *(row.to_markdown() for row in rows), ""]),
-                encoding="utf-8",
-            )
+            lines = [*head, *HEADER, *(row.to_markdown() for row in rows)]
+            path = save(lines, "-".join(parts))
             figures = about | {"rows": [asdict(row) for row in rows]}
             path.with_suffix(".json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
     print(path)

@@ -10,13 +10,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from lib.arguments import make_parser
+from lib.machine import peak_mib
 
 TEACHER_DIM = 768
 MAX_TOKENS = 128
@@ -205,7 +207,7 @@ def _encode_texts(options: argparse.Namespace) -> list[str]:
 
 
 def encode_leafkit(options: argparse.Namespace) -> dict[str, float]:
-    """The embedder in the chosen precision, tokenization included; store.py measures what the store adds."""
+    """The embedder in the chosen precision, tokenization included and no vector store."""
     from leafkit.embedders.transformer import TransformerEmbedder
     from leafkit.models.checkpoint import load_encoder
 
@@ -239,7 +241,7 @@ def encode_parts(options: argparse.Namespace) -> dict[str, float]:
     from leafkit.embedders.transformer import TransformerEmbedder
     from leafkit.models.checkpoint import load_encoder
     from leafkit.models.onednn_linear import OneDnnLinear
-    from leafkit.models.packed.backbone import bert
+    from leafkit.models.packed import bert
 
     texts = _encode_texts(options)
     embedder = TransformerEmbedder(
@@ -385,7 +387,7 @@ WAYS: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {
 
 def main() -> None:
     """Run one way and print its figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("way", choices=list(WAYS))
     parser.add_argument("--texts", type=Path, required=True)
     parser.add_argument("--checkpoints", default="checkpoints/kalm-to-23m")
@@ -402,11 +404,7 @@ def main() -> None:
 
         keep_freed_memory()  # as leafkit's command line does; a peer runs as it comes
     figures = WAYS[options.way](options)
-    print(
-        json.dumps(
-            figures | {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-        )
-    )
+    print(json.dumps(figures | {"peak_mib": peak_mib()}))
 
 
 if __name__ == "__main__":

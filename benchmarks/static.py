@@ -5,14 +5,12 @@ teacher.
 
 Makes the student where it is not there (the teacher and its vectors too: minutes). Latency: the
 test queries one at a time, one thread, tokenizer included, all ways taking turns. Quality: student
-queries against the teacher's documents, at home and away. --sweep trains again under other
-settings, one changed at a time. Writes a dated report.
+queries against the teacher's documents, in-domain and out-of-domain. --sweep trains again under
+other settings, one changed at a time. Writes a dated report.
 """
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,11 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lib.arguments import make_parser
+from lib.machine import describe
+from lib.report import command, save, title
 from sentence_transformers import SentenceTransformer
 
 from leafkit.config.load import load_recipe
 from leafkit.config.schema import Recipe
-from leafkit.core.system import cpu_name
 from leafkit.data.vector_store import VectorStore
 from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.evaluation.bootstrap import Bootstrap
@@ -98,7 +98,7 @@ def read_judged(run: Run, teacher: ModelHandle, uri: str, max_document_tokens: i
 
 
 def distil(run: Run, teacher: ModelHandle, corpus: Corpus) -> tuple[StaticEncoder, float]:
-    """The recipe's student and the seconds it took, teacher vectors of single tokens not counted."""
+    """The recipe's student and the seconds it took, teacher vectors of tokens not counted."""
     targets, before = embed_targets(run, teacher, corpus), len(run.steps)
     folder = run_static_student(run, teacher, corpus, targets)
     seconds = next(s["seconds"] for s in run.steps[before:] if s["name"] == "student")
@@ -112,12 +112,13 @@ def quality_row(
     model, cells = LookupTableEmbedder(student), []
     for one in collections:
         draws = Bootstrap(len(one.texts), NUM_RESAMPLES, 0)
-        mine, best = one.ndcg(model.embed(one.texts, "query", 64)), one.ndcg(one.queries)
-        mean, kept = draws.mean(mine), draws.ratio(mine, best)
+        vectors = model.embed(one.texts, "query", 64)
+        ours, best = one.ndcg(vectors), one.ndcg(one.queries)
+        mean, kept = draws.mean(ours), draws.ratio(ours, best)
+        cosine = float((vectors * one.queries).sum(axis=1).mean())
         cells.append(
             f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}] | {kept.mean:.1%} "
-            f"[{kept.low:.1%}, {kept.high:.1%}]"
-            f" | {float((model.embed(one.texts, 'query', 64) * one.queries).sum(axis=1).mean()):.3f}"
+            f"[{kept.low:.1%}, {kept.high:.1%}] | {cosine:.3f}"
         )
     return f"| {label} | {' | '.join(cells)} | {seconds:.0f} |"
 
@@ -244,9 +245,7 @@ def measure(
 
 def main() -> None:
     """Train what is not there, measure, and write the report."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--checkpoints", default="checkpoints")
     parser.add_argument("--recipe", default="kalm-to-static")
     parser.add_argument(
@@ -257,21 +256,15 @@ def main() -> None:
     torch.set_num_threads(1)
 
     def load(overrides: Sequence[str]) -> Recipe:
-        mine = [f"checkpoints={options.checkpoints}", f"precision={options.precision}"]
-        return load_recipe(options.recipe, [*mine, *overrides])
+        common = [f"checkpoints={options.checkpoints}", f"precision={options.precision}"]
+        return load_recipe(options.recipe, [*common, *overrides])
 
     lines = measure(load([]), SWEEP if options.sweep else (), load)
-    today = datetime.date.today().isoformat()
     head = [
-        f"# A lookup-table student, {today}",
-        "",
-        f"`python benchmarks/static.py{' --sweep' if options.sweep else ''}`, {cpu_name()}, 1 "
-        f"thread, float32,"
-        f" torch {torch.__version__}, recipe {options.recipe}.",
+        *title("A lookup-table student"),
+        f"{command()}, {describe('torch', num_threads=1)}, float32, recipe {options.recipe}.",
     ]
-    path = Path(__file__).parent / "reports" / f"{today}-static.md"
-    path.write_text("\n".join([*head, *lines, ""]), encoding="utf-8")
-    print(path)
+    print(save([*head, *lines], "static"))
 
 
 if __name__ == "__main__":

@@ -4,29 +4,30 @@ bare encoding.
     python benchmarks/store.py [--rows 10000 100000 1000000 2000000] [--turns 5] [--folder FOLDER]
 
 Reading: batches of random rows out of stores of several sizes and out of one float16 file with the
-    same bytes, as float32;
-both are in the page cache if they fit in memory. Writing: the same texts embedded with and without
-a store. Every measurement runs in a process of its own, taking turns; medians. FOLDER holds twice
-the largest store's bytes for the time of the run. Writes a dated report.
+same bytes, as float32; both are in the page cache if they fit in memory. Writing: the same texts
+embedded with and without a store. Every measurement runs in a process of its own, taking turns;
+medians. FOLDER holds twice the largest store's bytes for the time of the run. Writes a dated
+report.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from turns import median, ratio, take_turns
+from lib.arguments import make_parser
+from lib.children import median, ratio, take_turns
+from lib.machine import describe
+from lib.report import command, publish, title
 
-from leafkit.core.system import cpu_name, memory_gib, resident_mib
+from leafkit.core.system import memory_gib, resident_mib
 from leafkit.data.vector_store import Space, VectorStore
 
 DIM, BATCH_SIZE, NUM_BATCHES, NUM_WARM = 896, 256, 400, 100
@@ -190,75 +191,64 @@ def encoding_lines(folder: Path, num_texts: int, turns: int) -> list[str]:
     ]
 
 
-def report(options: argparse.Namespace, folder: Path) -> str:
-    """Everything, as Markdown."""
+def report(options: argparse.Namespace, folder: Path) -> list[str]:
+    """Everything, as lines of Markdown."""
     written = write_files(folder, sorted(options.rows))
     reading = reading_lines(folder, sorted(options.rows), options.turns)
     encoding = encoding_lines(folder, options.texts, options.turns)
-    return "\n".join(
-        [
-            f"# Vector store, {datetime.date.today().isoformat()}",
-            "",
-            f"`python benchmarks/store.py --rows {' '.join(map(str, options.rows))} --texts "
-            f"{options.texts}"
-            f" --turns {options.turns}`, {cpu_name()}, {len(os.sched_getaffinity(0))} cores,"
-            f" {memory_gib():.0f} GiB, numpy {np.__version__}. Load average at the end: "
-            f"{os.getloadavg()[0]:.1f}.",
-            "",
-            "## Random batches",
-            "",
-            f"{NUM_BATCHES} batches of {BATCH_SIZE} random rows of {DIM} float16 numbers, given "
-            f"as float32, after {NUM_WARM} that"
-            f" are not timed; medians of {options.turns} alternating turns, ratio with the "
-            f"smallest and largest turn. MB/s count"
-            " float16 bytes. Memory of its own (RssAnon) is the most of all turns above that of "
-            "the process before it opened"
-            " anything, the list of texts included; mapped pages (RssFile) are the file's in the "
-            "page cache, which the system takes"
-            " back at will.",
-            "",
-            *reading,
-            "",
-            "## Writing",
-            "",
-            "Every shard is flushed to disk and hashed. Opening looks at each shard's record, "
-            "sizes and text hashes.",
-            "",
-            "| rows | MiB | seconds | MiB/s | opening, s |",
-            "|---|---|---|---|---|",
-            *written,
-            "",
-            "## Writing over bare encoding",
-            "",
-            "Both in one process, in changing order. The difference of two encodings has their "
-            "noise; the last share has not:"
-            " making the store and writing the same number of vectors, over bare encoding.",
-            "",
-            "| texts | bare, s | with a store, s | difference | the store's part alone | bar |",
-            "|---|---|---|---|---|---|",
-            *encoding,
-            "",
-        ]
-    )
+    return [
+        *title("Vector store"),
+        f"{command()}, {describe('numpy')}, {memory_gib():.0f} GiB. Load average at the end: "
+        f"{os.getloadavg()[0]:.1f}.",
+        "",
+        "## Random batches",
+        "",
+        f"{NUM_BATCHES} batches of {BATCH_SIZE} random rows of {DIM} float16 numbers, given "
+        f"as float32, after {NUM_WARM} that"
+        f" are not timed; medians of {options.turns} alternating turns, ratio with the "
+        f"smallest and largest turn. MB/s count"
+        " float16 bytes. Memory of its own (RssAnon) is the most of all turns above that of "
+        "the process before it opened"
+        " anything, the list of texts included; mapped pages (RssFile) are the file's in the "
+        "page cache, which the system takes"
+        " back at will.",
+        "",
+        *reading,
+        "",
+        "## Writing",
+        "",
+        "Every shard is flushed to disk and hashed. Opening looks at each shard's record, "
+        "sizes and text hashes.",
+        "",
+        "| rows | MiB | seconds | MiB/s | opening, s |",
+        "|---|---|---|---|---|",
+        *written,
+        "",
+        "## Writing over bare encoding",
+        "",
+        "Both in one process, in changing order. The difference of two encodings has their "
+        "noise; the last share has not:"
+        " making the store and writing the same number of vectors, over bare encoding.",
+        "",
+        "| texts | bare, s | with a store, s | difference | the store's part alone | bar |",
+        "|---|---|---|---|---|---|",
+        *encoding,
+    ]
 
 
 def main() -> None:
     """Measure and write the report; with --child, one measurement as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__, turns=5, can_print=True)
     parser.add_argument(
         "--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000, 2_000_000]
     )
     parser.add_argument(
         "--texts", type=int, default=NUM_TEXTS, help="texts of the comparison with bare encoding"
     )
-    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument(
         "--folder", help="where the files lie meanwhile; a temporary one unless said"
     )
     parser.add_argument("--child", choices=("store", "memmap", "encode"))
-    parser.add_argument("--print-only", action="store_true", help="write no report")
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
     if options.child:
@@ -273,13 +263,9 @@ def main() -> None:
         )
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder_name:
-        text = report(options, Path(folder_name))
-    print(text)
-    if not options.print_only:
-        path = Path(__file__).parent / "reports" / f"{datetime.date.today().isoformat()}-store.md"
-        path.write_text(text, encoding="utf-8")
-        print(path)
+        lines = report(options, Path(folder_name))
+    publish(lines, "store", print_only=options.print_only)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -14,12 +14,9 @@ with a 95% paired bootstrap interval over queries. Writes a dated report.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -29,12 +26,16 @@ from queue import Queue
 from typing import Any
 
 import numpy as np
+from lib import children
+from lib.arguments import make_parser
+from lib.machine import describe
+from lib.report import command, save, title
 
 NUM_PAIRS = 1500  # training pairs of each retrieval source; its documents are what is mined
 NUM_QUERIES, NUM_OTHERS = 300, 300  # per measured collection
 NUM_TEXTS, NUM_EXEMPLARS, NUM_NEIGHBORS = 300, 770, 5
-DOCUMENT_TOKENS, AWAY_TOKENS = 48, 96
-MEASURES = ("medquad", "medquad, 64-d", "pydocs", "scifact (away)", "banking77")
+DOCUMENT_TOKENS, OUT_OF_DOMAIN_TOKENS = 48, 96
+MEASURES = ("medquad", "medquad, 64-d", "pydocs", "scifact (out-of-domain)", "banking77")
 PUBLISHED = {
     "minus focal": "-1.52 / -.63 (cmn / eng mean, arXiv 2506.20923)",
     "minus mixing": "-.39 / -.42",
@@ -179,10 +180,10 @@ def measure(encoder: Any, work: Path) -> dict[str, list[float]]:
     for name, label in (
         ("medquad", "medquad"),
         ("pydocs", "pydocs"),
-        ("scifact", "scifact (away)"),
+        ("scifact", "scifact (out-of-domain)"),
     ):
         role = name if name in encoder.spec.prompts else "query"
-        cut = AWAY_TOKENS if name == "scifact" else DOCUMENT_TOKENS
+        cut = OUT_OF_DOMAIN_TOKENS if name == "scifact" else DOCUMENT_TOKENS
         scores = score_encoder(
             embedder, Collection.load(work / name), "test", 64, cut, (0, 64), role
         )
@@ -261,25 +262,12 @@ def run_all(options: argparse.Namespace, work: Path) -> dict[tuple[str, int], di
 
     def one(job: tuple[str, int]) -> dict[str, Any]:
         root = roots.get()
-        words = [
-            sys.executable,
-            __file__,
-            "--child",
-            job[0],
-            "--seed",
-            str(job[1]),
-            "--work",
-            str(work),
-            "--root",
-            str(root),
-        ]
-        words += ["--steps", str(options.steps)]
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
-        done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+        variant, seed = job
+        words = ["--child", variant, "--seed", str(seed), "--steps", str(options.steps)]
+        words += ["--work", str(work), "--root", str(root)]
+        environment = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+        found = children.measure(__file__, words, environment)
         roots.put(root)
-        if done.returncode:
-            raise SystemExit(f"{job} failed: {done.stderr[-3000:]}")
-        found = json.loads(done.stdout.strip().splitlines()[-1])
         means = ", ".join(
             f"{name} {np.mean(values):.3f}" for name, values in found["measures"].items()
         )
@@ -298,9 +286,6 @@ def report(
     found: dict[tuple[str, int], dict[str, Any]], options: argparse.Namespace, seconds: float
 ) -> list[str]:
     """The report's lines."""
-    import torch
-
-    from leafkit.core.system import cpu_name
     from leafkit.evaluation.bootstrap import Bootstrap
 
     def of(variant: str, measure: str) -> np.ndarray:
@@ -308,13 +293,9 @@ def report(
         return np.array([found[variant, seed]["measures"][measure] for seed in seeds])
 
     lines = [
-        f"# Ablation of the teacher's techniques, {datetime.date.today().isoformat()}",
-        "",
-        f"`python benchmarks/teacher_ablation.py --data DIR --steps {options.steps} --seeds "
-        f"{options.seeds}"
-        f" --jobs {options.jobs}`, {cpu_name()}, torch {torch.__version__}, bf16 where the "
-        f"processor has it;"
-        f" {seconds / 60:.0f} minutes in all.",
+        *title("Ablation of the teacher's techniques"),
+        f"{command()}, {describe('torch')}, bf16 where the processor has it; {seconds / 60:.0f} "
+        f"minutes in all.",
         f"all-MiniLM-L6-v2 trained {options.steps} steps of 16 rows on {NUM_PAIRS:,} medquad and "
         f"{NUM_PAIRS:,} pydocs pairs"
         " and banking77 (weights 1, 1, .5), documents cut at 48 tokens, 3 hard negatives of "
@@ -361,9 +342,7 @@ def report(
 
 def main() -> None:
     """Run everything and write the report."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=16)
@@ -383,11 +362,8 @@ def main() -> None:
         work = Path(folder)
         prepare(options.data, work)
         found = run_all(options, work)
-    reports = Path(__file__).parent / "reports"
-    stem = f"{datetime.date.today().isoformat()}-teacher_ablation"
     lines = report(found, options, time.perf_counter() - started_s)
-    (reports / f"{stem}.md").write_text("\n".join([*lines, ""]), encoding="utf-8")
-    print(reports / f"{stem}.md")
+    print(save(lines, "teacher_ablation"))
 
 
 if __name__ == "__main__":

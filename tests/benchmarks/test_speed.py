@@ -1,4 +1,4 @@
-"""``benchmarks/speed.py``: bars, and the check against an earlier run, which looks at ratios alone."""
+"""``benchmarks/speed.py``: bars, and the check of ratios against an earlier run."""
 
 from __future__ import annotations
 
