@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, NamedTuple, TypeVar
 
 from markupsafe import Markup
@@ -53,12 +53,15 @@ class Line(NamedTuple, Generic[_Key]):
     shares: Mapping[_Key, Interval]
 
 
-def interval_bar(label: str, cell: Interval, tone: int, text: str, scale: float = 1.0) -> Bar:
-    """A score times ``scale`` with its interval, where that is known."""
-    value, low, high = scale * cell.value, scale * cell.low, scale * cell.high
-    if not is_known(low):
-        return Bar(label, value, tone=tone, text=text)
-    return Bar(label, value, low, high, tone, text)
+def interval_bar(label: str, cell: Interval, tone: int, form: str, *, scale: float = 1.0) -> Bar:
+    """A score times ``scale`` with its interval, where that is known; ``form`` is how it is
+    printed beside the bar, "" for not at all.
+    """
+    value = scale * cell.value
+    bar = Bar(label, value, tone=tone, text=f"{value:{form}}" if form else "")
+    if not is_known(cell.low):
+        return bar
+    return replace(bar, low=scale * cell.low, high=scale * cell.high)
 
 
 def retrieval_chart(part: Scored, beside: Iterable[Scored]) -> Figure | None:
@@ -74,9 +77,7 @@ def retrieval_chart(part: Scored, beside: Iterable[Scored]) -> Figure | None:
 
 def _retrieval_bars(part: Scored) -> list[Bar]:
     cells = [(row.system, cell) for row in part.systems if (cell := part.score(row.system))]
-    return [
-        interval_bar(system_name(s), cell, tone_of(s), decimal(cell.value)) for s, cell in cells
-    ]
+    return [interval_bar(system_name(s), cell, tone_of(s), ".3f") for s, cell in cells]
 
 
 def difference_chart(part: Scored, beside: Iterable[Scored]) -> Figure | None:
@@ -182,7 +183,8 @@ def precision_charts(cells: Sequence[GridCell]) -> list[Figure]:
     """Shares kept by precision at full dimension with float queries, as they are and rescored, on
     as many charts as it takes to read them.
     """
-    whole = [c for c in cells if c.dim == max(c.dim for c in cells) and c.queries == "float"]
+    full = max((c.dim for c in cells), default=0)
+    whole = [c for c in cells if (c.dim, c.queries) == (full, "float")]
     charts = []
     for way in dict.fromkeys(c.scoring for c in whole):
         own = [c for c in whole if c.scoring == way]
@@ -197,14 +199,7 @@ def precision_charts(cells: Sequence[GridCell]) -> list[Figure]:
 def _precision_chart(cells: Sequence[GridCell], precisions: Sequence[str], how: str) -> Figure:
     lines = kept_lines(cells, lambda c: c.precision)
     groups = [
-        (
-            p,
-            [
-                interval_bar(n, s[p], t, f"{100 * s[p].value:.0f}", 100)
-                for n, t, s in lines
-                if p in s
-            ],
-        )
+        (p, [interval_bar(n, s[p], t, ".0f", scale=100) for n, t, s in lines if p in s])
         for p in precisions
     ]
     words = _in_words((p, [(n, s[p]) for n, _, s in lines if p in s], " ") for p in precisions)

@@ -127,7 +127,7 @@ def _system_bars(
     groups = []
     for system in systems:
         cells = [(run, p.score(system)) for run, p in zip(runs, found, strict=True) if p]
-        bars = [interval_bar(r.name, c, r.tone, f"{c.value:.2f}") for r, c in cells if c]
+        bars = [interval_bar(r.name, c, r.tone, ".2f") for r, c in cells if c]
         groups += [(facts.system_name(system), bars)] if bars else []
     words = "; ".join(
         f"{s}: " + ", ".join(f"{bar.label} {bar.text}" for bar in bars) for s, bars in groups

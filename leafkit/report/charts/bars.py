@@ -124,14 +124,14 @@ def grouped_bars(
         slot, center = _slot(room, len(bars)), left + (index + 0.5) * room
         for position, bar in enumerate(bars):
             middle = center + (position - len(bars) / 2 + 0.5) * slot
-            parts.append(_upright_bar(bar, y, middle, slot, has_texts))
+            parts.append(_upright_bar(bar, y, middle, slot, has_text=has_texts))
         parts.append(
             svg.text((center, top + height + 16), svg.clip(name, room, letter), size, "middle")
         )
     return svg.chart(title, description, top + height + 24, parts)
 
 
-def _upright_bar(bar: Bar, y: Scale, middle: float, slot: float, has_text: bool) -> Markup:
+def _upright_bar(bar: Bar, y: Scale, middle: float, slot: float, *, has_text: bool) -> Markup:
     upper, lower = sorted((y(bar.value), y(0.0)))
     width = slot - 2 * min(1.5, 0.1 * slot)
     peak = min(upper, y(bar.high)) if bar.high is not None else upper

@@ -53,7 +53,9 @@ def line(start: Point, end: Point, class_: str) -> Markup:
     return element("line", x1=start[0], y1=start[1], x2=end[0], y2=end[1], class_=class_)
 
 
-def box(corner: Point, width: float, height: float, tone: int, radius: str | None = "2") -> Markup:
+def box(
+    corner: Point, width: float, height: float, tone: int, *, radius: str | None = "2"
+) -> Markup:
     """A filled rectangle whose upper left corner is ``corner``."""
     x, y = corner
     return element("rect", x=x, y=y, width=width, height=height, rx=radius, class_=f"tone-{tone}")
@@ -95,7 +97,7 @@ def marker(place: Point, tone: int) -> Markup:
     if tone % 3 == 1:
         return element("circle", cx=x, cy=y, r="3.5", class_=f"tone-{tone}")
     if tone % 3 == 2:
-        return box((x - 3.2, y - 3.2), 6.4, 6.4, tone, None)
+        return box((x - 3.2, y - 3.2), 6.4, 6.4, tone, radius=None)
     corners = path((x + dx, y + dy) for dx, dy in ((0, -4.5), (4.3, 3.2), (-4.3, 3.2)))
     return element("polygon", points=corners, class_=f"tone-{tone}")
 

@@ -1,0 +1,50 @@
+"""The charts of one run: what they are drawn from."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from report_page import read_report
+
+from leafkit.report import facts, figures
+from leafkit.results import Interval
+
+
+def test_all_collections_are_drawn_on_one_scale(full: dict[str, Any]) -> None:
+    parts = facts.scored(read_report(full))
+    alone = figures.retrieval_chart(parts[2], parts[2:])
+    beside = figures.retrieval_chart(parts[2], parts)
+    assert alone is not None
+    assert beside is not None
+    assert alone.chart.count("<rect") == beside.chart.count("<rect") == 6
+
+
+def test_what_the_interval_does_not_tell_from_zero_is_grey(data: dict[str, Any]) -> None:
+    home = facts.scored(read_report(data))[0]
+    drawn = figures.difference_chart(home, [home])
+    assert drawn is not None
+    # symmetric - teacher and teacher - baseline are clear of 0
+    assert drawn.chart.count('class="tone-1"') == 2
+    assert drawn.chart.count('class="tone-5"') == 2
+
+
+def test_precisions_are_drawn_in_groups_of_four_at_most(full: dict[str, Any]) -> None:
+    template = full["inherit"]["rows"][0]
+    names = ["float32", "float16", "int8", "int4", "int2", "binary", "ternary"]
+    full["inherit"]["rows"] = [template | {"precision": name} for name in names]
+    grid = read_report(full).inheritance
+    assert grid is not None
+    charts = figures.precision_charts(grid.cells)
+    assert len(charts) == 2
+    for name in names:
+        assert sum(f"{name}</text>" in drawn.chart for drawn in charts) == 1
+
+
+def test_one_dimension_makes_no_curve_and_undefined_shares_no_point(full: dict[str, Any]) -> None:
+    line = figures.Line("a", 1, {64: Interval(0.9, 0.8, 1.0)})
+    assert figures.matryoshka_chart("t", [line]) is None
+    series = figures.retention_series("a", 1, {64: Interval(math.nan, 0.0, 0.0)})
+    assert series.points == []
+    bare = figures.retention_series("a", 1, {64: Interval(0.9, math.nan, math.nan)})
+    assert (bare.points, bare.band) == ([(64, 90.0)], [])
