@@ -22,6 +22,7 @@ from leafkit.results import (
     EvaluationResult,
     Interval,
     LatencyRow,
+    ModelFacts,
     RunReport,
     SystemScores,
     Verdict,
@@ -237,6 +238,11 @@ def opening_sentences(report: RunReport) -> list[str]:
         or list(filter(None, [inherit_sentence(report) or diagnosis_sentence(report)]))
         or ["This run measured no retrieval."]
     )
+
+
+def prompt(model: ModelFacts | None, role: str) -> str:
+    """What a model puts before a query or a document; "" for nothing."""
+    return model.prompts.get(role, "") if model else ""
 
 
 def version(report: RunReport) -> str:

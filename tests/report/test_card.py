@@ -59,6 +59,13 @@ def test_loading_names_the_prompts_that_exist(data: dict[str, Any]) -> None:
     )
 
 
+def test_a_model_without_prompts_is_loaded_without_them(data: dict[str, Any]) -> None:
+    data["student"]["prompts"] = data["teacher"]["prompts"] = {}
+    card = render_card(data)
+    assert 'prompt_name="document")' not in card
+    assert "Queries need their prompt" not in card
+
+
 def test_the_example_code_compiles(data: dict[str, Any]) -> None:
     (code,) = re.findall(r"```python\n(.*?)\n```", render_card(data), re.DOTALL)
     compile(code, "card", "exec")
