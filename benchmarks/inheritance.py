@@ -155,7 +155,7 @@ def bare_calls(made: Made, config: InheritConfig, dims: list[int]) -> Iterator[t
             (CALIBRATION, [p for p in config.precisions if p != "pq"]),
         ):
             started_s = time.perf_counter()
-            codecs |= fit_codecs(documents, dims, precisions, config, 42)
+            codecs |= fit_codecs(documents, dims, precisions, config, seed=42)
             yield what, time.perf_counter() - started_s
         for dim in dims:
             queries = np.concatenate(

@@ -19,7 +19,7 @@ from lib.machine import Cost, describe
 from lib.report import command, publish, table, title
 
 from leafkit.config.schema import MiningConfig
-from leafkit.mining.hard_negatives import mine
+from leafkit.mining.hard_negatives import Rows, mine
 
 DIM, DEPTH, CLUSTER_SIZE, BLOCK = 384, 100, 60, 10_000
 WAYS = {
@@ -57,7 +57,7 @@ def measure(way: str, num_queries: int, num_documents: int) -> dict[str, float]:
     )
     rows = np.arange(num_queries)
     positives = rows % num_documents
-    relevant = [frozenset([p]) for p in positives.tolist()]
+    wanted = Rows(rows, positives, [frozenset([p]) for p in positives.tolist()])
     if way == "bare":
         index = faiss.IndexFlatIP(DIM)
         index.add(documents)
@@ -65,7 +65,7 @@ def measure(way: str, num_queries: int, num_documents: int) -> dict[str, float]:
             index.search(queries, DEPTH)
         return cost.figures()
     with Cost() as cost:
-        mined = mine(queries, documents, rows, positives, relevant, SETTINGS, 0)
+        mined = mine(queries, documents, wanted, SETTINGS, seed=0)
     found = {"kept": float(mined.kept.mean()), "found": float((mined.negatives >= 0).mean())}
     return cost.figures() | found
 

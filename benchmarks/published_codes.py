@@ -68,7 +68,7 @@ def make_ways(
 ) -> dict[str, Callable[[], Ranking]]:
     """Every way of storing and searching the same vectors."""
     dim = documents.shape[1]
-    codecs = fit_codecs(documents, [dim], PRECISIONS, InheritConfig(), 0)
+    codecs = fit_codecs(documents, [dim], PRECISIONS, InheritConfig(), seed=0)
     ranges = np.stack([documents.min(axis=0), documents.max(axis=0)])
 
     def ours(precision: str, quantized: bool) -> Ranking:

@@ -267,7 +267,7 @@ def _time_search(
         sum(seconds) < ENOUGH_S and len(seconds) < MAX_REPETITIONS
     ):
         started_s = time.perf_counter()
-        ranking = search_index(built, queries, depth, setting, documents)
+        ranking = search_index(built, queries, depth, setting, documents=documents)
         seconds.append(time.perf_counter() - started_s)
         if sum(seconds) > TOO_LONG_S:
             break

@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import faiss
@@ -88,7 +88,14 @@ def build_index(documents: Vectors, plan: Plan, seed: int) -> VectorIndex:
             f"{dim} vectors: {err}"
         )
         raise LeafkitError(message, f"take another kind of index than {plan.kind}") from err
-    return VectorIndex(plan, index, dim, num_documents, time.perf_counter() - started_s, threads)
+    return VectorIndex(
+        plan=plan,
+        index=index,
+        dim=dim,
+        num_documents=num_documents,
+        build_s=time.perf_counter() - started_s,
+        build_threads=threads,
+    )
 
 
 def _training_rows(documents: Vectors, count: int, seed: int) -> np.ndarray:
@@ -133,13 +140,4 @@ def copy_to_gpu(built: VectorIndex) -> VectorIndex | None:
         log(f"  index {built.plan.kind} is measured on the CPU alone: {err}")
         return None
     build_s = built.build_s + time.perf_counter() - started_s
-    return VectorIndex(
-        built.plan,
-        index,
-        built.dim,
-        built.num_documents,
-        build_s,
-        built.build_threads,
-        "gpu",
-        resources,
-    )
+    return replace(built, index=index, build_s=build_s, device="gpu", resources=resources)

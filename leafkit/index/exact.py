@@ -123,7 +123,7 @@ def search_exact(
         # a document that was not kept may be as good as the k-th
         is_open = np.flatnonzero(best.scores[:, -1] >= lowest)
         if len(is_open):
-            _search_again(found, is_open, q, documents, lowest, ties)
+            _search_again(found, is_open, q, documents, lowest=lowest, ties=ties)
     return found
 
 
@@ -132,6 +132,7 @@ def _search_again(
     rows: np.ndarray,
     queries: np.ndarray,
     documents: Vectors,
+    *,
     lowest: np.ndarray,
     ties: np.ndarray,
 ) -> None:

@@ -57,8 +57,8 @@ def search_excluding(
     numbers: np.ndarray,
     vectors: np.ndarray,
     known: Sequence[AbstractSet[int]],
-    num_ranks: int,
     *,
+    num_ranks: int,
     block_rows: int = BLOCK_ROWS,
 ) -> Iterator[Block]:
     """The best documents of each query other than its known ones; memory is two blocks.

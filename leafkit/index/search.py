@@ -13,7 +13,12 @@ from leafkit.index.vectors import Vectors
 
 
 def search_index(
-    built: VectorIndex, queries: np.ndarray, k: int, setting: int, documents: Vectors | None = None
+    built: VectorIndex,
+    queries: np.ndarray,
+    k: int,
+    setting: int,
+    *,
+    documents: Vectors | None = None,
 ) -> Ranking:
     """The best documents of each query; the scores of binary codes are minus the number of
     different bits.

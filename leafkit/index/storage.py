@@ -195,7 +195,14 @@ def load_index(folder: Path, dim: int | None = None) -> VectorIndex:
             path,
             f"holds (class, dimension, size, metric) {found} where its manifest says {expected}",
         )
-    return VectorIndex(plan, index, found_dim, num_documents, build_s, threads)
+    return VectorIndex(
+        plan=plan,
+        index=index,
+        dim=found_dim,
+        num_documents=num_documents,
+        build_s=build_s,
+        build_threads=threads,
+    )
 
 
 def _damaged(path: Path, what: str) -> LeafkitError:

@@ -2,8 +2,7 @@
 arXiv 2501.01028).
 
 Shapes: R rows (a query with one of its positives), Q distinct queries, N documents, D dimensions, K
-    ranks looked at,
-W = last_rank - first_rank, m = num_negatives.
+ranks looked at, W = last_rank - first_rank, m = num_negatives.
 
 Scores within rounding of one another are equal (``leafkit.index.ranking``): a tie counts against
 the positive, and a tie with a rule's limit is not above it. The positive itself is known by its
@@ -51,7 +50,30 @@ class Mined:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
+class Rows:
+    """What is mined for.
+
+    Attributes:
+        queries: (R,) each row's query, a position.
+        positives: (R,) each row's positive document, a position; relevant to its query whether
+            ``relevant`` says so or not.
+        relevant: per query all documents known to answer it; never negatives, and not counted in
+            ranks.
+        keys: (R,) integers that tell rows apart, a hash of their texts for example; None takes row
+            numbers, which stay the same only while rows are added at the end.
+    """
+
+    queries: np.ndarray
+    positives: np.ndarray
+    relevant: Sequence[AbstractSet[int]]
+    keys: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranked:
     """Some rows with the ranking of their queries: (r, K) candidates, best first, -1 and -inf after
     the last.
     """
@@ -68,59 +90,63 @@ class _Rows:
 def mine(
     queries: Vectors,
     documents: Vectors,
-    row_queries: np.ndarray,
-    row_positives: np.ndarray,
-    relevant: Sequence[AbstractSet[int]],
+    rows: Rows,
     settings: MiningConfig,
-    seed: int,
     *,
-    row_keys: np.ndarray | None = None,
+    seed: int,
     block_rows: int = BLOCK_ROWS,
 ) -> Mined:
     """Negatives and filter verdicts of every row; memory is the documents in float32 and one block.
 
     Negatives: of the ranks [first_rank, last_rank), counted without the query's relevant documents,
-        refuse those above
-    ``max_positive_share`` of the positive's score (NV-Retriever's percentage to the positive, arXiv
-    2407.15831; where that score is negative, as far below it as a positive one would be: s - (1 -
-    share) |s|), those above the positive's score minus ``min_margin``, and those whose vector
-    equals the positive's: no model could rank them apart. Of the rest draw ``num_negatives`` at
-    random (KaLM-Embedding draws from ranks 50 to 100). A row that the filter drops gets none.
+    refuse those above ``max_positive_share`` of the positive's score (NV-Retriever's percentage to
+    the positive, arXiv 2407.15831; where that score is negative, as far below it as a positive one
+    would be: s - (1 - share) |s|), those above the positive's score minus ``min_margin``, and those
+    whose vector equals the positive's: no model could rank them apart. Of the rest draw
+    ``num_negatives`` at random (KaLM-Embedding draws from ranks 50 to 100). A row that the filter
+    drops gets none.
 
     Filter: keep a row if fewer than ``filter_rank`` documents, the query's relevant ones aside,
-        score at least as high as
-    its positive. A copy of the positive that is not known to be relevant counts against it:
-    deduplicate texts before.
+    score at least as high as its positive. A copy of the positive that is not known to be relevant
+    counts against it: deduplicate texts before.
 
     Args:
         queries: (Q, D) one vector per distinct query.
         documents: (N, D).
-        row_queries: (R,) each row's query.
-        row_positives: (R,) each row's positive document; relevant to its query whether ``relevant``
-            says so or not.
-        relevant: per query all documents known to answer it; never negatives, and not counted in
-            ranks.
+        rows: what is mined for.
         settings: window, rules and filter; ``model`` and ``on_shortfall`` are the caller's.
         seed: of the draw, which depends on the seed, the row's key and the documents in the window
             alone.
-        row_keys: (R,) integers that tell rows apart, a hash of their texts for example; None takes
-            row numbers, which stay the same only while rows are added at the end.
         block_rows: queries searched at a time; changes memory and speed only.
 
     Raises:
         LeafkitError: a vector is not finite; the row is named.
         ValueError: shapes or positions do not fit together, or the settings ask for nothing.
     """
-    num_ranks = max(settings.last_rank if settings.num_negatives else 0, settings.filter_rank)
     row_queries, row_positives = (
-        np.asarray(row_queries, dtype=np.int64),
-        np.asarray(row_positives, dtype=np.int64),
+        np.asarray(x, dtype=np.int64) for x in (rows.queries, rows.positives)
     )
-    _check(len(queries), len(documents), row_queries, row_positives, relevant, settings)
-    num_rows, width = len(row_queries), settings.num_negatives
-    keys = np.arange(num_rows) if row_keys is None else np.asarray(row_keys)
+    _check(
+        len(queries),
+        len(documents),
+        Rows(row_queries, row_positives, rows.relevant),
+        settings,
+    )
+    keys = np.arange(len(rows)) if rows.keys is None else np.asarray(rows.keys)
     keys = _scramble(keys.astype(np.uint64) + _scramble(np.asarray([seed]).astype(np.uint64)))
-    out = Mined(
+    out = _nothing_mined(len(rows), settings.num_negatives)
+    counts: Counter[str] = Counter({"rows": len(rows)})
+    if len(rows):
+        vectors = as_floats(documents, slice(None), "document")
+        checked = Rows(row_queries, row_positives, rows.relevant, keys)
+        for part in _rank(queries, vectors, checked, settings, block_rows=block_rows):
+            _judge(part, settings, vectors, out=out, counts=counts)
+    out.counts.update(counts)
+    return out
+
+
+def _nothing_mined(num_rows: int, width: int) -> Mined:
+    return Mined(
         negatives=np.full((num_rows, width), -1, dtype=np.int64),
         ranks=np.full((num_rows, width), -1, dtype=np.int32),
         scores=np.full((num_rows, width), np.nan, dtype=np.float32),
@@ -129,43 +155,44 @@ def mine(
         kept=np.ones(num_rows, dtype=bool),
         counts={},
     )
-    counts: Counter[str] = Counter({"rows": num_rows})
-    if num_rows:
-        vectors = as_floats(documents, slice(None), "document")
-        by_query = np.argsort(row_queries, kind="stable")
-        distinct, first_rows = np.unique(row_queries[by_query], return_index=True)
-        rows_of = np.split(by_query, first_rows[1:])
-        known = [
-            _with(relevant[q], row_positives[rows].tolist())
-            for q, rows in zip(distinct.tolist(), rows_of, strict=True)
-        ]
-        for block in search_excluding(
-            queries, distinct, vectors, known, num_ranks, block_rows=block_rows
-        ):
-            rows = np.concatenate([rows_of[i] for i in block.members])
-            member = np.repeat(
-                np.arange(len(block.members)), [len(rows_of[i]) for i in block.members]
+
+
+def _rank(
+    queries: Vectors, vectors: np.ndarray, rows: Rows, settings: MiningConfig, *, block_rows: int
+) -> Iterator[_Ranked]:
+    """All rows, some at a time, with the rankings of their queries; a query is searched once."""
+    num_ranks = max(settings.last_rank if settings.num_negatives else 0, settings.filter_rank)
+    by_query = np.argsort(rows.queries, kind="stable")
+    distinct, first_rows = np.unique(rows.queries[by_query], return_index=True)
+    rows_of = np.split(by_query, first_rows[1:])
+    known = [
+        _with(rows.relevant[q], rows.positives[of_query].tolist())
+        for q, of_query in zip(distinct.tolist(), rows_of, strict=True)
+    ]
+    for block in search_excluding(
+        queries, distinct, vectors, known, num_ranks=num_ranks, block_rows=block_rows
+    ):
+        numbers = np.concatenate([rows_of[i] for i in block.members])
+        sizes = [len(rows_of[i]) for i in block.members]
+        member = np.repeat(np.arange(len(block.members)), sizes)
+        for start in range(0, len(numbers), block_rows):  # a query may have many rows
+            here, of = numbers[start : start + block_rows], member[start : start + block_rows]
+            positives = rows.positives[here]
+            own = np.einsum("rd,rd->r", block.queries[of], vectors[positives], dtype=np.float64)
+            assert rows.keys is not None
+            yield _Ranked(
+                numbers=here,
+                positions=block.positions[of],
+                scores=block.scores[of],
+                positives=positives,
+                positive_scores=own,
+                tolerance=block.tolerance[of],
+                keys=rows.keys[here],
             )
-            for start in range(0, len(rows), block_rows):  # a query may have many rows
-                here, of = rows[start : start + block_rows], member[start : start + block_rows]
-                positives = row_positives[here]
-                own = np.einsum("rd,rd->r", block.queries[of], vectors[positives], dtype=np.float64)
-                part = _Rows(
-                    here,
-                    block.positions[of],
-                    block.scores[of],
-                    positives,
-                    own,
-                    block.tolerance[of],
-                    keys[here],
-                )
-                _judge(part, settings, vectors, out, counts)
-    out.counts.update(counts)
-    return out
 
 
 def _judge(
-    rows: _Rows, settings: MiningConfig, vectors: np.ndarray, out: Mined, counts: Counter[str]
+    rows: _Ranked, settings: MiningConfig, vectors: np.ndarray, *, out: Mined, counts: Counter[str]
 ) -> None:
     """Write the verdicts and negatives of some rows into ``out``."""
     here = rows.numbers
@@ -201,7 +228,7 @@ def _judge(
 
 
 def _refusals(
-    rows: _Rows, eligible: np.ndarray, settings: MiningConfig, vectors: np.ndarray
+    rows: _Ranked, eligible: np.ndarray, settings: MiningConfig, vectors: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Each rule's name and the candidates it refuses, (r, W), among others that an earlier rule has
     refused.
@@ -254,14 +281,7 @@ def _with(relevant: AbstractSet[int], positives: list[int]) -> AbstractSet[int]:
     return relevant if all(p in relevant for p in positives) else relevant | set(positives)
 
 
-def _check(
-    num_queries: int,
-    num_documents: int,
-    row_queries: np.ndarray,
-    row_positives: np.ndarray,
-    relevant: Sequence[AbstractSet[int]],
-    settings: MiningConfig,
-) -> None:
+def _check(num_queries: int, num_documents: int, rows: Rows, settings: MiningConfig) -> None:
     if not (settings.num_negatives or settings.filter_rank):
         raise ValueError("neither num_negatives nor filter_rank is set")
     if settings.num_negatives > settings.last_rank - settings.first_rank:
@@ -269,14 +289,14 @@ def _check(
             f"{settings.num_negatives} negatives out of ranks {settings.first_rank} to "
             f"{settings.last_rank}"
         )
-    if len(relevant) != num_queries or len(row_queries) != len(row_positives):
+    if len(rows.relevant) != num_queries or len(rows.queries) != len(rows.positives):
         raise ValueError(
-            f"{num_queries} queries with {len(relevant)} sets of relevant documents,"
-            f" {len(row_queries)} rows with {len(row_positives)} positives"
+            f"{num_queries} queries with {len(rows.relevant)} sets of relevant documents,"
+            f" {len(rows.queries)} rows with {len(rows.positives)} positives"
         )
     for name, numbers, count in (
-        ("query", row_queries, num_queries),
-        ("document", row_positives, num_documents),
+        ("query", rows.queries, num_queries),
+        ("document", rows.positives, num_documents),
     ):
         if len(numbers) and not 0 <= numbers.min() <= numbers.max() < count:
             raise ValueError(f"rows name {name} {numbers.min()} to {numbers.max()} of {count}")

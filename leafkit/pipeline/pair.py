@@ -215,7 +215,9 @@ class Searcher:
     def _find(self, query: np.ndarray, k: int) -> Ranking:
         if self._index is None:
             return search_exact(query, self._vectors, k)
-        return search_index(self._index, query, k, self._index.plan.settings[-1], self._vectors)
+        return search_index(
+            self._index, query, k, self._index.plan.settings[-1], documents=self._vectors
+        )
 
 
 def _open_graph(folder: Path, student: Encoder) -> OnnxGraphEmbedder | None:

@@ -105,7 +105,7 @@ def test_a_number_that_is_not_finite_is_refused_by_row(kind, bad):
 @pytest.mark.parametrize("count", [1, 2])
 def test_one_or_two_documents_are_an_index(kind, count):
     built = make_index(DOCUMENTS[:count], kind, replace(CONFIG, num_lists=0))
-    found = search_index(built, QUERIES, 10, built.plan.settings[-1], DOCUMENTS[:count])
+    found = search_index(built, QUERIES, 10, built.plan.settings[-1], documents=DOCUMENTS[:count])
     assert found.positions.shape == (len(QUERIES), count)
     assert sorted(found.positions[0].tolist()) == list(range(count))
 

@@ -26,7 +26,7 @@ def search(queries, num_ranks: int, **more) -> tuple[np.ndarray, np.ndarray]:
     positions = np.full((len(KNOWN), num_ranks), -2)
     scores = np.zeros((len(KNOWN), num_ranks), dtype=np.float32)
     numbers = np.arange(len(KNOWN))
-    for block in search_excluding(queries, numbers, DOCUMENTS, KNOWN, num_ranks, **more):
+    for block in search_excluding(queries, numbers, DOCUMENTS, KNOWN, num_ranks=num_ranks, **more):
         assert np.array_equal(block.queries, QUERIES[block.members])
         positions[block.members], scores[block.members] = block.positions, block.scores
     return positions, scores
@@ -62,7 +62,7 @@ def test_a_store_of_queries_gives_what_the_array_gives(tmp_path: Path) -> None:
 
 def test_only_the_queries_asked_for_are_searched() -> None:
     numbers = np.array([9, 3])
-    blocks = list(search_excluding(QUERIES, numbers, DOCUMENTS, [KNOWN[9], KNOWN[3]], 7))
+    blocks = list(search_excluding(QUERIES, numbers, DOCUMENTS, [KNOWN[9], KNOWN[3]], num_ranks=7))
     members = np.concatenate([block.members for block in blocks])
     positions = np.concatenate([block.positions for block in blocks])
     assert np.array_equal(positions, sort_by_hand(7)[0][numbers[members]])
@@ -78,4 +78,4 @@ def test_a_query_that_is_not_finite_is_named() -> None:
 
 def test_a_known_document_below_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="position -3"):
-        list(search_excluding(QUERIES, np.array([0]), DOCUMENTS, [{-3}], 7))
+        list(search_excluding(QUERIES, np.array([0]), DOCUMENTS, [{-3}], num_ranks=7))

@@ -47,7 +47,7 @@ def test_an_hnsw_search_as_wide_as_the_collection_is_exact():
 def test_recall_does_not_fall_with_a_wider_search(kind):
     built = make_index(DOCUMENTS, kind, replace(CONFIG, rescore_factors=[1, 4, 16]))
     recalls = [
-        recall(search_index(built, QUERIES, 10, s, DOCUMENTS).positions)
+        recall(search_index(built, QUERIES, 10, s, documents=DOCUMENTS).positions)
         for s in built.plan.settings
     ]
     assert len(recalls) == 3
@@ -80,7 +80,9 @@ def test_binary_equals_hamming_distances_in_numpy_also_where_bytes_are_not_full(
 
 @pytest.mark.parametrize("factor", [150, 10_000])
 def test_rescoring_all_documents_is_exact(factor):
-    found = search_index(make_index(DOCUMENTS, "binary_rescored"), QUERIES, 10, factor, DOCUMENTS)
+    found = search_index(
+        make_index(DOCUMENTS, "binary_rescored"), QUERIES, 10, factor, documents=DOCUMENTS
+    )
     assert np.array_equal(found.positions, EXACT)
     assert np.allclose(
         found.scores, np.take_along_axis(QUERIES @ DOCUMENTS.T, EXACT, axis=1), atol=1e-6
@@ -89,7 +91,9 @@ def test_rescoring_all_documents_is_exact(factor):
 
 def test_rescoring_once_k_reorders_what_binary_found():
     binary = search_index(make_index(DOCUMENTS, "binary"), QUERIES, 10, 0)
-    rescored = search_index(make_index(DOCUMENTS, "binary_rescored"), QUERIES, 10, 1, DOCUMENTS)
+    rescored = search_index(
+        make_index(DOCUMENTS, "binary_rescored"), QUERIES, 10, 1, documents=DOCUMENTS
+    )
     assert np.array_equal(np.sort(binary.positions, axis=1), np.sort(rescored.positions, axis=1))
     assert (np.diff(rescored.scores, axis=1) <= 0).all()
 
@@ -104,6 +108,6 @@ def test_k_above_the_number_of_documents_gives_all_of_them(kind):
     documents = DOCUMENTS[:300]
     built = make_index(documents, kind, replace(CONFIG, num_lists=4))
     setting = max(built.plan.settings) if kind != "hnsw" else 300
-    found = search_index(built, QUERIES, 1000, setting, documents)
+    found = search_index(built, QUERIES, 1000, setting, documents=documents)
     assert found.positions.shape == (len(QUERIES), 300)
     assert set(found.positions[0].tolist()) == set(range(300))

@@ -54,7 +54,8 @@ def test_a_loaded_index_finds_what_the_saved_one_found(kind, tmp_path):
     assert (loaded.build_s, loaded.build_threads) == (built.build_s, built.build_threads)
     for setting in built.plan.settings:
         before, after = (
-            search_index(index, QUERIES, 10, setting, DOCUMENTS) for index in (built, loaded)
+            search_index(index, QUERIES, 10, setting, documents=DOCUMENTS)
+            for index in (built, loaded)
         )
         assert np.array_equal(before.positions, after.positions)
         assert np.array_equal(before.scores, after.scores)
@@ -246,7 +247,8 @@ def test_a_kept_index_is_built_once(kind, tmp_path, never_built, capsys):
     assert capsys.readouterr().out == ""
     setting = first.plan.settings[-1]
     one, two = (
-        search_index(index, QUERIES, 10, setting, DOCUMENTS).positions for index in (first, again)
+        search_index(index, QUERIES, 10, setting, documents=DOCUMENTS).positions
+        for index in (first, again)
     )
     assert np.array_equal(one, two)
 

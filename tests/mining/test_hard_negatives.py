@@ -15,7 +15,8 @@ from leafkit.config.schema import MiningConfig
 from leafkit.core.errors import LeafkitError
 from leafkit.data.vector_store import Space, VectorStore
 from leafkit.index import exact, exclusion
-from leafkit.mining.hard_negatives import Mined, mine
+from leafkit.mining import hard_negatives
+from leafkit.mining.hard_negatives import Mined, Rows
 
 PLAIN = MiningConfig(num_negatives=3, first_rank=0, last_rank=3, max_positive_share=0.0)
 WIDE = MiningConfig(
@@ -25,6 +26,22 @@ SHARE = "candidates refused: above max_positive_share of the positive's score"
 MARGIN = "candidates refused: not min_margin below the positive"
 SAME = "candidates refused: same vector as the positive"
 Problem = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, list[set[int]]]
+
+
+def mine(
+    queries,
+    documents,
+    row_queries,
+    row_positives,
+    relevant,
+    settings: MiningConfig,
+    seed: int,
+    row_keys: np.ndarray | None = None,
+    **more: int,
+) -> Mined:
+    """``hard_negatives.mine`` of a problem's parts."""
+    rows = Rows(row_queries, row_positives, relevant, row_keys)
+    return hard_negatives.mine(queries, documents, rows, settings, seed=seed, **more)
 
 
 def make_problem(

@@ -274,21 +274,36 @@ def _measure(
             open_dims = [dim for dim in dims if names[dim] not in done]
             precisions = [*dict.fromkeys(config.precisions)]
             codecs = (
-                fit_codecs(documents, open_dims, precisions, config, seed, f"{side} document")
+                fit_codecs(
+                    documents,
+                    open_dims,
+                    precisions,
+                    config,
+                    seed=seed,
+                    what=f"{side} document",
+                )
                 if open_dims
                 else {}
             )
             for dim in dims:
                 if dim in open_dims:
-                    mine = {p: codecs[dim, p] for p in precisions}
+                    chosen = {p: codecs[dim, p] for p in precisions}
                     if dim == max(dims):  # retention is relative to float32 at full size
-                        mine.setdefault("float32", Float32(dim))
+                        chosen.setdefault("float32", Float32(dim))
                     queries = {
                         system: np.asarray(vectors[system][0][0 : len(judgments.ideal)])
                         for system in systems
                     }
                     done[names[dim]] = _one_pass(
-                        documents, dim, mine, queries, judgments, own, config, side, bar
+                        documents,
+                        dim,
+                        chosen,
+                        queries,
+                        judgments=judgments,
+                        own=own,
+                        config=config,
+                        side=side,
+                        bar=bar,
                     )
                 else:
                     bar.advance(judgments.num_documents)
@@ -301,6 +316,7 @@ def _one_pass(
     dim: int,
     codecs: Mapping[str, Codec],
     queries: Mapping[str, np.ndarray],
+    *,
     judgments: Judgments,
     own: np.ndarray,
     config: InheritConfig,
@@ -312,7 +328,13 @@ def _one_pass(
     has_own = int((own >= 0).any())  # a query's own document takes a place and is left out
     depths = {p: (DEPTH if p == "float32" else most) + has_own + SPARE for p in codecs}
     found = search_codes(
-        documents, dim, codecs, queries, [*config.queries], depths, advance=bar.advance
+        documents,
+        dim,
+        codecs,
+        queries,
+        forms=[*config.queries],
+        depths=depths,
+        advance=bar.advance,
     )
     rankings = {
         name: exclude_self(ranking, own, ranking.positions.shape[1])

@@ -54,6 +54,7 @@ def search_codes(
     dim: int,
     codecs: Mapping[str, Codec],
     queries: Mapping[str, np.ndarray],
+    *,
     forms: Sequence[str],
     depths: Mapping[str, int],
     chunk_rows: int = 0,
@@ -89,7 +90,11 @@ def search_codes(
         search
         for precision, codec in codecs.items()
         for search in _plan(
-            precision, codec, shortened, forms, min(depths[precision], num_documents)
+            precision,
+            codec,
+            shortened,
+            forms=forms,
+            depth=min(depths[precision], num_documents),
         )
     ]
     workers = Workers()
@@ -105,7 +110,7 @@ def search_codes(
                     if best.hamming == is_hamming:
                         best.add(stored, start)
         advance(len(unit))
-    _order_ties(searches, documents, dim, chunk_rows, restored)
+    _order_ties(searches, documents, dim, chunk_rows=chunk_rows, restored=restored)
     num_queries = len(next(iter(shortened.values())))
     found = {}
     for search in searches:
@@ -119,6 +124,7 @@ def _plan(
     precision: str,
     codec: Codec,
     queries: Mapping[str, np.ndarray],
+    *,
     forms: Sequence[str],
     depth: int,
 ) -> Iterator[_Search]:
@@ -203,7 +209,12 @@ class _Restored:
 
 
 def _order_ties(
-    searches: Sequence[_Search], documents: Vectors, dim: int, chunk_rows: int, restored: _Restored
+    searches: Sequence[_Search],
+    documents: Vectors,
+    dim: int,
+    *,
+    chunk_rows: int,
+    restored: _Restored,
 ) -> None:
     """Order ties by position; where one reaches from the ranks wanted to the last candidate, find
     its first members in one more pass over the documents.

@@ -85,6 +85,7 @@ def fit_codecs(
     dims: Sequence[int],
     precisions: Sequence[str],
     config: InheritConfig,
+    *,
     seed: int,
     what: str = "document",
 ) -> dict[tuple[int, str], Codec]:
@@ -114,7 +115,9 @@ def fit_codecs(
         )
         sample = np.asarray(documents[rows], dtype=np.float32)
     return {
-        (dim, precision): _fit(precision, dim, ranges.get(dim), sample, config, seed)
+        (dim, precision): _fit(
+            precision, dim, config, ranges=ranges.get(dim), sample=sample, seed=seed
+        )
         for dim in dims
         for precision in precisions
     }
@@ -123,9 +126,10 @@ def fit_codecs(
 def _fit(
     precision: str,
     dim: int,
+    config: InheritConfig,
+    *,
     ranges: Range | None,
     sample: np.ndarray,
-    config: InheritConfig,
     seed: int,
 ) -> Codec:
     if precision in CALIBRATED and ranges is not None:

@@ -19,7 +19,7 @@ from leafkit.core.errors import UsageError
 from leafkit.core.method import method_of
 from leafkit.data.vector_store import VectorStore, hash_texts
 from leafkit.embedders.transformer import TransformerEmbedder
-from leafkit.mining.hard_negatives import Mined, mine
+from leafkit.mining.hard_negatives import Mined, Rows, mine
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.run import Run
 from leafkit.pipeline.teacher.start_models import Named, load_named
@@ -140,12 +140,14 @@ def _mine(
         found = mine(
             queries,
             documents,
-            np.array(query_of_row),
-            np.array(rows.positives),
-            [rows.relevant[q] for q in dict.fromkeys(rows.query_ids)],
+            Rows(
+                np.array(query_of_row),
+                np.array(rows.positives),
+                [rows.relevant[q] for q in dict.fromkeys(rows.query_ids)],
+                keys,
+            ),
             settings,
-            run.recipe.seed,
-            row_keys=keys,
+            seed=run.recipe.seed,
         )
         metrics.update(rows=len(rows), kept=int(found.kept.sum()), counts=found.counts)
         return found

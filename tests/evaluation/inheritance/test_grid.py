@@ -489,12 +489,12 @@ def test_what_was_measured_before_a_failure_is_not_measured_again(monkeypatch):
     calls: list[int] = []
     real = module._one_pass
 
-    def one_pass(documents, dim, *rest):
+    def one_pass(documents, dim, *rest, **more):
         if len(calls) == 2:
             calls.append(-1)
             raise Interrupted
         calls.append(dim)
-        return real(documents, dim, *rest)
+        return real(documents, dim, *rest, **more)
 
     monkeypatch.setattr(module, "_one_pass", one_pass)
     done: dict[str, dict[str, np.ndarray]] = {}

@@ -32,7 +32,9 @@ FORMS = ["float", "quantized"]
 
 
 def codecs_for(documents: np.ndarray, dim: int, precisions=VECTOR_PRECISIONS):
-    return {p: fit_codecs(documents, [dim], [p], InheritConfig(), 0)[dim, p] for p in precisions}
+    return {
+        p: fit_codecs(documents, [dim], [p], InheritConfig(), seed=0)[dim, p] for p in precisions
+    }
 
 
 def search(
@@ -49,7 +51,9 @@ def search(
     )
     depths = dict.fromkeys(precisions, k + SPARE)
     more = {"advance": advance} if advance else {}
-    return search_codes(documents, dim, codecs, queries, FORMS, depths, chunk_rows, **more)
+    return search_codes(
+        documents, dim, codecs, queries, forms=FORMS, depths=depths, chunk_rows=chunk_rows, **more
+    )
 
 
 @pytest.mark.parametrize("dim", [DIM, 13])
@@ -145,10 +149,10 @@ def test_each_document_is_read_once_in_order():
         DIM,
         codecs_for(DOCUMENTS, DIM),
         QUERIES,
-        FORMS,
-        dict.fromkeys(VECTOR_PRECISIONS, 18),
-        1024,
-        done.append,
+        forms=FORMS,
+        depths=dict.fromkeys(VECTOR_PRECISIONS, 18),
+        chunk_rows=1024,
+        advance=done.append,
     )
     assert sorted(counted.read) == list(range(NUM_DOCUMENTS))
     assert done == [1024, 1024, NUM_DOCUMENTS - 2048]

@@ -17,7 +17,9 @@ QUERIES = truncate_then_normalize(GENERATOR.normal(size=(50, DIM)).astype(np.flo
 
 
 def fit(precision: str, dim: int = DIM, documents: np.ndarray = DOCUMENTS, **changes):
-    return fit_codecs(documents, [dim], [precision], InheritConfig(**changes), 0)[dim, precision]
+    return fit_codecs(documents, [dim], [precision], InheritConfig(**changes), seed=0)[
+        dim, precision
+    ]
 
 
 def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
@@ -118,7 +120,7 @@ def test_pq_bytes_that_do_not_divide_a_dimension_are_named():
     with pytest.raises(
         UsageError, match=r"inherit.pq_bytes: 5 does not divide the dimension 24, 8"
     ):
-        fit_codecs(DOCUMENTS, [24, 20, 8], ["pq"], InheritConfig(pq_bytes=5), 0)
+        fit_codecs(DOCUMENTS, [24, 20, 8], ["pq"], InheritConfig(pq_bytes=5), seed=0)
     assert fit("pq", 20, pq_bytes=5).bytes_per_vector == 5
 
 

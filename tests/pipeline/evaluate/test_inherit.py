@@ -41,9 +41,9 @@ def num_passes(monkeypatch) -> list[int]:
     calls: list[int] = []
     real = module._one_pass
 
-    def one_pass(documents, dim, *rest):
+    def one_pass(documents, dim, *rest, **more):
         calls.append(dim)
-        return real(documents, dim, *rest)
+        return real(documents, dim, *rest, **more)
 
     monkeypatch.setattr(module, "_one_pass", one_pass)
     return calls
@@ -137,10 +137,10 @@ def test_a_failure_late_in_the_grid_keeps_the_passes_before_it(done, start, monk
         (done.parent / "ck" / "tiny" / "inherit" / "grid.json").read_bytes(),
     )
 
-    def one_pass(documents, dim, codecs, queries, *rest):
+    def one_pass(documents, dim, codecs, queries, **more):
         if "symmetric" in queries and dim == 24:
             raise MemoryError
-        return real(documents, dim, codecs, queries, *rest)
+        return real(documents, dim, codecs, queries, **more)
 
     monkeypatch.setattr(module, "_one_pass", one_pass)
     with pytest.raises(MemoryError):
@@ -163,11 +163,11 @@ from leafkit.config.load import load_recipe
 from leafkit.pipeline.evaluate.inherit import run_inherit
 from leafkit.pipeline.run import open_run
 real, calls = module._one_pass, []
-def one_pass(*arguments):
+def one_pass(*arguments, **more):
     if len(calls) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     calls.append(1)
-    return real(*arguments)
+    return real(*arguments, **more)
 module._one_pass = one_pass
 with open_run(load_recipe({str(done)!r}, {SETTINGS!r})) as run:
     run_inherit(run)
