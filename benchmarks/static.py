@@ -33,11 +33,10 @@ from leafkit.index.exact import search_exact
 from leafkit.models.minilm import find_minilm
 from leafkit.models.static_encoder import StaticEncoder, read_static
 from leafkit.pipeline.corpus import Corpus, load_corpus
-from leafkit.pipeline.distill import embed_targets, run_teach, teacher_recipe
+from leafkit.pipeline.distill import load_targets, run_teach, save_student, teacher_recipe
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.run import Run, open_run
-from leafkit.pipeline.student.static import run_static_student
 
 NUM_REPETITIONS = 5
 NUM_RESAMPLES = 10_000
@@ -99,8 +98,8 @@ def read_judged(run: Run, teacher: ModelHandle, uri: str, max_document_tokens: i
 
 def distil(run: Run, teacher: ModelHandle, corpus: Corpus) -> tuple[StaticEncoder, float]:
     """The recipe's student and the seconds it took, teacher vectors of tokens not counted."""
-    targets, before = embed_targets(run, teacher, corpus), len(run.steps)
-    folder = run_static_student(run, teacher, corpus, targets)
+    targets, before = load_targets(run, teacher, corpus), len(run.steps)
+    folder = save_student(run, teacher, corpus, targets)
     seconds = next(s["seconds"] for s in run.steps[before:] if s["name"] == "student")
     return read_static(folder), seconds
 
@@ -194,7 +193,7 @@ def measure(
     rows = []
     with open_run(recipe) as run:
         if recipe.teacher.source.startswith("recipe:"):
-            run_teach(run.with_recipe(teacher_recipe(run)))
+            run_teach(run.with_recipe(teacher_recipe(recipe)))
         corpus, teacher = load_corpus(run, recipe.data.corpus), load_teacher(run)
         student, seconds = distil(run, teacher, corpus)
         collections = [

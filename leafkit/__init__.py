@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from leafkit.core.version import __version__
 
 if TYPE_CHECKING:
+    from leafkit.api import distill
     from leafkit.config import (
         BenchConfig,
         DataConfig,
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from leafkit.core.console import set_verbosity
     from leafkit.core.errors import LeafkitError, MissingExtra, UsageError
     from leafkit.data.records import Collection, Document, Query
+    from leafkit.models.encoder import load_model, save_model
+    from leafkit.pipeline.hits import Hits
+    from leafkit.pipeline.load_pair import load_pair
+    from leafkit.pipeline.pair import Pair
     from leafkit.train.contrastive_data import ContrastiveData
     from leafkit.train.contrastive_module import ContrastiveModule
     from leafkit.train.distillation_data import DistillationData
@@ -40,10 +45,12 @@ __all__ = [
     "DistillationData",
     "Document",
     "EmbeddingsConfig",
+    "Hits",
     "InheritConfig",
     "LeafModule",
     "LeafkitError",
     "MissingExtra",
+    "Pair",
     "Query",
     "StageConfig",
     "StaticConfig",
@@ -51,11 +58,16 @@ __all__ = [
     "TeacherConfig",
     "UsageError",
     "__version__",
+    "distill",
+    "load_model",
+    "load_pair",
+    "save_model",
     "set_verbosity",
 ]
 
 # the module that each name comes from
 _HOMES = {
+    "leafkit.api": ("distill",),
     "leafkit.config": (
         "BenchConfig",
         "DataConfig",
@@ -69,6 +81,10 @@ _HOMES = {
     "leafkit.core.console": ("set_verbosity",),
     "leafkit.core.errors": ("LeafkitError", "MissingExtra", "UsageError"),
     "leafkit.data.records": ("Collection", "Document", "Query"),
+    "leafkit.models.encoder": ("load_model", "save_model"),
+    "leafkit.pipeline.hits": ("Hits",),
+    "leafkit.pipeline.load_pair": ("load_pair",),
+    "leafkit.pipeline.pair": ("Pair",),
     "leafkit.train.contrastive_data": ("ContrastiveData",),
     "leafkit.train.contrastive_module": ("ContrastiveModule",),
     "leafkit.train.distillation_data": ("DistillationData",),

@@ -259,7 +259,7 @@ def _synth(words: Sequence[str]) -> int:
 
 
 def _embed(words: Sequence[str]) -> int:
-    from leafkit.pipeline.pair import run_embed
+    from leafkit.pipeline.document_index import run_embed
     from leafkit.pipeline.run import open_run
 
     with open_run(_load_recipe(words)) as run:
@@ -279,7 +279,8 @@ def _export(words: Sequence[str]) -> int:
 def _search(words: Sequence[str]) -> int:
     from rich.markup import escape
 
-    from leafkit.pipeline.pair import Searcher
+    from leafkit.core.printable import printable
+    from leafkit.pipeline.load_pair import load_pair
 
     is_option = ("k=", "index=")
     options = dict(w.split("=", 1) for w in words if w.startswith(is_option))
@@ -291,14 +292,14 @@ def _search(words: Sequence[str]) -> int:
         )
     if not options.get("k", "10").isdecimal() or int(options.get("k", "10")) < 1:
         raise UsageError(f"k={options['k']} is not a positive whole number", "k=10")
-    searcher = Searcher(Path(plain[0]), options.get("index", "flat"))
-    answer = searcher.search(plain[1], int(options.get("k", "10")))
-    for number, hit in enumerate(answer.hits, 1):
-        console.print(f"[bold]{number:2d}. {escape(hit.id)}[/]  {hit.score:.3f}")
-        console.print(f"    {escape(hit.text[:200])}", style="dim")
+    pair = load_pair(plain[0], index=options.get("index", "flat"))
+    hits = pair.search(plain[1], int(options.get("k", "10")))
+    for number, hit in enumerate(hits, 1):
+        console.print(f"[bold]{number:2d}. {escape(printable(hit.id))}[/]  {hit.score:.3f}")
+        console.print(f"    {escape(printable(hit.text)[:200])}", style="dim")
     console.print(
-        f"{answer.num_documents:,} documents; query embedded in {answer.embed_ms:.1f} ms, "
-        f"searched in {answer.search_ms:.1f} ms"
+        f"{hits.num_documents:,} documents; query embedded in {hits.embed_ms:.1f} ms, "
+        f"searched in {hits.search_ms:.1f} ms"
     )
     return 0
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from leafkit.config import to_plain
 from leafkit.config.load import load_recipe
-from leafkit.config.schema import to_plain
 from leafkit.core.artifact import git_commit, read_manifest, versions
 from leafkit.core.checkpoint_layout import (
     BENCH,

@@ -1,13 +1,16 @@
-"""The two sides of a pair, teacher and student, wherever their vectors come from, and the guard
-that keeps spaces apart.
-"""
+"""The two models of a pair, teacher and student, wherever their vectors come from."""
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
+import torch
+
+from leafkit.config import EmbeddingsConfig, TeacherConfig
 from leafkit.config.load import load_recipe
 from leafkit.core.artifact import open_artifact, recover
 from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE, STUDENT, VECTORS_FOLDER
@@ -20,13 +23,28 @@ from leafkit.embedders.protocol import Embedder, LocalEmbedder
 from leafkit.models.checkpoint import find_model
 from leafkit.models.encoder import Encoder, load_model, read_model
 from leafkit.models.folder import read_space
+from leafkit.models.static_encoder import StaticEncoder
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.run import Run, folder_name
+from leafkit.pipeline.space_guard import another_dimension, check_prompts, check_space
+
+# what is asked of an embedder of somebody else's
+_OF_AN_EMBEDDER = (
+    "dim",
+    "embed",
+    "encoder",
+    "fingerprint",
+    "mrl_dims",
+    "prompt",
+    "require",
+    "space",
+    "space_id",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelHandle:
-    """One side of a pair: a teacher or a student.
+    """One model of a pair: a teacher or a student.
 
     Attributes:
         model: gives its vectors.
@@ -47,8 +65,8 @@ class ModelHandle:
         """The transformer itself, where it is at hand; None for a static model, an endpoint and
         vectors computed elsewhere.
         """
-        found = self.model.encoder
-        return found if isinstance(found, TextEncoder) else None
+        encoder = self.model.encoder
+        return encoder if isinstance(encoder, TextEncoder) else None
 
     @property
     def network(self) -> Encoder | None:
@@ -59,8 +77,192 @@ class ModelHandle:
 
     @property
     def space_id(self) -> str:
-        """What a student distilled from this side, and an index of its vectors, call their space."""
+        """The name of the space of its vectors, for its students and for an index of them."""
         return self.model.space_id
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOpener:
+    """Opens models by reference.
+
+    Attributes:
+        device: computed on.
+        precision: of the arithmetic.
+        checkpoints: where the artifacts of ``recipe:NAME`` are.
+        teacher: prompts, dimensions and revision of the teacher it names.
+        embeddings: how endpoints are reached.
+        memory: folder that keeps what an endpoint said of itself; None keeps nothing.
+    """
+
+    device: torch.device
+    precision: torch.dtype
+    checkpoints: Path
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
+    memory: Path | None = None
+
+    def open_teacher(self) -> ModelHandle:
+        """The model that ``teacher.source`` names; of ``recipe:NAME`` the last stage.
+
+        Raises:
+            UsageError: the reference is of no known kind, or names a recipe without stages.
+            LeafkitError: it is not there, or damaged.
+        """
+        config = self.teacher
+        kind, _, rest = config.source.partition(":")
+        if kind == "recipe":
+            if not load_recipe(rest).stages:
+                raise UsageError(
+                    f"teacher.source={config.source}: that recipe has no stages, so it trains no "
+                    f"teacher",
+                    "recipe:kalm-mini has",
+                )
+            return self._trained_teacher(rest)
+        if kind == "vectors":
+            return _from_vectors(rest, config.source, tuple(config.mrl_dims))
+        if kind == "endpoint":
+            return self._from_endpoint(rest, config.source, is_pair=True)
+        return self._from_model(config.source, config.revision, config.trust_remote_code)
+
+    def open(self, reference: str, is_pair: bool) -> ModelHandle:
+        """A model other than the teacher.
+
+        Args:
+            reference: as ``teacher.source``; of ``recipe:NAME`` its student, or the teacher of a
+                recipe that trains one alone.
+            is_pair: it is the teacher's student, so an endpoint gets the teacher's prompts.
+
+        Raises:
+            UsageError: the reference is of no known kind.
+            LeafkitError: it is not there, or damaged.
+        """
+        kind, _, rest = reference.partition(":")
+        if kind == "recipe":
+            recipe = load_recipe(rest)
+            if recipe.stages and not recipe.teacher.source:
+                return self._trained_teacher(rest)
+            folder = self.checkpoints / recipe.name / STUDENT
+            name = f"{folder_name(recipe.name)}-student"
+            return self.open_artifact(folder, STUDENT, name, _trained_by("distill", rest))
+        if kind == "vectors":
+            return _from_vectors(rest, reference, ())
+        if kind == "endpoint":
+            return self._from_endpoint(rest, reference, is_pair)
+        return self._from_model(reference, "", trust_remote_code=False)
+
+    def open_artifact(self, folder: Path, step: str, name: str, hint: str) -> ModelHandle:
+        """The model in an artifact.
+
+        Args:
+            folder: of the artifact.
+            step: that made it.
+            name: of the model.
+            hint: how to make it where it is not there.
+
+        Raises:
+            LeafkitError: it is not there, or damaged.
+        """
+        recover(folder)
+        if not folder.is_dir():
+            raise LeafkitError(
+                f"there is no {'student' if step == STUDENT else 'teacher'}: {folder}: no such "
+                f"artifact",
+                hint,
+            )
+        open_artifact(folder, step)
+        return _handle(self._read_model(folder), folder, name, f"model:{folder}")
+
+    def _trained_teacher(self, reference: str) -> ModelHandle:
+        recipe = load_recipe(reference)
+        stage = list(recipe.stages)[-1]
+        folder = self.checkpoints / recipe.name / stage
+        return self.open_artifact(folder, stage, recipe.name, _trained_by("teach", reference))
+
+    def _from_model(self, reference: str, revision: str, trust_remote_code: bool) -> ModelHandle:
+        rest = reference.partition(":")[2]
+        if reference.startswith("tiny:"):
+            embedder = make_embedder(load_model(reference), self.device, self.precision)
+            return _handle(embedder, None, folder_name(rest), reference)
+        folder, is_local = find_model(reference, revision), Path(rest).is_dir()
+        name = folder_name(rest if is_local else rest.partition("@")[0])
+        model = self._read_model(folder, trust_remote_code=trust_remote_code and not is_local)
+        return _handle(model, folder, name, reference)
+
+    def _read_model(self, folder: Path, *, trust_remote_code: bool = False) -> LocalEmbedder:
+        encoder = read_model(folder, trust_remote_code=trust_remote_code)
+        return make_embedder(encoder, self.device, self.precision)
+
+    def _from_endpoint(self, model: str, reference: str, is_pair: bool) -> ModelHandle:
+        config = self.teacher
+        is_teacher = reference == config.source
+        prompts = (
+            {"query": config.query_prompt, "document": config.document_prompt}
+            if is_pair or is_teacher
+            else {}
+        )
+        dims = config.mrl_dims if is_teacher else []
+        endpoint = OpenAIEmbedder(model, self.embeddings, prompts, dims, self.memory)
+        return ModelHandle(endpoint, folder_name(model), reference)
+
+
+def as_handle(
+    model: ModelHandle | Embedder | Encoder,
+    device: torch.device | str = "cpu",
+    precision: torch.dtype = torch.float32,
+) -> ModelHandle:
+    """A model that is at hand: an encoder, or anything that is an ``Embedder``.
+
+    Args:
+        model: as given by ``leafkit.load_model`` or ``leafkit.train_teacher``, or of one's own.
+        device: where an encoder computes.
+        precision: of its arithmetic.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if isinstance(model, ModelHandle):
+        return model
+    if isinstance(model, TextEncoder | StaticEncoder):
+        if not model.fingerprint:
+            model.fingerprint = identify_weights(model)
+        return ModelHandle(make_embedder(model, device, precision), "given", "")
+    missing = [name for name in _OF_AN_EMBEDDER if not hasattr(model, name)]
+    if missing:
+        raise UsageError(
+            f"a {type(model).__name__} gives no vectors: it has no {', '.join(missing)}",
+            "give a reference such as 'model:FOLDER', what leafkit.load_model gives, or an object "
+            "with the attributes of leafkit.embedders.protocol.Embedder",
+        )
+    embedder = cast(Embedder, model)
+    encoder = embedder.encoder
+    if encoder is not None and not encoder.fingerprint:
+        encoder.fingerprint = identify_weights(encoder)
+    return ModelHandle(embedder, "given", "")
+
+
+def identify_weights(encoder: Encoder) -> str:
+    """A fingerprint for an encoder that is on no disk: of its weights and of what shapes its
+    vectors beside them.
+    """
+    digest = hashlib.sha256(repr(encoder.spec).encode())
+    for weight in encoder.parameters():
+        array = weight.detach().float().cpu().contiguous().numpy()
+        digest.update(repr(array.shape).encode())
+        digest.update(array.data)
+    return digest.hexdigest()[:16]
+
+
+def opener_of(run: Run) -> ModelOpener:
+    """An opener with a run's settings."""
+    recipe = run.recipe
+    return ModelOpener(
+        run.device,
+        run.precision,
+        run.root,
+        recipe.teacher,
+        recipe.embeddings,
+        run.root / VECTORS_FOLDER,
+    )
 
 
 def load_teacher(run: Run) -> ModelHandle:
@@ -70,35 +272,13 @@ def load_teacher(run: Run) -> ModelHandle:
         UsageError: the recipe names none.
         LeafkitError: it is not there, or damaged.
     """
-    config = run.recipe.teacher
-    kind, _, rest = config.source.partition(":")
-    if not config.source:
+    if not run.recipe.teacher.source:
         raise UsageError(
             f"recipe {run.recipe.name} names no teacher",
             "teacher.source=recipe:kalm-mini or model:FOLDER_OR_HUB_ID; a recipe of stages "
             "trains one: recipe:NAME",
         )
-    if kind == "recipe":
-        recipe = load_recipe(rest)
-        stages = list(recipe.stages)
-        if not stages:
-            raise UsageError(
-                f"teacher.source={config.source}: that recipe has no stages, so it trains no "
-                f"teacher",
-                "recipe:kalm-mini has",
-            )
-        return _from_artifact(
-            run,
-            run.root / recipe.name / stages[-1],
-            stages[-1],
-            recipe.name,
-            _trained_by("teach", rest),
-        )
-    if kind == "vectors":
-        return _from_vectors(rest, config.source, tuple(config.mrl_dims))
-    if kind == "endpoint":
-        return _from_endpoint(run, rest, config.source, is_pair=True)
-    return _from_model(run, config.source, config.revision, config.trust_remote_code)
+    return opener_of(run).open_teacher()
 
 
 def load_student(run: Run, teacher: ModelHandle) -> ModelHandle:
@@ -111,14 +291,14 @@ def load_student(run: Run, teacher: ModelHandle) -> ModelHandle:
     """
     reference = run.recipe.bench.student
     if reference:
-        student = _load(run, reference, is_pair=True)
+        student = opener_of(run).open(reference, is_pair=True)
     else:
-        hint = (
+        student = opener_of(run).open_artifact(
+            run.folder / STUDENT,
+            STUDENT,
+            f"{folder_name(run.recipe.name)}-student",
             "leafkit distill recipe=NAME trains a recipe's own; or name one: "
-            "bench.student=model:FOLDER, or recipe:NAME"
-        )
-        student = _from_artifact(
-            run, run.folder / STUDENT, STUDENT, f"{folder_name(run.recipe.name)}-student", hint
+            "bench.student=model:FOLDER, or recipe:NAME",
         )
     check_pair(student, teacher, run.recipe.bench.same_space)
     return student
@@ -128,27 +308,7 @@ def load_handle(run: Run, reference: str) -> ModelHandle:
     """A model on its own, without a pair: the baseline. An endpoint gets no prompts: the recipe's
     are those of the pair.
     """
-    return _load(run, reference, is_pair=False)
-
-
-def _load(run: Run, reference: str, is_pair: bool) -> ModelHandle:
-    kind, _, rest = reference.partition(":")
-    if kind == "recipe":
-        recipe = load_recipe(rest)
-        if recipe.stages and not recipe.teacher.source:
-            stage = list(recipe.stages)[-1]
-            return _from_artifact(
-                run, run.root / recipe.name / stage, stage, recipe.name, _trained_by("teach", rest)
-            )
-        name = f"{folder_name(recipe.name)}-student"
-        return _from_artifact(
-            run, run.root / recipe.name / STUDENT, STUDENT, name, _trained_by("distill", rest)
-        )
-    if kind == "vectors":
-        return _from_vectors(rest, reference, ())
-    if kind == "endpoint":
-        return _from_endpoint(run, rest, reference, is_pair)
-    return _from_model(run, reference, "", trust_remote_code=False)
+    return opener_of(run).open(reference, is_pair=False)
 
 
 def _trained_by(command: str, recipe: str) -> str:
@@ -156,42 +316,6 @@ def _trained_by(command: str, recipe: str) -> str:
         f"leafkit {command} recipe={recipe} trains it, or point at the folder that holds it with "
         f"checkpoints=DIR"
     )
-
-
-def _from_artifact(run: Run, folder: Path, stage: str, name: str, hint: str) -> ModelHandle:
-    recover(folder)
-    if not folder.is_dir():
-        raise LeafkitError(
-            f"there is no {'student' if stage == STUDENT else 'teacher'}: {folder}: no such "
-            f"artifact",
-            hint,
-        )
-    open_artifact(folder, stage)
-    return _handle(_read_model(run, folder), folder, name, f"model:{folder}")
-
-
-def _from_model(run: Run, reference: str, revision: str, trust_remote_code: bool) -> ModelHandle:
-    rest = reference.partition(":")[2]
-    if reference.startswith("tiny:"):
-        return _handle(
-            make_embedder(load_model(reference), run.device, run.precision),
-            None,
-            folder_name(rest),
-            reference,
-        )
-    folder, is_local = find_model(reference, revision), Path(rest).is_dir()
-    name = folder_name(rest if is_local else rest.partition("@")[0])
-    return _handle(
-        _read_model(run, folder, trust_remote_code=trust_remote_code and not is_local),
-        folder,
-        name,
-        reference,
-    )
-
-
-def _read_model(run: Run, folder: Path, *, trust_remote_code: bool = False) -> LocalEmbedder:
-    encoder = read_model(folder, trust_remote_code=trust_remote_code)
-    return make_embedder(encoder, run.device, run.precision)
 
 
 def _handle(model: LocalEmbedder, folder: Path | None, name: str, reference: str) -> ModelHandle:
@@ -209,25 +333,12 @@ def _from_vectors(folder: str, reference: str, mrl_dims: tuple[int, ...]) -> Mod
     return ModelHandle(vectors, folder_name(vectors.name or folder), reference, declared)
 
 
-def _from_endpoint(run: Run, model: str, reference: str, is_pair: bool) -> ModelHandle:
-    config = run.recipe.teacher
-    is_teacher = reference == config.source
-    prompts = (
-        {"query": config.query_prompt, "document": config.document_prompt}
-        if is_pair or is_teacher
-        else {}
-    )
-    dims = config.mrl_dims if is_teacher else []
-    side = OpenAIEmbedder(model, run.recipe.embeddings, prompts, dims, run.root / VECTORS_FOLDER)
-    return ModelHandle(side, folder_name(model), reference)
-
-
 def check_pair(student: ModelHandle, teacher: ModelHandle, same_space: bool) -> None:
     """Refuse a student whose vectors cannot be compared with the teacher's.
 
-    Two sides share a space where they are the same model, where one was distilled from the other,
-    or where both name one
-    space: the teacher that both were distilled from, or the "space" of their about.json.
+    Two models share a space where they are the same, where one was distilled from the other, or
+    where both name one space: the teacher that both were distilled from, or the "space" of their
+    about.json.
 
     Args:
         student: of the pair.
@@ -238,12 +349,12 @@ def check_pair(student: ModelHandle, teacher: ModelHandle, same_space: bool) -> 
         LeafkitError: another dimension, another space, or no telling which.
     """
     if student.model.dim != teacher.model.dim:
-        raise _another_dimension(student.model.dim, teacher.model.dim)
-    mine = {student.model.fingerprint, student.space_id, student.declared} - {""}
-    if mine & {teacher.model.fingerprint, teacher.space_id, teacher.declared}:
+        raise another_dimension(student.model.dim, teacher.model.dim)
+    names = {student.model.fingerprint, student.space_id, student.declared} - {""}
+    if names & {teacher.model.fingerprint, teacher.space_id, teacher.declared}:
         return
     if same_space:
-        _say_once(
+        _log_once(
             f"  {student.reference} and {teacher.reference} are compared because "
             f"bench.same_space=true says they may be"
         )
@@ -260,66 +371,5 @@ def check_pair(student: ModelHandle, teacher: ModelHandle, same_space: bool) -> 
 
 
 @functools.cache
-def _say_once(text: str) -> None:
+def _log_once(text: str) -> None:
     log(text)
-
-
-def check_student(folder: Path, student: Encoder, teacher: str, dim: int) -> None:
-    """Refuse a student that leafkit distilled from another teacher than that of an index.
-
-    Args:
-        folder: of the student.
-        student: read from it.
-        teacher: space of the index.
-        dim: dimension of the index.
-
-    Raises:
-        LeafkitError: another teacher's student, prompts that are not those it was distilled with,
-            or another dimension.
-    """
-    check_space(str(folder), read_space(folder).get("teacher", ""), teacher)
-    check_prompts(folder, student)
-    if student.dim != dim:
-        raise _another_dimension(student.dim, dim)
-
-
-def check_prompts(folder: Path, student: Encoder) -> None:
-    """Refuse a student whose prompts are not those that leafkit.json says it was distilled with.
-
-    Raises:
-        LeafkitError: they differ.
-    """
-    prompts = {
-        role: text
-        for role, text in read_space(folder).get("prompts", student.spec.prompts).items()
-        if text
-    }
-    if prompts != student.spec.prompts:
-        raise LeafkitError(
-            f"{folder}: its prompts are {student.spec.prompts} and were {prompts} when it was "
-            f"distilled",
-            "restore config_sentence_transformers.json: without its prompts a student answers "
-            "from elsewhere in the space",
-        )
-
-
-def check_space(what: str, found: str, expected: str) -> None:
-    """Refuse to compare vectors of two spaces.
-
-    Raises:
-        LeafkitError: the two are not the same.
-    """
-    if found != expected:
-        raise LeafkitError(
-            f"{what} lives in the space of teacher {found or 'unknown'}, not of teacher {expected}:"
-            " rankings would be meaningless",
-            "distil again from this teacher, or point at the teacher it was distilled from",
-        )
-
-
-def _another_dimension(student: int, teacher: int) -> LeafkitError:
-    return LeafkitError(
-        f"the student's vectors have {student} dimensions and the teacher's {teacher}: they "
-        f"share no space",
-        "measure a student that was distilled from this teacher",
-    )

@@ -1,238 +1,368 @@
-"""The served pair: an index of teacher vectors, asked with the student's query vectors."""
+"""The pair: a frozen teacher for documents and a small student for queries, in one vector space."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import time
-from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import overload
 
 import numpy as np
 
-from leafkit.config.schema import INDEX_KINDS
-from leafkit.core.artifact import open_artifact, read_manifest
-from leafkit.core.checkpoint_layout import (
-    EXPORT,
-    INDEX,
-    INDEX_SPACE_FILE,
-    INDEX_VECTORS_FILE,
-    STUDENT,
-    index_folder,
-)
-from leafkit.core.console import log
+from leafkit.core.console import warn
 from leafkit.core.errors import LeafkitError, UsageError
-from leafkit.core.method import method_of
-from leafkit.data.records import Collection, clean_text
-from leafkit.data.vector_store import VectorStore
-from leafkit.embedders.make_embedder import make_embedder
-from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
-from leafkit.embedders.protocol import Embedder
+from leafkit.core.printable import printable
+from leafkit.core.truncate import truncate_then_normalize
+from leafkit.data.records import Collection, Document
+from leafkit.data.vector_store import Space
+from leafkit.embedders.protocol import Embedder, encode_in_role
 from leafkit.index.build import VectorIndex
 from leafkit.index.exact import search_exact
 from leafkit.index.ranking import Ranking
 from leafkit.index.search import search_index
-from leafkit.index.storage import open_index
-from leafkit.models.encoder import Encoder, read_model
-from leafkit.pipeline.corpus import Corpus, load_corpus
-from leafkit.pipeline.embed import load_vectors
-from leafkit.pipeline.model_handle import ModelHandle, check_student, load_teacher
-from leafkit.pipeline.run import Run
-
-# of nDCG@10 by which the int8 graph may fall short of the model and still be the one that answers
-_LARGEST_LOSS = 0.005
+from leafkit.models.encoder import Encoder
+from leafkit.pipeline.hits import Hits, SearchHit
+from leafkit.pipeline.model_handle import ModelHandle
+from leafkit.pipeline.pair_folder import save_parts
+from leafkit.pipeline.space_guard import another_dimension, check_space
+from leafkit.results import EvaluationResult, Interval
 
 
 @dataclass(frozen=True, slots=True)
-class IndexInputs:
-    """What decides about an index."""
+class Retention:
+    """What a pair keeps of its teacher's nDCG@10, as it was measured.
 
-    teacher: str
-    corpus: str
-    space: dict[str, Any]
-    precision: str
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One found document; its score is the inner product, or minus the number of different bits
-    with index=binary.
+    Attributes:
+        measured_on: name of the collection, or how many there were.
+        intervals: by way to use the student: "asymmetric" (student queries, teacher documents) and
+            "symmetric" (both the student's).
     """
 
-    id: str
-    score: float
-    text: str
+    measured_on: str
+    intervals: Mapping[str, Interval]
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a search found and how long its parts took."""
-
-    hits: list[Hit]
-    num_documents: int
-    embed_ms: float
-    search_ms: float
-
-
-def run_embed(run: Run) -> Path:
-    """Embed the home collection's documents with the teacher and make them an index.
-
-    Raises:
-        LeafkitError: the teacher is not there, or the collection cannot be read.
-    """
-    corpus = load_corpus(run, run.recipe.data.corpus)
-    teacher = load_teacher(run)
-    texts = [d.full_text for d in corpus.collection.documents]
-    limit = run.recipe.data.max_document_tokens
-    store = load_vectors(
-        run,
-        teacher.model,
-        teacher.name,
-        texts,
-        "document",
-        limit,
-        f"{corpus.collection.name} documents",
-    )
-    return write_index(run, teacher, corpus, store)
-
-
-def write_index(run: Run, teacher: ModelHandle, corpus: Corpus, store: VectorStore) -> Path:
-    """The index artifact: documents, their teacher vectors in float16, and the space they are in."""
-    folder = run.folder / INDEX
-    inputs = IndexInputs(
-        teacher=teacher.model.fingerprint,
-        corpus=corpus.fingerprint,
-        space=asdict(store.space),
-        precision=str(run.precision),
-    )
-
-    def work(metrics: dict[str, Any]) -> VectorStore:
-        metrics["documents"] = len(store)
-        return store
-
-    def save(store: VectorStore, draft: Path) -> None:
-        Collection(corpus.collection.name, corpus.collection.documents).save(draft)
-        matrix = np.lib.format.open_memmap(
-            draft / INDEX_VECTORS_FILE, mode="w+", dtype=np.float16, shape=(len(store), store.dim)
+    def __str__(self) -> str:
+        shares = ", ".join(
+            f"{way} {interval.percent()}"
+            for way, interval in self.intervals.items()
+            if way != "reversed"
         )
-        for start, vectors in store.chunks():
-            matrix[start : start + len(vectors)] = vectors
-        matrix.flush()
-        (draft / INDEX_SPACE_FILE).write_text(json.dumps(asdict(store.space), indent=1))
-
-    run.step(
-        name=INDEX,
-        folder=folder,
-        inputs=inputs,
-        method=method_of(write_index, VectorStore),
-        work=work,
-        save=save,
-    )
-    return folder
+        counts = [i.n for i in self.intervals.values() if i.n is not None]
+        queries = f", n = {counts[0]:,} queries" if counts else ""
+        return f"{shares} of the teacher's nDCG@10 ({self.measured_on}{queries})"
 
 
-class Searcher:
-    """A loaded pair of index and student.
+def retention_of(result: EvaluationResult) -> Retention | None:
+    """What an evaluation says of a pair: the mean over its collections; None where it has none."""
+    if result.macro is not None:
+        number = result.macro.num_collections
+        return Retention(f"mean of {number} collections", result.macro.retention)
+    if result.collections:
+        first = result.collections[0]
+        return Retention(first.name, first.retention)
+    return None
 
-    Queries go through the student's exported graph where ``leafkit export`` wrote one and
-    onnxruntime is installed: the int8 graph where its measured loss is small, the float32 graph
-    otherwise; without one through the student itself.
+
+class Pair:
+    """A frozen teacher for documents and a small student for queries, in one vector space.
+
+    ``leafkit.distill`` and ``leafkit.load_pair`` make pairs. There is no bare ``encode``: queries
+    and documents are embedded by different models with different prompts, so the role is said.
 
     Args:
-        folder: a recipe's folder with index/ and student/.
-        kind: faiss index that finds the documents; flat searches all of them. Another one is built
-            the first time, kept beside index/, and searched at the most accurate of its settings.
+        student: embeds queries.
+        collection: the documents, in the order of ``vectors``; its judged queries, where it has
+            some, are what the pair is measured on.
+        vectors: (N, D) of the documents, from the teacher.
+        space: that they are in.
+        embedder: gives the student's query vectors.
+        teacher: embeds documents, or opens what does; None where it is not at hand.
+        reference: how a recipe names the teacher.
+        index: finds documents approximately; None searches all of them.
+        judged: finds the collection with judged queries where ``collection`` has none.
+        retention: where it was measured before.
+
+    Attributes:
+        student: as given.
+        documents: in the order of the vectors.
+        vectors: as given.
+        space: as given.
+        reference: as given.
+        retention: what was measured last; None where nothing was.
 
     Raises:
-        UsageError: the folder is not there, or its documents cannot have such an index.
-        LeafkitError: it holds no finished pair, a damaged one, or two that do not belong together.
+        LeafkitError: student, vectors and documents do not fit.
+
+    >>> import leafkit
+    >>> pair = leafkit.distill(
+    ...     "builtin:minilm",
+    ...     texts=["Invert a sparse matrix.", "Bake bread from rye."],
+    ...     config=leafkit.StudentConfig(num_epochs=0.1),
+    ...     num_pseudo_texts=8,
+    ... )
+    >>> pair.encode_query("matrix").shape, pair.encode_query(["a", "b"], dim=64).shape
+    ((384,), (2, 64))
+    >>> pair.search("how to invert a matrix", k=1)[0].text
+    'Invert a sparse matrix.'
     """
 
-    def __init__(self, folder: Path, kind: str = "flat") -> None:
-        if kind not in INDEX_KINDS:
-            raise UsageError(f"index={kind}: no such kind", f"one of {', '.join(INDEX_KINDS)}")
-        if not folder.is_dir():
-            raise UsageError(
-                f"{folder}: no such folder",
-                "name a recipe's folder, such as checkpoints/kalm-to-23m",
+    def __init__(
+        self,
+        student: Encoder,
+        collection: Collection,
+        vectors: np.ndarray,
+        space: Space,
+        *,
+        embedder: Embedder,
+        teacher: ModelHandle | Callable[[], ModelHandle] | None = None,
+        reference: str = "",
+        index: VectorIndex | None = None,
+        judged: Callable[[], Collection | None] | None = None,
+        retention: Retention | None = None,
+    ) -> None:
+        if len(vectors) != len(collection.documents):
+            raise LeafkitError(
+                f"{len(vectors)} vectors of {len(collection.documents)} documents",
+                "give one vector for each, in order",
             )
-        manifests = {}
-        for part in (INDEX, STUDENT):
-            if not (folder / part).is_dir():
-                raise LeafkitError(
-                    f"{folder} has no {part}: it is not the folder of a finished run",
-                    "leafkit distill recipe=NAME makes one",
-                )
-            manifests[part] = open_artifact(folder / part, part)
-        space = json.loads((folder / INDEX / INDEX_SPACE_FILE).read_text())
-        place = folder / STUDENT
-        student = read_model(place)
-        check_student(place, student, space["teacher"], space["dim"])
-        self._max_tokens = student.spec.max_tokens
-        self.model: Embedder = _open_graph(folder / EXPORT, student) or make_embedder(student)
-        self._documents = Collection.load(folder / INDEX).documents
-        vectors = np.load(folder / INDEX / INDEX_VECTORS_FILE, mmap_mode="r")
-        self._index: VectorIndex | None = None
-        if kind != "flat":
-            if not space["normalized"]:
-                raise UsageError(
-                    f"index={kind} needs vectors of length one, which this teacher's are not",
-                    "index=flat",
-                )
-            self._index = open_index(
-                folder / index_folder(kind), kind, vectors, manifests[INDEX].fingerprint()
-            )
-        self._vectors = vectors if self._index else vectors.astype(np.float32)
+        if student.dim != space.dim:
+            raise another_dimension(student.dim, space.dim)
+        self.student, self.vectors, self.space = student, vectors, space
+        self.documents: Sequence[Document] = collection.documents
+        self.reference, self.retention = reference, retention
+        self._collection, self._judged = collection, judged
+        self._embedder, self._teacher, self._index = embedder, teacher, index
+        self._matrix: tuple[int, np.ndarray] | None = None
+        self._warned: set[int] = set()
 
-    def search(self, question: str, k: int = 10) -> Answer:
-        """The ``k`` documents nearest to the student's vector of the question.
+    @property
+    def name(self) -> str:
+        """Of the documents' collection."""
+        return self._collection.name
+
+    @property
+    def dim(self) -> int:
+        """D, the dimension of the vectors."""
+        return self.space.dim
+
+    @property
+    def mrl_dims(self) -> tuple[int, ...]:
+        """Matryoshka dimensions, largest first; empty where none are known."""
+        return self.student.spec.mrl_dims
+
+    @property
+    def embedder(self) -> Embedder:
+        """What gives the student's vectors."""
+        return self._embedder
+
+    @property
+    def teacher(self) -> Embedder:
+        """What embeds documents; loaded when it is first asked for.
 
         Raises:
-            UsageError: the question is empty.
+            LeafkitError: it is not at hand, or is not the teacher of these documents.
         """
-        if not question.strip():
-            raise UsageError("the question is empty", 'leafkit search FOLDER "your question"')
-        question = clean_text(question, Counter())
+        if self._teacher is None:
+            raise LeafkitError(
+                f"the teacher of these documents ({self.reference or 'unknown'}) is not at hand",
+                "name it: leafkit.load_pair(FOLDER, teacher='model:FOLDER')",
+            )
+        if not isinstance(self._teacher, ModelHandle):
+            opened = self._teacher()
+            if opened.declared != self.space.teacher:
+                check_space(opened.reference, opened.space_id, self.space.teacher)
+            self._teacher = opened
+        return self._teacher.model
+
+    @property
+    def collection(self) -> Collection:
+        """The documents with the judged queries that the pair is measured on.
+
+        Raises:
+            LeafkitError: no judged queries are at hand.
+        """
+        if not self._collection.qrels and self._judged is not None:
+            self._collection = self._judged() or self._collection
+            self._judged = None
+        if not self._collection.qrels:
+            raise LeafkitError(
+                f"{self.name} comes without judged queries, so nothing can be measured on it",
+                "name a judged collection: 'beir:FOLDER', or a leafkit.Collection with qrels",
+            )
+        return self._collection
+
+    def encode_query(self, texts: str | Sequence[str], dim: int | None = None) -> np.ndarray:
+        """Vectors of queries, by the student, the query prompt included.
+
+        Args:
+            texts: one text or several, without prompt.
+            dim: cut to this dimension, then normalized again where the model normalizes.
+
+        Returns:
+            (D,) float32 of one text, (n, D) of several.
+
+        Raises:
+            UsageError: ``texts`` is not text, or the dimension is out of range.
+        """
+        vectors = encode_in_role(self._embedder, texts, "query", dim)
+        self._check_matryoshka(dim)
+        return vectors
+
+    def encode_document(self, texts: str | Sequence[str], dim: int | None = None) -> np.ndarray:
+        """Vectors of documents, by the teacher, the document prompt included; texts are cut where
+        those of the index were.
+
+        Args:
+            texts: one text or several; a title stands before its text, with a space between.
+            dim: cut to this dimension, then normalized again where the model normalizes.
+
+        Returns:
+            (D,) float32 of one text, (n, D) of several.
+
+        Raises:
+            UsageError: ``texts`` is not text, or the dimension is out of range.
+            LeafkitError: the teacher is not at hand, or has no vector of a text.
+        """
+        limit = self.space.max_tokens or None
+        vectors = encode_in_role(self.teacher, texts, "document", dim, max_tokens=limit)
+        self._check_matryoshka(dim)
+        return vectors
+
+    def _check_matryoshka(self, dim: int | None) -> None:
+        if dim in (None, self.dim, *self.mrl_dims) or dim in self._warned:
+            return
+        self._warned.add(int(dim or 0))
+        known = ", ".join(map(str, self.mrl_dims)) or "none"
+        warn(f"dim={dim} is not a Matryoshka dimension of this teacher (those are: {known})")
+
+    @overload
+    def search(self, questions: str, k: int = 5, dim: int | None = None) -> Hits: ...
+
+    @overload
+    def search(
+        self, questions: list[str] | tuple[str, ...], k: int = 5, dim: int | None = None
+    ) -> list[Hits]: ...
+
+    def search(
+        self, questions: str | Sequence[str], k: int = 5, dim: int | None = None
+    ) -> Hits | list[Hits]:
+        """The documents nearest to the student's vectors of questions.
+
+        Args:
+            questions: one or several.
+            k: documents for each; all where there are fewer.
+            dim: vectors are cut to this dimension.
+
+        Returns:
+            ``Hits`` of one question, a list of them for several.
+
+        Raises:
+            UsageError: a question is empty, ``k`` is below 1, or the dimension is out of range or
+                not that of the index.
+        """
+        asked = [questions] if isinstance(questions, str) else list(questions)
+        if any(isinstance(question, str) and not question.strip() for question in asked):
+            raise UsageError("the question is empty", 'pair.search("your question")')
+        if type(k) is not int or k < 1:
+            raise UsageError(f"k={k!r} is not a positive whole number", "k=5")
         started_s = time.perf_counter()
-        query = self.model.embed([question], "query", self._max_tokens)
+        queries = self.encode_query(asked, dim)
         embedded_s = time.perf_counter()
-        ranking = self._find(query, k)
+        ranking = self._rank(queries, k, dim)
         searched_s = time.perf_counter()
+        count = max(1, len(asked))
         hits = [
-            Hit(self._documents[int(p)].id, float(s), self._documents[int(p)].text)
-            for p, s in zip(ranking.positions[0], ranking.scores[0], strict=True)
-            if p >= 0  # an index may look at fewer documents than were asked for
+            Hits(
+                question,
+                tuple(
+                    # an index may look at fewer documents than were asked for
+                    self._hit(int(place), float(score))
+                    for place, score in zip(places, scores, strict=True)
+                    if place >= 0
+                ),
+                len(self.documents),
+                embed_ms=1e3 * (embedded_s - started_s) / count,
+                search_ms=1e3 * (searched_s - embedded_s) / count,
+            )
+            for question, places, scores in zip(
+                asked, ranking.positions, ranking.scores, strict=True
+            )
         ]
-        return Answer(
-            hits,
-            len(self._documents),
-            1e3 * (embedded_s - started_s),
-            1e3 * (searched_s - embedded_s),
-        )
+        return hits[0] if isinstance(questions, str) else hits
 
-    def _find(self, query: np.ndarray, k: int) -> Ranking:
+    def _hit(self, position: int, score: float) -> SearchHit:
+        document = self.documents[position]
+        return SearchHit(document.id, score, document.full_text)
+
+    def _rank(self, queries: np.ndarray, k: int, dim: int | None) -> Ranking:
         if self._index is None:
-            return search_exact(query, self._vectors, k)
-        return search_index(
-            self._index, query, k, self._index.plan.settings[-1], documents=self._vectors
+            return search_exact(queries, self.document_matrix(dim), k)
+        if dim not in (None, self.dim):
+            raise UsageError(
+                f"dim={dim}: the index holds vectors of {self.dim} dimensions",
+                "load the pair with index='flat' to search at other dimensions",
+            )
+        setting = self._index.plan.settings[-1]
+        return search_index(self._index, queries, k, setting, documents=self.vectors)
+
+    def document_matrix(self, dim: int | None = None) -> np.ndarray:
+        """(N, dim) float32 vectors of the documents, cut to ``dim``; the last one made is kept."""
+        wanted = dim or self.dim
+        if self._matrix is None or self._matrix[0] != wanted:
+            vectors = np.asarray(self.vectors, dtype=np.float32)
+            if wanted < self.dim:
+                vectors = (
+                    truncate_then_normalize(vectors, wanted)
+                    if self.space.normalized
+                    else np.ascontiguousarray(vectors[:, :wanted])
+                )
+            self._matrix = wanted, vectors
+        return self._matrix[1]
+
+    def save(self, folder: str | Path) -> None:
+        """Write the pair to a folder that ``leafkit.load_pair`` and ``leafkit search`` read:
+        student/, a model folder of sentence-transformers modules, and index/, the documents with
+        their float16 vectors. The teacher is named, not copied.
+
+        Raises:
+            LeafkitError: something else is there, or the folder cannot be written.
+        """
+        retention = self.retention
+        save_parts(
+            Path(folder),
+            self.student,
+            self._collection,
+            self.vectors,
+            space=self.space,
+            reference=self.reference,
+            retention={}
+            if retention is None
+            else {"measured_on": retention.measured_on, "intervals": retention.intervals},
         )
 
+    def describe(self) -> dict[str, str]:
+        """The pair in words, by what they are about."""
+        dims = f" (Matryoshka {', '.join(map(str, self.mrl_dims))})" if self.mrl_dims else ""
+        return {
+            "student": f"{self.student.num_parameters():,} parameters",
+            "teacher": printable(self.reference) or "unknown",
+            "documents": f"{len(self.documents):,} in {printable(self.name)}",
+            "dimensions": f"{self.dim:,}{dims}",
+            "space": self.space.teacher,
+            "retention": printable(
+                str(self.retention or "not measured: leafkit.evaluate(pair, ...)")
+            ),
+        }
 
-def _open_graph(folder: Path, student: Encoder) -> OnnxGraphEmbedder | None:
-    """The student's exported graph, where there is one of this very student that can be run here."""
-    if not folder.is_dir() or importlib.util.find_spec("onnxruntime") is None:
-        return None
-    open_artifact(folder, EXPORT)
-    lost = read_manifest(folder).metrics.get("quality", {}).get("int8")
-    graph = OnnxGraphEmbedder(
-        folder, "int8" if lost and lost["mean"] >= -_LARGEST_LOSS else "float32"
-    )
-    if graph.fingerprint != student.fingerprint:
-        log(
-            f"  {folder} is of an earlier student and is not used; leafkit export writes it again",
-            style="dim",
+    def __repr__(self) -> str:
+        lines = [f"  {what:10} {text}" for what, text in self.describe().items()]
+        return "\n".join(["Pair", *lines])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{what}</th><td>{escape(text)}</td></tr>"
+            for what, text in self.describe().items()
         )
-        return None
-    return graph
+        return f"<table><caption>Pair</caption><tbody>{rows}</tbody></table>"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from leafkit.config.schema import Recipe, to_plain
+from leafkit.config import Recipe, to_plain
 from leafkit.core.artifact import Manifest, exclusive, find_changes, publish, read_manifest
 from leafkit.core.checkpoint_layout import HASHES_FILE
 from leafkit.core.console import log

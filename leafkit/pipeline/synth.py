@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leafkit.config.schema import SynthConfig
+from leafkit.config import SynthConfig
 from leafkit.core.artifact import fingerprint
 from leafkit.core.checkpoint_layout import (
     SYNTH,

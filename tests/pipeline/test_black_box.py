@@ -17,7 +17,7 @@ from leafkit.models.folder import read_space
 from leafkit.pipeline.collect import collect_report
 from leafkit.pipeline.distill import run_distill
 from leafkit.pipeline.evaluate.bench import run_bench
-from leafkit.pipeline.pair import Searcher
+from leafkit.pipeline.load_pair import load_pair
 from leafkit.pipeline.run import open_run
 from leafkit.report.card import render_card
 from leafkit.report.page import render_report
@@ -111,7 +111,7 @@ def test_a_folder_of_vectors_is_distilled_like_the_model_that_made_them(
     # the same teacher, texts and seed
     np.testing.assert_allclose(embed(student, texts), embed(whole, texts), atol=2e-3)
     assert redone(start(path, source, *FEW)) == set()
-    assert Searcher(run.folder).search(tiny.make_pairs()[3][0]).num_documents == 72
+    assert load_pair(run.folder).search(tiny.make_pairs()[3][0]).num_documents == 72
     with open_run(load_recipe(str(path), [source, *FEW])) as again:
         run_distill(again)
         data = collect_report(again, "leafkit distill")
@@ -191,7 +191,7 @@ def test_an_endpoint_is_distilled_and_nothing_is_paid_twice(home, tmp_path, teac
             path, *words, "student.optimizer.lr=0.001"
         )  # every vector is there without the endpoint
     assert read_figures(run, "pairs")["asymmetric"] > 0.15  # chance is about .06
-    assert Searcher(run.folder).search(tiny.make_pairs()[3][0]).num_documents == 72
+    assert load_pair(run.folder).search(tiny.make_pairs()[3][0]).num_documents == 72
 
 
 def test_students_and_baselines_may_be_vectors_and_endpoints(done, tmp_path, teacher, start):

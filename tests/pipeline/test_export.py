@@ -13,9 +13,9 @@ from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.checkpoint import read_encoder
-from leafkit.pipeline import pair as search_module
+from leafkit.pipeline import load_pair as search_module
 from leafkit.pipeline.export import run_export
-from leafkit.pipeline.pair import Searcher
+from leafkit.pipeline.load_pair import load_pair
 
 
 @pytest.fixture
@@ -38,33 +38,31 @@ def test_both_graphs_come_with_what_int8_costs(capsys, exported):
 def test_a_search_answers_through_the_graph_as_the_student_does(exported, monkeypatch):
     question = tiny.make_pairs()[3][0]
     monkeypatch.setattr(search_module, "_LARGEST_LOSS", -1.0)  # no int8 graph is good enough
-    graph = Searcher(exported)
-    assert isinstance(graph.model, OnnxGraphEmbedder)
+    graph = load_pair(exported)
+    assert isinstance(graph.embedder, OnnxGraphEmbedder)
     monkeypatch.setattr(search_module, "_open_graph", lambda *args: None)
-    plain = Searcher(exported)
-    assert isinstance(plain.model, TransformerEmbedder)
-    mine, theirs = graph.search(question, 5), plain.search(question, 5)
-    assert [hit.id for hit in mine.hits] == [hit.id for hit in theirs.hits]
-    np.testing.assert_allclose(
-        [h.score for h in mine.hits], [h.score for h in theirs.hits], atol=1e-5
-    )
+    plain = load_pair(exported)
+    assert isinstance(plain.embedder, TransformerEmbedder)
+    ours, theirs = graph.search(question, 5), plain.search(question, 5)
+    assert [hit.id for hit in ours] == [hit.id for hit in theirs]
+    np.testing.assert_allclose([h.score for h in ours], [h.score for h in theirs], atol=1e-5)
 
 
 def test_the_int8_graph_answers_where_its_loss_is_small(exported, monkeypatch):
     monkeypatch.setattr(search_module, "_LARGEST_LOSS", 1.0)
-    assert "int8" in Searcher(exported).model._session._model_path
+    assert "int8" in load_pair(exported).embedder._session._model_path
 
 
 def test_a_graph_of_an_earlier_student_is_not_used(exported, done, start, capsys):
     start(done, "student.optimizer.lr=3.0e-3")
-    searcher = Searcher(exported)
-    assert isinstance(searcher.model, TransformerEmbedder)
+    pair = load_pair(exported)
+    assert isinstance(pair.embedder, TransformerEmbedder)
     assert "is of an earlier student and is not used" in " ".join(capsys.readouterr().out.split())
 
 
 def test_without_onnxruntime_the_student_itself_answers(exported, monkeypatch):
     monkeypatch.setattr(search_module.importlib.util, "find_spec", lambda name: None)
-    assert isinstance(Searcher(exported).model, TransformerEmbedder)
+    assert isinstance(load_pair(exported).embedder, TransformerEmbedder)
 
 
 def test_a_damaged_graph_is_refused(exported):
@@ -73,7 +71,7 @@ def test_a_damaged_graph_is_refused(exported):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(LeafkitError, match="does not have the sha256"):
-        Searcher(exported)
+        load_pair(exported)
 
 
 def test_a_static_student_goes_the_whole_road(home, tmp_path, start):
@@ -88,9 +86,9 @@ def test_a_static_student_goes_the_whole_road(home, tmp_path, start):
     run = start(tiny.write_recipe(tmp_path / "tiny.yaml", value))
     bench = json.loads((run.folder / "bench" / "results.json").read_text())
     assert {row["encoder"] for row in bench["latency"]} == {"teacher", "student"}
-    searcher = Searcher(run.folder)
-    assert isinstance(searcher.model, LookupTableEmbedder)
-    assert len(searcher.search(tiny.make_pairs()[3][0], 5).hits) == 5
+    pair = load_pair(run.folder)
+    assert isinstance(pair.embedder, LookupTableEmbedder)
+    assert len(pair.search(tiny.make_pairs()[3][0], 5)) == 5
     teacher = read_encoder(home / "big")
     assert (
         json.loads((run.folder / "index" / "space.json").read_text())["teacher"]

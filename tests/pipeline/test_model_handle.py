@@ -25,12 +25,12 @@ from leafkit.models.checkpoint import read_encoder, write_encoder
 from leafkit.pipeline.model_handle import (
     ModelHandle,
     check_pair,
-    check_student,
     load_handle,
     load_student,
     load_teacher,
 )
 from leafkit.pipeline.run import Run, open_run
+from leafkit.pipeline.space_guard import check_student
 
 PROMPTS = {"query": tiny.PROMPT}
 REVISION = "a" * 40

@@ -19,10 +19,11 @@ from leafkit.models.checkpoint import read_encoder
 from leafkit.models.folder import read_space
 from leafkit.models.static_encoder import is_static, read_static
 from leafkit.pipeline.corpus import load_corpus
-from leafkit.pipeline.distill import embed_targets
-from leafkit.pipeline.model_handle import check_student, load_teacher
+from leafkit.pipeline.distill import load_targets, save_student
+from leafkit.pipeline.model_handle import load_teacher
 from leafkit.pipeline.run import Run, open_run
-from leafkit.pipeline.student.static import plan_batches, run_static_student
+from leafkit.pipeline.space_guard import check_student
+from leafkit.pipeline.student.static import plan_batches
 
 WIDTH = 16
 
@@ -46,7 +47,7 @@ def recipe(home: Path, folder: Path, **changes) -> Path:
 def distil(path: Path, *overrides: str) -> Run:
     with open_run(load_recipe(str(path), overrides)) as run:
         corpus, teacher = load_corpus(run, run.recipe.data.corpus), load_teacher(run)
-        run_static_student(run, teacher, corpus, embed_targets(run, teacher, corpus))
+        save_student(run, teacher, corpus, load_targets(run, teacher, corpus))
     return run
 
 
@@ -126,7 +127,7 @@ def test_the_same_recipe_gives_the_same_student(made, home, tmp_path):
 
 
 def test_a_table_that_is_too_large_is_refused_before_anything_is_trained(home, tmp_path):
-    with pytest.raises(UsageError, match=r"student\.static\.width=150000"):
+    with pytest.raises(UsageError, match=r"student\.static\.width"):
         distil(recipe(home, tmp_path), "student.static.width=150000")
     assert not (tmp_path / "ck" / "tiny" / "student").exists()
 

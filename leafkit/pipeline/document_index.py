@@ -1,0 +1,105 @@
+"""The index artifact: documents, their teacher vectors in float16, and the space they are in."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leafkit.core.checkpoint_layout import INDEX, INDEX_SPACE_FILE, INDEX_VECTORS_FILE
+from leafkit.core.method import method_of
+from leafkit.data.records import Collection
+from leafkit.data.vector_store import Space, VectorStore
+from leafkit.index.vectors import Vectors
+from leafkit.pipeline.corpus import Corpus, load_corpus
+from leafkit.pipeline.embed import load_vectors
+from leafkit.pipeline.model_handle import ModelHandle, load_teacher
+from leafkit.pipeline.run import Run
+from leafkit.pipeline.student.targets import read_chunks
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInputs:
+    """What decides about an index."""
+
+    teacher: str
+    corpus: str
+    space: dict[str, Any]
+    precision: str
+
+
+def run_embed(run: Run) -> Path:
+    """Embed the corpus's documents with the teacher and make them an index.
+
+    Raises:
+        LeafkitError: the teacher is not there, or the collection cannot be read.
+    """
+    corpus = load_corpus(run, run.recipe.data.corpus)
+    teacher = load_teacher(run)
+    vectors = load_vectors(
+        run,
+        teacher.model,
+        teacher.name,
+        [d.full_text for d in corpus.collection.documents],
+        role="document",
+        max_tokens=run.recipe.data.max_document_tokens,
+        what=f"{corpus.collection.name} documents",
+    )
+    return write_index(run, teacher, corpus, vectors)
+
+
+def write_index(run: Run, teacher: ModelHandle, corpus: Corpus, vectors: Vectors) -> Path:
+    """The index artifact of a corpus's documents and their teacher vectors."""
+    folder = run.folder / INDEX
+    space = teacher.model.space("document", run.recipe.data.max_document_tokens)
+    inputs = IndexInputs(
+        teacher=teacher.model.fingerprint,
+        corpus=corpus.fingerprint,
+        space=asdict(space),
+        precision=str(run.precision),
+    )
+
+    def work(metrics: dict[str, Any]) -> Vectors:
+        metrics["documents"] = len(vectors)
+        return vectors
+
+    def save(vectors: Vectors, draft: Path) -> None:
+        documents = Collection(corpus.collection.name, corpus.collection.documents)
+        save_documents(documents, vectors, space, draft)
+
+    run.step(
+        name=INDEX,
+        folder=folder,
+        inputs=inputs,
+        method=method_of(save_documents, VectorStore),
+        work=work,
+        save=save,
+    )
+    return folder
+
+
+def save_documents(collection: Collection, vectors: Vectors, space: Space, folder: Path) -> None:
+    """Write a collection and the float16 matrix of its documents.
+
+    Args:
+        collection: whose documents are in the order of the vectors.
+        vectors: (N, D).
+        space: that they are in.
+        folder: where to; it exists.
+    """
+    collection.save(folder)
+    matrix = np.lib.format.open_memmap(
+        folder / INDEX_VECTORS_FILE, mode="w+", dtype=np.float16, shape=(len(vectors), space.dim)
+    )
+    for start, block in read_chunks(vectors):
+        matrix[start : start + len(block)] = block
+    matrix.flush()
+    (folder / INDEX_SPACE_FILE).write_text(json.dumps(asdict(space), indent=1))
+
+
+def read_space_of_index(folder: Path) -> Space:
+    """The space that an index's vectors are in."""
+    return Space(**json.loads((folder / INDEX_SPACE_FILE).read_text()))

@@ -1,0 +1,180 @@
+"""Opening a pair that is on disk, with the guard that keeps its two models in one space."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from leafkit.config import INDEX_KINDS, TeacherConfig
+from leafkit.core.artifact import Manifest, open_artifact, read_manifest
+from leafkit.core.checkpoint_layout import (
+    BENCH,
+    CORPORA_FOLDER,
+    EXPORT,
+    INDEX,
+    INDEX_SPACE_FILE,
+    INDEX_VECTORS_FILE,
+    MANIFEST_FILE,
+    RESULTS_FILE,
+    STUDENT,
+    index_folder,
+)
+from leafkit.core.console import log
+from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.data.records import Collection
+from leafkit.data.vector_store import Space
+from leafkit.embedders.make_embedder import make_embedder
+from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
+from leafkit.embedders.protocol import Embedder
+from leafkit.index.build import VectorIndex
+from leafkit.index.storage import open_index
+from leafkit.models.encoder import Encoder, read_model
+from leafkit.models.folder import read_space
+from leafkit.models.precision import choose_device
+from leafkit.pipeline.model_handle import ModelHandle, ModelOpener, as_handle
+from leafkit.pipeline.pair import Pair, Retention, retention_of
+from leafkit.pipeline.space_guard import check_student
+from leafkit.results import EvaluationResult
+from leafkit.results.codec import Mismatch, from_plain
+
+# of nDCG@10 by which the int8 graph may fall short of the model and still be the one that answers
+_LARGEST_LOSS = 0.005
+
+
+def load_pair(
+    folder: str | Path,
+    *,
+    index: str = "flat",
+    teacher: str | Embedder | Encoder | None = None,
+    device: str = "auto",
+) -> Pair:
+    """The pair of a finished run, or one that ``Pair.save`` wrote; every file is verified.
+
+    Queries go through the student's exported graph where ``leafkit export`` wrote one and
+    onnxruntime is installed: the int8 graph where its measured loss is small, the float32 graph
+    otherwise; without one through the student itself, on the CPU.
+
+    Args:
+        folder: with index/ and student/, such as checkpoints/kalm-to-23m.
+        index: faiss index that finds the documents; flat searches all of them. Another one is built
+            the first time, kept beside index/, and searched at the most accurate of its settings.
+        teacher: embeds documents, where it is needed; None takes the one that the student names.
+        device: that the teacher computes on; auto takes what the machine has.
+
+    Raises:
+        UsageError: the folder is not there, or its documents cannot have such an index.
+        LeafkitError: it holds no finished pair, a damaged one, or two models of different spaces.
+
+    >>> import leafkit
+    >>> leafkit.load_pair("nowhere")
+    Traceback (most recent call last):
+    leafkit.core.errors.UsageError: nowhere: no such folder
+    """
+    folder = Path(folder)
+    if index not in INDEX_KINDS:
+        raise UsageError(f"index={index}: no such kind", f"one of {', '.join(INDEX_KINDS)}")
+    if not folder.is_dir():
+        raise UsageError(
+            f"{folder}: no such folder", "name a recipe's folder, such as checkpoints/kalm-to-23m"
+        )
+    manifests = {part: _open_part(folder / part, part) for part in (INDEX, STUDENT)}
+    space = Space(**json.loads((folder / INDEX / INDEX_SPACE_FILE).read_text()))
+    student = read_model(folder / STUDENT)
+    check_student(folder / STUDENT, student, space.teacher, space.dim)
+    vectors = np.load(folder / INDEX / INDEX_VECTORS_FILE, mmap_mode="r")
+    told = str(read_space(folder / STUDENT).get("teacher_reference", ""))
+    reference = told if teacher is None else teacher if isinstance(teacher, str) else "given"
+    return Pair(
+        student,
+        Collection.load(folder / INDEX),
+        vectors,
+        space,
+        embedder=_open_graph(folder / EXPORT, student) or make_embedder(student),
+        teacher=partial(_open_teacher, teacher or told, device) if teacher or told else None,
+        reference=reference,
+        index=None if index == "flat" else _open_index(folder, index, space, manifests[INDEX]),
+        judged=partial(_find_corpus, folder, manifests[INDEX]),
+        retention=_read_retention(folder, manifests[STUDENT], student.fingerprint),
+    )
+
+
+def _open_part(folder: Path, part: str) -> Manifest:
+    if not folder.is_dir():
+        raise LeafkitError(
+            f"{folder.parent} has no {part}: it is not the folder of a finished run",
+            "leafkit distill recipe=NAME makes one",
+        )
+    return open_artifact(folder, part)
+
+
+def _open_teacher(teacher: str | Embedder | Encoder, device: str) -> ModelHandle:
+    if not isinstance(teacher, str):
+        return as_handle(teacher)
+    opener = ModelOpener(
+        choose_device(device), torch.float32, Path("checkpoints"), TeacherConfig(source=teacher)
+    )
+    return opener.open_teacher()
+
+
+def _open_index(folder: Path, kind: str, space: Space, manifest: Manifest) -> VectorIndex:
+    if not space.normalized:
+        raise UsageError(
+            f"index={kind} needs vectors of length one, which this teacher's are not", "index=flat"
+        )
+    vectors = np.load(folder / INDEX / INDEX_VECTORS_FILE, mmap_mode="r")
+    return open_index(folder / index_folder(kind), kind, vectors, manifest.fingerprint())
+
+
+def _open_graph(folder: Path, student: Encoder) -> OnnxGraphEmbedder | None:
+    """The exported graph of this very student, where there is one that can be run here."""
+    if not folder.is_dir() or importlib.util.find_spec("onnxruntime") is None:
+        return None
+    open_artifact(folder, EXPORT)
+    lost = read_manifest(folder).metrics.get("quality", {}).get("int8")
+    graph = OnnxGraphEmbedder(
+        folder, "int8" if lost and lost["mean"] >= -_LARGEST_LOSS else "float32"
+    )
+    if graph.fingerprint != student.fingerprint:
+        log(
+            f"  {folder} is of an earlier student and is not used; leafkit export writes it again",
+            style="dim",
+        )
+        return None
+    return graph
+
+
+def _find_corpus(folder: Path, manifest: Manifest) -> Collection | None:
+    """The collection that an index was made of, with its queries, where the run kept it."""
+    for candidate in sorted((folder.parent / CORPORA_FOLDER).glob(f"*/{MANIFEST_FILE}")):
+        if read_manifest(candidate.parent).fingerprint() == manifest.inputs.get("corpus"):
+            open_artifact(candidate.parent)
+            return Collection.load(candidate.parent)
+    return None
+
+
+def _read_retention(folder: Path, manifest: Manifest, student: str) -> Retention | None:
+    """What was measured of this very student: by the run's benchmark, or before it was saved."""
+    told = manifest.metrics.get("retention")
+    if told:
+        try:
+            retention: Retention = from_plain(Retention, told)
+        except Mismatch as err:
+            raise LeafkitError(
+                f"{folder / STUDENT / MANIFEST_FILE}: retention: {err}", "save the pair again"
+            ) from err
+        return retention
+    if not (folder / BENCH / MANIFEST_FILE).is_file():
+        return None
+    benchmark = open_artifact(folder / BENCH, BENCH)
+    if benchmark.inputs.get("student") != student:
+        return None
+    place = folder / BENCH / RESULTS_FILE
+    result = EvaluationResult.from_json(json.loads(place.read_text(encoding="utf-8")), str(place))
+    in_domain = [c for c in result.collections if c.kind == "in-domain"]
+    chosen = in_domain[0] if in_domain else None
+    return Retention(chosen.name, chosen.retention) if chosen else retention_of(result)

@@ -1,0 +1,71 @@
+"""The guard that keeps spaces apart: vectors of two spaces must never be compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from leafkit.core.errors import LeafkitError
+from leafkit.models.encoder import Encoder
+from leafkit.models.folder import read_space
+
+
+def check_student(folder: Path, student: Encoder, teacher: str, dim: int) -> None:
+    """Refuse a student that leafkit distilled from another teacher than that of an index.
+
+    Args:
+        folder: of the student.
+        student: read from it.
+        teacher: space of the index.
+        dim: dimension of the index.
+
+    Raises:
+        LeafkitError: another teacher's student, prompts that are not those it was distilled with,
+            or another dimension.
+    """
+    check_space(str(folder), read_space(folder).get("teacher", ""), teacher)
+    check_prompts(folder, student)
+    if student.dim != dim:
+        raise another_dimension(student.dim, dim)
+
+
+def check_prompts(folder: Path, student: Encoder) -> None:
+    """Refuse a student whose prompts are not those that leafkit.json says it was distilled with.
+
+    Raises:
+        LeafkitError: they differ.
+    """
+    prompts = {
+        role: text
+        for role, text in read_space(folder).get("prompts", student.spec.prompts).items()
+        if text
+    }
+    if prompts != student.spec.prompts:
+        raise LeafkitError(
+            f"{folder}: its prompts are {student.spec.prompts} and were {prompts} when it was "
+            f"distilled",
+            "restore config_sentence_transformers.json: without its prompts a student answers "
+            "from elsewhere in the space",
+        )
+
+
+def check_space(what: str, space: str, expected: str) -> None:
+    """Refuse to compare vectors of two spaces.
+
+    Raises:
+        LeafkitError: the two are not the same.
+    """
+    if space != expected:
+        raise LeafkitError(
+            f"{what} lives in the space of teacher {space or 'unknown'}, not of teacher {expected}:"
+            " rankings would be meaningless",
+            "distil again from this teacher, or point at the teacher it was distilled from",
+        )
+
+
+def another_dimension(student: int, teacher: int) -> LeafkitError:
+    """The error of vectors whose dimensions differ."""
+    return LeafkitError(
+        f"the student's vectors have {student} dimensions and the teacher's {teacher}: they "
+        f"share no space",
+        "measure a student that was distilled from this teacher",
+    )

@@ -1,0 +1,234 @@
+"""What a student learns from: texts in a role, with the teacher's vectors of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from leafkit.config import DataConfig, SourceConfig, StudentConfig
+from leafkit.core.console import log
+from leafkit.data.records import Collection
+from leafkit.embedders.precomputed import PrecomputedVectors
+from leafkit.index.vectors import Vectors
+from leafkit.models.encoder import Encoder
+from leafkit.models.text_encoder import TextEncoder
+from leafkit.pipeline.corpus import pseudo_texts, vary_queries
+from leafkit.pipeline.model_handle import ModelHandle
+
+_ROWS_PER_CHUNK = 16_384
+
+
+class Embed(Protocol):
+    """The teacher's vectors of texts: computed, or found where they were kept."""
+
+    def __call__(self, texts: Sequence[str], role: str, max_tokens: int, what: str) -> Vectors:
+        """(n, D) vectors of texts in a role, cut at ``max_tokens``; ``what`` names them in
+        messages.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLimits:
+    """Where texts are cut, in tokens, prompt included."""
+
+    query: int
+    document: int
+
+    def of(self, role: str) -> int:
+        """The limit of a role."""
+        return self.document if role == "document" else self.query
+
+
+@dataclass(frozen=True, slots=True)
+class TextGroup:
+    """Texts of one role and origin; each is seen ``repeats`` times per pass."""
+
+    name: str
+    texts: list[str]
+    role: str
+    repeats: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Texts of one role with their teacher vectors, (n, D) in the same order."""
+
+    texts: list[str]
+    role: str
+    vectors: Vectors
+    repeats: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How near to the teacher a student is before training.
+
+    Attributes:
+        rank: of the map into the teacher's space.
+        variance_kept: share of the teacher's variance that the best map of this rank keeps.
+        ridge_cosine: mean cosine of the start's vectors to the teacher's.
+        num_texts: measured on.
+    """
+
+    rank: int
+    variance_kept: float
+    ridge_cosine: float
+    num_texts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Distillation:
+    """One distillation: who teaches, on which texts, with which settings, on which machine.
+
+    Attributes:
+        teacher: gives the vectors that are learned.
+        targets: texts with them.
+        config: of the student.
+        limits: where texts are cut.
+        embed: gives the teacher's vectors of further texts.
+        device: trained on.
+        precision: of the arithmetic.
+        seed: of everything random.
+    """
+
+    teacher: ModelHandle
+    targets: Sequence[Target]
+    config: StudentConfig
+    limits: TokenLimits
+    embed: Embed
+    device: torch.device
+    precision: torch.dtype
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Distilled:
+    """A trained student, on the CPU and in evaluation mode.
+
+    Attributes:
+        student: the model.
+        losses: of each step.
+        start: where it began.
+        loader: how long the model waited for its batches.
+    """
+
+    student: Encoder
+    losses: list[float]
+    start: Start
+    loader: Mapping[str, float]
+
+    def metrics(self) -> Mapping[str, Any]:
+        """The figures as plain data."""
+        return {
+            "spectrum": asdict(self.start),
+            "loader": dict(self.loader),
+            "parameters": self.student.num_parameters(),
+            "first_loss": self.losses[0],
+            "last_loss": float(np.mean(self.losses[-20:])),
+        }
+
+
+def choose_texts(
+    collection: Collection,
+    teacher: ModelHandle,
+    config: StudentConfig,
+    data: DataConfig,
+    *,
+    seed: int,
+    vocabulary: TextEncoder | None = None,
+    sources: Mapping[str, Collection] | None = None,
+) -> list[TextGroup]:
+    """Everything the student learns from: documents first, then queries, pseudo-texts, other
+    sources.
+
+    Args:
+        collection: its documents are the index, its train queries train.
+        teacher: one whose vectors were computed elsewhere teaches the texts it knows.
+        config: of the student.
+        data: how many queries, pseudo-texts and texts of each source.
+        seed: of what is chosen and made.
+        vocabulary: whose words pseudo-texts are made of; None makes none.
+        sources: the collections of ``data.sources``, by name.
+    """
+    known = teacher.model if isinstance(teacher.model, PrecomputedVectors) else None
+    queries = [q.text for q in collection.queries if q.split == "train"]
+    if data.max_train_queries:
+        chosen = np.random.default_rng(seed).permutation(len(queries))[: data.max_train_queries]
+        queries = [queries[i] for i in sorted(chosen)]
+    documents = [d.full_text for d in collection.documents]
+    groups = [TextGroup(f"{collection.name} documents", documents, "document")]
+    if known is not None:
+        log(
+            f"  {teacher.reference} has the vectors of its own texts alone: no pseudo-texts, no "
+            f"queries rewritten as questions"
+        )
+    else:
+        queries = vary_queries(queries, config.question_ratio, seed)
+    groups.append(TextGroup(f"{collection.name} queries", queries, "query", config.query_repeats))
+    if known is None and vocabulary is not None:
+        words = pseudo_texts(vocabulary, data.num_pseudo_texts, seed)
+        groups.append(TextGroup("pseudo-texts", words, "query"))
+    for name, other in (sources or {}).items():
+        groups += _source_groups(name, other, data.sources[name])
+    if known is not None:
+        # the documents of the index must all have a vector, other texts need not
+        groups[1:] = [_keep_known(known, group) for group in groups[1:]]
+    return [group for group in groups if group.texts]
+
+
+def _source_groups(name: str, collection: Collection, source: SourceConfig) -> list[TextGroup]:
+    documents = [d.full_text for d in collection.documents]
+    queries = [q.text for q in collection.queries if q.split == "train"]
+    limit = source.limit or None
+    return [
+        TextGroup(f"{name} documents", documents[:limit], "document"),
+        TextGroup(f"{name} queries", queries[:limit], "query"),
+    ]
+
+
+def _keep_known(vectors: PrecomputedVectors, group: TextGroup) -> TextGroup:
+    has_vector = vectors.has(group.texts, group.role)
+    kept = [text for text, known in zip(group.texts, has_vector, strict=True) if known]
+    if len(kept) < len(group.texts):
+        log(
+            f"  {group.name}: {len(group.texts) - len(kept):,} of {len(group.texts):,} texts have "
+            f"no vector and train nothing"
+        )
+    return TextGroup(group.name, kept, group.role, group.repeats)
+
+
+def embed_groups(groups: Sequence[TextGroup], limits: TokenLimits, embed: Embed) -> list[Target]:
+    """The groups with their teacher vectors."""
+    return [
+        Target(
+            group.texts,
+            group.role,
+            embed(group.texts, group.role, limits.of(group.role), group.name),
+            group.repeats,
+        )
+        for group in groups
+    ]
+
+
+def read_targets(targets: Sequence[Target], rows: Sequence[tuple[int, int]]) -> np.ndarray:
+    """(n, D) float32 teacher vectors of rows, each (number of the target, number of its text)."""
+    groups, texts = np.array([g for g, _ in rows]), np.array([i for _, i in rows])
+    out: np.ndarray | None = None
+    for g in np.unique(groups):
+        block = targets[int(g)].vectors[texts[groups == g]]
+        if out is None:
+            out = np.empty((len(rows), block.shape[1]), dtype=np.float32)
+        out[groups == g] = block
+    if out is None:
+        raise ValueError("no rows to read")
+    return out
+
+
+def read_chunks(vectors: Vectors) -> Iterator[tuple[int, np.ndarray]]:
+    """``(first row, vectors)`` over all rows, in order, in bounded memory."""
+    for start in range(0, len(vectors), _ROWS_PER_CHUNK):
+        yield start, vectors[start : start + _ROWS_PER_CHUNK]
