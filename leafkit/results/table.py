@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,6 +50,12 @@ class Table:
         lines = [_piped(self.header), f"|{rule}|", *map(_piped, self.rows)]
         parts = [f"**{self.title}**", "\n".join(lines), self.note]
         return "\n\n".join(part for part in parts if part)
+
+    def to_csv(self) -> str:
+        """Header and rows as comma-separated values; title and note are left out."""
+        written = io.StringIO()
+        csv.writer(written, lineterminator="\n").writerows([self.header, *self.rows])
+        return written.getvalue()
 
     def to_latex(self) -> str:
         """A ``table`` float with rules of the package booktabs."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -105,3 +107,12 @@ def test_results_import_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_cell_with_a_comma_stays_one_cell_in_csv():
+    table = Table("t", ("name", "n"), "lr", (('a "b"', "1,000"), ("c", "1")), "a note")
+    assert list(csv.reader(io.StringIO(table.to_csv()))) == [
+        ["name", "n"],
+        ['a "b"', "1,000"],
+        ["c", "1"],
+    ]
