@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from leafkit.core.errors import LeafkitError, MissingExtra, UsageError
     from leafkit.data.records import Collection, Document, Query
     from leafkit.models.encoder import load_model, save_model
+    from leafkit.pipeline.export import export
     from leafkit.pipeline.hits import Hits
     from leafkit.pipeline.load_pair import load_pair
     from leafkit.pipeline.pair import Pair
+    from leafkit.server.serve import serve
     from leafkit.train.contrastive_data import ContrastiveData
     from leafkit.train.contrastive_module import ContrastiveModule
     from leafkit.train.distillation_data import DistillationData
@@ -59,9 +61,11 @@ __all__ = [
     "UsageError",
     "__version__",
     "distill",
+    "export",
     "load_model",
     "load_pair",
     "save_model",
+    "serve",
     "set_verbosity",
 ]
 
@@ -82,9 +86,11 @@ _HOMES = {
     "leafkit.core.errors": ("LeafkitError", "MissingExtra", "UsageError"),
     "leafkit.data.records": ("Collection", "Document", "Query"),
     "leafkit.models.encoder": ("load_model", "save_model"),
+    "leafkit.pipeline.export": ("export",),
     "leafkit.pipeline.hits": ("Hits",),
     "leafkit.pipeline.load_pair": ("load_pair",),
     "leafkit.pipeline.pair": ("Pair",),
+    "leafkit.server.serve": ("serve",),
     "leafkit.train.contrastive_data": ("ContrastiveData",),
     "leafkit.train.contrastive_module": ("ContrastiveModule",),
     "leafkit.train.distillation_data": ("DistillationData",),

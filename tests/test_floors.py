@@ -23,11 +23,11 @@ FLOORS = {
     "synth": 5,
     "evaluation": 6,
     "report": 7,
-    "export": 7,
+    "exporters": 7,
     "pipeline": 8,
     "api": 9,
     "cli": 9,
-    "serve": 9,
+    "server": 9,
     "testing": 9,
     "__main__": 10,
     "": 11,  # the facade: names of every room, imported when they are asked for

@@ -33,7 +33,7 @@ from leafkit.core.version import __version__
 PACKAGE = "leafkit"
 # rooms whose code decides about the content of artifacts, and single modules of other rooms
 ROOMS = frozenset(
-    "losses models index embedders data train mining synth evaluation export pipeline".split()
+    "losses models index embedders data train mining synth evaluation exporters pipeline".split()
 )
 SINGLE_MODULES = frozenset({"core.truncate"})
 # runs steps and says what they found, but computes nothing that an artifact holds

@@ -161,6 +161,11 @@ class OnnxGraphEmbedder(EmbedderBase):
             bool(about["normalized"]),
         )
 
+    def count_tokens(self, texts: Sequence[str], role: str, max_tokens: int | None = None) -> int:
+        """Counted by the tokenizer beside the graph."""
+        limit = min(max_tokens or self.max_tokens, self.max_tokens)
+        return sum(len(self._ids(text, role, limit)) for text in texts)
+
     def embed_one(
         self, text: str, role: str = "query", max_tokens: int | None = None
     ) -> np.ndarray:

@@ -80,6 +80,13 @@ class Embedder(Protocol):
         the texts done.
         """
 
+    def count_tokens(
+        self, texts: Sequence[str], role: str, max_tokens: int | None = None
+    ) -> int | None:
+        """Tokens that the model reads of some texts, prompts and special tokens included; None
+        where that is not known.
+        """
+
     def embed_one(
         self, text: str, role: str = "query", max_tokens: int | None = None
     ) -> np.ndarray:
@@ -120,6 +127,14 @@ class EmbedderBase:
 
     def require(self, texts: Sequence[str], role: str) -> None:
         """Any text has a vector."""
+
+    def count_tokens(
+        self: Embedder, texts: Sequence[str], role: str, max_tokens: int | None = None
+    ) -> int | None:
+        """Counted by the encoder, where it is at hand."""
+        if self.encoder is None:
+            return None
+        return sum(map(len, self.encoder.tokenize(texts, role, max_tokens)))
 
     def embed_one(
         self: Embedder, text: str, role: str = "query", max_tokens: int | None = None

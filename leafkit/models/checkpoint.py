@@ -34,7 +34,7 @@ from leafkit.models.leafkit_json import check_leafkit_json, leafkit_json_fields
 from leafkit.models.minilm import download, find_minilm
 from leafkit.models.text_encoder import POOLINGS, EncoderSpec, TextEncoder
 from leafkit.models.tiny import pooler_free, tiny_encoder
-from leafkit.models.tokenization import comes_back_equal
+from leafkit.models.tokenization import comes_back_equal, without_last_call
 
 _MODULE_TYPES = {
     "Transformer": "",
@@ -224,7 +224,7 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
         encoder.tokenizer.pad_token = encoder.tokenizer.eos_token
     transformers_logging.disable_progress_bar()
     encoder.backbone.save_pretrained(folder)
-    encoder.tokenizer.save_pretrained(folder)
+    without_last_call(encoder.tokenizer, encoder.spec.max_tokens).save_pretrained(folder)
     if not comes_back_equal(encoder.tokenizer, folder):
         raise LeafkitError(
             f"{folder}: a {type(encoder.tokenizer).__name__} saved beside a "

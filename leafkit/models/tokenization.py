@@ -144,6 +144,24 @@ def with_eos(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     return new
 
 
+def without_last_call(
+    tokenizer: PreTrainedTokenizerBase, max_tokens: int
+) -> PreTrainedTokenizerBase:
+    """A copy that neither cuts nor pads by itself, as it is to be saved.
+
+    A fast tokenizer keeps the truncation and padding of its last call and would save them: what is
+    on disk would depend on what was tokenized before.
+    """
+    new = copy.deepcopy(tokenizer)
+    if new.is_fast:
+        new.backend_tokenizer.no_truncation()
+        new.backend_tokenizer.no_padding()
+    new.model_max_length = max_tokens
+    for setting in ("max_length", "stride", "truncation_strategy"):
+        new.init_kwargs.pop(setting, None)
+    return new
+
+
 def comes_back_equal(tokenizer: PreTrainedTokenizerBase, folder: Path) -> bool:
     """Whether loading the folder that it was saved to gives the same ids.
 

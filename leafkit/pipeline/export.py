@@ -1,24 +1,40 @@
-"""The student as an ONNX graph for serving queries, compared with the model it came from."""
+"""Students in the form that other tools load: ``leafkit.export``, and the step of a recipe that
+writes a student's ONNX graphs and measures what each of them costs.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from leafkit.core.checkpoint_layout import EXPORT, QUALITY_FILE
+from leafkit.core.artifact import open_artifact
+from leafkit.core.checkpoint_layout import (
+    CARD_FILE,
+    EXPORT,
+    MODEL_SPACE_FILE,
+    QUALITY_FILE,
+    STUDENT,
+)
 from leafkit.core.console import log
-from leafkit.core.errors import LeafkitError
+from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.method import method_of
+from leafkit.data.vector_store import Space
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.evaluation.metrics import per_query_metrics
-from leafkit.export.graph import GRAPH_FORM, export_graph
+from leafkit.exporters.onnx_export import export_graph, transformer_of
+from leafkit.exporters.source import ExportSource
+from leafkit.exporters.targets import write_targets
 from leafkit.index.exact import search_exact
+from leafkit.models.encoder import Encoder, read_model
+from leafkit.models.folder import read_space
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import load_student, load_teacher
@@ -32,7 +48,6 @@ _DEPTH = 10
 class ExportInputs:
     """What decides about a student's graphs and their quality."""
 
-    form: int
     student: str
     teacher: str
     corpus: str
@@ -42,9 +57,92 @@ class ExportInputs:
     tokens: list[int]  # cuts of queries and documents
 
 
+class PairToExport(Protocol):
+    """What is needed of a pair.
+
+    Attributes:
+        student: the model.
+        space: of the documents' vectors.
+        reference: how a recipe names the teacher.
+    """
+
+    student: Encoder
+    space: Space
+    reference: str
+
+
+def export(
+    pair: PairToExport | str | Path,
+    folder: str | Path,
+    to: Sequence[str] = ("hub",),
+    *,
+    name: str = "",
+    license: str = "",
+) -> dict[str, Path]:
+    """Write a pair's student for other tools, each target in a folder of its own.
+
+    What an earlier export wrote is replaced; anything else in the way is refused.
+
+    Args:
+        pair: a ``Pair``, the folder of a finished recipe, or a student's model folder.
+        folder: where to; created.
+        to: "hub" writes ``folder/student``, a plain sentence-transformers model with its card;
+            "onnx" writes ``folder/onnx``, float32 and int8 graphs from token ids to the vector
+            that is served. Both are compared with the model before they are kept.
+        name: of the model in its card; "" takes the name of its folder.
+        license: identifier for the card, as the hub writes it ("apache-2.0"); "" names none.
+
+    Returns:
+        The folder of each target.
+
+    Raises:
+        UsageError: a target is not known, a name or license is not one, or the pair is none.
+        MissingExtra: a target needs a package that is not installed.
+        LeafkitError: the student is damaged or cannot be exported so, or something else than
+            an earlier export is in the way.
+    """
+    if license and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", license):
+        raise UsageError(
+            f"license={license!r} is not an identifier", "write it as the hub does: apache-2.0"
+        )
+    source = _read_source(Path(pair)) if isinstance(pair, str | Path) else _pair_source(pair)
+    source = replace(source, name=name or source.name, license=license)
+    return write_targets(source, Path(folder), to)
+
+
+def _read_source(folder: Path) -> ExportSource:
+    """The student in a recipe's folder with the card that the report wrote of it, or a model
+    folder.
+    """
+    if not folder.is_dir():
+        raise UsageError(
+            f"{folder}: no such folder", "name a recipe's folder, such as checkpoints/kalm-to-23m"
+        )
+    place, card = folder, ""
+    if (folder / STUDENT).is_dir():
+        place = folder / STUDENT
+        open_artifact(place, STUDENT)
+        card_file = folder / CARD_FILE
+        card = card_file.read_text(encoding="utf-8") if card_file.is_file() else ""
+    space = read_space(place) if (place / MODEL_SPACE_FILE).is_file() else {}
+    return ExportSource(read_model(place), space, name=folder.resolve().name, card=card)
+
+
+def _pair_source(pair: PairToExport) -> ExportSource:
+    encoder = pair.student
+    space = {
+        "kind": "student",
+        "teacher": pair.space.teacher,
+        "teacher_reference": pair.reference,
+        "dim": encoder.dim,
+        "normalized": encoder.spec.normalized,
+    }
+    return ExportSource(encoder, space)
+
+
 def run_export(run: Run) -> Path:
     """Write the student's graphs, float32 and int8, and what each of them costs in nDCG@10 on the
-    home collection.
+    corpus's own queries.
 
     Raises:
         MissingExtra: onnx, onnxscript or onnxruntime is not installed.
@@ -52,21 +150,15 @@ def run_export(run: Run) -> Path:
     """
     teacher = load_teacher(run)
     student = load_student(run, teacher)
-    encoder = student.encoder
-    if encoder is None and student.network is not None:
-        raise LeafkitError(
-            f"{student.reference} is a table: it answers faster without a graph",
-            "leafkit search serves it as it is",
-        )
-    if encoder is None:
+    if student.network is None:
         raise LeafkitError(
             f"{student.reference} is no model at hand: there is nothing to export",
             "export a trained student",
         )
+    encoder = transformer_of(student.network, student.reference)
     corpus = load_corpus(run, run.recipe.data.corpus)
     folder = run.folder / EXPORT
     inputs = ExportInputs(
-        form=GRAPH_FORM,
         student=student.model.fingerprint,
         teacher=teacher.model.fingerprint,
         corpus=corpus.fingerprint,

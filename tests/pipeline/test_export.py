@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiny
 
-from leafkit.core.errors import LeafkitError
+from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.data.vector_store import Space
 from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.checkpoint import read_encoder
+from leafkit.models.encoder import read_model
+from leafkit.models.folder import read_space
 from leafkit.pipeline import load_pair as search_module
-from leafkit.pipeline.export import run_export
+from leafkit.pipeline.export import export, run_export
 from leafkit.pipeline.load_pair import load_pair
 
 
@@ -96,3 +100,34 @@ def test_a_static_student_goes_the_whole_road(home, tmp_path, start):
     )
     with pytest.raises(LeafkitError, match="is a table: it answers faster without a graph"):
         start(tmp_path / "tiny.yaml", work=run_export)
+
+
+def test_a_finished_folder_is_exported_with_the_card_of_its_report(exported, tmp_path):
+    card = "---\ntags:\n- leaf\n---\n\n# tiny, as its report describes it\n"
+    (exported / "README.md").write_text(card, encoding="utf-8")
+    places = export(str(exported), tmp_path / "hub", to=["hub"], license="mit")
+    found = (places["hub"] / "README.md").read_text(encoding="utf-8")
+    assert found.replace("license: mit\n", "") == card
+    student, again = read_model(exported / "student"), read_model(places["hub"])
+    assert again.spec == student.spec
+    assert read_space(places["hub"])["teacher"] == read_space(exported / "student")["teacher"]
+    # a model folder alone is exported too, and gets a card
+    more = export(places["hub"], tmp_path / "again", name="mini")
+    assert "# mini" in (more["hub"] / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_pair_is_exported_into_the_space_of_its_documents(tmp_path):
+    student = tiny.make_encoder().eval()
+    space = Space("abc", student.dim, "", 64, "mean", normalized=True)
+    pair = SimpleNamespace(student=student, space=space, reference="model:big")
+    places = export(pair, tmp_path / "hub", to=["hub"])
+    found = read_space(places["hub"])
+    assert (found["teacher"], found["teacher_reference"]) == ("abc", "model:big")
+
+
+def test_an_export_needs_a_folder_and_a_license_that_is_one(tmp_path):
+    with pytest.raises(UsageError, match="no such folder"):
+        export(tmp_path / "nowhere", tmp_path / "hub")
+    with pytest.raises(UsageError, match="is not an identifier"):
+        export(tmp_path, tmp_path / "hub", license="MIT\nevil: yes")
+    assert not (tmp_path / "hub").exists()

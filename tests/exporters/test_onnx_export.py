@@ -25,8 +25,8 @@ from leafkit.embedders.onnx_graph import (
     OnnxGraphEmbedder,
 )
 from leafkit.embedders.transformer import TransformerEmbedder
-from leafkit.export import graph as graph_module
-from leafkit.export.graph import export_graph
+from leafkit.exporters import onnx_export as graph_module
+from leafkit.exporters.onnx_export import export_graph
 from leafkit.models.checkpoint import load_encoder
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 
@@ -52,7 +52,11 @@ def with_projection(encoder, dim=24, **spec):
     } | spec
     linear = torch.nn.Linear(encoder.hidden_size, dim)
     return TextEncoder(
-        encoder.backbone, encoder.tokenizer, EncoderSpec(**fields), linear, "the-student"
+        encoder.backbone,
+        encoder.tokenizer,
+        EncoderSpec(**fields),
+        linear,
+        fingerprint="the-student",
     ).eval()
 
 

@@ -29,13 +29,12 @@ from leafkit.embedders.onnx_graph import (
     OnnxGraphEmbedder,
     write_query_folder,
 )
-from leafkit.export.plain_bert import PlainBert
+from leafkit.exporters.plain_bert import PlainBert
+from leafkit.exporters.source import ExportSource
+from leafkit.models.encoder import Encoder
 from leafkit.models.packed.backbone import is_plain_bert
 from leafkit.models.text_encoder import TextEncoder
 
-# raised when the same student is written as another graph: exports of an older form are written
-# again
-GRAPH_FORM = 2
 _OPSET = 20
 LARGEST_DIFFERENCE = (
     1e-4  # of any component between the float32 graph and the model; float32 rounding stays below
@@ -78,6 +77,36 @@ class _LastHidden(nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         return self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+
+
+def check_onnx(source: ExportSource) -> None:
+    """Refuse what has no graph, or cannot be written here.
+
+    Raises:
+        MissingExtra: onnx, onnxscript or onnxruntime is not installed.
+        LeafkitError: the student is a table.
+    """
+    transformer_of(source.encoder, source.name)
+    _import_onnx()
+
+
+def export_onnx(source: ExportSource, folder: Path) -> dict[str, float]:
+    """Write the graphs of a student into a folder; see ``export_graph``."""
+    return export_graph(transformer_of(source.encoder, source.name), folder, source.probes)
+
+
+def transformer_of(encoder: Encoder, name: str) -> TextEncoder:
+    """The encoder, where it is one that has a graph.
+
+    Raises:
+        LeafkitError: it is a table.
+    """
+    if not isinstance(encoder, TextEncoder):
+        raise LeafkitError(
+            f"{name} is a table: it answers faster without a graph",
+            "leafkit search and leafkit serve take it as it is",
+        )
+    return encoder
 
 
 def export_graph(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import make_encoder
 
-from leafkit.export.plain_bert import PlainBert
+from leafkit.exporters.plain_bert import PlainBert
 
 
 @pytest.fixture(scope="module")

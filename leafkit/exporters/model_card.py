@@ -1,0 +1,108 @@
+"""The model card of an exported student, for students that no report was written about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from leafkit.exporters.source import ExportSource
+
+_TAGS = (
+    "sentence-transformers",
+    "sentence-similarity",
+    "feature-extraction",
+    "knowledge-distillation",
+    "asymmetric-retrieval",
+    "leaf",
+)
+_SPECIAL = re.compile(r"[\\`*_<>|#\[\]]")
+
+
+def make_card(source: ExportSource) -> str:
+    """README.md: YAML front matter, what the model is, how it is loaded, its space, its license."""
+    encoder, space = source.encoder, source.space
+    tags = [*_TAGS, *(["matryoshka"] if encoder.spec.mrl_dims else [])]
+    matter = [
+        "---",
+        "library_name: sentence-transformers",
+        "pipeline_tag: sentence-similarity",
+        *([f"license: {source.license}"] if source.license else []),
+        "tags:",
+        *(f"- {tag}" for tag in tags),
+        "---",
+    ]
+    parts = [
+        "\n".join(matter),
+        f"# {_plain(source.name)}",
+        "A small query encoder, distilled with leafkit so that its vectors live in its teacher's "
+        "space: documents embedded by the teacher can be searched with it as they are.",
+        _usage(source),
+        _space(source, space),
+        _license(source, space),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def with_license(card: str, license_id: str) -> str:
+    """A card whose front matter names the license; one that names another keeps its other lines."""
+    if not license_id or not card.startswith("---\n"):
+        return card
+    matter, end, rest = card[4:].partition("\n---")
+    lines = [line for line in matter.splitlines() if not line.startswith("license:")]
+    return "---\n" + "\n".join([*lines, f"license: {license_id}"]) + end + rest
+
+
+def _usage(source: ExportSource) -> str:
+    lines = [
+        "from sentence_transformers import SentenceTransformer",
+        "",
+        'student = SentenceTransformer("FOLDER_OR_HUB_ID_OF_THIS_MODEL")',
+        'teacher = SentenceTransformer("FOLDER_OR_HUB_ID_OF_THE_TEACHER")',
+        "",
+        'queries = student.encode_query(["how do I invert a sparse matrix?"])',
+        'documents = teacher.encode_document(["Compute the inverse of a sparse matrix."])',
+        "scores = queries @ documents.T",
+    ]
+    note = (
+        "Load the model with its prompts (`encode_query`), not with a bare `encode`."
+        if source.encoder.spec.prompts
+        else "The model has no prompts."
+    )
+    return "\n".join(["## Use", "", "```python", *lines, "```", "", note])
+
+
+def _space(source: ExportSource, space: Mapping[str, Any]) -> str:
+    encoder = source.encoder
+    dims = ", ".join(map(str, encoder.spec.mrl_dims))
+    rows = [
+        "## The space it lives in",
+        "",
+        f"- teacher: {_plain(space.get('teacher_reference') or 'not named')}",
+        f"- space: {_plain(space.get('teacher') or 'not named')}",
+        f"- dimensions: {encoder.dim}" + (f"; Matryoshka: {dims}" if dims else ""),
+        f"- parameters: {encoder.num_parameters():,}",
+        "- Vectors of any other model, also of another version of the teacher, do not mix with "
+        "these.",
+    ]
+    return "\n".join(rows)
+
+
+def _license(source: ExportSource, space: Mapping[str, Any]) -> str:
+    named = (
+        f"The owner of these weights publishes them under {_plain(source.license)}."
+        if source.license
+        else "The owner of these weights has not named a license yet; name one before they are "
+        "published (`leafkit.export(..., license=...)`)."
+    )
+    return (
+        f"## License\n\n{named} The weights are derived from the student's start model and from "
+        f"vectors of the teacher ({_plain(space.get('teacher_reference') or 'not named')}): the "
+        "licenses of both apply."
+    )
+
+
+def _plain(value: object) -> str:
+    """Text on one line in which Markdown and HTML mean nothing."""
+    words = " ".join(str(value).split())
+    return _SPECIAL.sub(r"\\\g<0>", "".join(c for c in words if c.isprintable()))

@@ -1,0 +1,106 @@
+"""The targets that a student can be exported to, and the one way to all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from leafkit.core.artifact import publish, read_manifest, recover
+from leafkit.core.checkpoint_layout import MANIFEST_FILE, VERIFIED_FILE
+from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.file_hashes import sha256_of_file
+from leafkit.exporters.hub import check_hub, export_hub
+from leafkit.exporters.onnx_export import check_onnx, export_onnx
+from leafkit.exporters.source import ExportSource
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One kind of folder.
+
+    Attributes:
+        subfolder: of the export, that it is written to.
+        check: raises where this student cannot be exported so; writes nothing.
+        write: fills an empty folder and returns what it measured on the way.
+    """
+
+    subfolder: str
+    check: Callable[[ExportSource], None]
+    write: Callable[[ExportSource, Path], dict[str, float]]
+
+
+TARGETS = {
+    "hub": Target("student", check_hub, export_hub),
+    "onnx": Target("onnx", check_onnx, export_onnx),
+}
+
+
+def write_targets(source: ExportSource, folder: Path, to: Sequence[str]) -> dict[str, Path]:
+    """Export a student; all targets are checked before the first is written.
+
+    Each target is written beside its place and moved there when it is complete. What an earlier
+    export wrote is replaced; anything else is left alone.
+
+    Args:
+        source: what is exported.
+        folder: of all targets; created.
+        to: names of targets.
+
+    Returns:
+        The folder of each target.
+
+    Raises:
+        UsageError: a target is not known, or named twice.
+        LeafkitError: the student cannot be exported so, or something else is in the way.
+    """
+    names = _check_names(to)
+    places = {name: folder / TARGETS[name].subfolder for name in names}
+    for name in names:
+        TARGETS[name].check(source)
+        _check_place(places[name], name)
+    for name in names:
+        inputs = {"student": source.encoder.fingerprint, "space": source.space.get("teacher", "")}
+        metrics: dict[str, object] = {}
+        with publish(places[name], _step(name), inputs, {}, metrics=metrics) as draft:
+            metrics["smallest_cosine"] = TARGETS[name].write(source, draft)
+    return places
+
+
+def _check_names(to: Sequence[str]) -> list[str]:
+    names = [to] if isinstance(to, str) else list(to)
+    what = f"one or more of {', '.join(TARGETS)}"
+    if not names:
+        raise UsageError("there is no target to export to", what)
+    for name in names:
+        if name not in TARGETS:
+            raise UsageError(f"target {name!r} is not known", what)
+        if names.count(name) > 1:
+            raise UsageError(f"target {name!r} is named twice", "name each target once")
+    return names
+
+
+def _step(name: str) -> str:
+    return f"export-{name}"
+
+
+def _check_place(place: Path, name: str) -> None:
+    """Refuse to replace what is not an earlier export to this target, or holds more than it."""
+    if place.parent.exists() and not place.parent.is_dir():
+        raise LeafkitError(f"{place.parent} is a file", "export to a folder")
+    recover(place)
+    if not place.exists():
+        return
+    hint = "move it away, or export to another folder"
+    if not (place / MANIFEST_FILE).is_file() or read_manifest(place).step != _step(name):
+        raise LeafkitError(f"{place} is no export to {name} and will not be replaced", hint)
+    written = read_manifest(place).files
+    found = {p.relative_to(place).as_posix() for p in place.rglob("*") if p.is_file()}
+    foreign = found - {MANIFEST_FILE, VERIFIED_FILE, *written}
+    edited = {n for n in found & written.keys() if sha256_of_file(place / n) != written[n]}
+    if foreign or edited:
+        raise LeafkitError(
+            f"{place} holds {min(foreign | edited)}, which is not as an export wrote it "
+            f"({len(foreign | edited)} such files): it will not be replaced",
+            hint,
+        )

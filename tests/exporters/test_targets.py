@@ -1,0 +1,126 @@
+"""Targets are checked before anything is written, and nothing foreign is replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from torch import nn
+
+from leafkit.core.artifact import open_artifact
+from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
+from leafkit.exporters import targets
+from leafkit.exporters.source import ExportSource
+from leafkit.exporters.targets import write_targets
+from leafkit.models.encoder import read_model
+from leafkit.models.static_encoder import StaticEncoder, bare_tokenizer
+
+
+def source(seed: int = 0) -> ExportSource:
+    return ExportSource(tiny.make_encoder(seed=seed).eval(), {"kind": "student", "teacher": "abc"})
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_every_target_is_a_folder_of_its_own(tmp_path):
+    places = write_targets(source(), tmp_path / "out", ["hub", "onnx"])
+    assert places == {"hub": tmp_path / "out" / "student", "onnx": tmp_path / "out" / "onnx"}
+    encoder = read_model(places["hub"])
+    with torch.inference_mode():
+        expected = encoder.finish(encoder(encoder.tokenize(["draw"], "query")))[0].numpy()
+    found = OnnxGraphEmbedder(places["onnx"]).embed_one("draw")
+    assert found == pytest.approx(expected, abs=1e-4)
+    for name, place in places.items():
+        manifest = open_artifact(place, f"export-{name}")
+        assert min(manifest.metrics["smallest_cosine"].values()) > 0.9
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"student", "onnx"}
+
+
+def test_an_earlier_export_is_replaced(tmp_path):
+    write_targets(source(), tmp_path, ["hub"])
+    before = tree(tmp_path)
+    write_targets(source(seed=1), tmp_path, "hub")
+    after = tree(tmp_path)
+    assert before.keys() == after.keys()
+    assert before["student/model.safetensors"] != after["student/model.safetensors"]
+
+
+@pytest.mark.parametrize("foreign", ["notes.txt", "student/notes.txt", "student/.git/config"])
+def test_foreign_files_stay(foreign, tmp_path):
+    write_targets(source(), tmp_path, ["hub"])
+    path = tmp_path / foreign
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    before = tree(tmp_path)
+    if foreign == "notes.txt":
+        write_targets(source(seed=1), tmp_path, ["hub"])
+        assert path.read_text() == "mine"
+        return
+    with pytest.raises(LeafkitError, match="not as an export wrote it"):
+        write_targets(source(seed=1), tmp_path, ["hub"])
+    assert tree(tmp_path) == before
+
+
+def test_a_card_that_was_edited_stays(tmp_path):
+    write_targets(source(), tmp_path, ["hub"])
+    (tmp_path / "student" / "README.md").write_text("my words")
+    with pytest.raises(LeafkitError, match=r"README\.md, which is not as an export wrote it"):
+        write_targets(source(seed=1), tmp_path, ["hub"])
+    assert (tmp_path / "student" / "README.md").read_text() == "my words"
+
+
+def test_what_is_no_export_is_not_replaced(tmp_path):
+    tiny.write_model(tmp_path / "student")
+    before = tree(tmp_path)
+    with pytest.raises(LeafkitError, match="is no export to hub"):
+        write_targets(source(), tmp_path, ["onnx", "hub"])
+    assert tree(tmp_path) == before  # the graph was not written either
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LeafkitError, match="is a file"):
+        write_targets(source(), tmp_path / "file", ["hub"])
+
+
+@pytest.mark.parametrize(
+    ("to", "message"),
+    [
+        ((), "no target"),
+        (["hub", "tei"], "target 'tei' is not known"),
+        (["hub", "hub"], "named twice"),
+    ],
+)
+def test_other_targets_are_refused_with_what_there_is(to, message, tmp_path):
+    with pytest.raises(UsageError, match=message) as refused:
+        write_targets(source(), tmp_path / "out", to)
+    if "twice" not in message:
+        assert "hub, onnx" in refused.value.hint
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_has_no_graph_and_nothing_is_written(tmp_path):
+    tokenizer = bare_tokenizer(tiny.make_tokenizer())
+    table = torch.randn(tokenizer.get_vocab_size(), 8)
+    static = ExportSource(StaticEncoder(tokenizer, table, nn.Linear(8, 24)).eval(), name="mini")
+    with pytest.raises(LeafkitError, match="mini is a table"):
+        write_targets(static, tmp_path / "out", ["hub", "onnx"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch):
+    write_targets(source(), tmp_path, ["hub"])
+    before = tree(tmp_path)
+
+    def fail(source, folder):
+        (folder / "half").write_text("half")
+        raise LeafkitError("no")
+
+    target = targets.TARGETS["hub"]
+    broken = targets.Target(target.subfolder, target.check, fail)
+    monkeypatch.setitem(targets.TARGETS, "hub", broken)
+    with pytest.raises(LeafkitError, match="no"):
+        write_targets(source(seed=1), tmp_path, ["hub"])
+    assert tree(tmp_path) == before
