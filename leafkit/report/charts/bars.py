@@ -1,4 +1,4 @@
-"""Bars from zero with their intervals: lying ones, estimates as dots, and groups side by side."""
+"""Bars from zero with their intervals: horizontal, as dots with whiskers, and in groups."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _tooltip(bar: Bar) -> Markup:
     return svg.element("title", words)
 
 
-def _whisker(bar: Bar, scale: Scale, middle: float, upright: bool) -> Markup:
+def _whisker(bar: Bar, scale: Scale, middle: float, vertical: bool) -> Markup:
     """The interval as a line with a cap at either end, centered on ``middle`` of the other axis,
     over a halo.
     """
@@ -47,7 +47,7 @@ def _whisker(bar: Bar, scale: Scale, middle: float, upright: bool) -> Markup:
     low, high = scale(bar.low), scale(bar.high)
     strokes = [((low, middle), (high, middle))]
     strokes += [((end, middle - _HALF_CAP), (end, middle + _HALF_CAP)) for end in (low, high)]
-    if upright:
+    if vertical:
         strokes = [((y1, x1), (y2, x2)) for (x1, y1), (x2, y2) in strokes]
     return svg.join(svg.line(*stroke, kind) for kind in ("halo", "whisker") for stroke in strokes)
 
@@ -60,7 +60,7 @@ def bar_chart(
     shared: Sequence[Bar] = (),
     dots: bool = False,
 ) -> Markup:
-    """Lying bars from 0 with their intervals.
+    """Horizontal bars from 0 with their intervals.
 
     Args:
         title: the chart's name, also its tooltip.
@@ -81,7 +81,7 @@ def bar_chart(
     for row, bar in enumerate(bars):
         middle = (row + 0.5) * _ROW_HEIGHT
         start, end = sorted((x(0.0), x(bar.value)))
-        whisker = _whisker(bar, x, middle, upright=False)
+        whisker = _whisker(bar, x, middle, vertical=False)
         if dots:
             dot = svg.element(
                 "circle", cx=x(bar.value), cy=middle, r="5", class_=f"tone-{bar.tone}"
@@ -102,7 +102,7 @@ def grouped_bars(
     groups: Sequence[tuple[str, Sequence[Bar]]],
     height: float = 170.0,
 ) -> Markup:
-    """Upright bars side by side in named groups; bars of one label share a color and stand in the
+    """Vertical bars side by side in named groups; bars of one label share a color and stand in the
     legend once.
 
     The texts of the bars stand above them where all are wide enough; they are in the tooltips in
@@ -119,19 +119,19 @@ def grouped_bars(
     has_texts = all(widest <= _slot(room, len(bars)) for _, bars in groups)
     crowded = any(len(name) * svg.LETTER > room for name, _ in groups)
     letter, size = (svg.SMALL_LETTER, "small") if crowded else (svg.LETTER, "label")
-    parts = [names, svg.upright_axis(marks, y, left)]
+    parts = [names, svg.y_axis(marks, y, left)]
     for index, (name, bars) in enumerate(groups):
         slot, center = _slot(room, len(bars)), left + (index + 0.5) * room
         for position, bar in enumerate(bars):
             middle = center + (position - len(bars) / 2 + 0.5) * slot
-            parts.append(_upright_bar(bar, y, middle, slot, has_text=has_texts))
+            parts.append(_vertical_bar(bar, y, middle, slot, has_text=has_texts))
         parts.append(
             svg.text((center, top + height + 16), svg.clip(name, room, letter), size, "middle")
         )
     return svg.chart(title, description, top + height + 24, parts)
 
 
-def _upright_bar(bar: Bar, y: Scale, middle: float, slot: float, *, has_text: bool) -> Markup:
+def _vertical_bar(bar: Bar, y: Scale, middle: float, slot: float, *, has_text: bool) -> Markup:
     upper, lower = sorted((y(bar.value), y(0.0)))
     width = slot - 2 * min(1.5, 0.1 * slot)
     peak = min(upper, y(bar.high)) if bar.high is not None else upper
@@ -139,7 +139,7 @@ def _upright_bar(bar: Bar, y: Scale, middle: float, slot: float, *, has_text: bo
         "g",
         _tooltip(bar),
         svg.box((middle - width / 2, upper), width, lower - upper, bar.tone),
-        _whisker(bar, y, middle, upright=True),
+        _whisker(bar, y, middle, vertical=True),
         svg.text((middle, peak - 4), bar.text, "small", "middle") if has_text else Markup(),
     )
 

@@ -89,8 +89,8 @@ def line_chart(
     marks = x_marks or [t for t in spread if min(xs) <= t <= max(xs)]
     parts = [
         names,
-        svg.upright_axis(y_marks, y, left),
-        svg.lying_axis(marks, x, top + height, x_label),
+        svg.y_axis(y_marks, y, left),
+        svg.x_axis(marks, x, top + height, x_label),
     ]
     parts += [_band(s, x, y) for s in series if s.band]  # below every line
     parts += [_line(s, x, y) for s in series]
@@ -123,8 +123,8 @@ def square_scatter(title: str, description: str, clouds: Sequence[Cloud], x_labe
     left, room = svg.axis_room(_QUARTERS), _LARGEST_SPIRAL + _DOT_RADIUS
     x = Scale(0.0, 1.0, left + room, svg.WIDTH - room)
     y = Scale(0.0, 1.0, top + _SQUARE - room, top + room)
-    parts = [names, svg.upright_axis(_QUARTERS, y, left)]
-    parts.append(svg.lying_axis(_QUARTERS, x, top + _SQUARE, x_label))
+    parts = [names, svg.y_axis(_QUARTERS, y, left)]
+    parts.append(svg.x_axis(_QUARTERS, x, top + _SQUARE, x_label))
     parts.append(svg.line((x(0.0), y(0.0)), (x(1.0), y(1.0)), "axis"))
     sizes = Counter((dot.x, dot.y) for c in clouds for dot in c.dots)
     placed: Counter[tuple[float, float]] = Counter()
@@ -204,8 +204,8 @@ def frontier_chart(
     x_marks = log_ticks(x.low, x.high)
     parts = [
         names,
-        svg.upright_axis(y_marks, y, left),
-        svg.lying_axis(x_marks, x, top + height, x_label),
+        svg.y_axis(y_marks, y, left),
+        svg.x_axis(x_marks, x, top + height, x_label),
     ]
     parts += [_front(c, pareto_front(c.dots, larger_is_better), x, y) for c in shown]
     return svg.chart(title, description, top + height + 40, parts)

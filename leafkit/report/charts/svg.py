@@ -122,11 +122,11 @@ def legend(names: Iterable[tuple[str, int]], as_line: bool) -> tuple[Markup, flo
 
 
 def axis_room(marks: list[float]) -> float:
-    """Width that the numbers of the upright axis need."""
+    """Width that the numbers of the y axis need."""
     return max(len(tick_text(t, marks)) for t in marks) * LETTER + 8
 
 
-def upright_axis(marks: list[float], scale: Scale, left: float) -> Markup:
+def y_axis(marks: list[float], scale: Scale, left: float) -> Markup:
     """Horizontal grid lines with their numbers at the left."""
     parts: list[Markup] = []
     for t in marks:
@@ -136,7 +136,7 @@ def upright_axis(marks: list[float], scale: Scale, left: float) -> Markup:
     return join(parts)
 
 
-def lying_axis(marks: Sequence[float], scale: Scale, bottom: float, label: str) -> Markup:
+def x_axis(marks: Sequence[float], scale: Scale, bottom: float, label: str) -> Markup:
     """Numbers below the plot, the crowded ones left out, and what they count."""
     parts, end = [], -WIDTH
     for mark in marks:

@@ -60,7 +60,7 @@ def test_differences_are_dots_around_a_line_at_zero() -> None:
     assert float(left["cx"]) < float(zero["x1"])
 
 
-def test_upright_whiskers_follow_the_y_axis() -> None:
+def test_vertical_whiskers_follow_the_y_axis() -> None:
     chart = grouped_bars("t", "d", [("g", [Bar("a", 0.5, 0.25, 1.0)])], height=100)
     (rect,) = _marks(chart, "rect", "tone-1")[1:]  # the first is the legend's
     span, low_cap, high_cap = _marks(chart, "line", "whisker")
