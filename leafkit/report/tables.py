@@ -6,7 +6,7 @@ have the letter v: the page shows them as badges.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from leafkit.report import facts
 from leafkit.report.facts import Scored, bench
@@ -195,13 +195,12 @@ def _chosen(rows: Sequence[IndexRow]) -> list[IndexRow]:
     return found
 
 
-def grid_table(report: RunReport) -> Table:
-    """Every setting of the inheritance check with all of its figures."""
-    cells = report.inheritance.cells if report.inheritance else ()
-    return _grid_table("Inheritance by setting", cells, set())
-
-
-def _grid_table(title: str, cells: Sequence[GridCell], left_out: set[str]) -> Table:
+def grid_table(
+    cells: Sequence[GridCell],
+    title: str = "Inheritance by setting",
+    left_out: Collection[str] = (),
+) -> Table:
+    """Settings of the inheritance check with all of their figures but the columns left out."""
     columns = {
         "dim": [str(c.dim) for c in cells],
         "precision": [c.precision for c in cells],
@@ -235,10 +234,10 @@ def inheritance_table(report: RunReport, narrow: bool = False) -> Table:
     elif narrow:
         left_out |= {"teacher", "student"}
     if len(cells) <= LARGE_GRID:
-        return _grid_table(f"Inheritance on {where}", cells, left_out)
+        return grid_table(cells, f"Inheritance on {where}", left_out)
     failing = [cell for word in facts.VERDICTS[1:] for cell in cells if cell.verdict == word]
     title = f"Inheritance on {where}, settings that are not inherited"
-    return _grid_table(title, failing, left_out)
+    return grid_table(failing, title, left_out)
 
 
 def diagnosis_tables(report: RunReport) -> list[Table]:
