@@ -30,7 +30,6 @@ from leafkit.index.vectors import Vectors, read_blocks
 
 # results searched beyond k: only a tie of so many makes a query's scores be computed again
 SPARE = 8
-_SPARE_BINARY = 54  # Hamming distances are whole numbers, so ties are long
 _SCAN_ENTRIES = 2**22  # scores computed at a time beside faiss's own search, 16 MB
 
 
@@ -162,48 +161,6 @@ def _blocks(documents: Vectors) -> Iterator[tuple[int, np.ndarray]]:
     ):
         return iter([(0, documents)])
     return read_blocks(documents)
-
-
-def search_binary(
-    queries: np.ndarray, documents: np.ndarray, k: int, ties: np.ndarray | None = None
-) -> Ranking:
-    """Exact Hamming search; scores are minus the number of different bits.
-
-    Args:
-        queries: (Q, D / 8) uint8, packed bits.
-        documents: (N, D / 8) uint8, packed bits.
-        k: results per query; N where that is less.
-        ties: (N,) place of each document among equals, see ``tie_order``; None leaves equals as
-            faiss found them.
-    """
-    q, d = np.ascontiguousarray(queries), np.ascontiguousarray(documents)
-    k = min(k, len(d))
-    if not len(q) or not k:
-        return Ranking.empty(len(q), k)
-    best = TopK(q, k if ties is None else min(len(d), k + _SPARE_BINARY), hamming=True)
-    best.add(d, 0)
-    if ties is None:
-        return best.ranking
-    found = break_ties(best.ranking, ties, k)
-    is_open = np.flatnonzero(best.scores[:, -1] == best.scores[:, k - 1])
-    if best.depth == len(d) or not len(is_open):
-        return found
-    index = faiss.IndexBinaryFlat(d.shape[1] * 8)
-    index.add(d)
-    kth = -best.scores[:, k - 1].astype(np.int64)
-    per_search = max(1, _SCAN_ENTRIES // len(d))
-    for radius in np.unique(kth[is_open]).tolist():
-        members = is_open[kth[is_open] == radius]
-        for start in range(0, len(members), per_search):
-            rows = members[start : start + per_search]
-            limits, near, candidates = index.range_search(q[rows], radius + 1)  # nearer than that
-            for i, row in enumerate(rows.tolist()):
-                part = slice(int(limits[i]), int(limits[i + 1]))
-                all_near = Ranking(candidates[None, part], -near[None, part].astype(np.float32))
-                best_of_all = break_ties(all_near, ties, k)
-                found.positions[row] = best_of_all.positions[0]
-                found.scores[row] = best_of_all.scores[0]
-    return found
 
 
 def scan(

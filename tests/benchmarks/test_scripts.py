@@ -19,7 +19,6 @@ SMALL = {
     "mining.py": ["--size", "300", "--repeats", "1", "--print-only"],
     "bootstrap.py": ["--queries", "50", "--resamples", "100", "--repeats", "1", "--print-only"],
     "inheritance.py": ["--size", "1024", "--queries", "20", "--no-report"],
-    "store.py": ["--rows", "600", "--texts", "64", "--turns", "1", "--print-only"],
 }
 
 

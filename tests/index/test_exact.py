@@ -12,7 +12,6 @@ from leafkit.index.exact import (
     TopK,
     nearest_others,
     scan,
-    search_binary,
     search_exact,
 )
 from leafkit.index.ranking import longest_length, order_ties, rounding
@@ -40,25 +39,10 @@ def test_flat_search_takes_float16_and_strided_arrays():
     assert np.array_equal(found.positions, expected)
 
 
-@pytest.mark.parametrize("search", [search_exact, search_binary])
-def test_k_above_the_number_of_documents_gives_all_of_them(search):
-    queries, documents = (
-        (QUERIES, DOCUMENTS)
-        if search is search_exact
-        else (np.packbits(QUERIES > 0, axis=1), np.packbits(DOCUMENTS > 0, axis=1))
-    )
-    found = search(queries, documents[:3], 100)
+def test_k_above_the_number_of_documents_gives_all_of_them():
+    found = search_exact(QUERIES, DOCUMENTS[:3], 100)
     assert found.positions.shape == found.scores.shape == (7, 3)
     assert sorted(found.positions[0].tolist()) == [0, 1, 2]
-
-
-def test_binary_search_equals_hamming_distances_in_numpy():
-    bits = QUERIES > 0, DOCUMENTS > 0
-    distances = (bits[0][:, None, :] != bits[1][None, :, :]).sum(axis=2)
-    found = search_binary(np.packbits(bits[0], axis=1), np.packbits(bits[1], axis=1), 50)
-    assert np.array_equal(found.scores, -np.sort(distances, axis=1))
-    assert np.array_equal(np.take_along_axis(distances, found.positions, axis=1), -found.scores)
-    assert all(sorted(row) == list(range(50)) for row in found.positions.tolist())
 
 
 def test_nearest_others_equals_numpy_without_the_diagonal():
@@ -103,7 +87,7 @@ def test_flat_search_with_ties_equals_a_sort_by_score_and_place(k, copies):
 
 @pytest.mark.parametrize("k", [1, 10, 100, 200])
 @pytest.mark.parametrize("num_bytes", [1, 2, 8])
-def test_binary_search_with_ties_equals_a_sort_by_distance_and_place(k, num_bytes):
+def test_search_of_signs_with_ties_equals_a_sort_by_hamming_distance_and_place(k, num_bytes):
     """200 codes of 8 bits: most distances are shared by more documents than the search's spare
     depth.
     """
@@ -112,9 +96,11 @@ def test_binary_search_with_ties_equals_a_sort_by_distance_and_place(k, num_byte
     queries = generator.integers(0, 256, (9, num_bytes), dtype=np.uint8)
     ties = generator.permutation(200)
     distances = np.unpackbits(queries[:, None] ^ documents, axis=2).sum(axis=2).astype(int)
-    found = search_binary(queries, documents, k, ties)
+    bits = (np.unpackbits(x, axis=1).astype(np.float32) for x in (queries, documents))
+    found = search_exact(*(2 * x - 1 for x in bits), k, ties)
     assert found.positions.tolist() == settled(-distances.astype(float), ties, k)
-    assert np.array_equal(found.scores, -np.take_along_axis(distances, found.positions, axis=1))
+    nearest = np.take_along_axis(distances, found.positions, axis=1)
+    assert np.array_equal(found.scores, 8 * num_bytes - 2 * nearest)
 
 
 def test_a_collection_of_equal_documents_is_ordered_by_place_alone(monkeypatch):
@@ -123,8 +109,6 @@ def test_a_collection_of_equal_documents_is_ordered_by_place_alone(monkeypatch):
     best = np.argsort(ties)[:5].tolist()
     ones = np.ones((300, 16), dtype=np.float32)
     assert search_exact(QUERIES, ones, 5, ties).positions.tolist() == [best] * 7
-    bits = np.packbits(ones > 0, axis=1)
-    assert search_binary(bits[:7], bits, 5, ties).positions.tolist() == [best] * 7
 
 
 def test_equal_vectors_get_equal_scores_wherever_they_lie():
@@ -154,11 +138,6 @@ def test_nothing_to_search_gives_nothing(ties):
     assert search_exact(
         QUERIES, DOCUMENTS[:0], 5, None if ties is None else ties[:0]
     ).positions.shape == (7, 0)
-    bits = np.packbits(DOCUMENTS > 0, axis=1)
-    assert search_binary(bits[:0], bits, 5, ties).positions.shape == (0, 5)
-    assert search_binary(
-        bits[:3], bits[:0], 5, None if ties is None else ties[:0]
-    ).positions.shape == (3, 0)
 
 
 # --- documents in blocks
