@@ -8,6 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from markupsafe import Markup
 
+from leafkit.report.charts.axes import ticks
 from leafkit.report.charts.bars import Bar, bar_chart, grouped_bars
 from leafkit.report.charts.plots import Cloud, Dot, Series, line_chart, square_scatter
 from leafkit.report.facts import Scored, difference_name, system_name
@@ -165,10 +166,13 @@ def matryoshka_chart(title: str, lines: Sequence[Line[int]]) -> Figure | None:
     words = _in_words((line.name, sorted(line.shares.items()), "-d ") for line in lines)
     label = "dimensions kept (float32)"
     chart = line_chart(title, words, series, label, log_x=True, x_marks=dims)
+    drawn = [y for s in series for _, *ys in (*s.points, *s.band) for y in ys]
+    starts_at_0 = ticks(min(drawn), max(drawn))[0] <= 0
     return Figure(
         chart,
         "Percent of the own nDCG@10 at full size that is left when only the first dimensions of "
-        "every vector are kept. Bands are 95% intervals. The y axis does not start at 0.",
+        "every vector are kept. Bands are 95% intervals."
+        + ("" if starts_at_0 else " The y axis does not start at 0."),
     )
 
 

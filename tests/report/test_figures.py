@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pytest
 from report_page import read_report
 
 from leafkit.report import facts, figures
@@ -48,3 +49,14 @@ def test_one_dimension_makes_no_curve_and_undefined_shares_no_point(full: dict[s
     assert series.points == []
     bare = figures.retention_series("a", 1, {64: Interval(0.9, math.nan, math.nan)})
     assert (bare.points, bare.band) == ([(64, 90.0)], [])
+    unknown = Interval(0.9, math.nan, math.nan)
+    assert figures.matryoshka_chart("t", [figures.Line("a", 1, {64: unknown, 128: unknown})])
+
+
+@pytest.mark.parametrize(("low", "is_said"), [(0.8, True), (0.02, False)])
+def test_the_caption_says_where_the_y_axis_does_not_start_at_0(low: float, is_said: bool) -> None:
+    line = figures.Line("a", 1, {64: Interval(0.9, low, 1.0), 128: Interval(1.0, 1.0, 1.0)})
+    drawn = figures.matryoshka_chart("t", [line])
+    assert drawn is not None
+    assert ("The y axis does not start at 0." in drawn.caption) is is_said
+    assert (">0</text>" in drawn.chart) is not is_said
