@@ -31,7 +31,7 @@ from leafkit.models.checkpoint import load_encoder, read_encoder
 from leafkit.models.precision import choose_precision
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.run import open_run
-from leafkit.pipeline.teacher.train import run_teach
+from leafkit.pipeline.teacher.teach import run_teach
 
 SAMPLES = {  # queries, other documents, tokens per document
     "pydocs": (2000, 1500, 56),

@@ -35,7 +35,7 @@ from leafkit.evaluation.metrics import per_query_metrics
 from leafkit.models.checkpoint import load_encoder, read_encoder
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.run import open_run
-from leafkit.pipeline.teacher.train import run_teach
+from leafkit.pipeline.teacher.teach import run_teach
 
 DOCUMENT_TOKENS, QUERY_TOKENS = 96, 48
 LANGUAGES = {"French": "piaf_fr", "Polish": "poquad_pl", "Chinese": "xquad_zh"}

@@ -212,7 +212,7 @@ def child(variant: str, seed: int, steps: int, work: Path, root: Path) -> None:
     from leafkit.config.load import load_recipe
     from leafkit.models.checkpoint import load_encoder, read_encoder
     from leafkit.pipeline.run import open_run
-    from leafkit.pipeline.teacher.train import run_teach
+    from leafkit.pipeline.teacher.teach import run_teach
 
     if variant == "start":
         print(

@@ -227,7 +227,7 @@ def _compare(words: Sequence[str]) -> int:
 
 def _teach(words: Sequence[str]) -> int:
     from leafkit.pipeline.run import open_run
-    from leafkit.pipeline.teacher.train import run_teach
+    from leafkit.pipeline.teacher.teach import run_teach
 
     with open_run(_load_recipe(words, dry_run=True)) as run:
         log(f"teacher: {run_teach(run)}")
@@ -236,7 +236,7 @@ def _teach(words: Sequence[str]) -> int:
 
 def _mine(words: Sequence[str]) -> int:
     from leafkit.pipeline.run import open_run
-    from leafkit.pipeline.teacher.train import run_mine
+    from leafkit.pipeline.teacher.teach import run_mine
 
     with open_run(_load_recipe(words, dry_run=True)) as run:
         for folder in run_mine(run):

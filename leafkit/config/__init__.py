@@ -35,16 +35,19 @@ from leafkit.config.stage import (
 from leafkit.config.student import STUDENT_KINDS, StaticConfig, StudentConfig
 from leafkit.config.synth import SYNTH_LANGUAGES, SYNTH_TASKS, SynthConfig
 from leafkit.config.teacher import EmbeddingsConfig, TeacherConfig
+from leafkit.config.trainer import CALLBACKS, LOGGERS, STRATEGIES, TrainerConfig
 
 __all__ = [
     "ATTENTIONS",
     "BAD_ROW_POLICIES",
     "BATCHINGS",
+    "CALLBACKS",
     "DEVICES",
     "EMBEDDING_TASKS",
     "INDEX_KINDS",
     "IN_BATCH",
     "LABEL_TASKS",
+    "LOGGERS",
     "OWN_DOCUMENT_POLICIES",
     "POOLING_CHOICES",
     "PRECISIONS",
@@ -53,6 +56,7 @@ __all__ = [
     "QUERY_SPLITS",
     "SHORTFALLS",
     "SOFT_KINDS",
+    "STRATEGIES",
     "STUDENT_KINDS",
     "SYNTH_LANGUAGES",
     "SYNTH_TASKS",
@@ -79,5 +83,6 @@ __all__ = [
     "SynthConfig",
     "TeacherConfig",
     "TrainSourceConfig",
+    "TrainerConfig",
     "to_plain",
 ]

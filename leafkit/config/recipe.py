@@ -12,6 +12,7 @@ from leafkit.config.stage import StageConfig
 from leafkit.config.student import StudentConfig
 from leafkit.config.synth import SynthConfig
 from leafkit.config.teacher import EmbeddingsConfig, TeacherConfig
+from leafkit.config.trainer import TrainerConfig
 
 DEVICES = ("auto", "cpu", "cuda", "npu", "mps")
 PRECISIONS = ("auto", "float32", "bf16")
@@ -41,6 +42,7 @@ class Recipe:
     stages: dict[str, StageConfig] = section(dict, "The teacher's training, in this order.")
     synth: SynthConfig = section(SynthConfig, "Synthetic training rows.")
     student: StudentConfig = section(StudentConfig, "The student and its distillation.")
+    trainer: TrainerConfig = section(TrainerConfig, "Passed through to Lightning.")
     bench: BenchConfig = section(BenchConfig, "The retrieval benchmark.")
     inherit: InheritConfig = section(InheritConfig, "What the student keeps of the teacher.")
 

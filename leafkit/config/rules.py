@@ -9,6 +9,7 @@ from leafkit.config.evaluation import EMBEDDING_TASKS, BenchConfig
 from leafkit.config.recipe import Recipe
 from leafkit.config.rules_stage import FOLDER_NAME, Problem, broken_stage_rules
 from leafkit.config.synth import SynthConfig
+from leafkit.config.trainer import TrainerConfig
 from leafkit.core.checkpoint_layout import (
     RECIPE_FOLDERS,
     SHARED_FOLDERS,
@@ -30,6 +31,7 @@ def broken_rules(recipe: Recipe) -> list[Problem]:
         *_check_endpoint("embeddings.endpoint", recipe.embeddings.endpoint),
         *_check_black_box(recipe),
         *_check_tasks(recipe.bench),
+        *_check_trainer(recipe.trainer),
     ]
 
 
@@ -62,6 +64,18 @@ def _check_stages(recipe: Recipe) -> list[Problem]:
         problems += broken_stage_rules(f"stages.{name}", stage, earlier)
         earlier.append(name)
     return problems
+
+
+def _check_trainer(trainer: TrainerConfig) -> list[Problem]:
+    if trainer.callbacks and not trainer.loggers:
+        return [
+            (
+                "trainer.callbacks",
+                f"{', '.join(trainer.callbacks)} would measure for nobody: name trainer.loggers, "
+                "csv say",
+            )
+        ]
+    return []
 
 
 def _check_synth(synth: SynthConfig) -> list[Problem]:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from leafkit.core.artifact import fingerprint as fingerprint_of
-from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE, NOT_OF_THE_MODEL
+from leafkit.core.checkpoint_layout import LOGS, MODEL_SPACE_FILE, NOT_OF_THE_MODEL
 from leafkit.core.errors import LeafkitError
 from leafkit.core.file_hashes import sha256_of_file
 
@@ -76,7 +76,13 @@ def read_space(folder: Path) -> dict[str, Any]:
 def fingerprint_of_folder(folder: Path) -> str:
     """Identity of a model: its weights, configuration, tokenizer and prompts."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in _FINGERPRINTED)
-    kept = [p for p in files if p.name not in NOT_OF_THE_MODEL and not p.name.startswith(".")]
+    kept = [
+        p
+        for p in files
+        if p.name not in NOT_OF_THE_MODEL
+        and not p.name.startswith(".")
+        and p.relative_to(folder).parts[0] != LOGS
+    ]
     return fingerprint_of({p.relative_to(folder).as_posix(): sha256_of_file(p) for p in kept})
 
 

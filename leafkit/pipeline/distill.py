@@ -37,7 +37,7 @@ from leafkit.pipeline.student.targets import (
     embed_groups,
 )
 from leafkit.pipeline.student.transformer import distill_transformer
-from leafkit.pipeline.teacher.train import run_teach
+from leafkit.pipeline.teacher.teach import run_teach
 
 
 @dataclass(frozen=True, slots=True)

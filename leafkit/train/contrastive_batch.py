@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from leafkit.config.schema import MixingConfig
+from leafkit.config import MixingConfig
 from leafkit.data.batching import share_of_rank
 
 TokenIds = Sequence[Sequence[int]]

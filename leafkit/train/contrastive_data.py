@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from leafkit.config.schema import MixingConfig
+from leafkit.config import MixingConfig
 from leafkit.core.errors import UsageError
 from leafkit.data.batching import random_batches
 from leafkit.data.pair_records import rows_of_pairs

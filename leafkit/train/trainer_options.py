@@ -6,23 +6,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
 
 from lightning.pytorch.callbacks import Callback, DeviceStatsMonitor, LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.strategies import Strategy
 
-from leafkit.core.errors import UsageError
+from leafkit.config import TrainerConfig
+from leafkit.core.errors import MissingExtra
 
 # a recipe comes from anywhere, so it names callbacks and loggers out of these lists alone
 _CALLBACKS: dict[str, Callable[[], Callback]] = {
     "lr_monitor": lambda: LearningRateMonitor("step"),
     "device_stats": lambda: DeviceStatsMonitor(cpu_stats=True),
 }
-_EXTRA_MODULES = {
-    "tensorboard": ("tensorboard", "tensorboardX"),
-    "wandb": ("wandb",),
-    "device_stats": ("psutil",),
+# modules of which one must be there, and the extra that brings it
+_NEEDED_MODULES = {
+    "tensorboard": (("tensorboard", "tensorboardX"), "tensorboard"),
+    "wandb": (("wandb",), "wandb"),
+    "device_stats": (("psutil",), "monitor"),
 }
 
 
@@ -44,27 +45,7 @@ class TrainerOptions:
     accumulate_grad_batches: int = 1
 
 
-class TrainerSettings(Protocol):
-    """The ``trainer`` section of a recipe; see ``leafkit.config.schema.TrainerConfig``."""
-
-    @property
-    def loggers(self) -> Sequence[str]:
-        """Names of loggers."""
-
-    @property
-    def callbacks(self) -> Sequence[str]:
-        """Names of callbacks."""
-
-    @property
-    def strategy(self) -> str:
-        """How processes work together."""
-
-    @property
-    def accumulate_grad_batches(self) -> int:
-        """Batches per optimizer step."""
-
-
-def make_options(settings: TrainerSettings, folder: Path) -> TrainerOptions:
+def make_options(settings: TrainerConfig, folder: Path) -> TrainerOptions:
     """The objects that a recipe's ``trainer`` section names.
 
     Args:
@@ -72,7 +53,7 @@ def make_options(settings: TrainerSettings, folder: Path) -> TrainerOptions:
         folder: where loggers write; made when the first of them does.
 
     Raises:
-        UsageError: a logger or callback needs a package that is not installed.
+        MissingExtra: a logger or callback needs a package that is not installed.
     """
     for name in (*settings.loggers, *settings.callbacks):
         _require(name)
@@ -85,11 +66,9 @@ def make_options(settings: TrainerSettings, folder: Path) -> TrainerOptions:
 
 
 def _require(name: str) -> None:
-    modules = _EXTRA_MODULES.get(name, ())
+    modules, extra = _NEEDED_MODULES.get(name, ((), ""))
     if modules and not any(find_spec(module) for module in modules):
-        extra = "tensorboard" if name == "tensorboard" else "wandb" if name == "wandb" else ""
-        install = f'pip install "leafkit[{extra}]"' if extra else f"pip install {modules[0]}"
-        raise UsageError(f"trainer: {name} needs the package {modules[0]}", install)
+        raise MissingExtra(modules[0], extra, f"{name} of the trainer section")
 
 
 def _make_logger(name: str, folder: Path) -> Logger:

@@ -10,16 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from leafkit.config.schema import LABEL_TASKS, StageConfig
+from leafkit.config import LABEL_TASKS, StageConfig
 from leafkit.core.console import log, show_table
 from leafkit.core.errors import UsageError
 from leafkit.data.batching import neighbor_batches, random_batches
 from leafkit.data.mixture import contribution_table, same_task_share, semi_homogeneous_batches
-from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.index.exact import nearest_others
-from leafkit.pipeline.embed import load_vectors
-from leafkit.pipeline.run import Run
-from leafkit.pipeline.teacher.start_models import load_named
+from leafkit.pipeline.teacher.task import EmbedRequest, StageTask
 from leafkit.pipeline.teacher.training_table import StageRows
 
 
@@ -32,23 +29,20 @@ class BatchPlan:
     table: list[dict[str, Any]]
 
 
-def plan_batches(run: Run, config: StageConfig, rows: StageRows) -> BatchPlan:
-    """Rows of each step's global batch; the same on every process.
+def plan_batches(task: StageTask, rows: StageRows) -> BatchPlan:
+    """Rows of each global batch; the same on every process.
+
+    There are ``num_steps`` optimizer steps of as many batches as their gradients are accumulated
+    over.
 
     Raises:
         UsageError: the batch does not divide among the processes, or a source's rows do not fill
             one.
     """
-    sizes = [("batch_size", config.batch_size)]
-    sizes += (
-        [("anchor_batch_size", config.anchor_batch_size)] if config.loss.anchor_weight > 0 else []
-    )
-    for key, size in sizes:
-        if size % run.world.size:
-            raise UsageError(
-                f"{key}={size} does not divide among {run.world.size} processes",
-                "choose a multiple",
-            )
+    config = task.config
+    task.check_divides("batch_size", config.batch_size)
+    if config.loss.anchor_weight > 0:
+        task.check_divides("anchor_batch_size", config.anchor_batch_size)
     of_source = [
         np.flatnonzero(rows.source_of_row == number) for number in range(len(rows.sources))
     ]
@@ -56,17 +50,15 @@ def plan_batches(run: Run, config: StageConfig, rows: StageRows) -> BatchPlan:
     makers = None
     if config.batching == "neighbors":
         _check_full(config, rows, of_source)
-        makers = [
-            _maker(run, config, rows, number, members) for number, members in enumerate(of_source)
-        ]
+        makers = [_maker(task, rows, number, members) for number, members in enumerate(of_source)]
     try:
         batches = semi_homogeneous_batches(
             of_source,
             weights,
             config.batch_size,
             config.same_task_ratio,
-            config.num_steps,
-            run.recipe.seed,
+            config.num_steps * task.options.accumulate_grad_batches,
+            seed=task.seed,
             make_batches=None
             if makers is None
             else lambda number, count, seed: makers[number](count, seed),
@@ -82,13 +74,26 @@ def plan_batches(run: Run, config: StageConfig, rows: StageRows) -> BatchPlan:
             "lower batch_size or same_task_ratio, or set the small source's weight to 0",
         ) from err
     share = same_task_share(batches, rows.source_of_row)
+    table = _count_sources(rows, weights, of_source, batches)
+    if len(rows.sources) > 1:
+        log(f"  same-task share of the batches: {share:.3f} (ratio {config.same_task_ratio:g})")
+    return BatchPlan(batches, share, table)
+
+
+def _count_sources(
+    rows: StageRows,
+    weights: list[float],
+    of_source: list[np.ndarray],
+    batches: list[np.ndarray],
+) -> list[dict[str, Any]]:
+    """A line per source: rows read, kept and drawn; shown where there are several."""
     table: list[dict[str, Any]] = contribution_table(
         [source.name for source in rows.sources],
         weights,
         [source.num_read for source in rows.sources],
         [len(members) for members in of_source],
         batches,
-        rows.source_of_row,
+        source_of_row=rows.source_of_row,
     )
     for line, source in zip(table, rows.sources, strict=True):
         line |= {"task": source.config.task, "counts": source.rows.counts}
@@ -98,8 +103,7 @@ def plan_batches(run: Run, config: StageConfig, rows: StageRows) -> BatchPlan:
             table,
             ("source", "task", "read", "kept", "drawn", "weight", "share", "repeats"),
         )
-        log(f"  same-task share of the batches: {share:.3f} (ratio {config.same_task_ratio:g})")
-    return BatchPlan(batches, share, table)
+    return table
 
 
 def _check_full(config: StageConfig, rows: StageRows, of_source: list[np.ndarray]) -> None:
@@ -113,30 +117,26 @@ def _check_full(config: StageConfig, rows: StageRows, of_source: list[np.ndarray
 
 
 def _maker(
-    run: Run, config: StageConfig, rows: StageRows, number: int, members: np.ndarray
+    task: StageTask, rows: StageRows, number: int, members: np.ndarray
 ) -> Callable[[int, int], list[np.ndarray]]:
     """What makes full batches of one source: rows at random, or rows whose positives are near one
     another.
     """
-    source = rows.sources[number]
+    source, config = rows.sources[number], task.config
     if source.config.task in LABEL_TASKS or source.config.weight == 0:
         return lambda count, seed: [
             members[b] for b in random_batches(len(members), config.batch_size, seed, count)
         ]
-    model = load_named(run, config.neighbor_model, config.init)
-    embedder = TransformerEmbedder(model.encoder, run.device, run.precision)
-    texts = source.rows.documents
-    store = load_vectors(
-        run,
-        embedder,
-        model.name,
-        texts,
+    model = task.load_model(config.neighbor_model)
+    request = EmbedRequest(
+        source.rows.documents,
         "document",
-        run.recipe.data.max_document_tokens,
+        task.data.max_document_tokens,
         f"{source.name} documents",
     )
+    vectors = task.library.embed(task.embedder(model.encoder), model.name, request)
     neighbors = nearest_others(
-        store[np.asarray(source.rows.positives)], min(config.num_neighbors, len(members) - 1)
+        vectors[np.asarray(source.rows.positives)], min(config.num_neighbors, len(members) - 1)
     )
     return lambda count, seed: [
         members[b] for b in neighbor_batches(neighbors, config.batch_size, seed, count)

@@ -19,7 +19,7 @@ from urllib.parse import urlparse
 
 from transformers import CONFIG_MAPPING
 
-from leafkit.config.schema import LABEL_TASKS, Recipe, StageConfig, TrainSourceConfig
+from leafkit.config import LABEL_TASKS, Recipe, StageConfig, TrainSourceConfig
 from leafkit.core.checkpoint_layout import DRY_RUN_ROWS
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError

@@ -4,25 +4,22 @@ brought by the rows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from leafkit.config.schema import StageConfig
 from leafkit.core.errors import LeafkitError
-from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.bm25 import bm25_scores
 from leafkit.models.text_encoder import TextEncoder
-from leafkit.pipeline.embed import load_vectors
-from leafkit.pipeline.run import Run
-from leafkit.pipeline.teacher.mine import load_query_vectors
-from leafkit.pipeline.teacher.start_models import Named, identify, load_named
-from leafkit.pipeline.teacher.training_table import Source
+from leafkit.pipeline.teacher.mine import embed_queries
+from leafkit.pipeline.teacher.task import EmbedRequest, NamedModel, Source, StageTask
 
 ROWS, BM25 = "rows", "bm25"
+_ROWS_PER_BLOCK = 4096  # whose candidates' vectors are in memory together
 
 
-def score_sources(run: Run, config: StageConfig, sources: list[Source]) -> None:
+def score_sources(task: StageTask, sources: Sequence[Source]) -> None:
     """Fill ``rows.scores``: the mean of what the soft-label models say of each candidate.
 
     BM25 has no upper end: its scores are divided by the row's largest, so that they lie in [0, 1]
@@ -31,29 +28,24 @@ def score_sources(run: Run, config: StageConfig, sources: list[Source]) -> None:
     Raises:
         LeafkitError: a row brings scores of other candidates than it has, or none.
     """
-    soft = config.soft_labels
-    if not soft.models:
+    models = task.config.soft_labels.models
+    if not models:
         for source in sources:
             source.rows.scores = [[] for _ in range(len(source.rows))]
         return
-    if soft.models == [ROWS]:
+    if models == [ROWS]:
         for source in sources:
             _check_given(source)
         return
-    named = {
-        reference: load_named(run, reference, config.init)
-        for reference in soft.models
-        if reference != BM25
-    }
+    named = {reference: task.load_model(reference) for reference in models if reference != BM25}
     for source in sources:
         candidates = _candidates(source)
-        parts = []
-        for reference in soft.models:
-            parts.append(
-                _bm25(source, candidates)
-                if reference == BM25
-                else _dense(run, config, source, candidates, named[reference])
-            )
+        parts = [
+            _bm25(source, candidates)
+            if reference == BM25
+            else _dense(task, source, candidates, named[reference])
+            for reference in models
+        ]
         mean = np.mean(parts, axis=0)
         rows = source.rows
         rows.scores = [mean[i, : 1 + len(rows.negatives[i])].tolist() for i in range(len(rows))]
@@ -88,48 +80,46 @@ def _bm25(source: Source, candidates: np.ndarray) -> np.ndarray:
 
 
 def _dense(
-    run: Run, config: StageConfig, source: Source, candidates: np.ndarray, model: Named
+    task: StageTask, source: Source, candidates: np.ndarray, model: NamedModel
 ) -> np.ndarray:
     """(R, K) cosines by a model; only documents that are somebody's candidate are embedded, unless
     mining embedded all.
     """
-    rows, data = source.rows, run.recipe.data
-    encoder = model.encoder
-    if config.soft_labels.query_template:
-        instruction = source.config.instruction or config.instruction
-        prompt = config.soft_labels.query_template.removesuffix("{query}").replace(
-            "{instruction}", instruction
-        )
-        spec = replace(encoder.spec, prompts={"query": prompt})
-        encoder = TextEncoder(
-            encoder.backbone,
-            encoder.tokenizer,
-            spec,
-            encoder.projection,
-            fingerprint=encoder.fingerprint,
-        )
-    embedder = TransformerEmbedder(encoder, run.device, run.precision)
+    rows, config = source.rows, task.config
+    embedder = task.embedder(_with_template(task, source, model.encoder))
     texts, query_of_row = rows.distinct_queries()
-    has_all = (
-        bool(config.mining.model)
-        and identify(run, config.mining.model, config.init) == model.identity
-    )
+    has_all = bool(config.mining.model) and task.identify(config.mining.model) == model.identity
     used = np.arange(len(rows.documents)) if has_all else np.unique(candidates)
-    queries = load_query_vectors(run, embedder, model.name, source, texts)
-    documents = load_vectors(
-        run,
-        embedder,
-        model.name,
+    queries = embed_queries(task, embedder, model.name, source=source, texts=texts)
+    request = EmbedRequest(
         [rows.documents[d] for d in used],
         "document",
-        data.max_document_tokens,
+        task.data.max_document_tokens,
         f"{source.name} {'documents' if has_all else 'candidates'}",
     )
-    query_RD = queries[query_of_row]
+    documents = task.library.embed(embedder, model.name, request)
+    query_RD = queries[np.array(query_of_row)]
     places = np.searchsorted(used, candidates)
     scores = np.empty(candidates.shape, dtype=np.float32)
-    for start in range(0, len(rows), 4096):
-        part = slice(start, start + 4096)
+    for start in range(0, len(rows), _ROWS_PER_BLOCK):
+        part = slice(start, start + _ROWS_PER_BLOCK)
         vectors = documents[places[part].ravel()].reshape(*places[part].shape, -1)
         scores[part] = np.einsum("rd,rkd->rk", query_RD[part], vectors)
     return scores
+
+
+def _with_template(task: StageTask, source: Source, encoder: TextEncoder) -> TextEncoder:
+    """The model under the soft labels' own query prompt, where the stage gives one."""
+    template = task.config.soft_labels.query_template
+    if not template:
+        return encoder
+    instruction = source.config.instruction or task.config.instruction
+    prompt = template.removesuffix("{query}").replace("{instruction}", instruction)
+    spec = replace(encoder.spec, prompts={"query": prompt})
+    return TextEncoder(
+        encoder.backbone,
+        encoder.tokenizer,
+        spec,
+        encoder.projection,
+        fingerprint=encoder.fingerprint,
+    )

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from leafkit.config.schema import LABEL_TASKS, StageConfig, TrainSourceConfig, to_plain
+from leafkit.config import LABEL_TASKS, StageConfig, TrainSourceConfig, to_plain
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
 from leafkit.data.prompts import (
@@ -24,32 +24,14 @@ from leafkit.data.prompts import (
 from leafkit.data.sources import source_fingerprint
 from leafkit.data.training_rows import (
     SCORED_TASKS,
-    TrainingRows,
     read_task_rows,
     rows_of_collection,
 )
 from leafkit.models.text_encoder import TextEncoder
-from leafkit.pipeline.corpus import load_corpus, vary_queries
-from leafkit.pipeline.run import Run
+from leafkit.pipeline.corpus import vary_queries
+from leafkit.pipeline.teacher.task import Source, StageTask
 
-HOME = "home"
-
-
-@dataclass(slots=True)
-class Source:
-    """One source of a stage: its rows, its prompt, and how its rows may be used."""
-
-    name: str
-    config: TrainSourceConfig
-    rows: TrainingRows
-    prompt: str = ""
-    examples: list[tuple[str, str]] = field(default_factory=list)
-    num_read: int = 0
-
-    @property
-    def is_symmetric(self) -> bool:
-        """The prompt stands before documents too."""
-        return is_symmetric(self.config.task, self.config.prompt_on)
+CORPUS = "corpus"
 
 
 @dataclass(slots=True)
@@ -82,41 +64,51 @@ class StageRows:
         return len(self.queries)
 
 
-def source_configs(run: Run, config: StageConfig) -> dict[str, TrainSourceConfig]:
-    """The stage's sources; data.corpus where it names none."""
-    return config.sources or {HOME: TrainSourceConfig(uri=run.recipe.data.corpus)}
+def source_configs(task: StageTask) -> dict[str, TrainSourceConfig]:
+    """The stage's sources; the pairs at hand, else data.corpus, where it names none."""
+    if task.config.sources:
+        return task.config.sources
+    if task.pairs is not None:
+        return {task.pairs.name: TrainSourceConfig()}
+    return {CORPUS: TrainSourceConfig(uri=task.data.corpus)}
 
 
-def identify_sources(run: Run, config: StageConfig) -> dict[str, Any]:
+def identify_sources(task: StageTask) -> dict[str, Any]:
     """What decides about the rows, without reading them."""
-    data = run.recipe.data
     return {
-        name: [to_plain(source), source_fingerprint(source.uri, data)]
-        for name, source in source_configs(run, config).items()
+        name: [to_plain(source), source_fingerprint(source.uri, task.data)]
+        for name, source in source_configs(task).items()
     }
 
 
-def read_source(run: Run, config: StageConfig, name: str, source: TrainSourceConfig) -> Source:
-    """Rows of one source, with its prompt; few-shot examples are taken out of them.
+def read_sources(task: StageTask) -> list[Source]:
+    """Rows of every source, with their prompts; few-shot examples are taken out of them.
 
     Raises:
-        LeafkitError: the source cannot be read or holds no training row.
+        LeafkitError: a source cannot be read or holds no training row.
     """
-    seed = run.recipe.seed
-    if source.task in LABEL_TASKS or source.task in SCORED_TASKS:
-        rows = read_task_rows(name, source, run.recipe.data, config.mining.num_negatives, seed)
-    else:
-        split = "" if name == HOME and not config.sources else "train"
-        rows = rows_of_collection(
-            name, load_corpus(run, source.uri, source.limit, split).collection, source.limit
+    return [_read_source(task, name, config) for name, config in source_configs(task).items()]
+
+
+def _read_source(task: StageTask, name: str, source: TrainSourceConfig) -> Source:
+    config, is_own = task.config, bool(task.config.sources)
+    if is_own and source.task in (*LABEL_TASKS, *SCORED_TASKS):
+        rows = read_task_rows(
+            name, source, task.data, num_negatives=config.mining.num_negatives, seed=task.seed
         )
-    if name == HOME and not config.sources:
-        rows.queries = vary_queries(rows.queries, config.question_ratio, seed)
+    elif is_own or task.pairs is None:
+        split = "train" if is_own else ""
+        collection = task.library.read_collection(source.uri, source.limit, split)
+        rows = rows_of_collection(name, collection, source.limit)
+    else:
+        rows = task.pairs.take(range(len(task.pairs)))
+    if not is_own:
+        rows.queries = vary_queries(rows.queries, config.question_ratio, task.seed)
     found = Source(name, source, rows, num_read=len(rows))
     counts, rows.counts = Counter(rows.counts), {}
     _report(found, counts)
     if config.num_examples:
-        _take_examples(found, config, seed)
+        _take_examples(found, config, task.seed)
     instruction = source.instruction or config.instruction
     shown = render_examples(config.example_template, instruction, found.examples)
     found.prompt = fill_prompt(config.query_template, instruction, shown)
@@ -204,7 +196,7 @@ def join_sources(sources: Sequence[Source], config: StageConfig) -> StageRows:
                 if own_instruction
                 else source.prompt
             )
-            prefix = prompt if source.is_symmetric else ""
+            prefix = prompt if is_symmetric(source.config.task, source.config.prompt_on) else ""
             texts = [rows.documents[d] for d in rows.negatives[i]]
             kept = [
                 k

@@ -19,9 +19,11 @@ from leafkit.config import ContrastiveLossConfig, DataConfig, Recipe, StageConfi
 from leafkit.core.errors import UsageError
 from leafkit.data.training_rows import TrainingRows
 from leafkit.pipeline.run import Run
-from leafkit.pipeline.teacher.batch_plan import BatchPlan, plan_batches
-from leafkit.pipeline.teacher.train import run_teach
-from leafkit.pipeline.teacher.training_table import Source, StageRows, join_sources
+from leafkit.pipeline.teacher.batch_plan import BatchPlan
+from leafkit.pipeline.teacher.batch_plan import plan_batches as plan_batches_of
+from leafkit.pipeline.teacher.task import Source
+from leafkit.pipeline.teacher.teach import recipe_task, run_teach
+from leafkit.pipeline.teacher.training_table import StageRows, join_sources
 from leafkit.train.world import World
 
 NAMES = ("retrieval", "labels", "other")
@@ -35,6 +37,10 @@ def make_run(tmp_path: Path) -> Callable[..., Run]:
         return Run(recipe, torch.device("cpu"), torch.float32, World(rank, size, size))
 
     return make
+
+
+def plan_batches(run: Run, config: StageConfig, rows: StageRows) -> BatchPlan:
+    return plan_batches_of(recipe_task(run, "tune", config), rows)
 
 
 def stage_rows(

@@ -1,4 +1,4 @@
-"""Mining as a stage's artifact: what it finds, what it may not touch, and what makes it run again."""
+"""Mining as a step: what it finds, what it may not touch, and what makes it run again."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from leafkit.config.schema import to_plain
 from leafkit.core.artifact import open_artifact
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.models.checkpoint import read_encoder
-from leafkit.pipeline.teacher.train import mine_sources, prepare_rows, run_mine, run_teach
-from leafkit.pipeline.teacher.training_table import read_source, source_configs
+from leafkit.pipeline.teacher.mine import mine_sources
+from leafkit.pipeline.teacher.stage import prepare_rows
+from leafkit.pipeline.teacher.teach import recipe_task, run_mine, run_teach
+from leafkit.pipeline.teacher.training_table import read_sources
 
 MINING = {
     "model": "start",
@@ -71,7 +73,7 @@ def mined_rows(run, source: str = "pairs") -> list[dict[str, Any]]:
 
 
 def prepared(run):
-    return prepare_rows(run, "tune", run.recipe.stages["tune"])
+    return prepare_rows(recipe_task(run, "tune", run.recipe.stages["tune"]))
 
 
 def test_the_artifact_holds_ranks_and_scores_of_another_computation(write, start, home):
@@ -147,7 +149,7 @@ def test_rows_keep_what_they_brought_and_are_filled_up(write, start, tmp_path):
 
 
 def test_the_filter_drops_rows_whose_positive_ranks_low(write, start, tmp_path, capsys):
-    """Ten rows whose positive answers another query: a model that sees shared words ranks it low."""
+    """Ten rows whose positive answers another query: a model that sees words ranks it low."""
     wrong = tiny.make_pairs(50)[40:]
     shifted = [{"query": q, "positive": wrong[(i + 5) % 10][1]} for i, (q, _) in enumerate(wrong)]
     uri = jsonl(tmp_path / "some.jsonl", pair_rows(40) + shifted)
@@ -391,12 +393,9 @@ def test_negatives_given_beyond_the_wanted_number_are_cut_with_their_scores(writ
         found = []
 
         def work(run, found=found):
-            config = run.recipe.stages["tune"]
-            sources = [
-                read_source(run, config, key, value)
-                for key, value in source_configs(run, config).items()
-            ]
-            mine_sources(run, "tune", config, sources)
+            task = recipe_task(run, "tune", run.recipe.stages["tune"])
+            sources = read_sources(task)
+            mine_sources(task, sources)
             found.extend(sources)
 
         start(write(mining=mining, sources={"pairs": {"uri": uri}}), work=work)

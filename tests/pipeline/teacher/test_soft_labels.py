@@ -16,7 +16,8 @@ import tiny
 from leafkit.core.errors import LeafkitError
 from leafkit.evaluation.bm25 import search_bm25
 from leafkit.models.checkpoint import read_encoder
-from leafkit.pipeline.teacher.train import prepare_rows, run_teach
+from leafkit.pipeline.teacher.stage import prepare_rows
+from leafkit.pipeline.teacher.teach import recipe_task, run_teach
 from leafkit.pipeline.teacher.training_table import StageRows
 
 DOCUMENTS = [d for _, d in tiny.make_pairs(40)]
@@ -24,7 +25,7 @@ Prepare = Callable[..., StageRows]
 
 
 def rows_with(num_negatives: list[int], scores: bool = False) -> list[dict[str, Any]]:
-    """Rows whose negatives are the documents after their own, each with as many as the list says."""
+    """Rows whose negatives are the documents after their own, as many each as the list says."""
     rows: list[dict[str, Any]] = []
     for i, ((query, document), count) in enumerate(
         zip(tiny.make_pairs(40), num_negatives, strict=False)
@@ -69,7 +70,9 @@ def prepare(write, start) -> Prepare:
         found = []
         start(
             write(*words, **changes),
-            work=lambda run: found.append(prepare_rows(run, "tune", run.recipe.stages["tune"])[1]),
+            work=lambda run: found.append(
+                prepare_rows(recipe_task(run, "tune", run.recipe.stages["tune"]))[1]
+            ),
         )
         return found[0]
 

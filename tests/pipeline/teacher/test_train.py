@@ -1,10 +1,8 @@
-"""Teaching on tiny models: stages, growth, averaging, questions, anchors."""
+"""train_teacher: objects in, an embedder out; it trains what a recipe trains, without a folder."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,327 +10,156 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from leafkit.config.schema import StageConfig, TrainSourceConfig
-from leafkit.core.artifact import open_artifact, read_manifest
+from leafkit.config import (
+    ContrastiveLossConfig,
+    DataConfig,
+    MiningConfig,
+    OptimizerConfig,
+    SoftLabelConfig,
+    SoupConfig,
+    StageConfig,
+    TrainSourceConfig,
+)
 from leafkit.core.errors import LeafkitError, UsageError
-from leafkit.data.training_rows import TrainingRows
-from leafkit.models.checkpoint import read_encoder, write_encoder
-from leafkit.pipeline.distill import run_distill
-from leafkit.pipeline.teacher import train
-from leafkit.pipeline.teacher.train import prepare_encoder, run_teach
-from leafkit.pipeline.teacher.training_table import Source
+from leafkit.pipeline.teacher.teach import run_teach
+from leafkit.pipeline.teacher.train import train_teacher
 
-PROMPT = "find the answer : "
+PAIRS = [{"query": q, "positives": [d]} for q, d in tiny.make_pairs(40)]
+DATA = DataConfig(num_pseudo_texts=16, max_query_tokens=32, max_document_tokens=48)
 
 
-@pytest.fixture
-def recipe(home, tmp_path) -> Path:
-    """Two stages: a weak one with questions, then one that grows and is averaged with its start."""
+def stage(home, **changes) -> StageConfig:
+    config = StageConfig(
+        init=f"model:{home / 'small'}",
+        batching="random",
+        num_steps=3,
+        batch_size=8,
+        anchor_batch_size=4,
+        query_template="{instruction} : {query}",
+        instruction="find the answer",
+        optimizer=OptimizerConfig(lr=1e-3, warmup_ratio=0.1, final_lr_ratio=0.0),
+        loss=ContrastiveLossConfig(mrl_dims=[32, 16], mrl_weights=[1.0, 0.3]),
+    )
+    return replace(config, **changes)
+
+
+def teach(stages, pairs=PAIRS, **settings):
+    return train_teacher(stages, pairs, data=DATA, device="cpu", precision="float32", **settings)
+
+
+def weights(embedder) -> dict[str, torch.Tensor]:
+    return embedder.encoder.state_dict()
+
+
+def test_it_trains_what_the_recipe_trains(home, tmp_path, start, monkeypatch, capsys):
+    """The same rows as a source of the recipe: the same teacher, bit for bit."""
+    uri = f"jsonl:{tmp_path / 'rows.jsonl'}"
+    tiny.write_pairs(tmp_path / "rows.jsonl", 40, num_test=0, num_validation=0)
+    content = tiny.tiny_stage(home, batching="random", num_steps=3, sources={"pairs": {"uri": uri}})
+    recipe = tiny.tiny_recipe(home, tmp_path / "ck") | {"stages": {"tune": content}}
+    run = start(tiny.write_recipe(tmp_path / "teach.yaml", recipe), work=run_teach)
+    saved = load_file(run.folder / "tune" / "model.safetensors")
+
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    capsys.readouterr()
+    config = run.recipe.stages["tune"]
+    # queries of a source are trained as they are; those of pairs are varied as the corpus's are
+    config = replace(config, sources={}, question_ratio=0.0)
+    teacher = teach({"tune": config})
+    assert list(empty.iterdir()) == []
+    backbone = teacher.encoder.backbone.state_dict()
+    assert len(saved) > 10
+    assert all(torch.equal(saved[name], backbone[name]) for name in saved)
+    assert teacher.prompt("query") == "find the answer : "
+
+
+def test_it_encodes_in_roles(home):
+    teacher = teach([stage(home)])
+    query, documents = teacher.encode_query("merge the queue"), teacher.encode_document(["a", "b"])
+    assert query.shape == (32,)
+    assert documents.shape == (2, 32)
+    assert np.linalg.norm(query) == pytest.approx(1, abs=1e-5)
+    assert teacher.mrl_dims == (32, 16)
+    assert teacher.encode_query("merge the queue", dim=16).shape == (16,)
+
+
+def test_other_weights_are_another_space(home):
+    one, same, other = teach([stage(home)]), teach([stage(home)]), teach([stage(home)], seed=1)
+    assert one.space_id == same.space_id
+    assert one.space_id != other.space_id
+    assert len(one.fingerprint) == 16
+
+
+def test_stages_build_on_one_another_mine_score_and_average(home):
+    mining = MiningConfig(model="stage:weak", num_negatives=2, first_rank=0, last_rank=20)
     stages = {
-        "weak": tiny.tiny_stage(home, question_ratio=0.5),
-        "tune": tiny.tiny_stage(
+        "weak": stage(home),
+        "tune": stage(
             home,
             init="stage:weak",
-            hidden_size=64,
-            intermediate_size=96,
-            batching="random",
-            wise_ft_alpha=0.6,
-            loss={"mrl_dims": [64, 32, 16], "mrl_weights": [1.0, 0.3, 0.1]},
+            mining=mining,
+            soft_labels=SoftLabelConfig(models=["bm25", "stage:weak"]),
+            batching="neighbors",
+            neighbor_model="stage:weak",
+            num_neighbors=4,
         ),
+        "soup": StageConfig(soup=SoupConfig(members=["stage:weak", "stage:tune"])),
     }
-    return tiny.write_recipe(
-        tmp_path / "teach.yaml", tiny.tiny_recipe(home, tmp_path / "ck") | {"stages": stages}
+    held_out = [{"query": q, "positives": [d]} for q, d in tiny.make_pairs(60)[40:]]
+    soup = weights(teach(stages, held_out=held_out))
+    weak, tune = teach({"weak": stages["weak"]}), teach({n: stages[n] for n in ("weak", "tune")})
+    name = "backbone.embeddings.word_embeddings.weight"
+    a, b, mixed = weights(weak)[name], weights(tune)[name], soup[name]
+    assert not torch.equal(a, b)
+    share = ((mixed - a) * (b - a)).sum() / (b - a).square().sum()
+    assert 0.2 < float(share) < 0.8
+    assert torch.allclose(mixed, a + share * (b - a), atol=1e-5)
+
+
+def test_a_list_of_stages_is_numbered(home):
+    two = [stage(home), stage(home, init="stage:stage1")]
+    assert not torch.equal(
+        weights(teach(two))["backbone.embeddings.word_embeddings.weight"],
+        weights(teach(two[:1]))["backbone.embeddings.word_embeddings.weight"],
     )
 
 
-def statuses(run) -> dict[str, str]:
-    return {step["name"]: step["status"] for step in run.steps}
-
-
-def run_weak_stage(run) -> None:
-    train.run_teacher_stage(run, "weak", run.recipe.stages["weak"])
-
-
-def home_source(prompt: str = PROMPT) -> Source:
-    return Source("home", TrainSourceConfig(), TrainingRows("home"), prompt)
-
-
-def test_each_stage_is_an_artifact_and_a_model(recipe, start, capsys):
-    run = start(recipe, work=run_teach)
-    weak, tune = read_encoder(run.folder / "weak"), read_encoder(run.folder / "tune")
-    assert (weak.dim, tune.dim, tune.backbone.config.intermediate_size) == (32, 64, 96)
-    assert tune.spec.mrl_dims == (64, 32, 16)
-    assert weak.spec.prompts == tune.spec.prompts == {"query": PROMPT}
-    assert tune.spec.templates == {"query": "{instruction} : {query}"}
-    assert tune.prompt("document") == ""
-    for name in ("weak", "tune"):
-        manifest = open_artifact(run.folder / name, name)
-        losses = json.loads((run.folder / name / "losses.json").read_text())
-        assert len(losses) == 4
-        assert manifest.metrics["first_loss"] == losses[0]
-        assert manifest.metrics["parameters"] == (weak if name == "weak" else tune).num_parameters()
-    assert statuses(run)["weak"] == statuses(run)["tune"] == "done"
-    assert f"{tune.num_parameters():,} parameters" in capsys.readouterr().out
-
-
-def test_a_second_run_does_nothing_and_a_change_goes_on_to_the_later_stages(recipe, start):
-    start(recipe, work=run_teach)
-    assert set(statuses(start(recipe, work=run_teach)).values()) == {"up to date"}
-    later = statuses(start(recipe, "stages.tune.optimizer.lr=0.002", work=run_teach))
-    assert (later["weak"], later["tune"]) == ("up to date", "done")
-    both = statuses(
-        start(
-            recipe,
-            "stages.weak.optimizer.lr=0.002",
-            "stages.tune.optimizer.lr=0.002",
-            work=run_teach,
-        )
-    )
-    assert (both["weak"], both["tune"]) == ("done", "done")
-
-
-def test_training_learns_the_pairs(recipe, start):
-    longer = [
-        "stages.weak.num_steps=60",
-        "stages.weak.optimizer.lr=0.001",
-        "stages.weak.loss.anchor_weight=0",
-        "stages.weak.question_ratio=0",
+def test_given_negatives_are_trained_on(home):
+    with_negatives = [
+        pair | {"negatives": [PAIRS[(i + 3) % 40]["positives"][0]]} for i, pair in enumerate(PAIRS)
     ]
-    run = start(recipe, *longer, work=run_weak_stage)
-    losses = json.loads((run.folder / "weak" / "losses.json").read_text())
-    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:5])
-
-
-def test_soup_share_zero_gives_the_start_back(recipe, start, home):
-    run = start(recipe, "stages.weak.wise_ft_alpha=0", work=run_weak_stage)
-    mine, theirs = (
-        load_file(run.folder / "weak" / "model.safetensors"),
-        load_file(home / "small" / "model.safetensors"),
-    )
-    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
-
-
-def test_the_soup_lies_between_start_and_trained_weights(recipe, start):
-    run = start(recipe, work=run_teach)
-    half = load_file(run.folder / "tune" / "model.safetensors")
-    run = start(recipe, "stages.tune.wise_ft_alpha=1.0", work=run_teach)
-    full = load_file(run.folder / "tune" / "model.safetensors")
-    config = run.recipe.stages["tune"]
-    begin = prepare_encoder(
-        read_encoder(run.folder / "weak"), config, run.recipe.seed, [home_source()]
-    ).backbone.state_dict()
-    for name, value in half.items():
-        assert torch.allclose(value, 0.6 * full[name] + 0.4 * begin[name], atol=1e-6)
-
-
-def test_equal_seeds_give_equal_teachers(recipe, start, tmp_path):
-    first = start(recipe, work=run_teach)
-    second = start(recipe, f"checkpoints={tmp_path / 'other'}", work=run_teach)
-    a, b = (load_file(run.folder / "tune" / "model.safetensors") for run in (first, second))
-    assert all(torch.equal(a[name], b[name]) for name in a)
-
-
-def test_questions_are_trained_on(recipe, start, monkeypatch):
-    seen = []
-    monkeypatch.setattr(train, "train_stage", lambda *parts: seen.append(parts[5]) or [1.0])
-    start(recipe, work=run_teach)
-    weak, tune = seen
-    assert sum(q.endswith("?") for q in weak.queries) == 28  # half of 56
-    assert sum(q.endswith("?") for q in tune.queries) == 14  # the default's quarter
-    assert (
-        len(weak) == len(tune) == len(set(weak.queries)) == len(set(weak.positives.tolist())) == 56
-    )
-    assert all(q.startswith(PROMPT) for q in weak.queries)
-    assert not any(d.startswith(PROMPT) for d in weak.documents)
-
-
-def test_batches_hold_neighbors_or_random_pairs(recipe, start, monkeypatch):
-    seen = []
-    monkeypatch.setattr(train, "train_stage", lambda *words: seen.append(words[6]) or [1.0])
-    start(recipe, work=run_teach)
-    for plan in seen:
-        assert len(plan.batches) == 4
-        assert all(len(set(batch.tolist())) == 8 for batch in plan.batches)
-    assert not all(
-        np.array_equal(a, b) for a, b in zip(*(plan.batches for plan in seen), strict=True)
-    )
-
-
-def test_anchors_start_where_the_start_model_put_them(home, start, recipe, monkeypatch):
-    """A start model without prompts, a trained one without prompts: the first step's anchors are at
-    distance zero.
-    """
-    batches = []
-
-    def catch(module, batch_list, *rest):
-        batches.append((module.encoder, batch_list[0]))
-        return [1.0]
-
-    monkeypatch.setattr(train, "fit", catch)
-    plain = ["stages.weak.query_template={query}", "stages.tune.query_template={query}"]
-    start(recipe, *plain, work=run_teach)
-    for encoder, batch in batches:
-        with torch.no_grad():
-            vectors = torch.nn.functional.normalize(encoder(batch.anchors), dim=1)
-        assert len(batch.anchors) == 4
-        assert torch.allclose(vectors, batch.anchor_targets, atol=1e-5)
-
-
-def test_without_anchor_weight_there_are_no_anchors(start, recipe, monkeypatch):
-    batches = []
-    monkeypatch.setattr(
-        train, "fit", lambda module, batch_list, *rest: batches.append(batch_list[0]) or [1.0]
-    )
-    start(recipe, "stages.weak.loss.anchor_weight=0", "data.num_pseudo_texts=0", work=run_teach)
-    assert [len(batch.anchors) for batch in batches] == [0, 0]
-
-
-@pytest.mark.parametrize("question_ratio", [0, 0.5])
-def test_a_query_with_two_answers_gives_two_rows_that_mask_each_other(
-    start, recipe, tmp_path, monkeypatch, question_ratio
-):
-    """Also where one of the two asks a question and the other does not."""
-    pairs = tiny.make_pairs(24)
-    rows = [{"query": q, "positives": [d, f"{d} twice"], "split": "train"} for q, d in pairs]
-    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    batches = []
-    monkeypatch.setattr(
-        train, "fit", lambda module, batch_list, *rest: batches.append(batch_list[0]) or [1.0]
-    )
-    words = [f"data.corpus=jsonl:{tmp_path / 'pairs.jsonl'}", "stages.weak.batch_size=48"]
-    start(recipe, *words, f"stages.weak.question_ratio={question_ratio}", work=run_weak_stage)
-    batch = batches[0]
-    assert batch.masked.shape == (48, 48)
-    # its own document and the query's other one
-    assert set(batch.masked.sum(dim=1).tolist()) == {2}
-    assert batch.masked[torch.arange(48), batch.positives].all()
-    assert len(batch.positives.unique()) == 48
-    masking = batch.masked[:, batch.positives]
-    same_query = torch.tensor([[a == b for b in batch.queries] for a in batch.queries])
-    assert masking[same_query].all()
-    assert torch.equal(masking, same_query) == (question_ratio == 0)
+    name = "backbone.embeddings.word_embeddings.weight"
+    plain, hard = weights(teach([stage(home)])), weights(teach([stage(home)], with_negatives))
+    assert not torch.equal(plain[name], hard[name])
 
 
 @pytest.mark.parametrize(
-    ("overrides", "match"),
+    ("changes", "pairs", "message"),
     [
-        (
-            ["stages.weak.batch_size=57"],
-            "batch_size=57 is more than the 56 training pairs there are",
-        ),
-        (
-            ["stages.weak.loss.mrl_dims=[64,16]"],
-            r"mrl_dims \[64\] are above the model's 32 dimensions",
-        ),
-        (["stages.weak.hidden_size=48"], "cannot grow 32/64 to 48"),
-        (["stages.weak.init=model:/no/such/folder"], "no such folder"),
-        (
-            ["stages.weak.init=builtin:nothing"],
-            "stages.weak.init: 'builtin:nothing' is not builtin:minilm, stage:NAME or model:",
-        ),
+        ({"num_steps": 0}, PAIRS, r"stages\.stage1\.num_steps"),
+        ({"init": "stage:other"}, PAIRS, "other"),
+        ({}, [], "stage stage1 names no sources and there are no pairs"),
+        ({"sources": {"a": TrainSourceConfig(uri="jsonl:x")}}, PAIRS, "nobody reads the pairs"),
+        ({"batch_size": 64}, PAIRS, "batch_size=64 cannot be filled"),
     ],
 )
-def test_settings_that_do_not_fit_are_usage_errors(recipe, start, overrides, match):
-    with pytest.raises(UsageError, match=match) as caught:
-        start(recipe, *overrides, work=run_teach)
-    assert caught.value.hint
+def test_what_cannot_be_trained_is_refused(home, changes, pairs, message):
+    with pytest.raises(UsageError, match=message):
+        teach([stage(home, **changes)], pairs)
 
 
-def test_a_recipe_without_stages_trains_no_teacher(home, tmp_path, start):
-    recipe = tiny.write_recipe(tmp_path / "bare.yaml", tiny.tiny_recipe(home, tmp_path / "ck"))
-    with pytest.raises(UsageError, match="recipe bare trains no teacher: it has no stages"):
-        start(recipe, work=run_teach)
+def test_without_a_stage_there_is_nothing_to_train():
+    with pytest.raises(UsageError, match="there is no stage to train"):
+        teach([])
 
 
-def test_a_collection_without_train_queries_is_refused(recipe, start, tmp_path):
-    documents = tiny.write_documents(tmp_path / "docs.jsonl")
-    with pytest.raises(LeafkitError, match="docs has no judged train queries") as caught:
-        start(recipe, f"data.corpus=jsonl:{documents}", work=run_teach)
-    assert "teacher.source=model:" in caught.value.hint
-
-
-def test_a_failed_later_stage_keeps_the_earlier_one(recipe, start):
-    with pytest.raises(UsageError):
-        start(recipe, "stages.tune.hidden_size=48", work=run_teach)
-    assert statuses(start(recipe, work=run_teach))["weak"] == "up to date"
-
-
-def test_a_damaged_stage_is_named_before_it_is_built_upon(recipe, start):
-    run = start(recipe, work=run_teach)
-    path = run.folder / "weak" / "model.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(LeafkitError, match=r"weak/model\.safetensors does not have the sha256"):
-        start(recipe, work=run_teach)
-
-
-def test_a_student_of_a_teacher_trained_here(recipe, start, home, tmp_path):
-    """teacher.source=recipe:... trains the teacher first; a second run trains neither."""
-    mine = tiny.tiny_recipe(home, tmp_path / "ck") | {"teacher": {"source": f"recipe:{recipe}"}}
-    student = tiny.write_recipe(tmp_path / "student.yaml", mine)
-    run = start(student)
-    assert {"weak", "tune", "student", "bench", "inherit"} <= {
-        name for name, status in statuses(run).items() if status == "done"
+def test_a_soup_without_weights_needs_held_out_pairs(home):
+    stages = {
+        "a": stage(home),
+        "b": StageConfig(soup=SoupConfig(members=["stage:a", "stage:a"])),
     }
-    assert (
-        read_encoder(tmp_path / "ck" / "student" / "student").spec
-        == read_encoder(tmp_path / "ck" / "teach" / "tune").spec
-    )
-    assert set(statuses(start(student)).values()) == {"up to date"}
-    later = statuses(start(student, "student.optimizer.lr=0.002", work=run_distill))
-    assert (later["tune"], later["student"]) == ("up to date", "done")
-
-
-def test_a_teacher_that_was_never_trained_is_named(home, tmp_path, start, recipe):
-    from leafkit.pipeline.evaluate.bench import run_bench
-
-    mine = tiny.tiny_recipe(home, tmp_path / "ck") | {"teacher": {"source": f"recipe:{recipe}"}}
-    with pytest.raises(LeafkitError, match=r"teach/tune: no such artifact"):
-        start(tiny.write_recipe(tmp_path / "student.yaml", mine), work=run_bench)
-
-
-def test_a_prompt_stands_in_the_spec_and_dims_default_to_the_full_one():
-    config = StageConfig(
-        query_template="task {instruction} | {query}",
-        instruction="unused: the sources have their prompts",
-    )
-    encoder = prepare_encoder(tiny.make_encoder(), config, 0, [home_source("task seek | ")])
-    assert encoder.spec.prompts == {"query": "task seek | "}
-    assert encoder.spec.templates == {"query": "task {instruction} | {query}"}
-    assert encoder.spec.mrl_dims == (32,)
-
-
-def test_every_source_has_a_prompt_under_its_name_and_the_first_ones_is_the_querys():
-    sources = [
-        Source(name, TrainSourceConfig(), TrainingRows(name), f"{name} : ")
-        for name in ("wiki", "news")
-    ]
-    encoder = prepare_encoder(
-        tiny.make_encoder(prompts={"query": "old : "}), StageConfig(), 0, sources
-    )
-    assert encoder.spec.prompts == {"query": "wiki : ", "wiki": "wiki : ", "news": "news : "}
-
-
-def test_preparing_leaves_the_start_model_alone(tmp_path):
-    begin = tiny.make_encoder()
-    write_encoder(begin, tmp_path / "a", {})
-    encoder = prepare_encoder(begin, StageConfig(), 0, [home_source()])
-    with torch.no_grad():
-        for weight in encoder.parameters():
-            weight.zero_()
-    write_encoder(begin, tmp_path / "b", {})
-    assert (tmp_path / "a" / "model.safetensors").read_bytes() == (
-        tmp_path / "b" / "model.safetensors"
-    ).read_bytes()
-
-
-def test_the_start_of_a_later_stage_is_fingerprinted(recipe, start):
-    run = start(recipe, work=run_teach)
-    assert (
-        read_manifest(run.folder / "tune").inputs["start"]
-        == read_manifest(run.folder / "weak").fingerprint()
-    )
-    shutil.rmtree(run.folder / "weak")
-    again = start(recipe, work=run_teach)
-    assert statuses(again)["weak"] == "done"
+    with pytest.raises(LeafkitError, match="held_out has 0 held-out rows") as caught:
+        teach(stages)
+    assert "held-out pairs" in caught.value.hint

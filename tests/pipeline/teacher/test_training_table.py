@@ -20,13 +20,14 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.prompts import GEMMA_TEMPLATE
 from leafkit.data.training_rows import TrainingRows
 from leafkit.pipeline.run import Run
+from leafkit.pipeline.teacher.task import Source
+from leafkit.pipeline.teacher.teach import recipe_task
 from leafkit.pipeline.teacher.training_table import (
-    Source,
     StageRows,
     check_prompts,
     identify_sources,
     join_sources,
-    read_source,
+    read_sources,
     source_configs,
 )
 from leafkit.train.world import read_world
@@ -64,7 +65,7 @@ def stage(**changes: Any) -> StageConfig:
 
 
 def read(run: Run, config: StageConfig, **sources: TrainSourceConfig) -> list[Source]:
-    return [read_source(run, config, name, source) for name, source in sources.items()]
+    return read_sources(recipe_task(run, "tune", replace(config, sources=sources)))
 
 
 def joined(run: Run, config: StageConfig, **sources: TrainSourceConfig) -> StageRows:
@@ -219,7 +220,7 @@ def test_what_any_source_calls_relevant_is_no_negative(run: Run, jsonl: Write) -
 
 
 def test_a_query_is_no_negative_of_itself(run: Run, jsonl: Write) -> None:
-    """In symmetric tasks a text is a query here and a document there, with and without the prompt."""
+    """In symmetric tasks a text is a query here and a document there, with prompt and without."""
     sts = jsonl(
         [
             {"s1": "a", "s2": "b", "score": 5},
@@ -298,27 +299,23 @@ def test_no_row_left_is_refused() -> None:
 # --- where rows come from
 
 
-def test_home_is_the_source_of_a_stage_that_names_none(run: Run, jsonl: Write) -> None:
+def test_the_corpus_is_the_source_of_a_stage_that_names_none(run: Run, jsonl: Write) -> None:
     run = run.with_recipe(replace(run.recipe, data=DataConfig(corpus=jsonl(pairs(200)))))
     config = stage(question_ratio=0.0)
-    ((name, source),) = source_configs(run, config).items()
-    home = read_source(run, config, name, source)
-    assert name == "home"
-    assert 120 < len(home.rows) < 200  # the hash of a query says which of them are held out
-    assert len(read(run, config, home=TrainSourceConfig(jsonl(pairs(200))))[0].rows) == len(
-        home.rows
-    )
-    named = replace(config, sources={"mine": TrainSourceConfig(jsonl(pairs(200)))})
-    assert list(source_configs(run, named)) == ["mine"]
+    task = recipe_task(run, "tune", config)
+    assert list(source_configs(task)) == ["corpus"]
+    (corpus,) = read_sources(task)
+    assert 120 < len(corpus.rows) < 200  # the hash of a query says which of them are held out
+    (named,) = read(run, config, own=TrainSourceConfig(jsonl(pairs(200))))
+    assert named.name == "own"
     # a training source is for training
-    assert len(read_source(run, named, "mine", named.sources["mine"]).rows) == 200
+    assert len(named.rows) == 200
 
 
 def test_the_identity_of_sources_follows_files_and_settings(run: Run, jsonl: Write) -> None:
     def identity(count: int = 3, **changes: Any) -> Any:
-        return identify_sources(
-            run, stage(sources={"a": TrainSourceConfig(jsonl(pairs(count)), **changes)})
-        )
+        config = stage(sources={"a": TrainSourceConfig(jsonl(pairs(count)), **changes)})
+        return identify_sources(recipe_task(run, "tune", config))
 
     assert identity() == identity()
     assert (

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from leafkit.core.artifact import open_artifact
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.models.checkpoint import read_encoder, write_encoder
-from leafkit.pipeline.teacher.soup import share_source_prompts
-from leafkit.pipeline.teacher.train import run_teach
+from leafkit.pipeline.teacher.average import share_source_prompts
+from leafkit.pipeline.teacher.teach import run_teach
 
 Write = Callable[..., Path]
 
@@ -109,7 +109,7 @@ def test_num_rows_limits_what_is_measured(write: Write, members, start) -> None:
 def test_too_few_held_out_rows_are_refused(write: Write, members, start, tmp_path, count) -> None:
     pairs = tiny.write_pairs(tmp_path / "pairs.jsonl", num_validation=count)
     with pytest.raises(
-        UsageError, match=rf"pairs has {count} held-out rows \(split validation\)"
+        UsageError, match=f"the validation split of pairs has {count} held-out rows"
     ) as caught:
         start(write(members), f"data.corpus=jsonl:{pairs}", work=run_teach)
     assert "stages.soup.soup.weights" in caught.value.hint

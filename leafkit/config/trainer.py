@@ -1,0 +1,40 @@
+"""What is passed through to Lightning's Trainer, for teachers and students."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from leafkit.config.fields import choice, number, texts
+
+LOGGERS = ("csv", "tensorboard", "wandb")
+# fixed: a downloaded recipe must not name code that is then run
+CALLBACKS = ("lr_monitor", "device_stats")
+STRATEGIES = ("auto", "ddp")
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Loggers, callbacks, strategy and gradient accumulation of every training of the recipe."""
+
+    loggers: list[str] = texts(
+        [],
+        "Who gets loss, learning rate and gradient norm; written into the step's own folder logs/.",
+        choices=LOGGERS,
+    )
+    callbacks: list[str] = texts(
+        [],
+        "Lightning's LearningRateMonitor and DeviceStatsMonitor; they need a logger.",
+        choices=CALLBACKS,
+    )
+    strategy: str = choice(
+        "auto",
+        "auto takes DDP where several processes were launched; ddp refuses to run in one.",
+        STRATEGIES,
+    )
+    accumulate_grad_batches: int = number(
+        1,
+        "Batches per optimizer step. Their gradients are those of one larger batch, but in-batch "
+        "negatives stay within a batch; steps, warm-up and decay count optimizer steps.",
+        above=0,
+        high=10_000,
+    )

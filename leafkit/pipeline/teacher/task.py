@@ -1,0 +1,149 @@
+"""One training stage as an object: its settings, its machine, and where models and rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from leafkit.config import DataConfig, StageConfig, TrainSourceConfig
+from leafkit.core.errors import UsageError
+from leafkit.data.records import Collection
+from leafkit.data.training_rows import TrainingRows
+from leafkit.embedders.transformer import TransformerEmbedder
+from leafkit.index.vectors import Vectors
+from leafkit.models.text_encoder import TextEncoder
+from leafkit.train.trainer_options import TrainerOptions
+from leafkit.train.world import World
+
+START = "start"  # how mining and soft labels name the stage's own start model
+ROLES = ("query", "document")  # all other prompts of a teacher are those of sources
+
+
+@dataclass(frozen=True, slots=True)
+class NamedModel:
+    """A model under the name that folders and messages use, with what decides about its weights."""
+
+    name: str
+    identity: str
+    encoder: TextEncoder
+
+
+@dataclass(slots=True)
+class Source:
+    """One source of a stage: its rows, its prompt, and how its rows may be used."""
+
+    name: str
+    config: TrainSourceConfig
+    rows: TrainingRows
+    prompt: str = ""
+    examples: list[tuple[str, str]] = field(default_factory=list)
+    num_read: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MinedRows:
+    """What mining found for a source's rows.
+
+    Attributes:
+        negatives: (R, m) positions of documents, best first; -1 where fewer were found.
+        kept: (R,) the verdict of the ranking-consistency filter.
+    """
+
+    negatives: np.ndarray
+    kept: np.ndarray
+
+
+class Library(Protocol):
+    """Where a stage gets what it does not make itself: in memory, or out of a recipe's folder."""
+
+    def identify(self, reference: str) -> str:
+        """What decides about a model's weights, without loading it."""
+
+    def load_model(self, reference: str) -> NamedModel:
+        """builtin:minilm, model:FOLDER_OR_HUB_ID@REVISION, or stage:NAME of an earlier stage."""
+
+    def read_collection(self, uri: str, limit: int, default_split: str) -> Collection:
+        """The collection that a source names."""
+
+    def embed(self, embedder: TransformerEmbedder, name: str, request: EmbedRequest) -> Vectors:
+        """(n, D) vectors of texts by a model that is called ``name``."""
+
+    def mine(self, task: StageTask, source: Source, model: NamedModel) -> MinedRows:
+        """Hard negatives and filter verdicts of a source's rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedRequest:
+    """Texts to embed.
+
+    Attributes:
+        texts: in order.
+        role: whose prompt is put before them.
+        max_tokens: where they are cut.
+        what: what they are, for messages.
+    """
+
+    texts: Sequence[str]
+    role: str
+    max_tokens: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageTask:
+    """One stage of a teacher's training.
+
+    Attributes:
+        name: of the stage.
+        config: its settings.
+        data: where texts are cut, what happens to bad rows, how many pseudo-texts there are.
+        library: models, rows and vectors.
+        device: trained on.
+        precision: of the arithmetic.
+        world: the processes that take part.
+        seed: of everything random.
+        pairs: rows of a stage that names no source; None takes ``data.corpus``.
+        options: loggers, callbacks, strategy, accumulation.
+    """
+
+    name: str
+    config: StageConfig
+    data: DataConfig
+    library: Library
+    device: torch.device
+    precision: torch.dtype
+    world: World
+    seed: int
+    pairs: TrainingRows | None = None
+    options: TrainerOptions = field(default_factory=TrainerOptions)
+
+    def load_model(self, reference: str) -> NamedModel:
+        """A model of the library; ``start`` is what the stage starts from."""
+        return self.library.load_model(self._resolve(reference))
+
+    def identify(self, reference: str) -> str:
+        """What decides about a model's weights."""
+        return self.library.identify(self._resolve(reference))
+
+    def embedder(self, encoder: TextEncoder) -> TransformerEmbedder:
+        """A model made ready to embed on this task's device."""
+        return TransformerEmbedder(encoder, self.device, self.precision)
+
+    def check_divides(self, key: str, size: int) -> None:
+        """Refuse a batch that processes cannot share.
+
+        Raises:
+            UsageError: it does not divide among them.
+        """
+        if size % self.world.size:
+            raise UsageError(
+                f"{key}={size} does not divide among {self.world.size} processes",
+                "choose a multiple",
+            )
+
+    def _resolve(self, reference: str) -> str:
+        return self.config.init if reference == START else reference
