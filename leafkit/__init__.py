@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from leafkit.api import distill
     from leafkit.config import (
         BenchConfig,
+        ContrastiveLossConfig,
         DataConfig,
         EmbeddingsConfig,
         InheritConfig,
+        OptimizerConfig,
         StageConfig,
         StaticConfig,
         StudentConfig,
@@ -32,16 +34,19 @@ if TYPE_CHECKING:
     from leafkit.pipeline.hits import Hits
     from leafkit.pipeline.load_pair import load_pair
     from leafkit.pipeline.pair import Pair
+    from leafkit.pipeline.teacher.train import train_teacher
     from leafkit.server.serve import serve
     from leafkit.train.contrastive_data import ContrastiveData
     from leafkit.train.contrastive_module import ContrastiveModule
     from leafkit.train.distillation_data import DistillationData
     from leafkit.train.leaf_module import LeafModule
+    from leafkit.train.trainer_options import TrainerOptions
 
 __all__ = [
     "BenchConfig",
     "Collection",
     "ContrastiveData",
+    "ContrastiveLossConfig",
     "ContrastiveModule",
     "DataConfig",
     "DistillationData",
@@ -52,12 +57,14 @@ __all__ = [
     "LeafModule",
     "LeafkitError",
     "MissingExtra",
+    "OptimizerConfig",
     "Pair",
     "Query",
     "StageConfig",
     "StaticConfig",
     "StudentConfig",
     "TeacherConfig",
+    "TrainerOptions",
     "UsageError",
     "__version__",
     "distill",
@@ -67,6 +74,7 @@ __all__ = [
     "save_model",
     "serve",
     "set_verbosity",
+    "train_teacher",
 ]
 
 # the module that each name comes from
@@ -74,9 +82,11 @@ _HOMES = {
     "leafkit.api": ("distill",),
     "leafkit.config": (
         "BenchConfig",
+        "ContrastiveLossConfig",
         "DataConfig",
         "EmbeddingsConfig",
         "InheritConfig",
+        "OptimizerConfig",
         "StageConfig",
         "StaticConfig",
         "StudentConfig",
@@ -94,7 +104,9 @@ _HOMES = {
     "leafkit.train.contrastive_data": ("ContrastiveData",),
     "leafkit.train.contrastive_module": ("ContrastiveModule",),
     "leafkit.train.distillation_data": ("DistillationData",),
+    "leafkit.pipeline.teacher.train": ("train_teacher",),
     "leafkit.train.leaf_module": ("LeafModule",),
+    "leafkit.train.trainer_options": ("TrainerOptions",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -34,6 +34,7 @@ def info_nce(
     candidates: torch.Tensor,
     positives: torch.Tensor,
     temperature: float,
+    *,
     margin: float | None = None,
     masked: torch.Tensor | None = None,
     gamma: float = 0.0,
@@ -124,6 +125,7 @@ def matryoshka_info_nce(
     candidates: torch.Tensor,
     positives: torch.Tensor,
     temperature: float,
+    *,
     margin: float | None,
     masked: torch.Tensor | None,
     dims: Sequence[int],
@@ -150,6 +152,16 @@ def matryoshka_info_nce(
         )
         assert q is not None
         assert c is not None
-        return info_nce(q, c, positives, temperature, margin, masked, gamma, e, extra_masked)
+        return info_nce(
+            q,
+            c,
+            positives,
+            temperature,
+            margin=margin,
+            masked=masked,
+            gamma=gamma,
+            extra=e,
+            extra_masked=extra_masked,
+        )
 
     return at_each_dimension(loss, dims, weights)

@@ -119,13 +119,13 @@ class ContrastiveModule(EncoderModule):
             candidates,
             batch.positives.to(device),
             s.temperature,
-            s.false_negative_margin,
-            batch.masked.to(device),
-            self.mrl_dims,
-            self.mrl_weights,
-            s.focal_gamma,
-            extra,
-            extra_masked,
+            margin=s.false_negative_margin,
+            masked=batch.masked.to(device),
+            dims=self.mrl_dims,
+            weights=self.mrl_weights,
+            gamma=s.focal_gamma,
+            extra=extra,
+            extra_masked=extra_masked,
         )
 
     def _mix(

@@ -63,16 +63,20 @@ def test_the_order_of_candidates_and_queries_does_not_matter(margin):
         torch.tensor([3, 0, 4, 1, 2]),
     )
     back = torch.argsort(moved)
-    shuffled = info_nce(q[rows], c[moved], back[positives][rows], 0.1, margin)
-    assert float(shuffled) == pytest.approx(float(info_nce(q, c, positives, 0.1, margin)), rel=1e-5)
+    shuffled = info_nce(q[rows], c[moved], back[positives][rows], 0.1, margin=margin)
+    assert float(shuffled) == pytest.approx(
+        float(info_nce(q, c, positives, 0.1, margin=margin)), rel=1e-5
+    )
 
 
 def test_rotating_the_space_does_not_matter():
     q, c, positives = batch()
     q, c = unit(q, c)
     rotation = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(2)))[0]
-    turned = info_nce(q @ rotation, c @ rotation, positives, 0.1, 0.1)
-    assert float(turned) == pytest.approx(float(info_nce(q, c, positives, 0.1, 0.1)), rel=1e-4)
+    turned = info_nce(q @ rotation, c @ rotation, positives, 0.1, margin=0.1)
+    assert float(turned) == pytest.approx(
+        float(info_nce(q, c, positives, 0.1, margin=0.1)), rel=1e-4
+    )
 
 
 def test_margin_masks_what_is_more_than_the_margin_above_the_positive():
@@ -130,7 +134,7 @@ def test_gradients_stay_finite_at_the_lowest_temperatures():
     q, c, positives = batch()
     q = q.requires_grad_()
     info_nce(
-        truncate_then_normalize(q), truncate_then_normalize(c), positives, 0.001, 0.1
+        truncate_then_normalize(q), truncate_then_normalize(c), positives, 0.001, margin=0.1
     ).backward()
     assert torch.isfinite(q.grad).all()
 
@@ -163,7 +167,14 @@ def test_gradcheck(margin):
 
     def loss(queries: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
         return matryoshka_info_nce(
-            queries, candidates, positives, 0.2, margin, None, (6, 3), (1.0, 0.3)
+            queries,
+            candidates,
+            positives,
+            0.2,
+            margin=margin,
+            masked=None,
+            dims=(6, 3),
+            weights=(1.0, 0.3),
         )
 
     assert torch.autograd.gradcheck(loss, (q.requires_grad_(), c.requires_grad_()))
@@ -194,14 +205,27 @@ def test_extra_negatives_are_columns_that_other_rows_mask(margin, gamma):
         leaves = [t.clone().requires_grad_() for t in (q, c, extra)]
         if use_columns:
             columns, mask = as_columns(leaves[1], leaves[2], masked)
-            loss = info_nce(leaves[0], columns, positives, 0.1, margin, mask, gamma)
+            loss = info_nce(
+                leaves[0], columns, positives, 0.1, margin=margin, masked=mask, gamma=gamma
+            )
         else:
-            loss = info_nce(leaves[0], leaves[1], positives, 0.1, margin, masked, gamma, leaves[2])
+            loss = info_nce(
+                leaves[0],
+                leaves[1],
+                positives,
+                0.1,
+                margin=margin,
+                masked=masked,
+                gamma=gamma,
+                extra=leaves[2],
+            )
         loss.backward()
         results.append([loss.detach(), *(leaf.grad for leaf in leaves)])
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs)
-    assert float(results[0][0]) > float(info_nce(q, c, positives, 0.1, margin, masked, gamma))
+    assert float(results[0][0]) > float(
+        info_nce(q, c, positives, 0.1, margin=margin, masked=masked, gamma=gamma)
+    )
 
 
 def test_masked_extra_negatives_change_nothing():
@@ -223,12 +247,12 @@ def test_the_margin_masks_extra_negatives_too():
     q, c = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8], [0.0, 1.0]])
     above, below = (torch.tensor([[[x, math.sqrt(1 - x * x)]]]) for x in (0.75, 0.65))
     positives = torch.tensor([0])
-    plain = info_nce(q, c, positives, 0.2, 0.1)
-    assert float(info_nce(q, c, positives, 0.2, 0.1, extra=above)) == pytest.approx(
+    plain = info_nce(q, c, positives, 0.2, margin=0.1)
+    assert float(info_nce(q, c, positives, 0.2, margin=0.1, extra=above)) == pytest.approx(
         float(plain), rel=1e-6
     )
-    assert float(info_nce(q, c, positives, 0.2, 0.1, extra=below)) > float(plain) + 0.1
-    assert float(info_nce(q, c, positives, 0.2, None, extra=above)) > float(plain) + 0.1
+    assert float(info_nce(q, c, positives, 0.2, margin=0.1, extra=below)) > float(plain) + 0.1
+    assert float(info_nce(q, c, positives, 0.2, margin=None, extra=above)) > float(plain) + 0.1
 
 
 def test_matryoshka_is_the_weighted_sum_of_its_parts():
@@ -238,13 +262,19 @@ def test_matryoshka_is_the_weighted_sum_of_its_parts():
         weight
         * float(
             info_nce(
-                truncate_then_normalize(q, d), truncate_then_normalize(c, d), positives, 0.1, 0.1
+                truncate_then_normalize(q, d),
+                truncate_then_normalize(c, d),
+                positives,
+                0.1,
+                margin=0.1,
             )
         )
         for d, weight in zip(dims, weights, strict=True)
     ]
     assert float(
-        matryoshka_info_nce(q, c, positives, 0.1, 0.1, None, dims, weights)
+        matryoshka_info_nce(
+            q, c, positives, 0.1, margin=0.1, masked=None, dims=dims, weights=weights
+        )
     ) == pytest.approx(sum(parts), rel=1e-6)
 
 
@@ -254,22 +284,37 @@ def test_matryoshka_ignores_the_length_of_raw_vectors():
     """
     q, c, positives = batch()
     factors = torch.tensor([[0.1], [3.0], [7.0], [0.5], [1.0]])
-    first = matryoshka_info_nce(q, c, positives, 0.1, None, None, (6, 2), (1.0, 1.0))
-    scaled = matryoshka_info_nce(q * factors, 4 * c, positives, 0.1, None, None, (6, 2), (1.0, 1.0))
+    first = matryoshka_info_nce(
+        q, c, positives, 0.1, margin=None, masked=None, dims=(6, 2), weights=(1.0, 1.0)
+    )
+    scaled = matryoshka_info_nce(
+        q * factors,
+        4 * c,
+        positives,
+        0.1,
+        margin=None,
+        masked=None,
+        dims=(6, 2),
+        weights=(1.0, 1.0),
+    )
     assert float(scaled) == pytest.approx(float(first), rel=1e-5)
 
 
 def test_components_behind_the_largest_dimension_get_no_gradient():
     q, c, positives = batch()
     q.requires_grad_()
-    matryoshka_info_nce(q, c, positives, 0.1, None, None, (3,), (1.0,)).backward()
+    matryoshka_info_nce(
+        q, c, positives, 0.1, margin=None, masked=None, dims=(3,), weights=(1.0,)
+    ).backward()
     assert q.grad[:, 3:].abs().max() == 0 < q.grad[:, :3].abs().max()
 
 
 def test_dims_and_weights_must_pair_up():
     q, c, positives = batch()
     with pytest.raises(ValueError, match="zip"):
-        matryoshka_info_nce(q, c, positives, 0.1, None, None, (6, 3), (1.0,))
+        matryoshka_info_nce(
+            q, c, positives, 0.1, margin=None, masked=None, dims=(6, 3), weights=(1.0,)
+        )
 
 
 def test_matryoshka_cuts_extra_negatives_like_the_rest():
@@ -295,6 +340,16 @@ def test_matryoshka_cuts_extra_negatives_like_the_rest():
         p = logits.softmax(dim=1).gather(1, positives[:, None])[:, 0]
         total += weight * float(((1 - p).sqrt() * -p.log()).mean())
     ours = matryoshka_info_nce(
-        q, c, positives, 0.1, None, None, (6, 3), (1.0, 0.3), 0.5, extra, absent
+        q,
+        c,
+        positives,
+        0.1,
+        margin=None,
+        masked=None,
+        dims=(6, 3),
+        weights=(1.0, 0.3),
+        gamma=0.5,
+        extra=extra,
+        extra_masked=absent,
     )
     assert float(ours) == pytest.approx(total, rel=1e-5)

@@ -168,7 +168,17 @@ def test_gradcheck(gamma):
 
     def loss(q: torch.Tensor, c: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
         return matryoshka_info_nce(
-            q, c, positives, 0.3, 0.4, masked, (4, 2), (1.0, 0.3), gamma, e, extra_masked
+            q,
+            c,
+            positives,
+            0.3,
+            margin=0.4,
+            masked=masked,
+            dims=(4, 2),
+            weights=(1.0, 0.3),
+            gamma=gamma,
+            extra=e,
+            extra_masked=extra_masked,
         )
 
     inputs = [

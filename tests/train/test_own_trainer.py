@@ -150,7 +150,7 @@ def test_lightnings_own_checkpoint_loads_as_plain_numbers(tmp_path):
 def gradient(module: LeafModule, batches: BatchList, accumulate: int) -> torch.Tensor:
     """What the first optimizer step moves the weights by, with plain SGD in AdamW's place."""
     module.configure_optimizers = lambda: torch.optim.SGD(module.parameters(), lr=1.0)
-    module.settings = replace(module.settings, max_grad_norm=1e9)
+    module.optimizer_config = replace(module.optimizer_config, max_grad_norm=1e9)
     before = weights(module)
     fit(
         module,

@@ -77,7 +77,9 @@ def plan_dry_run(recipe: Recipe) -> Recipe:
     for stage_name, stage in recipe.stages.items():
         num_scored = max(1, stage.mining.num_negatives) if "rows" in stage.soft_labels.models else 0
         sources = {
-            source_name: _plan_source(source_name, source, rows, is_online, num_scored)
+            source_name: _plan_source(
+                source_name, source, rows, is_online=is_online, num_scored=num_scored
+            )
             for source_name, source in stage.sources.items()
         }
         stages[stage_name] = _plan_stage(stage, widths, sources)
@@ -168,7 +170,7 @@ def _guess_architecture(reference: str) -> str:
 
 
 def _plan_source(
-    name: str, source: TrainSourceConfig, rows: Path, is_online: bool, num_scored: int
+    name: str, source: TrainSourceConfig, rows: Path, *, is_online: bool, num_scored: int
 ) -> TrainSourceConfig:
     """The source with few rows; built-in rows of the same form where it cannot be had."""
     kind, _, rest = source.uri.partition(":")

@@ -172,16 +172,7 @@ def join_sources(sources: Sequence[Source], config: StageConfig) -> StageRows:
         UsageError: no row is left.
     """
     known = _known_answers(sources)
-    documents: dict[str, int] = {}
-    under_text: dict[str, list[int]] = {}  # a text may stand there with and without a prompt
-
-    def place(prompt: str, text: str) -> int:
-        number = documents.setdefault(prompt + text, len(documents))
-        numbers = under_text.setdefault(text, [])
-        if number not in numbers:
-            numbers.append(number)
-        return number
-
+    documents = _NumberedTexts()
     columns: dict[str, list[Any]] = {
         name: [] for name in ("source", "query", "positive", "negatives", "soft", "in_batch")
     }
@@ -207,9 +198,9 @@ def join_sources(sources: Sequence[Source], config: StageConfig) -> StageRows:
             counts["rows without any negative"] += not (kept or takes)
             columns["source"].append(number)
             columns["query"].append(prompt + query)
-            columns["positive"].append(place(prefix, rows.documents[rows.positives[i]]))
+            columns["positive"].append(documents.place(prefix, rows.documents[rows.positives[i]]))
             columns["negatives"].append(
-                np.array([place(prefix, texts[k]) for k in kept], dtype=np.int64)
+                np.array([documents.place(prefix, texts[k]) for k in kept], dtype=np.int64)
             )
             scores = (
                 [rows.scores[i][0], *(rows.scores[i][k + 1] for k in kept)]
@@ -224,33 +215,51 @@ def join_sources(sources: Sequence[Source], config: StageConfig) -> StageRows:
             "no training row is left",
             "loosen mining.filter_rank or mining.on_shortfall, or give more rows",
         )
-
-    def relevant_to(query: str) -> np.ndarray:
-        answers = {query}.union(*known[query])
-        return np.array(
-            sorted(n for text in answers for n in under_text.get(text, ())), dtype=np.int64
-        )
-
     queries = [query for source in sources for query in source.rows.queries]
     # a row without in-batch negatives sees its own documents alone, and a label may have many
     # others
     relevant = [
-        relevant_to(query) if takes else np.array([positive])
+        documents.numbers_of({query}.union(*known[query])) if takes else np.array([positive])
         for query, takes, positive in zip(
             queries, columns["in_batch"], columns["positive"], strict=True
         )
     ]
     return StageRows(
-        list(sources),
-        np.array(columns["source"]),
-        columns["query"],
-        list(documents),
-        np.array(columns["positive"]),
-        columns["negatives"],
-        relevant,
-        np.array(columns["in_batch"]),
-        columns["soft"],
+        sources=list(sources),
+        source_of_row=np.array(columns["source"]),
+        queries=columns["query"],
+        documents=documents.texts(),
+        positives=np.array(columns["positive"]),
+        negatives=columns["negatives"],
+        relevant=relevant,
+        in_batch=np.array(columns["in_batch"]),
+        soft=columns["soft"],
     )
+
+
+class _NumberedTexts:
+    """Distinct documents, in the order of their first appearance."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._under_text: dict[str, list[int]] = {}  # a text may be there with and without a prompt
+
+    def place(self, prompt: str, text: str) -> int:
+        """Number of the text with this prompt before it."""
+        number = self._numbers.setdefault(prompt + text, len(self._numbers))
+        numbers = self._under_text.setdefault(text, [])
+        if number not in numbers:
+            numbers.append(number)
+        return number
+
+    def numbers_of(self, texts: set[str]) -> np.ndarray:
+        """Numbers of the texts that are there, under any prompt, in order."""
+        found = sorted(n for text in texts for n in self._under_text.get(text, ()))
+        return np.array(found, dtype=np.int64)
+
+    def texts(self) -> list[str]:
+        """All documents with their prompts."""
+        return list(self._numbers)
 
 
 def _known_answers(sources: Sequence[Source]) -> dict[str, list[frozenset[str]]]:

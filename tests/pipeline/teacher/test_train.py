@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
+import leafkit
 from leafkit.config import (
     ContrastiveLossConfig,
     DataConfig,
@@ -23,6 +26,7 @@ from leafkit.config import (
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.pipeline.teacher.teach import run_teach
 from leafkit.pipeline.teacher.train import train_teacher
+from leafkit.train import contrastive_module
 
 PAIRS = [{"query": q, "positives": [d]} for q, d in tiny.make_pairs(40)]
 DATA = DataConfig(num_pseudo_texts=16, max_query_tokens=32, max_document_tokens=48)
@@ -163,3 +167,19 @@ def test_a_soup_without_weights_needs_held_out_pairs(home):
     with pytest.raises(LeafkitError, match="held_out has 0 held-out rows") as caught:
         teach(stages)
     assert "held-out pairs" in caught.value.hint
+
+
+def test_from_the_call_to_the_loss_a_reader_opens_five_functions(home, monkeypatch):
+    class InsideTheLoss(Exception):
+        pass
+
+    def loss(*tensors, **settings):
+        raise InsideTheLoss
+
+    monkeypatch.setattr(contrastive_module, "matryoshka_info_nce", loss)
+    with pytest.raises(InsideTheLoss) as caught:
+        teach([stage(home)])
+    package = Path(leafkit.__file__).parent
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    own = [f.name for f in frames if Path(f.filename).is_relative_to(package)]
+    assert own == ["train_teacher", "train_stage", "fit", "training_step", "_contrastive"]
