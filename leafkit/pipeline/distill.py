@@ -38,6 +38,7 @@ from leafkit.pipeline.student.targets import (
 )
 from leafkit.pipeline.student.transformer import distill_transformer
 from leafkit.pipeline.teacher.teach import run_teach
+from leafkit.pipeline.training_logs import keep_logs, recipe_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class StudentInputs:
     tokens: list[int]  # cuts of queries and documents
     texts: list[int]  # numbers of texts, by target
     sources: dict[str, list[Any]]
+    accumulated: int  # batches per optimizer step
 
 
 def run_distill(run: Run) -> None:
@@ -122,6 +124,7 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
         device=run.device,
         precision=run.precision,
         seed=run.recipe.seed,
+        options=partial(recipe_options, run, STUDENT),
     )
     distill = distill_static if config.kind == "static" else distill_transformer
 
@@ -134,6 +137,7 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
         space = describe_student_space(result.student, teacher.space_id, teacher.reference)
         save_model(result.student, draft, space)
         (draft / LOSSES_FILE).write_text(json.dumps(result.losses))
+        keep_logs(run, STUDENT, draft)
 
     run.step(
         name=STUDENT,
@@ -168,6 +172,7 @@ def _student_inputs(
             name: [to_plain(source), source_fingerprint(source.uri, data)]
             for name, source in data.sources.items()
         },
+        accumulated=recipe.trainer.accumulate_grad_batches,
     )
 
 

@@ -45,6 +45,11 @@ class TrainerOptions:
     accumulate_grad_batches: int = 1
 
 
+def default_options(training: str) -> TrainerOptions:
+    """No loggers and callbacks, one batch per step, whatever is trained."""
+    return TrainerOptions()
+
+
 def make_options(settings: TrainerConfig, folder: Path) -> TrainerOptions:
     """The objects that a recipe's ``trainer`` section names.
 

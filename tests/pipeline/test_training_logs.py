@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 
+import numpy as np
 import pytest
 import tiny
 
@@ -60,3 +61,19 @@ def test_what_the_section_cannot_do_is_refused(recipe, words, complaint):
     with pytest.raises(UsageError) as caught:
         load_recipe(str(recipe), words)
     assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "folders"),
+    [([], [""]), (["student.kind=static", "student.static.width=16"], ["documents", "queries"])],
+)
+def test_the_students_trainings_are_logged_too(home, tmp_path, start, words, folders):
+    path = tiny.write_recipe(tmp_path / "tiny.yaml", tiny.tiny_recipe(home, tmp_path / "ck"))
+    run = start(path, *words, "trainer.loggers=[csv]", "trainer.accumulate_grad_batches=2")
+    losses = json.loads((run.folder / "student" / "losses.json").read_text())
+    logged: list[float] = []
+    for folder in folders:
+        rows = csv.DictReader((run.folder / "student" / "logs" / folder / "metrics.csv").open())
+        logged += [float(row["train/loss"]) for row in rows if row["train/loss"]]
+    assert len(losses) // 2 <= len(logged) < len(losses)  # a row per optimizer step
+    assert set(np.round(logged, 5)) <= set(np.round(losses, 5))

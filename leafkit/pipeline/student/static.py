@@ -185,6 +185,7 @@ def train_static(
             precision=torch.float32,
             seed=task.seed,
             metrics=metrics,
+            options=task.options(ROLES[role]),
         )
         module.write_back()
     return losses

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from leafkit.models.encoder import Encoder
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.corpus import pseudo_texts, vary_queries
 from leafkit.pipeline.model_handle import ModelHandle
+from leafkit.train.trainer_options import TrainerOptions, default_options
 
 _ROWS_PER_CHUNK = 16_384
 
@@ -93,6 +94,8 @@ class Distillation:
         device: trained on.
         precision: of the arithmetic.
         seed: of everything random.
+        options: loggers, callbacks, strategy and accumulation of a training, by its name: a static
+            student is trained on documents, then on queries.
     """
 
     teacher: ModelHandle
@@ -103,6 +106,7 @@ class Distillation:
     device: torch.device
     precision: torch.dtype
     seed: int
+    options: Callable[[str], TrainerOptions] = default_options
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,7 @@ def train_student(
         precision=task.precision,
         seed=task.seed,
         metrics=metrics,
+        options=task.options(""),
     )
 
 

@@ -11,8 +11,8 @@ from leafkit.core.errors import UsageError
 from leafkit.data.pair_records import rows_of_pairs
 from leafkit.data.training_rows import TrainingRows
 from leafkit.embedders.transformer import TransformerEmbedder
-from leafkit.models.identity import fingerprint_of_encoder
 from leafkit.models.precision import choose_device, choose_precision
+from leafkit.pipeline.model_handle import identify_weights
 from leafkit.pipeline.teacher.average import average_stage
 from leafkit.pipeline.teacher.memory_library import MemoryLibrary
 from leafkit.pipeline.teacher.stage import train_stage
@@ -84,7 +84,7 @@ def train_teacher(
             encoder = average_stage(task, weighing[: config.soup.num_rows], "held_out").encoder
         else:
             encoder = train_stage(task).encoder
-        encoder.fingerprint = fingerprint_of_encoder(encoder)
+        encoder.fingerprint = identify_weights(encoder)
         library.stages[name] = encoder
     assert encoder is not None, "there is a stage"
     return task.embedder(encoder)
