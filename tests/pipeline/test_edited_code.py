@@ -41,7 +41,7 @@ def _run(place: Path) -> tuple[set[str], set[str]]:
         command,
         env=os.environ | environment,
         cwd=place,
-        timeout=300,
+        timeout=900,
         capture_output=True,
         text=True,
         check=False,
