@@ -20,6 +20,8 @@ from leafkit.core.checkpoint_layout import (
     INHERIT_REPORT,
     MINED_ROWS_FILE,
     REPORT,
+    REPORT_FILE,
+    REPORT_PAGE,
     SYNTH_ROWS_FILE,
 )
 from leafkit.core.console import console, log, set_verbosity
@@ -150,11 +152,17 @@ def _load_recipe(words: Sequence[str], dry_run: bool = False, short: bool = Fals
 
 
 def _distill(words: Sequence[str]) -> int:
+    from leafkit.cli.unchanged import show_unchanged
+
+    recipe = _load_recipe(words)
+    if show_unchanged(recipe):
+        return 0
     from leafkit.pipeline.collect import collect_report
     from leafkit.pipeline.distill import run_distill
+    from leafkit.pipeline.finished import record_finished
     from leafkit.pipeline.run import open_run
 
-    with open_run(_load_recipe(words)) as run:
+    with open_run(recipe) as run:
         run_distill(run)
         # every process takes part: it opens corpora
         data = collect_report(run, " ".join(["leafkit distill", *words]))
@@ -164,6 +172,8 @@ def _distill(words: Sequence[str]) -> int:
             report = RunReport.from_json(data)
             _write(run.folder, {CARD_FILE: render_card(report)})
             _report(run.folder, REPORT, report)
+            written = (CARD_FILE, REPORT_FILE, REPORT_PAGE)
+            record_finished(run, [run.folder / name for name in written])
             log(f'try it: leafkit search {run.folder} "how do I invert a sparse matrix"')
     return 0
 

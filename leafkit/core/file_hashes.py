@@ -1,9 +1,7 @@
 """sha256 of files, remembered: a file that has not changed since it was last read is not read again.
 
 A file counts as unchanged while its size, its time of change, its inode and the time of its inode's
-last change are what they were. The last of these cannot be set by a program that puts an old time
-of change back. As in git's index, what was changed in the very moment of reading is not trusted:
-a clock that ticks seldom would give a later change the same time.
+last change are what they were; see ``leafkit.core.watch``.
 """
 
 from __future__ import annotations
@@ -18,21 +16,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from leafkit.core.watch import State, is_settled, state_of, watch_file
+
 FORMAT = 1  # of the file that keeps what is remembered
-_FINE_TICK_NS, _COARSE_TICK_NS = 20_000_000, 2_000_000_000  # of a local clock; of whole seconds
-_State = tuple[int, int, int, int]  # size, mtime, ctime, inode
-
-
-def _state(path: Path) -> _State:
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
-
-
-def _is_settled(state: _State, now_ns: int) -> bool:
-    """Whether a later change of the file would show in its times."""
-    last_ns = max(state[1], state[2])
-    tick_ns = _COARSE_TICK_NS if last_ns % 10**9 == 0 else _FINE_TICK_NS
-    return last_ns + tick_ns < now_ns
 
 
 class HashMemory:
@@ -48,7 +34,7 @@ class HashMemory:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known: dict[str, tuple[_State, str]] = {}
+        self._known: dict[str, tuple[State, str]] = {}
         self._is_changed = False
         with contextlib.suppress(
             OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError
@@ -70,12 +56,13 @@ class HashMemory:
         Raises:
             OSError: it cannot be read.
         """
-        state = _state(file)
+        state = state_of(file)
+        watch_file(file, state)
         if name in self._known and self._known[name][0] == state:
             return self._known[name][1]
         now_ns = time.time_ns()
         digest = read_sha256(file)
-        if _is_settled(state, now_ns) and _state(file) == state:
+        if is_settled(state, now_ns) and state_of(file) == state:
             self._known[name] = state, digest
             self._is_changed = True
         elif self._known.pop(name, None):

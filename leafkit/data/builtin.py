@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 from leafkit.core.artifact import fingerprint
 from leafkit.core.errors import LeafkitError
+from leafkit.core.watch import watched_value
 from leafkit.data import pydocs
 from leafkit.data.records import Collection, Document, Query, clean_text, split_of
 
+PYDOCS_QUESTION = "pydocs:"  # before the packages, in what a run watches
 _NO_QUESTION = (
     "args:",
     "arguments:",
@@ -34,11 +36,21 @@ def short_title(name: str) -> str:
 
 
 def pydocs_fingerprint(packages: Sequence[str]) -> str:
-    """Identity of what reading these packages would find: their files' names and sizes."""
+    """Identity of what reading these packages would find: their files' names, sizes and times of
+    change.
+
+    It is taken from the files' entries alone: they are thousands. Packages that are installed
+    again are read again, and give the same collection.
+    """
+    return watched_value(f"{PYDOCS_QUESTION}{','.join(packages)}", lambda: _look(packages))
+
+
+def _look(packages: Sequence[str]) -> str:
     files = [
-        (module, path.stat().st_size)
+        (module, found.st_size, found.st_mtime_ns)
         for package in packages
         for module, path in pydocs.list_files(package)
+        for found in (path.stat(),)
     ]
     return fingerprint(["pydocs", pydocs.VERSION, files])
 

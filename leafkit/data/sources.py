@@ -22,6 +22,7 @@ from leafkit.config.schema import DataConfig
 from leafkit.core.artifact import fingerprint
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.file_hashes import sha256_of_file
+from leafkit.core.watch import watch_folders
 from leafkit.data.builtin import pydocs_fingerprint, read_pydocs
 from leafkit.data.mteb_source import mteb_fingerprint, read_mteb
 from leafkit.data.records import (
@@ -136,6 +137,8 @@ def source_fingerprint(uri: str, data: DataConfig) -> str:
     if kind == "mteb":
         return fingerprint([uri, mteb_fingerprint(rest)])
     root = Path(rest)
+    if root.is_dir():
+        watch_folders(root)
     files = (
         [root]
         if root.is_file()

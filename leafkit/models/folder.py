@@ -16,6 +16,7 @@ from leafkit.core.artifact import fingerprint as fingerprint_of
 from leafkit.core.checkpoint_layout import LOGS, MODEL_SPACE_FILE, NOT_OF_THE_MODEL
 from leafkit.core.errors import LeafkitError
 from leafkit.core.file_hashes import sha256_of_file
+from leafkit.core.watch import watch_folders
 
 # as encode_query and encode_document look
 _QUERY_NAMES, _DOCUMENT_NAMES = (
@@ -75,6 +76,7 @@ def read_space(folder: Path) -> dict[str, Any]:
 
 def fingerprint_of_folder(folder: Path) -> str:
     """Identity of a model: its weights, configuration, tokenizer and prompts."""
+    watch_folders(folder)
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in _FINGERPRINTED)
     kept = [
         p

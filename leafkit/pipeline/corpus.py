@@ -32,7 +32,7 @@ class CorpusInputs:
     format: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Corpus:
     """A collection and the fingerprint of the artifact it was read from."""
 
@@ -77,9 +77,14 @@ def load_corpus(run: Run, uri: str, limit: int = 0, default_split: str = "") -> 
         split=default_split,
         format=FORMAT,
     )
+    return run.share(f"corpus {folder} {uri}", lambda: _load(run, folder, inputs))
+
+
+def _load(run: Run, folder: Path, inputs: CorpusInputs) -> Corpus:
+    data, uri = run.recipe.data, inputs.uri
 
     def work(metrics: dict[str, Any]) -> Collection:
-        collection = read_collection(uri, data, limit, default_split)
+        collection = read_collection(uri, data, inputs.limit, inputs.split)
         metrics.update(
             documents=len(collection.documents),
             queries=len(collection.queries),

@@ -11,6 +11,7 @@ from leafkit.core.artifact import fingerprint
 from leafkit.core.checkpoint_layout import VECTORS_FOLDER
 from leafkit.core.console import log
 from leafkit.core.method import method_of
+from leafkit.core.watch import watch_tree
 from leafkit.data.vector_store import VectorStore, hash_texts
 from leafkit.embedders.fill_store import fill_store
 from leafkit.embedders.lookup_table import LookupTableEmbedder
@@ -64,6 +65,7 @@ def load_vectors(
     title = f"{name} vectors of {what}"
     computed = fill_store(store, model, texts, role, title, run.world.rank, run.world.size)
     run.barrier()
+    watch_tree(store.folder)
     if not computed:
         log(f"{title}: up to date ({store.folder})", style="dim")
     status = "done" if computed else "up to date"

@@ -10,9 +10,10 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -23,6 +24,7 @@ from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError
 from leafkit.core.file_hashes import remembered_hashes
 from leafkit.core.system import release_memory
+from leafkit.core.watch import Watch, watch_tree, watching
 from leafkit.models.precision import choose_device, choose_precision, describe_precision
 from leafkit.train.world import World, read_world
 
@@ -44,6 +46,8 @@ class Run:
         precision: of the arithmetic, likewise.
         world: the processes of this launch.
         steps: name, seconds and status of everything done so far, for the report.
+        loaded: collections and models that somebody still uses, by what they are.
+        watch: the files that this run read and wrote.
     """
 
     recipe: Recipe
@@ -51,6 +55,8 @@ class Run:
     precision: torch.dtype
     world: World
     steps: list[dict[str, Any]] = field(default_factory=list)
+    loaded: WeakValueDictionary[str, Any] = field(default_factory=WeakValueDictionary)
+    watch: Watch | None = None
 
     @property
     def root(self) -> Path:
@@ -69,7 +75,20 @@ class Run:
 
     def with_recipe(self, recipe: Recipe) -> Run:
         """The same run at work on another recipe (the teacher's)."""
-        return Run(recipe, self.device, self.precision, self.world, self.steps)
+        return replace(self, recipe=recipe)
+
+    def share(self, what: str, load: Callable[[], T]) -> T:
+        """What ``load`` gives, or what it gave before where somebody still uses that.
+
+        Args:
+            what: everything that decides about it.
+            load: gives something that can be referred to weakly; who gets it must not change it.
+        """
+        found: T | None = self.loaded.get(what)
+        if found is None:
+            found = load()
+            self.loaded[what] = found
+        return found
 
     def step(
         self,
@@ -112,6 +131,7 @@ class Run:
             self.steps.append(
                 {"name": name, "seconds": time.perf_counter() - started_s, "status": "up to date"}
             )
+            watch_tree(folder)
             return read_manifest(folder)
         log(f"{name} ..." + (f" (changed: {', '.join(changed)})" if changed else ""), style="bold")
         metrics: dict[str, Any] = {}
@@ -130,6 +150,7 @@ class Run:
         self.steps.append(
             {"name": name, "seconds": time.perf_counter() - started_s - nested_s, "status": "done"}
         )
+        watch_tree(folder)
         return read_manifest(folder)
 
     def on_main(self, work: Callable[[], T]) -> T:
@@ -206,6 +227,7 @@ def open_run(recipe: Recipe) -> Iterator[Run]:
     with contextlib.ExitStack() as stack:
         run.on_main(lambda: stack.enter_context(exclusive(run.root)))
         stack.enter_context(remembered_hashes(run.root / HASHES_FILE, is_kept=run.is_main))
+        run.watch = stack.enter_context(watching(run.root))
         log(
             f"{recipe.name}: {device.type}, {describe_precision(recipe.precision, device, precision)},"
             f" {torch.get_num_threads()} threads, {world.size} process(es)"

@@ -17,6 +17,7 @@ from leafkit.core.artifact import open_artifact, publish
 from leafkit.core.checkpoint_layout import VERIFIED_FILE
 from leafkit.core.errors import LeafkitError
 from leafkit.core.file_hashes import HashMemory, remembered_hashes, sha256_of_file
+from leafkit.core.watch import is_settled
 
 SETTLED_S = 0.05  # longer than a tick of the file system's clock
 
@@ -145,8 +146,8 @@ def test_a_file_changed_just_now_is_not_trusted(tmp_path: Path, read: list[str])
     assert read == ["file", "file"]
     # a clock of whole seconds
     os.utime(path, ns=(0, time.time_ns() // 10**9 * 10**9))
-    assert not file_hashes._is_settled((3, 10**9, 10**9, 1), 2 * 10**9)
-    assert file_hashes._is_settled((3, 10**9 + 1, 10**9, 1), 2 * 10**9)
+    assert not is_settled((3, 10**9, 10**9, 1), 2 * 10**9)
+    assert is_settled((3, 10**9 + 1, 10**9, 1), 2 * 10**9)
 
 
 def test_a_folder_that_cannot_be_written_is_opened_all_the_same(
