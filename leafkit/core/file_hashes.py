@@ -1,7 +1,7 @@
 """sha256 of files, remembered: a file that has not changed since it was last read is not read again.
 
-A file counts as unchanged while its size, its time of change, its inode and the time of its inode's
-last change are what they were; see ``leafkit.core.watch``.
+A file counts as unchanged while its size, its time of change, its inode and the time of its
+inode's last change are what they were; see ``leafkit.core.watch``.
 """
 
 from __future__ import annotations

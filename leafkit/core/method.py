@@ -6,8 +6,9 @@ What is hashed is every definition (function, class, constant) that the step's o
 to, through the names that they mention, inside the rooms that decide about numbers. Comments,
 docstrings, annotations, formatting, log lines and the words of errors are not hashed, nor is
 anything of the console, the report or the configuration: settings are among a step's inputs, with
-their values. The price is that a rewrite which gives the same numbers runs its steps again, and that
-what only an annotation or a string names is not followed: a step names such definitions itself.
+their values. The price is that a rewrite which gives the same numbers runs its steps again, and
+that what only an annotation or a string names is not followed: a step names such definitions
+itself.
 
 Sources are read as text; nothing is imported.
 """

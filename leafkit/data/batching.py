@@ -109,7 +109,7 @@ def _grow(neighbors: np.ndarray, unused: np.ndarray, start: int, batch_size: int
 
 
 def random_batches(num_rows: int, batch_size: int, seed: int, num_batches: int) -> list[np.ndarray]:
-    """Batches of different rows in random order; rows are used again when all have been used once."""
+    """Batches of different rows in random order; rows are used again when all were used once."""
     generator = np.random.default_rng(seed)
     batches: list[np.ndarray] = []
     if num_rows < batch_size:

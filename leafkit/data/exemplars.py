@@ -145,7 +145,7 @@ def _others(
 
 
 def _random_order(count: int, few: int, generator: np.random.Generator) -> Iterator[int]:
-    """0 to count - 1 in random order; only the first few cost nothing in proportion to ``count``."""
+    """0 to count - 1 in random order; the first few cost nothing in proportion to ``count``."""
     first = generator.choice(count, size=min(few, count), replace=False)
     yield from first.tolist()
     yield from generator.permutation(np.setdiff1d(np.arange(count), first)).tolist()

@@ -22,11 +22,8 @@ import pyarrow  # type: ignore[import-untyped]
 
 _MAP_FIXED = 0x10  # of mmap(2), on Linux and macOS alike; Python's mmap module has no name for it
 _MADV_POPULATE_READ = 22  # of madvise(2), Linux 5.14 on; others answer that they do not know it
-_HUGE_PAGE = (
-    2**21
-    # a file that begins at a multiple is mapped in huge pages: without, a gather took 1.1 to 1.4 times
-    # as long
-)
+# a file that begins at a multiple of it is mapped in huge pages: a gather looks up fewer of them
+_HUGE_PAGE = 2**21
 
 
 class MappedRows:

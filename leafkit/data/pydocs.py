@@ -37,7 +37,8 @@ MAX_DOCUMENT_CHARS = 2000
 _SIGNATURE = re.compile(r"^[\w.]+\s*\(.*\)(\s*->[^\n]*)?\s*(:math:.*)?$", re.S)
 _UNDERLINE = re.compile(r"^\s*([-=~^*\"'`#+])\1+\s*$")
 _SECTION = re.compile(
-    r"^\s*(Parameters|Args|Arguments|Returns?|Examples?|Notes?|Raises|Attributes|Yields|Shape|Keyword args)\s*:{0,2}\s*$"
+    r"^\s*(Parameters|Args|Arguments|Returns?|Examples?|Notes?|Raises|Attributes|Yields|Shape"
+    r"|Keyword args)\s*:{0,2}\s*$"
 )
 _VERSION = re.compile(
     r"^\s*\.\. (versionadded|versionchanged|deprecated|currentmodule|testsetup|testcode|index)::.*$"
@@ -282,8 +283,8 @@ def read_packages(
 ) -> tuple[list[DocEntry], list[str]]:
     """Entries of all packages, sorted by name, and the reasons of the files that could not be read.
 
-    Workers collect no garbage: a tree of ``ast`` has no cycles, and looking for some, in all that
-    the parent had loaded, took as long as parsing.
+    Workers collect no garbage: a tree of ``ast`` has no cycles, and the collector would look
+    through all that the parent had loaded.
     """
     files = [found for package in packages for found in list_files(package)]
     chunk = 64

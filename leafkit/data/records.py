@@ -204,12 +204,12 @@ def clean_text(text: str, counts: Counter[str]) -> str:
         counts["byte order marks removed"] += 1
         text = text.lstrip("\ufeff")
     if "\0" in text:
-        counts["texts with NUL characters mended"] += 1
+        counts["texts with NUL characters repaired"] += 1
         text = text.replace("\0", " ")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        counts["texts with lone surrogates mended"] += 1
+        counts["texts with lone surrogates repaired"] += 1
         text = text.encode("utf-8", "replace").decode("utf-8")
     return text.strip()
 

@@ -51,7 +51,7 @@ class TrainingRows:
         return len(self.queries)
 
     def distinct_queries(self) -> tuple[list[str], list[int]]:
-        """Texts of the distinct queries that have rows, and for each row which of them is its own."""
+        """Texts of the distinct queries that have rows, and for each row which of them is its."""
         first_row: dict[int, int] = {}
         for row, query in enumerate(self.query_ids):
             first_row.setdefault(query, row)
@@ -171,10 +171,9 @@ def _clean(row: dict[str, Any], key: str, where: str, bad: BadRows, counts: Coun
     value = row.get(key)
     text = clean_text(value, counts) if isinstance(value, str) else ""
     if not text:
-        bad.refuse(
-            where,
-            f"{key!r} is {'missing' if value is None else 'empty' if isinstance(value, str) else 'not text'}",
-        )
+        is_text = isinstance(value, str)
+        what = "missing" if value is None else "empty" if is_text else "not text"
+        bad.refuse(where, f"{key!r} is {what}")
     return text
 
 

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import leafkit
 from leafkit.config.load import load_recipe
 from leafkit.config.schema import Recipe, to_plain
 from leafkit.core.artifact import fingerprint, versions, write_durably
@@ -27,7 +26,8 @@ from leafkit.data.builtin import PYDOCS_QUESTION, pydocs_fingerprint
 if TYPE_CHECKING:
     from leafkit.pipeline.run import Run
 
-FORMAT = 1
+FORMAT = 1  # of the record
+_PACKAGE = Path(__file__).resolve().parents[1]
 # what they hold can change without any file here changing
 _REMOTE_SOURCES = ("hf:", "mteb:")
 _REMOTE_MODELS = ("endpoint:", "vectors:")
@@ -107,12 +107,11 @@ def _with_named_ones(recipe: Recipe) -> list[Recipe]:
 
 def _package_state() -> str:
     """What changes when a source file of leafkit does; a comment counts here."""
-    root = Path(leafkit.__file__).resolve().parent
     states = []
-    for path in sorted(root.rglob("*")):
+    for path in sorted(_PACKAGE.rglob("*")):
         if path.suffix in {".py", ".jsonl", ".html", ".css", ".jinja"}:
             found = path.stat()
-            states.append([path.relative_to(root).as_posix(), found.st_size, found.st_mtime_ns])
+            states.append([path.relative_to(_PACKAGE).as_posix(), found.st_size, found.st_mtime_ns])
     return fingerprint(states)
 
 

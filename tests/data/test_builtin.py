@@ -127,13 +127,13 @@ def test_a_first_paragraph_that_several_share_is_no_query(install: Callable[...,
     assert collection.counts["first paragraphs that ask for nothing in particular"] == 4
 
 
-def test_odd_text_is_mended_and_counted(install: Callable[..., Path]) -> None:
+def test_odd_text_is_repaired_and_counted(install: Callable[..., Path]) -> None:
     install("pkg_a", f=("Compute \\0 the thing.", _body("\\ud800")))
     collection = read_pydocs("pydocs", ["pkg_a"])
     assert collection.queries[0].text == "Compute   the thing."
     assert collection.documents[0].text == _body("?")
-    assert collection.counts["texts with lone surrogates mended"] == 1
-    assert collection.counts["texts with NUL characters mended"] == 1
+    assert collection.counts["texts with lone surrogates repaired"] == 1
+    assert collection.counts["texts with NUL characters repaired"] == 1
 
 
 @pytest.mark.parametrize(

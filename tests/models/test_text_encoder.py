@@ -118,7 +118,7 @@ def test_max_tokens_counts_special_tokens_and_never_exceeds_the_models_limit(ask
 
 
 def test_a_lone_surrogate_is_refused_by_the_tokenizer():
-    """Texts are mended where they enter (``leafkit.data.records.clean_text``); the encoder does not
+    """Texts are repaired where they enter (``leafkit.data.records.clean_text``); the encoder does not
     guess.
     """
     with pytest.raises(TypeError):

@@ -131,7 +131,7 @@ def test_the_package_state_is_of_every_source_file(
     (tmp_path / "leafkit").mkdir()
     source = tmp_path / "leafkit" / "__init__.py"
     source.write_text("A = 1\n")
-    monkeypatch.setattr(finished_module.leafkit, "__file__", str(source))
+    monkeypatch.setattr(finished_module, "_PACKAGE", tmp_path / "leafkit")
     first = finished_module._package_state()
     assert finished_module._package_state() == first
     source.write_text("A = 2\n")

@@ -287,7 +287,7 @@ def run_cli(
         if processes > 1
         else []
     )
-    command = [sys.executable, *launcher, "-m", "leafkit.cli.main", *words]
+    command = [sys.executable, *launcher, "-m", "leafkit.cli", *words]
     return subprocess.run(
         command,
         env=environment(),
