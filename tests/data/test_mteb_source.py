@@ -70,7 +70,7 @@ def test_grades_titles_copies_and_counts_are_kept():
         "queries without judgments left out": 1,
         "judgments of documents that the corpus lacks": 1,
         "queries without a relevant document left out (mteb counts them as 0)": 1,
-        "texts with NUL characters mended": 1,
+        "texts with NUL characters repaired": 1,
     }
 
 

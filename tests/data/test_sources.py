@@ -144,7 +144,7 @@ def test_duplicate_documents_become_one_and_judgments_follow(jsonl: Write) -> No
     assert len(collection.judged("test")) == 1
 
 
-def test_odd_text_is_mended_and_counted(jsonl: Write, tmp_path: Path) -> None:
+def test_odd_text_is_repaired_and_counted(jsonl: Write, tmp_path: Path) -> None:
     uri = jsonl(
         b'\xef\xbb\xbf{"text": "after a mark", "id": "m"}',
         b'{"text": "lone \\ud800", "title": "\\udc00 title", "id": "\\ud801"}',
@@ -161,8 +161,8 @@ def test_odd_text_is_mended_and_counted(jsonl: Write, tmp_path: Path) -> None:
     ]
     assert collection.queries[0].text == "? asks"
     assert collection.counts == {
-        "texts with lone surrogates mended": 6,
-        "texts with NUL characters mended": 1,
+        "texts with lone surrogates repaired": 6,
+        "texts with NUL characters repaired": 1,
     }
     collection.save(tmp_path)  # all of it can be written
     assert collection.fingerprint()

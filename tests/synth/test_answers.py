@@ -150,7 +150,7 @@ def test_chinese_may_be_shorter() -> None:
     assert read_row(json.dumps(row), TASK_TYPES["short_long"], ("zh", "zh"), 0)["positive"] == text
 
 
-def test_texts_are_mended_as_everywhere_else() -> None:
+def test_texts_are_repaired_as_everywhere_else() -> None:
     row = json.dumps(GOOD).replace("harbour keeper", "harbour\\ud800\\u0000keeper")
     assert read(row)["query"] == QUERY.replace("harbour keeper", "harbour? keeper")
 
