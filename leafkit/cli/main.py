@@ -21,7 +21,7 @@ from leafkit.core.checkpoint_layout import (
     MINED_ROWS_FILE,
     REPORT,
     REPORT_FILE,
-    REPORT_PAGE,
+    REPORT_PAGE_FILE,
     SYNTH_ROWS_FILE,
 )
 from leafkit.core.console import console, log, set_verbosity
@@ -172,7 +172,7 @@ def _distill(words: Sequence[str]) -> int:
             report = RunReport.from_json(data)
             _write(run.folder, {CARD_FILE: render_card(report)})
             _report(run.folder, REPORT, report)
-            written = (CARD_FILE, REPORT_FILE, REPORT_PAGE)
+            written = (CARD_FILE, REPORT_FILE, REPORT_PAGE_FILE)
             record_finished(run, [run.folder / name for name in written])
             log(f'try it: leafkit search {run.folder} "how do I invert a sparse matrix"')
     return 0

@@ -6,7 +6,7 @@ import datetime
 from pathlib import Path
 
 from leafkit.config.schema import Recipe
-from leafkit.core.checkpoint_layout import REPORT_FILE, REPORT_PAGE
+from leafkit.core.checkpoint_layout import REPORT_FILE, REPORT_PAGE_FILE
 from leafkit.core.console import console, log
 from leafkit.pipeline.finished import is_finished
 
@@ -25,5 +25,5 @@ def show_unchanged(recipe: Recipe) -> bool:
     at = datetime.datetime.fromtimestamp((folder / REPORT_FILE).stat().st_mtime)
     log(f"{recipe.name}: up to date; nothing has changed since {at:%Y-%m-%d %H:%M} ({folder})")
     print_summary(report, console)
-    log(f"report: {folder / REPORT_PAGE}; force=true runs every step again")
+    log(f"report: {folder / REPORT_PAGE_FILE}; force=true runs every step again")
     return True

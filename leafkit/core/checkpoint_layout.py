@@ -93,7 +93,7 @@ VECTORS_ABOUT_FILE = "about.json"
 
 # reports: STEM.json and STEM.html
 REPORT, BENCH_REPORT, INHERIT_REPORT, DIAGNOSIS_REPORT = "report", "bench", "inherit", "diagnosis"
-REPORT_FILE, REPORT_PAGE = f"{REPORT}.json", f"{REPORT}.html"
+REPORT_FILE, REPORT_PAGE_FILE = f"{REPORT}.json", f"{REPORT}.html"
 CARD_FILE = "README.md"
 FINISHED_FILE = ".finished.json"  # what a finished run read: while it is the same, nothing is to do
 

@@ -105,7 +105,7 @@ class SourceTree:
         pending = list(roots)
         for module, name in pending:
             parsed = self._parse(module)
-            if parsed is None or name not in parsed.named:
+            if parsed is None or not (name in parsed.named or name in parsed.imports):
                 raise ValueError(f"{module} defines no {name}, or is not followed")
         seen: set[tuple[str, str]] = set()
         given: set[int] = set()
