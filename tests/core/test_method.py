@@ -204,8 +204,13 @@ def _declared(root: Path) -> dict[str, str]:
                 if isinstance(node, ast.Call) and ast.unparse(node.func) == "method_of"
             ]
             names = [arg.id for call in calls for arg in call.args if isinstance(arg, ast.Name)]
-            roots = [origin.get(name, (module, name)) for name in names if name != "kind"]
-            if roots and isinstance(function, ast.FunctionDef):
+            if not names or not isinstance(function, ast.FunctionDef):
+                continue
+            here = {node.name for node in source.body if isinstance(node, ast.FunctionDef)}
+            # one that the function chooses itself is among those that it mentions
+            own = [(module, name if name in here else function.name) for name in names]
+            roots = [origin.get(name, root) for name, root in zip(names, own, strict=True)]
+            if function.name != "load_vectors":
                 found[f"{place}:{function.name}"] = tree.method(roots)
     return found
 
