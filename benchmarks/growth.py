@@ -105,7 +105,7 @@ def train(texts: int, length: int, dim: int) -> float:
     from leafkit.train.leaf_module import LeafBatch, LeafModule
 
     ids, targets = make_ids(texts, length).tolist(), make_vectors(texts, dim)
-    batches = token_budget_batches([length] * texts, TOKENS_PER_STEP, TEXTS_PER_STEP, 0, 0)[
+    batches = token_budget_batches([length] * texts, TOKENS_PER_STEP, TEXTS_PER_STEP, 0, epoch=0)[
         :NUM_STEPS
     ]
     marks: list[float] = []

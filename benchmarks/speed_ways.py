@@ -104,7 +104,7 @@ def train_leafkit(options: argparse.Namespace) -> dict[str, float]:
     ids = student.tokenize(texts, "document", MAX_TOKENS)
     lengths = [len(i) for i in ids]
     batches = token_budget_batches(
-        lengths, config.tokens_per_batch, config.max_texts_per_batch, 0, 0
+        lengths, config.tokens_per_batch, config.max_texts_per_batch, 0, epoch=0
     )
     marks = []
 

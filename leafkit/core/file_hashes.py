@@ -1,4 +1,4 @@
-"""sha256 of files, remembered: a file that has not changed since it was last read is not read again.
+"""sha256 of files, remembered: a file that has not changed since it was read is not read again.
 
 A file counts as unchanged while its size, its time of change, its inode and the time of its
 inode's last change are what they were; see ``leafkit.core.watch``.

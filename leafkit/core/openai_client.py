@@ -27,7 +27,7 @@ _HINTS = {
     401: "check the key in the environment variable {env}",
     403: "check that the key in the environment variable {env} may use this model",
     404: "check {section}.base_url (it usually ends in /v1) and {model_key}",
-    429: "the account has no credit left; mend that, then the same command continues",
+    429: "the account has no credit left; add some, then the same command continues",
 }
 _JITTER = random.Random()  # waits decide about no result
 

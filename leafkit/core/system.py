@@ -50,11 +50,10 @@ def keep_freed_memory() -> bool:
     """Let this process take large blocks of memory again without asking the system, in huge pages;
     before torch takes any.
 
-    glibc maps every block above 32 MiB anew, and each of its pages is a fault at first touch:
-    training steps of a 23M model took 1.08 to 1.35 times as long for that (benchmarks/reports,
-    notes). What is kept is given back by ``release_memory``. Linux with glibc only; who has chosen
-    an allocator or its settings (``LD_PRELOAD``, ``GLIBC_TUNABLES``, ``MALLOC_*``) keeps the
-    choice.
+    glibc maps every block above 32 MiB anew, and each of its pages is a fault at first touch, in
+    every training step. What is kept is given back by ``release_memory``. Linux with glibc only;
+    a user's own choice of an allocator or its settings (``LD_PRELOAD``, ``GLIBC_TUNABLES``,
+    ``MALLOC_*``) stands.
 
     Returns:
         Whether it was done.
@@ -72,19 +71,17 @@ def keep_freed_memory() -> bool:
 
 
 def tune_gc() -> None:
-    """Let Python look for garbage seldom: every look at the youngest objects is followed, now and
-    then, by one at all of them.
+    """Raise the thresholds of Python's cyclic garbage collector, so that it runs less often.
 
-    There are a million after the imports, hardly any of them garbage. A run whose stages were all
-    up to date took .82 and .91 of the time (benchmarks/reports, notes). ``release_memory`` collects
-    between stages.
+    A full collection visits every object, a million of them after the imports, and finds hardly
+    any to free. ``release_memory`` collects between steps.
     """
     gc.set_threshold(50_000, 20, 20)
 
 
 def release_memory() -> None:
-    """Collect garbage and give freed memory back to the system; glibc keeps it otherwise, and peaks
-    of stages add up.
+    """Collect garbage and give freed memory back to the system; glibc keeps it otherwise, and the
+    peaks of the steps add up.
     """
     gc.collect()
     if sys.platform == "linux":

@@ -14,6 +14,7 @@ def token_budget_batches(
     max_tokens: int,
     max_rows: int,
     seed: int,
+    *,
     epoch: int,
     window: int = 4096,
 ) -> list[np.ndarray]:

@@ -246,7 +246,7 @@ def find_overlaps(
         watched.owner, watched.near.seen_in[watched.near.inverse] >= 0, minlength=len(watched.texts)
     )
     near = (runs_seen > 0) & ~exact
-    return _summarise(parts, watched, exact, near, num_training)
+    return _summarise(parts, watched, exact, near, num_training=num_training)
 
 
 def _watch(texts: list[str], overlap_words: int) -> _Watched:
@@ -273,6 +273,7 @@ def _summarise(
     watched: _Watched,
     exact: np.ndarray,
     near: np.ndarray,
+    *,
     num_training: int,
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}

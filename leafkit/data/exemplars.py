@@ -82,7 +82,9 @@ def pair_exemplars(
     negatives = np.full((len(kept), num_negatives), -1, dtype=np.int64)
     for place, row in enumerate(kept.tolist()):
         taboo = {int(text_of[row]), int(text_of[positive[row]])}
-        found = _others(int(label_of[row]), of_label, text_of, taboo, num_negatives, generator)
+        found = _others(
+            int(label_of[row]), of_label, text_of, taboo, count=num_negatives, generator=generator
+        )
         negatives[place, : len(found)] = found
     counts = {
         "rows whose label has no other text left out": alone,
@@ -120,6 +122,7 @@ def _others(
     of_label: Sequence[np.ndarray],
     text_of: np.ndarray,
     taboo: set[int],
+    *,
     count: int,
     generator: np.random.Generator,
 ) -> list[int]:

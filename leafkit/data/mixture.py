@@ -51,6 +51,7 @@ def semi_homogeneous_batches(
     weights: Sequence[float],
     batch_size: int,
     ratio: float,
+    *,
     num_batches: int,
     seed: int,
     epoch: int = 0,
@@ -97,8 +98,8 @@ def semi_homogeneous_batches(
                 rows_by_source[source],
                 int(counts[source]),
                 batch_size,
-                batch_size - num_dealt,
-                own_seed,
+                num_kept=batch_size - num_dealt,
+                seed=own_seed,
             )
         else:
             part = _checked(
@@ -140,7 +141,7 @@ class _Deck:
 
 
 def _draw(
-    source: int, rows: np.ndarray, count: int, batch_size: int, num_kept: int, seed: int
+    source: int, rows: np.ndarray, count: int, batch_size: int, *, num_kept: int, seed: int
 ) -> np.ndarray:
     """(count, batch_size) rows of one source; all of a batch differ where it can fill one, else the
     first ``num_kept``.
@@ -181,7 +182,7 @@ def _separate_repeats(table: np.ndarray, num_kept: int, generator: np.random.Gen
         for batch in repeated.tolist():
             first = np.unique(table[batch], return_index=True)[1]
             for column in np.setdiff1d(np.arange(table.shape[1]), first).tolist():
-                _exchange(table, batch, column, num_kept, generator)
+                _exchange(table, batch, column, num_kept, generator=generator)
     raise ValueError(
         "too few different rows to deal out without repeats inside a batch: lower the batch size "
         "or the weights"
@@ -189,7 +190,7 @@ def _separate_repeats(table: np.ndarray, num_kept: int, generator: np.random.Gen
 
 
 def _exchange(
-    table: np.ndarray, batch: int, column: int, num_kept: int, generator: np.random.Generator
+    table: np.ndarray, batch: int, column: int, num_kept: int, *, generator: np.random.Generator
 ) -> None:
     """Swap an entry with a dealt one of another batch; where no pair fits, with any of a batch that
     lacks it.
@@ -247,6 +248,7 @@ def contribution_table(
     weights: Sequence[float],
     num_read: Sequence[int],
     num_kept: Sequence[int],
+    *,
     batches: Sequence[np.ndarray],
     source_of_row: np.ndarray,
 ) -> list[dict[str, str | int | float]]:

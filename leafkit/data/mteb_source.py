@@ -92,12 +92,12 @@ def find_task(reference: str) -> tuple[Any, str, str]:
             f"retrieval of texts",
             "collections are retrieval tasks; bench.tasks measures the other kinds on files",
         )
-    subset = _choose("subset", subset, list(task.hf_subsets), "default", f"mteb:{name}:SUBSET")
-    split = _choose("split", split, list(task.eval_splits), "test", f"mteb:{path}@SPLIT")
+    subset = _choose("subset", subset, list(task.hf_subsets), "default", hint=f"mteb:{name}:SUBSET")
+    split = _choose("split", split, list(task.eval_splits), "test", hint=f"mteb:{path}@SPLIT")
     return mteb.get_task(name, eval_splits=[split], hf_subsets=[subset]), subset, split
 
 
-def _choose(what: str, wanted: str, known: list[str], usual: str, hint: str) -> str:
+def _choose(what: str, wanted: str, known: list[str], usual: str, *, hint: str) -> str:
     """The one that was asked for, else the usual one, else the only one."""
     if wanted in known:
         return wanted

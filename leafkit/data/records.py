@@ -93,7 +93,7 @@ class Collection:
         ]
 
     def own_documents(self, split: str, policy: str) -> list[int]:
-        """For each judged query of a split the position of the document that bears its id and is
+        """For each judged query of a split the position of the document that has its id and is
         not to be retrieved, else -1.
 
         In collections such as ArguAna and Quora a query is one of the documents and would find

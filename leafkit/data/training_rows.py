@@ -135,7 +135,7 @@ def rows_of_collection(name: str, collection: Collection, limit: int = 0) -> Tra
 
 
 def read_task_rows(
-    name: str, config: TrainSourceConfig, data: DataConfig, num_negatives: int, seed: int
+    name: str, config: TrainSourceConfig, data: DataConfig, num_negatives: int, *, seed: int
 ) -> TrainingRows:
     """Rows of a source that is no collection: labelled texts or scored sentence pairs.
 
@@ -154,9 +154,9 @@ def read_task_rows(
     bad = BadRows(data.on_bad_row, data.max_bad_rows, counts)
     raw = read_raw_rows(config.uri, bad, config.limit)
     if config.task in LABEL_TASKS:
-        rows = _labelled(name, raw, bad, counts, num_negatives, seed)
+        rows = _labelled(name, raw, bad, counts, num_negatives=num_negatives, seed=seed)
     else:
-        rows = _scored(name, raw, bad, counts, config.min_score)
+        rows = _scored(name, raw, bad, counts, min_score=config.min_score)
     if not rows:
         needed = '{"text", "label"}' if config.task in LABEL_TASKS else '{"s1", "s2", "score"}'
         raise LeafkitError(
@@ -189,6 +189,7 @@ def _labelled(
     raw: Iterable[tuple[str, dict[str, Any]]],
     bad: BadRows,
     counts: Counter[str],
+    *,
     num_negatives: int,
     seed: int,
 ) -> TrainingRows:
@@ -230,6 +231,7 @@ def _scored(
     raw: Iterable[tuple[str, dict[str, Any]]],
     bad: BadRows,
     counts: Counter[str],
+    *,
     min_score: float,
 ) -> TrainingRows:
     rows = TrainingRows(name)

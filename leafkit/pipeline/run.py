@@ -228,9 +228,10 @@ def open_run(recipe: Recipe) -> Iterator[Run]:
         run.on_main(lambda: stack.enter_context(exclusive(run.root)))
         stack.enter_context(remembered_hashes(run.root / HASHES_FILE, is_kept=run.is_main))
         run.watch = stack.enter_context(watching(run.root))
+        numbers = describe_precision(recipe.precision, device, precision)
         log(
-            f"{recipe.name}: {device.type}, {describe_precision(recipe.precision, device, precision)},"
-            f" {torch.get_num_threads()} threads, {world.size} process(es)"
+            f"{recipe.name}: {device.type}, {numbers}, {torch.get_num_threads()} threads, "
+            f"{world.size} process(es)"
         )
         yield run
     if world.size > 1 and torch.distributed.is_initialized():

@@ -69,7 +69,7 @@ def run_synth(run: Run) -> Path:
         endpoint = Endpoint(address, config)
         journal = Journal(work_folder, identity)
         try:
-            show_estimate(slots, journal, config, seed, address.shown)
+            show_estimate(slots, journal, config, seed, shown=address.shown)
             outcome = generate(slots, endpoint, journal, config, seed)
         finally:
             journal.close()
@@ -142,7 +142,7 @@ def identify(config: SynthConfig, personas: list[Persona], seed: int) -> dict[st
 
 
 def show_estimate(
-    slots: list[Slot], journal: Journal, config: SynthConfig, seed: int, shown: str
+    slots: list[Slot], journal: Journal, config: SynthConfig, seed: int, *, shown: str
 ) -> None:
     """Say what is about to be asked and what it may cost.
 

@@ -67,74 +67,74 @@ TASK_TYPES = {
     t.name: t
     for t in (
         TaskType(
-            "short_long",
-            "retrieval",
-            _SHORT,
-            _LONG,
-            "a search task: somebody types a short query and needs long texts that answer it "
+            name="short_long",
+            task="retrieval",
+            query=_SHORT,
+            document=_LONG,
+            brainstorm="a search task: somebody types a short query and needs long texts that answer it "
             "(manuals, reports, articles,"
             " laws, reviews, lessons ...)",
-            "",
-            "answers the query completely and says things the query does not",
-            "is about the same subject and shares words with the query, but does not answer it",
+            instruction="",
+            positive="answers the query completely and says things the query does not",
+            negative="is about the same subject and shares words with the query, but does not answer it",
         ),
         TaskType(
-            "long_short",
-            "classification",
-            _LONG,
-            _LABEL,
-            "a classification task: long texts (letters, notes, complaints, minutes, case "
+            name="long_short",
+            task="classification",
+            query=_LONG,
+            document=_LABEL,
+            brainstorm="a classification task: long texts (letters, notes, complaints, minutes, case "
             "descriptions ...) are sorted under"
             " short labels",
-            "",
-            "is the one right label for the text",
-            "is a label of the same scheme that a careless reader could choose, but it is wrong "
+            instruction="",
+            positive="is the one right label for the text",
+            negative="is a label of the same scheme that a careless reader could choose, but it is wrong "
             "for the text",
         ),
         TaskType(
-            "short_short",
-            "retrieval",
-            _SHORT,
-            _SHORT,
-            "a matching task: for a short text another short text is wanted (a question and an "
+            name="short_short",
+            task="retrieval",
+            query=_SHORT,
+            document=_SHORT,
+            brainstorm="a matching task: for a short text another short text is wanted (a question and an "
             "entry of a list, a symptom and"
             " its name, a slogan and a product ...)",
-            "",
-            "is the match that the task asks for",
-            "looks like a match because it shares words or the subject, but is none",
+            instruction="",
+            positive="is the match that the task asks for",
+            negative="looks like a match because it shares words or the subject, but is none",
         ),
         TaskType(
-            "long_long",
-            "retrieval",
-            _LONG,
-            _LONG,
-            "a matching task: for a long text another long text is wanted (an application and a "
+            name="long_long",
+            task="retrieval",
+            query=_LONG,
+            document=_LONG,
+            brainstorm="a matching task: for a long text another long text is wanted (an application and a "
             "vacancy, a judgment and a"
             " precedent, a report and its follow-up ...)",
-            "",
-            "is the match that the task asks for, without copying sentences",
-            "is about the same subject and shares words with the query, but is not what the task "
+            instruction="",
+            positive="is the match that the task asks for, without copying sentences",
+            negative="is about the same subject and shares words with the query, but is not what the task "
             "asks for",
         ),
         TaskType(
-            "sts",
-            "sts",
-            _SENTENCE,
-            _SENTENCE,
-            "",
-            "Retrieve semantically similar text",
-            "means the same as the query in other words",
-            "shares most words with the query but means something clearly different",
+            name="sts",
+            task="sts",
+            query=_SENTENCE,
+            document=_SENTENCE,
+            brainstorm="",
+            instruction="Retrieve semantically similar text",
+            positive="means the same as the query in other words",
+            negative="shares most words with the query but means something clearly different",
         ),
         TaskType(
-            "bitext",
-            "bitext",
-            _SENTENCE,
-            _SENTENCE,
-            "",
-            "Retrieve the translation of the text",
-            "is a faithful, idiomatic translation of the query",
-            "is a translation with one decisive mistake: another number, time, person, place or "
+            name="bitext",
+            task="bitext",
+            query=_SENTENCE,
+            document=_SENTENCE,
+            brainstorm="",
+            instruction="Retrieve the translation of the text",
+            positive="is a faithful, idiomatic translation of the query",
+            negative="is a translation with one decisive mistake: another number, time, person, place or "
             "a lost negation",
         ),
     )
@@ -178,7 +178,11 @@ def hash_prompts() -> str:
     ]
     probe = instruction_messages(TASK_TYPES["sts"], "p")
     return fingerprint(
-        [texts, probe, row_messages(TASK_TYPES["sts"], "i", ("en", "fr"), 1, "k", 0, "p")]
+        [
+            texts,
+            probe,
+            row_messages(TASK_TYPES["sts"], "i", ("en", "fr"), 1, key="k", number=0, persona="p"),
+        ]
     )
 
 
@@ -205,6 +209,7 @@ def row_messages(
     instruction: str,
     languages: tuple[str, str],
     num_negatives: int,
+    *,
     key: str,
     number: int,
     persona: str = "",

@@ -161,7 +161,7 @@ class _Runner:
                     answered if reply.output_tokens is None else reply.output_tokens
                 )
                 answer = _read(job, reply.content, reply.is_cut)
-                return _entry(job, answer, "", refused, tokens), True
+                return _entry(job, answer, "", refused, tokens=tokens), True
             except RefusedAnswer as err:
                 reason = str(err)
                 tokens["answers"] += 1
@@ -175,7 +175,7 @@ class _Runner:
                     )
                     await asyncio.sleep(wait_s)
             refused[reason] += 1
-        return _entry(job, None, reason, refused, tokens), tokens["answers"] > 0
+        return _entry(job, None, reason, refused, tokens=tokens), tokens["answers"] > 0
 
 
 def _read(job: Job, content: str, is_cut: bool) -> dict[str, Any]:
@@ -190,6 +190,7 @@ def _entry(
     answer: dict[str, Any] | None,
     failed: str,
     refused: Counter[str],
+    *,
     tokens: Counter[str],
 ) -> Entry:
     return Entry(

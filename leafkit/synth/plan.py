@@ -77,7 +77,7 @@ class RowJob:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Size of a run before it starts; ``most_output_tokens`` is every answer at max_output_tokens."""
+    """Size of a run before it starts; ``most_output_tokens`` has every answer at its limit."""
 
     requests: int
     input_tokens: int
@@ -136,9 +136,9 @@ def row_jobs(slot: Slot, instruction: str, config: SynthConfig, seed: int) -> li
             instruction,
             languages,
             config.num_negatives,
-            f"{seed}:{slot.key}",
-            number,
-            system,
+            key=f"{seed}:{slot.key}",
+            number=number,
+            persona=system,
         )
 
         def read(

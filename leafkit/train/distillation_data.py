@@ -102,7 +102,7 @@ class DistillationData(BatchData):
     def _plan(self, epoch: int) -> list[np.ndarray]:
         lengths = [len(ids) for ids in self._token_ids]
         return token_budget_batches(
-            lengths, self._tokens_per_batch, self._max_texts, self._seed, epoch
+            lengths, self._tokens_per_batch, self._max_texts, self._seed, epoch=epoch
         )
 
     def _targets(self, rows: np.ndarray) -> np.ndarray:

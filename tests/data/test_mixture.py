@@ -27,7 +27,9 @@ WEIGHTS = [5.0, 3.0, 2.0]
 def _mix(
     ratio: float = 0.5, batch_size: int = 16, num_batches: int = 40, seed: int = 1, epoch: int = 0
 ) -> list[np.ndarray]:
-    return semi_homogeneous_batches(ROWS, WEIGHTS, batch_size, ratio, num_batches, seed, epoch)
+    return semi_homogeneous_batches(
+        ROWS, WEIGHTS, batch_size, ratio, num_batches=num_batches, seed=seed, epoch=epoch
+    )
 
 
 def _lists(batches: list[np.ndarray]) -> list[list[int]]:
@@ -130,7 +132,9 @@ def test_another_process_computes_the_same_batches() -> None:
     printed = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     ).stdout
-    here = semi_homogeneous_batches([np.arange(50), np.arange(50, 70)], [2, 1], 8, 0.5, 12, 4, 1)
+    here = semi_homogeneous_batches(
+        [np.arange(50), np.arange(50, 70)], [2, 1], 8, 0.5, num_batches=12, seed=4, epoch=1
+    )
     assert printed.strip() == str(_lists(here))
 
 
@@ -138,12 +142,12 @@ def test_another_process_computes_the_same_batches() -> None:
 
 
 def test_a_source_as_large_as_a_batch_fills_batch_after_batch() -> None:
-    batches = semi_homogeneous_batches([np.arange(8)], [1], 8, 1.0, 5, 0)
+    batches = semi_homogeneous_batches([np.arange(8)], [1], 8, 1.0, num_batches=5, seed=0)
     assert [sorted(batch) for batch in _lists(batches)] == [list(range(8))] * 5
 
 
 def test_rows_left_at_the_end_of_a_pass_open_the_next_without_a_repeat() -> None:
-    batches = semi_homogeneous_batches([np.arange(10)], [1], 7, 1.0, 100, 0)
+    batches = semi_homogeneous_batches([np.arange(10)], [1], 7, 1.0, num_batches=100, seed=0)
     assert all(len(set(batch)) == 7 for batch in _lists(batches))
     assert np.bincount(np.concatenate(batches)).tolist() == [70] * 10
 
@@ -152,20 +156,31 @@ def test_a_source_smaller_than_the_part_that_stays_together_is_refused() -> None
     with pytest.raises(
         ValueError, match="source 1 has 7 rows, which do not fill the 8 of a batch of 16"
     ):
-        semi_homogeneous_batches([np.arange(100), np.arange(100, 107)], [1, 1], 16, 0.5, 10, 0)
+        semi_homogeneous_batches(
+            [np.arange(100), np.arange(100, 107)], [1, 1], 16, 0.5, num_batches=10, seed=0
+        )
     with pytest.raises(ValueError, match="source 0 has 0 rows"):
-        semi_homogeneous_batches([np.arange(0), np.arange(9)], [1, 1], 4, 0.0, 10, 0)
+        semi_homogeneous_batches(
+            [np.arange(0), np.arange(9)], [1, 1], 4, 0.0, num_batches=10, seed=0
+        )
 
 
 def test_an_empty_source_of_weight_zero_is_no_problem() -> None:
-    assert len(semi_homogeneous_batches([np.arange(0), np.arange(9)], [0, 1], 4, 0.5, 3, 0)) == 3
+    assert (
+        len(
+            semi_homogeneous_batches(
+                [np.arange(0), np.arange(9)], [0, 1], 4, 0.5, num_batches=3, seed=0
+            )
+        )
+        == 3
+    )
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_small_source_is_spread_over_batches_where_dealing_allows_it(seed: int) -> None:
     rows = [np.arange(400), np.arange(400, 410)]
     # 64 draws of 10 rows, 6 stay together
-    batches = semi_homogeneous_batches(rows, [9, 1], 16, 0.4, 40, seed)
+    batches = semi_homogeneous_batches(rows, [9, 1], 16, 0.4, num_batches=40, seed=seed)
     assert all(len(set(batch)) == 16 for batch in _lists(batches))
     copies = np.bincount(np.concatenate(batches))[400:]
     assert copies.sum() == 64
@@ -175,13 +190,17 @@ def test_a_small_source_is_spread_over_batches_where_dealing_allows_it(seed: int
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("num_batches", [1, 2, 3, 20])
 def test_even_where_every_batch_needs_every_row(seed: int, num_batches: int) -> None:
-    batches = semi_homogeneous_batches([np.arange(6)], [1], 6, 0.0, num_batches, seed)
+    batches = semi_homogeneous_batches(
+        [np.arange(6)], [1], 6, 0.0, num_batches=num_batches, seed=seed
+    )
     assert [sorted(batch) for batch in _lists(batches)] == [list(range(6))] * num_batches
 
 
 def test_a_row_needed_more_often_than_there_are_batches_is_refused() -> None:
     with pytest.raises(ValueError, match=r"row \d+ would come \d+ times in 4 batches"):
-        semi_homogeneous_batches([np.arange(100), np.array([100])], [1, 1], 16, 0.0, 4, 0)
+        semi_homogeneous_batches(
+            [np.arange(100), np.array([100])], [1, 1], 16, 0.0, num_batches=4, seed=0
+        )
 
 
 @pytest.mark.parametrize("ratio", [-0.1, 1.1, float("nan")])
@@ -192,7 +211,7 @@ def test_a_ratio_that_is_no_share_is_refused(ratio: float) -> None:
 
 def test_a_weight_per_source() -> None:
     with pytest.raises(ValueError, match="2 weights for 3 sources"):
-        semi_homogeneous_batches(ROWS, [1, 1], 4, 0.5, 3, 0)
+        semi_homogeneous_batches(ROWS, [1, 1], 4, 0.5, num_batches=3, seed=0)
 
 
 # --- batches made elsewhere
@@ -206,16 +225,22 @@ def test_hard_batches_are_mixed_as_they_come() -> None:
         calls.append((source, count, seed))
         return [ROWS[source][batch] for batch in neighbor_batches(ring, 8, seed, count)]
 
-    whole = semi_homogeneous_batches(ROWS, WEIGHTS, 8, 1.0, 20, 0, make_batches=make)
+    whole = semi_homogeneous_batches(
+        ROWS, WEIGHTS, 8, 1.0, num_batches=20, seed=0, make_batches=make
+    )
     assert [(source, count) for source, count, _ in calls] == [(0, 10), (1, 6), (2, 4)]
     assert len({seed for *_, seed in calls}) == 3
     expected = [batch.tolist() for call in list(calls) for batch in make(*call)]
     assert sorted(_lists(whole)) == sorted(expected)
-    mixed = semi_homogeneous_batches(ROWS, WEIGHTS, 8, 0.5, 20, 0, make_batches=make)
+    mixed = semi_homogeneous_batches(
+        ROWS, WEIGHTS, 8, 0.5, num_batches=20, seed=0, make_batches=make
+    )
     assert sorted(batch[:4] for batch in _lists(mixed)) == sorted(batch[:4] for batch in expected)
     assert sorted(np.concatenate(mixed).tolist()) == sorted(np.concatenate(whole).tolist())
     assert _lists(
-        semi_homogeneous_batches(ROWS, WEIGHTS, 8, 1.0, 20, 0, epoch=1, make_batches=make)
+        semi_homogeneous_batches(
+            ROWS, WEIGHTS, 8, 1.0, num_batches=20, seed=0, epoch=1, make_batches=make
+        )
     ) != _lists(whole)
 
 
@@ -224,7 +249,9 @@ def test_hard_batches_are_mixed_as_they_come() -> None:
 )
 def test_batches_made_elsewhere_are_checked(wrong: list[np.ndarray]) -> None:
     with pytest.raises(ValueError, match="did not give 1 batches of 4 different rows for source 0"):
-        semi_homogeneous_batches([np.arange(9)], [1], 4, 1.0, 1, 0, make_batches=lambda *_: wrong)
+        semi_homogeneous_batches(
+            [np.arange(9)], [1], 4, 1.0, num_batches=1, seed=0, make_batches=lambda *_: wrong
+        )
 
 
 # --- the account
@@ -260,8 +287,8 @@ def test_contribution_table_by_hand() -> None:
         [2, 1, 1],
         [6, 2, 9],
         [4, 2, 3],
-        batches,
-        np.array([0, 0, 0, 0, 1, 1, 2, 2, 2]),
+        batches=batches,
+        source_of_row=np.array([0, 0, 0, 0, 1, 1, 2, 2, 2]),
     )
     assert table == [
         {
@@ -303,5 +330,8 @@ def test_contribution_table_by_hand() -> None:
     ]
     assert all(type(value) in (str, int, float) for row in table for value in row.values())
     assert (
-        contribution_table(["a"], [1], [0], [0], [], np.zeros(0, dtype=np.int64))[0]["share"] == 0.0
+        contribution_table(
+            ["a"], [1], [0], [0], batches=[], source_of_row=np.zeros(0, dtype=np.int64)
+        )[0]["share"]
+        == 0.0
     )

@@ -194,7 +194,7 @@ LABELS = TrainSourceConfig(task="classification")
 def _labelled(
     uri: str, num_negatives: int = 1, data: DataConfig = STOP, seed: int = 0
 ) -> TrainingRows:
-    return read_task_rows("here", replace(LABELS, uri=uri), data, num_negatives, seed)
+    return read_task_rows("here", replace(LABELS, uri=uri), data, num_negatives, seed=seed)
 
 
 def test_positives_are_of_the_same_label_and_negatives_of_others(jsonl: Write) -> None:
@@ -275,7 +275,7 @@ STS = TrainSourceConfig(task="sts", min_score=4.0)
 
 
 def _scored(uri: str, data: DataConfig = STOP) -> TrainingRows:
-    return read_task_rows("here", replace(STS, uri=uri), data, 7, 0)
+    return read_task_rows("here", replace(STS, uri=uri), data, 7, seed=0)
 
 
 def test_pairs_at_or_above_the_score_are_rows(jsonl: Write) -> None:
@@ -320,12 +320,12 @@ def test_sources_that_hold_no_such_rows(
     with pytest.raises(
         LeafkitError, match=f"gives no training row for task {config.task}"
     ) as caught:
-        read_task_rows("here", replace(config, uri=jsonl()), STOP, 1, 0)
+        read_task_rows("here", replace(config, uri=jsonl()), STOP, 1, seed=0)
     assert "rows look like" in caught.value.hint
     with pytest.raises(UsageError, match="has no rows of texts with labels or scores"):
-        read_task_rows("here", replace(config, uri="builtin:pydocs"), STOP, 1, 0)
+        read_task_rows("here", replace(config, uri="builtin:pydocs"), STOP, 1, seed=0)
     with pytest.raises(UsageError, match="no such file"):
-        read_task_rows("here", replace(config, uri=f"jsonl:{tmp_path / 'absent'}"), STOP, 1, 0)
+        read_task_rows("here", replace(config, uri=f"jsonl:{tmp_path / 'absent'}"), STOP, 1, seed=0)
 
 
 @pytest.mark.parametrize("config", [LABELS, STS], ids=["labels", "sts"])
@@ -336,4 +336,4 @@ def test_a_limit_reads_the_first_rows(config: TrainSourceConfig, jsonl: Write) -
             for i in range(9)
         )
     )
-    assert len(read_task_rows("here", replace(config, uri=uri, limit=4), STOP, 0, 0)) == 4
+    assert len(read_task_rows("here", replace(config, uri=uri, limit=4), STOP, 0, seed=0)) == 4

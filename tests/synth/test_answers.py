@@ -203,7 +203,7 @@ def test_the_persona_is_in_the_first_step_alone() -> None:
     first = instruction_messages(task, "A cook in Lyon.")
     assert [m["role"] for m in first] == ["system", "user"]
     assert "A cook in Lyon." in first[0]["content"]
-    second = row_messages(task, "Find recipes", ("fr", "fr"), 3, "k", 0)
+    second = row_messages(task, "Find recipes", ("fr", "fr"), 3, key="k", number=0)
     assert [m["role"] for m in second] == ["user"]
     assert "Find recipes" in second[0]["content"]
     assert "exactly 3" in second[0]["content"]
@@ -212,7 +212,9 @@ def test_the_persona_is_in_the_first_step_alone() -> None:
 
 
 def test_a_prompt_names_both_languages_of_bitext() -> None:
-    prompt = row_messages(TASK_TYPES["bitext"], "i", ("pl", "zh"), 1, "k", 0, "p")[-1]["content"]
+    prompt = row_messages(
+        TASK_TYPES["bitext"], "i", ("pl", "zh"), 1, key="k", number=0, persona="p"
+    )[-1]["content"]
     assert f"in {LANGUAGE_NAMES['pl']}" in prompt.splitlines()[3]
     assert f"in {LANGUAGE_NAMES['zh']}" in prompt.splitlines()[4]
 
@@ -220,13 +222,13 @@ def test_a_prompt_names_both_languages_of_bitext() -> None:
 @pytest.mark.parametrize("task", ["short_long", "long_long"])
 def test_the_rows_of_an_instruction_have_different_prompts(task: str) -> None:
     prompts = [
-        row_messages(TASK_TYPES[task], "i", ("en", "en"), 0, "k", i)[0]["content"]
+        row_messages(TASK_TYPES[task], "i", ("en", "en"), 0, key="k", number=i)[0]["content"]
         for i in range(40)
     ]
     assert len(set(prompts)) == 40
     assert '"negatives"' not in prompts[0]
     assert prompts != [
-        row_messages(TASK_TYPES[task], "i", ("en", "en"), 0, "other", i)[0]["content"]
+        row_messages(TASK_TYPES[task], "i", ("en", "en"), 0, key="other", number=i)[0]["content"]
         for i in range(40)
     ]
 

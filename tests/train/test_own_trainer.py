@@ -82,7 +82,7 @@ def test_it_trains_what_fit_trains_bit_for_bit(tmp_path):
     vectors = np.concatenate(
         [case.teacher_vectors(len(case.DOCUMENTS), 0), case.teacher_vectors(len(case.QUERIES), 1)]
     )
-    batches = token_budget_batches([len(i) for i in ids], 200, 8, 42, 0)
+    batches = token_budget_batches([len(i) for i in ids], 200, 8, 42, epoch=0)
 
     def make(step: int) -> LeafBatch:
         rows = batches[step]

@@ -86,7 +86,7 @@ def test_some_batches_had_fewer_rows_than_processes(outcome):
             [document for _, document in tiny.make_pairs()], "document", 48
         )
     ]
-    assert min(len(batch) for batch in token_budget_batches(lengths, 24, 128, 42, 0)) == 1
+    assert min(len(batch) for batch in token_budget_batches(lengths, 24, 128, 42, epoch=0)) == 1
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ class BadRows:
 
 
 def text_of(
-    row: dict[str, Any], key: str, where: str, bad: BadRows, counts: Counter[str]
+    row: dict[str, Any], key: str, where: str, bad: BadRows, *, counts: Counter[str]
 ) -> str | None:
     """The cleaned text under a key of a row; None, and one bad row more, where there is none."""
     value = row.get(key)

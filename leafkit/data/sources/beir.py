@@ -76,7 +76,7 @@ def _read_beir(root: Path, bad: BadRows, counts: Counter[str]) -> Collection:
             documents[identity] = Document(identity, text, title)
     texts: dict[str, str] = {}
     for where, row in read_jsonl(root / "queries.jsonl", bad):
-        clean = text_of(row, "text", where, bad, counts)
+        clean = text_of(row, "text", where, bad, counts=counts)
         if clean is not None and "_id" not in row:
             bad.refuse(where, "a query needs '_id'")
         elif clean is not None:

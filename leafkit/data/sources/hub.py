@@ -51,7 +51,7 @@ class HubSource:
         counts: Counter[str] = Counter()
         bad = BadRows(data.on_bad_row, data.max_bad_rows, counts)
         rows = self.rows(bad, limit)
-        collection = collect_rows(self.reference, rows, bad, counts, default_split)
+        collection = collect_rows(self.reference, rows, bad, counts, default_split=default_split)
         return finish_collection(self.uri, collection, counts)
 
 

@@ -65,7 +65,7 @@ class JsonlSource:
         counts: Counter[str] = Counter()
         bad = BadRows(data.on_bad_row, data.max_bad_rows, counts)
         rows = self.rows(bad, limit)
-        collection = collect_rows(self.path.stem, rows, bad, counts, default_split)
+        collection = collect_rows(self.path.stem, rows, bad, counts, default_split=default_split)
         return finish_collection(self.uri, collection, counts)
 
 

@@ -43,6 +43,7 @@ def collect_rows(
     rows: Iterable[tuple[str, dict[str, Any]]],
     bad: BadRows,
     counts: Counter[str],
+    *,
     default_split: str,
 ) -> Collection:
     documents: dict[str, Document] = {}
@@ -62,11 +63,11 @@ def collect_rows(
     found = Collection(name, [])
     for where, row in rows:
         if "query" in row:
-            pair = _parse_pair(where, row, bad, counts, default_split)
+            pair = _parse_pair(where, row, bad, counts, default_split=default_split)
             if pair is not None:
-                _add_pair(pair, add, queries, qrels, found)
+                _add_pair(pair, add, queries, qrels, found=found)
         else:
-            text = text_of(row, "text", where, bad, counts)
+            text = text_of(row, "text", where, bad, counts=counts)
             identity = clean_text(str(row["id"]), counts) if row.get("id") is not None else None
             if text is not None and identity in documents:
                 bad.refuse(where, f"id {identity!r} is used twice")
@@ -93,10 +94,10 @@ class _Pair:
 
 
 def _parse_pair(
-    where: str, row: dict[str, Any], bad: BadRows, counts: Counter[str], default_split: str
+    where: str, row: dict[str, Any], bad: BadRows, counts: Counter[str], *, default_split: str
 ) -> _Pair | None:
     """The row as a pair; None, and one bad row more, where it is none."""
-    query = text_of(row, "query", where, bad, counts)
+    query = text_of(row, "query", where, bad, counts=counts)
     if query is None:
         return None
     positives = row.get("positives", [row["positive"]] if "positive" in row else [])
@@ -111,7 +112,7 @@ def _parse_pair(
     texts: dict[str, list[str]] = {"positives": [], "negatives": []}
     for key, values in (("positives", positives), ("negatives", negatives)):
         for value in values:
-            clean = text_of({key: value}, key, where, bad, counts)
+            clean = text_of({key: value}, key, where, bad, counts=counts)
             if clean is None:
                 return None
             texts[key].append(clean)
@@ -137,12 +138,12 @@ def _parse_pair(
         return None
     instruction = clean_text(str(row.get("instruction") or ""), counts)
     return _Pair(
-        query,
-        texts["positives"],
-        texts["negatives"],
-        [float(s) for s in scores],
-        instruction,
-        split,
+        query=query,
+        positives=texts["positives"],
+        negatives=texts["negatives"],
+        scores=[float(s) for s in scores],
+        instruction=instruction,
+        split=split,
     )
 
 
@@ -151,6 +152,7 @@ def _add_pair(
     add: Callable[[str], str],
     queries: dict[str, Query],
     qrels: dict[str, dict[str, int]],
+    *,
     found: Collection,
 ) -> None:
     # another task, another query

@@ -266,7 +266,7 @@ def read_training(
     if source.kind == "disclosed":
         yield from _read_disclosed(there, config.uri)
     elif source.kind == "rows" and (config.task in LABEL_TASKS or config.task in SCORED_TASKS):
-        rows = read_task_rows(config.uri, config, data, 0, source.recipe.seed)
+        rows = read_task_rows(config.uri, config, data, 0, seed=source.recipe.seed)
         yield from rows.documents
         yield from dict.fromkeys(rows.queries)
     elif source.kind == "rows":

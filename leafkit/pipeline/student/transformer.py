@@ -134,7 +134,7 @@ def plan_batches(task: Distillation, lengths: Sequence[int]) -> list[np.ndarray]
     batches: list[np.ndarray] = []
     for epoch in range(int(np.ceil(config.num_epochs))):
         part = token_budget_batches(
-            lengths, config.tokens_per_batch, config.max_texts_per_batch, task.seed, epoch
+            lengths, config.tokens_per_batch, config.max_texts_per_batch, task.seed, epoch=epoch
         )
         share = min(1.0, config.num_epochs - epoch)
         batches += part[: max(1, round(share * len(part)))]

@@ -57,7 +57,7 @@ def plan_batches(task: StageTask, rows: StageRows) -> BatchPlan:
             weights,
             config.batch_size,
             config.same_task_ratio,
-            config.num_steps * task.options.accumulate_grad_batches,
+            num_batches=config.num_steps * task.options.accumulate_grad_batches,
             seed=task.seed,
             make_batches=None
             if makers is None
@@ -92,7 +92,7 @@ def _count_sources(
         weights,
         [source.num_read for source in rows.sources],
         [len(members) for members in of_source],
-        batches,
+        batches=batches,
         source_of_row=rows.source_of_row,
     )
     for line, source in zip(table, rows.sources, strict=True):
