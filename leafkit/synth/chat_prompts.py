@@ -71,24 +71,28 @@ TASK_TYPES = {
             task="retrieval",
             query=_SHORT,
             document=_LONG,
-            brainstorm="a search task: somebody types a short query and needs long texts that answer it "
+            brainstorm="a search task: somebody types a short query and needs long texts that "
+            "answer it "
             "(manuals, reports, articles,"
             " laws, reviews, lessons ...)",
             instruction="",
             positive="answers the query completely and says things the query does not",
-            negative="is about the same subject and shares words with the query, but does not answer it",
+            negative="is about the same subject and shares words with the query, but does not "
+            "answer it",
         ),
         TaskType(
             name="long_short",
             task="classification",
             query=_LONG,
             document=_LABEL,
-            brainstorm="a classification task: long texts (letters, notes, complaints, minutes, case "
+            brainstorm="a classification task: long texts (letters, notes, complaints, minutes, "
+            "case "
             "descriptions ...) are sorted under"
             " short labels",
             instruction="",
             positive="is the one right label for the text",
-            negative="is a label of the same scheme that a careless reader could choose, but it is wrong "
+            negative="is a label of the same scheme that a careless reader could choose, but it "
+            "is wrong "
             "for the text",
         ),
         TaskType(
@@ -96,7 +100,8 @@ TASK_TYPES = {
             task="retrieval",
             query=_SHORT,
             document=_SHORT,
-            brainstorm="a matching task: for a short text another short text is wanted (a question and an "
+            brainstorm="a matching task: for a short text another short text is wanted (a "
+            "question and an "
             "entry of a list, a symptom and"
             " its name, a slogan and a product ...)",
             instruction="",
@@ -108,12 +113,14 @@ TASK_TYPES = {
             task="retrieval",
             query=_LONG,
             document=_LONG,
-            brainstorm="a matching task: for a long text another long text is wanted (an application and a "
+            brainstorm="a matching task: for a long text another long text is wanted (an "
+            "application and a "
             "vacancy, a judgment and a"
             " precedent, a report and its follow-up ...)",
             instruction="",
             positive="is the match that the task asks for, without copying sentences",
-            negative="is about the same subject and shares words with the query, but is not what the task "
+            negative="is about the same subject and shares words with the query, but is not "
+            "what the task "
             "asks for",
         ),
         TaskType(
@@ -134,7 +141,8 @@ TASK_TYPES = {
             brainstorm="",
             instruction="Retrieve the translation of the text",
             positive="is a faithful, idiomatic translation of the query",
-            negative="is a translation with one decisive mistake: another number, time, person, place or "
+            negative="is a translation with one decisive mistake: another number, time, person, "
+            "place or "
             "a lost negation",
         ),
     )

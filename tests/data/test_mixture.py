@@ -127,7 +127,7 @@ def test_another_process_computes_the_same_batches() -> None:
     code = (
         "import numpy as np; from leafkit.data.mixture import semi_homogeneous_batches as f;"
         "rows = [np.arange(50), np.arange(50, 70)]; print([b.tolist() for b in f(rows, [2, 1], "
-        "8, .5, 12, 4, 1)])"
+        "8, .5, num_batches=12, seed=4, epoch=1)])"
     )
     printed = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
