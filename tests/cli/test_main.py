@@ -17,7 +17,7 @@ import tiny
 import torch
 
 from leafkit import __version__
-from leafkit.cli.main import main
+from leafkit.cli import main
 from leafkit.config.load import list_recipes, load_recipe
 
 COMMANDS = list(main.COMMANDS)
