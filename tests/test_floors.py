@@ -302,19 +302,19 @@ def test_the_checker_finds_a_stranger_behind_a_friend(sources: dict[str, str]) -
 def test_the_checker_finds_planted_yaml_and_trainers(sources: dict[str, str]) -> None:
     planted = sources | {
         "leafkit.cli.main": "import yaml",
-        "leafkit.cli.doctor": "from omegaconf.errors import X",
+        "leafkit.cli.commands.doctor": "from omegaconf.errors import X",
     }
     assert importers_of(planted, {"yaml", "omegaconf"}) == {
         "leafkit.config.load",
         "leafkit.cli.main",
-        "leafkit.cli.doctor",
+        "leafkit.cli.commands.doctor",
     }
     planted = sources | {
         "leafkit.cli.main": "import lightning as pl\npl.Trainer()",
-        "leafkit.cli.doctor": "Trainer(max_steps=1)",
+        "leafkit.cli.commands.doctor": "Trainer(max_steps=1)",
     }
     assert builders_of_trainers(planted) == {
         "leafkit.train.fit",
         "leafkit.cli.main",
-        "leafkit.cli.doctor",
+        "leafkit.cli.commands.doctor",
     }

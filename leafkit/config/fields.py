@@ -112,15 +112,15 @@ def allowed(spec: Spec) -> str:
     """The bounds or choices in a few words; empty where any value will do.
 
     >>> allowed(Spec("", above=0, high=1)), allowed(Spec("", choices=("", "mean")))
-    ('above 0, at most 1', 'empty, mean')
+    ('above 0, at most 1', 'one of empty, mean')
     """
     if spec.choices and spec.high is None:
-        return ", ".join(name or "empty" for name in spec.choices)
+        return f"one of {', '.join(name or 'empty' for name in spec.choices)}"
     parts = []
     if spec.above is not None:
-        parts.append(f"above {spec.above:g}")
+        parts.append(f"above {plain_number(spec.above)}")
     if spec.low is not None:
-        parts.append(f"at least {spec.low:g}")
+        parts.append(f"at least {plain_number(spec.low)}")
     if spec.high is not None:
         parts.append(f"at most {plain_number(spec.high)}")
     if spec.order:

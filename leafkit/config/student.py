@@ -46,7 +46,6 @@ class StudentConfig:
         "transformer, or static: a table of token vectors, a hundred times as fast and less able.",
         STUDENT_KINDS,
     )
-    static: StaticConfig = section(StaticConfig, "Of student.kind=static.")
     init: str = text(
         "builtin:minilm",
         "builtin:minilm or model:FOLDER_OR_HUB_ID@REVISION; static takes its tokenizer.",
@@ -84,3 +83,4 @@ class StudentConfig:
     num_ridge_texts: int = number(
         4096, "Texts that solution is computed from.", above=0, high=10**9
     )
+    static: StaticConfig = section(StaticConfig, "Of student.kind=static.")

@@ -4,6 +4,7 @@ loss.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -16,11 +17,12 @@ import pytest
 import tiny
 import torch
 
+import leafkit
 from leafkit import __version__
 from leafkit.cli import main
+from leafkit.cli.table import COMMANDS
 from leafkit.config.load import list_recipes, load_recipe
 
-COMMANDS = list(main.COMMANDS)
 RECIPE = "recipe=kalm-to-23m"
 
 
@@ -59,7 +61,7 @@ def test_leafkit_alone_prints_the_table_of_commands(words, capsys):
     assert main.main(words) == 0
     shown = capsys.readouterr().out
     assert "leafkit COMMAND recipe=NAME key=value" in shown
-    for name, command in main.COMMANDS.items():
+    for name, command in COMMANDS.items():
         assert f"{name} " in shown
         assert command.does.split(",")[0] in " ".join(shown.split())
 
@@ -68,8 +70,8 @@ def test_leafkit_alone_prints_the_table_of_commands(words, capsys):
 def test_every_command_has_help(name, capsys):
     assert main.main([name, "--help"]) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith(f"leafkit {name} {main.COMMANDS[name].usage}".rstrip())
-    assert main.COMMANDS[name].does in shown
+    assert shown.startswith(f"leafkit {name} {COMMANDS[name].usage}".rstrip())
+    assert COMMANDS[name].does in shown
 
 
 @pytest.mark.parametrize("word", ["--version", "version"])
@@ -101,7 +103,12 @@ BAD = [
         "leafkit show",
     ),
     (["show", RECIPE, "student.optimizer.lr=-1"], "student.optimizer.lr: -1", "leafkit show"),
-    (["show", RECIPE, "nonsense"], "'nonsense' is not key=value", "leafkit show"),
+    (["distill", RECIPE, "nonsense"], "'nonsense' is not key=value", "leafkit show"),
+    (["show", RECIPE, "qqqq"], "'qqqq' is neither key=value nor a section", "sections: data"),
+    (["show", RECIPE, "studnt"], "'studnt' is neither key=value", "did you mean student?"),
+    (["show", RECIPE, "student.lr"], "student.lr is now called student.optimizer.lr", "show"),
+    (["recipes", "all"], "recipes takes no words, not 'all'", "leafkit recipes"),
+    (["doctor", "recipe=x"], "doctor takes no words, not 'recipe=x'", "leafkit doctor"),
     (["distill", RECIPE, "device=warp"], "'warp' is not one of auto, cpu, cuda", "leafkit show"),
     (
         ["distill", RECIPE, "precision=int4"],
@@ -380,10 +387,10 @@ def test_doctor_names_what_is_there_and_how_to_get_what_is_not(capsys, monkeypat
     for what in ("machine", "disk", "bf16 on the CPU", "GPU", "NPU", "faiss", "all-MiniLM-L6-v2"):
         assert f"\n{what} " in f"\n{shown}"
     assert torch.__version__.split("+")[0] in shown
-    monkeypatch.setattr("leafkit.cli.doctor._is_installed", lambda name: True)
+    monkeypatch.setattr("leafkit.cli.commands.doctor._is_installed", lambda name: True)
     assert main.main(["doctor"]) == 0
     assert "faiss-cpu and faiss-gpu are both installed" in capsys.readouterr().out
-    monkeypatch.setattr("leafkit.cli.doctor._is_installed", lambda name: False)
+    monkeypatch.setattr("leafkit.cli.commands.doctor._is_installed", lambda name: False)
     assert main.main(["doctor"]) == 0
     assert 'pip install "leafkit[cpu]"' in capsys.readouterr().out
 
@@ -395,7 +402,7 @@ def test_signals_end_a_command_with_their_status(number, status, monkeypatch, ca
         time.sleep(5)
         return 0
 
-    monkeypatch.setitem(main.COMMANDS, "recipes", main.Command("", "waits", work))
+    monkeypatch.setattr("leafkit.cli.commands.recipes.run", work)
     assert main.main(["recipes"]) == status
     assert "the same command continues after them" in capsys.readouterr().out
 
@@ -460,35 +467,75 @@ def test_a_real_process_has_the_status_and_no_traceback(words, status):
     assert ("error: " in done.stderr) == bool(status)
 
 
-def test_light_commands_import_no_torch():
-    """``leafkit``, ``recipes`` and every usage error answer at once."""
+def test_show_explains_the_keys_of_a_section(capsys):
+    assert main.main(["show", RECIPE, "student.ridge=0.5", "student.ridge", "teacher"]) == 0
+    first, sentence, *others = capsys.readouterr().out.splitlines()
+    assert first == "student.ridge: 0.5  (number, above 0, at most 1_000_000)"
+    assert sentence.strip().startswith("Strength of the ridge solution")
+    assert [line.partition(":")[0] for line in others[::2]] == [
+        f"teacher.{name}"
+        for name in (
+            "source",
+            "revision",
+            "trust_remote_code",
+            "query_prompt",
+            "document_prompt",
+            "mrl_dims",
+        )
+    ]
+
+
+def test_light_commands_and_wrong_use_import_nothing_heavy():
+    """Help, listings and every mistake in the words or the recipe answer at once."""
+    lines = [
+        ["recipes"],
+        [],
+        ["x"],
+        ["distill", "--help"],
+        ["show", RECIPE],
+        ["show", RECIPE, "student"],
+        *([name, RECIPE, "nonsense=1"] for name in COMMANDS if name not in {"compare", "search"}),
+        ["compare", "one"],
+        ["search", "one"],
+    ]
     code = (
-        "import sys;from leafkit.cli.main import main; main(['recipes']); main([]); main(['x']); "
-        "sys.exit('torch' in sys.modules)"
+        "import sys; from leafkit.cli.main import main\n"
+        f"for words in {lines!r}: main(words)\n"
+        "heavy = {'torch', 'numpy', 'transformers', 'lightning', 'pandas'} & set(sys.modules)\n"
+        "print('heavy:', *heavy)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=tiny.environment(),
         capture_output=True,
         text=True,
-        check=False,
+        check=True,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].strip() == "heavy:"
+    assert done.stderr.count("unknown key nonsense") == len(COMMANDS) - 4  # recipes and doctor too
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_module_of_its_name(name):
+    run = importlib.import_module(f"leafkit.cli.commands.{name}").run
+    assert run.__doc__
 
 
 class _InsideTheLoss(Exception):
     """Raised in the loss's place."""
 
 
-@pytest.mark.parametrize("command", ["distill", "teach"])
-def test_from_command_to_loss_are_four_hops(command, home, tmp_path, monkeypatch):
-    """A reader follows cli -> stages -> train.fit -> training_step -> loss and needs to open no
-    other file.
+@pytest.mark.parametrize(
+    ("command", "module", "most_calls"), [("distill", "leaf", 7), ("teach", "contrastive", 8)]
+)
+def test_the_way_from_a_command_to_its_loss_is_short(
+    command, module, most_calls, home, tmp_path, monkeypatch
+):
+    """A reader follows a command, its pipeline, ``fit`` and ``training_step`` to the loss.
 
-    The rule: of the frames on the way into the loss that belong to leafkit, each file counts once,
-    when it is first entered; the loss itself is the last. stages/run.py does not count:
-    ``Run.stage`` calls straight back into the stage that called it, and its name says that it only
-    keeps artifacts.
+    Counted are calls of leafkit's own functions from the command's ``run`` on, the loss among them.
+    Not counted: ``Run.step``, which calls straight back into the step that called it, and the
+    function that it calls back.
     """
     from leafkit.train import contrastive_module, leaf_module
 
@@ -501,11 +548,19 @@ def test_from_command_to_loss_are_four_hops(command, home, tmp_path, monkeypatch
     path = tiny.write_recipe(tmp_path / "tiny.yaml", content)
     with pytest.raises(_InsideTheLoss) as caught:
         main.main([command, f"recipe={path}"])
-    package = Path(main.__file__).parent
-    frames = [Path(frame.filename) for frame in traceback.extract_tb(caught.value.__traceback__)]
-    files = dict.fromkeys(
-        f.relative_to(package).as_posix() for f in frames if f.is_relative_to(package)
-    )
-    way = [name for name in files if name != "stages/run.py"]
-    assert way == ["cli.py", f"stages/{command}.py", "train/fit.py", "train/modules.py"]
-    assert frames[-1] == Path(__file__)  # one more hop: the loss
+    package = Path(leafkit.__file__).parent
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    assert frames[-1].filename == __file__  # the loss itself
+    own = [
+        (Path(frame.filename).relative_to(package).as_posix(), frame.name)
+        for frame in frames
+        if Path(frame.filename).is_relative_to(package)
+    ]
+    assert own[:2] == [("cli/main.py", "main"), (f"cli/commands/{command}.py", "run")]
+    keeper = own.index(("pipeline/run.py", "step"))
+    calls = own[2:keeper] + own[keeper + 2 :]
+    assert len(calls) + 1 <= most_calls, calls
+    files = list(dict.fromkeys(name for name, _ in calls))
+    assert len(files) <= 4, files
+    assert all(name.startswith("pipeline/") for name in files[:-2]), files
+    assert files[-2:] == ["train/fit.py", f"train/{module}_module.py"]

@@ -112,7 +112,7 @@ def test_a_default_list_is_not_shared() -> None:
 
 def _bounds() -> Iterator[tuple[Spec, str]]:
     yield _spec(Outer, "share"), "at least 0, at most 1"
-    yield _spec(Outer, "kind"), "a, b"
+    yield _spec(Outer, "kind"), "one of a, b"
     yield _spec(Outer, "dims"), "at least 1, at most 9, falling, 1 or more"
     yield _spec(Outer, "gap"), "at least 0, at most 1"
     yield _spec(Outer, "inner"), ""

