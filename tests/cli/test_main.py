@@ -539,7 +539,7 @@ def test_the_way_from_a_command_to_its_loss_is_short(
     """
     from leafkit.train import contrastive_module, leaf_module
 
-    def loss(*tensors):
+    def loss(*tensors, **settings):
         raise _InsideTheLoss
 
     monkeypatch.setattr(leaf_module, "leaf_loss", loss)
