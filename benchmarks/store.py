@@ -130,7 +130,7 @@ def encode(folder: Path, num_texts: int) -> dict[str, float]:
     def stored() -> None:
         with tempfile.TemporaryDirectory(dir=folder) as name:
             store = VectorStore(Path(name), embedder.space("document", 256), texts)
-            fill_store(store, embedder, texts, "document", "store")
+            fill_store(store, embedder, texts, "document", title="store")
 
     ways = [("bare_s", bare), ("stored_s", stored)]
     for name, work in ways if os.getpid() % 2 else ways[::-1]:

@@ -14,6 +14,7 @@ def fill_store(
     model: Embedder,
     texts: Sequence[str],
     role: str,
+    *,
     title: str,
     rank: int = 0,
     num_ranks: int = 1,

@@ -31,8 +31,7 @@ from leafkit.models.tokenization import token_of_empty_text
 
 PRECISIONS = {"float32": GRAPH_FILE, "int8": INT8_GRAPH_FILE}
 _TEXTS_PER_RUN = 32
-# its fused kernel is slower than a sum and a norm: a query takes 1.49 instead of 1.60 ms without it
-# (benchmarks/reports)
+# its fused kernel is slower than a sum and a norm
 _SLOWER_FUSED = ["SkipLayerNormFusion"]
 
 
@@ -156,9 +155,9 @@ class OnnxGraphEmbedder(EmbedderBase):
             self.fingerprint,
             self.dim,
             self.prompt(role),
-            limit,
-            about["pooling"],
-            bool(about["normalized"]),
+            max_tokens=limit,
+            pooling=about["pooling"],
+            normalized=bool(about["normalized"]),
         )
 
     def count_tokens(self, texts: Sequence[str], role: str, max_tokens: int | None = None) -> int:

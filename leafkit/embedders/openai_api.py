@@ -5,8 +5,6 @@ nothing else is known of it.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -33,6 +31,7 @@ from leafkit.core.openai_client import (
 )
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.vector_store import Space
+from leafkit.embedders.openai_answer import BrokenAnswer, decode_vector, order_rows
 from leafkit.embedders.protocol import NO_LIMIT, EmbedderBase, RefusedText
 
 SECTION = "embeddings.endpoint"  # of the recipe
@@ -48,10 +47,6 @@ _MIN_PROBE_COSINE = (
 _TEXT_STATUSES = frozenset({400, 413, 422})  # may be about one text, or about the number of texts
 _Format = Literal["base64", "float"]
 _ODD_REMEDY = "see what the endpoint does with this text; leave it out if it must"
-
-
-class _BrokenAnswer(Exception):
-    """An answer of which nothing can be read: worth another try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +83,7 @@ class OpenAIEmbedder(EmbedderBase):
         config: EmbeddingsConfig,
         prompts: Mapping[str, str],
         mrl_dims: Sequence[int] = (),
+        *,
         memory: Path | None = None,
     ) -> None:
         self._model, self._config = model, config
@@ -133,7 +129,14 @@ class OpenAIEmbedder(EmbedderBase):
         are sent whole.
         """
         known = self._know()
-        return Space(self.fingerprint, known.dim, self.prompt(role), 0, "", known.normalized)
+        return Space(
+            self.fingerprint,
+            known.dim,
+            self.prompt(role),
+            max_tokens=0,
+            pooling="",
+            normalized=known.normalized,
+        )
 
     def embed(
         self, texts: Sequence[str], role: str, max_tokens: int, bar: Bar | None = None
@@ -308,7 +311,7 @@ class OpenAIEmbedder(EmbedderBase):
                 return self._read(await client.receive(request, max_bytes), texts, first)
             except EndlessAnswer:
                 reason = "endless answer"
-            except _BrokenAnswer as err:
+            except BrokenAnswer as err:
                 reason = str(err)
             except TransientError as err:
                 reason, wait_s = str(err), wait_s if err.wait_s is None else err.wait_s
@@ -326,8 +329,8 @@ class OpenAIEmbedder(EmbedderBase):
         """(n, D) float32 of an answer, in the order of its texts."""
         wanted = self._learned.dim if self._learned is not None else self._config.dimensions
         out: list[np.ndarray] = []
-        for number, value in enumerate(_order_rows(content, len(texts), self._model)):
-            vector = _decode(value)
+        for number, value in enumerate(order_rows(content, len(texts), self._model)):
+            vector = decode_vector(value)
             if vector is None:
                 raise RefusedText(
                     first + number,
@@ -363,45 +366,3 @@ class OpenAIEmbedder(EmbedderBase):
             )
             raise RefusedText(first + number, texts[number], what, _ODD_REMEDY)
         return truncate_then_normalize(vectors)
-
-
-def _order_rows(content: bytes, count: int, model: str) -> list[Any]:
-    """The embeddings of an answer by their index, as they stand there."""
-    try:
-        found = [(row.get("index"), row["embedding"]) for row in json.loads(content)["data"]]
-        if not found:
-            raise ValueError("nothing in it")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise _BrokenAnswer("no list of embeddings") from None
-    indexes = [index for index, _ in found]
-    # the texts' order, where the server does not number its answers
-    is_ordered = all(index is None for index in indexes)
-    if len(found) != count or (
-        not is_ordered and sorted(map(repr, indexes)) != sorted(map(repr, range(count)))
-    ):
-        raise LeafkitError(
-            f"{model} gives {len(found)} vectors (index {', '.join(map(repr, indexes[:5]))} ...) "
-            f"for {count} texts: no telling"
-            " which is whose",
-            "check the endpoint; embeddings.texts_per_request=1 sends texts one by one",
-        )
-    return [
-        value for _, value in (found if is_ordered else sorted(found, key=lambda pair: pair[0]))
-    ]
-
-
-def _decode(value: Any) -> np.ndarray | None:
-    """(D,) float32 of a list of numbers or of base64, little endian; None where it is neither."""
-    try:
-        if isinstance(value, str):
-            return np.frombuffer(base64.b64decode(value, validate=True), dtype="<f4").astype(
-                np.float32
-            )
-        if not isinstance(value, list) or any(
-            isinstance(x, bool) or not isinstance(x, int | float) for x in value
-        ):
-            return None
-        with np.errstate(over="ignore"):
-            return np.asarray(value, dtype=np.float32)
-    except (ValueError, OverflowError, binascii.Error):
-        return None

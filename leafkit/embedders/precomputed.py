@@ -2,10 +2,11 @@
 
 A folder holds texts and their matrix, in the same order, float16, float32 or float64:
 
-    documents.jsonl   rows {"text"} or {"id", "title", "text"}; title and text are joined by a
-    space, as collections do documents.npy     (n, D), what numpy.save writes queries.jsonl     rows
-    {"text"} queries.npy about.json        optional: {"name", "prompts", "mrl_dims", "normalized",
-    "space"}
+    documents.jsonl   rows {"text"} or {"id", "title", "text"}; a title stands before its text
+    documents.npy     (n, D), what numpy.save writes
+    queries.jsonl     rows {"text"}
+    queries.npy
+    about.json        optional: {"name", "prompts", "mrl_dims", "normalized", "space"}
 
 or it is a vector store of leafkit's (see ``leafkit.data.vector_store``), or has one as documents/
 and one as queries/. Texts stand there without prompt; about.json says which prompts their vectors
@@ -309,12 +310,16 @@ def _open_matrices(folder: Path, about: About) -> tuple[dict[str, Table], dict[s
     for table in tables.values():
         if normalized and table.shortest == 0:
             raise LeafkitError(
-                f"{table.where}: a vector of length zero is not normalised, as {VECTORS_ABOUT_FILE} says",
+                f"{table.where}: a vector of length zero is not normalised, as "
+                f"{VECTORS_ABOUT_FILE} says",
                 "compute it again",
             )
     space, dim = about.space or _identify(folder), next(iter(dims.values()))
     return tables, {
-        role: Space(space, dim, about.prompts.get(role, ""), 0, "", normalized) for role in tables
+        role: Space(
+            space, dim, about.prompts.get(role, ""), max_tokens=0, pooling="", normalized=normalized
+        )
+        for role in tables
     }
 
 

@@ -206,18 +206,25 @@ def make_table(vectors: Rows, hashes: np.ndarray, where: str, name: Callable[[in
     firsts = order[is_first]
     twins, first_of = order[~is_first], firsts[np.cumsum(is_first) - 1][~is_first]
     for start in range(0, len(twins), ROWS_AT_ONCE):
-        mine, other = twins[start : start + ROWS_AT_ONCE], first_of[start : start + ROWS_AT_ONCE]
-        expected = vectors.take(other)
-        distance = np.linalg.norm(vectors.take(mine) - expected, axis=1)
+        second, first = twins[start : start + ROWS_AT_ONCE], first_of[start : start + ROWS_AT_ONCE]
+        expected = vectors.take(first)
+        distance = np.linalg.norm(vectors.take(second) - expected, axis=1)
         wrong = np.flatnonzero(distance > _SAME_SHARE * np.linalg.norm(expected, axis=1))
         if len(wrong):
             raise LeafkitError(
-                f"{where}: the text of {name(int(other[wrong[0]]))} stands again in "
-                f"{name(int(mine[wrong[0]]))},"
+                f"{where}: the text of {name(int(first[wrong[0]]))} stands again in "
+                f"{name(int(second[wrong[0]]))},"
                 f" with another vector ({len(wrong)} such texts)",
                 "keep one of the two: a text has one vector",
             )
-    return Table(hashes[firsts], firsts, vectors, shortest, longest, where)
+    return Table(
+        hashes[firsts],
+        firsts,
+        vectors,
+        shortest=shortest,
+        longest=longest,
+        where=where,
+    )
 
 
 def _measure(vectors: Rows, where: str, name: Callable[[int], str]) -> tuple[float, float]:
@@ -269,7 +276,7 @@ def _read_texts(path: Path) -> Iterator[tuple[int, str]]:
                 row: Any = json.loads(line.decode("utf-8-sig"))
             except (ValueError, RecursionError) as err:
                 raise LeafkitError(
-                    f"{path}:{number}: not JSON in UTF-8: {err}", "mend the row"
+                    f"{path}:{number}: not JSON in UTF-8: {err}", "repair the row"
                 ) from err
             text, title = (
                 (row.get("text"), row.get("title") or "") if isinstance(row, dict) else (None, "")
@@ -277,7 +284,7 @@ def _read_texts(path: Path) -> Iterator[tuple[int, str]]:
             if not isinstance(text, str) or not isinstance(title, str):
                 raise LeafkitError(
                     f"{path}:{number}: a row needs 'text' and may have a 'title', both text",
-                    "mend the row",
+                    "repair the row",
                 )
             yield (
                 number,

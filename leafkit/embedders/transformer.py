@@ -17,7 +17,7 @@ from leafkit.models.onednn_linear import has_onednn_linear, use_onednn_linear
 from leafkit.models.packed.backbone import can_pack
 from leafkit.models.text_encoder import TextEncoder
 
-TOKENS_PER_BATCH = 4096  # larger batches were no faster on two cores, and take more memory
+TOKENS_PER_BATCH = 4096  # larger batches take more memory and are no faster on a CPU
 
 
 class TransformerEmbedder(EmbedderBase):

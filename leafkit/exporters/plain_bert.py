@@ -2,9 +2,8 @@
 is a sum.
 
 transformers' own forward reaches ONNX as three products per layer, a mask that is gathered index by
-index and a test for NaN in every softmax: a short query through the int8 graph took a fifth longer
-(benchmarks/reports, notes). Once more a tenth to a quarter is saved by ONNX Runtime's own attention
-operator, in a graph that only ONNX Runtime can run.
+index and a test for NaN in every softmax, which a short query pays dearly for. ONNX Runtime's own
+attention operator saves more still, in a graph that only ONNX Runtime can run.
 
 Shapes: B texts, T tokens, H hidden width, A heads, D width of a head.
 """

@@ -17,6 +17,7 @@ def configure(
     encoder: TextEncoder,
     attention: str = "",
     pooling: str = "",
+    *,
     gradient_checkpointing: bool = False,
     prompts: Mapping[str, str] | None = None,
     templates: Mapping[str, str] | None = None,

@@ -108,7 +108,7 @@ def read_prompts(path: Path) -> dict[str, str]:
         raise LeafkitError(f"{path}: prompts is {prompts!r}, not text by name", "restore the file")
     if default and (not isinstance(default, str) or default not in prompts):
         raise LeafkitError(
-            f"{path}: default_prompt_name {default!r} is none of its prompts", "restore the file"
+            f"{path}: default_prompt_name {default!r} is not one of its prompts", "restore the file"
         )
     found = {name: text for name, text in prompts.items() if text}
     for role, names in {"query": _QUERY_NAMES, "document": _DOCUMENT_NAMES}.items():

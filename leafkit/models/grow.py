@@ -75,7 +75,7 @@ def grow(encoder: TextEncoder, hidden_size: int, intermediate_size: int, seed: i
                 if name.endswith("output.dense") and "attention" not in name
                 else hidden_map
             )
-            _grow_linear(source, module, reads, writes, generator)
+            _grow_linear(source, module, reads, writes, generator=generator)
         elif isinstance(module, nn.Embedding | nn.LayerNorm) and isinstance(
             source, nn.Embedding | nn.LayerNorm
         ):
@@ -91,6 +91,7 @@ def _grow_linear(
     target: nn.Linear,
     reads: torch.Tensor,
     writes: torch.Tensor,
+    *,
     generator: torch.Generator,
 ) -> None:
     """Copy rows by ``writes``; split columns by ``reads`` so that the copies of each unit sum to

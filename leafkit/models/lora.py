@@ -16,7 +16,7 @@ from leafkit.models.text_encoder import TextEncoder
 
 
 def add_adapters(
-    encoder: TextEncoder, rank: int, alpha: float, targets: Sequence[str], seed: int
+    encoder: TextEncoder, rank: int, alpha: float, targets: Sequence[str], *, seed: int
 ) -> None:
     """Give linear layers of the backbone adapters, in place, and freeze everything else.
 

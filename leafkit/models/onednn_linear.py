@@ -2,9 +2,8 @@
 a CPU.
 
 torch's own linear layer hands oneDNN a plain matrix, which is laid out anew in every call; and an
-activation behind it reads and writes the widest tensor of the layer once more. Of the linear layers
-and activations of a 23M BERT this leaves four fifths of the time (benchmarks/reports, notes). The
-operators are those that torch's own compiler puts in (Inductor's weight packing).
+activation behind it reads and writes the widest tensor of the layer once more. The operators are
+those that torch's own compiler puts in (Inductor's weight packing).
 
 Shapes: N tokens, I inputs, O outputs.
 """

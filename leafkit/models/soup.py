@@ -110,10 +110,10 @@ def _check_same_use(first: TextEncoder, other: TextEncoder) -> None:
     """Equal weights' names are not enough: averaged models must have been trained to read and pool
     texts alike.
     """
-    mine, theirs = _uses(first), _uses(other)
-    for key, value in mine.items():
-        if value != theirs[key]:
-            told = f" ({value!r} and {theirs[key]!r})" if key != "vocabulary" else ""
+    uses, other_uses = _uses(first), _uses(other)
+    for key, value in uses.items():
+        if value != other_uses[key]:
+            told = f" ({value!r} and {other_uses[key]!r})" if key != "vocabulary" else ""
             raise LeafkitError(
                 f"models with different {key} cannot be averaged{told}",
                 "average checkpoints of one model, trained alike",

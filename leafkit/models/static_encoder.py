@@ -208,7 +208,9 @@ def bare_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 def tokenize(
     tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int | None = None
 ) -> list[list[int]]:
-    """Token ids of each text without special tokens, cut at ``max_tokens``; none for an empty text."""
+    """Token ids of each text without special tokens, cut at ``max_tokens``; empty for an empty
+    text.
+    """
     token_ids: list[list[int]] = []
     for start in range(0, len(texts), _TEXTS_PER_CALL):
         encodings = tokenizer.encode_batch_fast(

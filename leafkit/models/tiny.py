@@ -29,6 +29,7 @@ def tiny_encoder(
     architecture: str,
     tokenizer: PreTrainedTokenizerBase,
     seed: int | None = None,
+    *,
     pooling: str = "mean",
     attention: str = "",
     hidden: int = 64,

@@ -63,7 +63,9 @@ def load_vectors(
     store = VectorStore(run.root / VECTORS_FOLDER / f"{name}-{role}-{identity}", space, texts)
     started_s = time.perf_counter()
     title = f"{name} vectors of {what}"
-    computed = fill_store(store, model, texts, role, title, run.world.rank, run.world.size)
+    computed = fill_store(
+        store, model, texts, role, title=title, rank=run.world.rank, num_ranks=run.world.size
+    )
     run.barrier()
     watch_tree(store.folder)
     if not computed:

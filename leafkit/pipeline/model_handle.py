@@ -201,7 +201,7 @@ class ModelOpener:
             else {}
         )
         dims = config.mrl_dims if is_teacher else []
-        endpoint = OpenAIEmbedder(model, self.embeddings, prompts, dims, self.memory)
+        endpoint = OpenAIEmbedder(model, self.embeddings, prompts, dims, memory=self.memory)
         return ModelHandle(endpoint, folder_name(model), reference)
 
 

@@ -1,4 +1,4 @@
-"""A static student as an Embedder: one query, many, and the encoder itself give the same vectors."""
+"""A static student as an embedder: one query, many, and the encoder itself give equal vectors."""
 
 from __future__ import annotations
 
@@ -124,5 +124,5 @@ def test_it_fills_a_vector_store(embedder, tmp_path):
         True,
     )
     store = VectorStore(tmp_path / "v", space, TEXTS, dtype="float32", rows_per_shard=8)
-    assert fill_store(store, model, TEXTS, "query", "t") == len(TEXTS)
+    assert fill_store(store, model, TEXTS, "query", title="t") == len(TEXTS)
     assert np.array_equal(store[:], embedder.embed(TEXTS, "query", 16))

@@ -60,7 +60,7 @@ def make(
     of_endpoint = {f.name: changes.pop(f.name) for f in fields(endpoint) if f.name in changes}
     endpoint = replace(endpoint, **of_endpoint)
     config = replace(EmbeddingsConfig(endpoint=endpoint, texts_per_request=4), **changes)
-    return OpenAIEmbedder(MODEL, config, prompts or {}, mrl_dims, memory)
+    return OpenAIEmbedder(MODEL, config, prompts or {}, mrl_dims, memory=memory)
 
 
 def at(base_url: str) -> EmbeddingsConfig:
@@ -311,7 +311,7 @@ def test_the_number_counts_all_texts_of_a_store(server, tmp_path):
     model = make(server)
     store = VectorStore(tmp_path / "s", model.space("query", 64), texts, rows_per_shard=8)
     with pytest.raises(RefusedText, match=r"^text 21 ") as caught:
-        fill_store(store, model, texts, "query", "test")
+        fill_store(store, model, texts, "query", title="test")
     assert caught.value.number == 21
     assert [shard.number for shard in store.missing()] == [2, 3]
 
@@ -454,16 +454,17 @@ SCRIPT = """
     texts = [f"text {i}" for i in range(64)]
     endpoint = EndpointConfig(base_url=sys.argv[1], max_concurrency=2, backoff_s=0.01)
     config = EmbeddingsConfig(endpoint=endpoint, texts_per_request=4)
-    model = OpenAIEmbedder("chatter", config, {}, (), Path(sys.argv[2]))
-    store = VectorStore(Path(sys.argv[2]) / "store", model.space("query", 64), texts, rows_per_shard=16)
-    print("computed", fill_store(store, model, texts, "query", "test"))
+    model = OpenAIEmbedder("chatter", config, {}, memory=Path(sys.argv[2]))
+    space = model.space("query", 64)
+    store = VectorStore(Path(sys.argv[2]) / "store", space, texts, rows_per_shard=16)
+    print("computed", fill_store(store, model, texts, "query", title="test"))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_killed_run_pays_for_no_finished_shard_twice(server, tmp_path, how):
-    """16 requests fill four shards; the eleventh never comes back, and the process is killed then."""
+    """16 requests fill four shards; the eleventh never comes back, then the process is killed."""
     stuck: list[int] = []
 
     def script(request: Request) -> str:
@@ -494,7 +495,7 @@ def test_a_killed_run_pays_for_no_finished_shard_twice(server, tmp_path, how):
     assert done.stdout.strip().endswith("computed 32"), done.stderr
     again = [text for request in server.requests[before:] for text in request.texts]
     assert sorted(again) == sorted([PROBE, *texts[32:]])
-    space = OpenAIEmbedder(MODEL, at(server.url), {}, (), tmp_path).space("query", 64)
+    space = OpenAIEmbedder(MODEL, at(server.url), {}, memory=tmp_path).space("query", 64)
     store = VectorStore(tmp_path / "store", space, texts, rows_per_shard=16)
     assert store.missing() == []
     np.testing.assert_allclose(store[:], hash_vectors(texts, 16), atol=1e-3)

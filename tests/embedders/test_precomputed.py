@@ -114,7 +114,7 @@ def test_byte_order_marks_and_empty_lines_are_nothing(folder):
 def test_a_store_filled_from_it_holds_the_same(folder, tmp_path):
     model = PrecomputedVectors(folder)
     store = VectorStore(tmp_path / "s", model.space("document", 64), DOCUMENTS, rows_per_shard=16)
-    assert fill_store(store, model, DOCUMENTS, "document", "test") == len(DOCUMENTS)
+    assert fill_store(store, model, DOCUMENTS, "document", title="test") == len(DOCUMENTS)
     np.testing.assert_allclose(store[:], unit(len(DOCUMENTS)), atol=1e-3)
 
 

@@ -112,34 +112,34 @@ def test_the_space_says_everything_that_decides_about_a_vector(embedder, model):
 
 def test_a_filled_store_holds_the_vectors_in_order_and_is_not_filled_twice(tmp_path, embedder):
     store = make_store(tmp_path / "s", embedder)
-    assert fill_store(store, embedder, TEXTS, "document", "test") == len(TEXTS)
+    assert fill_store(store, embedder, TEXTS, "document", title="test") == len(TEXTS)
     assert np.abs(store[:] - embedder.embed(TEXTS, "document", 64)).max() < 2e-6
     assert (
-        fill_store(make_store(tmp_path / "s", embedder), embedder, TEXTS, "document", "test") == 0
+        fill_store(make_store(tmp_path / "s", embedder), embedder, TEXTS, "document", title="test")
+        == 0
     )
 
 
 def test_only_the_missing_shards_are_computed(tmp_path, embedder):
     store = make_store(tmp_path / "s", embedder)
-    fill_store(store, embedder, TEXTS, "document", "test")
+    fill_store(store, embedder, TEXTS, "document", title="test")
     before = store[:]
     (tmp_path / "s" / "00003.json").unlink()
     assert (
-        fill_store(make_store(tmp_path / "s", embedder), embedder, TEXTS, "document", "test") == 16
+        fill_store(make_store(tmp_path / "s", embedder), embedder, TEXTS, "document", title="test")
+        == 16
     )
     assert np.array_equal(make_store(tmp_path / "s", embedder)[:], before)
 
 
 def test_shards_over_two_ranks_are_those_of_one(tmp_path, embedder):
     one = make_store(tmp_path / "one", embedder)
-    fill_store(one, embedder, TEXTS, "document", "test")
+    fill_store(one, embedder, TEXTS, "document", title="test")
     counts = []
     for rank in (1, 0):
-        counts.append(
-            fill_store(
-                make_store(tmp_path / "two", embedder), embedder, TEXTS, "document", "test", rank, 2
-            )
-        )
+        store = make_store(tmp_path / "two", embedder)
+        share = {"rank": rank, "num_ranks": 2}
+        counts.append(fill_store(store, embedder, TEXTS, "document", title="test", **share))
     two = make_store(tmp_path / "two", embedder)
     assert sum(counts) == len(TEXTS)
     assert min(counts) > 0
@@ -151,13 +151,12 @@ def test_ranks_keep_to_their_own_shards_when_some_are_there(tmp_path, embedder):
     """Whoever looks first must not change who computes what: shard numbers decide, not positions
     among the missing.
     """
-    fill_store(make_store(tmp_path / "s", embedder), embedder, TEXTS, "document", "test")
+    fill_store(make_store(tmp_path / "s", embedder), embedder, TEXTS, "document", title="test")
     for number in (1, 2, 4):
         (tmp_path / "s" / f"{number:05d}.json").unlink()
-    assert (
-        fill_store(make_store(tmp_path / "s", embedder), embedder, TEXTS, "document", "test", 0, 2)
-        == 32
-    )
+    store = make_store(tmp_path / "s", embedder)
+    count = fill_store(store, embedder, TEXTS, "document", title="test", rank=0, num_ranks=2)
+    assert count == 32
     assert [s.number for s in make_store(tmp_path / "s", embedder).missing()] == [1]
 
 
@@ -167,7 +166,7 @@ def test_a_vector_that_is_not_finite_is_refused_by_row(tmp_path, model):
         encoder.projection.bias.fill_(float("nan"))
     broken = TransformerEmbedder(encoder, CPU, torch.float32)
     with pytest.raises(LeafkitError, match="the vector of row 0 is not finite"):
-        fill_store(make_store(tmp_path / "s", broken), broken, TEXTS, "document", "test")
+        fill_store(make_store(tmp_path / "s", broken), broken, TEXTS, "document", title="test")
     assert len(make_store(tmp_path / "s", broken).missing()) == 8
 
 
@@ -189,14 +188,16 @@ def test_a_killed_run_is_resumed_to_the_same_store(tmp_path, model, embedder):
         from leafkit.embedders.fill_store import fill_store
         from leafkit.embedders.transformer import TransformerEmbedder
         texts = ["", *(text for pair in tiny.make_pairs(60) for text in pair), "matrix " * 300]
-        embedder = TransformerEmbedder(read_encoder(Path(sys.argv[1])), torch.device("cpu"), torch.float32)
+        encoder = read_encoder(Path(sys.argv[1]))
+        embedder = TransformerEmbedder(encoder, torch.device("cpu"), torch.float32)
         compute = embedder.embed_ids
         def slowly(*args, **kwargs):
             time.sleep(0.05)
             return compute(*args, **kwargs)
         embedder.embed_ids = slowly
-        store = VectorStore(Path(sys.argv[2]), embedder.space("document", 64), texts, dtype="float32", rows_per_shard=16)
-        fill_store(store, embedder, texts, "document", "test")
+        space = embedder.space("document", 64)
+        store = VectorStore(Path(sys.argv[2]), space, texts, dtype="float32", rows_per_shard=16)
+        fill_store(store, embedder, texts, "document", title="test")
         """
     )
     folder = tmp_path / "killed"
@@ -216,10 +217,10 @@ def test_a_killed_run_is_resumed_to_the_same_store(tmp_path, model, embedder):
     assert child.wait() == -signal.SIGKILL
     missing = make_store(folder, embedder).missing()
     assert 0 < len(missing) < 8
-    rest = fill_store(make_store(folder, embedder), embedder, TEXTS, "document", "test")
+    rest = fill_store(make_store(folder, embedder), embedder, TEXTS, "document", title="test")
     assert rest == sum(s.stop - s.start for s in missing)
     undisturbed = make_store(tmp_path / "whole", embedder)
-    fill_store(undisturbed, embedder, TEXTS, "document", "test")
+    fill_store(undisturbed, embedder, TEXTS, "document", title="test")
     resumed = make_store(folder, embedder)
     resumed.verify()
     # the child had another number of threads

@@ -254,7 +254,7 @@ def test_a_projection_of_no_size_is_refused(folder, key, value):
 
 def test_a_default_prompt_that_is_no_name_is_refused(folder):
     edit(folder / "config_sentence_transformers.json", default_prompt_name=["query"])
-    refused(folder, "default_prompt_name .* is none of its prompts")
+    refused(folder, "default_prompt_name .* is not one of its prompts")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "2_Dense/model.safetensors"])

@@ -95,7 +95,7 @@ def test_a_bert_takes_bidirectional_and_refuses_causal():
 
 @pytest.mark.parametrize("architecture", ["qwen2", "mistral", "gemma3_text", "bert", "modernbert"])
 def test_checkpointed_gradients_equal_the_plain_ones_and_less_is_kept(architecture):
-    """What autograd keeps is counted, not timed: every tensor that it saves for the backward pass."""
+    """What autograd keeps is counted, not timed: each tensor saved for the backward pass."""
     results = []
     for is_checkpointed in (False, True):
         encoder = configure(make(architecture), gradient_checkpointing=is_checkpointed).train()

@@ -80,7 +80,7 @@ def test_only_adapters_train_and_merging_keeps_the_vectors(tmp_path, architectur
 def test_a_merged_model_takes_adapters_again():
     encoder = make("qwen2")
     for _ in range(2):
-        add_adapters(encoder, 2, 4.0, ["q_proj"], 0)
+        add_adapters(encoder, 2, 4.0, ["q_proj"], seed=0)
         merge_adapters(encoder)
     assert torch.equal(vectors(encoder), vectors(make("qwen2")))
 
@@ -90,7 +90,7 @@ def test_adapters_follow_the_seed_and_leave_the_global_state_alone():
     for seed in (0, 0, 1):
         encoder = make("qwen2")
         state = torch.get_rng_state()
-        add_adapters(encoder, 4, 8, ["q_proj"], seed)
+        add_adapters(encoder, 4, 8, ["q_proj"], seed=seed)
         assert torch.equal(torch.get_rng_state(), state)
         found.append(
             torch.cat([p.flatten() for n, p in encoder.named_parameters() if "lora_A" in n])
@@ -101,7 +101,7 @@ def test_adapters_follow_the_seed_and_leave_the_global_state_alone():
 
 def test_gpt2s_linear_layers_count_as_such():
     encoder = make("gpt2")
-    add_adapters(encoder, 2, 4, ["c_attn"], 0)
+    add_adapters(encoder, 2, 4, ["c_attn"], seed=0)
     train(encoder)
     adapted = vectors(encoder)
     merge_adapters(encoder)
@@ -113,7 +113,7 @@ def test_targets_that_name_no_linear_layer_are_usage_errors(targets):
     """peft ignores a target that matches nothing as long as another one matches."""
     encoder = make("qwen2")
     with pytest.raises(UsageError, match=f"Qwen2Model has no linear layer {targets[-1]}") as caught:
-        add_adapters(encoder, 4, 8, targets, 0)
+        add_adapters(encoder, 4, 8, targets, seed=0)
     assert (
         caught.value.hint
         == "its linear layers are down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
@@ -124,7 +124,7 @@ def test_targets_that_name_no_linear_layer_are_usage_errors(targets):
 @pytest.mark.parametrize(("rank", "targets"), [(0, QWEN), (-1, QWEN), (4, [])])
 def test_adapters_of_nothing_are_usage_errors(rank, targets):
     with pytest.raises(UsageError, match="adapt nothing"):
-        add_adapters(make("qwen2"), rank, 8, targets, 0)
+        add_adapters(make("qwen2"), rank, 8, targets, seed=0)
 
 
 def test_merging_without_adapters_is_a_usage_error():
@@ -136,5 +136,5 @@ def test_a_missing_peft_is_named_with_its_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, "peft", raising=False)
     monkeypatch.setattr("leafkit.models.lora.importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="'peft'") as caught:
-        add_adapters(make("qwen2"), 4, 8, QWEN, 0)
+        add_adapters(make("qwen2"), 4, 8, QWEN, seed=0)
     assert caught.value.hint == 'pip install "leafkit[lora]"'

@@ -109,7 +109,7 @@ def test_a_soup_of_nothing_is_a_usage_error():
         ({"dim": 8}, "different shape"),
         ({"pooling": "cls"}, "different pooling"),
         ({"prompts": {"query": "find "}}, "different prompts"),
-        ({"normalized": False}, "different normalisation"),
+        ({"normalized": False}, "different normalization"),
     ],
 )
 def test_members_trained_for_another_use_are_refused(settings, match):

@@ -38,6 +38,7 @@ def attend(
     key_NKD: torch.Tensor,
     value_NKD: torch.Tensor,
     batch: Packed,
+    *,
     is_causal: bool = False,
 ) -> torch.Tensor:
     """Softmax attention inside each text, (N, A x D); scaled by 1 / sqrt(D); heads of keys and
@@ -122,12 +123,9 @@ def explicit_attention(
     """softmax(q k^T / sqrt(D)) v in three steps, all in the inputs' type; the CPU's softmax adds up
     in float32 all the same.
 
-    The CPU's fused kernel has a slow backward: with it a training step on texts of 10 to 60 tokens
-    took 1.3 times as long. Its bf16 forward took 1.3 to 2.9 times as long as these steps, its
-    float32 one .65 to .82 times. Autocast would write the scores in float32 and read them back:
-    attention of 30 texts of 128 tokens took 2.4 times as long, a contrastive step 1.3 times. Short
-    rows do pass through float32: on them torch's bf16 softmax takes longer than both conversions
-    and the float32 one (benchmarks/reports, notes).
+    The CPU's fused kernel has a slow backward, and in bf16 a slow forward too. Autocast would write
+    the scores in float32 and read them back. Short rows do pass through float32: on them torch's
+    bf16 softmax takes longer than both conversions and the float32 one.
     """
     with torch.autocast(query_RATD.device.type, enabled=False):
         scores_RATT = (query_RATD * query_RATD.shape[-1] ** -0.5) @ key_RATD.transpose(2, 3)

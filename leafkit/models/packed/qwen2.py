@@ -22,30 +22,35 @@ def run_qwen2(model: Qwen2Model, batch: Packed) -> torch.Tensor:
     cos_1ND, sin_1ND = model.rotary_emb(hidden_NH, batch.positions_N[None])
     is_causal = attention_mode(model) == "causal"
     for layer in model.layers:
-        inputs = (layer, hidden_NH, cos_1ND[0], sin_1ND[0], batch, is_causal)
+        inputs = (layer, hidden_NH, (cos_1ND[0], sin_1ND[0]), batch)
         if layer.gradient_checkpointing and layer.training:
-            hidden_NH = checkpoint(_run_layer, *inputs, use_reentrant=False)
+            hidden_NH = checkpoint(_run_layer, *inputs, is_causal=is_causal, use_reentrant=False)
         else:
-            hidden_NH = _run_layer(*inputs)
+            hidden_NH = _run_layer(*inputs, is_causal=is_causal)
     return model.norm(hidden_NH)
 
 
 def _run_layer(
     layer: Qwen2DecoderLayer,
     hidden_NH: torch.Tensor,
-    cos_ND: torch.Tensor,
-    sin_ND: torch.Tensor,
+    angles_ND: tuple[torch.Tensor, torch.Tensor],
     batch: Packed,
+    *,
     is_causal: bool,
 ) -> torch.Tensor:
+    """One layer on all tokens; ``angles_ND`` are cosines and sines of the rotary positions."""
     attention = layer.self_attn
     normed_NH = layer.input_layernorm(hidden_NH)
     parts = (attention.q_proj(normed_NH), attention.k_proj(normed_NH), attention.v_proj(normed_NH))
     query_NAD, key_NKD, value_NKD = (x.unflatten(1, (-1, attention.head_dim)) for x in parts)
-    query_NAD, key_NKD = apply_rotary_pos_emb(query_NAD, key_NKD, cos_ND, sin_ND)
+    query_NAD, key_NKD = apply_rotary_pos_emb(query_NAD, key_NKD, *angles_ND)
     # under autocast the rotation is in float32 and the values are not
     context_NH = attend(
-        query_NAD.to(value_NKD.dtype), key_NKD.to(value_NKD.dtype), value_NKD, batch, is_causal
+        query_NAD.to(value_NKD.dtype),
+        key_NKD.to(value_NKD.dtype),
+        value_NKD,
+        batch,
+        is_causal=is_causal,
     )
     hidden_NH = hidden_NH + attention.o_proj(context_NH)
     return hidden_NH + layer.mlp(layer.post_attention_layernorm(hidden_NH))

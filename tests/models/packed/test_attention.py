@@ -11,8 +11,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
+from leafkit.models.packed import attention
 from leafkit.models.packed.attention import attend, explicit_attention
-from leafkit.models.packed.backbone import attention
 from leafkit.models.packed.grouping import pack
 
 
@@ -73,7 +73,7 @@ def test_texts_do_not_see_each_other_and_share_heads_as_told(is_causal, num_shar
     groups = [(1, 5), (2, 3), (3, 1)]
     query = torch.randn(14, 4, 8, generator=generator).requires_grad_(is_training)
     key, value = (torch.randn(14, 4 // num_shared, 8, generator=generator) for _ in range(2))
-    found, start = attend(query, key, value, batch_of(groups), is_causal), 0
+    found, start = attend(query, key, value, batch_of(groups), is_causal=is_causal), 0
     for num_texts, length in groups:
         for _ in range(num_texts):
             q, k, v = (x[start : start + length].transpose(0, 1) for x in (query, key, value))
@@ -95,14 +95,17 @@ def test_chunks_of_a_group_change_nothing(is_causal, at_once, monkeypatch):
     generator = torch.Generator().manual_seed(3)
     groups = [(5, 7), (1, 4), (4, 2)]
     query, key, value = (torch.randn(47, 3, 8, generator=generator).bfloat16() for _ in range(3))
-    expected = attend(query, key, value, batch_of(groups), is_causal)
+    expected = attend(query, key, value, batch_of(groups), is_causal=is_causal)
     monkeypatch.setattr(attention, "_SCORES_AT_ONCE", at_once)
     texts = torch.empty(5, 3, 7, 8)
     assert (
         len(attention._chunks(texts, texts, texts)) == {1: 5, 3 * 7 * 7 * 2: 3, 2**21: 1}[at_once]
     )
     torch.testing.assert_close(
-        attend(query, key, value, batch_of(groups), is_causal), expected, atol=0.01, rtol=0.01
+        attend(query, key, value, batch_of(groups), is_causal=is_causal),
+        expected,
+        atol=0.01,
+        rtol=0.01,
     )
 
 
@@ -113,7 +116,7 @@ def test_a_giant_text_goes_through_the_fused_kernel(is_causal, monkeypatch):
     query, key, value = (
         torch.randn(40 + 6, 3, 8, generator=generator).bfloat16() for _ in range(3)
     )
-    expected = attend(query, key, value, batch_of([(1, 40), (2, 3)]), is_causal)
+    expected = attend(query, key, value, batch_of([(1, 40), (2, 3)]), is_causal=is_causal)
     lengths = []
     explicit = attention.explicit_attention
     monkeypatch.setattr(attention, "_LARGEST_SCORES", 3 * 40 * 40 - 1)
@@ -122,7 +125,7 @@ def test_a_giant_text_goes_through_the_fused_kernel(is_causal, monkeypatch):
         "explicit_attention",
         lambda q, *rest: lengths.append(q.shape[2]) or explicit(q, *rest),
     )
-    found = attend(query, key, value, batch_of([(1, 40), (2, 3)]), is_causal)
+    found = attend(query, key, value, batch_of([(1, 40), (2, 3)]), is_causal=is_causal)
     assert lengths == [3]
     torch.testing.assert_close(found, expected, atol=0.02, rtol=0.02)
 
@@ -156,7 +159,7 @@ def test_the_variable_length_kernel_is_told_which_rows_are_one_text(
     batch = batch_of([(1, 6), (3, 3), (2, 1)])
 
     def run():
-        context = attend(*inputs, batch, is_causal)
+        context = attend(*inputs, batch, is_causal=is_causal)
         return context.detach(), torch.autograd.grad(
             (context * torch.linspace(-1, 1, 32)).sum(), inputs
         )
@@ -195,6 +198,6 @@ def test_a_cuda_device_takes_all_texts_at_once_where_its_kernel_can(
     with FakeTensorMode():
         query, key = (torch.empty(16, heads, width, dtype=dtype, device="cuda") for heads in (4, 2))
         fake = replace(batch, starts=torch.empty(6, dtype=torch.int32, device="cuda"))
-        found = attend(query, key, key, fake, is_causal)
+        found = attend(query, key, key, fake, is_causal=is_causal)
     assert (found.shape, found.dtype, found.device.type) == ((16, 4 * width), dtype, "cuda")
     assert len(calls) == is_taken
