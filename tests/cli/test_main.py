@@ -437,7 +437,7 @@ def test_signals_end_a_real_process_with_their_status_and_no_traceback(
     command = [
         sys.executable,
         "-m",
-        "leafkit.cli.main",
+        "leafkit.cli",
         "distill",
         f"recipe={recipe}",
         "student.num_epochs=2000",

@@ -39,7 +39,7 @@ def test_a_run_that_is_killed_again_and_again_gives_the_same_student(home, tmp_p
     """Kills fall into the reading, the training, and what follows it; the last child may finish."""
     recipe = tiny.write_recipe(tmp_path / "tiny.yaml", tiny.tiny_recipe(home, tmp_path / "ck"))
     moments = random.Random(3)
-    command = [sys.executable, "-m", "leafkit.cli.main", "distill", f"recipe={recipe}", EPOCHS]
+    command = [sys.executable, "-m", "leafkit.cli", "distill", f"recipe={recipe}", EPOCHS]
     num_killed = 0
     for mark in MARKS:
         child = subprocess.Popen(
@@ -71,7 +71,7 @@ def test_a_second_process_on_the_same_folder_is_refused_and_harms_nothing(home, 
     command = [
         sys.executable,
         "-m",
-        "leafkit.cli.main",
+        "leafkit.cli",
         "distill",
         f"recipe={recipe}",
         "student.num_epochs=2000",
