@@ -44,6 +44,7 @@ def test_its_commands_and_recipes_exist():
         "compare",
         "export",
         "search",
+        "serve",
         "show",
     }
     assert commands <= COMMANDS.keys()

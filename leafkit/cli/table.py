@@ -56,6 +56,10 @@ COMMANDS = {
         'FOLDER "question" [k=10] [index=hnsw]',
         "ask an index a question with the student; index= keeps a faiss index",
     ),
+    "serve": Command(
+        "FOLDER [port=8080] [host=127.0.0.1] [api_key_env=NAME] [name=NAME] [index=hnsw]",
+        "answer for a pair over HTTP: OpenAI's /v1/embeddings, and /v1/search",
+    ),
     "recipes": Command("", "list the recipes"),
     "show": Command(
         "recipe=NAME [key=value ...] [SECTION ...]",
