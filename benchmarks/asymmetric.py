@@ -15,10 +15,12 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lib.arguments import make_parser
-from lib.report import command, save, span, table, title
+from lib.report import command, save, table, title
+
+from leafkit.results import Contamination, EvaluationResult, InheritanceGrid
+from leafkit.results.retrieval import MAIN
 
 COLLECTIONS = ("scifact", "cranfield", "npl", "medquad")
 TASKS = (
@@ -37,23 +39,22 @@ SYSTEMS = ("baseline", "bm25", "teacher", "symmetric", "asymmetric", "reversed")
 NUM_PARITY_TEXTS = 500  # queries and as many documents
 
 
-def retrieval(bench: dict[str, Any]) -> list[str]:
+def retrieval(bench: EvaluationResult) -> list[str]:
     """nDCG@10 of every system, what the student keeps, and the teacher against MiniLM."""
     rows = []
-    for c in [
-        *bench["collections"],
-        *([{"name": "macro average", **bench["macro"]}] if bench.get("macro") else []),
-    ]:
-        found = {row["system"]: row["ndcg@10"] for row in c["rows"]}
-        differences = {d["label"]: d for d in c["differences"]}
+    measured = [(c.name, f"{c.num_queries}", c) for c in bench.collections]
+    averages = [("macro average", "", bench.macro)] if bench.macro else []
+    for name, size, c in [*measured, *averages]:
+        found = {row.system: str(row.metrics[MAIN]) for row in c.systems}
+        differences = {d.label: d.interval for d in c.differences}
         rows.append(
             [
-                c["name"],
-                str(c.get("num_queries", "")),
-                *(span(found[s]) if s in found else "" for s in SYSTEMS),
-                *(span(c["retention"][s]) for s in ("symmetric", "asymmetric")),
+                name,
+                size,
+                *(found.get(s, "") for s in SYSTEMS),
+                *(str(c.retention[s]) for s in ("symmetric", "asymmetric")),
                 *(
-                    span(differences[d], "+")
+                    differences[d].signed()
                     for d in ("teacher - baseline", "asymmetric - symmetric")
                 ),
             ]
@@ -75,19 +76,16 @@ def retrieval(bench: dict[str, Any]) -> list[str]:
     return table(header, rows)
 
 
-def contamination(bench: dict[str, Any]) -> list[str]:
+def contamination(bench: EvaluationResult) -> list[str]:
     """Evaluation texts that training saw."""
     rows = []
-    for c in bench["collections"]:
-        found = c.get("contamination") or {"unknown": "not checked"}
+    for c in bench.collections:
+        found = c.contamination or Contamination(unknown="not checked")
         counts = [
-            f"{found[part]['exact']:,} exact, {found[part]['near']:,} near of "
-            f"{found[part]['total']:,}"
-            if part in found
-            else str(found.get("unknown"))
-            for part in ("queries", "documents")
+            f"{part.exact:,} exact, {part.near:,} near of {part.total:,}" if part else found.unknown
+            for part in (found.queries, found.documents)
         ]
-        rows.append([c["name"], *counts, str(c.get("own_documents_dropped", ""))])
+        rows.append([c.name, *counts, str(c.own_documents_dropped)])
     return table(
         [
             "collection",
@@ -99,31 +97,31 @@ def contamination(bench: dict[str, Any]) -> list[str]:
     )
 
 
-def tasks(bench: dict[str, Any]) -> list[str]:
+def tasks(bench: EvaluationResult) -> list[str]:
     """STS, classification, clustering."""
     rows = [
-        [t["name"], t["metric"], str(t["n"]), r["system"], span(r)]
-        for t in bench.get("tasks", [])
-        for r in t["rows"]
+        [t.name, t.metric, str(t.num_rows), encoder, str(score)]
+        for t in bench.tasks
+        for encoder, score in t.scores.items()
     ]
     return table(["task", "metric", "n", "model", "score"], rows)
 
 
-def indexes(bench: dict[str, Any]) -> list[str]:
+def indexes(bench: EvaluationResult) -> list[str]:
     """What each faiss index costs and keeps."""
     rows = [
         [
-            r["kind"],
-            r["setting"],
-            r["queries"],
-            f"{r['bytes_per_vector']:,.0f}",
-            f"{r['build_s']:.1f}",
-            f"{r['queries_per_s']:,.0f}",
-            span(r["recall@10"]),
-            span(r["ndcg@10"]),
-            "x" if r.get("is_cheapest_at_target") else "",
+            r.kind,
+            r.setting,
+            r.queries,
+            f"{r.bytes_per_vector:,.0f}",
+            f"{r.build_s:.1f}",
+            f"{r.queries_per_s:,.0f}",
+            str(r.recall_at_10),
+            str(r.ndcg_at_10),
+            "x" if r.is_cheapest_at_target else "",
         ]
-        for r in bench.get("indexes", [])
+        for r in bench.indexes
     ]
     return table(
         [
@@ -141,22 +139,22 @@ def indexes(bench: dict[str, Any]) -> list[str]:
     )
 
 
-def inheritance(grid: dict[str, Any]) -> list[str]:
+def inheritance(grid: InheritanceGrid) -> list[str]:
     """Every cell of the grid."""
     rows = [
         [
-            r["mode"],
-            str(r["dim"]),
-            r["precision"],
-            r["queries"],
-            str(r["rescoring"]),
-            f"{r['bytes_per_vector']:g}",
-            f"{r['teacher_retention']:.3f}",
-            f"{r['student_retention']:.3f}",
-            f"{r['gap']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]",
-            r["verdict"],
+            c.mode,
+            str(c.dim),
+            c.precision,
+            c.queries,
+            str(c.rescoring),
+            f"{c.bytes_per_vector:g}",
+            f"{c.teacher_retention.value:.3f}",
+            f"{c.student_retention.value:.3f}",
+            c.gap.signed(),
+            c.verdict,
         ]
-        for r in grid["rows"]
+        for c in grid.cells
     ]
     return table(
         [
@@ -251,7 +249,7 @@ def main() -> None:
         run_distill(run)
         wider = run.with_recipe(wide)
         run_bench(wider)
-        data = collect_bench(wider, f"python benchmarks/asymmetric.py --recipe {options.recipe}")
+        report = collect_bench(wider, f"python benchmarks/asymmetric.py --recipe {options.recipe}")
         started_s = time.perf_counter()
         grid = run_inherit(wider)
         grid_s = time.perf_counter() - started_s
@@ -263,15 +261,14 @@ def main() -> None:
         cosine = parity(
             run.folder / STUDENT, (texts[0][:NUM_PARITY_TEXTS], texts[1][:NUM_PARITY_TEXTS])
         )
-    machine = data["hardware"]
-    compared = data["bench"].get("indexes")
-    verdicts = [row["verdict"] for row in grid["rows"]]
+    machine, compared = report.machine, report.bench.indexes
+    verdicts = [cell.verdict for cell in grid.cells]
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in sorted(set(verdicts)))
     missing = [name for name in COLLECTIONS if name not in there]
     lines = [
         *title(f"{options.recipe}, in-domain and out-of-domain"),
-        f"{command()}, {machine['cpu']},"
-        f" {machine['threads']} threads, {machine['precision']}, seed {recipe.seed}.",
+        f"{command()}, {machine.cpu},"
+        f" {machine.threads} threads, {machine.precision}, seed {recipe.seed}.",
         "nDCG@10 with 95% bootstrap intervals over queries (10,000 resamples); kept: ratio to "
         "the teacher, paired. X/Y: X"
         f" embeds queries, Y documents. Documents cut at {recipe.data.max_document_tokens} "
@@ -279,16 +276,16 @@ def main() -> None:
         f" {bench.max_document_tokens} elsewhere."
         + (f" Not there: {', '.join(missing)}." if missing else ""),
         "",
-        *retrieval(data["bench"]),
+        *retrieval(report.bench),
         "## Contamination",
         "",
-        *contamination(data["bench"]),
-        *(["## Other tasks", "", *tasks(data["bench"])] if task_uris else []),
-        f"## Indexes of {compared[0]['collection'] if compared else 'none'}",
+        *contamination(report.bench),
+        *(["## Other tasks", "", *tasks(report.bench)] if task_uris else []),
+        f"## Indexes of {compared[0].collection if compared else 'none'}",
         "",
-        *indexes(data["bench"]),
-        f"## Inheritance on {grid['collection']}, {grid['num_queries']:,} queries, "
-        f"{grid['num_documents']:,} documents",
+        *indexes(report.bench),
+        f"## Inheritance on {grid.collection}, {grid.num_queries:,} queries, "
+        f"{grid.num_documents:,} documents",
         "",
         f"{len(verdicts)} cells in {grid_s:.0f} s from stored vectors (0 s: taken from an "
         f"earlier run): {counts}.",

@@ -13,7 +13,7 @@ as often, in a process of its own. Writes a dated report.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import torch
 from lib.arguments import make_parser
 from lib.children import measure
 from lib.machine import Cost, describe
-from lib.report import command, publish, span, title
+from lib.report import command, publish, title
 from lib.report import table as markdown_table
 
 from leafkit.config.schema import INDEX_KINDS, DataConfig, IndexConfig
@@ -32,12 +32,14 @@ from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.ann_indexes import K, compare_indexes
+from leafkit.evaluation.metrics import Judgments
 from leafkit.index.kinds.ivf_pq import OPQ_ITERATIONS
 from leafkit.index.kinds.plan import Plan, plan_indexes
 from leafkit.index.quantization import quantize_binary
 from leafkit.models.checkpoint import load_encoder, read_encoder
 from leafkit.models.precision import choose_precision
 from leafkit.models.text_encoder import TextEncoder
+from leafkit.results import EvaluationResult, IndexRow
 
 DIM, CLUSTER_SIZE, BLOCK, NUM_QUERIES, MAX_TOKENS = 384, 60, 10_000, 1_000, 64
 # standard deviation per component of made queries around their document
@@ -94,15 +96,18 @@ def run_leafkit(size: int) -> dict[str, Any]:
         rows = compare_indexes(
             documents,
             sides,
-            "made",
-            query_ids,
-            document_ids,
-            qrels,
+            Judgments(query_ids, document_ids, qrels),
             CONFIG,
-            NUM_RESAMPLES,
-            SEED,
+            collection_name="made",
+            num_resamples=NUM_RESAMPLES,
+            seed=SEED,
         )
-    return cost.figures() | {"rows": rows}
+    return cost.figures() | {"bench": EvaluationResult(indexes=rows).to_json()}
+
+
+def rows_of(ours: Mapping[str, Any]) -> Sequence[IndexRow]:
+    """The table that ``run_leafkit`` measured, as it came back from its process."""
+    return EvaluationResult.from_json(ours["bench"]).indexes
 
 
 def run_bare(size: int, repetitions: Mapping[str, int]) -> dict[str, Any]:
@@ -154,7 +159,7 @@ def search_bare(
         index.search(quantize_binary(queries) if plan.about.is_binary else queries, k)
 
 
-def real_table(run: Path | None, teacher: Path | None) -> tuple[str, list[dict[str, Any]]]:
+def real_table(run: Path | None, teacher: Path | None) -> tuple[str, Sequence[IndexRow]]:
     """What the vectors are, and the table on builtin:pydocs."""
     collection = read_collection("builtin:pydocs", DataConfig())
     judged = collection.judged("test")
@@ -180,13 +185,11 @@ def real_table(run: Path | None, teacher: Path | None) -> tuple[str, list[dict[s
     rows = compare_indexes(
         documents,
         sides,
-        "pydocs",
-        [q.id for q in judged],
-        document_ids,
-        collection.qrels,
+        Judgments([q.id for q in judged], document_ids, collection.qrels),
         CONFIG,
-        NUM_RESAMPLES,
-        SEED,
+        collection_name="pydocs",
+        num_resamples=NUM_RESAMPLES,
+        seed=SEED,
     )
     size = f"{len(documents):,} documents, {len(judged):,} queries, {documents.shape[1]}-d"
     return f"{what} (mean cosine to the teacher's {cosine:.3f}). {size}.", rows
@@ -200,23 +203,22 @@ def embed(encoder: TextEncoder, texts: list[str], role: str) -> np.ndarray:
     )
 
 
-def table(rows: list[dict[str, Any]]) -> list[str]:
+def table(rows: Sequence[IndexRow]) -> list[str]:
     """The rows as Markdown."""
     cells = []
     for r in rows:
-        read_beside = r["rescore_bytes_per_vector"]
-        size = f"{r['bytes_per_vector']:,.0f}" + (f" + {read_beside}" if read_beside else "")
+        read_beside = f" + {r.rescore_bytes_per_vector}" if r.rescore_bytes_per_vector else ""
         cells.append(
             [
-                r["kind"],
-                r["setting"],
-                r["queries"],
-                size,
-                f"{r['build_s']:.1f}",
-                f"{r['queries_per_s']:,.0f}",
-                span(r["recall@10"]),
-                span(r["ndcg@10"]),
-                "yes" if r["is_cheapest_at_target"] else "",
+                r.kind,
+                r.setting,
+                r.queries,
+                f"{r.bytes_per_vector:,.0f}{read_beside}",
+                f"{r.build_s:.1f}",
+                f"{r.queries_per_s:,.0f}",
+                str(r.recall_at_10),
+                str(r.ndcg_at_10),
+                "yes" if r.is_cheapest_at_target else "",
             ]
         )
     return markdown_table(COLUMNS, cells)
@@ -230,13 +232,11 @@ def cost_table(ours: dict[str, Any], bare: dict[str, Any]) -> list[str]:
     ]
     sums = {"build": 0.0, "search": 0.0}
     for kind, theirs in bare["kinds"].items():
-        rows = [r for r in ours["rows"] if r["kind"] == kind]
-        search_s = sum(r["repetitions"] * NUM_QUERIES / r["queries_per_s"] for r in rows)
-        sums["build"], sums["search"] = (
-            sums["build"] + rows[0]["build_s"],
-            sums["search"] + search_s,
-        )
-        cells = [rows[0]["build_s"], theirs["build_s"], search_s, theirs["search_s"]]
+        rows = [r for r in rows_of(ours) if r.kind == kind]
+        search_s = sum(r.repetitions * NUM_QUERIES / r.queries_per_s for r in rows)
+        sums["build"] += rows[0].build_s
+        sums["search"] += search_s
+        cells = [rows[0].build_s, theirs["build_s"], search_s, theirs["search_s"]]
         lines.append(f"| {kind} | " + " | ".join(f"{seconds:.2f}" for seconds in cells) + " |")
     rest = ours["seconds"] - sums["build"] - sums["search"]
     return [
@@ -280,9 +280,7 @@ def main() -> None:
     what, real = real_table(options.run, options.teacher)
     words = ["--size", str(options.size)]
     ours = measure(__file__, ["--way", "leafkit", *words])
-    repetitions = {
-        f"{r['kind']}/{r['setting']}/{r['queries']}": r["repetitions"] for r in ours["rows"]
-    }
+    repetitions = {f"{r.kind}/{r.setting}/{r.queries}": r.repetitions for r in rows_of(ours)}
     bare = measure(__file__, ["--way", "bare", "--given", json.dumps(repetitions), *words])
     machine = describe("faiss", "numpy", num_threads=faiss.omp_get_max_threads(), python=True)
     lines = [
@@ -304,7 +302,7 @@ def main() -> None:
         f"per component {NOISE['teacher']} (teacher) and {NOISE['student']} (student); the one "
         "relevant document is the teacher query's nearest.",
         "",
-        *table(ours["rows"]),
+        *table(rows_of(ours)),
         "## The cost over bare faiss calls",
         "",
         *cost_table(ours, bare),

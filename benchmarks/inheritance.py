@@ -33,7 +33,8 @@ from leafkit.config.schema import VECTOR_PRECISIONS, InheritConfig
 from leafkit.core.system import release_memory
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.vector_store import Space, VectorStore
-from leafkit.evaluation.inheritance.grid import DEPTH, plan_cells, run_grid
+from leafkit.evaluation.inheritance.cells import plan_cells
+from leafkit.evaluation.inheritance.grid import DEPTH, run_grid
 from leafkit.evaluation.metrics import Judgments
 from leafkit.index.codecs.fit import fit_codecs
 from leafkit.index.exact import SPARE
@@ -220,14 +221,14 @@ def main() -> None:
         release_memory()
         with Resident() as resident:
             started_s = time.perf_counter()
-            grid = run_grid(made.vectors, made.judgments, config, 10_000, 42)
+            grid = run_grid(made.vectors, made.judgments, config, num_resamples=10_000, seed=42)
             grid_s = time.perf_counter() - started_s
         seconds: dict[str, float] = {}
         for what, value in bare_calls(made, config, dims):
             seconds[what] = seconds.get(what, 0.0) + value
     knn_s = sum(value for what, value in seconds.items() if what.startswith("faiss.knn"))
     bare_s = sum(seconds.values()) - seconds[CALIBRATION]
-    verdicts = [row["verdict"] for row in grid.figures["rows"]]
+    verdicts = [cell.verdict for cell in grid.result.cells]
     machine = describe("faiss", "numpy", num_threads=faiss.omp_get_max_threads())
     lines = [
         *title("The inheritance grid"),

@@ -90,9 +90,9 @@ def main() -> None:
                 TransformerEmbedder(encoder, device, precision),
                 collection,
                 "test",
-                64,
-                tokens,
-                (0, SMALLEST_DIM),
+                query_tokens=64,
+                document_tokens=tokens,
+                dims=(0, SMALLEST_DIM),
             )
             for who, encoder in systems.items()
             if who not in skipped
@@ -104,11 +104,9 @@ def main() -> None:
         for who in systems:
             if who != "kalm-mini":
                 gain = bootstrap.difference(ours[0], found[who][0]) if who in found else None
-                gains.append(
-                    f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain else ""
-                )
+                gains.append(gain.signed() if gain else "")
         kept = bootstrap.ratio(ours[SMALLEST_DIM], ours[0])
-        share = f"{100 * kept.mean:.1f}% [{100 * kept.low:.1f}, {100 * kept.high:.1f}]"
+        share = kept.percent()
         sizes = f"{len(collection.queries):,} | {len(collection.documents):,} | {tokens}"
         lines.append(f"| {name} | {sizes} | " + " | ".join([*cells, *gains, share]) + " |")
         print(lines[-1], flush=True)

@@ -133,8 +133,8 @@ def main() -> None:
                     TransformerEmbedder(encoder, torch.device("cpu"), precision),
                     collection,
                     "test",
-                    QUERY_TOKENS,
-                    DOCUMENT_TOKENS,
+                    query_tokens=QUERY_TOKENS,
+                    document_tokens=DOCUMENT_TOKENS,
                 )[0]
                 for encoder in (load_encoder("builtin:minilm"), tuned)
             )
@@ -144,7 +144,7 @@ def main() -> None:
             lines.append(
                 f"| {language} | {name} | {len(before):,} | {before.mean():.3f} | "
                 f"{after.mean():.3f}"
-                f" | {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] | {bm25.mean():.3f} |"
+                f" | {gain.signed()} | {bm25.mean():.3f} |"
             )
             print(lines[-1], flush=True)
     minutes = (time.perf_counter() - started_s) / 60

@@ -117,7 +117,7 @@ def measure(uri: str) -> tuple[str, dict[str, str]]:
         base = values if base is None else base
         mean, kept = draws.mean(values), draws.ratio(values, base)
         cells[name] = (
-            f"{mean.mean:.4f} [{mean.low:.3f}, {mean.high:.3f}] | {kept.mean:.1%} "
+            f"{mean.value:.4f} [{mean.low:.3f}, {mean.high:.3f}] | {kept.value:.1%} "
             f"[{kept.low:.1%}, {kept.high:.1%}]"
         )
         print(f"{collection.name}: {name}: {cells[name]}", flush=True)

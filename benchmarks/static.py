@@ -115,10 +115,7 @@ def quality_row(
         ours, best = one.ndcg(vectors), one.ndcg(one.queries)
         mean, kept = draws.mean(ours), draws.ratio(ours, best)
         cosine = float((vectors * one.queries).sum(axis=1).mean())
-        cells.append(
-            f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}] | {kept.mean:.1%} "
-            f"[{kept.low:.1%}, {kept.high:.1%}] | {cosine:.3f}"
-        )
+        cells.append(f"{mean} | {kept.value:.1%} [{kept.low:.1%}, {kept.high:.1%}] | {cosine:.3f}")
     return f"| {label} | {' | '.join(cells)} | {seconds:.0f} |"
 
 

@@ -185,7 +185,13 @@ def measure(encoder: Any, work: Path) -> dict[str, list[float]]:
         role = name if name in encoder.spec.prompts else "query"
         cut = OUT_OF_DOMAIN_TOKENS if name == "scifact" else DOCUMENT_TOKENS
         scores = score_encoder(
-            embedder, Collection.load(work / name), "test", 64, cut, (0, 64), role
+            embedder,
+            Collection.load(work / name),
+            "test",
+            query_tokens=64,
+            document_tokens=cut,
+            dims=(0, 64),
+            role=role,
         )
         found[label] = scores[0].tolist()
         if name == "medquad":
@@ -328,7 +334,7 @@ def report(
             )
             per_seed = 100 * (theirs.mean(axis=1) - full.mean(axis=1))
             cells.append(
-                f"{100 * interval.mean:+.1f} [{100 * interval.low:+.1f}, "
+                f"{100 * interval.value:+.1f} [{100 * interval.low:+.1f}, "
                 f"{100 * interval.high:+.1f}]"
                 f"<br>{per_seed.min():+.1f} to {per_seed.max():+.1f}"
             )

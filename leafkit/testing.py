@@ -8,11 +8,9 @@ def test_the_student_inherits():
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from leafkit.config.load import load_recipe
 from leafkit.config.schema import InheritConfig, Recipe
@@ -27,6 +25,7 @@ from leafkit.index.vectors import Vectors
 from leafkit.models.encoder import read_model
 from leafkit.pipeline.evaluate.inherit import run_inherit
 from leafkit.pipeline.run import open_run
+from leafkit.results import InheritanceGrid
 
 
 def check_inheritance(run: str | Path, *overrides: str, strict: bool | None = None) -> None:
@@ -56,7 +55,7 @@ def check_inheritance(run: str | Path, *overrides: str, strict: bool | None = No
     else:
         with open_run(load_recipe(str(run), overrides)) as opened:
             grid = run_inherit(opened)
-    _check(grid, bool(grid.get("strict")) if strict is None else strict)
+    _check(grid, strict)
 
 
 def check_inheritance_of(
@@ -108,8 +107,8 @@ def check_inheritance_of(
             )
     _check_qrels(query_ids, document_ids, qrels)
     judgments = Judgments(query_ids, document_ids, qrels)
-    figures = run_grid(vectors, judgments, config, num_resamples, seed).figures
-    _check(figures, config.strict if strict is None else strict)
+    grid = run_grid(vectors, judgments, config, num_resamples=num_resamples, seed=seed)
+    _check(grid.result, strict)
 
 
 def _check_qrels(
@@ -133,7 +132,7 @@ def _check_qrels(
         )
 
 
-def read_grid(folder: Path) -> dict[str, Any]:
+def read_grid(folder: Path) -> InheritanceGrid:
     """The grid of a finished run, verified against its manifest and against the student that is
     there now.
 
@@ -146,8 +145,7 @@ def read_grid(folder: Path) -> dict[str, Any]:
         )
     manifest = open_artifact(folder / INHERIT, INHERIT)
     _check_student(folder, manifest)
-    grid: dict[str, Any] = json.loads((folder / INHERIT / GRID_FILE).read_text(encoding="utf-8"))
-    return grid
+    return InheritanceGrid.load(folder / INHERIT / GRID_FILE)
 
 
 def _check_student(folder: Path, manifest: Manifest) -> None:
@@ -163,7 +161,7 @@ def _check_student(folder: Path, manifest: Manifest) -> None:
             )
 
 
-def _check(grid: Mapping[str, Any], strict: bool) -> None:
+def _check(grid: InheritanceGrid, strict: bool | None) -> None:
     __tracebackhide__ = True
     failures = describe_failures(grid, strict)
     if failures:

@@ -4,7 +4,6 @@ table where not.
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import torch
 from leafkit.config.schema import InheritConfig
 from leafkit.core.artifact import publish
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.results import GridCell, InheritanceGrid, Interval, Verdict
 from leafkit.testing import check_inheritance, check_inheritance_of
 
 DIM, NUM_DOCUMENTS, NUM_QUERIES = 16, 400, 200
@@ -35,24 +35,26 @@ IDS = {
 CONFIG = InheritConfig(dims=[DIM // 2], precisions=["float32", "int8"])
 
 
-def row(verdict: str, **changes):
-    return {
-        "mode": "symmetric",
-        "dim": 32,
-        "precision": "int8",
-        "queries": "float",
-        "rescoring": 0,
-        "bytes_per_vector": 32,
-        "teacher": 0.6,
-        "student": 0.6,
-        "teacher_retention": 0.9,
-        "student_retention": 0.85,
-        "gap": 0.05,
-        "low": 0.03,
-        "high": 0.07,
-        "max_gap": 0.02,
-        "verdict": verdict,
-    } | changes
+def make_grid(*verdicts: Verdict, strict: bool = False) -> InheritanceGrid:
+    cells = tuple(
+        GridCell(
+            mode="symmetric",
+            dim=32,
+            precision="int8",
+            queries="float",
+            rescoring=0,
+            bytes_per_vector=32,
+            teacher=0.6,
+            student=0.6,
+            teacher_retention=Interval(0.9, 0.88, 0.92, 99),
+            student_retention=Interval(0.85, 0.83, 0.87, 99),
+            gap=Interval(0.05, 0.03, 0.07, 99),
+            max_gap=0.02,
+            verdict=verdict,
+        )
+        for verdict in verdicts
+    )
+    return InheritanceGrid("docs", 99, 500, strict, {}, cells)
 
 
 @pytest.fixture
@@ -61,14 +63,8 @@ def write_run(tmp_path):
 
     def write(*verdicts: str, strict: bool = False, recipe: dict | None = None) -> Path:
         folder = tmp_path / "checkpoints" / "mine"
-        grid = {
-            "collection": "docs",
-            "num_queries": 99,
-            "strict": strict,
-            "rows": [row(v) for v in verdicts],
-        }
         with publish(folder / "inherit", "inherit", {"student": "s"}, recipe or {}) as draft:
-            (draft / "grid.json").write_text(json.dumps(grid))
+            make_grid(*verdicts, strict=strict).save(draft / "grid.json")
         return folder
 
     return write
@@ -95,8 +91,8 @@ def test_a_run_that_does_not_fails_with_a_table(write_run):
         "allowed",
         "verdict",
     ]
-    assert "+0.050 [+0.030, +0.070]" in lines[2]
-    assert len(lines) == 3
+    assert "+0.050 [+0.030, +0.070]" in lines[3]
+    assert len(lines) == 4
 
 
 @pytest.mark.parametrize(
@@ -314,7 +310,7 @@ def test_the_grid_of_a_static_student_is_read(write_run):
     with publish(
         folder / "inherit", "inherit", {"student": read_static(folder / "student").fingerprint}, {}
     ) as draft:
-        (draft / "grid.json").write_text(json.dumps({"strict": False, "rows": [row("inherited")]}))
+        make_grid("inherited").save(draft / "grid.json")
     check_inheritance(folder)
 
 

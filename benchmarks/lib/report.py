@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 REPORTS = Path(__file__).parents[1] / "reports"
@@ -35,11 +35,6 @@ def title(text: str) -> list[str]:
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """A Markdown table, with an empty line after it."""
     return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)] + [""]
-
-
-def span(figure: Mapping[str, float], sign: str = "") -> str:
-    """Estimate with its interval, three decimals."""
-    return f"{figure['mean']:{sign}.3f} [{figure['low']:{sign}.3f}, {figure['high']:{sign}.3f}]"
 
 
 def save(lines: Sequence[str], name: str, folder: Path = REPORTS) -> Path:

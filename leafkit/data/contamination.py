@@ -18,11 +18,11 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from leafkit.core.errors import UsageError
+from leafkit.results import Contamination, Overlap, OverlapExample
 
 ROLES = ("queries", "documents")
 MAX_EXAMPLES = 5  # shown per collection, queries first
@@ -202,7 +202,7 @@ class _Watched:
 
 def find_overlaps(
     training: Iterable[str], evaluations: Mapping[str, Evaluation], overlap_words: int
-) -> dict[str, Any]:
+) -> dict[str, Contamination]:
     """Evaluation texts of several collections that occur among training texts, in one pass over the
     training texts.
 
@@ -215,9 +215,7 @@ def find_overlaps(
         overlap_words: words in a run that makes near duplicates.
 
     Returns:
-        By name: ``training_texts`` (how many were read); ``queries`` and ``documents`` with
-        ``total``, ``exact`` and ``near``, where an exact duplicate is no near one; ``examples``
-        with ``evaluation``, ``training``, ``kind`` and ``role``. A text without words is no
+        By name of the collection. An exact duplicate is no near one; a text without words is no
         duplicate of anything.
 
     Raises:
@@ -275,38 +273,47 @@ def _summarise(
     near: np.ndarray,
     *,
     num_training: int,
-) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+) -> dict[str, Contamination]:
+    overlaps: dict[str, dict[str, Overlap]] = {}
+    examples: dict[str, list[OverlapExample]] = {}
     start = 0
     for name, role, texts in parts:
         here = slice(start, start + len(texts))
-        result = found.setdefault(name, {"training_texts": num_training, "examples": []})
-        result[role] = {
-            "total": len(texts),
-            "exact": int(exact[here].sum()),
-            "near": int(near[here].sum()),
-        }
+        overlaps.setdefault(name, {})[role] = Overlap(
+            len(texts), int(exact[here].sum()), int(near[here].sum())
+        )
+        shown = examples.setdefault(name, [])
         for kind, flags in (("exact", exact), ("near", near)):
-            for row in (
-                np.flatnonzero(flags[here])[: MAX_EXAMPLES - len(result["examples"])] + start
-            ).tolist():
-                pair = {
-                    "evaluation": shorten(watched.texts[row]),
-                    "training": _training_text(watched, kind, row),
-                }
-                result["examples"].append(pair | {"kind": kind, "role": role})
+            rows = np.flatnonzero(flags[here])[: MAX_EXAMPLES - len(shown)] + start
+            shown += [
+                OverlapExample(
+                    evaluation=shorten(watched.texts[row]),
+                    training=_training_text(watched, kind, row),
+                    kind=kind,
+                    role=role,
+                )
+                for row in rows.tolist()
+            ]
         start += len(texts)
-    return found
+    return {
+        name: Contamination(
+            training_texts=num_training,
+            queries=roles["queries"],
+            documents=roles["documents"],
+            examples=tuple(examples[name]),
+        )
+        for name, roles in overlaps.items()
+    }
 
 
 def _training_text(watched: _Watched, kind: str, row: int) -> str:
     """Of the training texts that hold this evaluation text, or one of its runs, the first."""
     if kind == "exact":
         return watched.shown[int(watched.exact.seen_in[watched.exact.inverse[row]])]
-    mine = slice(
+    runs = slice(
         np.searchsorted(watched.owner, row), np.searchsorted(watched.owner, row, side="right")
     )
-    seen = watched.near.seen_in[watched.near.inverse[mine]]
+    seen = watched.near.seen_in[watched.near.inverse[runs]]
     return watched.shown[int(seen[seen >= 0].min())]
 
 

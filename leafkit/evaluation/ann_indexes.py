@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import faiss
 import numpy as np
@@ -31,65 +30,82 @@ from leafkit.index.rescoring import score_candidates
 from leafkit.index.search import search_index
 from leafkit.index.storage import measure_bytes
 from leafkit.index.vectors import Vectors, as_floats, read_blocks
+from leafkit.results import IndexRow
 
 K = 10  # of recall@10 and nDCG@10
 MIN_REPETITIONS, MAX_REPETITIONS = 3, 20
 # searches repeat until they took ENOUGH_S in all, but not beyond TOO_LONG_S
-ENOUGH_S, TOO_LONG_S = (
-    0.2,
-    10.0,
-)
+ENOUGH_S, TOO_LONG_S = 0.2, 10.0
 _LENGTH_TOLERANCE = 0.01  # float16 storage moves lengths by less than .001
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
-    """One side's queries, (Q, D) float32, and their exact ranking."""
+class _Asked:
+    """One encoder's queries, (Q, D) float32, and their exact ranking."""
 
     queries: np.ndarray
     exact: Ranking
 
 
+@dataclass(frozen=True, slots=True)
+class _Costs:
+    """What an index costs; the index itself is let go before the next one is built."""
+
+    kind: str
+    factory: str
+    device: str
+    bytes_per_vector: float
+    rescore_bytes_per_vector: int
+    build_s: float
+    build_threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """One setting of an index, asked one encoder's queries: recall and nDCG per query, (Q,)."""
+
+    costs: _Costs
+    setting: str
+    encoder: str
+    seconds: list[float]
+    recall: np.ndarray
+    ndcg: np.ndarray
+
+
 def compare_indexes(
     documents: Vectors,
-    queries_by_side: Mapping[str, Vectors],
-    collection_name: str,
-    query_ids: Sequence[str],
-    document_ids: Sequence[str],
-    qrels: Mapping[str, Mapping[str, int]],
+    queries: Mapping[str, Vectors],
+    judgments: Judgments,
     config: IndexConfig,
+    *,
+    collection_name: str,
     num_resamples: int,
     seed: int,
     own: Sequence[int] | None = None,
-) -> list[dict[str, Any]]:
-    """Build every kind of index, ask it every side's queries at every setting, and measure.
+) -> tuple[IndexRow, ...]:
+    """Build every kind of index, ask it every encoder's queries at every setting, and measure.
 
     Documents may be an array, a memory map or a vector store: one index at a time and blocks of
     documents are in memory.
 
     Args:
         documents: (N, D) vectors of length one.
-        queries_by_side: for "teacher" and "student" say, (Q, D) query vectors, of any length.
-        collection_name: for the rows.
-        query_ids: (Q,).
-        document_ids: (N,).
-        qrels: judgments of every query.
+        queries: for "teacher" and "student" say, (Q, D) query vectors, of any length.
+        judgments: of these Q queries over these N documents.
         config: kinds and sweeps.
+        collection_name: for the rows.
         num_resamples: of the bootstrap.
         seed: of the bootstrap and of training.
         own: (Q,) position of the document that a query may not retrieve for nDCG, -1 for none; see
             ``Collection.own_documents``. Recall is about vectors and keeps it.
 
     Returns:
-        A row per kind, setting, device and side:
-        ``bytes_per_vector`` of the serialised index, all of it (codes, ids, links, centroids,
-        rotations), over N; ``rescore_bytes_per_vector`` of the documents' vectors that
-        binary_rescored reads beside its index, else 0; ``build_s`` and ``build_threads``;
-        ``queries_per_s``, all queries in one call, the median of ``repetitions`` on ``threads``,
-        the packing of bits and the reading of candidates included; ``recall@10`` of the side's own
-        exact search, where a document as near as the tenth counts as found, and ``ndcg@10``, both
-        with intervals; ``is_cheapest_at_target`` for the first setting of a sweep whose mean recall
-        reaches ``config.target_recall``.
+        A row per kind, setting, device and encoder. ``bytes_per_vector`` is of the serialised
+        index, all of it (codes, ids, links, centroids, rotations), over N. ``queries_per_s`` is of
+        all queries in one call, the median of ``repetitions``, the packing of bits and the reading
+        of candidates included. ``recall_at_10`` is of the encoder's own exact search, where a
+        document as near as the tenth counts as found. ``is_cheapest_at_target`` marks the first
+        setting of a sweep whose mean recall reaches ``config.target_recall``.
 
     Raises:
         UsageError: some kind cannot be built of these documents.
@@ -98,62 +114,57 @@ def compare_indexes(
         ValueError: numbers of vectors and ids, or dimensions, differ.
     """
     if not config.kinds:
-        return []
-    if not len(documents) or not query_ids or not queries_by_side:
-        found = f"{len(documents)} documents and {len(query_ids)} queries"
-        raise LeafkitError(f"{collection_name} has {found}: there is nothing to compare indexes on")
-    queries = {
-        side: as_floats(vectors, slice(None), f"{side} query")
-        for side, vectors in queries_by_side.items()
+        return ()
+    num_queries = len(judgments.ideal)
+    if not len(documents) or not num_queries or not queries:
+        raise LeafkitError(
+            f"{collection_name} has {len(documents)} documents and {num_queries} queries: there is "
+            f"nothing to compare indexes on"
+        )
+    arrays = {
+        name: as_floats(vectors, slice(None), f"{name} query") for name, vectors in queries.items()
     }
-    _check_sizes(documents, queries, query_ids, document_ids, own)
+    _check_sizes(documents, arrays, judgments, own)
     plans = plan_indexes(config, len(documents), documents[0:1].shape[1])
     _check_lengths(documents, collection_name)
-    own_at = np.full(len(query_ids), -1) if own is None else np.asarray(own, dtype=np.int64)
+    own_at = np.full(num_queries, -1) if own is None else np.asarray(own, dtype=np.int64)
     depth = min(len(documents), K + bool((own_at >= 0).any()))
-    sides = _search_exactly(queries, documents, depth)
-    judgments = Judgments(query_ids, document_ids, qrels)
-    rows: list[dict[str, Any]] = []
+    asked = _search_exactly(arrays, documents, depth)
+    searches: list[_Search] = []
     for plan in plans:
         built = build_index(documents, plan, seed)
-        about = {
-            "collection": collection_name,
-            "bytes_per_vector": measure_bytes(built) / built.num_documents,
-        }
+        size = measure_bytes(built) / built.num_documents
         log(
-            f"  {plan.kind} ({plan.factory}): {about['bytes_per_vector']:,.1f} bytes per vector, "
+            f"  {plan.kind} ({plan.factory}): {size:,.1f} bytes per vector, "
             f"built in {built.build_s:.1f} s"
         )
-        rows += [about | row for row in _measure(built, sides, depth, documents, judgments, own_at)]
         on_gpu = copy_to_gpu(built) if faiss.get_num_gpus() else None
-        if on_gpu is not None:
-            rows += [
-                about | row for row in _measure(on_gpu, sides, depth, documents, judgments, own_at)
-            ]
+        for index in filter(None, (built, on_gpu)):
+            costs = _costs(index, size, documents)
+            searches += _measure(index, costs, asked, documents, judgments, own_at)
         del built, on_gpu
         release_memory()
-    _replace_by_intervals(rows, Bootstrap(len(query_ids), num_resamples, seed))
-    _mark_cheapest(rows, config.target_recall)
-    return rows
+    rows = _rows(searches, collection_name, Bootstrap(num_queries, num_resamples, seed))
+    return _mark_cheapest(rows, config.target_recall)
 
 
 def _check_sizes(
     documents: Vectors,
     queries: Mapping[str, np.ndarray],
-    query_ids: Sequence[str],
-    document_ids: Sequence[str],
+    judgments: Judgments,
     own: Sequence[int] | None,
 ) -> None:
-    dim = documents[0:1].shape[1]
-    if len(document_ids) != len(documents):
-        raise ValueError(f"{len(documents)} documents have {len(document_ids)} ids")
-    if own is not None and len(own) != len(query_ids):
-        raise ValueError(f"{len(query_ids)} queries have {len(own)} own documents")
-    for side, vectors in queries.items():
-        if vectors.shape != (len(query_ids), dim):
+    needed = len(judgments.ideal), documents[0:1].shape[1]
+    if judgments.num_documents != len(documents):
+        raise ValueError(
+            f"judgments of {judgments.num_documents} documents for {len(documents)} vectors"
+        )
+    if own is not None and len(own) != needed[0]:
+        raise ValueError(f"{needed[0]} queries have {len(own)} own documents")
+    for name, vectors in queries.items():
+        if vectors.shape != needed:
             raise ValueError(
-                f"{side} queries have the shape {vectors.shape} where {(len(query_ids), dim)} is "
-                f"needed"
+                f"{name} queries have the shape {vectors.shape} where {needed} is needed"
             )
 
 
@@ -172,15 +183,15 @@ def _check_lengths(documents: Vectors, collection_name: str) -> None:
 
 def _search_exactly(
     queries: Mapping[str, np.ndarray], documents: Vectors, depth: int
-) -> dict[str, _Side]:
-    """Every side's exact ranking, in one pass over the documents."""
-    found = search_exact(np.concatenate(list(queries.values())), documents, depth)
-    sides, start = {}, 0
-    for side, vectors in queries.items():
+) -> dict[str, _Asked]:
+    """Every encoder's exact ranking, in one pass over the documents."""
+    ranking = search_exact(np.concatenate(list(queries.values())), documents, depth)
+    asked, start = {}, 0
+    for name, vectors in queries.items():
         rows = slice(start, start + len(vectors))
-        sides[side] = _Side(vectors, Ranking(found.positions[rows], found.scores[rows]))
+        asked[name] = _Asked(vectors, Ranking(ranking.positions[rows], ranking.scores[rows]))
         start += len(vectors)
-    return sides
+    return asked
 
 
 def measure_recall(
@@ -210,52 +221,68 @@ def measure_recall(
     return (scores >= (exact.scores[:, k - 1] - tolerance)[:, None]).mean(axis=1)
 
 
+def _costs(built: VectorIndex, bytes_per_vector: float, documents: Vectors) -> _Costs:
+    dtype = np.dtype(getattr(documents, "dtype", np.float32))
+    return _Costs(
+        kind=built.plan.kind,
+        factory=built.plan.factory,
+        device=built.device,
+        bytes_per_vector=bytes_per_vector,
+        rescore_bytes_per_vector=(
+            dtype.itemsize * built.dim if built.plan.kind == "binary_rescored" else 0
+        ),
+        build_s=built.build_s,
+        build_threads=built.build_threads,
+    )
+
+
 def _measure(
     built: VectorIndex,
-    sides: Mapping[str, _Side],
-    depth: int,
+    costs: _Costs,
+    asked: Mapping[str, _Asked],
     documents: Vectors,
     judgments: Judgments,
     own: np.ndarray,
-) -> list[dict[str, Any]]:
-    """A row per setting and side, with recall and nDCG of each query, (Q,)."""
-    dtype = np.dtype(getattr(documents, "dtype", np.float32))
-    rescore_bytes = dtype.itemsize * built.dim if built.plan.kind == "binary_rescored" else 0
-    rows = []
+) -> Iterator[_Search]:
+    """Every setting of an index, asked every encoder's queries."""
+    depth = min(len(documents), K + bool((own >= 0).any()))
     for setting in built.plan.settings:
-        for name, side in sides.items():
-            ranking, seconds = _time_search(built, side.queries, depth, setting, documents)
-            rows.append(
-                {
-                    "kind": built.plan.kind,
-                    "setting": built.plan.label(setting),
-                    "queries": name,
-                    "device": built.device,
-                    "faiss": built.plan.factory,
-                    "rescore_bytes_per_vector": rescore_bytes,
-                    "build_s": built.build_s,
-                    "build_threads": built.build_threads,
-                    "queries_per_s": len(side.queries) / statistics.median(seconds),
-                    "repetitions": len(seconds),
-                    "threads": faiss.omp_get_max_threads(),
-                    "recall@10": measure_recall(ranking, side.exact, side.queries, documents),
-                    "ndcg@10": fast_ndcg(exclude_self(ranking, own, K), judgments),
-                }
+        for name, one in asked.items():
+            ranking, seconds = _time_search(built, one.queries, depth, setting, documents)
+            yield _Search(
+                costs,
+                setting=built.plan.label(setting),
+                encoder=name,
+                seconds=seconds,
+                recall=measure_recall(ranking, one.exact, one.queries, documents),
+                ndcg=fast_ndcg(exclude_self(ranking, own, K), judgments),
             )
-    return rows
 
 
-def _replace_by_intervals(rows: list[dict[str, Any]], bootstrap: Bootstrap) -> None:
+def _rows(searches: Sequence[_Search], collection: str, bootstrap: Bootstrap) -> Iterator[IndexRow]:
     """The values per query become means with intervals, all of them over the same resamples."""
-    draws = bootstrap.draws(
-        {
-            (i, metric): row[metric]
-            for i, row in enumerate(rows)
-            for metric in ("recall@10", "ndcg@10")
-        }
-    )
-    for i, metric in draws.estimates:
-        rows[i][metric] = draws.mean((i, metric)).to_plain()
+    recalls = {("recall", i): search.recall for i, search in enumerate(searches)}
+    ndcgs = {("ndcg", i): search.ndcg for i, search in enumerate(searches)}
+    draws = bootstrap.draws(recalls | ndcgs)
+    for i, search in enumerate(searches):
+        yield IndexRow(
+            collection=collection,
+            kind=search.costs.kind,
+            setting=search.setting,
+            queries=search.encoder,
+            device=search.costs.device,
+            faiss=search.costs.factory,
+            bytes_per_vector=search.costs.bytes_per_vector,
+            rescore_bytes_per_vector=search.costs.rescore_bytes_per_vector,
+            build_s=search.costs.build_s,
+            build_threads=search.costs.build_threads,
+            queries_per_s=bootstrap.num_queries / statistics.median(search.seconds),
+            repetitions=len(search.seconds),
+            threads=faiss.omp_get_max_threads(),
+            recall_at_10=draws.mean(("recall", i)),
+            ndcg_at_10=draws.mean(("ndcg", i)),
+            is_cheapest_at_target=False,
+        )
 
 
 def _time_search(
@@ -274,15 +301,16 @@ def _time_search(
     return ranking, seconds
 
 
-def _mark_cheapest(rows: list[dict[str, Any]], target_recall: float) -> None:
+def _mark_cheapest(rows: Iterable[IndexRow], target_recall: float) -> tuple[IndexRow, ...]:
     """Sweeps come cheapest first, so the first setting that reaches the target is the cheapest; no
     timing decides.
     """
-    reached = set()
+    reached: set[tuple[str, str, str]] = set()
+    marked = []
     for row in rows:
-        group = (row["kind"], row["device"], row["queries"])
-        row["is_cheapest_at_target"] = (
-            group not in reached and row["recall@10"]["mean"] >= target_recall
-        )
-        if row["is_cheapest_at_target"]:
-            reached.add(group)
+        sweep = (row.kind, row.device, row.queries)
+        is_first = sweep not in reached and row.recall_at_10.value >= target_recall
+        if is_first:
+            reached.add(sweep)
+        marked.append(replace(row, is_cheapest_at_target=is_first))
+    return tuple(marked)

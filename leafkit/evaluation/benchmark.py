@@ -1,16 +1,13 @@
 """The asymmetric benchmark: the same queries answered by several pairs of encoders, with paired
 intervals.
 
-Symmetric: the student embeds queries and documents. Asymmetric: the student embeds queries, the
-    teacher documents.
-Reversed: the teacher embeds queries, the student documents.
+Shapes: Q queries, N documents, D dimension.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -19,52 +16,30 @@ from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.records import Collection
 from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.bm25 import search_bm25
-from leafkit.evaluation.bootstrap import Bootstrap, Draws
+from leafkit.evaluation.comparison import compare_systems
 from leafkit.evaluation.examples import list_lost, list_queries
-from leafkit.evaluation.metrics import METRICS, Judgments, fast_ndcg, per_query_metrics
-from leafkit.evaluation.significance import MacroBootstrap, macro_differences, randomisation_test
+from leafkit.evaluation.metrics import Judgments, fast_ndcg, per_query_metrics
+from leafkit.evaluation.vector_checks import check_vectors
 from leafkit.index.exact import search_exact
 from leafkit.index.ranking import Ranking, break_ties, exclude_self, tie_order
+from leafkit.results import CollectionResult
+from leafkit.results.retrieval import MAIN
 
 DEPTH = 100  # documents retrieved per query: what recall@100 needs
-MAIN = "ndcg@10"  # what systems are compared by
-LABELS = {
-    "teacher": "teacher queries, teacher documents",
-    "symmetric": "student queries, student documents",
-    "asymmetric": "student queries, teacher documents",
-    "reversed": "teacher queries, student documents",
-    "baseline": "baseline queries and documents",
-    "bm25": "BM25",
-}
-# whose queries and whose documents
-SIDES = {
-    "teacher": ("teacher", "teacher"),
-    "symmetric": ("student", "student"),
-    "asymmetric": ("student", "teacher"),
-    "reversed": ("teacher", "student"),
-    "baseline": ("baseline", "baseline"),
-}
-DIFFERENCES = (
-    ("symmetric", "teacher"),
-    ("asymmetric", "teacher"),
-    ("reversed", "teacher"),
-    ("asymmetric", "symmetric"),
-    ("teacher", "baseline"),
-    ("asymmetric", "baseline"),
-    ("teacher", "bm25"),
-)
-RETAINED = ("symmetric", "asymmetric", "reversed")
-_CHECKED_ROWS = 2**14  # vectors looked at for what is not finite at a time
 _MAX_BM25_ENTRIES = 2**24  # of a deep BM25 ranking, 200 MB
-
-Values = Mapping[str, Mapping[str, np.ndarray]]  # by system and metric, (Q,)
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """A collection's figures, as plain data for the report, and what they were computed from."""
+class Benchmark:
+    """One collection's figures and what they were computed from.
 
-    figures: dict[str, Any]
+    Attributes:
+        result: the figures.
+        rankings: by system.
+        per_query: by system and metric, (Q,).
+    """
+
+    result: CollectionResult
     rankings: dict[str, Ranking]
     per_query: dict[str, dict[str, np.ndarray]]
 
@@ -88,11 +63,12 @@ def run_benchmark(
     collection: Collection,
     split: str,
     vectors: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
     kind: str,
     num_resamples: int,
     seed: int,
     own_documents: str = "auto",
-) -> Result:
+) -> Benchmark:
     """Measure every system on the judged queries of a split against all documents.
 
     Args:
@@ -100,7 +76,7 @@ def run_benchmark(
         split: whose queries.
         vectors: per system (query vectors (Q, D), document vectors (N, D)), queries in the order of
             ``judged(split)``.
-        kind: "home" or "away", for the report.
+        kind: "in-domain" or "out-of-domain", for the report.
         num_resamples: of the bootstrap, and permutations of the randomisation test.
         seed: of both.
         own_documents: which documents with a query's id it may not retrieve, see
@@ -115,8 +91,9 @@ def run_benchmark(
     document_ids = [d.id for d in collection.documents]
     check_vectors(collection.name, vectors, query_ids, document_ids)
     own = np.array(collection.own_documents(split, own_documents))
-    dropped = int((own >= 0).sum())
-    depth, ties = DEPTH + bool(dropped), tie_order(document_ids)
+    num_own = int((own >= 0).sum())
+    # a document that is left out must not cost one that counts
+    depth, ties = DEPTH + bool(num_own), tie_order(document_ids)
     rankings = {name: search_exact(q, d, depth, ties) for name, (q, d) in vectors.items()}
     texts = [d.full_text for d in collection.documents]
     rankings["bm25"] = rank_bm25([q.text for q in queries], texts, depth, ties)
@@ -126,150 +103,21 @@ def run_benchmark(
         for name, ranking in rankings.items()
     }
     main = {name: values[MAIN] for name, values in per_query.items()}
-    draws = Bootstrap(len(queries), num_resamples, seed).draws(_flat(per_query))
-    figures = {
-        "name": collection.name,
-        "kind": kind,
-        "num_documents": len(document_ids),
-        "num_queries": len(query_ids),
-        "split": split,
-        "own_documents_dropped": dropped,
-        **_compare(draws, list(per_query), _differences(main), num_resamples, seed),
-        "per_query": list_queries(queries, main, seed),
-        "lost": list_lost(collection, split, rankings, main),
-    }
-    return Result(figures, rankings, per_query)
-
-
-def macro_figures(per_query: Sequence[Values], num_resamples: int, seed: int) -> dict[str, Any]:
-    """Averages over collections that count alike, with hierarchical intervals, of the systems that
-    all of them have.
-
-    Intervals draw collections, then queries (``MacroBootstrap``); p flips the signs of the queries'
-    differences (``macro_differences``), so that it speaks of these collections, and the interval of
-    others like them. Retention is the ratio of two macro averages.
-
-    Args:
-        per_query: of each collection.
-        num_resamples: of the bootstrap, and permutations of the randomisation test.
-        seed: of both.
-    """
-    systems = [name for name in per_query[0] if all(name in values for values in per_query)]
-    common = [{name: values[name] for name in systems} for values in per_query]
-    sizes = [len(values[systems[0]][MAIN]) for values in common]
-    draws = MacroBootstrap(sizes, num_resamples, seed).draws([_flat(values) for values in common])
-    differences = [
-        _differences({name: values[name][MAIN] for name in systems}) for values in common
-    ]
-    joined = dict(
-        zip(
-            differences[0],
-            macro_differences([np.stack(list(d.values()), axis=1) for d in differences]).T,
-            strict=True,
-        )
-        if differences[0]
-        else ()
+    compared = compare_systems(per_query, num_resamples=num_resamples, seed=seed)
+    result = CollectionResult(
+        name=collection.name,
+        kind=kind,
+        num_documents=len(document_ids),
+        num_queries=len(query_ids),
+        split=split,
+        own_documents_dropped=num_own,
+        systems=compared.systems,
+        differences=compared.differences,
+        retention=compared.retention,
+        per_query=list_queries(queries, main, seed),
+        lost=list_lost(collection, split, rankings, main),
     )
-    return {"num_collections": len(per_query)} | _compare(
-        draws, systems, joined, num_resamples, seed
-    )
-
-
-def _flat(per_query: Values) -> dict[tuple[str, str], np.ndarray]:
-    return {(name, metric): v for name, values in per_query.items() for metric, v in values.items()}
-
-
-def _differences(main: Mapping[str, np.ndarray]) -> dict[tuple[str, str], np.ndarray]:
-    """(Q,) by pair of systems."""
-    return {(a, b): main[a] - main[b] for a, b in DIFFERENCES if a in main and b in main}
-
-
-def _compare(
-    draws: Draws[tuple[str, str]],
-    systems: Sequence[str],
-    differences: Mapping[tuple[str, str], np.ndarray],
-    num_permutations: int,
-    seed: int,
-) -> dict[str, Any]:
-    """Rows, differences with interval and p, and retention, as plain data."""
-    p_values = np.empty(0)
-    if differences:
-        p_values = randomisation_test(
-            np.stack(list(differences.values()), axis=1), num_permutations, seed
-        )
-    return {
-        "rows": [
-            {"system": name, "label": LABELS[name]}
-            | {m: draws.mean((name, m)).to_plain() for m in METRICS}
-            for name in systems
-        ],
-        "differences": [
-            {"label": f"{a} - {b}", "metric": MAIN}
-            | draws.difference((a, MAIN), (b, MAIN)).to_plain()
-            | {"p": p}
-            for (a, b), p in zip(differences, p_values.tolist(), strict=True)
-        ],
-        "retention": {
-            name: draws.ratio((name, MAIN), ("teacher", MAIN)).to_plain()
-            for name in RETAINED
-            if name in systems and "teacher" in systems
-        },
-    }
-
-
-def check_vectors(
-    name: str,
-    vectors: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    query_ids: Sequence[str],
-    document_ids: Sequence[str],
-) -> None:
-    """Refuse vectors that are too few, of two dimensions or not finite.
-
-    Args:
-        name: of the collection, for the message.
-        vectors: per system (query vectors, document vectors).
-        query_ids: of the queries.
-        document_ids: of the documents.
-
-    Raises:
-        LeafkitError: naming whose vectors, and the text's id and row.
-    """
-    seen: set[int] = set()
-    for system, pair in vectors.items():
-        owners = SIDES.get(system, (system, system))
-        for owner, what, found, ids in zip(
-            owners, ("query", "document"), pair, (query_ids, document_ids), strict=True
-        ):
-            if found.ndim != 2 or len(found) != len(ids):
-                raise LeafkitError(
-                    f"{name}: the {owner}'s {what} vectors have the shape {found.shape} where "
-                    f"there are {len(ids)} texts",
-                    "compute the vectors of these texts, in their order",
-                )
-            if id(found) not in seen:
-                seen.add(id(found))
-                _check_finite(name, owner, what, found, ids)
-        if pair[0].shape[1] != pair[1].shape[1]:
-            raise LeafkitError(
-                f"{name}: the {owners[0]}'s query vectors have {pair[0].shape[1]} dimensions and "
-                f"the {owners[1]}'s document"
-                f" vectors {pair[1].shape[1]}: they share no space",
-                "measure models of one space",
-            )
-
-
-def _check_finite(
-    name: str, owner: str, what: str, vectors: np.ndarray, ids: Sequence[str]
-) -> None:
-    for start in range(0, len(vectors), _CHECKED_ROWS):
-        is_bad = ~np.isfinite(vectors[start : start + _CHECKED_ROWS]).all(axis=1)
-        if is_bad.any():
-            row = start + int(np.flatnonzero(is_bad)[0])
-            raise LeafkitError(
-                f"{name}: the {owner}'s vector of {what} {ids[row]!r} (row {row}) is not finite",
-                "compute in float32 with precision=float32; where vectors came from elsewhere, "
-                "mend them",
-            )
+    return Benchmark(result, rankings, per_query)
 
 
 def rank_bm25(
@@ -318,6 +166,7 @@ def score_encoder(
     embedder: Embedder,
     collection: Collection,
     split: str,
+    *,
     query_tokens: int,
     document_tokens: int,
     dims: Sequence[int] = (0,),
@@ -351,11 +200,11 @@ def score_encoder(
         [q.id for q in judged], [d.id for d in collection.documents], collection.qrels
     )
     own = collection.own_documents(split, own_documents)
-    found = {}
+    scores = {}
     for dim in dims:
         cut = dim or None
         pair = truncate_then_normalize(queries, cut), truncate_then_normalize(documents, cut)
-        found[dim] = fast_ndcg(
+        scores[dim] = fast_ndcg(
             exclude_self(search_exact(*pair, 11, judgments.ties), own, 10), judgments
         )
-    return found
+    return scores

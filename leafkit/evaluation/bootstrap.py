@@ -13,29 +13,18 @@ pairs them.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
+
+from leafkit.results import Interval
 
 Name = TypeVar("Name", bound=Hashable)
 
 _CHUNK = 256  # resamples that one seeded generator draws
 # counts are kept for the next call up to this size (10,000 x 10,000 fits), and drawn again above
 _HELD_BYTES = 2**27
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """An estimate with its 95% interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def to_plain(self) -> dict[str, float]:
-        """As a dict of numbers."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +35,29 @@ class Draws(Generic[Name]):
     Attributes:
         estimates: by name.
         resampled: by name, (R,).
+        n: queries (or rows) that were resampled.
     """
 
     estimates: Mapping[Name, float]
     resampled: Mapping[Name, np.ndarray]
+    n: int
 
     def mean(self, name: Name) -> Interval:
         """Interval of one system's estimate."""
-        return interval(self.estimates[name], self.resampled[name])
+        return interval(self.estimates[name], self.resampled[name], self.n)
 
     def difference(self, a: Name, b: Name) -> Interval:
         """Interval of a - b."""
         return interval(
-            self.estimates[a] - self.estimates[b], self.resampled[a] - self.resampled[b]
+            self.estimates[a] - self.estimates[b], self.resampled[a] - self.resampled[b], self.n
         )
 
     def ratio(self, a: Name, b: Name) -> Interval:
         """Interval of a / b; 0 where b is 0."""
         return interval(
-            share(self.estimates[a], self.estimates[b]), share(self.resampled[a], self.resampled[b])
+            share(self.estimates[a], self.estimates[b]),
+            share(self.resampled[a], self.resampled[b]),
+            self.n,
         )
 
 
@@ -109,20 +102,23 @@ class Bootstrap:
         """Estimates and resampled means of several systems at once; ``values`` (n,) by name."""
         stacked = np.stack(list(values.values()), axis=1)
         estimates = dict(zip(values, stacked.mean(axis=0).tolist(), strict=True))
-        return Draws(estimates, dict(zip(values, self.means(stacked).T, strict=True)))
+        resampled = dict(zip(values, self.means(stacked).T, strict=True))
+        return Draws(estimates, resampled, self.num_queries)
 
     def mean(self, values: np.ndarray) -> Interval:
         """Interval of one system's mean; ``values`` (n,)."""
-        return interval(float(values.mean()), self.means(values[:, None])[:, 0])
+        return interval(float(values.mean()), self.means(values[:, None])[:, 0], self.num_queries)
 
     def difference(self, a: np.ndarray, b: np.ndarray) -> Interval:
         """Interval of mean(a) - mean(b), both (n,)."""
-        return interval(float(a.mean() - b.mean()), self.means((a - b)[:, None])[:, 0])
+        resampled = self.means((a - b)[:, None])[:, 0]
+        return interval(float(a.mean() - b.mean()), resampled, self.num_queries)
 
     def ratio(self, a: np.ndarray, b: np.ndarray) -> Interval:
         """Interval of mean(a) / mean(b), both (n,); 0 where mean(b) is 0."""
         means = self.means(np.stack([a, b], axis=1))
-        return interval(share(a.mean(), b.mean()), share(means[:, 0], means[:, 1]))
+        kept = share(means[:, 0], means[:, 1])
+        return interval(share(a.mean(), b.mean()), kept, self.num_queries)
 
     def ratio_gap(
         self, a: np.ndarray, a_base: np.ndarray, b: np.ndarray, b_base: np.ndarray
@@ -132,7 +128,8 @@ class Bootstrap:
         """
         means = self.means(np.stack([a, a_base, b, b_base], axis=1))
         gap = share(a.mean(), a_base.mean()) - share(b.mean(), b_base.mean())
-        return interval(gap, share(means[:, 0], means[:, 1]) - share(means[:, 2], means[:, 3]))
+        resampled = share(means[:, 0], means[:, 1]) - share(means[:, 2], means[:, 3])
+        return interval(gap, resampled, self.num_queries)
 
     def _counts(self) -> Iterator[np.ndarray]:
         """Chunks of (rows, n) counts, from memory where they are kept."""
@@ -163,7 +160,9 @@ def share(part: np.ndarray | float, whole: np.ndarray | float) -> np.ndarray | f
     )
 
 
-def interval(estimate: np.ndarray | float, resampled: np.ndarray | float) -> Interval:
-    """The estimate with the middle 95% of its resampled values."""
+def interval(
+    estimate: np.ndarray | float, resampled: np.ndarray | float, n: int | None = None
+) -> Interval:
+    """The estimate with the middle 95% of its resampled values; ``n`` queries were resampled."""
     low, high = np.quantile(resampled, [0.025, 0.975])
-    return Interval(float(estimate), float(low), float(high))
+    return Interval(float(estimate), float(low), float(high), n)

@@ -5,12 +5,12 @@ student loses.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from leafkit.data.records import Collection, Query
 from leafkit.index.ranking import Ranking
+from leafkit.results import Hit, LostQuery, QueryScores, Sample
 
 MAX_QUERIES = 2000  # of the scatter plot
 NUM_LOST = 10
@@ -19,13 +19,18 @@ _SYSTEMS = ("teacher", "asymmetric", "symmetric")
 
 
 def show_samples(
-    collection: Collection, split: str, rankings: Mapping[str, Ranking], count: int, seed: int
-) -> list[dict[str, Any]]:
+    collection: Collection,
+    split: str,
+    rankings: Mapping[str, Ranking],
+    *,
+    num_samples: int,
+    seed: int,
+) -> tuple[Sample, ...]:
     """Some queries with the five best documents of the teacher and of the student's queries on its
     index.
     """
     queries = collection.judged(split)
-    chosen = np.random.default_rng(seed).permutation(len(queries))[:count]
+    chosen = np.random.default_rng(seed).permutation(len(queries))[:num_samples]
     shown = {
         "teacher": "teacher",
         "student": "asymmetric" if "asymmetric" in rankings else "symmetric",
@@ -33,12 +38,13 @@ def show_samples(
     samples = []
     for row in chosen.tolist():
         relevant = _relevant(collection, queries[row])
-        sample: dict[str, Any] = {"query": queries[row].text, "relevant": sorted(relevant)}
-        for name, system in shown.items():
-            if system in rankings:
-                sample[name] = _best(collection, rankings[system], row, relevant)
-        samples.append(sample)
-    return samples
+        hits = {
+            name: _best(collection, rankings[system], row, relevant)
+            for name, system in shown.items()
+            if system in rankings
+        }
+        samples.append(Sample(queries[row].text, tuple(sorted(relevant)), **hits))
+    return tuple(samples)
 
 
 def list_lost(
@@ -46,7 +52,7 @@ def list_lost(
     split: str,
     rankings: Mapping[str, Ranking],
     ndcg: Mapping[str, np.ndarray],
-) -> list[dict[str, Any]]:
+) -> tuple[LostQuery, ...]:
     """The queries on which the student's lose most against the teacher's, on the same index, with
     both rankings.
 
@@ -62,7 +68,7 @@ def list_lost(
         losses above 0.
     """
     if "teacher" not in ndcg or "asymmetric" not in ndcg:
-        return []
+        return ()
     queries = collection.judged(split)
     loss = ndcg["teacher"] - ndcg["asymmetric"]
     worst = [row for row in np.argsort(-loss, kind="stable")[:NUM_LOST].tolist() if loss[row] > 0]
@@ -70,22 +76,22 @@ def list_lost(
     for row in worst:
         relevant = _relevant(collection, queries[row])
         lost.append(
-            {
-                "id": queries[row].id,
-                "query": queries[row].text,
-                "teacher_ndcg": float(ndcg["teacher"][row]),
-                "student_ndcg": float(ndcg["asymmetric"][row]),
-                "relevant": sorted(relevant),
-                "teacher": _best(collection, rankings["teacher"], row, relevant),
-                "student": _best(collection, rankings["asymmetric"], row, relevant),
-            }
+            LostQuery(
+                id=queries[row].id,
+                query=queries[row].text,
+                teacher_ndcg=float(ndcg["teacher"][row]),
+                student_ndcg=float(ndcg["asymmetric"][row]),
+                relevant=tuple(sorted(relevant)),
+                teacher=_best(collection, rankings["teacher"], row, relevant),
+                student=_best(collection, rankings["asymmetric"], row, relevant),
+            )
         )
-    return lost
+    return tuple(lost)
 
 
 def list_queries(
     queries: Sequence[Query], ndcg: Mapping[str, np.ndarray], seed: int
-) -> dict[str, list[Any]]:
+) -> QueryScores:
     """Ids, texts and nDCG@10 of teacher and student; of more than ``MAX_QUERIES`` queries a seeded
     sample, in their order.
     """
@@ -93,8 +99,11 @@ def list_queries(
     if len(queries) > MAX_QUERIES:
         rows = np.sort(np.random.default_rng(seed).permutation(len(queries))[:MAX_QUERIES])
     chosen = [queries[row] for row in rows.tolist()]
-    found: dict[str, list[Any]] = {"ids": [q.id for q in chosen], "texts": [q.text for q in chosen]}
-    return found | {system: ndcg[system][rows].tolist() for system in _SYSTEMS if system in ndcg}
+    return QueryScores(
+        ids=tuple(q.id for q in chosen),
+        texts=tuple(q.text for q in chosen),
+        ndcg={name: tuple(ndcg[name][rows].tolist()) for name in _SYSTEMS if name in ndcg},
+    )
 
 
 def _relevant(collection: Collection, query: Query) -> set[str]:
@@ -103,19 +112,11 @@ def _relevant(collection: Collection, query: Query) -> set[str]:
 
 def _best(
     collection: Collection, ranking: Ranking, row: int, relevant: set[str]
-) -> list[dict[str, Any]]:
-    found = []
-    for position, score in zip(
-        ranking.positions[row][:_NUM_HITS], ranking.scores[row][:_NUM_HITS], strict=True
-    ):
-        if position >= 0:
-            document = collection.documents[int(position)]
-            found.append(
-                {
-                    "id": document.id,
-                    "text": document.text[:_TEXT_LENGTH],
-                    "score": round(float(score), 4),
-                    "relevant": document.id in relevant,
-                }
-            )
-    return found
+) -> tuple[Hit, ...]:
+    """The first documents of one query's ranking; fewer where fewer were found."""
+    places = zip(ranking.positions[row][:_NUM_HITS], ranking.scores[row][:_NUM_HITS], strict=True)
+    documents = [(collection.documents[int(p)], float(s)) for p, s in places if p >= 0]
+    return tuple(
+        Hit(d.id, d.text[:_TEXT_LENGTH], round(score, 4), d.id in relevant)
+        for d, score in documents
+    )

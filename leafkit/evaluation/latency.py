@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 
 from leafkit.embedders.protocol import Embedder
+from leafkit.results import LatencyRow
 
 _WARMUP = 10
 
@@ -24,8 +24,8 @@ def serve_one(model: Embedder, max_tokens: int) -> Callable[[str], object] | Non
 
 
 def measure_latency(
-    encoders: dict[str, Callable[[str], object]], queries: Sequence[str]
-) -> list[dict[str, Any]]:
+    encoders: Mapping[str, Callable[[str], object]], queries: Sequence[str]
+) -> tuple[LatencyRow, ...]:
     """p50 and p99 of single queries and their rate, the encoders taking turns so that noise hits
     all alike.
 
@@ -34,7 +34,7 @@ def measure_latency(
         queries: at least one text.
 
     Returns:
-        One row per encoder: queries_per_s, p50_ms, p99_ms, num_queries, threads, dtype.
+        One row per encoder.
     """
     seconds: dict[str, list[float]] = {name: [] for name in encoders}
     with torch.inference_mode():
@@ -44,15 +44,15 @@ def measure_latency(
                 embed_one(query)
                 if number >= min(_WARMUP, len(queries)):
                     seconds[name].append(time.perf_counter() - started_s)
-    return [
-        {
-            "encoder": name,
-            "queries_per_s": 1 / float(np.mean(values)),
-            "p50_ms": 1e3 * float(np.quantile(values, 0.5)),
-            "p99_ms": 1e3 * float(np.quantile(values, 0.99)),
-            "num_queries": len(queries),
-            "threads": torch.get_num_threads(),
-            "dtype": "float32",
-        }
+    return tuple(
+        LatencyRow(
+            encoder=name,
+            queries_per_s=1 / float(np.mean(values)),
+            p50_ms=1e3 * float(np.quantile(values, 0.5)),
+            p99_ms=1e3 * float(np.quantile(values, 0.99)),
+            num_queries=len(queries),
+            threads=torch.get_num_threads(),
+            dtype="float32",
+        )
         for name, values in seconds.items()
-    ]
+    )

@@ -158,6 +158,7 @@ class MacroBootstrap:
         return Draws(
             dict(zip(names, estimates.tolist(), strict=True)),
             dict(zip(names, self.means(stacked).T, strict=True)),
+            sum(self._sizes),
         )
 
 

@@ -1,7 +1,7 @@
 """Scores of the symmetric tasks, as functions of arrays: rank correlation, V-measure of clusters,
 accuracy of a linear probe.
 
-Shapes: n rows, S sides compared, R resamples, D dimension. scikit-learn is imported where it is
+Shapes: n rows, S encoders compared, R resamples, D dimension. scikit-learn is imported where it is
     needed: the core does
 without it.
 """
@@ -45,13 +45,13 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
 def resampled_spearman(
     gold: np.ndarray, predicted: np.ndarray, num_resamples: int, seed: int
 ) -> np.ndarray:
-    """Spearman's correlation of each side with the gold scores, over rows drawn with replacement.
+    """Spearman's correlation of each encoder with the gold scores, over resampled rows.
 
-    Ranks are taken anew inside each resample. The sides share the draws, which pairs them.
+    Ranks are taken anew inside each resample. The encoders share the draws, which pairs them.
 
     Args:
         gold: (n,) scores that people gave.
-        predicted: (n, S) scores of the sides.
+        predicted: (n, S) scores of the encoders.
         num_resamples: R.
         seed: of the draws.
 
@@ -76,21 +76,20 @@ def _weighted_spearman(
     gold: np.ndarray, predicted: np.ndarray, counts_RN: np.ndarray
 ) -> np.ndarray:
     """(R, S) correlations where row i stands in resample r ``counts_RN[r, i]`` times."""
-    gold_RN = _centerd_ranks(gold, counts_RN)
+    gold_RN = _centered_ranks(gold, counts_RN)
     weighted_RN = gold_RN * counts_RN
     gold_R = (weighted_RN * gold_RN).sum(axis=1)
-    found = np.full((len(counts_RN), predicted.shape[1]), np.nan)
-    for side in range(predicted.shape[1]):
-        side_RN = _centerd_ranks(predicted[:, side], counts_RN)
-        side_R = (counts_RN * side_RN * side_RN).sum(axis=1)
-        product = np.sqrt(gold_R * side_R)
-        np.divide(
-            (weighted_RN * side_RN).sum(axis=1), product, out=found[:, side], where=product > 0
-        )
-    return found
+    correlations = np.full((len(counts_RN), predicted.shape[1]), np.nan)
+    for column in range(predicted.shape[1]):
+        ranks_RN = _centered_ranks(predicted[:, column], counts_RN)
+        ranks_R = (counts_RN * ranks_RN * ranks_RN).sum(axis=1)
+        covariance = (weighted_RN * ranks_RN).sum(axis=1)
+        product = np.sqrt(gold_R * ranks_R)
+        np.divide(covariance, product, out=correlations[:, column], where=product > 0)
+    return correlations
 
 
-def _centerd_ranks(values: np.ndarray, counts_RN: np.ndarray) -> np.ndarray:
+def _centered_ranks(values: np.ndarray, counts_RN: np.ndarray) -> np.ndarray:
     """(R, n) mean ranks of the rows among all that were drawn, less the mean of all ranks."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
@@ -147,7 +146,7 @@ def v_measures(
         MissingExtra: scikit-learn is not installed.
     """
     cluster, metrics = _sklearn("cluster"), _sklearn("metrics")
-    found = []
+    scores = []
     for number, rows in enumerate(subsamples):
         kmeans = cluster.MiniBatchKMeans(
             n_clusters=len(np.unique(labels[rows])),
@@ -155,8 +154,8 @@ def v_measures(
             n_init=1,
             random_state=seed + number,
         )
-        found.append(metrics.v_measure_score(labels[rows], kmeans.fit_predict(vectors[rows])))
-    return np.array(found)
+        scores.append(metrics.v_measure_score(labels[rows], kmeans.fit_predict(vectors[rows])))
+    return np.array(scores)
 
 
 def draw_training_sets(labels: np.ndarray, seed: int) -> list[np.ndarray]:
@@ -182,6 +181,7 @@ def probe_hits(
     train_labels: np.ndarray,
     test: np.ndarray,
     test_labels: np.ndarray,
+    *,
     training_sets: Sequence[np.ndarray],
     seed: int,
 ) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Everything a report shows, gathered from the artifacts of a recipe as plain data."""
+"""Everything a report shows, gathered from the artifacts of a recipe."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import datetime
 import json
 import os
 import resource
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,88 +28,105 @@ from leafkit.core.system import cpu_name, memory_gib
 from leafkit.pipeline.corpus import load_corpus
 from leafkit.pipeline.model_handle import ModelHandle, load_student, load_teacher
 from leafkit.pipeline.run import Run
+from leafkit.results import (
+    EvaluationResult,
+    InheritanceGrid,
+    Machine,
+    ModelFacts,
+    RunReport,
+    SpectrumSummary,
+    StepTime,
+    codec,
+)
 
 
-def collect_report(run: Run, command: str) -> dict[str, Any]:
-    """Recipe, machine, models, losses, figures and timings of a finished run; see leafkit.report
-    for what shows them.
+def collect_report(run: Run, command: str) -> RunReport:
+    """Recipe, machine, models, losses, figures and times of a finished run; see leafkit.report for
+    what shows them.
+
+    Raises:
+        LeafkitError: a part of it is not there, or damaged.
     """
     steps = summarise_steps(run.steps)
     teacher = load_teacher(run)
     student = load_student(run, teacher)
-    corpora = [
-        load_corpus(run, uri).about()
-        for uri in (run.recipe.data.corpus, *run.recipe.bench.collections)
-    ]
+    uris = (run.recipe.data.corpus, *run.recipe.bench.collections)
+    corpora = tuple(load_corpus(run, uri).about() for uri in uris)
     manifest = read_manifest(run.folder / STUDENT)
-    data: dict[str, Any] = {
-        "name": run.recipe.name,
-        "command": command,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": git_commit(),
-        "recipe": to_plain(run.recipe),
-        "versions": versions(),
-        "hardware": describe_machine(run),
-        "steps": steps,
-        "teacher": describe_side(teacher),
-        "student": describe_side(student) | {"name": f"{run.recipe.name} student"},
-        "spectrum": manifest.metrics["spectrum"],
-        "losses": collect_losses(run),
-        "corpora": corpora,
-        "bench": json.loads((run.folder / BENCH / RESULTS_FILE).read_text()),
-    }
-    if (run.folder / INHERIT / MANIFEST_FILE).is_file():
-        data["inherit"] = json.loads((run.folder / INHERIT / GRID_FILE).read_text())
-    return data
+    has_grid = (run.folder / INHERIT / MANIFEST_FILE).is_file()
+    return replace(
+        describe_run(run, command),
+        steps=steps,
+        teacher=describe_model(teacher),
+        student=replace(describe_model(student), name=f"{run.recipe.name} student"),
+        spectrum=codec.from_plain(SpectrumSummary, manifest.metrics["spectrum"], "spectrum"),
+        losses=collect_losses(run),
+        corpora=corpora,
+        bench=EvaluationResult.load(run.folder / BENCH / RESULTS_FILE),
+        inheritance=InheritanceGrid.load(run.folder / INHERIT / GRID_FILE) if has_grid else None,
+    )
 
 
-def summarise_steps(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each step once: what was done, and what was found up to date without having been done earlier
-    in this run.
+def describe_run(run: Run, command: str) -> RunReport:
+    """What every report says of its run."""
+    return RunReport(
+        name=run.recipe.name,
+        command=command,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        commit=git_commit(),
+        recipe=to_plain(run.recipe),
+        versions=versions(),
+        machine=describe_machine(run),
+        steps=summarise_steps(run.steps),
+    )
+
+
+def summarise_steps(steps: Sequence[Mapping[str, Any]]) -> tuple[StepTime, ...]:
+    """Each step once: what was done, and what was up to date without having been done earlier in
+    this run.
     """
-    seen: dict[str, dict[str, Any]] = {}
+    first: dict[str, StepTime] = {}
     for step in steps:
-        if step["name"] not in seen:
-            seen[step["name"]] = dict(step)
-    return list(seen.values())
+        first.setdefault(step["name"], codec.from_plain(StepTime, step, "step"))
+    return tuple(first.values())
 
 
-def collect_losses(run: Run) -> dict[str, list[float]]:
+def collect_losses(run: Run) -> dict[str, tuple[float, ...]]:
     """Loss curves of the teacher's stages, where a recipe trains it, and of the student."""
     kind, _, name = run.recipe.teacher.source.partition(":")
-    curves = {}
+    folders = {STUDENT: run.folder / STUDENT}
     if kind == "recipe":
         teacher = load_recipe(name)
-        curves = {
-            stage: json.loads((run.root / teacher.name / stage / LOSSES_FILE).read_text())
-            for stage in teacher.stages
-        }
-    return curves | {STUDENT: json.loads((run.folder / STUDENT / LOSSES_FILE).read_text())}
+        folders = {stage: run.root / teacher.name / stage for stage in teacher.stages} | folders
+    return {
+        name: tuple(json.loads((folder / LOSSES_FILE).read_text()))
+        for name, folder in folders.items()
+    }
 
 
-def describe_side(side: ModelHandle) -> dict[str, Any]:
+def describe_model(handle: ModelHandle) -> ModelFacts:
     """Size, cost and interface of a model; of one that is not at hand only its interface."""
-    model, network = side.model, side.network
-    return {
-        "name": side.name,
-        "parameters": network.num_parameters() if network is not None else None,
-        "dim": model.dim,
-        "mrl_dims": list(model.mrl_dims),
-        "flops_per_token": network.flops_per_token() if network is not None else None,
-        "prompts": {role: model.prompt(role) for role in ("query", "document")},
-    }
+    model, network = handle.model, handle.network
+    return ModelFacts(
+        name=handle.name,
+        parameters=network.num_parameters() if network is not None else None,
+        dim=model.dim,
+        mrl_dims=tuple(model.mrl_dims),
+        flops_per_token=network.flops_per_token() if network is not None else None,
+        prompts={role: model.prompt(role) for role in ("query", "document")},
+    )
 
 
-def describe_machine(run: Run) -> dict[str, Any]:
+def describe_machine(run: Run) -> Machine:
     """What the figures were measured on."""
-    return {
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "memory_gib": memory_gib(),
-        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "device": run.device.type,
-        "precision": str(run.precision).removeprefix("torch."),
-        "accelerator": torch.cuda.get_device_name() if run.device.type == "cuda" else "",
-        "processes": run.world.size,
-    }
+    return Machine(
+        cpu=cpu_name(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        memory_gib=memory_gib(),
+        peak_memory_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        device=run.device.type,
+        precision=str(run.precision).removeprefix("torch."),
+        accelerator=torch.cuda.get_device_name() if run.device.type == "cuda" else "",
+        processes=run.world.size,
+    )

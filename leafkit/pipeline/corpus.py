@@ -17,6 +17,7 @@ from leafkit.data.records import FORMAT, Collection
 from leafkit.data.sources import read_collection, source_fingerprint
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.run import Run, folder_name
+from leafkit.results import CorpusFacts
 
 MIN_WORD_LENGTH = 4  # of vocabulary words in pseudo-texts; shorter pieces are seldom words
 
@@ -39,15 +40,15 @@ class Corpus:
     collection: Collection
     fingerprint: str
 
-    def about(self) -> dict[str, Any]:
+    def about(self) -> CorpusFacts:
         """What the report says of it."""
         splits = [q.split for q in self.collection.queries]
-        return {
-            "name": self.collection.name,
-            "num_documents": len(self.collection.documents),
-            "queries": {split: splits.count(split) for split in sorted(set(splits))},
-            "counts": self.collection.counts,
-        }
+        return CorpusFacts(
+            name=self.collection.name,
+            num_documents=len(self.collection.documents),
+            queries={split: splits.count(split) for split in sorted(set(splits))},
+            counts=self.collection.counts,
+        )
 
 
 def load_corpus(run: Run, uri: str, limit: int = 0, default_split: str = "") -> Corpus:
@@ -106,8 +107,8 @@ def _load(run: Run, folder: Path, inputs: CorpusInputs) -> Corpus:
     corpus = Corpus(Collection.load(folder), manifest.fingerprint())
     if run.steps[-1]["status"] == "done":
         about = corpus.about()
-        log(f"  {about['num_documents']:,} documents, queries {about['queries']}")
-        for what, count in about["counts"].items():
+        log(f"  {about.num_documents:,} documents, queries {dict(about.queries)}")
+        for what, count in about.counts.items():
             log(f"  {what}: {count:,}", style="dim")
     return corpus
 

@@ -4,7 +4,6 @@ writes a student's ONNX graphs and measures what each of them costs.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -39,6 +38,7 @@ from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import load_student, load_teacher
 from leafkit.pipeline.run import Run
+from leafkit.results import GraphQuality, codec
 
 _NUM_PROBES = 64
 _DEPTH = 10
@@ -191,8 +191,9 @@ def run_export(run: Run) -> Path:
             "float32": OnnxGraphEmbedder(draft),
             "int8": OnnxGraphEmbedder(draft, "int8"),
         }
-        metrics["quality"] = compare_queries(run, corpus, store[:], models)
-        (draft / QUALITY_FILE).write_text(json.dumps(metrics["quality"], indent=1))
+        quality = compare_queries(run, corpus, store[:], models)
+        metrics["quality"] = codec.to_plain(quality.losses)
+        quality.save(draft / QUALITY_FILE)
 
     manifest = run.step(
         name=EXPORT,
@@ -202,19 +203,19 @@ def run_export(run: Run) -> Path:
         work=work,
         save=save,
     )
-    for name, found in manifest.metrics.get("quality", {}).items():
-        log(
-            f"  {name} graph: smallest cosine with the model "
-            f"{manifest.metrics['smallest_cosine'][name]:.4f}; nDCG@10"
-            f" {found['mean']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}] against it, n = "
-            f"{found['num_queries']:,}"
-        )
+    if (folder / QUALITY_FILE).is_file():
+        for name, loss in GraphQuality.load(folder / QUALITY_FILE).losses.items():
+            log(
+                f"  {name} graph: smallest cosine with the model "
+                f"{manifest.metrics['smallest_cosine'][name]:.4f}; nDCG@10 {loss.value:+.4f} "
+                f"[{loss.low:+.4f}, {loss.high:+.4f}] against it, n = {loss.n:,}"
+            )
     return folder
 
 
 def compare_queries(
     run: Run, corpus: Corpus, documents: np.ndarray, models: dict[str, Embedder]
-) -> dict[str, Any]:
+) -> GraphQuality:
     """nDCG@10 of each graph's queries minus the model's own, on the teacher's documents (N, D),
     with paired intervals.
     """
@@ -228,9 +229,10 @@ def compare_queries(
             "ndcg@10"
         ]
     bootstrap = Bootstrap(len(queries), run.recipe.bench.num_resamples, run.recipe.seed)
-    return {
-        name: bootstrap.difference(values[name], values["model"]).to_plain()
-        | {"num_queries": len(queries)}
-        for name in models
-        if name != "model"
-    }
+    return GraphQuality(
+        {
+            name: bootstrap.difference(values[name], values["model"])
+            for name in models
+            if name != "model"
+        }
+    )

@@ -20,6 +20,7 @@ from leafkit.core.checkpoint_layout import (
     INDEX_SPACE_FILE,
     INDEX_VECTORS_FILE,
     MANIFEST_FILE,
+    QUALITY_FILE,
     RESULTS_FILE,
     STUDENT,
     index_folder,
@@ -39,7 +40,7 @@ from leafkit.models.precision import choose_device
 from leafkit.pipeline.model_handle import ModelHandle, ModelOpener, as_handle
 from leafkit.pipeline.pair import Pair, Retention, retention_of
 from leafkit.pipeline.space_guard import check_student
-from leafkit.results import EvaluationResult
+from leafkit.results import EvaluationResult, GraphQuality
 from leafkit.results.codec import Mismatch, from_plain
 
 # of nDCG@10 by which the int8 graph may fall short of the model and still be the one that answers
@@ -135,9 +136,11 @@ def _open_graph(folder: Path, student: Encoder) -> OnnxGraphEmbedder | None:
     if not folder.is_dir() or importlib.util.find_spec("onnxruntime") is None:
         return None
     open_artifact(folder, EXPORT)
-    lost = read_manifest(folder).metrics.get("quality", {}).get("int8")
+    loss = None  # an export without judged queries measured none
+    if (folder / QUALITY_FILE).is_file():
+        loss = GraphQuality.load(folder / QUALITY_FILE).losses.get("int8")
     graph = OnnxGraphEmbedder(
-        folder, "int8" if lost and lost["mean"] >= -_LARGEST_LOSS else "float32"
+        folder, "int8" if loss and loss.value >= -_LARGEST_LOSS else "float32"
     )
     if graph.fingerprint != student.fingerprint:
         log(
@@ -173,8 +176,7 @@ def _read_retention(folder: Path, manifest: Manifest, student: str) -> Retention
     benchmark = open_artifact(folder / BENCH, BENCH)
     if benchmark.inputs.get("student") != student:
         return None
-    place = folder / BENCH / RESULTS_FILE
-    result = EvaluationResult.from_json(json.loads(place.read_text(encoding="utf-8")), str(place))
+    result = EvaluationResult.load(folder / BENCH / RESULTS_FILE)
     in_domain = [c for c in result.collections if c.kind == "in-domain"]
     chosen = in_domain[0] if in_domain else None
     return Retention(chosen.name, chosen.retention) if chosen else retention_of(result)

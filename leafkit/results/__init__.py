@@ -20,6 +20,7 @@ from leafkit.results.inheritance import GridCell, InheritanceGrid, Verdict
 from leafkit.results.interval import Difference, Interval
 from leafkit.results.report import (
     CorpusFacts,
+    GraphQuality,
     ModelFacts,
     RunReport,
     SpectrumSummary,
@@ -49,6 +50,7 @@ __all__ = [
     "DiagnosisFigures",
     "Difference",
     "EvaluationResult",
+    "GraphQuality",
     "GridCell",
     "HeadFigures",
     "Hit",

@@ -10,8 +10,9 @@ from leafkit.results.codec import Saved
 from leafkit.results.costs import Machine, StepTime
 from leafkit.results.diagnosis import Diagnosis
 from leafkit.results.inheritance import InheritanceGrid
+from leafkit.results.interval import Interval
 from leafkit.results.retrieval import EvaluationResult
-from leafkit.results.upgrade import upgrade_report
+from leafkit.results.upgrade import upgrade_interval, upgrade_report
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,26 @@ class CorpusFacts:
     num_documents: int
     queries: Mapping[str, int]
     counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphQuality(Saved):
+    """What the student's exported graphs cost, as in quality.json.
+
+    Attributes:
+        losses: nDCG@10 of each graph's queries minus the model's own on the teacher's documents, by
+            the graph's precision.
+    """
+
+    what = "quality of exported graphs"
+    made_by = "leafkit export recipe=NAME"
+
+    losses: Mapping[str, Interval]
+
+    @classmethod
+    def upgrade(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Format 1 had the precisions at the top."""
+        return {"losses": {name: upgrade_interval(c, c["num_queries"]) for name, c in data.items()}}
 
 
 @dataclass(frozen=True, slots=True)

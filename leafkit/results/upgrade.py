@@ -11,6 +11,7 @@ from typing import Any
 
 Plain = Mapping[str, Any]
 _KINDS = {"home": "in-domain", "away": "out-of-domain"}
+_CLUSTERING_RUNS = 10
 _GRID_PARTS = ("teacher_retention", "student_retention", "gap")
 
 
@@ -86,12 +87,13 @@ def _difference(row: Plain, n: int) -> Plain:
 
 
 def _task(data: Plain) -> Plain:
-    n = data["n"]
+    # an interval of a clustering is over the runs of k-means
+    n = data["n"] if data["kind"] != "clustering" else _CLUSTERING_RUNS
     return {
         "kind": data["kind"],
         "name": data["name"],
         "metric": data["metric"],
-        "num_rows": n,
+        "num_rows": data["n"],
         "how": data["how"],
         "counts": data["counts"],
         "scores": {row["system"]: upgrade_interval(row, n) for row in data["rows"]},

@@ -16,6 +16,7 @@ import pytest
 from leafkit.core.errors import UsageError
 from leafkit.data import contamination
 from leafkit.data.contamination import Evaluation, find_overlaps, hash_runs, shorten, split_words
+from leafkit.results import Contamination, Overlap, OverlapExample
 
 THIRTEEN = "one two three four five six seven eight nine ten eleven twelve thirteen"
 
@@ -125,7 +126,7 @@ def naive(training, texts, run):
             exact += 1
         elif any(tuple(words[i : i + run]) in runs for i in range(len(words) - run + 1)):
             near += 1
-    return {"total": len(texts), "exact": exact, "near": near}
+    return Overlap(len(texts), exact, near)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -150,10 +151,10 @@ def test_equals_a_naive_count_on_small_vocabularies(seed, monkeypatch):
 
     training, queries, documents = make(40), make(30), make(30)
     found = count(iter(training), queries, documents, run)
-    assert found["queries"] == naive(training, queries, run)
-    assert found["documents"] == naive(training, documents, run)
-    assert found["training_texts"] == 40
-    assert found["queries"]["near"] + found["documents"]["near"] > 0
+    assert found.queries == naive(training, queries, run)
+    assert found.documents == naive(training, documents, run)
+    assert found.training_texts == 40
+    assert found.queries.near + found.documents.near > 0
 
 
 def test_several_collections_at_once_equal_each_alone():
@@ -177,34 +178,30 @@ def test_case_punctuation_and_width_hide_no_duplicate():
         ["What, precisely, is a  KERNEL -- in an operating-system?"],
         ["what precisely is a kernel in an operating system"],
     )
-    assert found["queries"] == {"total": 1, "exact": 1, "near": 0}
-    assert found["examples"] == [
-        {
-            "evaluation": "what precisely is a kernel in an operating system",
-            "training": "What, precisely, is a KERNEL -- in an operating-system?",
-            "kind": "exact",
-            "role": "queries",
-        }
-    ]
+    assert found.queries == Overlap(total=1, exact=1, near=0)
+    assert found.examples == (
+        OverlapExample(
+            evaluation="what precisely is a kernel in an operating system",
+            training="What, precisely, is a KERNEL -- in an operating-system?",
+            kind="exact",
+            role="queries",
+        ),
+    )
 
 
 def test_thirteen_words_in_a_row_are_near_and_twelve_are_not():
     twelve = THIRTEEN.rpartition(" ")[0]
     training = [f"before it {THIRTEEN} and after it"]
-    assert count(training, [f"Elsewhere: {THIRTEEN}!"])["queries"] == {
-        "total": 1,
-        "exact": 0,
-        "near": 1,
-    }
-    assert count(training, [f"elsewhere {twelve} something else entirely"])["queries"]["near"] == 0
-    assert count(training, [THIRTEEN])["queries"]["near"] == 1  # the whole query is the run
+    assert count(training, [f"Elsewhere: {THIRTEEN}!"]).queries == Overlap(total=1, exact=0, near=1)
+    assert count(training, [f"elsewhere {twelve} something else entirely"]).queries.near == 0
+    assert count(training, [THIRTEEN]).queries.near == 1  # the whole query is the run
 
 
 def test_a_short_text_is_an_exact_duplicate_or_none():
     found = count(
         ["how to sort a list in python"], ["sort a list", "How to sort a list in Python?"]
     )
-    assert found["queries"] == {"total": 2, "exact": 1, "near": 0}
+    assert found.queries == Overlap(total=2, exact=1, near=0)
 
 
 def test_a_run_across_two_training_texts_is_none():
@@ -213,45 +210,36 @@ def test_a_run_across_two_training_texts_is_none():
         THIRTEEN[len(THIRTEEN[:30].rpartition(" ")[0]) + 1 :],
     )
     assert f"{first} {second}" == THIRTEEN
-    assert count([first, second], [THIRTEEN])["queries"] == {"total": 1, "exact": 0, "near": 0}
+    assert count([first, second], [THIRTEEN]).queries == Overlap(total=1, exact=0, near=0)
 
 
 def test_chinese_counts_characters():
     sentence = "深度学习模型需要大量标注数据来训练参数"
     assert (
-        count([f"众所周知\uff0c{sentence}。"], [f"为什么{sentence[:14]}\uff1f"])["queries"]["near"]
-        == 1
+        count([f"众所周知\uff0c{sentence}。"], [f"为什么{sentence[:14]}\uff1f"]).queries.near == 1
     )
-    assert (
-        count([f"众所周知\uff0c{sentence}。"], [f"为什么{sentence[:12]}呢"])["queries"]["near"] == 0
-    )
-    assert count(["机器 学习"], ["机器学习"])["queries"]["exact"] == 1
+    assert count([f"众所周知\uff0c{sentence}。"], [f"为什么{sentence[:12]}呢"]).queries.near == 0
+    assert count(["机器 学习"], ["机器学习"]).queries.exact == 1
 
 
 def test_texts_without_words_are_no_duplicates():
-    assert count(["", "?!", " "], ["", "..."], ["!"])["queries"] == {
-        "total": 2,
-        "exact": 0,
-        "near": 0,
-    }
+    assert count(["", "?!", " "], ["", "..."], ["!"]).queries == Overlap(total=2, exact=0, near=0)
 
 
 @pytest.mark.parametrize("training", [[], [""]])
 def test_nothing_to_compare(training):
-    assert count(training) == {
-        "training_texts": len(training),
-        "examples": [],
-        "queries": {"total": 0, "exact": 0, "near": 0},
-        "documents": {"total": 0, "exact": 0, "near": 0},
-    }
-    assert count(training, ["a question"])["queries"]["exact"] == 0
-    assert count(["a question"])["queries"]["total"] == 0
+    nothing = Overlap(total=0, exact=0, near=0)
+    assert count(training) == Contamination(
+        training_texts=len(training), queries=nothing, documents=nothing
+    )
+    assert count(training, ["a question"]).queries.exact == 0
+    assert count(["a question"]).queries.total == 0
 
 
 def test_every_copy_of_an_evaluation_text_counts():
     found = count([THIRTEEN, THIRTEEN], [THIRTEEN, THIRTEEN.upper()], [f"{THIRTEEN} fourteen"] * 3)
-    assert found["queries"]["exact"] == 2
-    assert found["documents"] == {"total": 3, "exact": 0, "near": 3}
+    assert found.queries.exact == 2
+    assert found.documents == Overlap(total=3, exact=0, near=3)
 
 
 def test_examples_are_five_with_queries_first_and_the_first_training_text():
@@ -260,10 +248,10 @@ def test_examples_are_five_with_queries_first_and_the_first_training_text():
     found = count(
         [f"the first {THIRTEEN}", *queries, f"the second {THIRTEEN}", "x" * 500], queries, documents
     )
-    assert [(e["role"], e["kind"]) for e in found["examples"]] == [("queries", "exact")] * 3 + [
+    assert [(e.role, e.kind) for e in found.examples] == [("queries", "exact")] * 3 + [
         ("documents", "near")
     ] * 2
-    assert {e["training"] for e in found["examples"][3:]} == {f"the first {THIRTEEN}"}
+    assert {e.training for e in found.examples[3:]} == {f"the first {THIRTEEN}"}
 
 
 def test_long_texts_are_shown_shortened():
@@ -299,6 +287,6 @@ def test_real_queries_are_found_where_they_were_planted(shared_data):
         json.loads(line)["text"]
         for line in (shared_data / "pairs" / "unlabeled_queries.jsonl").open(encoding="utf-8")
     ]
-    before = count(pool[:20000], claims)["queries"]["exact"]
-    after = count([*pool[:20000], f"  {claims[7].upper()}!!"], claims)["queries"]["exact"]
+    before = count(pool[:20000], claims).queries.exact
+    after = count([*pool[:20000], f"  {claims[7].upper()}!!"], claims).queries.exact
     assert after == before + 1

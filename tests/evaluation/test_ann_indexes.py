@@ -25,38 +25,25 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.vector_store import Space, VectorStore
 from leafkit.evaluation import ann_indexes
 from leafkit.evaluation.ann_indexes import compare_indexes, measure_recall
+from leafkit.evaluation.metrics import Judgments
 from leafkit.index import vectors as vector_blocks
 from leafkit.index.ranking import Ranking
 from leafkit.index.search import search_index
+from leafkit.results import Interval
 
 DOCUMENTS = make_documents()
 SIDES = {"teacher": make_queries(DOCUMENTS), "student": make_queries(DOCUMENTS, noise=0.4, seed=2)}
 QUERY_IDS = [f"q{i}" for i in range(NUM_QUERIES)]
 DOCUMENT_IDS = [f"d{i}" for i in range(NUM_DOCUMENTS)]
 QRELS = {q: {f"d{i}": 1} for i, q in enumerate(QUERY_IDS)}  # query i is document i, moved
-KEYS = {
-    "collection",
-    "kind",
-    "setting",
-    "queries",
-    "bytes_per_vector",
-    "build_s",
-    "queries_per_s",
-    "recall@10",
-    "ndcg@10",
-    "threads",
-    "is_cheapest_at_target",
-}
 
 
 def compare(config=CONFIG, documents=DOCUMENTS, sides=None, **changes):
     given = {
         "documents": documents,
-        "queries_by_side": sides or SIDES,
+        "queries": sides or SIDES,
+        "judgments": Judgments(QUERY_IDS, DOCUMENT_IDS[: len(documents)], QRELS),
         "collection_name": "clusters",
-        "query_ids": QUERY_IDS,
-        "document_ids": DOCUMENT_IDS[: len(documents)],
-        "qrels": QRELS,
         "config": config,
         "num_resamples": 200,
         "seed": 0,
@@ -71,37 +58,35 @@ def rows():
 
 def pick(rows, kind, side, setting=None):
     return [
-        r
-        for r in rows
-        if r["kind"] == kind and r["queries"] == side and setting in (None, r["setting"])
+        r for r in rows if r.kind == kind and r.queries == side and setting in (None, r.setting)
     ]
 
 
 def test_every_kind_setting_and_side_has_a_row_with_all_keys(rows):
-    assert {r["kind"] for r in rows} == set(KINDS)
+    assert {r.kind for r in rows} == set(KINDS)
     num_settings = {"flat": 1, "int8": 1, "binary": 1}
     assert all(
         len(pick(rows, kind, side)) == num_settings.get(kind, 3) for kind in KINDS for side in SIDES
     )
-    assert all(r.keys() >= KEYS for r in rows)
     for row in rows:
-        assert row["collection"] == "clusters"
-        assert row["queries_per_s"] > 0
-        assert row["build_s"] > 0
-        assert row["threads"] == faiss.omp_get_max_threads()
-        assert row["repetitions"] >= 3
-        for metric in ("recall@10", "ndcg@10"):
-            assert 0 <= row[metric]["low"] <= row[metric]["mean"] <= row[metric]["high"] <= 1
+        assert row.collection == "clusters"
+        assert row.queries_per_s > 0
+        assert row.build_s > 0
+        assert row.threads == faiss.omp_get_max_threads()
+        assert row.repetitions >= 3
+        for found in (row.recall_at_10, row.ndcg_at_10):
+            assert 0 <= found.low <= found.value <= found.high <= 1
+            assert found.n == NUM_QUERIES
 
 
 def test_flat_has_full_recall_and_the_ndcg_of_a_sort_in_numpy(rows):
     for side, queries in SIDES.items():
         row = pick(rows, "flat", side)[0]
-        assert row["recall@10"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+        assert row.recall_at_10 == Interval(1.0, 1.0, 1.0, NUM_QUERIES)
         order = sort_exactly(queries, DOCUMENTS, 10)
         ranks = [row_.tolist().index(i) if i in row_ else None for i, row_ in enumerate(order)]
         expected = np.mean([0 if r is None else 1 / np.log2(r + 2) for r in ranks])
-        assert row["ndcg@10"]["mean"] == pytest.approx(expected, abs=1e-9)
+        assert row.ndcg_at_10.value == pytest.approx(expected, abs=1e-9)
 
 
 def overlap(a, b):
@@ -112,14 +97,14 @@ def test_recall_is_of_the_sides_own_exact_search(rows):
     truth = {side: sort_exactly(queries, DOCUMENTS, 10) for side, queries in SIDES.items()}
     # against the teacher's truth no student search could be exact
     assert overlap(truth["teacher"], truth["student"]) < 0.8
-    assert pick(rows, "ivf_flat", "student", "num_probes=16")[0]["recall@10"]["mean"] == 1.0
+    assert pick(rows, "ivf_flat", "student", "num_probes=16")[0].recall_at_10.value == 1.0
     for kind, setting in (("int8", 0), ("hnsw", 10), ("rabitq", 4)):
         if kind in KINDS:
             built = make_index(DOCUMENTS, kind)
             for side, queries in SIDES.items():
                 row = pick(rows, kind, side, built.plan.label(setting))[0]
                 found = search_index(built, queries, 10, setting).positions
-                assert row["recall@10"]["mean"] == pytest.approx(
+                assert row.recall_at_10.value == pytest.approx(
                     overlap(found, truth[side]), abs=1e-9
                 )
 
@@ -138,21 +123,20 @@ def test_planted_student_queries_need_a_wider_search_than_the_teachers():
         + 0.03 * generator.normal(size=(40, 16))
     )
     config = IndexConfig(kinds=["ivf_flat"], num_lists=8, num_probes=[1, 2, 8], target_recall=0.9)
+    qrels = {f"q{i}": {f"d{i}": 1} for i in range(40)}
     found = compare_indexes(
         documents,
         {"teacher": teacher, "student": student},
-        "planted",
-        [f"q{i}" for i in range(40)],
-        [f"d{i}" for i in range(800)],
-        {f"q{i}": {f"d{i}": 1} for i in range(40)},
+        Judgments(list(qrels), [f"d{i}" for i in range(800)], qrels),
         config,
-        100,
-        0,
+        collection_name="planted",
+        num_resamples=100,
+        seed=0,
     )
-    recall = {(r["queries"], r["setting"]): r["recall@10"]["mean"] for r in found}
+    recall = {(r.queries, r.setting): r.recall_at_10.value for r in found}
     assert recall["teacher", "num_probes=1"] > 0.9 > recall["student", "num_probes=1"]
     assert recall["student", "num_probes=8"] == 1.0
-    cheapest = {r["queries"]: r["setting"] for r in found if r["is_cheapest_at_target"]}
+    cheapest = {r.queries: r.setting for r in found if r.is_cheapest_at_target}
     assert cheapest["teacher"] == "num_probes=1"
     assert cheapest["student"] in ("num_probes=2", "num_probes=8")
 
@@ -161,31 +145,31 @@ def test_the_cheapest_at_target_is_the_first_of_each_sweep_that_reaches_it(rows)
     for kind in KINDS:
         for side in SIDES:
             mine = pick(rows, kind, side)
-            reaching = [r for r in mine if r["recall@10"]["mean"] >= CONFIG.target_recall]
-            assert [r for r in mine if r["is_cheapest_at_target"]] == reaching[:1]
-    assert any(r["is_cheapest_at_target"] for r in rows if r["kind"] == "hnsw")
+            reaching = [r for r in mine if r.recall_at_10.value >= CONFIG.target_recall]
+            assert [r for r in mine if r.is_cheapest_at_target] == reaching[:1]
+    assert any(r.is_cheapest_at_target for r in rows if r.kind == "hnsw")
     # 32 bits cannot tell ten apart
-    assert not any(r["is_cheapest_at_target"] for r in rows if r["kind"] == "binary")
+    assert not any(r.is_cheapest_at_target for r in rows if r.kind == "binary")
 
 
 def test_rescoring_reads_more_bytes_and_says_so(rows):
-    assert pick(rows, "binary_rescored", "teacher")[0]["rescore_bytes_per_vector"] == 4 * DIM
+    assert pick(rows, "binary_rescored", "teacher")[0].rescore_bytes_per_vector == 4 * DIM
     half = compare(
         replace(CONFIG, kinds=["binary", "binary_rescored"]), DOCUMENTS.astype(np.float16)
     )
-    assert pick(half, "binary_rescored", "teacher")[0]["rescore_bytes_per_vector"] == 2 * DIM
-    assert pick(half, "binary", "teacher")[0]["rescore_bytes_per_vector"] == 0
+    assert pick(half, "binary_rescored", "teacher")[0].rescore_bytes_per_vector == 2 * DIM
+    assert pick(half, "binary", "teacher")[0].rescore_bytes_per_vector == 0
     assert (
-        pick(half, "binary", "teacher")[0]["bytes_per_vector"]
-        == pick(rows, "binary", "teacher")[0]["bytes_per_vector"]
+        pick(half, "binary", "teacher")[0].bytes_per_vector
+        == pick(rows, "binary", "teacher")[0].bytes_per_vector
     )
 
 
 def test_two_runs_give_the_same_figures_but_the_times(rows):
-    timed = {"build_s", "queries_per_s", "repetitions"}
-    assert [{k: v for k, v in r.items() if k not in timed} for r in compare()] == [
-        {k: v for k, v in r.items() if k not in timed} for r in rows
-    ]
+    def untimed(found):
+        return [replace(r, build_s=0, queries_per_s=0, repetitions=0) for r in found]
+
+    assert untimed(compare()) == untimed(rows)
 
 
 def test_a_vector_store_gives_the_figures_of_its_array(tmp_path):
@@ -198,7 +182,7 @@ def test_a_vector_store_gives_the_figures_of_its_array(tmp_path):
     config = replace(CONFIG, kinds=["hnsw", "opq", "binary_rescored"])
     figures = [
         [
-            (r["kind"], r["setting"], r["queries"], r["recall@10"], r["ndcg@10"])
+            (r.kind, r.setting, r.queries, r.recall_at_10, r.ndcg_at_10)
             for r in compare(config, documents)
         ]
         for documents in (store, store[:])
@@ -227,7 +211,7 @@ def test_documents_are_read_in_blocks_and_never_whole(monkeypatch):
 
 
 def test_no_kinds_is_no_table():
-    assert compare(IndexConfig()) == []
+    assert compare(IndexConfig()) == ()
 
 
 def test_fewer_documents_than_ten():
@@ -236,9 +220,7 @@ def test_fewer_documents_than_ten():
         DOCUMENTS[:4],
     )
     assert all(
-        r["recall@10"]["mean"] == 1.0
-        for r in found
-        if r["kind"] in ("flat", "hnsw", "binary_rescored")
+        r.recall_at_10.value == 1.0 for r in found if r.kind in ("flat", "hnsw", "binary_rescored")
     )
 
 
@@ -247,25 +229,23 @@ def test_one_document_and_one_query():
         IndexConfig(kinds=["flat", "hnsw", "ivf_flat", "int8", "binary", "binary_rescored"]),
         DOCUMENTS[:1],
         {"teacher": SIDES["teacher"][:1]},
-        query_ids=["q0"],
-        qrels={"q0": {"d0": 1}},
+        judgments=Judgments(["q0"], ["d0"], {"q0": {"d0": 1}}),
     )
     assert found
-    assert all(r["recall@10"]["mean"] == r["ndcg@10"]["mean"] == 1.0 for r in found)
+    assert all(r.recall_at_10.value == r.ndcg_at_10.value == 1.0 for r in found)
 
 
 def test_a_document_that_is_the_query_itself_does_not_take_a_place():
     """Document 0 is the query; the relevant document is the eleventh, the tenth of the others."""
     documents = unit(np.stack([np.cos(np.arange(40) * 0.02), np.sin(np.arange(40) * 0.02)], axis=1))
-    config, case = (
-        IndexConfig(kinds=["flat", "hnsw"]),
-        ({"teacher": documents[:1]}, "own", ["q0"], DOCUMENT_IDS[:40]),
-    )
+    config = IndexConfig(kinds=["flat", "hnsw"])
+    queries = {"teacher": documents[:1]}
+    judgments = Judgments(["q0"], DOCUMENT_IDS[:40], {"q0": {"d10": 1}})
     figures = {}
     for own in (None, [-1], [0]):
-        found = compare_indexes(documents, *case, {"q0": {"d10": 1}}, config, 50, 0, own)
-        figures[str(own)] = sorted({r["ndcg@10"]["mean"] for r in found})
-        assert all(r["recall@10"]["mean"] == 1 for r in found)
+        found = compare(config, documents, queries, judgments=judgments, own=own)
+        figures[str(own)] = sorted({r.ndcg_at_10.value for r in found})
+        assert all(r.recall_at_10.value == 1 for r in found)
     assert figures == {"None": [0.0], "[-1]": [0.0], "[0]": [pytest.approx(1 / np.log2(11))]}
 
 
@@ -273,8 +253,8 @@ def test_documents_that_are_all_alike_are_all_as_good():
     documents = unit(np.ones((300, 32)))
     kinds = [kind for kind in KINDS if kind != "opq"]
     found = compare(replace(CONFIG, kinds=kinds, num_lists=4, num_probes=[4]), documents)
-    assert {r["kind"] for r in found} == set(kinds)
-    assert all(r["recall@10"]["mean"] == 1 for r in found)
+    assert {r.kind for r in found} == set(kinds)
+    assert all(r.recall_at_10.value == 1 for r in found)
 
 
 # --- recall
@@ -344,11 +324,9 @@ def test_documents_that_have_not_length_one_are_refused(length):
 def test_queries_of_any_length_rank_alike(rows):
     config = replace(CONFIG, kinds=["flat", "hnsw", "binary_rescored"])
     long = compare(config, sides={side: vectors * 7 for side, vectors in SIDES.items()})
-    key = [(r["kind"], r["setting"], r["queries"], r["recall@10"]["mean"]) for r in long]
+    key = [(r.kind, r.setting, r.queries, r.recall_at_10.value) for r in long]
     assert key == [
-        (r["kind"], r["setting"], r["queries"], r["recall@10"]["mean"])
-        for r in rows
-        if r["kind"] in config.kinds
+        (r.kind, r.setting, r.queries, r.recall_at_10.value) for r in rows if r.kind in config.kinds
     ]
 
 
@@ -356,7 +334,7 @@ def test_nothing_to_compare_on_is_said():
     with pytest.raises(LeafkitError, match="0 documents and 60 queries"):
         compare(documents=DOCUMENTS[:0])
     with pytest.raises(LeafkitError, match="1500 documents and 0 queries"):
-        compare(sides={"teacher": SIDES["teacher"][:0]}, query_ids=[])
+        compare(sides={"teacher": SIDES["teacher"][:0]}, judgments=Judgments([], DOCUMENT_IDS, {}))
 
 
 def test_kinds_that_cannot_be_built_stop_before_anything_is_built(monkeypatch):
@@ -368,10 +346,13 @@ def test_kinds_that_cannot_be_built_stop_before_anything_is_built(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"document_ids": DOCUMENT_IDS[:9]}, "1500 documents have 9 ids"),
+        (
+            {"judgments": Judgments(QUERY_IDS, DOCUMENT_IDS[:9], QRELS)},
+            "judgments of 9 documents for 1500 vectors",
+        ),
         ({"own": [0, 1]}, "60 queries have 2 own documents"),
         (
-            {"query_ids": QUERY_IDS[:9]},
+            {"judgments": Judgments(QUERY_IDS[:9], DOCUMENT_IDS, QRELS)},
             r"teacher queries have the shape \(60, 32\) where \(9, 32\) is needed",
         ),
         (
@@ -396,7 +377,7 @@ def test_a_gpu_adds_rows_of_its_own(monkeypatch, capsys):
         lambda built: replace(built, device="gpu") if built.plan.kind == "flat" else None,
     )
     found = compare(replace(CONFIG, kinds=["flat", "int8"]))
-    assert [(r["kind"], r["device"], r["queries"]) for r in found] == [
+    assert [(r.kind, r.device, r.queries) for r in found] == [
         ("flat", "cpu", "teacher"),
         ("flat", "cpu", "student"),
         ("flat", "gpu", "teacher"),
@@ -404,4 +385,4 @@ def test_a_gpu_adds_rows_of_its_own(monkeypatch, capsys):
         ("int8", "cpu", "teacher"),
         ("int8", "cpu", "student"),
     ]
-    assert sum(r["is_cheapest_at_target"] for r in found if r["kind"] == "flat") == 4
+    assert sum(r.is_cheapest_at_target for r in found if r.kind == "flat") == 4

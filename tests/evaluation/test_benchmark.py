@@ -17,13 +17,14 @@ from leafkit.data.sources import read_collection
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.benchmark import (
     check_judged,
-    macro_figures,
     rank_bm25,
     run_benchmark,
     score_encoder,
 )
+from leafkit.evaluation.comparison import compare_macro
 from leafkit.evaluation.metrics import METRICS, per_query_metrics
 from leafkit.index.ranking import tie_order
+from leafkit.results import EvaluationResult, Hit, Interval
 
 NUM_DOCUMENTS, NUM_QUERIES, DIM = 120, 40, 16
 
@@ -49,28 +50,32 @@ def collection() -> Collection:
 
 
 def run(collection, **systems):
-    return run_benchmark(collection, "test", systems, "home", num_resamples=300, seed=0)
+    return run_benchmark(collection, "test", systems, kind="in-domain", num_resamples=300, seed=0)
 
 
-def figure(result, system: str, metric: str) -> dict[str, float]:
-    return next(row[metric] for row in result.figures["rows"] if row["system"] == system)
+def figure(measured, system: str, metric: str) -> Interval:
+    rows = {row.system: row.metrics for row in measured.result.systems}
+    return rows[system][metric]
+
+
+ONE = Interval(1.0, 1.0, 1.0, NUM_QUERIES)
 
 
 def test_perfect_vectors_score_one_and_random_ones_chance(collection):
     result = run(collection, teacher=PERFECT, symmetric=RANDOM)
     for metric in ("ndcg@10", "recall@100", "mrr@10"):
-        assert figure(result, "teacher", metric) == {"mean": 1.0, "low": 1.0, "high": 1.0}
+        assert figure(result, "teacher", metric) == ONE
     chance = sum(1 / np.log2(rank + 1) for rank in range(1, 11)) / NUM_DOCUMENTS
-    assert figure(result, "symmetric", "ndcg@10")["mean"] == pytest.approx(chance, abs=0.1)
-    assert figure(result, "symmetric", "recall@100")["mean"] == pytest.approx(
+    assert figure(result, "symmetric", "ndcg@10").value == pytest.approx(chance, abs=0.1)
+    assert figure(result, "symmetric", "recall@100").value == pytest.approx(
         100 / NUM_DOCUMENTS, abs=0.15
     )
 
 
 def test_only_judged_queries_of_the_split_count(collection):
     result = run(collection, teacher=PERFECT)
-    assert result.figures["num_queries"] == NUM_QUERIES
-    assert result.figures["num_documents"] == NUM_DOCUMENTS
+    assert result.result.num_queries == NUM_QUERIES
+    assert result.result.num_documents == NUM_DOCUMENTS
     assert result.per_query["teacher"]["ndcg@10"].shape == (NUM_QUERIES,)
 
 
@@ -86,15 +91,15 @@ def test_asymmetric_search_takes_the_students_queries_and_the_teachers_documents
     result = run(
         collection, teacher=PERFECT, symmetric=rotated, asymmetric=(student, DOCUMENT_VECTORS)
     )
-    assert figure(result, "symmetric", "ndcg@10")["mean"] == 1.0
-    assert figure(result, "asymmetric", "ndcg@10")["mean"] < 0.3
+    assert figure(result, "symmetric", "ndcg@10").value == 1.0
+    assert figure(result, "asymmetric", "ndcg@10").value < 0.3
 
 
 def test_differences_and_retention_follow_from_the_rows(collection):
     result = run(collection, teacher=PERFECT, symmetric=RANDOM, asymmetric=PERFECT, baseline=RANDOM)
-    mean = {row["system"]: row["ndcg@10"]["mean"] for row in result.figures["rows"]}
+    mean = {row.system: row.metrics["ndcg@10"].value for row in result.result.systems}
     assert set(mean) == {"teacher", "symmetric", "asymmetric", "baseline", "bm25"}
-    found = {d["label"]: d for d in result.figures["differences"]}
+    found = {d.label: d for d in result.result.differences}
     assert set(found) == {
         "symmetric - teacher",
         "asymmetric - teacher",
@@ -105,14 +110,16 @@ def test_differences_and_retention_follow_from_the_rows(collection):
     }
     for label, row in found.items():
         a, b = label.split(" - ")
-        assert row["mean"] == pytest.approx(mean[a] - mean[b])
-        assert row["low"] <= row["mean"] <= row["high"]
-    nothing = {"metric": "ndcg@10", "mean": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
-    assert found["asymmetric - teacher"] == {"label": "asymmetric - teacher"} | nothing
-    assert found["symmetric - teacher"]["p"] == pytest.approx(1 / 301)
-    assert found["symmetric - teacher"]["high"] < 0
-    assert result.figures["retention"]["asymmetric"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
-    assert result.figures["retention"]["symmetric"]["mean"] == pytest.approx(mean["symmetric"])
+        assert (row.a, row.b, row.metric) == (a, b, "ndcg@10")
+        assert row.interval.value == pytest.approx(mean[a] - mean[b])
+        assert row.interval.low <= row.interval.value <= row.interval.high
+        assert row.interval.n == NUM_QUERIES
+    equal = found["asymmetric - teacher"]
+    assert (equal.interval, equal.p) == (Interval(0.0, 0.0, 0.0, NUM_QUERIES), 1.0)
+    assert found["symmetric - teacher"].p == pytest.approx(1 / 301)
+    assert found["symmetric - teacher"].interval.high < 0
+    assert result.result.retention["asymmetric"] == ONE
+    assert result.result.retention["symmetric"].value == pytest.approx(mean["symmetric"])
 
 
 def test_reversed_search_takes_the_teachers_queries_and_the_students_documents(collection):
@@ -122,29 +129,20 @@ def test_reversed_search_takes_the_teachers_queries_and_the_students_documents(c
         symmetric=RANDOM,
         reversed=(PERFECT[0], DOCUMENT_VECTORS[::-1].copy()),
     )
-    assert figure(result, "reversed", "ndcg@10")["mean"] < 0.3
-    assert result.figures["rows"][2]["label"] == "teacher queries, student documents"
-    assert "reversed - teacher" in {d["label"] for d in result.figures["differences"]}
-    assert set(result.figures["retention"]) == {"symmetric", "reversed"}
+    assert figure(result, "reversed", "ndcg@10").value < 0.3
+    assert result.result.systems[2].system == "reversed"
+    assert "reversed - teacher" in {d.label for d in result.result.differences}
+    assert set(result.result.retention) == {"symmetric", "reversed"}
 
 
 def test_every_metric_is_there_with_its_interval(collection):
     result = run(collection, teacher=RANDOM)
-    for row in result.figures["rows"]:
-        assert set(row) == {
-            "system",
-            "label",
-            "ndcg@10",
-            "map",
-            "recall@10",
-            "recall@100",
-            "mrr@10",
-        }
-        for metric in set(row) - {"system", "label"}:
-            assert 0 <= row[metric]["low"] <= row[metric]["mean"] <= row[metric]["high"] <= 1
-            assert row[metric]["mean"] == pytest.approx(
-                result.per_query[row["system"]][metric].mean()
-            )
+    assert [row.system for row in result.result.systems] == ["teacher", "bm25"]
+    for row in result.result.systems:
+        assert set(row.metrics) == {"ndcg@10", "map", "recall@10", "recall@100", "mrr@10"}
+        for metric, found in row.metrics.items():
+            assert 0 <= found.low <= found.value <= found.high <= 1
+            assert found.value == pytest.approx(result.per_query[row.system][metric].mean())
 
 
 def test_no_figure_depends_on_the_order_of_the_documents(collection):
@@ -165,7 +163,7 @@ def test_no_figure_depends_on_the_order_of_the_documents(collection):
         run(collection, teacher=(RANDOM[0], copies), asymmetric=(PERFECT[0], copies)),
         run(shuffled, teacher=(RANDOM[0], copies[order]), asymmetric=(PERFECT[0], copies[order])),
     ]
-    assert results[0].figures == results[1].figures
+    assert results[0].result == results[1].result
     for system, metrics in results[0].per_query.items():
         for metric, values in metrics.items():
             assert np.array_equal(values, results[1].per_query[system][metric])
@@ -186,8 +184,16 @@ def test_a_query_s_own_document_is_dropped_as_the_policy_says(policy, dropped):
     vectors = np.eye(4, dtype=np.float32)
     asked = np.array([[1, 0, 0, 0.5], [0, 1, 0.5, 0], [0, 0, 1, 0]], dtype=np.float32)
     own = Collection("arguana", documents, queries, qrels)
-    result = run_benchmark(own, "test", {"teacher": (asked, vectors)}, "away", 50, 0, policy)
-    assert result.figures["own_documents_dropped"] == dropped
+    result = run_benchmark(
+        own,
+        "test",
+        {"teacher": (asked, vectors)},
+        kind="out-of-domain",
+        num_resamples=50,
+        seed=0,
+        own_documents=policy,
+    )
+    assert result.result.own_documents_dropped == dropped
     assert result.per_query["teacher"]["mrr@10"].tolist() == [
         1.0 if policy != "never" else 0.5,
         1.0 if dropped == 2 else 0.5,
@@ -210,12 +216,16 @@ def test_a_hundred_documents_beside_the_own_one_are_looked_at():
     own = Collection("arguana", documents, [Query("d000", "text 0")], {"d000": {"d100": 1}})
     pair = np.array([[1, 0]], dtype=np.float32), vectors
     for policy, expected in (("auto", 1.0), ("never", 0.0)):
-        assert (
-            run_benchmark(own, "test", {"teacher": pair}, "away", 9, 0, policy).per_query[
-                "teacher"
-            ]["recall@100"]
-            == expected
+        measured = run_benchmark(
+            own,
+            "test",
+            {"teacher": pair},
+            kind="out-of-domain",
+            num_resamples=9,
+            seed=0,
+            own_documents=policy,
         )
+        assert measured.per_query["teacher"]["recall@100"] == expected
 
 
 @pytest.mark.parametrize(
@@ -246,7 +256,7 @@ def test_a_hundred_documents_beside_the_own_one_are_looked_at():
 def test_vectors_that_are_not_finite_are_named(
     collection, monkeypatch, system, side, row, message, value
 ):
-    monkeypatch.setattr("leafkit.evaluation.benchmark._CHECKED_ROWS", 50)
+    monkeypatch.setattr("leafkit.evaluation.vector_checks._ROWS", 50)
     pair = [PERFECT[0].copy(), PERFECT[1].copy()]
     pair[side][row, 5] = value
     with pytest.raises(LeafkitError, match=message) as caught:
@@ -269,24 +279,23 @@ def test_vectors_that_do_not_fit_are_named(collection):
 
 def test_the_report_gets_every_query_and_the_ones_lost(collection):
     result = run(collection, teacher=PERFECT, symmetric=RANDOM, asymmetric=RANDOM)
-    listed = result.figures["per_query"]
-    assert set(listed) == {"ids", "texts", "teacher", "asymmetric", "symmetric"}
-    assert listed["ids"] == [f"q{i}" for i in range(NUM_QUERIES)]
-    assert listed["asymmetric"] == result.per_query["asymmetric"]["ndcg@10"].tolist()
-    lost = result.figures["lost"]
+    listed = result.result.per_query
+    assert set(listed.ndcg) == {"teacher", "asymmetric", "symmetric"}
+    assert listed.ids == tuple(f"q{i}" for i in range(NUM_QUERIES))
+    assert list(listed.ndcg["asymmetric"]) == result.per_query["asymmetric"]["ndcg@10"].tolist()
+    lost = result.result.lost
     assert len(lost) == 10
-    assert all(row["teacher_ndcg"] - row["student_ndcg"] == 1 for row in lost)
-    assert lost[0]["teacher"][0] == {
-        "id": "d" + lost[0]["id"][1:],
-        "text": f"text{lost[0]['id'][1:]} body{lost[0]['id'][1:]}",
-        "score": 1.0,
-        "relevant": True,
-    }
+    assert all(row.teacher_ndcg - row.student_ndcg == 1 for row in lost)
+    number = lost[0].id[1:]
+    assert lost[0].teacher[0] == Hit(f"d{number}", f"text{number} body{number}", 1.0, True)
 
 
-def test_figures_are_plain_data(collection):
-    figures = run(collection, teacher=PERFECT, symmetric=RANDOM, asymmetric=RANDOM).figures
-    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+def test_a_result_survives_being_written(collection, tmp_path):
+    measured = run(collection, teacher=PERFECT, symmetric=RANDOM, asymmetric=RANDOM)
+    result = EvaluationResult(collections=(measured.result,))
+    json.dumps(result.to_json(), allow_nan=False)
+    result.save(tmp_path / "results.json")
+    assert EvaluationResult.load(tmp_path / "results.json") == result
 
 
 # --- BM25
@@ -327,24 +336,24 @@ def test_the_macro_average_weighs_collections_alike():
     names = ("teacher", "asymmetric", "bm25")
     parts = [{s: {m: generator.random(n) for m in METRICS} for s in names} for n in (20, 300, 50)]
     parts[1]["baseline"] = parts[1]["teacher"]  # not measured everywhere
-    found = macro_figures(parts, 400, 3)
-    assert found["num_collections"] == 3
-    assert [row["system"] for row in found["rows"]] == list(names)
-    mean = {row["system"]: row["ndcg@10"]["mean"] for row in found["rows"]}
+    found = compare_macro(parts, num_resamples=400, seed=3)
+    assert found.num_collections == 3
+    assert [row.system for row in found.systems] == list(names)
+    mean = {row.system: row.metrics["ndcg@10"].value for row in found.systems}
+    assert {row.metrics["map"].n for row in found.systems} == {370}
     for name in names:
         assert mean[name] == pytest.approx(
             np.mean([part[name]["ndcg@10"].mean() for part in parts])
         )
-    assert [d["label"] for d in found["differences"]] == ["asymmetric - teacher", "teacher - bm25"]
-    for row in found["differences"]:
-        a, b = row["label"].split(" - ")
-        assert row["mean"] == pytest.approx(mean[a] - mean[b])
-        assert row["low"] < row["mean"] < row["high"]
-        assert 0 < row["p"] <= 1
-    assert found["retention"]["asymmetric"]["mean"] == pytest.approx(
+    assert [d.label for d in found.differences] == ["asymmetric - teacher", "teacher - bm25"]
+    for row in found.differences:
+        assert row.interval.value == pytest.approx(mean[row.a] - mean[row.b])
+        assert row.interval.low < row.interval.value < row.interval.high
+        assert 0 < row.p <= 1
+    assert found.retention["asymmetric"].value == pytest.approx(
         mean["asymmetric"] / mean["teacher"]
     )
-    assert found == macro_figures(parts, 400, 3)
+    assert found == compare_macro(parts, num_resamples=400, seed=3)
 
 
 def test_a_difference_in_every_collection_is_significant_and_one_in_none_is_not():
@@ -358,17 +367,15 @@ def test_a_difference_in_every_collection_is_significant_and_one_in_none_is_not(
         }
         for x in base
     ]
-    found = {d["label"]: d for d in macro_figures(parts, 999, 0)["differences"]}
-    assert found["asymmetric - teacher"]["p"] == pytest.approx(1 / 1000)
-    assert found["asymmetric - teacher"]["high"] == pytest.approx(-0.1)
-    assert found["symmetric - teacher"]["p"] > 0.05
+    found = {d.label: d for d in compare_macro(parts, num_resamples=999, seed=0).differences}
+    assert found["asymmetric - teacher"].p == pytest.approx(1 / 1000)
+    assert found["asymmetric - teacher"].interval.high == pytest.approx(-0.1)
+    assert found["symmetric - teacher"].p > 0.05
 
 
 def test_a_macro_average_of_one_system_has_no_differences():
-    assert (
-        macro_figures([{"bm25": dict.fromkeys(METRICS, np.ones(3))}] * 2, 20, 0)["differences"]
-        == []
-    )
+    parts = [{"bm25": dict.fromkeys(METRICS, np.ones(3))}] * 2
+    assert compare_macro(parts, num_resamples=20, seed=0).differences == ()
 
 
 def test_bm25_stands_beside_the_encoders(collection):
@@ -377,7 +384,7 @@ def test_bm25_stands_beside_the_encoders(collection):
 
 
 def test_the_same_seed_gives_the_same_figures(collection):
-    assert run(collection, teacher=RANDOM).figures == run(collection, teacher=RANDOM).figures
+    assert run(collection, teacher=RANDOM).result == run(collection, teacher=RANDOM).result
 
 
 def test_a_collection_without_judged_queries_is_refused_with_its_splits(collection):
@@ -388,9 +395,7 @@ def test_a_collection_without_judged_queries_is_refused_with_its_splits(collecti
         check_judged(collection, "validation")
     assert "bench.split" in caught.value.hint
     with pytest.raises(LeafkitError, match="splits with queries: none"):
-        run_benchmark(
-            Collection("bare", collection.documents), "test", {"teacher": PERFECT}, "home", 10, 0
-        )
+        run(Collection("bare", collection.documents), teacher=PERFECT)
 
 
 def test_scores_of_one_encoder_equal_the_benchmark_s_at_every_dimension():
@@ -398,7 +403,9 @@ def test_scores_of_one_encoder_equal_the_benchmark_s_at_every_dimension():
     embedder = TransformerEmbedder(
         tiny.make_encoder(prompts={"query": tiny.PROMPT}), torch.device("cpu"), torch.float32
     )
-    found = score_encoder(embedder, collection, "test", 32, 48, (0, 8))
+    found = score_encoder(
+        embedder, collection, "test", query_tokens=32, document_tokens=48, dims=(0, 8)
+    )
     queries = embedder.embed([q.text for q in collection.judged("test")], "query", 32)
     documents = embedder.embed([d.full_text for d in collection.documents], "document", 48)
     for dim, cut in ((0, 32), (8, 8)):
@@ -408,13 +415,11 @@ def test_scores_of_one_encoder_equal_the_benchmark_s_at_every_dimension():
                 truncate_then_normalize(documents, cut),
             )
         }
-        expected = run_benchmark(collection, "test", vectors, "home", 20, 0).per_query["teacher"][
-            "ndcg@10"
-        ]
+        expected = run(collection, **vectors).per_query["teacher"]["ndcg@10"]
         np.testing.assert_allclose(found[dim], expected)
     assert not np.array_equal(found[0], found[8])
     with pytest.raises(LeafkitError, match="no judged validation query"):
-        score_encoder(embedder, collection, "validation", 32, 48)
+        score_encoder(embedder, collection, "validation", query_tokens=32, document_tokens=48)
 
 
 def _collection_of_pairs() -> Collection:

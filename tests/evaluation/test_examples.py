@@ -8,6 +8,7 @@ import pytest
 from leafkit.data.records import Collection, Document, Query
 from leafkit.evaluation.examples import MAX_QUERIES, NUM_LOST, list_lost, list_queries, show_samples
 from leafkit.index.ranking import Ranking
+from leafkit.results import QueryScores
 
 NUM = 15
 
@@ -35,49 +36,40 @@ def ranking(shift: int) -> Ranking:
 
 def test_samples_show_five_documents_of_both_systems(collection):
     rankings = {"teacher": ranking(0), "asymmetric": ranking(3), "symmetric": ranking(1)}
-    samples = show_samples(collection, "test", rankings, count=3, seed=1)
+    samples = show_samples(collection, "test", rankings, num_samples=3, seed=1)
     assert len(samples) == 3
     for sample in samples:
-        assert len(sample["teacher"]) == len(sample["student"]) == 5
-        assert [sample["teacher"][0]["id"]] == sample["relevant"]
-        assert [hit["relevant"] for hit in sample["teacher"]] == [True, False, False, False, False]
-        assert sample["student"][0]["id"] == f"d{(int(sample['relevant'][0][1:]) + 3) % NUM}"
-        assert all(len(hit["text"]) == 200 for hit in sample["student"])
-    assert samples == show_samples(collection, "test", rankings, count=3, seed=1)
-    assert samples != show_samples(collection, "test", rankings, count=3, seed=2)
-    assert len(show_samples(collection, "test", rankings, count=1000, seed=1)) == NUM
+        assert len(sample.teacher) == len(sample.student) == 5
+        assert (sample.teacher[0].id,) == sample.relevant
+        assert [hit.relevant for hit in sample.teacher] == [True, False, False, False, False]
+        assert sample.student[0].id == f"d{(int(sample.relevant[0][1:]) + 3) % NUM}"
+        assert all(len(hit.text) == 200 for hit in sample.student)
+    assert samples == show_samples(collection, "test", rankings, num_samples=3, seed=1)
+    assert samples != show_samples(collection, "test", rankings, num_samples=3, seed=2)
+    assert len(show_samples(collection, "test", rankings, num_samples=1000, seed=1)) == NUM
 
 
 def test_unfilled_places_are_not_shown(collection):
     short = Ranking(np.where(np.arange(7) < 2, ranking(0).positions, -1), ranking(0).scores)
-    assert len(show_samples(collection, "test", {"teacher": short}, 1, 0)[0]["teacher"]) == 2
+    (sample,) = show_samples(collection, "test", {"teacher": short}, num_samples=1, seed=0)
+    assert len(sample.teacher) == 2
 
 
 def test_the_largest_losses_come_first_and_gains_never(collection):
     rankings = {"teacher": ranking(0), "asymmetric": ranking(1)}
     teacher, student = np.ones(NUM), np.linspace(0, 1.4, NUM)
     lost = list_lost(collection, "test", rankings, {"teacher": teacher, "asymmetric": student})
-    assert [row["id"] for row in lost] == [f"q{i}" for i in range(NUM_LOST)]
-    assert lost[3] | {"teacher": 0, "student": 0} == {
-        "id": "q3",
-        "query": "ask 3",
-        "teacher_ndcg": 1.0,
-        "student_ndcg": pytest.approx(0.3),
-        "relevant": ["d3"],
-        "teacher": 0,
-        "student": 0,
-    }
-    assert (lost[3]["teacher"][0]["id"], lost[3]["student"][0]["id"]) == ("d3", "d4")
-    assert [
-        row["id"]
-        for row in list_lost(
-            collection, "test", rankings, {"teacher": teacher, "asymmetric": teacher - 0.5}
-        )
-    ] == [f"q{i}" for i in range(NUM_LOST)]
-    assert (
-        list_lost(collection, "test", rankings, {"teacher": teacher, "asymmetric": teacher}) == []
-    )
-    assert list_lost(collection, "test", rankings, {"teacher": teacher}) == []
+    assert [row.id for row in lost] == [f"q{i}" for i in range(NUM_LOST)]
+    third = lost[3]
+    assert (third.id, third.query, third.relevant) == ("q3", "ask 3", ("d3",))
+    assert (third.teacher_ndcg, third.student_ndcg) == (1.0, pytest.approx(0.3))
+    assert (third.teacher[0].id, third.student[0].id) == ("d3", "d4")
+    evenly = {"teacher": teacher, "asymmetric": teacher - 0.5}
+    found = list_lost(collection, "test", rankings, evenly)
+    assert [row.id for row in found] == [f"q{i}" for i in range(NUM_LOST)]
+    equal = {"teacher": teacher, "asymmetric": teacher}
+    assert list_lost(collection, "test", rankings, equal) == ()
+    assert list_lost(collection, "test", rankings, {"teacher": teacher}) == ()
 
 
 def test_the_list_of_queries_keeps_their_order_and_takes_a_sample_of_many():
@@ -88,16 +80,17 @@ def test_the_list_of_queries_keeps_their_order_and_takes_a_sample_of_many():
         "bm25": np.ones(len(queries)),
     }
     found = list_queries(queries, values, seed=1)
-    assert set(found) == {"ids", "texts", "teacher", "symmetric"}
-    assert [len(column) for column in found.values()] == [MAX_QUERIES] * 4
-    numbers = [int(name[1:]) for name in found["ids"]]
+    assert set(found.ndcg) == {"teacher", "symmetric"}
+    columns = (found.ids, found.texts, *found.ndcg.values())
+    assert [len(column) for column in columns] == [MAX_QUERIES] * 4
+    numbers = [int(name[1:]) for name in found.ids]
     assert numbers == sorted(numbers)
-    assert found["teacher"] == [n / 1e4 for n in numbers]
-    assert found["texts"] == [f"ask {n}" for n in numbers]
+    assert found.ndcg["teacher"] == tuple(n / 1e4 for n in numbers)
+    assert found.texts == tuple(f"ask {n}" for n in numbers)
     assert found == list_queries(queries, values, seed=1)
-    assert found["ids"] != list_queries(queries, values, seed=2)["ids"]
-    assert list_queries(queries[:3], {"teacher": np.ones(3)}, 0) == {
-        "ids": ["q0", "q1", "q2"],
-        "texts": ["ask 0", "ask 1", "ask 2"],
-        "teacher": [1.0] * 3,
-    }
+    assert found.ids != list_queries(queries, values, seed=2).ids
+    assert list_queries(queries[:3], {"teacher": np.ones(3)}, 0) == QueryScores(
+        ids=("q0", "q1", "q2"),
+        texts=("ask 0", "ask 1", "ask 2"),
+        ndcg={"teacher": (1.0, 1.0, 1.0)},
+    )

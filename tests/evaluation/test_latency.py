@@ -31,14 +31,14 @@ def test_figures_follow_the_time_taken():
         [f"q{i}" for i in range(12)],
     )
     late, early = rows
-    assert (late["encoder"], early["encoder"]) == ("slow", "fast")
-    assert late["p50_ms"] == pytest.approx(10, rel=0.5)
-    assert late["p50_ms"] > 2 * early["p50_ms"]
-    assert late["queries_per_s"] < 100 < early["queries_per_s"]
-    assert late["p99_ms"] >= late["p50_ms"]
-    assert {row["num_queries"] for row in rows} == {12}
-    assert rows[0]["threads"] == torch.get_num_threads()
-    assert rows[0]["dtype"] == "float32"
+    assert (late.encoder, early.encoder) == ("slow", "fast")
+    assert late.p50_ms == pytest.approx(10, rel=0.5)
+    assert late.p50_ms > 2 * early.p50_ms
+    assert late.queries_per_s < 100 < early.queries_per_s
+    assert late.p99_ms >= late.p50_ms
+    assert {row.num_queries for row in rows} == {12}
+    assert rows[0].threads == torch.get_num_threads()
+    assert rows[0].dtype == "float32"
 
 
 def test_encoders_take_turns_and_ten_queries_warm_up():
@@ -56,8 +56,8 @@ def test_fewer_queries_than_warm_up_are_all_measured(count):
         TransformerEmbedder(tiny.make_encoder(), torch.device("cpu"), torch.float32), 32
     )
     rows = measure_latency({"tiny": serve}, ["the matrix"] * count)
-    assert rows[0]["num_queries"] == count
-    assert rows[0]["queries_per_s"] > 0
+    assert rows[0].num_queries == count
+    assert rows[0].queries_per_s > 0
 
 
 def test_a_model_serves_the_vectors_it_embeds():

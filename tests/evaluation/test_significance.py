@@ -5,6 +5,7 @@ against the truth.
 from __future__ import annotations
 
 import itertools
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -130,14 +131,14 @@ def test_the_estimate_gives_every_collection_the_same_weight():
     found = MacroBootstrap([2, 100], 50, 0).draws(
         [{"a": np.array([0.0, 1.0])}, {"a": np.full(100, 0.9)}]
     )
-    assert found.mean("a").mean == pytest.approx((0.5 + 0.9) / 2)
+    assert found.mean("a").value == pytest.approx((0.5 + 0.9) / 2)
 
 
 def test_one_collection_alone_has_the_interval_of_its_queries():
     values = np.random.default_rng(0).random(200)
     macro = MacroBootstrap([200], 4000, 1).draws([{"a": values}]).mean("a")
     plain = Bootstrap(200, 4000, 2).mean(values)
-    assert macro.mean == plain.mean
+    assert macro.value == plain.value
     assert macro.high - macro.low == pytest.approx(plain.high - plain.low, rel=0.1)
 
 
@@ -182,15 +183,13 @@ def test_systems_are_paired():
     draws = MacroBootstrap([60, 90], 1000, 0).draws(
         [{"a": x + 0.01, "b": x, "zero": 0 * x} for x in hard]
     )
-    assert draws.difference("a", "b").to_plain() == pytest.approx(
-        {"mean": 0.01, "low": 0.01, "high": 0.01}
-    )
-    assert draws.ratio("a", "a").to_plain() == {"mean": 1, "low": 1, "high": 1}
-    assert draws.ratio("a", "zero").to_plain() == {"mean": 0, "low": 0, "high": 0}
+    assert astuple(draws.difference("a", "b"))[:3] == pytest.approx((0.01, 0.01, 0.01))
+    assert astuple(draws.ratio("a", "a"))[:3] == (1, 1, 1)
+    assert astuple(draws.ratio("a", "zero"))[:3] == (0, 0, 0)
     ratio = draws.ratio("b", "a")
     expected = (hard[0].mean() + hard[1].mean()) / (hard[0].mean() + hard[1].mean() + 0.02)
-    assert ratio.mean == pytest.approx(expected)
-    assert ratio.low < ratio.mean < ratio.high
+    assert ratio.value == pytest.approx(expected)
+    assert ratio.low < ratio.value < ratio.high
 
 
 def test_the_seed_decides():

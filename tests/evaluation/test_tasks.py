@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.tasks import run_task, task_fingerprint
 from leafkit.models.checkpoint import load_encoder
+from leafkit.results import EvaluationResult
 
 SKIP = DataConfig(on_bad_row="skip", max_bad_rows=5)
 
@@ -74,43 +76,44 @@ def labelled(counts: tuple[int, int], labels: int = 3) -> list[dict]:
 def test_sts_of_vectors_that_agree_with_people_is_one(tmp_path):
     path = write(tmp_path / "pairs.jsonl", [*pairs(), *pairs(9, "train"), *pairs(9, "dev")])
     embed = Planted(teacher=good, student=noisy)
-    found = run_task(f"sts:{path}", ["teacher", "student"], embed, 300, 0)
-    assert (found["kind"], found["name"], found["metric"], found["n"]) == (
+    found = run_task(f"sts:{path}", ["teacher", "student"], embed, num_resamples=300, seed=0)
+    assert (found.kind, found.name, found.metric, found.num_rows) == (
         "sts",
         "pairs",
         "spearman",
         30,
     )
-    teacher, student = found["rows"]
-    assert teacher == {
-        "system": "teacher",
-        "mean": pytest.approx(1.0),
-        "low": pytest.approx(1.0),
-        "high": pytest.approx(1.0),
-    }
-    assert student["low"] < student["mean"] < student["high"] < 1
-    (difference,) = found["differences"]
-    assert (difference["label"], difference["metric"]) == ("student - teacher", "spearman")
-    assert difference["mean"] == pytest.approx(student["mean"] - 1)
-    assert difference["low"] == pytest.approx(student["low"] - 1)
-    assert json.loads(json.dumps(found)) == found  # plain numbers
-    assert found == run_task(f"sts:{path}", ["teacher", "student"], embed, 300, 0)
+    teacher, student = found.scores.values()
+    assert astuple(teacher) == pytest.approx((1.0, 1.0, 1.0, 30))
+    assert student.low < student.value < student.high < 1
+    (difference,) = found.differences
+    assert (difference.label, difference.metric) == ("student - teacher", "spearman")
+    assert difference.interval.value == pytest.approx(student.value - 1)
+    assert difference.interval.low == pytest.approx(student.low - 1)
+    json.dumps(EvaluationResult(tasks=(found,)).to_json(), allow_nan=False)
+    assert found == run_task(
+        f"sts:{path}", ["teacher", "student"], embed, num_resamples=300, seed=0
+    )
 
 
 def test_sts_equals_scipy_s(tmp_path):
     stats = pytest.importorskip("scipy.stats")
     path = write(tmp_path / "pairs.jsonl", pairs())
-    found = run_task(f"sts:{path}", ["student"], Planted(student=noisy), 50, 0)
+    found = run_task(f"sts:{path}", ["student"], Planted(student=noisy), num_resamples=50, seed=0)
     cosine = [noisy(row["s1"]) @ noisy(row["s2"]) for row in pairs()]
     expected = stats.spearmanr(cosine, [row["score"] for row in pairs()]).statistic
-    assert found["rows"][0]["mean"] == pytest.approx(expected, abs=1e-6)
-    assert found["differences"] == []
+    assert next(iter(found.scores.values())).value == pytest.approx(expected, abs=1e-6)
+    assert found.differences == ()
 
 
 def test_each_text_is_embedded_once_per_side_as_a_query(tmp_path):
     embed = Planted(teacher=good, student=good)
     run_task(
-        f"sts:{write(tmp_path / 'pairs.jsonl', pairs())}", ["teacher", "student"], embed, 20, 0
+        f"sts:{write(tmp_path / 'pairs.jsonl', pairs())}",
+        ["teacher", "student"],
+        embed,
+        num_resamples=20,
+        seed=0,
     )
     assert [(side, role) for side, _, role in embed.calls] == [
         ("teacher", "query"),
@@ -124,28 +127,26 @@ def test_clustering_and_classification_of_separated_labels(tmp_path):
     path = write(tmp_path / "intents.jsonl", labelled((12, 20)))
     embed = Planted(teacher=good, student=noisy, baseline=noisy)
     for kind, metric, n in (("clustering", "v_measure", 60), ("classification", "accuracy", 60)):
-        found = run_task(f"{kind}:{path}", ["teacher", "student", "baseline"], embed, 200, 0)
-        assert (found["kind"], found["name"], found["metric"], found["n"]) == (
+        found = run_task(
+            f"{kind}:{path}", ["teacher", "student", "baseline"], embed, num_resamples=200, seed=0
+        )
+        assert (found.kind, found.name, found.metric, found.num_rows) == (
             kind,
             "intents",
             metric,
             n,
         )
-        teacher, student, baseline = found["rows"]
-        assert teacher["mean"] > 0.9 > student["mean"]
-        assert student["low"] <= student["mean"] <= student["high"]
-        assert student | {"system": ""} == baseline | {"system": ""}  # the same draws for all sides
-        differences = {row["label"]: row for row in found["differences"]}
+        teacher, student, baseline = found.scores.values()
+        assert teacher.value > 0.9 > student.value
+        assert student.low <= student.value <= student.high
+        assert student == baseline  # the same draws for all encoders
+        differences = {row.label: row for row in found.differences}
         assert set(differences) == {"student - teacher", "student - baseline", "teacher - baseline"}
-        assert differences["student - teacher"]["high"] < 0
-        assert [differences["student - baseline"][key] for key in ("mean", "low", "high")] == [
-            0,
-            0,
-            0,
-        ]
+        assert differences["student - teacher"].interval.high < 0
+        assert astuple(differences["student - baseline"].interval)[:3] == (0, 0, 0)
     assert (
         "3 clusters, 10 subsamples of 30 texts"
-        in run_task(f"clustering:{path}", ["teacher"], embed, 20, 0)["how"]
+        in run_task(f"clustering:{path}", ["teacher"], embed, num_resamples=20, seed=0).how
     )
 
 
@@ -153,7 +154,7 @@ def test_train_texts_that_no_probe_sees_are_not_embedded(tmp_path):
     pytest.importorskip("sklearn")
     embed = Planted(student=good)
     path = write(tmp_path / "intents.jsonl", labelled((90, 4)))
-    run_task(f"classification:{path}", ["student"], embed, 20, 0)
+    run_task(f"classification:{path}", ["student"], embed, num_resamples=20, seed=0)
     texts = embed.calls[0][1]
     assert texts[:12] == [row["text"] for row in labelled((90, 4)) if row["split"] == "test"]
     assert 3 * 8 < len(texts) - 12 <= 3 * 80
@@ -165,18 +166,26 @@ def test_clustering_reads_test_rows_and_rows_without_a_split(tmp_path):
         (3, 0)
     )
     found = run_task(
-        f"clustering:{write(tmp_path / 'c.jsonl', rows)}", ["a"], Planted(a=good), 20, 0
+        f"clustering:{write(tmp_path / 'c.jsonl', rows)}",
+        ["a"],
+        Planted(a=good),
+        num_resamples=20,
+        seed=0,
     )
-    assert found["n"] == 18
+    assert found.num_rows == 18
 
 
 def test_labels_may_be_whole_numbers(tmp_path):
     pytest.importorskip("sklearn")
     rows = [row | {"label": int(row["label"][-1])} for row in labelled((8, 5))]
     found = run_task(
-        f"classification:{write(tmp_path / 'c.jsonl', rows)}", ["a"], Planted(a=good), 20, 0
+        f"classification:{write(tmp_path / 'c.jsonl', rows)}",
+        ["a"],
+        Planted(a=good),
+        num_resamples=20,
+        seed=0,
     )
-    assert found["rows"][0]["mean"] > 0.9
+    assert next(iter(found.scores.values())).value > 0.9
 
 
 @pytest.mark.parametrize(
@@ -206,15 +215,19 @@ def test_a_bad_row_is_named_or_counted(tmp_path, kind, row, complaint):
     rows = pairs() if kind == "sts" else labelled((8, 5))
     path = write(tmp_path / "rows.jsonl", [*rows[:3], row, *rows[3:]])
     with pytest.raises(LeafkitError, match=r"rows\.jsonl:4: ") as caught:
-        run_task(f"{kind}:{path}", ["a"], Planted(a=good), 20, 0)
+        run_task(f"{kind}:{path}", ["a"], Planted(a=good), num_resamples=20, seed=0)
     assert complaint in str(caught.value)
     assert "data.on_bad_row" in caught.value.hint
-    kept = run_task(f"{kind}:{path}", ["a"], Planted(a=good), 20, 0, SKIP)
-    assert kept["counts"] == {"bad rows skipped": 1}
+    kept = run_task(f"{kind}:{path}", ["a"], Planted(a=good), num_resamples=20, seed=0, data=SKIP)
+    assert kept.counts == {"bad rows skipped": 1}
     clean = run_task(
-        f"{kind}:{write(tmp_path / 'rows.jsonl', rows)}", ["a"], Planted(a=good), 20, 0
+        f"{kind}:{write(tmp_path / 'rows.jsonl', rows)}",
+        ["a"],
+        Planted(a=good),
+        num_resamples=20,
+        seed=0,
     )
-    assert kept | {"counts": {}} == clean
+    assert replace(kept, counts={}) == clean
 
 
 @pytest.mark.parametrize(
@@ -235,7 +248,13 @@ def test_a_bad_row_is_named_or_counted(tmp_path, kind, row, complaint):
 def test_a_file_with_nothing_to_measure_is_refused(tmp_path, kind, rows, complaint):
     pytest.importorskip("sklearn")
     with pytest.raises(LeafkitError, match=complaint):
-        run_task(f"{kind}:{write(tmp_path / 'rows.jsonl', rows)}", ["a"], Planted(a=good), 20, 0)
+        run_task(
+            f"{kind}:{write(tmp_path / 'rows.jsonl', rows)}",
+            ["a"],
+            Planted(a=good),
+            num_resamples=20,
+            seed=0,
+        )
 
 
 @pytest.mark.parametrize(
@@ -243,7 +262,7 @@ def test_a_file_with_nothing_to_measure_is_refused(tmp_path, kind, rows, complai
 )
 def test_an_unknown_task_or_file_is_a_usage_error(uri):
     with pytest.raises(UsageError, match="task"):
-        run_task(uri, ["a"], Planted(a=good), 20, 0)
+        run_task(uri, ["a"], Planted(a=good), num_resamples=20, seed=0)
     with pytest.raises(UsageError, match="task"):
         task_fingerprint(uri)
 
@@ -257,15 +276,15 @@ def test_vectors_that_cannot_be_used_are_refused_by_name(tmp_path):
             uri,
             ["student"],
             Planted(student=lambda t: good(t) * (np.nan if t == "x6" else 1)),
-            20,
-            0,
+            num_resamples=20,
+            seed=0,
         )
     with pytest.raises(
         LeafkitError, match=r"student gives all pairs of .*pairs.jsonl the same cosine"
     ):
-        run_task(uri, ["student"], Planted(student=lambda t: np.ones(2)), 20, 0)
+        run_task(uri, ["student"], Planted(student=lambda t: np.ones(2)), num_resamples=20, seed=0)
     with pytest.raises(LeafkitError, match=r"student: vectors of shape \(1, 2\) for 30 texts"):
-        run_task(uri, ["student"], lambda *_: np.ones((1, 2)), 20, 0)
+        run_task(uri, ["student"], lambda *_: np.ones((1, 2)), num_resamples=20, seed=0)
 
 
 def test_the_fingerprint_follows_kind_and_content(tmp_path):
@@ -290,17 +309,33 @@ def minilm() -> Planted:
 @pytest.mark.slow
 def test_minilm_scores_as_published_on_stsb(shared_data: Path):
     """The model's authors report .8203 on the test set of the STS benchmark."""
-    found = run_task(f"sts:{shared_data / 'sts' / 'stsb_en.jsonl'}", ["teacher"], minilm(), 1000, 0)
-    assert found["n"] == 1379
-    assert found["rows"][0]["mean"] == pytest.approx(0.8203, abs=5e-4)
-    assert 0.78 < found["rows"][0]["low"] < 0.82 < found["rows"][0]["high"] < 0.85
+    found = run_task(
+        f"sts:{shared_data / 'sts' / 'stsb_en.jsonl'}",
+        ["teacher"],
+        minilm(),
+        num_resamples=1000,
+        seed=0,
+    )
+    assert found.num_rows == 1379
+    assert next(iter(found.scores.values())).value == pytest.approx(0.8203, abs=5e-4)
+    assert (
+        0.78
+        < next(iter(found.scores.values())).low
+        < 0.82
+        < next(iter(found.scores.values())).high
+        < 0.85
+    )
 
 
 @pytest.mark.slow
 def test_minilm_on_banking77(shared_data: Path):
     """MTEB reports an accuracy of .80 for this model, on its own draws of training texts."""
     found = run_task(
-        f"classification:{shared_data / 'cls' / 'banking77.jsonl'}", ["teacher"], minilm(), 1000, 0
+        f"classification:{shared_data / 'cls' / 'banking77.jsonl'}",
+        ["teacher"],
+        minilm(),
+        num_resamples=1000,
+        seed=0,
     )
-    assert found["n"] == 3080
-    assert found["rows"][0]["mean"] == pytest.approx(0.80, abs=0.01)
+    assert found.num_rows == 3080
+    assert next(iter(found.scores.values())).value == pytest.approx(0.80, abs=0.01)

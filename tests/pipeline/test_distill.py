@@ -26,6 +26,7 @@ from leafkit.pipeline.evaluate.bench import run_bench
 from leafkit.pipeline.evaluate.inherit import run_inherit
 from leafkit.pipeline.run import folder_name, open_run
 from leafkit.pipeline.student.targets import Target, read_targets
+from leafkit.results import EvaluationResult, InheritanceGrid, RunReport
 
 STAGES = ("student", "index", "bench", "inherit")
 
@@ -205,76 +206,72 @@ def test_documents_alone_train_a_student_and_the_benchmark_is_skipped(
     assert "docs has no judged test query: it is left out of the benchmark" in shown
     assert (run.folder / "student" / "manifest.json").is_file()
     assert not (run.folder / "inherit").exists()
-    assert json.loads((run.folder / "bench" / "results.json").read_text()) == {
-        "collections": [],
-        "samples": [],
-        "latency": [],
-    }
+    assert EvaluationResult.load(run.folder / "bench" / "results.json") == EvaluationResult()
 
 
-def test_away_collections_are_measured_where_home_has_no_queries(home, tmp_path, start):
+def test_other_collections_are_measured_where_the_corpus_has_no_queries(home, tmp_path, start):
     documents = tiny.write_documents(tmp_path / "docs.jsonl")
     recipe = tiny.tiny_recipe(home, tmp_path / "ck")
     recipe["data"]["corpus"] = f"jsonl:{documents}"
     recipe["bench"]["collections"] = [f"jsonl:{home / 'pairs.jsonl'}"]
     run = start(tiny.write_recipe(tmp_path / "tiny.yaml", recipe))
-    figures = json.loads((run.folder / "bench" / "results.json").read_text())
-    assert [(c["name"], c["kind"]) for c in figures["collections"]] == [("pairs", "away")]
-    assert len(figures["latency"]) == 2
+    result = EvaluationResult.load(run.folder / "bench" / "results.json")
+    assert [(c.name, c.kind) for c in result.collections] == [("pairs", "out-of-domain")]
+    assert len(result.latency) == 2
 
 
-def test_an_away_collection_without_judged_queries_is_refused(done, start, tmp_path):
+def test_a_further_collection_without_judged_queries_is_refused(done, start, tmp_path):
     documents = tiny.write_documents(tmp_path / "docs.jsonl")
     with pytest.raises(LeafkitError, match="docs has no judged test query"):
         start(done, f"bench.collections=[jsonl:{documents}]", work=run_bench)
 
 
 def test_the_benchmark_measures_teacher_student_and_bm25(finished):
-    results = json.loads((finished / "ck" / "tiny" / "bench" / "results.json").read_text())
-    (collection,) = results["collections"]
-    assert {row["system"] for row in collection["rows"]} == {
+    result = EvaluationResult.load(finished / "ck" / "tiny" / "bench" / "results.json")
+    (collection,) = result.collections
+    assert {row.system for row in collection.systems} == {
         "teacher",
         "symmetric",
         "asymmetric",
         "reversed",
         "bm25",
     }
-    assert (collection["num_queries"], collection["num_documents"], collection["kind"]) == (
-        12,
-        72,
-        "home",
-    )
-    assert [row["encoder"] for row in results["latency"]] == ["teacher", "student"]
-    assert len(results["samples"]) == 2
+    assert (collection.num_queries, collection.num_documents) == (12, 72)
+    assert collection.kind == "in-domain"
+    assert [row.encoder for row in result.latency] == ["teacher", "student"]
+    assert len(result.samples) == 2
     (per_query,) = read_per_query(finished / "ck" / "tiny" / "bench" / "per_query.parquet")
     assert per_query.values["teacher"]["ndcg@10"].shape == (12,)
 
 
 def test_a_baseline_is_measured_beside_them(done, start, home):
     run = start(done, f"bench.baseline=model:{home / 'small'}", work=run_bench)
-    results = json.loads((run.folder / "bench" / "results.json").read_text())
-    assert "baseline" in {row["system"] for row in results["collections"][0]["rows"]}
+    result = EvaluationResult.load(run.folder / "bench" / "results.json")
+    assert "baseline" in {row.system for row in result.collections[0].systems}
 
 
 def test_the_grid_holds_every_cell_of_the_teachers_dimensions(finished):
-    grid = json.loads((finished / "ck" / "tiny" / "inherit" / "grid.json").read_text())
-    assert {row["dim"] for row in grid["rows"]} == {48, 24}
-    assert {row["precision"] for row in grid["rows"]} == {"float32", "int8", "binary"}
-    assert grid["num_queries"] == 12
+    grid = InheritanceGrid.load(finished / "ck" / "tiny" / "inherit" / "grid.json")
+    assert {cell.dim for cell in grid.cells} == {48, 24}
+    assert {cell.precision for cell in grid.cells} == {"float32", "int8", "binary"}
+    assert grid.num_queries == 12
 
 
 def test_everything_a_report_needs_is_collected(done):
     with open_run(load_recipe(str(done))) as run:
         run_distill(run)
-        data = collect_report(run, "leafkit distill recipe=tiny")
-    assert json.loads(json.dumps(data)) == data
-    assert data["student"]["parameters"] == read_encoder(run.folder / "student").num_parameters()
-    assert list(data["losses"]) == ["student"]
-    assert data["corpora"][0]["queries"] == {"test": 12, "train": 56, "validation": 4}
-    assert [step["name"] for step in data["steps"]] == list(
+        report = collect_report(run, "leafkit distill recipe=tiny")
+    assert RunReport.from_json(json.loads(json.dumps(report.to_json()))) == report
+    student = read_encoder(run.folder / "student")
+    assert report.student.parameters == student.num_parameters()
+    assert list(report.losses) == ["student"]
+    assert report.spectrum.rank == student.hidden_size
+    assert report.corpora[0].queries == {"test": 12, "train": 56, "validation": 4}
+    assert [step.name for step in report.steps] == list(
         dict.fromkeys(step["name"] for step in run.steps)
     )
-    assert data["hardware"]["precision"] == "float32"
+    assert report.machine.precision == "float32"
+    assert len(report.inheritance.cells) == 12
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from leafkit.models.folder import read_space
 from leafkit.pipeline import load_pair as search_module
 from leafkit.pipeline.export import export, run_export
 from leafkit.pipeline.load_pair import load_pair
+from leafkit.results import EvaluationResult, GraphQuality
 
 
 @pytest.fixture
@@ -30,12 +31,12 @@ def exported(done, start):
 
 
 def test_both_graphs_come_with_what_int8_costs(capsys, exported):
-    quality = json.loads((exported / "export" / "quality.json").read_text())
-    assert set(quality) == {"float32", "int8"}
-    assert abs(quality["float32"]["mean"]) <= 1e-3
-    for found in quality.values():
-        assert found["low"] <= found["mean"] <= found["high"]
-        assert found["num_queries"] > 0
+    losses = GraphQuality.load(exported / "export" / "quality.json").losses
+    assert set(losses) == {"float32", "int8"}
+    assert abs(losses["float32"].value) <= 1e-3
+    for loss in losses.values():
+        assert loss.low <= loss.value <= loss.high
+        assert loss.n == 12
     assert "int8 graph: smallest cosine with the model" in capsys.readouterr().out
 
 
@@ -88,8 +89,8 @@ def test_a_static_student_goes_the_whole_road(home, tmp_path, start):
         "static": {"width": 16, "texts_per_batch": 16, "lr": 0.02, "query_lr": 0.01},
     }
     run = start(tiny.write_recipe(tmp_path / "tiny.yaml", value))
-    bench = json.loads((run.folder / "bench" / "results.json").read_text())
-    assert {row["encoder"] for row in bench["latency"]} == {"teacher", "student"}
+    bench = EvaluationResult.load(run.folder / "bench" / "results.json")
+    assert {row.encoder for row in bench.latency} == {"teacher", "student"}
     pair = load_pair(run.folder)
     assert isinstance(pair.embedder, LookupTableEmbedder)
     assert len(pair.search(tiny.make_pairs()[3][0], 5)) == 5

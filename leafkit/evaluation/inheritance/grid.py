@@ -11,16 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from leafkit.config.schema import InheritConfig
 from leafkit.core.console import Bar, progress_bar
 from leafkit.core.errors import LeafkitError, UsageError
-from leafkit.evaluation.bootstrap import Bootstrap, interval, share
+from leafkit.evaluation.bootstrap import Bootstrap
+from leafkit.evaluation.inheritance.cells import Cell, choose_dims, plan_cells
 from leafkit.evaluation.inheritance.rescore import score_again
 from leafkit.evaluation.inheritance.streaming import search_codes
+from leafkit.evaluation.inheritance.verdicts import Retentions, judge_cells
 from leafkit.evaluation.metrics import Judgments, fast_ndcg
 from leafkit.index.codecs.codec import Codec
 from leafkit.index.codecs.fit import check_codecs, fit_codecs
@@ -28,25 +29,12 @@ from leafkit.index.codecs.floats import Float32
 from leafkit.index.exact import SPARE
 from leafkit.index.ranking import Ranking, break_ties, exclude_self
 from leafkit.index.vectors import Vectors
+from leafkit.results import InheritanceGrid
 
 DEPTH = 10  # of the metric
 MODES = ("symmetric", "asymmetric")
-INHERITED, NOT_INHERITED, UNDECIDED = "inherited", "not inherited", "undecided"
 # what one pass over documents gives: nDCG by column name, and the codecs' scales
 Pass = dict[str, np.ndarray]
-
-
-class Cell(NamedTuple):
-    """One setting of the grid."""
-
-    dim: int
-    precision: str
-    queries: str
-    rescoring: int
-
-    def column(self, system: str) -> str:
-        """Name of a system's per-query values in this cell."""
-        return f"{system}/{self.dim}/{self.precision}/{self.queries}/x{self.rescoring}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,34 +42,24 @@ class Grid:
     """What was measured.
 
     Attributes:
-        figures: plain data: num_queries, num_documents, passed, strict, num_undecided, scales,
-            rows.
+        result: every cell with its verdict.
         per_query: (Q,) nDCG@10 of every system in every cell, by ``Cell.column``.
         scales: what a database needs to write the same codes, by documents/dim/precision/name.
     """
 
-    figures: dict[str, Any]
+    result: InheritanceGrid
     per_query: dict[str, np.ndarray]
     scales: dict[str, np.ndarray]
-
-
-def plan_cells(dims: Sequence[int], config: InheritConfig) -> list[Cell]:
-    """Every setting once; float32 with quantised queries, or rescored, is float32 itself."""
-    return [
-        Cell(dim, precision, queries, rescoring)
-        for dim in dims
-        for precision in dict.fromkeys(config.precisions)
-        for queries in (dict.fromkeys(config.queries) if precision != "float32" else ["float"])
-        for rescoring in (dict.fromkeys(config.rescoring) if precision != "float32" else [0])
-    ]
 
 
 def run_grid(
     vectors: Mapping[str, tuple[Vectors, Vectors]],
     judgments: Judgments,
     config: InheritConfig,
+    *,
     num_resamples: int,
     seed: int,
+    collection_name: str = "",
     own: Sequence[int] | None = None,
     known_dims: Sequence[int] = (),
     done: MutableMapping[str, Pass] | None = None,
@@ -106,6 +84,7 @@ def run_grid(
             settings.
         num_resamples: of the bootstrap.
         seed: of the bootstrap and of PQ.
+        collection_name: for the result.
         own: (Q,) position of a document that is not retrieved for a query, the query itself say; -1
             for none.
         known_dims: Matryoshka dimensions the teacher was trained for; empty where that is not
@@ -146,66 +125,25 @@ def run_grid(
         for name, values in passes.items()
         if name.startswith("scale/")
     }
-    cells = plan_cells(dims, config)
-    modes = [mode for mode in MODES if mode in vectors]
-    rows = _judge_cells(
-        cells,
-        modes,
-        per_query,
-        full_dim,
-        config,
-        Bootstrap(len(judgments.ideal), num_resamples, seed),
+    sizes = {name: int(v[0]) for name, v in passes.items() if name.startswith("bytes/")}
+    bootstrap = Bootstrap(len(judgments.ideal), num_resamples, seed)
+    result = InheritanceGrid(
+        collection=collection_name,
+        num_queries=len(judgments.ideal),
+        num_documents=judgments.num_documents,
+        strict=config.strict,
+        scales={
+            name: (float(values.min()), float(values.max())) for name, values in scales.items()
+        },
+        cells=judge_cells(
+            plan_cells(dims, config),
+            [mode for mode in MODES if mode in vectors],
+            Retentions(per_query, full_dim, bootstrap),
+            gates=config.max_gap,
+            sizes=sizes,
+        ),
     )
-    for row in rows:
-        row["bytes_per_vector"] = int(passes[f"bytes/{row['dim']}/{row['precision']}"][0])
-    verdicts = [row["verdict"] for row in rows]
-    figures = {
-        "num_queries": len(judgments.ideal),
-        "num_documents": judgments.num_documents,
-        "passed": is_passed(verdicts, config.strict),
-        "strict": config.strict,
-        "num_undecided": verdicts.count(UNDECIDED),
-        "scales": {name: _span(values) for name, values in scales.items()},
-        "rows": rows,
-    }
-    return Grid(figures, per_query, scales)
-
-
-def judge(low: float, high: float, max_gap: float) -> str:
-    """Verdict on a gap's interval against a gate: inherited where all of it is within, not where
-    all of it is beyond.
-    """
-    if high <= max_gap:
-        return INHERITED
-    return NOT_INHERITED if low > max_gap else UNDECIDED
-
-
-def is_passed(verdicts: Sequence[str], strict: bool) -> bool:
-    """Whether a grid's gates hold: no setting is "not inherited", and where ``strict`` none is
-    undecided.
-    """
-    return NOT_INHERITED not in verdicts and not (strict and UNDECIDED in verdicts)
-
-
-def choose_dims(wanted: Sequence[int], known: Sequence[int], full_dim: int) -> list[int]:
-    """The dimensions to measure, largest first: those wanted, or else those known, and the full
-    one.
-
-    Raises:
-        UsageError: one is larger than the vectors, or the teacher was trained for others.
-    """
-    for dim in wanted:
-        if not 1 <= dim <= full_dim:
-            raise UsageError(
-                f"inherit.dims: {dim} is not between 1 and the vectors' dimension {full_dim}"
-            )
-        if known and dim not in known and dim != full_dim:
-            raise UsageError(
-                f"inherit.dims: {dim} is not among the teacher's Matryoshka dimensions "
-                f"({', '.join(map(str, known))})",
-                "name some of these, or leave inherit.dims empty to measure all of them",
-            )
-    return sorted({full_dim, *(wanted or known)}, reverse=True)
+    return Grid(result, per_query, scales)
 
 
 def _check_systems(systems: Collection[str]) -> None:
@@ -364,59 +302,3 @@ def _one_pass(
             for name, values in codec.scale().items()
         }
     return out
-
-
-def _judge_cells(
-    cells: Sequence[Cell],
-    modes: Sequence[str],
-    per_query: Mapping[str, np.ndarray],
-    full_dim: int,
-    config: InheritConfig,
-    bootstrap: Bootstrap,
-) -> list[dict[str, Any]]:
-    """A row for every mode and cell: retention of teacher and student, gap, intervals, verdict."""
-    full = Cell(full_dim, "float32", "float", 0)
-    draws = bootstrap.draws(per_query)
-    if not draws.estimates[full.column("teacher")] > 0:
-        raise LeafkitError(
-            "the teacher finds no relevant document at full dimension in float32: there is "
-            "nothing that could be inherited",
-            "check that queries, documents and judgments belong together",
-        )
-
-    def kept(system: str, cell: Cell) -> tuple[Any, Any]:
-        """Retention and its resamples; a student that finds nothing at full size keeps nothing."""
-        part, whole = cell.column(system), full.column(system)
-        mean = share(draws.estimates[part], draws.estimates[whole])
-        return mean, share(draws.resampled[part], draws.resampled[whole])
-
-    rows = []
-    for mode in modes:
-        for cell in cells:
-            teacher, student = kept("teacher", cell), kept(mode, cell)
-            gap, gate = (
-                interval(teacher[0] - student[0], teacher[1] - student[1]),
-                config.max_gap[cell.precision],
-            )
-            row = {"mode": mode, **cell._asdict(), "bytes_per_vector": 0}
-            for name, system, retention in (
-                ("teacher", "teacher", teacher),
-                ("student", mode, student),
-            ):
-                found = interval(*retention)
-                row |= {
-                    name: draws.estimates[cell.column(system)],
-                    f"{name}_retention": found.mean,
-                    f"{name}_retention_low": found.low,
-                    f"{name}_retention_high": found.high,
-                }
-            row |= {"gap": gap.mean, "low": gap.low, "high": gap.high, "max_gap": gate}
-            # one query has no spread
-            verdict = judge(gap.low, gap.high, gate) if bootstrap.num_queries > 1 else UNDECIDED
-            rows.append(row | {"verdict": verdict})
-    return rows
-
-
-def _span(values: np.ndarray) -> list[float]:
-    """Smallest and largest number, for people; the arrays themselves are beside the figures."""
-    return [float(values.min()), float(values.max())]

@@ -3,110 +3,87 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 from xml.etree import ElementTree
 
-from leafkit.evaluation.inheritance.grid import NOT_INHERITED, UNDECIDED
+from leafkit.results import GridCell, InheritanceGrid, Table
+from leafkit.results.inheritance import UNDECIDED
 
 # XML 1.0, section 2.2
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def to_junit(grid: Mapping[str, Any]) -> str:
+def to_junit(grid: InheritanceGrid) -> str:
     """JUnit XML of a grid: a test case for each mode and cell.
 
-    "not inherited" is a failure; "undecided" is skipped, and with ``strict`` a failure too.
-
-    Args:
-        grid: as in grid.json.
+    "not inherited" is a failure; "undecided" is skipped, and where the grid is strict a failure
+    too.
     """
-    rows, strict = grid["rows"], bool(grid.get("strict"))
-    verdicts = [row["verdict"] for row in rows]
-    num_failed = verdicts.count(NOT_INHERITED) + (verdicts.count(UNDECIDED) if strict else 0)
-    num_skipped = 0 if strict else verdicts.count(UNDECIDED)
+    failing = grid.failing()
+    num_skipped = 0 if grid.strict else grid.num_undecided
     counts = {
-        "tests": str(len(rows)),
-        "failures": str(num_failed),
+        "tests": str(len(grid.cells)),
+        "failures": str(len(failing)),
         "errors": "0",
         "skipped": str(num_skipped),
     }
-    name = _clean(f"leafkit inherit on {grid.get('collection', 'vectors')}")
+    name = _clean(f"leafkit inherit on {grid.collection or 'vectors'}")
     suites = ElementTree.Element("testsuites", counts)
     suite = ElementTree.SubElement(suites, "testsuite", {"name": name} | counts)
-    for row in rows:
+    for cell in grid.cells:
         case = ElementTree.SubElement(
             suite,
             "testcase",
-            {"classname": f"inherit.{row['mode']}", "name": _clean(describe_setting(row))},
+            {"classname": f"inherit.{cell.mode}", "name": _clean(cell.setting)},
         )
-        if row["verdict"] == NOT_INHERITED or (strict and row["verdict"] == UNDECIDED):
+        message = describe_gap(cell)
+        if cell in failing:
             failure = ElementTree.SubElement(
-                case, "failure", {"type": row["verdict"], "message": describe_gap(row)}
+                case, "failure", {"type": cell.verdict, "message": message}
             )
-            failure.text = describe_gap(row)
-        elif row["verdict"] == UNDECIDED:
-            ElementTree.SubElement(case, "skipped", {"message": f"undecided: {describe_gap(row)}"})
+            failure.text = message
+        elif cell.verdict == UNDECIDED:
+            ElementTree.SubElement(case, "skipped", {"message": f"undecided: {message}"})
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def describe_setting(row: Mapping[str, Any]) -> str:
-    """A row's setting: ``256-d int8, quantised queries, rescored x4``."""
-    words = [f"{row['dim']}-d {row['precision']}"]
-    if row.get("queries", "float") != "float":
-        words.append(f"{row['queries']} queries")
-    if row.get("rescoring"):
-        words.append(f"rescored x{row['rescoring']}")
-    return ", ".join(words)
-
-
-def describe_gap(row: Mapping[str, Any]) -> str:
-    """What was measured in a row, in one sentence."""
+def describe_gap(cell: GridCell) -> str:
+    """What was measured in a cell, in one sentence."""
     return (
-        f"the teacher keeps {row['teacher_retention']:.3f} of its nDCG@10 and the student "
-        f"{row['student_retention']:.3f}:"
-        f" gap {row['gap']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], allowed "
-        f"{row['max_gap']:.3f}"
+        f"the teacher keeps {cell.teacher_retention.value:.3f} of its nDCG@10 and the student "
+        f"{cell.student_retention.value:.3f}: gap {cell.gap.signed()}, allowed {cell.max_gap:.3f}"
     )
 
 
-def describe_failures(grid: Mapping[str, Any], strict: bool) -> str:
+def describe_failures(grid: InheritanceGrid, strict: bool | None = None) -> str:
     """A table of the cells that fail, "" where none does.
 
     Args:
-        grid: as in grid.json.
-        strict: undecided cells fail too.
+        grid: what was measured.
+        strict: whether undecided cells fail too; None takes what the grid says.
     """
-    failing = [
-        r
-        for r in grid["rows"]
-        if r["verdict"] == NOT_INHERITED or (strict and r["verdict"] == UNDECIDED)
-    ]
+    failing = grid.failing(strict)
     if not failing:
         return ""
-    header = ("mode", "setting", "teacher keeps", "student keeps", "gap", "allowed", "verdict")
-    cells = [
-        (
-            row["mode"],
-            describe_setting(row),
-            f"{row['teacher_retention']:.3f}",
-            f"{row['student_retention']:.3f}",
-            f"{row['gap']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
-            f"{row['max_gap']:.3f}",
-            row["verdict"],
-        )
-        for row in failing
-    ]
-    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-    lines = [
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in (header, *cells)
-    ]
-    where = f"{grid.get('collection', 'the vectors given')}, {grid['num_queries']} queries"
-    return "\n".join(
-        [f"{len(failing)} of {len(grid['rows'])} settings are not inherited ({where}):", *lines]
+    where = f"{grid.collection or 'the vectors given'}, {grid.num_queries} queries"
+    table = Table(
+        f"{len(failing)} of {len(grid.cells)} settings are not inherited ({where}):",
+        ("mode", "setting", "teacher keeps", "student keeps", "gap", "allowed", "verdict"),
+        "llrrrrl",
+        tuple(
+            (
+                cell.mode,
+                cell.setting,
+                f"{cell.teacher_retention.value:.3f}",
+                f"{cell.student_retention.value:.3f}",
+                cell.gap.signed(),
+                f"{cell.max_gap:.3f}",
+                cell.verdict,
+            )
+            for cell in failing
+        ),
     )
+    return str(table)
 
 
 def _clean(text: str) -> str:

@@ -1,5 +1,5 @@
-"""Measure the pair: home and away, symmetric and asymmetric, beside a baseline and BM25; tasks,
-indexes, contamination.
+"""Measure the pair, in-domain and out-of-domain, symmetric and asymmetric, beside a baseline and
+BM25; tasks, indexes, contamination.
 
 Each collection, each task and the comparison of indexes is an artifact of its own under
 checkpoints/measured: a run that fails later finds them there and goes on.
@@ -7,36 +7,35 @@ checkpoints/measured: a run that fails later finds them there and goes on.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from leafkit.config.schema import to_plain
+from leafkit.config.schema import BenchConfig, to_plain
 from leafkit.core.artifact import fingerprint, read_manifest
 from leafkit.core.checkpoint_layout import BENCH, FIGURES_FILE, PER_QUERY_FILE, RESULTS_FILE
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.method import method_of
-from leafkit.evaluation.benchmark import MAIN, check_judged, macro_figures
+from leafkit.evaluation.benchmark import check_judged
+from leafkit.evaluation.comparison import compare_macro
 from leafkit.evaluation.latency import measure_latency, serve_one
-from leafkit.evaluation.per_query import read_per_query, write_per_query
+from leafkit.evaluation.per_query import PerQuery, read_per_query, write_per_query
 from leafkit.index.kinds.plan import check_indexes
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.evaluate.contamination import check_contamination
 from leafkit.pipeline.evaluate.parts import (
-    embed_collection,
     measure_collection,
     measure_indexes,
     measure_task,
-    read_systems,
 )
 from leafkit.pipeline.model_handle import ModelHandle, load_handle, load_student, load_teacher
 from leafkit.pipeline.run import Run
+from leafkit.results import Contamination, EvaluationResult, LatencyRow, MacroFigures, codec
+from leafkit.results.retrieval import IN_DOMAIN, MAIN, OUT_OF_DOMAIN
 
-# a collection, "home" or "away", and the cut of its documents in tokens
+# a collection, in-domain or out-of-domain, and the cut of its documents in tokens
 Measured = tuple[Corpus, str, int]
 
 
@@ -59,7 +58,7 @@ def run_bench(run: Run, allow_empty: bool = True) -> Path:
 
     Args:
         run: this run.
-        allow_empty: a recipe without judged queries gets empty figures, as the whole road wants it;
+        allow_empty: a recipe without judged queries gets empty figures, as a distillation wants it;
             else it is an error.
 
     Raises:
@@ -70,8 +69,8 @@ def run_bench(run: Run, allow_empty: bool = True) -> Path:
     config, recipe = run.recipe.bench, run.recipe
     teacher = load_teacher(run)
     student = load_student(run, teacher)
-    sides = {"teacher": teacher, "student": student}
-    sides |= {"baseline": load_handle(run, config.baseline)} if config.baseline else {}
+    handles = {"teacher": teacher, "student": student}
+    handles |= {"baseline": load_handle(run, config.baseline)} if config.baseline else {}
     corpora = choose_corpora(run)
     if not corpora and not config.tasks and not allow_empty:
         raise LeafkitError(
@@ -81,9 +80,10 @@ def run_bench(run: Run, allow_empty: bool = True) -> Path:
         )
     if config.indexes.kinds and corpora:
         check_indexes(config.indexes, len(corpora[0][0].collection.documents), teacher.model.dim)
-    collections = [measure_collection(run, sides, *measured) for measured in corpora]
-    tasks = [measure_task(run, sides, uri) for uri in config.tasks]
-    indexes = [measure_indexes(run, sides, *corpora[0])] if config.indexes.kinds and corpora else []
+    collections = [measure_collection(run, handles, *measured) for measured in corpora]
+    tasks = [measure_task(run, handles, uri) for uri in config.tasks]
+    has_indexes = config.indexes.kinds and corpora
+    indexes = [measure_indexes(run, handles, *corpora[0])] if has_indexes else []
     contamination = (
         check_contamination(run, teacher, student, corpora)
         if config.contamination and corpora
@@ -94,36 +94,40 @@ def run_bench(run: Run, allow_empty: bool = True) -> Path:
         teacher=teacher.model.fingerprint,
         student=student.model.fingerprint,
         parts=[read_manifest(part).fingerprint() for part in (*collections, *tasks, *indexes)],
-        contamination=fingerprint(contamination),
+        contamination=fingerprint(codec.to_plain(contamination)),
         seed=recipe.seed,
         tokens=recipe.data.max_query_tokens,
     )
     folder = run.folder / BENCH
 
-    def work(metrics: dict[str, Any]) -> dict[str, Any]:
-        figures = assemble(run, collections, tasks, indexes, contamination)
-        figures["latency"] = _time_queries(run, sides, corpora)
-        metrics[MAIN] = {
-            f"{c['name']}/{row['system']}": row[MAIN]
-            for c in figures["collections"]
-            for row in c["rows"]
-        }
-        return figures
+    def read_values() -> list[PerQuery]:
+        return [one for part in collections for one in read_per_query(part / PER_QUERY_FILE)]
 
-    def save(figures: dict[str, Any], draft: Path) -> None:
-        (draft / RESULTS_FILE).write_text(
-            json.dumps(figures, indent=1, ensure_ascii=False), encoding="utf-8"
+    def work(metrics: dict[str, Any]) -> EvaluationResult:
+        parts = [EvaluationResult.load(p / FIGURES_FILE) for p in (*collections, *tasks, *indexes)]
+        result = replace(
+            join_parts(parts, contamination),
+            macro=average_collections(read_values(), config.num_resamples, recipe.seed),
+            latency=_time_queries(
+                handles, _latency_queries(corpora, config), recipe.data.max_query_tokens
+            ),
         )
-        write_per_query(
-            draft / PER_QUERY_FILE,
-            [one for part in collections for one in read_per_query(part / PER_QUERY_FILE)],
-        )
+        metrics[MAIN] = {
+            f"{part.name}/{row.system}": codec.to_plain(row.metrics[MAIN])
+            for part in result.collections
+            for row in part.systems
+        }
+        return result
+
+    def save(result: EvaluationResult, draft: Path) -> None:
+        result.save(draft / RESULTS_FILE)
+        write_per_query(draft / PER_QUERY_FILE, read_values())
 
     run.step(
         name=BENCH,
         folder=folder,
         inputs=inputs,
-        method=method_of(assemble, _time_queries),
+        method=method_of(join_parts, average_collections, _time_queries),
         work=work,
         save=save,
     )
@@ -131,7 +135,7 @@ def run_bench(run: Run, allow_empty: bool = True) -> Path:
 
 
 def choose_corpora(run: Run) -> list[Measured]:
-    """Home, where it has judged queries, and the collections beside it.
+    """The recipe's corpus, where it has judged queries, and the collections beside it.
 
     Raises:
         LeafkitError: one of the latter has no judged query.
@@ -140,18 +144,18 @@ def choose_corpora(run: Run) -> list[Measured]:
     config, data = run.recipe.bench, run.recipe.data
     corpora: list[Measured] = []
     if data.corpus:
-        home = load_corpus(run, data.corpus)
-        if home.collection.judged(config.split):
-            corpora.append((home, "home", data.max_document_tokens))
+        corpus = load_corpus(run, data.corpus)
+        if corpus.collection.judged(config.split):
+            corpora.append((corpus, IN_DOMAIN, data.max_document_tokens))
         else:
             log(
-                f"  {home.collection.name} has no judged {config.split} query: it is left out of "
+                f"  {corpus.collection.name} has no judged {config.split} query: it is left out of "
                 f"the benchmark"
             )
     for uri in config.collections:
         corpus = load_corpus(run, uri)
         check_judged(corpus.collection, config.split)
-        corpora.append((corpus, "away", config.max_document_tokens))
+        corpora.append((corpus, OUT_OF_DOMAIN, config.max_document_tokens))
     names = [corpus.collection.name for corpus, _, _ in corpora]
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise UsageError(
@@ -162,65 +166,47 @@ def choose_corpora(run: Run) -> list[Measured]:
     return corpora
 
 
-def assemble(
-    run: Run,
-    collections: list[Path],
-    tasks: list[Path],
-    indexes: list[Path],
-    contamination: dict[str, dict[str, Any]],
-) -> dict[str, Any]:
-    """What the parts found, as one: the figures of results.json without the latency."""
-    parts = [json.loads((part / FIGURES_FILE).read_text(encoding="utf-8")) for part in collections]
-    figures: dict[str, Any] = {"collections": [part["figures"] for part in parts], "samples": []}
-    for part in figures["collections"]:
-        if part["name"] in contamination:
-            part["contamination"] = contamination[part["name"]]
-    if parts:
-        figures["samples"] = parts[0]["samples"]
-    if len(parts) > 1:
-        values = [
-            one.values for part in collections for one in read_per_query(part / PER_QUERY_FILE)
-        ]
-        figures["macro"] = macro_figures(values, run.recipe.bench.num_resamples, run.recipe.seed)
-    for name, found in (("tasks", tasks), ("indexes", indexes)):
-        if found:
-            figures[name] = [
-                row
-                for part in found
-                for row in json.loads((part / FIGURES_FILE).read_text(encoding="utf-8"))
-            ]
-    return figures
+def join_parts(
+    parts: Sequence[EvaluationResult], contamination: Mapping[str, Contamination]
+) -> EvaluationResult:
+    """What was measured part by part, as one; the samples are the first collection's.
+
+    Args:
+        parts: of collections, tasks and indexes, in any order.
+        contamination: by name of the collection.
+    """
+    return EvaluationResult(
+        collections=tuple(
+            replace(one, contamination=contamination.get(one.name))
+            for part in parts
+            for one in part.collections
+        ),
+        samples=next((part.samples for part in parts if part.collections), ()),
+        tasks=tuple(task for part in parts for task in part.tasks),
+        indexes=tuple(row for part in parts for row in part.indexes),
+    )
+
+
+def average_collections(
+    per_query: Sequence[PerQuery], num_resamples: int, seed: int
+) -> MacroFigures | None:
+    """Means over the collections; None where there are fewer than two."""
+    if len(per_query) < 2:
+        return None
+    values = [one.values for one in per_query]
+    return compare_macro(values, num_resamples=num_resamples, seed=seed)
+
+
+def _latency_queries(corpora: Sequence[Measured], config: BenchConfig) -> list[str]:
+    """The first queries of the first collection."""
+    judged = [q for corpus, _, _ in corpora[:1] for q in corpus.collection.judged(config.split)]
+    return [query.text for query in judged[: config.num_latency_queries]]
 
 
 def _time_queries(
-    run: Run, sides: dict[str, ModelHandle], corpora: list[Measured]
-) -> list[dict[str, Any]]:
-    """Latency of the models at hand, on the first collection's queries."""
-    config = run.recipe.bench
-    queries = [
-        q.text for corpus, _, _ in corpora[:1] for q in corpus.collection.judged(config.split)
-    ]
-    queries = queries[: config.num_latency_queries]
-    ways = {
-        name: serve_one(sides[name].model, run.recipe.data.max_query_tokens)
-        for name in ("teacher", "student")
-    }
+    handles: Mapping[str, ModelHandle], queries: Sequence[str], max_tokens: int
+) -> tuple[LatencyRow, ...]:
+    """Latency of teacher and student, where they are at hand."""
+    ways = {name: serve_one(handles[name].model, max_tokens) for name in ("teacher", "student")}
     at_hand = {name: way for name, way in ways.items() if way is not None}
-    return measure_latency(at_hand, queries) if queries and at_hand else []
-
-
-def embed_systems(
-    run: Run,
-    teacher: ModelHandle,
-    student: ModelHandle,
-    baseline: ModelHandle | None,
-    corpus: Corpus,
-    max_document_tokens: int,
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Query and document vectors of every system on one collection; each encoder embeds each text
-    once.
-    """
-    sides = {"teacher": teacher, "student": student} | (
-        {"baseline": baseline} if baseline is not None else {}
-    )
-    return read_systems(embed_collection(run, sides, corpus, max_document_tokens))
+    return measure_latency(at_hand, queries) if queries and at_hand else ()

@@ -2,63 +2,53 @@
 
 from __future__ import annotations
 
-import datetime
-import json
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
-from leafkit.config.schema import to_plain
-from leafkit.core.artifact import git_commit, versions
 from leafkit.core.checkpoint_layout import BENCH, GRID_FILE, INHERIT, RESULTS_FILE
-from leafkit.pipeline.collect import describe_machine, describe_side, summarise_steps
+from leafkit.pipeline.collect import describe_model, describe_run
 from leafkit.pipeline.corpus import load_corpus
 from leafkit.pipeline.model_handle import load_student, load_teacher
 from leafkit.pipeline.run import Run
+from leafkit.results import CorpusFacts, Diagnosis, EvaluationResult, InheritanceGrid, RunReport
 
 
-def collect_bench(run: Run, command: str) -> dict[str, Any]:
+def collect_bench(run: Run, command: str) -> RunReport:
     """The benchmark with its models, collections and machine."""
-    uris = [uri for uri in (run.recipe.data.corpus, *run.recipe.bench.collections) if uri]
-    data = _models(run) | {"corpora": [load_corpus(run, uri).about() for uri in uris]}
-    return (
-        _header(run, command)
-        | data
-        | {"bench": json.loads((run.folder / BENCH / RESULTS_FILE).read_text())}
-    )
+    result = EvaluationResult.load(run.folder / BENCH / RESULTS_FILE)
+    uris = (run.recipe.data.corpus, *run.recipe.bench.collections)
+    return replace(_describe_pair(run, command, uris), bench=result)
 
 
-def collect_inherit(run: Run, command: str) -> dict[str, Any]:
+def collect_inherit(run: Run, command: str) -> RunReport:
     """The inheritance grid with its models, collection and machine."""
-    data = _models(run) | {"corpora": [load_corpus(run, run.recipe.data.corpus).about()]}
-    return (
-        _header(run, command)
-        | data
-        | {"inherit": json.loads((run.folder / INHERIT / GRID_FILE).read_text())}
+    grid = InheritanceGrid.load(run.folder / INHERIT / GRID_FILE)
+    return replace(_describe_pair(run, command, (run.recipe.data.corpus,)), inheritance=grid)
+
+
+def collect_diagnosis(run: Run, command: str, diagnosis: Diagnosis) -> RunReport:
+    """A teacher's diagnosis with its collection and machine."""
+    teacher = describe_model(load_teacher(run))
+    corpora = _corpora(run, (run.recipe.data.corpus,))
+    return replace(
+        describe_run(run, command), teacher=teacher, corpora=corpora, diagnosis=diagnosis
     )
 
 
-def collect_diagnosis(run: Run, command: str, diagnosis: dict[str, Any]) -> dict[str, Any]:
-    """A teacher's diagnosis with its collection and machine."""
-    data = {
-        "teacher": describe_side(load_teacher(run)),
-        "corpora": [load_corpus(run, run.recipe.data.corpus).about()],
-    }
-    return _header(run, command) | data | {"diagnosis": diagnosis}
-
-
-def _models(run: Run) -> dict[str, Any]:
+def _describe_pair(run: Run, command: str, uris: Sequence[str]) -> RunReport:
+    """Teacher, student and collections; the run itself last, so that its steps and its peak of
+    memory cover the loading too.
+    """
     teacher = load_teacher(run)
-    return {"teacher": describe_side(teacher), "student": describe_side(load_student(run, teacher))}
+    student = load_student(run, teacher)
+    corpora = _corpora(run, uris)
+    return replace(
+        describe_run(run, command),
+        teacher=describe_model(teacher),
+        student=describe_model(student),
+        corpora=corpora,
+    )
 
 
-def _header(run: Run, command: str) -> dict[str, Any]:
-    """Everything that every report says of its run, read last so that it covers the loading too."""
-    return {
-        "name": run.recipe.name,
-        "command": command,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": git_commit(),
-        "recipe": to_plain(run.recipe),
-        "versions": versions(),
-        "hardware": describe_machine(run),
-        "steps": summarise_steps(run.steps),
-    }
+def _corpora(run: Run, uris: Sequence[str]) -> tuple[CorpusFacts, ...]:
+    return tuple(load_corpus(run, uri).about() for uri in uris if uri)

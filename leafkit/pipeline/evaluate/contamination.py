@@ -23,13 +23,14 @@ from leafkit.data.training_rows import SCORED_TASKS, read_task_rows
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.run import Run
+from leafkit.results import Contamination, ContaminationReport, codec
+from leafkit.results.retrieval import IN_DOMAIN
 
-FORMAT = 1  # of the file and of what counts as an overlap
+FORMAT = 2  # of the file and of what counts as an overlap
 _TEXT_KEYS = ("query", "positive", "positives", "negatives", "text", "s1", "s2")
-_HOME_NOTE = (
-    "home's documents train the student by design (it learns the teacher's vectors of the texts "
-    "that are indexed);"
-    " the queries are what must not be known"
+_IN_DOMAIN_NOTE = (
+    "the corpus's documents train the student by design (it learns the teacher's vectors of the "
+    "texts that are indexed); the queries are what must not be known"
 )
 
 
@@ -38,7 +39,7 @@ class TrainingSource:
     """One source of training texts.
 
     Attributes:
-        kind: home (a collection: all documents, train queries), texts (the student's further
+        kind: corpus (a collection: all documents, train queries), texts (the student's further
             sources), rows (a teacher's stage) or disclosed (named by bench.training_sources).
         recipe: whose data section says how it is read.
         config: uri, limit and task.
@@ -71,12 +72,12 @@ class ContaminationInputs:
 
 def check_contamination(
     run: Run, teacher: ModelHandle, student: ModelHandle, corpora: Sequence[tuple[Corpus, str, int]]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Contamination]:
     """Evaluation texts of each collection that the pair's training texts hold, exactly or nearly;
     an artifact of its own.
 
-    Training texts are those of the recipe that made the student (home, data.sources), those of the
-    recipe that trained the teacher (the sources of its stages) and those that
+    Training texts are those of the recipe that made the student (data.corpus, data.sources), those
+    of the recipe that trained the teacher (the sources of its stages) and those that
     bench.training_sources names for models not made here. Call it outside the work of another
     stage, on every process.
 
@@ -84,11 +85,12 @@ def check_contamination(
         run: this run.
         teacher: of the pair.
         student: of the pair.
-        corpora: what is measured on: collection, "home" or "away", and the cut of its documents.
+        corpora: what is measured on: collection, "in-domain" or "out-of-domain", and the cut of its
+            documents.
 
     Returns:
-        By collection what ``leafkit.data.contamination.find_overlaps`` counts, with ``notes``
-        (sentences), or ``unknown`` with the reason where no training text is known at all.
+        By name of the collection what ``leafkit.data.contamination.find_overlaps`` counts, with
+        notes, or the reason where no training text is known at all.
 
     Raises:
         LeafkitError: a source cannot be read.
@@ -97,7 +99,7 @@ def check_contamination(
     names = list(dict.fromkeys(corpus.collection.name for corpus, _, _ in corpora))
     sources, strangers = list_training(run, teacher, student)
     if not sources:
-        return {name: {"unknown": _not_known(strangers)} for name in names}
+        return {name: Contamination(unknown=_not_known(strangers)) for name in names}
     inputs = ContaminationInputs(
         format=FORMAT,
         split=config.split,
@@ -110,7 +112,7 @@ def check_contamination(
     # the work is the first process's own
     alone = replace(run, world=replace(run.world, rank=0, size=1, num_local=1))
 
-    def work(metrics: dict[str, Any]) -> dict[str, Any]:
+    def work(metrics: dict[str, Any]) -> ContaminationReport:
         evaluations = {
             c.collection.name: Evaluation(
                 [q.text for q in c.collection.judged(config.split)],
@@ -119,25 +121,33 @@ def check_contamination(
             for c, _, _ in corpora
         }
         texts = (text for source in sources for text in read_training(alone, source, corpora))
-        found = find_overlaps(texts, evaluations, config.overlap_words)
-        homes = {corpus.collection.name for corpus, kind, _ in corpora if kind == "home"}
-        for name, result in found.items():
-            trained_at_home = name in homes and any(
-                s.kind == "home" and s.config.uri == run.recipe.data.corpus for s in sources
-            )
-            result["notes"] = [
-                *([_HOME_NOTE] if trained_at_home else []),
-                *([_not_known(strangers)] if strangers else []),
-            ]
-        metrics["overlaps"] = {
-            name: {role: r[role] for role in ("queries", "documents")} for name, r in found.items()
-        }
-        return found
-
-    def save(found: dict[str, Any], draft: Path) -> None:
-        (draft / CONTAMINATION_FILE).write_text(
-            json.dumps(found, indent=1, ensure_ascii=False), encoding="utf-8"
+        overlaps = find_overlaps(texts, evaluations, config.overlap_words)
+        is_trained_on = any(
+            s.kind == "corpus" and s.config.uri == run.recipe.data.corpus for s in sources
         )
+        in_domain = {corpus.collection.name for corpus, kind, _ in corpora if kind == IN_DOMAIN}
+        stranger_note = [_not_known(strangers)] if strangers else []
+        noted = {
+            name: replace(
+                overlap,
+                notes=(
+                    *([_IN_DOMAIN_NOTE] if is_trained_on and name in in_domain else []),
+                    *stranger_note,
+                ),
+            )
+            for name, overlap in overlaps.items()
+        }
+        metrics["overlaps"] = {
+            name: {
+                "queries": codec.to_plain(overlap.queries),
+                "documents": codec.to_plain(overlap.documents),
+            }
+            for name, overlap in noted.items()
+        }
+        return ContaminationReport(noted)
+
+    def save(report: ContaminationReport, draft: Path) -> None:
+        report.save(draft / CONTAMINATION_FILE)
 
     run.step(
         name=CONTAMINATION,
@@ -147,10 +157,7 @@ def check_contamination(
         work=work,
         save=save,
     )
-    loaded: dict[str, dict[str, Any]] = json.loads(
-        (folder / CONTAMINATION_FILE).read_text(encoding="utf-8")
-    )
-    return loaded
+    return dict(ContaminationReport.load(folder / CONTAMINATION_FILE).collections)
 
 
 def list_training(
@@ -209,12 +216,12 @@ def _as_made(folder: Path, today: Recipe) -> Recipe:
 def _of_student(run: Run, maker: Recipe) -> tuple[list[TrainingSource], list[str]]:
     """What a recipe distils its student from, and the student's start model."""
     maker = _as_made(run.root / maker.name / STUDENT, maker)
-    home = TrainingSource("home", maker, TrainSourceConfig(uri=maker.data.corpus))
+    corpus = TrainingSource("corpus", maker, TrainSourceConfig(uri=maker.data.corpus))
     further = [
         TrainingSource("texts", maker, TrainSourceConfig(uri=source.uri, limit=source.limit))
         for source in maker.data.sources.values()
     ]
-    return [home, *further], [maker.student.init]
+    return [corpus, *further], [maker.student.init]
 
 
 def _of_stages(run: Run, recipe: Recipe) -> tuple[list[TrainingSource], list[str]]:
@@ -232,7 +239,7 @@ def _of_stages(run: Run, recipe: Recipe) -> tuple[list[TrainingSource], list[str
         if not stage.soup.members:
             rows = list(stage.sources.values()) or [TrainSourceConfig(uri=maker.data.corpus)]
             sources += [
-                TrainingSource("rows" if stage.sources else "home", maker, config)
+                TrainingSource("rows" if stage.sources else "corpus", maker, config)
                 for config in rows
             ]
     return sources, starts
@@ -254,7 +261,7 @@ def read_training(
     Args:
         alone: a run of one process.
         source: what to read.
-        corpora: collections that are read already; home is taken from there.
+        corpora: collections that are read already; the corpus is taken from there.
 
     Raises:
         LeafkitError: it cannot be read.
@@ -274,8 +281,8 @@ def read_training(
     elif source.kind == "texts":
         yield from _texts_of(read_collection(config.uri, data), config.limit)
     else:
-        is_mine = config.uri == alone.recipe.data.corpus and data == alone.recipe.data
-        at_hand = [corpus for corpus, kind, _ in corpora if kind == "home" and is_mine]
+        is_same = config.uri == alone.recipe.data.corpus and data == alone.recipe.data
+        at_hand = [corpus for corpus, kind, _ in corpora if kind == IN_DOMAIN and is_same]
         yield from _texts_of((at_hand[0] if at_hand else load_corpus(there, config.uri)).collection)
 
 

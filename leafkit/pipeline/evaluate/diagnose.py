@@ -1,8 +1,7 @@
-"""Can this teacher be inherited from? Asked on the user's own texts, before a student is trained."""
+"""Can a student be distilled from this teacher? Asked on the user's own texts, before training."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,18 @@ from typing import Any
 from leafkit.config.schema import StudentConfig
 from leafkit.core.checkpoint_layout import DIAGNOSIS, DIAGNOSIS_FILE
 from leafkit.core.method import method_of
-from leafkit.evaluation.diagnosis.diagnose import Judged, Settings, diagnose
+from leafkit.evaluation.diagnosis.diagnose import Settings, diagnose
 from leafkit.evaluation.diagnosis.findings import conclude
+from leafkit.evaluation.diagnosis.searches import Judged
 from leafkit.evaluation.metrics import Judgments
 from leafkit.models.checkpoint import identify_model, load_encoder
 from leafkit.pipeline.corpus import load_corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import load_teacher
 from leafkit.pipeline.run import Run
+from leafkit.results import Diagnosis
 
-FORMAT = 1  # of the file, and of what the findings say
+FORMAT = 2  # of the file, and of what the findings say
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,8 @@ class DiagnosisInputs:
     prompts: list[str]
 
 
-def run_diagnose(run: Run) -> dict[str, Any]:
-    """Diagnose the recipe's teacher on its home collection; returns figures, ``findings`` and
-    ``verdict`` as plain data.
+def run_diagnose(run: Run) -> Diagnosis:
+    """Diagnose the recipe's teacher on its corpus.
 
     Queries are the judged ones of bench.split; a collection without any is diagnosed without nDCG.
 
@@ -108,28 +108,27 @@ def run_diagnose(run: Run) -> dict[str, Any]:
         else None
     )
 
-    def work(metrics: dict[str, Any]) -> dict[str, Any]:
+    def work(metrics: dict[str, Any]) -> Diagnosis:
         judged = None
         if query_store is not None:
             judgments = Judgments(
                 [q.id for q in queries], [d.id for d in collection.documents], collection.qrels
             )
-            judged = Judged(
-                query_store[:],
-                judgments,
-                collection.own_documents(recipe.bench.split, recipe.data.exclude_self),
-            )
+            own = collection.own_documents(recipe.bench.split, recipe.data.exclude_self)
+            judged = Judged(query_store[:], judgments, own)
         figures = diagnose(documents, judged, settings)
-        found = (
-            {"teacher": teacher.name, "collection": collection.name} | figures | conclude(figures)
+        conclusion = conclude(figures)
+        metrics["verdict"] = conclusion.verdict
+        return Diagnosis(
+            teacher=teacher.name,
+            collection=collection.name,
+            figures=figures,
+            verdict=conclusion.verdict,
+            findings=conclusion.findings,
         )
-        metrics["verdict"] = found["verdict"]
-        return found
 
-    def save(found: dict[str, Any], draft: Path) -> None:
-        (draft / DIAGNOSIS_FILE).write_text(
-            json.dumps(found, indent=1, ensure_ascii=False), encoding="utf-8"
-        )
+    def save(diagnosis: Diagnosis, draft: Path) -> None:
+        diagnosis.save(draft / DIAGNOSIS_FILE)
 
     run.step(
         name=DIAGNOSIS,
@@ -139,8 +138,7 @@ def run_diagnose(run: Run) -> dict[str, Any]:
         work=work,
         save=save,
     )
-    found: dict[str, Any] = json.loads((folder / DIAGNOSIS_FILE).read_text(encoding="utf-8"))
-    return found
+    return Diagnosis.load(folder / DIAGNOSIS_FILE)
 
 
 def _planned_width(student: StudentConfig) -> int:

@@ -1,9 +1,8 @@
-"""Does the student inherit Matryoshka truncation and quantisation? With a verdict for each setting."""
+"""Does the student inherit Matryoshka truncation and quantisation? A verdict for each setting."""
 
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import zipfile
 import zlib
@@ -28,7 +27,8 @@ from leafkit.core.console import log
 from leafkit.core.errors import explain_write_errors
 from leafkit.core.method import method_of
 from leafkit.evaluation.benchmark import check_judged
-from leafkit.evaluation.inheritance.grid import Grid, Pass, choose_dims, run_grid
+from leafkit.evaluation.inheritance.cells import choose_dims
+from leafkit.evaluation.inheritance.grid import Grid, Pass, run_grid
 from leafkit.evaluation.inheritance.junit import to_junit
 from leafkit.evaluation.metrics import Judgments
 from leafkit.index.vectors import Vectors
@@ -36,6 +36,7 @@ from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import ModelHandle, load_student, load_teacher
 from leafkit.pipeline.run import Run, plain_inputs
+from leafkit.results import InheritanceGrid
 
 PASSES_FORMAT = 1
 _OF_SEARCH = ("dims", "precisions", "queries", "rescoring", "int8_range", "pq_bytes")
@@ -68,8 +69,8 @@ class InheritInputs:
     resamples: int
 
 
-def run_inherit(run: Run) -> dict[str, Any]:
-    """The grid on the home collection's judged queries; returns it as plain data, with ``passed``.
+def run_inherit(run: Run) -> InheritanceGrid:
+    """The grid on the judged queries of the recipe's corpus.
 
     The artifact holds grid.json, junit.xml, the scales of the codecs and every query's values. Each
     pass over the documents (one for the teacher's and one for the student's, at each dimension) is
@@ -124,19 +125,19 @@ def run_inherit(run: Run) -> dict[str, Any]:
             vectors,
             judgments,
             config,
-            recipe.bench.num_resamples,
-            recipe.seed,
-            own,
-            teacher.model.mrl_dims,
-            done,
+            num_resamples=recipe.bench.num_resamples,
+            seed=recipe.seed,
+            collection_name=collection.name,
+            own=own,
+            known_dims=teacher.model.mrl_dims,
+            done=done,
         )
-        metrics.update(passed=grid.figures["passed"], num_undecided=grid.figures["num_undecided"])
+        metrics.update(passed=grid.result.passed, num_undecided=grid.result.num_undecided)
         return grid
 
     def save(grid: Grid, draft: Path) -> None:
-        figures = {"collection": collection.name} | grid.figures
-        (draft / GRID_FILE).write_text(json.dumps(figures, indent=1), encoding="utf-8")
-        (draft / JUNIT_FILE).write_text(to_junit(figures), encoding="utf-8")
+        grid.result.save(draft / GRID_FILE)
+        (draft / JUNIT_FILE).write_text(to_junit(grid.result), encoding="utf-8")
         np.savez_compressed(draft / GRID_PER_QUERY_FILE, **grid.per_query)  # type: ignore[arg-type]
         np.savez_compressed(draft / GRID_SCALES_FILE, **grid.scales)  # type: ignore[arg-type]
 
@@ -149,10 +150,7 @@ def run_inherit(run: Run) -> dict[str, Any]:
         save=save,
     )
     run.on_main(done.forget_others)
-    found: dict[str, Any] = json.loads(
-        (run.folder / INHERIT / GRID_FILE).read_text(encoding="utf-8")
-    )
-    return found
+    return InheritanceGrid.load(run.folder / INHERIT / GRID_FILE)
 
 
 def load_systems(

@@ -4,7 +4,6 @@ that a rerun finds.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,22 +17,25 @@ from leafkit.core.checkpoint_layout import FIGURES_FILE, MEASURED_FOLDER, PER_QU
 from leafkit.core.method import method_of
 from leafkit.data.vector_store import VectorStore
 from leafkit.evaluation.ann_indexes import compare_indexes
-from leafkit.evaluation.benchmark import SIDES, Result, run_benchmark
+from leafkit.evaluation.benchmark import Benchmark, run_benchmark
+from leafkit.evaluation.comparison import ENCODERS
 from leafkit.evaluation.examples import show_samples
+from leafkit.evaluation.metrics import Judgments
 from leafkit.evaluation.per_query import PerQuery, write_per_query
 from leafkit.evaluation.tasks import run_task, task_fingerprint
 from leafkit.pipeline.corpus import Corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.run import Run, folder_name, plain_inputs
+from leafkit.results import EvaluationResult, IndexRow, TaskScore
 
-FORMAT = 1  # of the parts, and of what is measured in them
+FORMAT = 2  # of the parts, and of what is measured in them
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T")
-Stores = dict[str, tuple[VectorStore, VectorStore]]  # of queries and of documents, by side
+Stores = dict[str, tuple[VectorStore, VectorStore]]  # of queries and of documents, by encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +83,20 @@ class TaskInputs:
 
 
 def embed_collection(
-    run: Run, sides: Mapping[str, ModelHandle], corpus: Corpus, max_document_tokens: int
+    run: Run, handles: Mapping[str, ModelHandle], corpus: Corpus, max_document_tokens: int
 ) -> Stores:
-    """Stores with the vectors of the judged queries and of all documents, by side; every process
+    """Stores with the vectors of the judged queries and of all documents, by encoder; every process
     takes part.
     """
     collection, split = corpus.collection, run.recipe.bench.split
     documents = [d.full_text for d in collection.documents]
     queries = [q.text for q in collection.judged(split)]
-    found: Stores = {}
-    for name, side in sides.items():
+    stores: Stores = {}
+    for name, handle in handles.items():
         query_store = load_vectors(
             run,
-            side.model,
-            side.name,
+            handle.model,
+            handle.name,
             queries,
             "query",
             run.recipe.data.max_query_tokens,
@@ -102,15 +104,15 @@ def embed_collection(
         )
         document_store = load_vectors(
             run,
-            side.model,
-            side.name,
+            handle.model,
+            handle.name,
             documents,
             "document",
             max_document_tokens,
             f"{collection.name} documents",
         )
-        found[name] = query_store, document_store
-    return found
+        stores[name] = query_store, document_store
+    return stores
 
 
 def read_systems(stores: Stores) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -119,42 +121,53 @@ def read_systems(stores: Stores) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     documents = {name: store[:] for name, (_, store) in stores.items()}
     return {
         system: (queries[a], documents[b])
-        for system, (a, b) in SIDES.items()
+        for system, (a, b) in ENCODERS.items()
         if a in stores and b in stores
     }
 
 
 def measure_collection(
-    run: Run, sides: Mapping[str, ModelHandle], corpus: Corpus, kind: str, max_document_tokens: int
+    run: Run,
+    handles: Mapping[str, ModelHandle],
+    corpus: Corpus,
+    kind: str,
+    max_document_tokens: int,
 ) -> Path:
-    """Every system on one collection: figures.json holds "figures" and "samples", per_query.parquet
-    the values.
+    """Every system on one collection: its result and samples in figures.json, the values in
+    per_query.parquet.
 
     Raises:
         LeafkitError: no judged query, or vectors that are not finite or do not fit.
     """
     config, recipe, collection = run.recipe.bench, run.recipe, corpus.collection
-    stores = embed_collection(run, sides, corpus, max_document_tokens)
+    stores = embed_collection(run, handles, corpus, max_document_tokens)
     inputs = SearchInputs(_inputs(run, corpus, kind, stores), config.num_samples)
 
-    def work(metrics: dict[str, Any]) -> Result:
+    def work(metrics: dict[str, Any]) -> Benchmark:
         return run_benchmark(
             collection,
             config.split,
             read_systems(stores),
-            kind,
-            config.num_resamples,
-            recipe.seed,
-            recipe.data.exclude_self,
+            kind=kind,
+            num_resamples=config.num_resamples,
+            seed=recipe.seed,
+            own_documents=recipe.data.exclude_self,
         )
 
-    def save(result: Result, draft: Path) -> None:
+    def save(measured: Benchmark, draft: Path) -> None:
         samples = show_samples(
-            collection, config.split, result.rankings, config.num_samples, recipe.seed
+            collection,
+            config.split,
+            measured.rankings,
+            num_samples=config.num_samples,
+            seed=recipe.seed,
         )
-        _write_figures({"figures": result.figures, "samples": samples}, draft)
+        result = EvaluationResult(collections=(measured.result,), samples=samples)
+        result.save(draft / FIGURES_FILE)
         ids = [q.id for q in collection.judged(config.split)]
-        write_per_query(draft / PER_QUERY_FILE, [PerQuery(collection.name, ids, result.per_query)])
+        write_per_query(
+            draft / PER_QUERY_FILE, [PerQuery(collection.name, ids, measured.per_query)]
+        )
 
     return _part(
         run,
@@ -167,38 +180,43 @@ def measure_collection(
 
 
 def measure_indexes(
-    run: Run, sides: Mapping[str, ModelHandle], corpus: Corpus, kind: str, max_document_tokens: int
+    run: Run,
+    handles: Mapping[str, ModelHandle],
+    corpus: Corpus,
+    kind: str,
+    max_document_tokens: int,
 ) -> Path:
-    """Indexes over the teacher's documents, asked by both sides' queries: figures.json holds a row
-    per setting.
+    """Indexes over the teacher's documents, asked both encoders' queries: a row per setting in
+    figures.json.
 
     Raises:
         LeafkitError: see ``compare_indexes``.
     """
     config, seed, collection = run.recipe.bench, run.recipe.seed, corpus.collection
     stores = embed_collection(
-        run, {name: sides[name] for name in ("teacher", "student")}, corpus, max_document_tokens
+        run, {name: handles[name] for name in ("teacher", "student")}, corpus, max_document_tokens
     )
     inputs = IndexComparisonInputs(_inputs(run, corpus, kind, stores), to_plain(config.indexes))
 
-    def work(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-        queries = {name: store[:] for name, (store, _) in stores.items()}
-        query_ids, document_ids = (
+    def work(metrics: dict[str, Any]) -> tuple[IndexRow, ...]:
+        judgments = Judgments(
             [q.id for q in collection.judged(config.split)],
             [d.id for d in collection.documents],
+            collection.qrels,
         )
         return compare_indexes(
             stores["teacher"][1],
-            queries,
-            collection.name,
-            query_ids,
-            document_ids,
-            collection.qrels,
+            {name: store[:] for name, (store, _) in stores.items()},
+            judgments,
             config.indexes,
-            config.num_resamples,
-            seed,
-            collection.own_documents(config.split, run.recipe.data.exclude_self),
+            collection_name=collection.name,
+            num_resamples=config.num_resamples,
+            seed=seed,
+            own=collection.own_documents(config.split, run.recipe.data.exclude_self),
         )
+
+    def save(rows: tuple[IndexRow, ...], draft: Path) -> None:
+        EvaluationResult(indexes=rows).save(draft / FIGURES_FILE)
 
     return _part(
         run,
@@ -206,21 +224,21 @@ def measure_indexes(
         inputs,
         method=method_of(measure_indexes),
         work=work,
-        save=_write_figures,
+        save=save,
     )
 
 
-def measure_task(run: Run, sides: Mapping[str, ModelHandle], uri: str) -> Path:
-    """Every side on one task without a search: figures.json holds one row. Texts are cut as those
-    of away collections.
+def measure_task(run: Run, handles: Mapping[str, ModelHandle], uri: str) -> Path:
+    """Every encoder on one task without a search, its score in figures.json. Texts are cut as those
+    of out-of-domain collections.
 
     Raises:
         LeafkitError: see ``run_task``.
     """
     config, recipe = run.recipe.bench, run.recipe
     spaces = {
-        name: asdict(side.model.space("query", config.max_document_tokens))
-        for name, side in sides.items()
+        name: asdict(handle.model.space("query", config.max_document_tokens))
+        for name, handle in handles.items()
     }
     task = run.on_main(lambda: task_fingerprint(uri))
     inputs = TaskInputs(
@@ -234,14 +252,24 @@ def measure_task(run: Run, sides: Mapping[str, ModelHandle], uri: str) -> Path:
     )
 
     def embed(name: str, texts: Sequence[str], role: str) -> np.ndarray:
-        side = sides[name]
+        handle = handles[name]
         store = load_vectors(
-            run, side.model, side.name, texts, role, config.max_document_tokens, f"{uri} texts"
+            run, handle.model, handle.name, texts, role, config.max_document_tokens, f"{uri} texts"
         )
         return store[:]
 
-    def work(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-        return [run_task(uri, list(sides), embed, config.num_resamples, recipe.seed, recipe.data)]
+    def work(metrics: dict[str, Any]) -> TaskScore:
+        return run_task(
+            uri,
+            list(handles),
+            embed,
+            num_resamples=config.num_resamples,
+            seed=recipe.seed,
+            data=recipe.data,
+        )
+
+    def save(score: TaskScore, draft: Path) -> None:
+        EvaluationResult(tasks=(score,)).save(draft / FIGURES_FILE)
 
     kind, _, path = uri.partition(":")
     return _part(
@@ -250,7 +278,7 @@ def measure_task(run: Run, sides: Mapping[str, ModelHandle], uri: str) -> Path:
         inputs,
         method=method_of(measure_task),
         work=work,
-        save=_write_figures,
+        save=save,
         on_every_process=True,
     )
 
@@ -293,9 +321,3 @@ def _part(
         on_every_process=on_every_process,
     )
     return folder
-
-
-def _write_figures(figures: Any, draft: Path) -> None:
-    (draft / FIGURES_FILE).write_text(
-        json.dumps(figures, indent=1, ensure_ascii=False), encoding="utf-8"
-    )

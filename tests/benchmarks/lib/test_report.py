@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 from lib.machine import Cost, describe
-from lib.report import command, publish, save, span, table, title, today
+from lib.report import command, publish, save, table, title, today
 
 
 def test_the_command_hides_folders(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,12 +34,6 @@ def test_print_only_writes_nothing(capsys, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("lib.report.save", lambda *_: pytest.fail("a report was written"))
     publish(["a line"], "name", print_only=True)
     assert capsys.readouterr().out == "a line\n"
-
-
-def test_an_interval_has_three_decimals() -> None:
-    figure = {"mean": 0.12345, "low": -0.1, "high": 0.2}
-    assert span(figure) == "0.123 [-0.100, 0.200]"
-    assert span(figure, "+") == "+0.123 [-0.100, +0.200]"
 
 
 def test_the_machine_is_described_with_threads_and_versions() -> None:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.truncate import truncate_then_normalize
-from leafkit.evaluation.diagnosis import diagnose as module
-from leafkit.evaluation.diagnosis.diagnose import (
-    Judged,
-    Settings,
-    diagnose,
-    measure_anisotropy,
-    perturb,
-)
+from leafkit.evaluation.diagnosis import directions, searches
+from leafkit.evaluation.diagnosis.diagnose import Settings, diagnose
+from leafkit.evaluation.diagnosis.directions import measure_anisotropy, perturb
 from leafkit.evaluation.diagnosis.findings import conclude
+from leafkit.evaluation.diagnosis.searches import Judged
 from leafkit.evaluation.metrics import Judgments, fast_ndcg
 from leafkit.index.exact import search_exact
+from leafkit.results import Diagnosis
 
 FULL = 64
 TEXTS, QUERIES = 600, 120
@@ -56,7 +55,8 @@ def judgments_of(num_documents, answers):
 
 def examine(documents, judged, **changes):
     figures = diagnose(documents, judged, Settings(num_resamples=200, **changes))
-    return figures | conclude(figures)
+    conclusion = conclude(figures)
+    return Diagnosis("teacher", "texts", figures, conclusion.verdict, conclusion.findings)
 
 
 MATRYOSHKA = np.r_[np.full(16, 3.0), np.full(48, 0.35)]  # what matters stands in front
@@ -75,23 +75,23 @@ def test_a_teacher_of_rank_k_is_kept_whole_at_rank_k(rank):
         judged_of(documents @ turned, judged.vectors @ turned)[1],
         ranks=(rank // 2, rank),
     )
-    rows = {row["rank"]: row for row in found["spectrum"]}
+    rows = {row.rank: row for row in found.figures.spectrum}
     assert sorted(rows) == [rank // 2, rank, FULL]
-    assert rows[rank]["variance"] == pytest.approx(1.0, abs=1e-5)
-    assert rows[rank]["retention"]["mean"] == pytest.approx(1.0, abs=1e-3)
-    assert rows[rank // 2]["variance"] < 0.8
-    assert rows[rank // 2]["retention"]["mean"] < rows[rank]["retention"]["mean"]
-    assert found["effective_rank"] == pytest.approx(rank, rel=0.1)
+    assert rows[rank].variance == pytest.approx(1.0, abs=1e-5)
+    assert rows[rank].quality.retention.value == pytest.approx(1.0, abs=1e-3)
+    assert rows[rank // 2].variance < 0.8
+    assert rows[rank // 2].quality.retention.value < rows[rank].quality.retention.value
+    assert found.figures.effective_rank == pytest.approx(rank, rel=0.1)
 
 
 def test_an_isotropic_teacher_is_flat():
     documents, judged = plant(FLAT, num_texts=6000)
     found = examine(documents, judged, ranks=(16, 32))
-    assert [row["variance"] for row in found["spectrum"]] == pytest.approx(
+    assert [row.variance for row in found.figures.spectrum] == pytest.approx(
         [0.25, 0.5, 1.0], abs=0.05
     )
-    assert found["effective_rank"] == pytest.approx(FULL, rel=0.02)
-    assert found["anisotropy"]["low"] < 0 < found["anisotropy"]["high"]
+    assert found.figures.effective_rank == pytest.approx(FULL, rel=0.02)
+    assert found.figures.mean_cosine.low < 0 < found.figures.mean_cosine.high
 
 
 def test_the_rank_map_projects_queries_alone_about_their_own_mean():
@@ -103,25 +103,25 @@ def test_the_rank_map_projects_queries_alone_about_their_own_mean():
         (documents - documents.mean(axis=0)).astype(np.float64), full_matrices=False
     )[2]
     mean = shifted.vectors.mean(axis=0)
-    for row in found["spectrum"][:2]:
-        kept = basis[: row["rank"]]
+    for row in found.figures.spectrum[:2]:
+        kept = basis[: row.rank]
         projected = mean + (shifted.vectors - mean) @ kept.T @ kept
         scores = projected @ documents.T
         ranks = (scores > np.take_along_axis(scores, np.arange(QUERIES)[:, None], axis=1)).sum(
             axis=1
         )
         expected = np.where(ranks < 10, 1 / np.log2(ranks + 2), 0)
-        assert row["ndcg"]["mean"] == pytest.approx(expected.mean(), abs=1e-3)
+        assert row.quality.ndcg.value == pytest.approx(expected.mean(), abs=1e-3)
 
 
 def test_the_students_width_is_among_the_ranks_and_decides():
     documents, judged = plant(FLAT, noise=1.2)
     wide, narrow = (examine(documents, judged, student_width=width) for width in (FULL, 6))
-    assert wide["verdict"] == "can be inherited"
-    assert narrow["verdict"] == "cannot be inherited"
-    assert "width 6 reaches 6 of 64 dimensions" in " ".join(narrow["findings"])
-    assert [row["rank"] for row in narrow["spectrum"]] == [6, FULL]
-    assert [row["rank"] for row in examine(documents, judged, student_width=999)["spectrum"]] == [
+    assert wide.verdict == "can be inherited"
+    assert narrow.verdict == "cannot be inherited"
+    assert "width 6 reaches 6 of 64 dimensions" in " ".join(narrow.findings)
+    assert [row.rank for row in narrow.figures.spectrum] == [6, FULL]
+    assert [row.rank for row in examine(documents, judged, student_width=999).figures.spectrum] == [
         FULL
     ]
 
@@ -139,16 +139,16 @@ def test_a_turn_changes_heads_and_nothing_else():
         mrl_dims=(64, 16),
         ranks=(8,),
     )
-    for a, b in zip(before["spectrum"], after["spectrum"], strict=True):
-        assert a["variance"] == pytest.approx(b["variance"], abs=1e-5)
-        assert a["ndcg"]["mean"] == pytest.approx(b["ndcg"]["mean"], abs=5e-3)
-    assert before["effective_rank"] == pytest.approx(after["effective_rank"], rel=1e-4)
-    assert before["anisotropy"]["mean_cosine"] == pytest.approx(
-        after["anisotropy"]["mean_cosine"], abs=1e-5
+    for a, b in zip(before.figures.spectrum, after.figures.spectrum, strict=True):
+        assert a.variance == pytest.approx(b.variance, abs=1e-5)
+        assert a.quality.ndcg.value == pytest.approx(b.quality.ndcg.value, abs=5e-3)
+    assert before.figures.effective_rank == pytest.approx(after.figures.effective_rank, rel=1e-4)
+    assert before.figures.mean_cosine.value == pytest.approx(
+        after.figures.mean_cosine.value, abs=1e-5
     )
-    heads = [{row["dim"]: row for row in found["dims"]}[16] for found in (before, after)]
-    assert heads[0]["variance"] > 0.9 > 0.5 > heads[1]["variance"]
-    assert heads[0]["retention"]["mean"] > heads[1]["retention"]["mean"] + 0.05
+    heads = [{row.dim: row for row in found.figures.dims}[16] for found in (before, after)]
+    assert heads[0].variance > 0.9 > 0.5 > heads[1].variance
+    assert heads[0].quality.retention.value > heads[1].quality.retention.value + 0.05
 
 
 def test_matryoshka_is_found_and_a_random_turn_of_it_is_said_to_have_none():
@@ -160,11 +160,11 @@ def test_matryoshka_is_found_and_a_random_turn_of_it_is_said_to_have_none():
         judged_of(documents @ turned, judged.vectors @ turned)[1],
         mrl_dims=(64, 16),
     )
-    assert "Matryoshka is there to be inherited" in " ".join(there["findings"])
+    assert "Matryoshka is there to be inherited" in " ".join(there.findings)
     assert "There is no Matryoshka to inherit although it claims 16 dimensions" in " ".join(
-        gone["findings"]
+        gone.findings
     )
-    assert (there["verdict"], gone["verdict"]) == ("can be inherited", "with losses")
+    assert (there.verdict, gone.verdict) == ("can be inherited", "with losses")
 
 
 def test_without_queries_variance_says_the_same_of_matryoshka():
@@ -173,30 +173,30 @@ def test_without_queries_variance_says_the_same_of_matryoshka():
         examine(documents, None, mrl_dims=(16,)),
         examine(documents @ turn(), None, mrl_dims=(16,)),
     )
-    assert there["num_queries"] == 0
-    assert "ndcg" not in there["spectrum"][0]
+    assert there.figures.num_queries == 0
+    assert there.figures.spectrum[0].quality is None
     assert "Matryoshka is there to be inherited: the first 16 dimensions hold 9" in " ".join(
-        there["findings"]
+        there.findings
     )
-    assert "There is no Matryoshka to inherit" in " ".join(gone["findings"])
-    assert gone["verdict"] == "with losses"
+    assert "There is no Matryoshka to inherit" in " ".join(gone.findings)
+    assert gone.verdict == "with losses"
 
 
 def test_a_teacher_that_claims_nothing_is_measured_at_halves_and_not_blamed():
     documents, judged = plant(FLAT)
     found = examine(documents, judged)
-    assert [row["dim"] for row in found["dims"]] == [64, 32]
-    assert "There is no Matryoshka to inherit: the first 32" in " ".join(found["findings"])
-    assert found["verdict"] == "can be inherited"
+    assert [row.dim for row in found.figures.dims] == [64, 32]
+    assert "There is no Matryoshka to inherit: the first 32" in " ".join(found.findings)
+    assert found.verdict == "can be inherited"
 
 
 def test_heads_equal_truncated_and_normalized_vectors():
     documents, judged = plant(MATRYOSHKA)
-    row = examine(documents, judged, mrl_dims=(24,))["dims"][1]
+    row = examine(documents, judged, mrl_dims=(24,)).figures.dims[1]
     ranking = search_exact(
         truncate_then_normalize(judged.vectors, 24), truncate_then_normalize(documents, 24), 20
     )
-    assert row["ndcg"]["mean"] == pytest.approx(
+    assert row.quality.ndcg.value == pytest.approx(
         fast_ndcg(ranking, judged.judgments).mean(), abs=1e-9
     )
 
@@ -212,19 +212,16 @@ def test_the_anisotropy_of_a_shifted_cloud_by_hand():
     cloud = generator.normal(size=(8000, 256)) / 16
     cloud[:, 0] += 2.0
     found = measure_anisotropy(cloud.astype(np.float32), 500, 0)
-    assert found["mean_cosine"] == pytest.approx(4 / 5, abs=0.01)
-    assert found["low"] < found["mean_cosine"] < found["high"]
-    assert found["num_pairs"] == 4000
+    assert found.value == pytest.approx(4 / 5, abs=0.01)
+    assert found.low < found.value < found.high
+    assert found.n == 4000
 
 
 def test_anisotropy_of_two_texts_is_their_cosine():
     pair = np.array([[3.0, 0.0], [4.0, 3.0]], dtype=np.float32)
-    assert measure_anisotropy(pair, 50, 0) == {
-        "mean_cosine": pytest.approx(0.8),
-        "low": pytest.approx(0.8),
-        "high": pytest.approx(0.8),
-        "num_pairs": 1,
-    }
+    found = measure_anisotropy(pair, 50, 0)
+    assert (found.value, found.low, found.high) == pytest.approx((0.8, 0.8, 0.8))
+    assert found.n == 1
 
 
 def test_no_text_is_in_two_pairs(monkeypatch):
@@ -262,7 +259,7 @@ def test_vectors_that_cannot_be_moved_stay():
 
 def test_sign_agreement_of_isotropic_vectors_is_charikars():
     documents, judged = plant(FLAT, num_texts=4000)
-    shares = examine(documents, judged)["binary"]["sign_agreement_at"]
+    shares = examine(documents, judged).figures.binary.sign_agreement_at
     for cosine in (0.95, 0.98):
         assert shares[f"{cosine:g}"] == pytest.approx(1 - np.arccos(cosine) / np.pi, abs=0.002)
 
@@ -275,7 +272,7 @@ def test_a_mean_away_from_zero_keeps_signs_and_small_values_lose_them():
         ("shifted", documents + 0.5),
         ("spiky", documents**5),
     ):
-        signs[name] = examine(vectors, judged)["binary"]["sign_agreement"]
+        signs[name] = examine(vectors, judged).figures.binary.sign_agreement_at["0.95"]
     assert signs["shifted"] > 0.99 > 0.95 > signs["plain"] > signs["spiky"]
 
 
@@ -287,20 +284,22 @@ def test_fragile_bits_matter_where_binary_is_asked_for():
     asked, unasked = (
         examine(documents, judged, precisions=p) for p in (("float32", "binary"), ("float32",))
     )
-    assert asked["binary"]["retention"]["mean"] < 0.9
-    assert asked["binary"]["student"]["retention"]["mean"] < asked["binary"]["retention"]["mean"]
-    assert (asked["verdict"], unasked["verdict"]) == ("with losses", "can be inherited")
-    assert "fragile" in " ".join(asked["findings"])
-    assert "fragile" not in " ".join(unasked["findings"])
+    assert asked.figures.binary.quality.retention.value < 0.9
+    assert (
+        asked.figures.binary.student.retention.value < asked.figures.binary.quality.retention.value
+    )
+    assert (asked.verdict, unasked.verdict) == ("with losses", "can be inherited")
+    assert "fragile" in " ".join(asked.findings)
+    assert "fragile" not in " ".join(unasked.findings)
 
 
 def test_codes_of_signs_lose_nothing_to_bits():
     documents, judged = plant(FLAT, noise=0.8)
     signs = [np.where(v > 0, 1, -1).astype(np.float32) / 8 for v in (documents, judged.vectors)]
-    found = examine(*judged_of(*signs))["binary"]
+    found = examine(*judged_of(*signs)).figures.binary
     # ties are broken by id on both sides
-    assert found["retention"]["mean"] == pytest.approx(1.0, abs=0.01)
-    assert found["float_queries"]["retention"]["mean"] == pytest.approx(1.0, abs=0.01)
+    assert found.quality.retention.value == pytest.approx(1.0, abs=0.01)
+    assert found.float_queries.retention.value == pytest.approx(1.0, abs=0.01)
 
 
 # --- streaming
@@ -309,24 +308,26 @@ def test_codes_of_signs_lose_nothing_to_bits():
 def test_chunks_equal_the_whole(monkeypatch):
     documents, judged = plant(MATRYOSHKA)
     whole = examine(documents, judged, mrl_dims=(16,), ranks=(8,))
-    monkeypatch.setattr(module, "CHUNK", 77)
+    monkeypatch.setattr(searches, "CHUNK", 77)
     parts = examine(documents, judged, mrl_dims=(16,), ranks=(8,))
     for a, b in zip(
-        whole["spectrum"] + whole["dims"], parts["spectrum"] + parts["dims"], strict=True
+        whole.figures.spectrum + whole.figures.dims,
+        parts.figures.spectrum + parts.figures.dims,
+        strict=True,
     ):
-        assert a["variance"] == pytest.approx(b["variance"], abs=1e-9)
-        assert a["ndcg"] == pytest.approx(b["ndcg"], abs=1e-6)
-    assert whole["binary"]["float_queries"] == parts["binary"]["float_queries"]
+        assert a.variance == pytest.approx(b.variance, abs=1e-9)
+        assert astuple(a.quality.ndcg) == pytest.approx(astuple(b.quality.ndcg), abs=1e-6)
+    assert whole.figures.binary.float_queries == parts.figures.binary.float_queries
     # ties at the cut
-    assert whole["binary"]["ndcg"]["mean"] == pytest.approx(
-        parts["binary"]["ndcg"]["mean"], abs=0.01
+    assert whole.figures.binary.quality.ndcg.value == pytest.approx(
+        parts.figures.binary.quality.ndcg.value, abs=0.01
     )
 
 
 def test_no_more_than_a_chunk_is_read_at_a_time(monkeypatch):
     documents, judged = plant(FLAT)
-    monkeypatch.setattr(module, "CHUNK", 100)
-    monkeypatch.setattr(module, "MAX_PAIRS", 40)
+    monkeypatch.setattr(searches, "CHUNK", 100)
+    monkeypatch.setattr(directions, "MAX_PAIRS", 40)
     largest = []
 
     class Store:
@@ -337,7 +338,7 @@ def test_no_more_than_a_chunk_is_read_at_a_time(monkeypatch):
             largest.append(len(documents[rows]))
             return documents[rows]
 
-    assert examine(Store(), judged)["spectrum"] == examine(documents, judged)["spectrum"]
+    assert examine(Store(), judged).figures.spectrum == examine(documents, judged).figures.spectrum
     assert max(largest) == 100
 
 
@@ -345,10 +346,10 @@ def test_seeds_decide_about_everything_random():
     documents, judged = plant(FLAT)
     assert examine(documents, judged) == examine(documents, judged)
     other = examine(documents, judged, seed=1)
-    assert other["anisotropy"] != examine(documents, judged)["anisotropy"]
+    assert other.figures.mean_cosine != examine(documents, judged).figures.mean_cosine
     assert (
-        other["spectrum"][-1]["ndcg"]["mean"]
-        == examine(documents, judged)["spectrum"][-1]["ndcg"]["mean"]
+        other.figures.spectrum[-1].quality.ndcg.value
+        == examine(documents, judged).figures.spectrum[-1].quality.ndcg.value
     )
 
 
@@ -358,10 +359,9 @@ def test_seeds_decide_about_everything_random():
 def test_fewer_texts_than_dimensions_are_said_to_be_few():
     documents, judged = plant(FLAT, num_texts=40)
     found = examine(documents, judged, ranks=(39,))
-    assert found["spectrum"][0]["variance"] == pytest.approx(1.0, abs=1e-5)
+    assert found.figures.spectrum[0].variance == pytest.approx(1.0, abs=1e-5)
     assert (
-        "few texts for 64 dimensions, whose spectrum has no rank above 39: low"
-        in found["findings"][0]
+        "few texts for 64 dimensions, whose spectrum has no rank above 39: low" in found.findings[0]
     )
 
 
@@ -389,19 +389,19 @@ def test_equal_vectors_cannot_be_inherited(with_queries):
         np.full((30, 8), 0.3, dtype=np.float32), np.full((5, 8), 0.3, dtype=np.float32)
     )
     found = examine(documents, judged if with_queries else None)
-    assert found["verdict"] == "cannot be inherited"
-    assert found["findings"] == [
-        "All 30 texts have the same vector: this teacher tells no two of them apart."
-    ]
-    assert found["effective_rank"] == 0.0
+    assert found.verdict == "cannot be inherited"
+    assert found.findings == (
+        "All 30 texts have the same vector: this teacher tells no two of them apart.",
+    )
+    assert found.figures.effective_rank == 0.0
 
 
 def test_a_teacher_that_finds_nothing_cannot_be_inherited():
     documents, judged = plant(FLAT)
     documents[599] = -judged.vectors.mean(axis=0)
     found = examine(documents, Judged(judged.vectors, judgments_of(TEXTS, [599] * QUERIES)))
-    assert found["verdict"] == "cannot be inherited"
-    assert found["findings"] == ["The teacher finds nothing: nDCG@10 is 0 on 120 queries."]
+    assert found.verdict == "cannot be inherited"
+    assert found.findings == ("The teacher finds nothing: nDCG@10 is 0 on 120 queries.",)
 
 
 def test_a_narrow_cone_is_a_loss():
@@ -411,19 +411,19 @@ def test_a_narrow_cone_is_a_loss():
         for v in (documents, judged.vectors)
     ]
     found = examine(*judged_of(*cone))
-    assert found["anisotropy"]["mean_cosine"] > 0.95
-    assert found["verdict"] == "with losses"
-    assert "narrow cone" in " ".join(found["findings"])
+    assert found.figures.mean_cosine.value > 0.95
+    assert found.verdict == "with losses"
+    assert "narrow cone" in " ".join(found.findings)
 
 
 def test_a_querys_own_document_is_not_retrieved():
     """Every query finds its answer first; where that is its own document, it must not."""
     documents, judged = plant(FLAT, noise=0.01)
-    assert examine(documents, judged)["spectrum"][-1]["ndcg"]["mean"] == 1.0
+    assert examine(documents, judged).figures.spectrum[-1].quality.ndcg.value == 1.0
     without = examine(documents, Judged(judged.vectors, judged.judgments, list(range(QUERIES))))
-    assert without["findings"] == ["The teacher finds nothing: nDCG@10 is 0 on 120 queries."]
+    assert without.findings == ("The teacher finds nothing: nDCG@10 is 0 on 120 queries.",)
     some = examine(documents, Judged(judged.vectors, judged.judgments, [*range(60), *[-1] * 60]))
-    assert some["spectrum"][-1]["ndcg"]["mean"] == 0.5
+    assert some.figures.spectrum[-1].quality.ndcg.value == 0.5
 
 
 def test_zero_vectors_and_no_judged_query_are_survived():
@@ -432,8 +432,8 @@ def test_zero_vectors_and_no_judged_query_are_survived():
     found = examine(
         documents, Judged(np.zeros((0, FULL), dtype=np.float32), judgments_of(TEXTS, []))
     )
-    assert found["num_queries"] == 0
-    assert np.isfinite(found["binary"]["sign_agreement"])
+    assert found.figures.num_queries == 0
+    assert np.isfinite(found.figures.binary.sign_agreement_at["0.95"])
 
 
 def test_one_dimension():
@@ -442,8 +442,8 @@ def test_one_dimension():
             np.array([[1.0], [-1.0], [2.0]], dtype=np.float32), np.array([[1.0]], dtype=np.float32)
         )
     )
-    assert [row["dim"] for row in found["dims"]] == [1]
-    assert [row["rank"] for row in found["spectrum"]] == [1]
+    assert [row.dim for row in found.figures.dims] == [1]
+    assert [row.rank for row in found.figures.spectrum] == [1]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ gate is broken.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
@@ -14,20 +15,13 @@ from leafkit.config.schema import VECTOR_PRECISIONS, InheritConfig
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.evaluation.diagnosis.spectrum import fit_ridge
-from leafkit.evaluation.inheritance.grid import (
-    INHERITED,
-    MODES,
-    NOT_INHERITED,
-    UNDECIDED,
-    Cell,
-    choose_dims,
-    is_passed,
-    judge,
-    plan_cells,
-    run_grid,
-)
+from leafkit.evaluation.inheritance.cells import Cell, choose_dims, plan_cells
+from leafkit.evaluation.inheritance.grid import MODES, run_grid
+from leafkit.evaluation.inheritance.verdicts import judge
 from leafkit.evaluation.metrics import Judgments, per_query_metrics
 from leafkit.index.exact import search_exact
+from leafkit.results import GridCell
+from leafkit.results.inheritance import INHERITED, NOT_INHERITED, UNDECIDED
 
 DIM, HEAD = 32, 16
 NUM_DOCUMENTS, NUM_QUERIES = 500, 200
@@ -71,13 +65,17 @@ def grid(student_queries: np.ndarray, student_documents: np.ndarray, **changes: 
         "symmetric": (student_queries, student_documents),
         "asymmetric": (student_queries, TEACHER[1]),
     }
-    return run_grid(vectors, JUDGMENTS, InheritConfig(**settings), 500, 0, done=done)
+    return run_grid(
+        vectors, JUDGMENTS, InheritConfig(**settings), num_resamples=500, seed=0, done=done
+    )
 
 
-def cell(result, dim: int, precision: str, mode: str, queries: str = "float", rescoring: int = 0):
+def cell(
+    result, dim: int, precision: str, mode: str, queries: str = "float", rescoring: int = 0
+) -> GridCell:
     wanted = (dim, precision, mode, queries, rescoring)
     keys = ("dim", "precision", "mode", "queries", "rescoring")
-    (found,) = [r for r in result.figures["rows"] if tuple(r[k] for k in keys) == wanted]
+    (found,) = [c for c in result.result.cells if tuple(getattr(c, k) for k in keys) == wanted]
     return found
 
 
@@ -92,13 +90,13 @@ def test_a_perfect_copy_inherits_everything():
         rescoring=[0, 4],
         strict=True,
     )
-    assert result.figures["passed"]
-    assert result.figures["num_undecided"] == 0
-    assert len(result.figures["rows"]) == 2 * 2 * (1 + 6 * 2 * 2)
-    assert {row["verdict"] for row in result.figures["rows"]} == {INHERITED}
-    assert {row["gap"] for row in result.figures["rows"]} == {0.0}
-    assert cell(result, DIM, "float32", "symmetric")["teacher_retention"] == 1.0
-    assert 0.3 < cell(result, HEAD, "binary", "symmetric")["teacher_retention"] < 1.0
+    assert result.result.passed
+    assert result.result.num_undecided == 0
+    assert len(result.result.cells) == 2 * 2 * (1 + 6 * 2 * 2)
+    assert {row.verdict for row in result.result.cells} == {INHERITED}
+    assert {row.gap.value for row in result.result.cells} == {0.0}
+    assert cell(result, DIM, "float32", "symmetric").teacher_retention.value == 1.0
+    assert 0.3 < cell(result, HEAD, "binary", "symmetric").teacher_retention.value < 1.0
 
 
 def test_a_student_with_its_dimensions_in_reverse_order_fails_where_it_is_cut():
@@ -110,11 +108,11 @@ def test_a_student_with_its_dimensions_in_reverse_order_fails_where_it_is_cut():
         cell(result, DIM, "float32", "symmetric"),
         cell(result, HEAD, "float32", "symmetric"),
     )
-    assert full["verdict"] == INHERITED
-    assert full["student"] == pytest.approx(full["teacher"], abs=1e-3)
-    assert cut["verdict"] == NOT_INHERITED
-    assert cut["low"] > GATES["float32"]
-    assert not result.figures["passed"]
+    assert full.verdict == INHERITED
+    assert full.student == pytest.approx(full.teacher, abs=1e-3)
+    assert cut.verdict == NOT_INHERITED
+    assert cut.gap.low > GATES["float32"]
+    assert not result.result.passed
 
 
 def test_a_student_whose_truncated_head_alone_is_rotated_fails_against_the_teachers_documents():
@@ -127,10 +125,10 @@ def test_a_student_whose_truncated_head_alone_is_rotated_fails_against_the_teach
     queries, documents = (unit(v @ turn) for v in TEACHER)
     result = grid(queries, documents, precisions=["float32"])
     own, teacher_index = (cell(result, HEAD, "float32", mode) for mode in MODES)
-    assert own["student"] == pytest.approx(own["teacher"], abs=1e-3)
-    assert teacher_index["verdict"] == NOT_INHERITED
-    assert teacher_index["student"] < 0.2 < teacher_index["teacher"]
-    assert not result.figures["passed"]
+    assert own.student == pytest.approx(own.teacher, abs=1e-3)
+    assert teacher_index.verdict == NOT_INHERITED
+    assert teacher_index.student < 0.2 < teacher_index.teacher
+    assert not result.result.passed
 
 
 def fitted_against(
@@ -161,16 +159,16 @@ def test_a_student_fitted_against_a_teacher_without_matryoshka_training_fails_wh
         cell(result, DIM, "float32", "symmetric"),
         cell(result, HEAD, "float32", "symmetric"),
     )
-    assert full["student"] > 0.9 * full["teacher"]
-    assert cut["verdict"] == NOT_INHERITED
-    assert not result.figures["passed"]
+    assert full.student > 0.9 * full.teacher
+    assert cut.verdict == NOT_INHERITED
+    assert not result.result.passed
 
 
 def test_the_same_student_fitted_against_the_matryoshka_teacher_is_not_condemned():
     result = grid(*fitted_against(TEACHER[1], TEACHER[0]), precisions=["float32"])
-    assert cell(result, HEAD, "float32", "symmetric")["verdict"] != NOT_INHERITED
-    assert cell(result, HEAD, "float32", "asymmetric")["verdict"] != NOT_INHERITED
-    assert result.figures["passed"]
+    assert cell(result, HEAD, "float32", "symmetric").verdict != NOT_INHERITED
+    assert cell(result, HEAD, "float32", "asymmetric").verdict != NOT_INHERITED
+    assert result.result.passed
 
 
 def test_a_student_with_one_loud_dimension_fails_where_one_step_fits_all():
@@ -183,8 +181,8 @@ def test_a_student_with_one_loud_dimension_fails_where_one_step_fits_all():
     queries = documents[:NUM_QUERIES] + 3e-4 * generator.normal(size=(NUM_QUERIES, DIM))
     loud = [np.concatenate([v[:, :-1], np.ones((len(v), 1))], axis=1) for v in (queries, documents)]
     result = grid(*(unit(v) for v in loud), dims=[], precisions=["int8", "int8_fixed"])
-    assert cell(result, DIM, "int8_fixed", "symmetric")["verdict"] == NOT_INHERITED
-    assert cell(result, DIM, "int8", "symmetric")["verdict"] != NOT_INHERITED
+    assert cell(result, DIM, "int8_fixed", "symmetric").verdict == NOT_INHERITED
+    assert cell(result, DIM, "int8", "symmetric").verdict != NOT_INHERITED
 
 
 def test_a_student_that_loses_about_what_the_gate_allows_is_undecided():
@@ -197,12 +195,12 @@ def test_a_student_that_loses_about_what_the_gate_allows_is_undecided():
     measured = cell(
         grid(unit(worse), TEACHER[1], precisions=["float32"]), HEAD, "float32", "asymmetric"
     )
-    for gate in (measured["gap"] - 0.005, measured["gap"] + 0.005):
+    for gate in (measured.gap.value - 0.005, measured.gap.value + 0.005):
         result = grid(unit(worse), TEACHER[1], precisions=["float32"], max_gap={"float32": gate})
         row = cell(result, HEAD, "float32", "asymmetric")
-        assert row["low"] < gate < row["high"]
-        assert row["verdict"] == UNDECIDED
-        assert result.figures["num_undecided"] >= 1
+        assert row.gap.low < gate < row.gap.high
+        assert row.verdict == UNDECIDED
+        assert result.result.num_undecided >= 1
 
 
 def test_each_precision_has_a_gate_of_its_own():
@@ -216,8 +214,8 @@ def test_each_precision_has_a_gate_of_its_own():
         precisions=["float32", "float16"],
         max_gap={"float32": 0.02, "float16": 1.0},
     )
-    assert cell(result, HEAD, "float32", "symmetric")["verdict"] == NOT_INHERITED
-    assert cell(result, HEAD, "float16", "symmetric")["verdict"] == INHERITED
+    assert cell(result, HEAD, "float32", "symmetric").verdict == NOT_INHERITED
+    assert cell(result, HEAD, "float16", "symmetric").verdict == INHERITED
 
 
 PLANTED = [
@@ -239,14 +237,14 @@ def test_a_broken_gate_makes_the_planted_cases_fail(
         "always undecided": lambda low, high, gate: UNDECIDED,
         "high for low": lambda low, high, gate: INHERITED if low <= 1 else NOT_INHERITED,
     }
-    monkeypatch.setattr("leafkit.evaluation.inheritance.grid.judge", gates[broken])
+    monkeypatch.setattr("leafkit.evaluation.inheritance.verdicts.judge", gates[broken])
     with pytest.raises(AssertionError):
         planted_case()
 
 
 def test_a_gate_that_condemns_everything_makes_the_perfect_copy_fail(monkeypatch):
     monkeypatch.setattr(
-        "leafkit.evaluation.inheritance.grid.judge", lambda low, high, gate: NOT_INHERITED
+        "leafkit.evaluation.inheritance.verdicts.judge", lambda low, high, gate: NOT_INHERITED
     )
     with pytest.raises(AssertionError):
         test_a_perfect_copy_inherits_everything()
@@ -261,8 +259,8 @@ def test_a_fragile_teacher_does_not_condemn_a_student_that_loses_as_much():
     """
     result = grid(*TEACHER, precisions=["binary"], dims=[8])
     row = cell(result, 8, "binary", "symmetric")
-    assert row["teacher_retention"] < 0.7
-    assert row["verdict"] == INHERITED
+    assert row.teacher_retention.value < 0.7
+    assert row.verdict == INHERITED
 
 
 def test_a_student_that_is_evenly_worse_inherits():
@@ -273,9 +271,9 @@ def test_a_student_that_is_evenly_worse_inherits():
     row = cell(
         grid(noisy, TEACHER[1], precisions=["float32"], dims=[]), DIM, "float32", "symmetric"
     )
-    assert row["student"] < row["teacher"] - 0.01
-    assert row["gap"] == 0.0
-    assert row["verdict"] == INHERITED
+    assert row.student < row.teacher - 0.01
+    assert row.gap.value == 0.0
+    assert row.verdict == INHERITED
 
 
 def test_a_student_that_finds_nothing_keeps_nothing():
@@ -285,15 +283,15 @@ def test_a_student_that_finds_nothing_keeps_nothing():
     away = unit(np.stack([-TEACHER[1][i] for i in range(NUM_QUERIES)]))
     result = grid(away, TEACHER[1], dims=[])
     row = cell(result, DIM, "binary", "asymmetric")
-    assert cell(result, DIM, "float32", "asymmetric")["student"] == 0.0
-    assert row["student_retention"] == 0.0
-    assert row["verdict"] == NOT_INHERITED
+    assert cell(result, DIM, "float32", "asymmetric").student == 0.0
+    assert row.student_retention.value == 0.0
+    assert row.verdict == NOT_INHERITED
 
 
 def test_a_teacher_that_finds_nothing_is_an_error():
     vectors = {"teacher": (-TEACHER[1][:NUM_QUERIES], TEACHER[1]), "symmetric": TEACHER}
     with pytest.raises(LeafkitError, match="the teacher finds no relevant document"):
-        run_grid(vectors, JUDGMENTS, InheritConfig(), 50, 0)
+        run_grid(vectors, JUDGMENTS, InheritConfig(), num_resamples=50, seed=0)
 
 
 # --- figures
@@ -311,18 +309,17 @@ def test_figures_of_a_row_fit_together():
         queries=["float", "quantized"],
         rescoring=[0, 2],
     )
-    for row in result.figures["rows"]:
-        assert row["gap"] == pytest.approx(row["teacher_retention"] - row["student_retention"])
-        assert row["low"] <= row["gap"] <= row["high"]
-        for name in ("teacher", "student"):
-            assert (
-                row[f"{name}_retention_low"]
-                <= row[f"{name}_retention"]
-                <= row[f"{name}_retention_high"]
-            )
-        assert row["max_gap"] == GATES[row["precision"]]
-        assert row["verdict"] == judge(row["low"], row["high"], row["max_gap"])
-    sizes = {(r["dim"], r["precision"]): r["bytes_per_vector"] for r in result.figures["rows"]}
+    for row in result.result.cells:
+        assert row.gap.value == pytest.approx(
+            row.teacher_retention.value - row.student_retention.value
+        )
+        assert row.gap.low <= row.gap.value <= row.gap.high
+        for kept in (row.teacher_retention, row.student_retention):
+            assert kept.low <= kept.value <= kept.high
+            assert kept.n == NUM_QUERIES
+        assert row.max_gap == GATES[row.precision]
+        assert row.verdict == judge(row.gap.low, row.gap.high, row.max_gap)
+    sizes = {(r.dim, r.precision): r.bytes_per_vector for r in result.result.cells}
     assert (sizes[DIM, "float32"], sizes[HEAD, "binary"]) == (128, 2)
     assert sizes[HEAD, "int4"] == sizes[HEAD, "int8"] // 2 == 8
 
@@ -351,13 +348,9 @@ def test_intervals_equal_the_bootstraps_own():
         result.per_query[c.column(s)] for s in ("teacher", "asymmetric") for c in (cut, full)
     )
     expected = Bootstrap(NUM_QUERIES, 500, 0).ratio_gap(a, a0, b, b0)
-    assert (row["gap"], row["low"], row["high"]) == pytest.approx(
-        (expected.mean, expected.low, expected.high)
-    )
+    assert astuple(row.gap) == pytest.approx(astuple(expected))
     kept = Bootstrap(NUM_QUERIES, 500, 0).ratio(b, b0)
-    assert (row["student_retention_low"], row["student_retention_high"]) == pytest.approx(
-        (kept.low, kept.high)
-    )
+    assert astuple(row.student_retention) == pytest.approx(astuple(kept))
 
 
 def test_documents_that_are_equal_and_not_one_object_give_the_same_figures():
@@ -368,14 +361,14 @@ def test_documents_that_are_equal_and_not_one_object_give_the_same_figures():
     }
     config = InheritConfig(dims=[HEAD])
     assert (
-        run_grid(apart, JUDGMENTS, config, 500, 0).figures["rows"]
-        == grid(*noisy_pair()).figures["rows"]
+        run_grid(apart, JUDGMENTS, config, num_resamples=500, seed=0).result.cells
+        == grid(*noisy_pair()).result.cells
     )
 
 
 def test_the_same_seed_gives_the_same_grid():
     first, second = (grid(noisy_copy(), TEACHER[1], precisions=["int8", "pq"]) for _ in range(2))
-    assert first.figures == second.figures
+    assert first.result == second.result
 
 
 @pytest.mark.parametrize("order_seed", [1, 2])
@@ -395,20 +388,22 @@ def test_permuting_the_documents_changes_no_figure_but_by_ties(order_seed):
     ):
         vectors = {"teacher": (TEACHER[0], documents), "asymmetric": (queries, documents)}
         rows.append(
-            run_grid(vectors, Judgments(QUERY_IDS, ids, QRELS), config, 100, 0).figures["rows"]
+            run_grid(
+                vectors, Judgments(QUERY_IDS, ids, QRELS), config, num_resamples=100, seed=0
+            ).result.cells
         )
     assert rows[0] == rows[1]
 
 
 def test_the_chunks_change_nothing(monkeypatch):
-    before = grid(noisy_copy(), TEACHER[1]).figures
+    before = grid(noisy_copy(), TEACHER[1]).result
     monkeypatch.setattr("leafkit.evaluation.inheritance.streaming._CHUNK_NUMBERS", 1)
-    assert grid(noisy_copy(), TEACHER[1]).figures == before
+    assert grid(noisy_copy(), TEACHER[1]).result == before
 
 
 def test_rescoring_recovers_what_coarse_codes_lose():
     result = grid(*TEACHER, precisions=["binary"], dims=[], rescoring=[0, 2, 10])
-    scores = [cell(result, DIM, "binary", "symmetric", rescoring=f)["teacher"] for f in (0, 2, 10)]
+    scores = [cell(result, DIM, "binary", "symmetric", rescoring=f).teacher for f in (0, 2, 10)]
     assert scores[0] < scores[1] <= scores[2] + 1e-9
 
 
@@ -417,14 +412,14 @@ def test_scales_and_queries_values_are_returned():
     assert {name.split("/")[0] for name in result.scales} == {"teacher", "student"}
     cut = unit(TEACHER[1][:, :HEAD])
     assert np.allclose(result.scales[f"teacher/{HEAD}/int8/low"], cut.min(axis=0), atol=1e-6)
-    assert result.figures["scales"][f"teacher/{HEAD}/int8/low"] == pytest.approx(
-        [cut.min(axis=0).min(), cut.min(axis=0).max()], abs=1e-6
+    assert result.result.scales[f"teacher/{HEAD}/int8/low"] == pytest.approx(
+        (cut.min(axis=0).min(), cut.min(axis=0).max()), abs=1e-6
     )
     assert result.scales[f"teacher/{HEAD}/pq/centroids"].shape == (2, 256, 8)
     assert result.per_query[Cell(HEAD, "int8", "float", 0).column("asymmetric")].shape == (
         NUM_QUERIES,
     )
-    assert not any("bytes" in name for name in result.figures["scales"])
+    assert not any("bytes" in name for name in result.result.scales)
 
 
 def noisy_pair() -> tuple[np.ndarray, np.ndarray]:
@@ -456,10 +451,10 @@ def test_the_querys_own_document_is_not_retrieved():
         precisions=["float32", "binary"], queries=["quantized"], rescoring=[0, 1]
     )
     judgments = Judgments(ids, DOCUMENT_IDS, qrels)
-    kept = run_grid(vectors, judgments, config, 50, 0)
-    dropped = run_grid(vectors, judgments, config, 50, 0, own=range(NUM_QUERIES))
-    for row, other in zip(dropped.figures["rows"], kept.figures["rows"], strict=True):
-        assert row["teacher"] > 1.2 * other["teacher"] > 0
+    kept = run_grid(vectors, judgments, config, num_resamples=50, seed=0)
+    dropped = run_grid(vectors, judgments, config, num_resamples=50, seed=0, own=range(NUM_QUERIES))
+    for row, other in zip(dropped.result.cells, kept.result.cells, strict=True):
+        assert row.teacher > 1.2 * other.teacher > 0
 
 
 def test_a_query_whose_own_document_is_all_there_is_finds_nothing_else():
@@ -471,8 +466,8 @@ def test_a_query_whose_own_document_is_all_there_is_finds_nothing_else():
         ["a", "b", "c"], ["x", "y", "z"], {"a": {"x": 1}, "b": {"y": 1}, "c": {"z": 1}}
     )
     config = InheritConfig(precisions=["int8"], rescoring=[0, 3])
-    figures = run_grid(vectors, judgments, config, 50, 0, own=[0, -1, -1]).figures
-    assert {row["teacher"] for row in figures["rows"]} == {2 / 3}
+    found = run_grid(vectors, judgments, config, num_resamples=50, seed=0, own=[0, -1, -1])
+    assert {row.teacher for row in found.result.cells} == {2 / 3}
 
 
 # --- resuming
@@ -504,7 +499,7 @@ def test_what_was_measured_before_a_failure_is_not_measured_again(monkeypatch):
     assert list(done) == [f"teacher-{DIM}", f"teacher-{HEAD}"]
     resumed = grid(*noisy_pair(), dims=[HEAD, 8], done=done)
     assert calls[3:] == [8, DIM, HEAD, 8]
-    assert resumed.figures == grid(*noisy_pair(), dims=[HEAD, 8]).figures
+    assert resumed.result == grid(*noisy_pair(), dims=[HEAD, 8]).result
 
 
 # --- verdicts
@@ -537,19 +532,18 @@ def test_verdicts_by_hand(low, high, verdict):
     ],
 )
 def test_undecided_fails_only_where_the_gate_is_strict(verdicts, lenient, strict):
-    assert is_passed(verdicts, False) is lenient
-    assert is_passed(verdicts, True) is strict
+    found = grid(*TEACHER, precisions=["float32"], dims=[]).result
+    cells = tuple(replace(found.cells[0], verdict=verdict) for verdict in verdicts)
+    found = replace(found, cells=cells)
+    assert replace(found, strict=False).passed is lenient
+    assert replace(found, strict=True).passed is strict
 
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_the_grid_says_whether_it_is_strict_and_what_is_undecided(strict, monkeypatch):
-    monkeypatch.setattr("leafkit.evaluation.inheritance.grid.judge", lambda *numbers: UNDECIDED)
-    figures = grid(*TEACHER, precisions=["float32"], strict=strict).figures
-    assert (figures["passed"], figures["strict"], figures["num_undecided"]) == (
-        not strict,
-        strict,
-        4,
-    )
+    monkeypatch.setattr("leafkit.evaluation.inheritance.verdicts.judge", lambda *numbers: UNDECIDED)
+    found = grid(*TEACHER, precisions=["float32"], strict=strict).result
+    assert (found.passed, found.strict, found.num_undecided) == (not strict, strict, 4)
 
 
 # --- settings
@@ -570,8 +564,10 @@ def test_settings_that_are_the_same_thing_are_measured_once():
 
 def test_float32_at_full_size_is_measured_though_no_row_shows_it():
     result = grid(*TEACHER, precisions=["int8"], dims=[HEAD])
-    assert {r["precision"] for r in result.figures["rows"]} == {"int8"}
-    assert cell(result, DIM, "int8", "symmetric")["teacher_retention"] == pytest.approx(1, abs=0.02)
+    assert {r.precision for r in result.result.cells} == {"int8"}
+    assert cell(result, DIM, "int8", "symmetric").teacher_retention.value == pytest.approx(
+        1, abs=0.02
+    )
 
 
 @pytest.mark.parametrize(
@@ -634,7 +630,13 @@ def bad_vectors() -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray], str]]:
 )
 def test_vectors_that_do_not_fit_are_named(_name, student, message):
     with pytest.raises(LeafkitError, match=message):
-        run_grid({"teacher": TEACHER, "symmetric": student}, JUDGMENTS, InheritConfig(), 50, 0)
+        run_grid(
+            {"teacher": TEACHER, "symmetric": student},
+            JUDGMENTS,
+            InheritConfig(),
+            num_resamples=50,
+            seed=0,
+        )
 
 
 @pytest.mark.parametrize("systems", [["teacher"], ["symmetric"], ["teacher", "student"], []])
@@ -642,7 +644,9 @@ def test_a_grid_without_a_student_is_an_error_and_no_pass(systems):
     with pytest.raises(
         UsageError, match="there is no student to measure against a teacher"
     ) as caught:
-        run_grid(dict.fromkeys(systems, TEACHER), JUDGMENTS, InheritConfig(), 50, 0)
+        run_grid(
+            dict.fromkeys(systems, TEACHER), JUDGMENTS, InheritConfig(), num_resamples=50, seed=0
+        )
     assert "'symmetric' or 'asymmetric'" in caught.value.hint
 
 
@@ -656,16 +660,22 @@ def test_pq_on_few_documents_fails_before_anything_is_measured(monkeypatch):
         "symmetric": (TEACHER[0][:5], TEACHER[1][:100]),
     }
     with pytest.raises(UsageError, match="there are 100 documents"):
-        run_grid(vectors, few, InheritConfig(precisions=["float32", "pq"]), 50, 0)
+        run_grid(
+            vectors, few, InheritConfig(precisions=["float32", "pq"]), num_resamples=50, seed=0
+        )
 
 
 def test_one_query_and_one_document():
     judgments = Judgments(["q"], ["d"], {"q": {"d": 1}})
     one = (TEACHER[0][:1], TEACHER[1][:1])
-    figures = run_grid(
-        {"teacher": one, "symmetric": one}, judgments, InheritConfig(rescoring=[0, 4]), 50, 0
-    ).figures
-    assert figures["passed"]
-    assert {row["teacher"] for row in figures["rows"]} == {1.0}
+    found = run_grid(
+        {"teacher": one, "symmetric": one},
+        judgments,
+        InheritConfig(rescoring=[0, 4]),
+        num_resamples=50,
+        seed=0,
+    ).result
+    assert found.passed
+    assert {row.teacher for row in found.cells} == {1.0}
     # its interval has no width, which proves nothing
-    assert {row["verdict"] for row in figures["rows"]} == {UNDECIDED}
+    assert {row.verdict for row in found.cells} == {UNDECIDED}

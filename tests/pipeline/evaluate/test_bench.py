@@ -15,6 +15,7 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.evaluation.per_query import read_per_query
 from leafkit.pipeline.evaluate.bench import run_bench
 from leafkit.pipeline.run import Run
+from leafkit.results import EvaluationResult
 
 SYSTEMS = ["teacher", "symmetric", "asymmetric", "reversed", "baseline", "bm25"]
 
@@ -30,8 +31,8 @@ def away(tmp_path) -> str:
     return f"jsonl:{tmp_path / 'away.jsonl'}"
 
 
-def results(run: Run) -> dict[str, Any]:
-    return json.loads((run.folder / "bench" / "results.json").read_text())
+def results(run: Run) -> EvaluationResult:
+    return EvaluationResult.load(run.folder / "bench" / "results.json")
 
 
 def redone(run: Run) -> set[str]:
@@ -50,40 +51,42 @@ def test_figures_of_every_system_and_their_values_per_query(done, start, home, a
         work=run_bench,
     )
     found = results(run)
-    assert [(c["name"], c["kind"], c["num_queries"]) for c in found["collections"]] == [
-        ("pairs", "home", 12),
-        ("away", "away", 30),
+    assert [(c.name, c.kind, c.num_queries) for c in found.collections] == [
+        ("pairs", "in-domain", 12),
+        ("away", "out-of-domain", 30),
     ]
-    assert [row["system"] for row in found["collections"][1]["rows"]] == SYSTEMS
-    assert found["macro"]["num_collections"] == 2
+    assert [row.system for row in found.collections[1].systems] == SYSTEMS
+    assert found.macro.num_collections == 2
     per_query = read_per_query(run.folder / "bench" / "per_query.parquet")
     assert [(one.collection, len(one.query_ids)) for one in per_query] == [
         ("pairs", 12),
         ("away", 30),
     ]
-    for collection, one in zip(found["collections"], per_query, strict=True):
-        for row in collection["rows"]:
-            for metric in ("ndcg@10", "map", "recall@10", "recall@100", "mrr@10"):
-                assert one.values[row["system"]][metric].mean() == pytest.approx(
-                    row[metric]["mean"]
-                )
-        assert collection["own_documents_dropped"] == 0
-        assert collection["per_query"]["ids"] == one.query_ids
-    for row in found["macro"]["rows"]:
-        of_each = [one.values[row["system"]]["ndcg@10"].mean() for one in per_query]
-        assert row["ndcg@10"]["mean"] == pytest.approx(np.mean(of_each))
-    assert len(found["samples"]) == 2
-    assert [c["contamination"]["queries"]["total"] for c in found["collections"]] == [12, 30]
+    for collection, one in zip(found.collections, per_query, strict=True):
+        for row in collection.systems:
+            assert set(row.metrics) == {"ndcg@10", "map", "recall@10", "recall@100", "mrr@10"}
+            for metric, measured in row.metrics.items():
+                assert one.values[row.system][metric].mean() == pytest.approx(measured.value)
+                assert measured.n == collection.num_queries
+        assert collection.own_documents_dropped == 0
+        assert list(collection.per_query.ids) == one.query_ids
+    for row in found.macro.systems:
+        of_each = [one.values[row.system]["ndcg@10"].mean() for one in per_query]
+        assert row.metrics["ndcg@10"].value == pytest.approx(np.mean(of_each))
+    assert len(found.samples) == 2
+    assert [c.contamination.queries.total for c in found.collections] == [12, 30]
+    recorded = open_artifact(run.folder / "bench").metrics["ndcg@10"]
+    assert recorded["pairs/teacher"]["n"] == 12
 
 
 def test_one_collection_has_no_macro_average_and_contamination_can_be_left_out(done, start):
     run = start(done, "bench.contamination=false", work=run_bench)
     found = results(run)
-    assert set(found) == {"collections", "samples", "latency"}
-    assert "contamination" not in found["collections"][0]
+    assert (found.macro, found.tasks, found.indexes) == (None, (), ())
+    assert found.collections[0].contamination is None
 
 
-def test_a_recipe_without_a_home_measures_the_other_collections(done, start, away, home):
+def test_a_recipe_without_a_corpus_measures_the_other_collections(done, start, away, home):
     student = f"bench.student=model:{done.parent / 'ck' / 'tiny' / 'student'}"
     run = start(
         done,
@@ -93,12 +96,15 @@ def test_a_recipe_without_a_home_measures_the_other_collections(done, start, awa
         "bench.contamination=false",
         work=run_bench,
     )
-    assert [(c["name"], c["kind"]) for c in results(run)["collections"]] == [("away", "away")]
+    assert [(c.name, c.kind) for c in results(run).collections] == [("away", "out-of-domain")]
 
 
 def test_what_has_not_changed_is_not_measured_again(done, start, away):
     first = start(done, f"bench.collections=[{away}]", work=run_bench)
-    assert redone(first) == {"bench away", "bench"}  # pairs was measured by the road before
+    assert redone(first) == {
+        "bench away",
+        "bench",
+    }  # pairs was measured when the pair was distilled
     assert redone(start(done, f"bench.collections=[{away}]", work=run_bench)) == set()
     other = start(done, f"bench.collections=[{away}]", "data.exclude_self=never", work=run_bench)
     assert redone(other) == {"bench pairs", "bench away", "bench"}
@@ -123,7 +129,7 @@ def test_results_are_kept_when_a_later_part_fails(done, start, away, monkeypatch
         open_artifact(part)
     run = start(done, f"bench.collections=[{away}]", "bench.indexes.kinds=[flat]", work=run_bench)
     assert redone(run) == {"bench indexes pairs", "bench"}
-    assert len(results(run)["collections"]) == 2
+    assert len(results(run).collections) == 2
 
 
 def test_an_index_that_cannot_be_built_is_refused_before_anything_is_measured(
@@ -137,18 +143,18 @@ def test_an_index_that_cannot_be_built_is_refused_before_anything_is_measured(
         start(done, "bench.indexes.kinds=[ivf_pq]", work=run_bench)
 
 
-def test_indexes_are_compared_on_the_first_collection_with_both_sides_queries(done, start):
+def test_indexes_are_compared_on_the_first_collection_with_both_encoders_queries(done, start):
     run = start(
         done, "bench.indexes.kinds=[flat,hnsw]", "bench.indexes.ef_search=[16]", work=run_bench
     )
-    rows = results(run)["indexes"]
-    assert {(row["kind"], row["queries"]) for row in rows} == {
+    rows = results(run).indexes
+    assert {(row.kind, row.queries) for row in rows} == {
         (k, q) for k in ("flat", "hnsw") for q in ("teacher", "student")
     }
-    assert {row["collection"] for row in rows} == {"pairs"}
-    flat = {row["queries"]: row["ndcg@10"]["mean"] for row in rows if row["kind"] == "flat"}
+    assert {row.collection for row in rows} == {"pairs"}
+    flat = {row.queries: row.ndcg_at_10.value for row in rows if row.kind == "flat"}
     systems = {
-        row["system"]: row["ndcg@10"]["mean"] for row in results(run)["collections"][0]["rows"]
+        row.system: row.metrics["ndcg@10"].value for row in results(run).collections[0].systems
     }
     assert flat["teacher"] == pytest.approx(systems["teacher"])
     assert flat["student"] == pytest.approx(systems["asymmetric"])
@@ -159,9 +165,9 @@ def test_tasks_stand_beside_the_collections(done, start, tmp_path):
     rows = [{"s1": q, "s2": d, "score": i % 6, "split": "test"} for i, (q, d) in enumerate(pairs)]
     (tmp_path / "alike.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     override = f"bench.tasks=['sts:{tmp_path / 'alike.jsonl'}']"
-    (task,) = results(start(done, override, work=run_bench))["tasks"]
-    assert (task["kind"], task["name"], task["n"]) == ("sts", "alike", 20)
-    assert [row["system"] for row in task["rows"]] == ["teacher", "student"]
+    (task,) = results(start(done, override, work=run_bench)).tasks
+    assert (task.kind, task.name, task.num_rows) == ("sts", "alike", 20)
+    assert list(task.scores) == ["teacher", "student"]
     assert redone(start(done, override, work=run_bench)) == set()
     (tmp_path / "alike.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:10]))
     assert redone(start(done, override, work=run_bench)) == {"bench sts alike", "bench"}

@@ -17,6 +17,7 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.pipeline.corpus import load_corpus
 from leafkit.pipeline.evaluate.contamination import check_contamination, list_training
 from leafkit.pipeline.run import Run
+from leafkit.results import Overlap
 
 LONG = "the first value and the second value of the matrix and the vector and the graph"
 TEACHER, STUDENT = (
@@ -32,7 +33,7 @@ def write_rows(path, rows):
 
 @pytest.fixture
 def check(home, tmp_path, start):
-    """Contamination of home and of the away collections under a recipe."""
+    """Contamination of the corpus and of further collections under a recipe."""
 
     def run(*overrides, away=(), **changes):
         recipe = tiny.tiny_recipe(home, tmp_path / "ck")
@@ -42,8 +43,8 @@ def check(home, tmp_path, start):
 
         def work(r: Run):
             corpora = [
-                (load_corpus(r, r.recipe.data.corpus), "home", 48),
-                *((load_corpus(r, uri), "away", 48) for uri in away),
+                (load_corpus(r, r.recipe.data.corpus), "in-domain", 48),
+                *((load_corpus(r, uri), "out-of-domain", 48) for uri in away),
             ]
             found.append(check_contamination(r, TEACHER, STUDENT, corpora))
 
@@ -58,14 +59,14 @@ def pairs(split="test", start=200, stop=206):
     return [{"query": query, "positive": document, "split": split} for query, document in rows]
 
 
-def test_home_trains_its_documents_by_design_and_its_test_queries_are_clean(check):
+def test_the_corpus_trains_its_documents_by_design_and_its_test_queries_are_clean(check):
     found, _ = check()
-    home = found["pairs"]
-    assert home["documents"] == {"total": 72, "exact": 72, "near": 0}
-    assert home["queries"] == {"total": 12, "exact": 0, "near": 0}
-    assert home["training_texts"] == 72 + 56
-    assert any("by design" in note for note in home["notes"])
-    assert any("model:big" in note and "bench.training_sources" in note for note in home["notes"])
+    corpus = found["pairs"]
+    assert corpus.documents == Overlap(total=72, exact=72, near=0)
+    assert corpus.queries == Overlap(total=12, exact=0, near=0)
+    assert corpus.training_texts == 72 + 56
+    assert any("by design" in note for note in corpus.notes)
+    assert any("model:big" in note and "bench.training_sources" in note for note in corpus.notes)
 
 
 def test_a_test_query_among_the_students_sources_is_found(check, home, tmp_path):
@@ -74,10 +75,10 @@ def test_a_test_query_among_the_students_sources_is_found(check, home, tmp_path)
         tmp_path / "more.jsonl", [{"text": f"  {query.upper()}  "}, {"text": "something else"}]
     )
     found, _ = check(data={"sources": {"more": {"uri": uri}}})
-    assert found["pairs"]["queries"] == {"total": 12, "exact": 1, "near": 0}
-    assert found["pairs"]["examples"][0]["training"] == query.upper()
+    assert found["pairs"].queries == Overlap(total=12, exact=1, near=0)
+    assert found["pairs"].examples[0].training == query.upper()
     limited, _ = check(data={"sources": {"more": {"uri": uri, "limit": 1}}})
-    assert limited["pairs"]["training_texts"] == found["pairs"]["training_texts"] - 1
+    assert limited["pairs"].training_texts == found["pairs"].training_texts - 1
 
 
 def test_an_away_collection_is_checked_against_home(check, home, tmp_path):
@@ -92,9 +93,9 @@ def test_an_away_collection_is_checked_against_home(check, home, tmp_path):
         ],
     )
     found, _ = check(away=[away])
-    assert found["away"]["queries"]["exact"] == 1
-    assert found["away"]["documents"]["exact"] == 1
-    assert not any("by design" in note for note in found["away"]["notes"])
+    assert found["away"].queries.exact == 1
+    assert found["away"].documents.exact == 1
+    assert not any("by design" in note for note in found["away"].notes)
 
 
 def teacher_recipe(tmp_path, home, **changes):
@@ -120,21 +121,21 @@ def test_the_stages_of_the_teachers_recipe_are_read(check, home, tmp_path):
     found, _ = check(
         away=[away], teacher={"source": teacher_recipe(tmp_path, home, sources=sources)}
     )
-    assert found["away"]["queries"] == {"total": 1, "exact": 1, "near": 0}
-    assert found["away"]["documents"] == {"total": 1, "exact": 0, "near": 1}
-    assert {e["kind"] for e in found["away"]["examples"]} == {"exact", "near"}
-    assert f"model:{home / 'small'}" in found["away"]["notes"][-1]
+    assert found["away"].queries == Overlap(total=1, exact=1, near=0)
+    assert found["away"].documents == Overlap(total=1, exact=0, near=1)
+    assert {e.kind for e in found["away"].examples} == {"exact", "near"}
+    assert f"model:{home / 'small'}" in found["away"].notes[-1]
 
 
 def test_a_teacher_trained_at_home_adds_no_text_twice(check, home, tmp_path, start):
     found, _ = check(teacher={"source": teacher_recipe(tmp_path, home)})
-    assert found["pairs"]["training_texts"] == 72 + 56  # one source, listed once
+    assert found["pairs"].training_texts == 72 + 56  # one source, listed once
 
 
 def test_models_from_elsewhere_are_not_known(check, home):
     found, run = check(bench={"student": f"model:{home / 'small'}"})
     assert list(found) == ["pairs"]
-    assert found["pairs"]["unknown"] == (
+    assert found["pairs"].unknown == (
         "the training texts of model:small, model:big are not known; name them with "
         "bench.training_sources"
     )
@@ -153,9 +154,9 @@ def test_disclosed_sources_take_the_place_of_what_is_not_known(check, home, tmp_
         ],
     )
     found, _ = check(bench={"student": f"model:{home / 'small'}", "training_sources": [uri]})
-    assert found["pairs"]["queries"]["exact"] == 1
-    assert found["pairs"]["training_texts"] == 7
-    assert found["pairs"]["notes"] == []
+    assert found["pairs"].queries.exact == 1
+    assert found["pairs"].training_texts == 7
+    assert found["pairs"].notes == ()
 
 
 def test_a_disclosed_collection_is_read_as_one(check, home, tmp_path, shared_data):
@@ -166,7 +167,7 @@ def test_a_disclosed_collection_is_read_as_one(check, home, tmp_path, shared_dat
             "training_sources": [f"beir:{shared_data / 'xquad_zh'}"],
         },
     )
-    assert found["xquad_zh"]["documents"]["exact"] == found["xquad_zh"]["documents"]["total"] > 200
+    assert found["xquad_zh"].documents.exact == found["xquad_zh"].documents.total > 200
 
 
 def test_it_is_an_artifact_that_its_sources_make_stale(check, home, tmp_path):
@@ -182,9 +183,9 @@ def test_it_is_an_artifact_that_its_sources_make_stale(check, home, tmp_path):
     assert (status(run), second) == ("up to date", first)
     write_rows(tmp_path / "more.jsonl", [{"text": "something else"}, {"text": "and more"}])
     third, run = check(data=data)
-    assert (status(run), third["pairs"]["training_texts"]) == (
+    assert (status(run), third["pairs"].training_texts) == (
         "done",
-        first["pairs"]["training_texts"] + 1,
+        first["pairs"].training_texts + 1,
     )
     assert status(check("bench.overlap_words=5", data=data)[1]) == "done"
 
@@ -207,7 +208,7 @@ def test_the_student_of_another_recipe_brings_that_recipes_sources(home, tmp_pat
         work=lambda run: listed.append(list_training(run, TEACHER, STUDENT)),
     )
     sources, strangers = listed[0]
-    assert [(s.kind, s.recipe.name) for s in sources] == [("home", "other")]
+    assert [(s.kind, s.recipe.name) for s in sources] == [("corpus", "other")]
     assert strangers == [f"model:{home / 'small'}", "model:big"]
 
 
@@ -235,7 +236,7 @@ def test_a_model_s_own_recipe_counts_and_not_what_became_of_it_since(home, tmp_p
         work=lambda run: listed.append(list_training(run, TEACHER, STUDENT)[0]),
     )
     assert [(s.kind, s.config.uri) for s in listed[0]] == [
-        ("home", made.data.corpus),
+        ("corpus", made.data.corpus),
         ("texts", then),
         ("rows", then),
     ]
@@ -255,5 +256,5 @@ def test_the_student_may_be_what_another_recipe_trains_in_stages(home, tmp_path,
     )
     sources, _ = listed[0]
     assert [(s.kind, s.recipe.name, s.config.uri) for s in sources] == [
-        ("home", "trained", f"jsonl:{home / 'pairs.jsonl'}")
+        ("corpus", "trained", f"jsonl:{home / 'pairs.jsonl'}")
     ]

@@ -4,13 +4,12 @@ mistakes.
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import tiny
 
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.pipeline.evaluate.diagnose import run_diagnose
+from leafkit.results import Diagnosis
 
 
 @pytest.fixture
@@ -32,19 +31,15 @@ def examine(home, tmp_path, start):
 
 def test_a_diagnosis_is_kept_and_found_up_to_date(examine, tmp_path):
     found, first = examine()
-    assert found["teacher"] == "big"
-    assert (found["dim"], found["student_width"], found["num_queries"], found["claimed_dims"]) == (
-        48,
-        32,
-        12,
-        [48, 24],
-    )
-    assert [row["rank"] for row in found["spectrum"]] == [32, 48]
-    assert [row["dim"] for row in found["dims"]] == [48, 24]
-    assert found["verdict"] in {"can be inherited", "with losses", "cannot be inherited"}
-    assert (
-        json.loads((tmp_path / "ck" / "tiny" / "diagnosis" / "diagnosis.json").read_text()) == found
-    )
+    figures = found.figures
+    assert (found.teacher, found.collection) == ("big", "pairs")
+    assert (figures.dim, figures.student_width, figures.num_queries) == (48, 32, 12)
+    assert figures.claimed_dims == (48, 24)
+    assert [row.rank for row in figures.spectrum] == [32, 48]
+    assert [row.dim for row in figures.dims] == [48, 24]
+    assert found.verdict in {"can be inherited", "with losses", "cannot be inherited"}
+    written = tmp_path / "ck" / "tiny" / "diagnosis" / "diagnosis.json"
+    assert Diagnosis.load(written) == found
     again, second = examine()
     assert again == found
     assert [
@@ -55,10 +50,10 @@ def test_a_diagnosis_is_kept_and_found_up_to_date(examine, tmp_path):
 def test_a_static_student_is_as_wide_as_its_table(examine):
     """Its init gives the tokenizer alone."""
     found, _ = examine(student={"kind": "static", "static": {"width": 8}})
-    assert found["student_width"] == 8
-    assert [row["rank"] for row in found["spectrum"]] == [8, 48]
+    assert found.figures.student_width == 8
+    assert [row.rank for row in found.figures.spectrum] == [8, 48]
     wider, _ = examine(student={"kind": "static", "static": {"width": 24}})
-    assert wider["student_width"] == 24
+    assert wider.figures.student_width == 24
 
 
 @pytest.mark.parametrize(
@@ -80,9 +75,9 @@ def test_what_decides_about_it_makes_it_anew(examine, override):
 def test_documents_without_any_query_do(examine, tmp_path):
     tiny.write_documents(tmp_path / "docs.jsonl")
     found, _ = examine(data={"corpus": f"jsonl:{tmp_path / 'docs.jsonl'}"})
-    assert (found["num_queries"], found["num_texts"]) == (0, 60)
-    assert "retention" not in found["binary"]
-    assert "no judged query" in found["findings"][0]
+    assert (found.figures.num_queries, found.figures.num_texts) == (0, 60)
+    assert found.figures.binary.quality is None
+    assert "no judged query" in found.findings[0]
 
 
 def test_one_document_is_refused(examine, tmp_path):

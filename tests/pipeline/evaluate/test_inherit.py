@@ -4,11 +4,11 @@ behind.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import astuple
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -21,6 +21,7 @@ from leafkit.core.checkpoint_layout import INHERIT_PASSES
 from leafkit.core.errors import UsageError
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.pipeline.evaluate.inherit import Passes, run_inherit
+from leafkit.results import InheritanceGrid
 
 SETTINGS = [
     "inherit.precisions=[float32,int8,int4,binary]",
@@ -54,36 +55,30 @@ def test_the_artifact_holds_grid_junit_scales_and_every_querys_value(done, start
     folder = run.folder / "inherit"
     manifest = open_artifact(folder, "inherit")
     assert set(manifest.files) == {"grid.json", "junit.xml", "scales.npz", "per_query.npz"}
-    grid = json.loads((folder / "grid.json").read_text())
-    assert (grid["collection"], grid["num_queries"], grid["num_documents"], grid["strict"]) == (
-        "pairs",
-        12,
-        72,
-        False,
-    )
-    assert len(grid["rows"]) == 2 * 2 * (1 + 3 * 2 * 2)
+    grid = InheritanceGrid.load(folder / "grid.json")
+    assert (grid.collection, grid.num_queries, grid.num_documents) == ("pairs", 12, 72)
+    assert not grid.strict
+    assert len(grid.cells) == 2 * 2 * (1 + 3 * 2 * 2)
     cases = ElementTree.parse(folder / "junit.xml").getroot().findall(".//testcase")
-    assert len(cases) == len(grid["rows"])
+    assert len(cases) == len(grid.cells)
     with np.load(folder / "scales.npz") as scales:
         assert scales["teacher/24/int8/step"].shape == (24,)
         assert scales["student/48/int4/low"].shape == (48,)
     with np.load(folder / "per_query.npz") as values:
-        (row,) = [
-            r
-            for r in grid["rows"]
-            if (r["mode"], r["dim"], r["precision"], r["queries"], r["rescoring"])
+        (cell,) = [
+            c
+            for c in grid.cells
+            if (c.mode, c.dim, c.precision, c.queries, c.rescoring)
             == ("asymmetric", 24, "int4", "quantized", 2)
         ]
-        assert row["student"] == pytest.approx(values["asymmetric/24/int4/quantized/x2"].mean())
+        assert cell.student == pytest.approx(values["asymmetric/24/int4/quantized/x2"].mean())
         a, a0, b, b0 = (
             values[f"{s}/{c}"]
             for s in ("teacher", "asymmetric")
             for c in ("24/int4/quantized/x2", "48/float32/float/x0")
         )
         expected = Bootstrap(12, 200, 42).ratio_gap(a, a0, b, b0)
-        assert (row["gap"], row["low"], row["high"]) == pytest.approx(
-            (expected.mean, expected.low, expected.high)
-        )
+        assert astuple(cell.gap) == pytest.approx(astuple(expected))
 
 
 @pytest.mark.parametrize(
@@ -162,6 +157,7 @@ import leafkit.evaluation.inheritance.grid as module
 from leafkit.config.load import load_recipe
 from leafkit.pipeline.evaluate.inherit import run_inherit
 from leafkit.pipeline.run import open_run
+from leafkit.results import InheritanceGrid
 real, calls = module._one_pass, []
 def one_pass(*arguments, **more):
     if len(calls) == 2:
@@ -236,10 +232,12 @@ def test_pq_on_a_small_collection_is_refused_with_both_numbers(done, start):
 
 
 def test_a_strict_gate_fails_on_what_is_undecided(done, start, monkeypatch):
-    monkeypatch.setattr("leafkit.evaluation.inheritance.grid.judge", lambda *numbers: "undecided")
+    monkeypatch.setattr(
+        "leafkit.evaluation.inheritance.verdicts.judge", lambda *numbers: "undecided"
+    )
     results = []
     for strict in ("false", "true"):
         with_gate = [f"inherit.strict={strict}", "seed=7"]
         folder = start(done, *with_gate, work=run_inherit).folder
-        results.append(json.loads((folder / "inherit" / "grid.json").read_text())["passed"])
+        results.append(InheritanceGrid.load(folder / "inherit" / "grid.json").passed)
     assert results == [True, False]

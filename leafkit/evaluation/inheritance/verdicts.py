@@ -1,0 +1,97 @@
+"""Is a setting inherited? The gap of every cell with its interval, against a gate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from leafkit.core.errors import LeafkitError
+from leafkit.evaluation.bootstrap import Bootstrap, interval, share
+from leafkit.evaluation.inheritance.cells import Cell
+from leafkit.results import GridCell, Interval, Verdict
+from leafkit.results.inheritance import INHERITED, NOT_INHERITED, UNDECIDED
+
+
+def judge(low: float, high: float, max_gap: float) -> Verdict:
+    """Verdict on a gap's interval against a gate: inherited where all of it is within, not where
+    all of it is beyond.
+    """
+    if high <= max_gap:
+        return INHERITED
+    return NOT_INHERITED if low > max_gap else UNDECIDED
+
+
+class Retentions:
+    """Retention of every system in every cell, over the same resamples.
+
+    Raises:
+        LeafkitError: the teacher finds nothing.
+    """
+
+    def __init__(
+        self, per_query: Mapping[str, np.ndarray], full_dim: int, bootstrap: Bootstrap
+    ) -> None:
+        self._draws = bootstrap.draws(per_query)
+        self._full = Cell(full_dim, "float32", "float", 0)
+        self.num_queries = bootstrap.num_queries
+        if not self._draws.estimates[self._full.column("teacher")] > 0:
+            raise LeafkitError(
+                "the teacher finds no relevant document at full dimension in float32: there is "
+                "nothing that could be inherited",
+                "check that queries, documents and judgments belong together",
+            )
+
+    def ndcg(self, system: str, cell: Cell) -> float:
+        """The mean over the queries."""
+        return self._draws.estimates[cell.column(system)]
+
+    def retention(self, system: str, cell: Cell) -> Interval:
+        """nDCG over the system's own at full size; a student that finds nothing there keeps
+        nothing.
+        """
+        return self._draws.ratio(cell.column(system), self._full.column(system))
+
+    def gap(self, mode: str, cell: Cell) -> Interval:
+        """The teacher's retention minus the student's."""
+        parts = [(cell.column(system), self._full.column(system)) for system in ("teacher", mode)]
+        kept = [
+            (
+                share(self._draws.estimates[part], self._draws.estimates[whole]),
+                share(self._draws.resampled[part], self._draws.resampled[whole]),
+            )
+            for part, whole in parts
+        ]
+        return interval(kept[0][0] - kept[1][0], kept[0][1] - kept[1][1], self.num_queries)
+
+
+def judge_cells(
+    cells: Sequence[Cell],
+    modes: Sequence[str],
+    values: Retentions,
+    *,
+    gates: Mapping[str, float],
+    sizes: Mapping[str, int],
+) -> tuple[GridCell, ...]:
+    """Every mode and cell: retention of teacher and student, gap, intervals, verdict."""
+    judged = []
+    for mode in modes:
+        for cell in cells:
+            gap, gate = values.gap(mode, cell), gates[cell.precision]
+            # one query has no spread
+            verdict = judge(gap.low, gap.high, gate) if values.num_queries > 1 else UNDECIDED
+            judged.append(
+                GridCell(
+                    mode=mode,
+                    **cell._asdict(),
+                    bytes_per_vector=sizes[f"bytes/{cell.dim}/{cell.precision}"],
+                    teacher=values.ndcg("teacher", cell),
+                    student=values.ndcg(mode, cell),
+                    teacher_retention=values.retention("teacher", cell),
+                    student_retention=values.retention(mode, cell),
+                    gap=gap,
+                    max_gap=gate,
+                    verdict=verdict,
+                )
+            )
+    return tuple(judged)
