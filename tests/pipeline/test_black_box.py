@@ -21,7 +21,7 @@ from leafkit.pipeline.load_pair import load_pair
 from leafkit.pipeline.run import open_run
 from leafkit.report.card import render_card
 from leafkit.report.page import render_report
-from leafkit.results import RunReport
+from leafkit.results import EvaluationResult
 
 FEW = ("bench.num_resamples=50", "bench.num_latency_queries=2", "inherit.precisions=[float32]")
 
@@ -72,11 +72,11 @@ def save_vectors(folder: Path, teacher, num_queries: int = 72, seed: int = 0) ->
 
 
 def read_figures(run, name: str) -> dict[str, float]:
-    (collection,) = json.loads((run.folder / "bench" / "results.json").read_text())["collections"]
+    (collection,) = EvaluationResult.load(run.folder / "bench" / "results.json").collections
     return {
-        row["system"]: row["ndcg@10"]["mean"]
-        for row in collection["rows"]
-        if name == collection["name"]
+        row.system: row.metrics["ndcg@10"].value
+        for row in collection.systems
+        if name == collection.name
     }
 
 
@@ -114,15 +114,15 @@ def test_a_folder_of_vectors_is_distilled_like_the_model_that_made_them(
     assert load_pair(run.folder).search(tiny.make_pairs()[3][0]).num_documents == 72
     with open_run(load_recipe(str(path), [source, *FEW])) as again:
         run_distill(again)
-        data = collect_report(again, "leafkit distill")
-    assert (data["teacher"]["name"], data["teacher"]["parameters"], data["teacher"]["dim"]) == (
+        report = collect_report(again, "leafkit distill")
+    assert (report.teacher.name, report.teacher.parameters, report.teacher.dim) == (
         "black-box",
         None,
         48,
     )
-    assert [row["encoder"] for row in data["bench"]["latency"]] == ["student"]
-    assert "black-box" in render_report(RunReport.from_json(data))
-    assert "black-box" in render_card(RunReport.from_json(data))
+    assert [row.encoder for row in report.bench.latency] == ["student"]
+    assert "black-box" in render_report(report)
+    assert "black-box" in render_card(report)
 
 
 def test_queries_without_a_vector_train_nothing_and_more_of_them_change_no_space(

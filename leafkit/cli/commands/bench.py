@@ -15,12 +15,11 @@ def run(words: Sequence[str]) -> int:
     from leafkit.pipeline.evaluate.bench import run_bench
     from leafkit.pipeline.evaluate.collect import collect_bench
     from leafkit.pipeline.run import open_run
-    from leafkit.results import RunReport
 
     with open_run(recipe) as run:
         run_bench(run, allow_empty=False)
         # every process takes part: it opens corpora
-        data = collect_bench(run, " ".join(["leafkit bench", *words]))
+        report = collect_bench(run, " ".join(["leafkit bench", *words]))
         if run.is_main:
-            write_report(run.folder, BENCH_REPORT, RunReport.from_json(data))
+            write_report(run.folder, BENCH_REPORT, report)
     return 0

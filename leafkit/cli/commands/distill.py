@@ -22,14 +22,12 @@ def run(words: Sequence[str]) -> int:
     from leafkit.pipeline.finished import record_finished
     from leafkit.pipeline.run import open_run
     from leafkit.report.card import render_card
-    from leafkit.results import RunReport
 
     with open_run(recipe) as run:
         run_distill(run)
         # every process takes part: it opens corpora
-        data = collect_report(run, " ".join(["leafkit distill", *words]))
+        report = collect_report(run, " ".join(["leafkit distill", *words]))
         if run.is_main:
-            report = RunReport.from_json(data)
             write_text(run.folder / CARD_FILE, render_card(report))
             write_report(run.folder, REPORT, report)
             written = (CARD_FILE, REPORT_FILE, REPORT_PAGE_FILE)

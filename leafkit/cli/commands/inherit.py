@@ -16,16 +16,15 @@ def run(words: Sequence[str]) -> int:
     from leafkit.pipeline.evaluate.diagnose import run_diagnose
     from leafkit.pipeline.evaluate.inherit import run_inherit
     from leafkit.pipeline.run import open_run
-    from leafkit.results import RunReport
 
     command = " ".join(["leafkit inherit", *words])
     with open_run(recipe) as run:
         if recipe.inherit.diagnose:
-            data, passed = collect_diagnosis(run, command, run_diagnose(run)), True
+            report, passed = collect_diagnosis(run, command, run_diagnose(run)), True
         else:
-            passed = run_inherit(run)["passed"]
-            data = collect_inherit(run, command)
+            passed = run_inherit(run).passed
+            report = collect_inherit(run, command)
         if run.is_main:
             stem = DIAGNOSIS_REPORT if recipe.inherit.diagnose else INHERIT_REPORT
-            write_report(run.folder, stem, RunReport.from_json(data))
+            write_report(run.folder, stem, report)
     return 0 if passed else 1
