@@ -29,13 +29,17 @@ if TYPE_CHECKING:
     from leafkit.core.console import set_verbosity
     from leafkit.core.errors import LeafkitError, MissingExtra, UsageError
     from leafkit.data.records import Collection, Document, Query
+    from leafkit.embedders.make_embedder import make_embedder
     from leafkit.models.encoder import load_model, save_model
+    from leafkit.pipeline.evaluate.evaluate_pair import evaluate
     from leafkit.pipeline.export import export
     from leafkit.pipeline.hits import Hits
     from leafkit.pipeline.load_pair import load_pair
     from leafkit.pipeline.pair import Pair
     from leafkit.pipeline.teacher.train import train_teacher
+    from leafkit.results import EvaluationResult, InheritanceGrid
     from leafkit.server.serve import serve
+    from leafkit.testing import check_inheritance
     from leafkit.train.contrastive_data import ContrastiveData
     from leafkit.train.contrastive_module import ContrastiveModule
     from leafkit.train.distillation_data import DistillationData
@@ -52,8 +56,10 @@ __all__ = [
     "DistillationData",
     "Document",
     "EmbeddingsConfig",
+    "EvaluationResult",
     "Hits",
     "InheritConfig",
+    "InheritanceGrid",
     "LeafModule",
     "LeafkitError",
     "MissingExtra",
@@ -67,10 +73,13 @@ __all__ = [
     "TrainerOptions",
     "UsageError",
     "__version__",
+    "check_inheritance",
     "distill",
+    "evaluate",
     "export",
     "load_model",
     "load_pair",
+    "make_embedder",
     "save_model",
     "serve",
     "set_verbosity",
@@ -95,12 +104,16 @@ _HOMES = {
     "leafkit.core.console": ("set_verbosity",),
     "leafkit.core.errors": ("LeafkitError", "MissingExtra", "UsageError"),
     "leafkit.data.records": ("Collection", "Document", "Query"),
+    "leafkit.embedders.make_embedder": ("make_embedder",),
     "leafkit.models.encoder": ("load_model", "save_model"),
     "leafkit.pipeline.export": ("export",),
     "leafkit.pipeline.hits": ("Hits",),
     "leafkit.pipeline.load_pair": ("load_pair",),
     "leafkit.pipeline.pair": ("Pair",),
     "leafkit.server.serve": ("serve",),
+    "leafkit.pipeline.evaluate.evaluate_pair": ("evaluate",),
+    "leafkit.results": ("EvaluationResult", "InheritanceGrid"),
+    "leafkit.testing": ("check_inheritance",),
     "leafkit.train.contrastive_data": ("ContrastiveData",),
     "leafkit.train.contrastive_module": ("ContrastiveModule",),
     "leafkit.train.distillation_data": ("DistillationData",),

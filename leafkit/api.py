@@ -30,6 +30,7 @@ from leafkit.pipeline.pair import Pair
 from leafkit.pipeline.student.static import distill_static
 from leafkit.pipeline.student.targets import Distillation, TokenLimits, choose_texts, embed_groups
 from leafkit.pipeline.student.transformer import distill_transformer
+from leafkit.train.trainer_options import TrainerOptions, default_options
 
 _DATA, _STUDENT = DataConfig(), StudentConfig()
 Record = str | Mapping[str, object] | Document
@@ -50,6 +51,7 @@ def distill(
     seed: int = 42,
     checkpoints: str | Path = "checkpoints",
     embeddings: EmbeddingsConfig | None = None,
+    trainer: TrainerOptions | None = None,
 ) -> Pair:
     """A student whose query vectors live in a teacher's space, and the documents it searches (LEAF,
     arXiv 2509.12539): the teacher's vectors of all texts, a closed-form linear map onto them, then
@@ -78,6 +80,7 @@ def distill(
         seed: of everything random.
         checkpoints: where the teacher of "recipe:NAME" is.
         embeddings: how the endpoint of "endpoint:MODEL" is reached.
+        trainer: loggers, callbacks, strategy and gradient accumulation.
 
     Returns:
         The pair; its documents are in the order given.
@@ -126,6 +129,7 @@ def distill(
         device=where,
         precision=arithmetic,
         seed=seed,
+        options=lambda training: trainer or default_options(training),
     )
     method = distill_static if config.kind == "static" else distill_transformer
     result = method(start, task).student

@@ -12,40 +12,85 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from leafkit.config import InheritConfig, Recipe
 from leafkit.config.load import load_recipe
-from leafkit.config.schema import InheritConfig, Recipe
-from leafkit.config.validate import find_problems
 from leafkit.core.artifact import Manifest, open_artifact, read_manifest
 from leafkit.core.checkpoint_layout import GRID_FILE, INHERIT, MANIFEST_FILE, STUDENT
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.data.records import Collection
 from leafkit.evaluation.inheritance.grid import run_grid
 from leafkit.evaluation.inheritance.junit import describe_failures
 from leafkit.evaluation.metrics import Judgments
 from leafkit.index.vectors import Vectors
 from leafkit.models.encoder import read_model
+from leafkit.pipeline.check_settings import check_settings
+from leafkit.pipeline.evaluate.evaluate_pair import measure_inheritance
 from leafkit.pipeline.evaluate.inherit import run_inherit
+from leafkit.pipeline.pair import Pair
 from leafkit.pipeline.run import open_run
 from leafkit.results import InheritanceGrid
 
 
-def check_inheritance(run: str | Path, *overrides: str, strict: bool | None = None) -> None:
-    """Pass if the student of a run inherits what the recipe's gates ask for, else fail with a table
-    of what it does not.
+def check_inheritance(
+    run: Pair | str | Path,
+    *overrides: str,
+    strict: bool | None = None,
+    collection: str | Collection | None = None,
+    config: InheritConfig | None = None,
+    num_resamples: int = 10_000,
+    seed: int = 42,
+) -> InheritanceGrid:
+    """Pass if a student inherits what the gates ask for, else fail with a table of what it does
+    not.
 
     Args:
-        run: the folder of a finished run (``checkpoints/NAME``), whose grid is read; or a recipe,
-            by name or path, whose grid is measured where it is not up to date.
+        run: a pair, whose grid is measured now; or the folder of a finished run
+            (``checkpoints/NAME``), whose grid is read; or a recipe, by name or path, whose grid is
+            measured where it is not up to date.
         overrides: ``key=value`` for a recipe.
-        strict: whether undecided settings fail too; None takes what the recipe says.
+        strict: whether undecided settings fail too; None takes what the config or recipe says.
+        collection: of a pair: a judged one; None takes the judged queries that it came with.
+        config: of a pair: dimensions, precisions, gates; None takes the defaults at the teacher's
+            Matryoshka dimensions.
+        num_resamples: of a pair: of the bootstrap.
+        seed: of a pair: of the bootstrap.
+
+    Returns:
+        The grid, where it passes.
 
     Raises:
         AssertionError: a setting is not inherited.
-        LeafkitError: there is no grid, it is damaged, or it was measured on another student than
-            the one that is there now.
-        UsageError: there is no such recipe.
+        LeafkitError: there is no grid, it is damaged, it was measured on another student than the
+            one that is there now, or a pair has no judged queries.
+        UsageError: there is no such recipe, or a setting has a value that no recipe may have.
+
+    >>> import leafkit
+    >>> pair = leafkit.distill(
+    ...     "builtin:minilm",
+    ...     texts=["Invert a sparse matrix.", "Bake bread from rye."],
+    ...     config=leafkit.StudentConfig(num_epochs=0.1),
+    ...     num_pseudo_texts=8,
+    ... )
+    >>> judged = leafkit.Collection(
+    ...     "kitchen", list(pair.documents), [leafkit.Query("q", "bread")], {"q": {"1": 1}}
+    ... )
+    >>> grid = leafkit.check_inheritance(pair, collection=judged, num_resamples=100)
+    >>> grid.passed, sorted({cell.precision for cell in grid.cells})
+    (True, ['binary', 'float32', 'int8'])
     """
     __tracebackhide__ = True
-    if Path(run).is_dir():
+    if isinstance(run, Pair):
+        if overrides:
+            raise UsageError(
+                f"{overrides[0]} is for a recipe; a pair has none", "give settings with config="
+            )
+        grid = measure_inheritance(run, collection, config, num_resamples=num_resamples, seed=seed)
+    elif collection is not None or config is not None:
+        raise UsageError(
+            "collection and config are for a pair; a recipe has its own",
+            "change them with key=value, or load the pair with leafkit.load_pair",
+        )
+    elif Path(run).is_dir():
         if overrides:
             raise LeafkitError(
                 f"{run} is a finished run: {overrides[0]} cannot change it",
@@ -56,6 +101,7 @@ def check_inheritance(run: str | Path, *overrides: str, strict: bool | None = No
         with open_run(load_recipe(str(run), overrides)) as opened:
             grid = run_inherit(opened)
     _check(grid, strict)
+    return grid
 
 
 def check_inheritance_of(
@@ -67,7 +113,7 @@ def check_inheritance_of(
     strict: bool | None = None,
     num_resamples: int = 10_000,
     seed: int = 42,
-) -> None:
+) -> InheritanceGrid:
     """``check_inheritance`` for vectors at hand, whatever made them.
 
     Args:
@@ -89,16 +135,7 @@ def check_inheritance_of(
     """
     __tracebackhide__ = True
     config = config or InheritConfig()
-    problems = [
-        f"{key}: {what}"
-        for key, what in find_problems(Recipe(inherit=config))
-        if key.startswith("inherit.")
-    ]
-    if problems:
-        raise UsageError(
-            "; ".join(problems),
-            "leafkit show recipe=measure prints every key of inherit with its default",
-        )
+    check_settings(Recipe(inherit=config), "inherit")
     for what, ids in (("query", query_ids), ("document", document_ids)):
         if len(set(ids)) != len(ids):
             again = next(name for name, count in Counter(ids).items() if count > 1)
@@ -109,6 +146,7 @@ def check_inheritance_of(
     judgments = Judgments(query_ids, document_ids, qrels)
     grid = run_grid(vectors, judgments, config, num_resamples=num_resamples, seed=seed)
     _check(grid.result, strict)
+    return grid.result
 
 
 def _check_qrels(

@@ -68,6 +68,7 @@ def run_benchmark(
     num_resamples: int,
     seed: int,
     own_documents: str = "auto",
+    bm25: bool = True,
 ) -> Benchmark:
     """Measure every system on the judged queries of a split against all documents.
 
@@ -81,6 +82,7 @@ def run_benchmark(
         seed: of both.
         own_documents: which documents with a query's id it may not retrieve, see
             ``Collection.own_documents``.
+        bm25: measure BM25 beside the systems.
 
     Raises:
         LeafkitError: no judged query, or vectors that are not finite or do not fit.
@@ -96,7 +98,8 @@ def run_benchmark(
     depth, ties = DEPTH + bool(num_own), tie_order(document_ids)
     rankings = {name: search_exact(q, d, depth, ties) for name, (q, d) in vectors.items()}
     texts = [d.full_text for d in collection.documents]
-    rankings["bm25"] = rank_bm25([q.text for q in queries], texts, depth, ties)
+    if bm25:
+        rankings["bm25"] = rank_bm25([q.text for q in queries], texts, depth, ties)
     rankings = {name: exclude_self(ranking, own, DEPTH) for name, ranking in rankings.items()}
     per_query = {
         name: per_query_metrics(ranking, query_ids, document_ids, collection.qrels)
