@@ -45,9 +45,9 @@ class Retention:
 
     def __str__(self) -> str:
         shares = ", ".join(
-            f"{way} {interval.percent()}"
-            for way, interval in self.intervals.items()
-            if way != "reversed"
+            f"{way} {self.intervals[way].percent()}"
+            for way in ("asymmetric", "symmetric")
+            if way in self.intervals
         )
         counts = [i.n for i in self.intervals.values() if i.n is not None]
         queries = f", n = {counts[0]:,} queries" if counts else ""

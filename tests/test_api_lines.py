@@ -1,5 +1,5 @@
-"""The README's Python lines, one after the other in one fresh interpreter without a hub: they work,
-print nothing, and write where they were told to.
+"""The lines of the Python API, one after the other in one fresh interpreter without a hub: they
+work, print nothing, and write only where they were told to.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ docs = [{"id": f"d{i}", "text": row["positive"]} for i, row in enumerate(pairs)]
 questions = [row["query"] for row in pairs if row["split"] == "train"]
 small = {"num_pseudo_texts": 16, "seed": 1}
 
-pair   = leafkit.distill(teacher=f"model:{home / 'big'}", student="builtin:minilm", texts=docs, queries=questions, config=leafkit.StudentConfig(num_epochs=2), **small)
+config = leafkit.StudentConfig(num_epochs=2)
+pair   = leafkit.distill(teacher=f"model:{home / 'big'}", student="builtin:minilm", texts=docs,
+                         queries=questions, config=config, **small)
 pair.save(work / "pair")
 pair   = leafkit.load_pair(work / "pair")            # the space is checked here
 q      = pair.encode_query("invert a sparse matrix")             # student, prompt included
@@ -31,15 +33,20 @@ hits   = pair.search("invert a sparse matrix", k=5)              # a table in a 
 result = leafkit.evaluate(pair, f"beir:{home / 'beir'}", num_resamples=200)
 frame, markdown, latex = result.to_pandas(), result.to_markdown(), result.to_latex()
 gates  = leafkit.InheritConfig(max_gap={"float32": 1.0, "int8": 1.0, "binary": 1.0})
-grid   = leafkit.check_inheritance(pair, collection=f"beir:{home / 'beir'}", config=gates, num_resamples=200)
+judged = f"beir:{home / 'beir'}"
+grid   = leafkit.check_inheritance(pair, collection=judged, config=gates, num_resamples=200)
 made   = leafkit.export(pair, work / "hub", to=["hub", "onnx"])
 server = leafkit.serve(pair, port=0, block=False)
 with urllib.request.urlopen(f"{server.url}/health", timeout=30) as answer:
     health = answer.status
 server.close()
-stages = {"only": leafkit.StageConfig(init=f"model:{home / 'small'}", neighbor_model=f"model:{home / 'small'}", num_steps=2, batch_size=8, anchor_batch_size=4, num_neighbors=4)}
-teacher = leafkit.train_teacher(stages, [{"query": row["query"], "positives": [row["positive"]]} for row in pairs])
-own    = leafkit.distill(teacher, f"model:{home / 'small'}", docs, questions, leafkit.StudentConfig(num_epochs=0.5), **small)
+init   = f"model:{home / 'small'}"
+stages = {"only": leafkit.StageConfig(init=init, neighbor_model=init, num_steps=2, batch_size=8,
+                                      anchor_batch_size=4, num_neighbors=4)}
+rows = [{"query": row["query"], "positives": [row["positive"]]} for row in pairs]
+teacher = leafkit.train_teacher(stages, rows)
+config = leafkit.StudentConfig(num_epochs=0.5)
+own    = leafkit.distill(teacher, init, docs, questions, config, **small)
 (work / "seen.json").write_text(json.dumps({
     "shapes": [q.shape, d.shape, own.encode_query("a").shape],
     "hits": [len(hits), "<table>" in hits._repr_html_(), repr(hits).count(chr(10))],
@@ -80,7 +87,7 @@ def test_every_line_of_the_python_api_in_one_fresh_interpreter(tmp_path: Path) -
     folders = {name: tmp_path / name for name in ("here", "user", "temporary", "work")}
     for folder in folders.values():
         folder.mkdir()
-    before = {path for path in home.rglob("*")}
+    before = set(home.rglob("*"))
     done = subprocess.run(
         [sys.executable, "-c", LINES, str(home), str(folders["work"])],
         cwd=folders["here"],
@@ -105,5 +112,5 @@ def test_every_line_of_the_python_api_in_one_fresh_interpreter(tmp_path: Path) -
     # only what was asked for: nothing in the current folder, at home or beside the inputs
     assert list(folders["here"].iterdir()) == []
     assert [p for p in folders["user"].rglob("*") if p.is_file()] == []
-    assert {path for path in home.rglob("*")} == before
+    assert set(home.rglob("*")) == before
     assert sorted(p.name for p in folders["work"].iterdir()) == ["hub", "pair", "seen.json"]
