@@ -192,7 +192,7 @@ def _check_student(folder: Path, manifest: Manifest) -> None:
     if own and (folder / STUDENT / MANIFEST_FILE).is_file():
         read_manifest(folder / STUDENT)
         student = read_model(folder / STUDENT)
-        if student.fingerprint != manifest.inputs.get("student"):
+        if student.fingerprint != manifest.inputs.get("passes", {}).get("student"):
             raise LeafkitError(
                 f"{folder / INHERIT} was measured on another student than {folder / STUDENT}",
                 f"leafkit inherit recipe={folder.name} measures this one",

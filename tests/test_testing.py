@@ -63,7 +63,9 @@ def write_run(tmp_path):
 
     def write(*verdicts: str, strict: bool = False, recipe: dict | None = None) -> Path:
         folder = tmp_path / "checkpoints" / "mine"
-        with publish(folder / "inherit", "inherit", {"student": "s"}, recipe or {}) as draft:
+        with publish(
+            folder / "inherit", "inherit", {"passes": {"student": "s"}}, recipe or {}
+        ) as draft:
             make_grid(*verdicts, strict=strict).save(draft / "grid.json")
         return folder
 
@@ -308,7 +310,10 @@ def test_the_grid_of_a_static_student_is_read(write_run):
     with pytest.raises(LeafkitError, match="was measured on another student"):
         check_inheritance(folder)
     with publish(
-        folder / "inherit", "inherit", {"student": read_static(folder / "student").fingerprint}, {}
+        folder / "inherit",
+        "inherit",
+        {"passes": {"student": read_static(folder / "student").fingerprint}},
+        {},
     ) as draft:
         make_grid("inherited").save(draft / "grid.json")
     check_inheritance(folder)
