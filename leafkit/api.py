@@ -89,16 +89,17 @@ def distill(
         UsageError: there is no text, a text is empty, an id comes twice, or a reference is unknown.
         LeafkitError: a model cannot be had, a text has no vector, or a loss is not finite.
 
-    >>> import leafkit
-    >>> pair = leafkit.distill(
-    ...     "builtin:minilm",
-    ...     texts=[{"id": "inv", "text": "Inverse of a matrix."}, "Bake bread from rye."],
-    ...     queries=["how do I invert a matrix"],
-    ...     config=leafkit.StudentConfig(num_epochs=0.1),
-    ...     num_pseudo_texts=8,
-    ... )
-    >>> [hit.id for hit in pair.search("matrix inverse", k=2)]
-    ['inv', '1']
+    Examples:
+        >>> import leafkit
+        >>> pair = leafkit.distill(
+        ...     "builtin:minilm",
+        ...     texts=[{"id": "inv", "text": "Inverse of a matrix."}, "Bake bread from rye."],
+        ...     queries=["how do I invert a matrix"],
+        ...     config=leafkit.StudentConfig(num_epochs=0.1),
+        ...     num_pseudo_texts=8,
+        ... )
+        >>> [hit.id for hit in pair.search("matrix inverse", k=2)]
+        ['inv', '1']
     """
     config = config or _STUDENT
     data = DataConfig(

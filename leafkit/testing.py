@@ -64,19 +64,20 @@ def check_inheritance(
             one that is there now, or a pair has no judged queries.
         UsageError: there is no such recipe, or a setting has a value that no recipe may have.
 
-    >>> import leafkit
-    >>> pair = leafkit.distill(
-    ...     "builtin:minilm",
-    ...     texts=["Invert a sparse matrix.", "Bake bread from rye."],
-    ...     config=leafkit.StudentConfig(num_epochs=0.1),
-    ...     num_pseudo_texts=8,
-    ... )
-    >>> judged = leafkit.Collection(
-    ...     "kitchen", list(pair.documents), [leafkit.Query("q", "bread")], {"q": {"1": 1}}
-    ... )
-    >>> grid = leafkit.check_inheritance(pair, collection=judged, num_resamples=100)
-    >>> grid.passed, sorted({cell.precision for cell in grid.cells})
-    (True, ['binary', 'float32', 'int8'])
+    Examples:
+        >>> import leafkit
+        >>> pair = leafkit.distill(
+        ...     "builtin:minilm",
+        ...     texts=["Invert a sparse matrix.", "Bake bread from rye."],
+        ...     config=leafkit.StudentConfig(num_epochs=0.1),
+        ...     num_pseudo_texts=8,
+        ... )
+        >>> judged = leafkit.Collection(
+        ...     "kitchen", list(pair.documents), [leafkit.Query("q", "bread")], {"q": {"1": 1}}
+        ... )
+        >>> grid = leafkit.check_inheritance(pair, collection=judged, num_resamples=100)
+        >>> grid.passed, sorted({cell.precision for cell in grid.cells})
+        (True, ['binary', 'float32', 'int8'])
     """
     __tracebackhide__ = True
     if isinstance(run, Pair):

@@ -61,8 +61,9 @@ def set_verbosity(level: str) -> None:
     Raises:
         UsageError: there is no such level.
 
-    >>> import leafkit
-    >>> leafkit.set_verbosity("silent")
+    Examples:
+        >>> import leafkit
+        >>> leafkit.set_verbosity("silent")
     """
     if level not in LEVELS:
         raise UsageError(f"verbosity {level!r} is not known", f"one of {', '.join(LEVELS)}")

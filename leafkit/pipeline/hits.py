@@ -39,12 +39,13 @@ class Hits(Sequence[SearchHit]):
         embed_ms: that the question's vector took; a question of a list has its share of them.
         search_ms: that the search took, likewise.
 
-    >>> hits = Hits("which?", (SearchHit("d1", 0.5, "this one"),), 3, 0.1, 0.1)
-    >>> hits
-    1 of 3 documents for 'which?'
-     1. d1  0.500  this one
-    >>> hits[0].id, len(hits)
-    ('d1', 1)
+    Examples:
+        >>> hits = Hits("which?", (SearchHit("d1", 0.5, "this one"),), 3, 0.1, 0.1)
+        >>> hits
+        1 of 3 documents for 'which?'
+         1. d1  0.500  this one
+        >>> hits[0].id, len(hits)
+        ('d1', 1)
     """
 
     question: str

@@ -71,10 +71,11 @@ def load_pair(
         UsageError: the folder is not there, or its documents cannot have such an index.
         LeafkitError: it holds no finished pair, a damaged one, or two models of different spaces.
 
-    >>> import leafkit
-    >>> leafkit.load_pair("nowhere")
-    Traceback (most recent call last):
-    leafkit.core.errors.UsageError: nowhere: no such folder
+    Examples:
+        >>> import leafkit
+        >>> leafkit.load_pair("nowhere")
+        Traceback (most recent call last):
+        leafkit.core.errors.UsageError: nowhere: no such folder
     """
     folder = Path(folder)
     if index not in INDEX_KINDS:

@@ -95,17 +95,18 @@ class Pair:
     Raises:
         LeafkitError: student, vectors and documents do not fit.
 
-    >>> import leafkit
-    >>> pair = leafkit.distill(
-    ...     "builtin:minilm",
-    ...     texts=["Invert a sparse matrix.", "Bake bread from rye."],
-    ...     config=leafkit.StudentConfig(num_epochs=0.1),
-    ...     num_pseudo_texts=8,
-    ... )
-    >>> pair.encode_query("matrix").shape, pair.encode_query(["a", "b"], dim=64).shape
-    ((384,), (2, 64))
-    >>> pair.search("how to invert a matrix", k=1)[0].text
-    'Invert a sparse matrix.'
+    Examples:
+        >>> import leafkit
+        >>> pair = leafkit.distill(
+        ...     "builtin:minilm",
+        ...     texts=["Invert a sparse matrix.", "Bake bread from rye."],
+        ...     config=leafkit.StudentConfig(num_epochs=0.1),
+        ...     num_pseudo_texts=8,
+        ... )
+        >>> pair.encode_query("matrix").shape, pair.encode_query(["a", "b"], dim=64).shape
+        ((384,), (2, 64))
+        >>> pair.search("how to invert a matrix", k=1)[0].text
+        'Invert a sparse matrix.'
     """
 
     def __init__(
