@@ -36,7 +36,7 @@ CHUNK_TOKENS = 1024
 
 def make_rows(data: Path | None, count: int) -> list[dict[str, str]]:
     """Queries with a positive and random negatives, as they are in the collection."""
-    from leafkit.config.schema import DataConfig
+    from leafkit.config import DataConfig
     from leafkit.data.sources import read_collection
 
     collection = read_collection(

@@ -26,7 +26,7 @@ from lib.machine import Cost, describe
 from lib.report import command, publish, title
 from lib.report import table as markdown_table
 
-from leafkit.config.schema import INDEX_KINDS, DataConfig, IndexConfig
+from leafkit.config import INDEX_KINDS, DataConfig, IndexConfig
 from leafkit.core.checkpoint_layout import INDEX, INDEX_VECTORS_FILE, STUDENT
 from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection

@@ -29,7 +29,7 @@ from lib.arguments import make_parser
 from lib.machine import describe, peak_mib
 from lib.report import command, publish, title
 
-from leafkit.config.schema import VECTOR_PRECISIONS, InheritConfig
+from leafkit.config import VECTOR_PRECISIONS, InheritConfig
 from leafkit.core.system import release_memory
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.vector_store import Space, VectorStore

@@ -20,8 +20,8 @@ from lib.arguments import make_parser
 from lib.machine import describe
 from lib.report import command, save, title
 
+from leafkit.config import DataConfig
 from leafkit.config.load import load_recipe
-from leafkit.config.schema import DataConfig
 from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection
 from leafkit.embedders.transformer import TransformerEmbedder

@@ -18,7 +18,7 @@ from lib.children import Figures, median, take_turns
 from lib.machine import Cost, describe
 from lib.report import command, publish, table, title
 
-from leafkit.config.schema import MiningConfig
+from leafkit.config import MiningConfig
 from leafkit.mining.hard_negatives import Rows, mine
 
 DIM, DEPTH, CLUSTER_SIZE, BLOCK = 384, 100, 60, 10_000

@@ -23,7 +23,7 @@ from lib.report import command, save, title
 from sentence_transformers.util import quantize_embeddings
 from sentence_transformers.util.quantization import semantic_search_faiss
 
-from leafkit.config.schema import DataConfig, InheritConfig
+from leafkit.config import DataConfig, InheritConfig
 from leafkit.data.sources import read_collection
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.bootstrap import Bootstrap

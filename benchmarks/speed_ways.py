@@ -39,7 +39,7 @@ def write_texts(path: Path) -> None:
     """
     import numpy as np
 
-    from leafkit.config.schema import DataConfig
+    from leafkit.config import DataConfig
     from leafkit.data.sources import read_collection
 
     collection = read_collection("builtin:pydocs", DataConfig())

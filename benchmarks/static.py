@@ -23,8 +23,8 @@ from lib.machine import describe
 from lib.report import command, save, title
 from sentence_transformers import SentenceTransformer
 
+from leafkit.config import Recipe
 from leafkit.config.load import load_recipe
-from leafkit.config.schema import Recipe
 from leafkit.data.vector_store import VectorStore
 from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.evaluation.bootstrap import Bootstrap

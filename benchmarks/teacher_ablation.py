@@ -113,7 +113,7 @@ VARIANTS = (
 
 def prepare(data: Path, work: Path) -> None:
     """Training rows as jsonl and the measured collections, sampled once."""
-    from leafkit.config.schema import DataConfig
+    from leafkit.config import DataConfig
     from leafkit.data.records import Collection
     from leafkit.data.sources import read_collection
 

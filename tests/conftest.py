@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from leafkit.config.schema import DataConfig
+from leafkit.config import DataConfig
 from leafkit.core.console import set_verbosity
 
 # as the command line does, so that tests can read what a run says

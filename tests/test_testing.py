@@ -14,7 +14,7 @@ import pytest
 import tiny
 import torch
 
-from leafkit.config.schema import InheritConfig
+from leafkit.config import InheritConfig
 from leafkit.core.artifact import publish
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.results import GridCell, InheritanceGrid, Interval, Verdict

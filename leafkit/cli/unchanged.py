@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from pathlib import Path
 
-from leafkit.config.schema import Recipe
+from leafkit.config import Recipe
 from leafkit.core.checkpoint_layout import REPORT_FILE, REPORT_PAGE_FILE
 from leafkit.core.console import console, log
 from leafkit.pipeline.finished import is_finished

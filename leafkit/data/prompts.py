@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from leafkit.config.schema import LABEL_TASKS
+from leafkit.config import LABEL_TASKS
 from leafkit.core.errors import UsageError
 
 KALM_TEMPLATE = (

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from leafkit.config.schema import OWN_DOCUMENT_POLICIES
+from leafkit.config import OWN_DOCUMENT_POLICIES
 from leafkit.core.artifact import fingerprint
 from leafkit.core.checkpoint_layout import (
     COLLECTION_FILE,

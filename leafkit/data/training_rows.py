@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from leafkit.config.schema import LABEL_TASKS, DataConfig, TrainSourceConfig
+from leafkit.config import LABEL_TASKS, DataConfig, TrainSourceConfig
 from leafkit.core.errors import LeafkitError
 from leafkit.data.exemplars import pair_exemplars
 from leafkit.data.records import SPLITS, Collection, clean_text

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from leafkit.config.schema import EmbeddingsConfig
+from leafkit.config import EmbeddingsConfig
 from leafkit.core.artifact import fingerprint, write_durably
 from leafkit.core.console import Bar
 from leafkit.core.errors import LeafkitError, explain_write_errors

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import faiss
 import numpy as np
 
-from leafkit.config.schema import IndexConfig
+from leafkit.config import IndexConfig
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError
 from leafkit.core.system import release_memory

@@ -124,8 +124,9 @@ def dataset_name(source: str) -> str:
     """A source under the name that mteb knows its data by, where there is one, else a short name of
     the source.
 
-    >>> dataset_name("mteb:SciFact@test"), dataset_name("beir:data/nfcorpus"), dataset_name("jsonl:rows/mine.jsonl")
-    ('SciFact', 'NFCorpus', 'mine')
+    >>> uris = ("mteb:SciFact@test", "beir:data/nfcorpus", "jsonl:rows.jsonl")
+    >>> [dataset_name(uri) for uri in uris]
+    ['SciFact', 'NFCorpus', 'rows']
     """
     kind, _, rest = source.partition(":")
     if kind == "mteb":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from leafkit.config.schema import DataConfig
+from leafkit.config import DataConfig
 from leafkit.core.errors import LeafkitError
 from leafkit.data.records import clean_text
 from leafkit.data.sources import BadRows, is_number, read_raw_rows

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from leafkit.config.schema import EMBEDDING_TASKS, DataConfig
+from leafkit.config import EMBEDDING_TASKS, DataConfig
 from leafkit.core.artifact import fingerprint
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.file_hashes import sha256_of_file

@@ -17,7 +17,7 @@ from typing import Any
 
 import faiss
 
-from leafkit.config.schema import IndexConfig, to_plain
+from leafkit.config import IndexConfig, to_plain
 from leafkit.core.artifact import (
     exclusive,
     fingerprint,

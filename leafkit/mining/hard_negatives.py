@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leafkit.config.schema import MiningConfig
+from leafkit.config import MiningConfig
 from leafkit.index.exclusion import BLOCK_ROWS, search_excluding
 from leafkit.index.vectors import Vectors, as_floats
 

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from leafkit.config import Recipe, to_plain
 from leafkit.config.load import load_recipe
-from leafkit.config.schema import Recipe, to_plain
 from leafkit.core.artifact import fingerprint, versions, write_durably
 from leafkit.core.checkpoint_layout import FINISHED_FILE
 from leafkit.core.errors import LeafkitError

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from leafkit.config.schema import SynthConfig
+from leafkit.config import SynthConfig
 from leafkit.core import openai_client
 from leafkit.core.errors import UsageError
 from leafkit.core.openai_client import Address, Client, EndlessAnswer, Refusal

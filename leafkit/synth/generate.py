@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from leafkit.config.schema import SynthConfig
+from leafkit.config import SynthConfig
 from leafkit.core.console import Bar, progress_bar
 from leafkit.core.errors import LeafkitError
 from leafkit.core.openai_client import TransientError, backoff, sigterm_cancels

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from leafkit.config.schema import SYNTH_LANGUAGES
+from leafkit.config import SYNTH_LANGUAGES
 from leafkit.core.artifact import fingerprint
 from leafkit.core.errors import UsageError
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from leafkit.config.schema import SynthConfig
+from leafkit.config import SynthConfig
 from leafkit.synth.answers import read_instruction, read_row
 from leafkit.synth.chat_prompts import (
     HAN_SHARE,

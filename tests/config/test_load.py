@@ -266,7 +266,8 @@ def test_order(write: Write) -> None:
         "ground",
     )
     name = write(
-        "base: ground\nstudent: {ridge: 0.2, query_repeats: 4}\nstages: {a: {num_steps: 6}, b: {}}\n"
+        "base: ground\nstudent: {ridge: 0.2, query_repeats: 4}\n"
+        "stages: {a: {num_steps: 6}, b: {}}\n"
     )
     recipe = load_recipe(
         name, ["student.query_repeats=9", "stages.b.num_steps=8", "student.query_repeats=10"]
@@ -864,8 +865,8 @@ stages:
 
 @pytest.mark.parametrize(
     "name",
-    "corpora vectors measured mined student Student index index-hnsw bench inherit synth synth.work "
-    "contamination diagnosis export rows".split(),
+    "corpora vectors measured mined student Student index index-hnsw bench inherit synth "
+    "synth.work contamination diagnosis export rows".split(),
 )
 def test_a_stage_may_not_take_the_folder_of_something_else(write: Write, name: str) -> None:
     (found,) = _mistakes(write(f"stages: {{{name}: {{}}}}"))

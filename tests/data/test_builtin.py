@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from leafkit.config.schema import DataConfig
+from leafkit.config import DataConfig
 from leafkit.core.errors import LeafkitError
 from leafkit.data.builtin import pydocs_fingerprint, read_pydocs, short_title
 from leafkit.data.records import Collection, split_of

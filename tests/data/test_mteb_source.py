@@ -8,7 +8,7 @@ from pathlib import Path
 import mteb_task
 import pytest
 
-from leafkit.config.schema import DataConfig
+from leafkit.config import DataConfig
 from leafkit.core.errors import LeafkitError, MissingExtra, UsageError
 from leafkit.data.mteb_source import collect_task, mteb_fingerprint, read_mteb
 from leafkit.data.records import Document, Query

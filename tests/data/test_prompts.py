@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from leafkit.config.schema import LABEL_TASKS, TASKS, StageConfig
+from leafkit.config import LABEL_TASKS, TASKS, StageConfig
 from leafkit.core.errors import UsageError
 from leafkit.data.prompts import (
     GEMMA_TEMPLATE,

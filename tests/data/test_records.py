@@ -1,4 +1,4 @@
-"""Records: cleaning, splits, duplicates, and a collection that survives a round trip through files."""
+"""Records: cleaning, splits, duplicates, and a collection that survives being saved and read."""
 
 from __future__ import annotations
 

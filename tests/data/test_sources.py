@@ -12,7 +12,7 @@ from typing import Any
 import datasets
 import pytest
 
-from leafkit.config.schema import DataConfig
+from leafkit.config import DataConfig
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Document, split_of
 from leafkit.data.sources import BadRows, read_collection, read_raw_rows, source_fingerprint
@@ -41,9 +41,11 @@ def beir(tmp_path: Path) -> Write:
     name.
     """
     files = {
-        "corpus.jsonl": '{"_id": "d1", "title": "One", "text": "first text"}\n{"_id": "d2", "text": "second text"}\n'
+        "corpus.jsonl": '{"_id": "d1", "title": "One", "text": "first text"}\n'
+        '{"_id": "d2", "text": "second text"}\n'
         '{"_id": 3, "title": "Only a title", "text": ""}\n',
-        "queries.jsonl": '{"_id": "q1", "text": "which is first?"}\n{"_id": 2, "text": "which is second?"}\n',
+        "queries.jsonl": '{"_id": "q1", "text": "which is first?"}\n'
+        '{"_id": 2, "text": "which is second?"}\n',
         "qrels/test.tsv": "query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\td2\t0\n",
         "qrels/train.tsv": "query-id\tcorpus-id\tscore\n2\td2\t2\n2\t3\t1\n",
     }
@@ -149,7 +151,8 @@ def test_odd_text_is_repaired_and_counted(jsonl: Write, tmp_path: Path) -> None:
         b'\xef\xbb\xbf{"text": "after a mark", "id": "m"}',
         b'{"text": "lone \\ud800", "title": "\\udc00 title", "id": "\\ud801"}',
         b'{"text": "nul \\u0000 byte", "id": "\xc3\xbc"}',
-        b'{"query": "\\ud800 asks", "positive": "x \\ud800", "negatives": ["y \\udfff"], "split": "test"}',
+        b'{"query": "\\ud800 asks", "positive": "x \\ud800", '
+        b'"negatives": ["y \\udfff"], "split": "test"}',
     )
     collection = read_collection(uri, DataConfig())
     assert [(d.id, d.title, d.text) for d in collection.documents] == [
@@ -354,8 +357,8 @@ def test_all_judgments_of_unknown_ids_are_counted(beir: Write) -> None:
     )
     error = _refused(uri)
     assert (
-        "qrels/test.tsv:2: a judgment names 'no', which is in no row (3 judgments name ids that are in no row)"
-        in str(error)
+        "qrels/test.tsv:2: a judgment names 'no', which is in no row "
+        "(3 judgments name ids that are in no row)" in str(error)
     )
     assert "data.on_bad_row=skip" in error.hint
     collection = read_collection(uri, SKIP)
@@ -409,7 +412,10 @@ def test_bad_rows_of_beir(beir: Write, tmp_path: Path, name: str, line: str, rea
 
 
 def test_of_two_grades_for_one_text_the_higher_stays(beir: Write) -> None:
-    corpus = '{"_id": "a", "text": "same"}\n{"_id": "b", "text": "Same"}\n{"_id": "c", "text": "other"}\n'
+    corpus = (
+        '{"_id": "a", "text": "same"}\n{"_id": "b", "text": "Same"}\n'
+        '{"_id": "c", "text": "other"}\n'
+    )
     for first, second in ((2, 0), (0, 2)):
         judged = f"q1\ta\t{first}\nq1\tb\t{second}\nq1\tc\t0\n"
         uri = beir(**{"corpus.jsonl": corpus, "qrels/test.tsv": judged, "qrels/train.tsv": ""})

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from leafkit.config.schema import DataConfig, TrainSourceConfig
+from leafkit.config import DataConfig, TrainSourceConfig
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Collection, Document, Query
 from leafkit.data.sources import read_collection

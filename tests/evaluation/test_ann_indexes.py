@@ -20,7 +20,7 @@ from index_case import (
     unit,
 )
 
-from leafkit.config.schema import IndexConfig
+from leafkit.config import IndexConfig
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.vector_store import Space, VectorStore
 from leafkit.evaluation import ann_indexes

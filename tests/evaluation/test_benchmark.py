@@ -9,7 +9,7 @@ import pytest
 import tiny
 import torch
 
-from leafkit.config.schema import DataConfig
+from leafkit.config import DataConfig
 from leafkit.core.errors import LeafkitError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.records import Collection, Document, Query

@@ -9,7 +9,7 @@ import bm25s
 import numpy as np
 import pytest
 
-from leafkit.config.schema import DataConfig
+from leafkit.config import DataConfig
 from leafkit.data.sources import read_collection
 from leafkit.evaluation.bm25 import bm25_scores, search_bm25
 from leafkit.evaluation.metrics import per_query_metrics

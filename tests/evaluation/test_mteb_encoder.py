@@ -14,7 +14,7 @@ import pytest
 import tiny
 import torch
 
-from leafkit.config.schema import DataConfig
+from leafkit.config import DataConfig
 from leafkit.core.errors import LeafkitError, MissingExtra
 from leafkit.data.mteb_source import collect_task
 from leafkit.data.records import Collection
@@ -226,7 +226,7 @@ def test_texts_of_symmetric_tasks_go_to_the_student_as_queries():
 
 
 def labelled(count: int) -> list[dict]:
-    """Texts labelled by the thing they are about; for mteb under its own names for the columns too."""
+    """Texts labelled by the thing they are about; for mteb under its own column names too."""
     rows = tiny.make_pairs(count)
     return [
         {"text": text, "label": f"label {i % 4}", "split": "train" if i < count // 2 else "test"}

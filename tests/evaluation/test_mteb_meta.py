@@ -11,7 +11,7 @@ import pytest
 import tiny
 import torch
 
-from leafkit.config.schema import (
+from leafkit.config import (
     Recipe,
     SourceConfig,
     StageConfig,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from leafkit.config.schema import DataConfig
+from leafkit.config import DataConfig
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.tasks import run_task, task_fingerprint

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from index_case import KINDS, make_documents, make_index, make_queries
 
-from leafkit.config.schema import IndexConfig
+from leafkit.config import IndexConfig
 from leafkit.core.artifact import exclusive, publish
 from leafkit.core.checkpoint_layout import FAISS_FILE, MANIFEST_FILE
 from leafkit.core.errors import LeafkitError

@@ -11,7 +11,7 @@ import faiss
 import numpy as np
 import pytest
 
-from leafkit.config.schema import MiningConfig
+from leafkit.config import MiningConfig
 from leafkit.core.errors import LeafkitError
 from leafkit.data.vector_store import Space, VectorStore
 from leafkit.index import exact, exclusion

@@ -118,8 +118,8 @@ def test_max_tokens_counts_special_tokens_and_never_exceeds_the_models_limit(ask
 
 
 def test_a_lone_surrogate_is_refused_by_the_tokenizer():
-    """Texts are repaired where they enter (``leafkit.data.records.clean_text``); the encoder does not
-    guess.
+    """Texts are repaired where they enter (``leafkit.data.records.clean_text``); the encoder does
+    not guess.
     """
     with pytest.raises(TypeError):
         tiny.make_encoder().tokenize(["broken \ud800 text"], "document")

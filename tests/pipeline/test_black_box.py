@@ -1,4 +1,4 @@
-"""The whole road with a teacher of which there are only vectors: a folder of them, or an endpoint."""
+"""A whole run with a teacher of which there are only vectors: in a folder, or at an endpoint."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def embed(teacher, texts: list[str], prompt: str = "") -> np.ndarray:
 
 
 def save_vectors(folder: Path, teacher, num_queries: int = 72, seed: int = 0) -> Path:
-    """What the owner hands over: every document, and some of the queries, in an order of their own."""
+    """What the owner hands over: every document, and some of the queries, in its own order."""
     folder.mkdir()
     pairs = tiny.make_pairs()
     order = np.random.default_rng(seed).permutation(len(pairs))

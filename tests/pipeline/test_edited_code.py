@@ -34,7 +34,7 @@ def place(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(place: Path) -> tuple[set[str], set[str]]:
-    """``leafkit distill`` with the copy: the steps that were run, and those that were up to date."""
+    """``leafkit distill`` with the copy: the steps that ran, and those that were up to date."""
     environment = tiny.environment() | {"PYTHONPATH": str(place), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "leafkit.cli", "distill", f"recipe={place / 'tiny.yaml'}"]
     done = subprocess.run(

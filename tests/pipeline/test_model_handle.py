@@ -14,8 +14,8 @@ import pytest
 import tiny
 from synth_server import MODEL, chat_server
 
+from leafkit.config import TeacherConfig
 from leafkit.config.load import load_recipe
-from leafkit.config.schema import TeacherConfig
 from leafkit.core.artifact import publish
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.embedders.openai_api import OpenAIEmbedder

@@ -1,4 +1,4 @@
-"""Asking a finished pair: the right answers, and no answer where the pair does not belong together."""
+"""Asking a finished pair: the right answers, and none where the pair does not belong together."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import faiss
 import numpy as np
 
-from leafkit.config.schema import INDEX_KINDS, IndexConfig
+from leafkit.config import INDEX_KINDS, IndexConfig
 from leafkit.index.build import VectorIndex, build_index
 from leafkit.index.kinds.plan import plan_indexes
 
@@ -40,7 +40,7 @@ def make_documents(count: int = NUM_DOCUMENTS, dim: int = DIM, seed: int = 0) ->
 def make_queries(
     documents: np.ndarray, noise: float = 0.1, count: int = NUM_QUERIES, seed: int = 1
 ) -> np.ndarray:
-    """(count, dim): the first documents, moved by noise of this standard deviation per component."""
+    """(count, dim): the first documents, moved by noise of this deviation per component."""
     generator = np.random.default_rng(seed)
     return unit(documents[:count] + noise * generator.normal(size=(count, documents.shape[1])))
 

@@ -38,7 +38,8 @@ _SENTENCES = {
         "W roku {n} strażnik portu zapisał, jak zmieniła się pogoda i że dla statków nie było to "
         "bez znaczenia."
     ),
-    "Chinese (simplified)": "第{n}年，港口的看守人记下了天气的变化，以及这些变化给过往船只带来的影响和麻烦。",
+    "Chinese (simplified)": "第{n}年，港口的看守人记下了天气的变化，"
+    "以及这些变化给过往船只带来的影响和麻烦。",
 }
 _RUSSIAN = (
     "Смотритель гавани записал, как менялась погода и что это значило для кораблей в тот год."
@@ -57,7 +58,7 @@ class Request:
 
     @property
     def prompt(self) -> str:
-        """The user's message, which is different for every job; of a request for vectors its texts."""
+        """The user's message, different for every job; of a request for vectors its texts."""
         return prompt_of(self.body)
 
     @property

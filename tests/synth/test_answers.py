@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from leafkit.config.schema import SYNTH_TASKS, TASKS
+from leafkit.config import SYNTH_TASKS, TASKS
 from leafkit.synth.answers import RefusedAnswer, normalize, read_instruction, read_row
 from leafkit.synth.chat_prompts import (
     LANGUAGE_NAMES,

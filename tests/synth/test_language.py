@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from leafkit.config.schema import SYNTH_LANGUAGES
+from leafkit.config import SYNTH_LANGUAGES
 from leafkit.synth.language import count_han, is_other_language
 
 TEXTS = {

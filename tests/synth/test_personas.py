@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from leafkit.config.schema import SYNTH_LANGUAGES
+from leafkit.config import SYNTH_LANGUAGES
 from leafkit.core.errors import UsageError
 from leafkit.synth.language import is_other_language
 from leafkit.synth.personas import group_by_language, hash_personas, read_personas

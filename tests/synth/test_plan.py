@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from leafkit.config.schema import SYNTH_TASKS, SynthConfig
+from leafkit.config import SYNTH_TASKS, SynthConfig
 from leafkit.synth.personas import Persona, read_personas
 from leafkit.synth.plan import (
     estimate,

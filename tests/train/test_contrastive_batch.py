@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from leafkit.config.schema import MixingConfig
+from leafkit.config import MixingConfig
 from leafkit.train.contrastive_batch import PairBatch, TrainingTable, collate
 
 NUM_DOCUMENTS = 14

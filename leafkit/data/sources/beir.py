@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from leafkit.config.schema import DataConfig
+from leafkit.config import DataConfig
 from leafkit.core.errors import UsageError
 from leafkit.data.records import SPLITS, Collection, Document, Query, clean_text
 from leafkit.data.sources.bad_rows import BadRows, text_of

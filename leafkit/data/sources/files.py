@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from leafkit.config.schema import DataConfig
+from leafkit.config import DataConfig
 from leafkit.core.artifact import fingerprint
 from leafkit.core.file_hashes import sha256_of_file
 from leafkit.core.watch import watch_folders

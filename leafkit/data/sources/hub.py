@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from leafkit.config.schema import DataConfig
+from leafkit.config import DataConfig
 from leafkit.core.artifact import fingerprint
 from leafkit.core.errors import LeafkitError
 from leafkit.data.records import Collection

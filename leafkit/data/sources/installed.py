@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from leafkit.config.schema import DataConfig
+from leafkit.config import DataConfig
 from leafkit.core.artifact import fingerprint
 from leafkit.core.errors import UsageError
 from leafkit.data.builtin import pydocs_fingerprint, read_pydocs

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leafkit.config.schema import DataConfig
+from leafkit.config import DataConfig
 from leafkit.core.errors import UsageError
 from leafkit.data.records import Collection
 from leafkit.data.sources.bad_rows import BadRows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from leafkit.config.schema import DataConfig
+from leafkit.config import DataConfig
 from leafkit.core.errors import UsageError
 from leafkit.data.records import Collection
 from leafkit.data.sources.bad_rows import BadRows

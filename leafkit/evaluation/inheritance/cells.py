@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from leafkit.config.schema import InheritConfig
+from leafkit.config import InheritConfig
 from leafkit.core.errors import UsageError
 
 

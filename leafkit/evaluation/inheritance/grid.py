@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leafkit.config.schema import InheritConfig
+from leafkit.config import InheritConfig
 from leafkit.core.console import Bar, progress_bar
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.evaluation.bootstrap import Bootstrap

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leafkit.config.schema import InheritConfig
+from leafkit.config import InheritConfig
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.index.codecs.bits import Binary

@@ -7,7 +7,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from leafkit.config.schema import IndexConfig
+from leafkit.config import IndexConfig
 from leafkit.index.kinds.kind import IndexKind
 from leafkit.index.quantization import quantize_binary
 from leafkit.index.ranking import Ranking

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from leafkit.config.schema import IndexConfig
+from leafkit.config import IndexConfig
 from leafkit.index.kinds.kind import IndexKind, Problem
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import faiss
 
-from leafkit.config.schema import IndexConfig
+from leafkit.config import IndexConfig
 from leafkit.index.kinds.kind import IndexKind, Problem
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from leafkit.config.schema import IndexConfig
+from leafkit.config import IndexConfig
 from leafkit.index.kinds.ivf import IvfFlat, choose_lists
 from leafkit.index.kinds.kind import FEW_PER_CLUSTER, Problem
 

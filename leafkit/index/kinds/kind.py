@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import faiss
 import numpy as np
 
-from leafkit.config.schema import IndexConfig
+from leafkit.config import IndexConfig
 from leafkit.index.ranking import Ranking
 from leafkit.index.vectors import Vectors
 

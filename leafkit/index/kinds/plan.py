@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import faiss
 
-from leafkit.config.schema import IndexConfig
+from leafkit.config import IndexConfig
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
 from leafkit.index.kinds.binary import Binary, BinaryRescored

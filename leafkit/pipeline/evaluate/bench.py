@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from leafkit.config.schema import BenchConfig, to_plain
+from leafkit.config import BenchConfig, to_plain
 from leafkit.core.artifact import fingerprint, read_manifest
 from leafkit.core.checkpoint_layout import BENCH, FIGURES_FILE, PER_QUERY_FILE, RESULTS_FILE
 from leafkit.core.console import log

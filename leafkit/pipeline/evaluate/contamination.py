@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from leafkit.config import LABEL_TASKS, Recipe, TrainSourceConfig, to_plain
 from leafkit.config.load import from_plain, load_recipe
-from leafkit.config.schema import LABEL_TASKS, Recipe, TrainSourceConfig, to_plain
 from leafkit.core.artifact import read_manifest
 from leafkit.core.checkpoint_layout import CONTAMINATION, CONTAMINATION_FILE, MANIFEST_FILE, STUDENT
 from leafkit.core.method import method_of

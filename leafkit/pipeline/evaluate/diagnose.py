@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leafkit.config.schema import StudentConfig
+from leafkit.config import StudentConfig
 from leafkit.core.checkpoint_layout import DIAGNOSIS, DIAGNOSIS_FILE
 from leafkit.core.method import method_of
 from leafkit.evaluation.diagnosis.diagnose import Settings, diagnose

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from leafkit.config.schema import to_plain
+from leafkit.config import to_plain
 from leafkit.core.artifact import fingerprint, write_durably
 from leafkit.core.checkpoint_layout import (
     GRID_FILE,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from leafkit.config.schema import to_plain
+from leafkit.config import to_plain
 from leafkit.core.artifact import fingerprint
 from leafkit.core.checkpoint_layout import FIGURES_FILE, MEASURED_FOLDER, PER_QUERY_FILE
 from leafkit.core.method import method_of

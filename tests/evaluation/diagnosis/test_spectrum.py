@@ -86,7 +86,7 @@ def test_a_true_linear_map_is_recovered():
 
 
 def test_inputs_of_lower_rank_still_have_a_solution():
-    """Fewer texts than dimensions, and a column twice: the penalty picks one of the many solutions."""
+    """Fewer texts than dimensions, and a column twice: the penalty picks one solution of many."""
     inputs = np.repeat(VECTORS[:5], 2, axis=1)
     targets = GENERATOR.normal(size=(5, 3))
     found = fit_ridge(inputs, targets, 1e-6)

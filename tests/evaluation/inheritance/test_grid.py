@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from leafkit.config.schema import VECTOR_PRECISIONS, InheritConfig
+from leafkit.config import VECTOR_PRECISIONS, InheritConfig
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.evaluation.diagnosis.spectrum import fit_ridge

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leafkit.config.schema import VECTOR_PRECISIONS, InheritConfig
+from leafkit.config import VECTOR_PRECISIONS, InheritConfig
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.vector_store import Space, VectorStore
 from leafkit.evaluation.inheritance.rescore import score_again

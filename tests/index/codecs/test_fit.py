@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from leafkit.config.schema import VECTOR_PRECISIONS, InheritConfig
+from leafkit.config import VECTOR_PRECISIONS, InheritConfig
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.index.codecs.fit import fit_codecs, measure_ranges

@@ -9,7 +9,7 @@ import faiss
 import pytest
 from index_case import CONFIG, KINDS, make_documents, make_index
 
-from leafkit.config.schema import INDEX_KINDS, IndexConfig
+from leafkit.config import INDEX_KINDS, IndexConfig
 from leafkit.core.errors import UsageError
 from leafkit.index import kinds as folder
 from leafkit.index.kinds import plan as module

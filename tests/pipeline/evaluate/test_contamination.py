@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 import tiny
 
+from leafkit.config import to_plain
 from leafkit.config.load import load_recipe
-from leafkit.config.schema import to_plain
 from leafkit.core.artifact import publish
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.pipeline.corpus import load_corpus

@@ -16,8 +16,8 @@ import tiny
 import torch
 import yaml
 
+from leafkit.config import Recipe
 from leafkit.config.load import load_recipe
-from leafkit.config.schema import Recipe
 from leafkit.config.validate import find_problems
 from leafkit.core.artifact import open_artifact
 from leafkit.core.errors import UsageError

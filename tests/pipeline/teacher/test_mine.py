@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tiny
 
+from leafkit.config import to_plain
 from leafkit.config.load import load_recipe
-from leafkit.config.schema import to_plain
 from leafkit.core.artifact import open_artifact
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.models.checkpoint import read_encoder

@@ -12,7 +12,7 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from leafkit.config.schema import StageConfig, TrainSourceConfig
+from leafkit.config import StageConfig, TrainSourceConfig
 from leafkit.core.artifact import open_artifact, read_manifest
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.training_rows import TrainingRows

@@ -15,7 +15,7 @@ import pytest
 import tiny
 import torch
 
-from leafkit.config.schema import DataConfig, MiningConfig, Recipe, StageConfig, TrainSourceConfig
+from leafkit.config import DataConfig, MiningConfig, Recipe, StageConfig, TrainSourceConfig
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.prompts import GEMMA_TEMPLATE
 from leafkit.data.training_rows import TrainingRows

@@ -1,3 +1,0 @@
-"""Every class and constant of ``leafkit.config`` under the module's former name."""
-
-from leafkit.config import *  # noqa: F403
