@@ -20,6 +20,7 @@ from leafkit.cli.main import main
 from leafkit.config import DataConfig, EndpointConfig, Recipe, SynthConfig
 from leafkit.config.validate import find_problems
 from leafkit.core.artifact import open_artifact
+from leafkit.core.checkpoint_layout import VERIFIED_FILE
 from leafkit.data.sources import read_collection
 
 pytest.importorskip("openai")
@@ -77,7 +78,9 @@ def rows_of(folder: Path, name: str = "rows.jsonl") -> list[dict[str, Any]]:
 
 
 def all_bytes(folder: Path) -> bytes:
-    return b"".join(p.read_bytes() for p in folder.rglob("*") if p.is_file())
+    """Of the artifact's files; what was verified of them is not part of it."""
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != VERIFIED_FILE]
+    return b"".join(p.read_bytes() for p in files)
 
 
 def test_the_artifact_is_a_training_source(
