@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from leafkit.core.errors import LeafkitError, MissingExtra, UsageError
     from leafkit.data.records import Collection, Document, Query
     from leafkit.embedders.make_embedder import make_embedder
-    from leafkit.models.encoder import load_model, save_model
+    from leafkit.models.encoder_protocol import load_model, save_model
     from leafkit.pipeline.evaluate.evaluate_pair import evaluate
     from leafkit.pipeline.export import export
     from leafkit.pipeline.hits import Hits
@@ -105,7 +105,7 @@ _HOMES = {
     "leafkit.core.errors": ("LeafkitError", "MissingExtra", "UsageError"),
     "leafkit.data.records": ("Collection", "Document", "Query"),
     "leafkit.embedders.make_embedder": ("make_embedder",),
-    "leafkit.models.encoder": ("load_model", "save_model"),
+    "leafkit.models.encoder_protocol": ("load_model", "save_model"),
     "leafkit.pipeline.export": ("export",),
     "leafkit.pipeline.hits": ("Hits",),
     "leafkit.pipeline.load_pair": ("load_pair",),

@@ -21,7 +21,7 @@ from leafkit.data.records import Collection, Document, Query, clean_text
 from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.protocol import Embedder
 from leafkit.models.checkpoint import load_encoder
-from leafkit.models.encoder import Encoder
+from leafkit.models.encoder_protocol import Encoder
 from leafkit.models.precision import choose_device, choose_precision
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.check_settings import check_settings

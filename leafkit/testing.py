@@ -22,7 +22,7 @@ from leafkit.evaluation.inheritance.grid import run_grid
 from leafkit.evaluation.inheritance.junit import describe_failures
 from leafkit.evaluation.metrics import Judgments
 from leafkit.index.vectors import Vectors
-from leafkit.models.encoder import read_model
+from leafkit.models.encoder_protocol import read_model
 from leafkit.pipeline.check_settings import check_settings
 from leafkit.pipeline.evaluate.evaluate_pair import measure_inheritance
 from leafkit.pipeline.evaluate.inherit import run_inherit

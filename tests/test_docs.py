@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import leafkit
-from leafkit.cli.table import COMMANDS
+from leafkit.cli.command_table import COMMANDS
 from leafkit.config.load import list_recipes, load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,7 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from leafkit.cli.table import COMMANDS
+from leafkit.cli.command_table import COMMANDS
 from leafkit.config.load import list_recipes
 
 ROOT = Path(__file__).resolve().parents[1]

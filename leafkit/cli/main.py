@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from leafkit.cli.table import COMMANDS
+from leafkit.cli.command_table import COMMANDS
 from leafkit.core.console import console, log, set_verbosity
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.system import keep_freed_memory, tune_gc

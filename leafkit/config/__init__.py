@@ -2,6 +2,12 @@
 knows YAML (``load``).
 """
 
+from leafkit.config.contrastive_loss import (
+    SOFT_KINDS,
+    ContrastiveLossConfig,
+    MixingConfig,
+    SoftLabelConfig,
+)
 from leafkit.config.data import BAD_ROW_POLICIES, OWN_DOCUMENT_POLICIES, DataConfig, SourceConfig
 from leafkit.config.endpoint import EndpointConfig
 from leafkit.config.evaluation import (
@@ -14,7 +20,6 @@ from leafkit.config.evaluation import (
     IndexConfig,
     InheritConfig,
 )
-from leafkit.config.loss import SOFT_KINDS, ContrastiveLossConfig, MixingConfig, SoftLabelConfig
 from leafkit.config.optimizer import OptimizerConfig
 from leafkit.config.recipe import DEVICES, PRECISIONS, Recipe, to_plain
 from leafkit.config.stage import (

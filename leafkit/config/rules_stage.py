@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from leafkit.config.loss import ContrastiveLossConfig
+from leafkit.config.contrastive_loss import ContrastiveLossConfig
 from leafkit.config.stage import LABEL_TASKS, MiningConfig, SoupConfig, StageConfig
 
 Problem = tuple[str, str]  # a key, and what is wrong with its value

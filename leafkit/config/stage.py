@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from leafkit.config.contrastive_loss import ContrastiveLossConfig, MixingConfig, SoftLabelConfig
 from leafkit.config.fields import choice, flag, number, numbers, section, text, texts
-from leafkit.config.loss import ContrastiveLossConfig, MixingConfig, SoftLabelConfig
 from leafkit.config.optimizer import OptimizerConfig
 
 BATCHINGS = ("random", "neighbors")

@@ -8,7 +8,7 @@ from leafkit.core.errors import LeafkitError
 from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.embedders.protocol import LocalEmbedder
 from leafkit.embedders.transformer import TransformerEmbedder
-from leafkit.models.encoder import Encoder
+from leafkit.models.encoder_protocol import Encoder
 from leafkit.models.static_encoder import StaticEncoder
 from leafkit.models.text_encoder import TextEncoder
 

@@ -16,7 +16,7 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.records import clean_text
 from leafkit.data.vector_store import Space
-from leafkit.models.encoder import Encoder
+from leafkit.models.encoder_protocol import Encoder
 
 NO_LIMIT = 2**30  # tokens, where a text is not cut here
 

@@ -24,7 +24,7 @@ from leafkit.core.truncate import truncate_then_normalize
 from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.mteb_meta import describe
-from leafkit.models.encoder import load_model
+from leafkit.models.encoder_protocol import load_model
 from leafkit.models.folder import read_space
 from leafkit.models.precision import choose_device, choose_precision
 

@@ -13,7 +13,7 @@ from leafkit.core.checkpoint_layout import CARD_FILE
 from leafkit.core.errors import LeafkitError
 from leafkit.exporters.model_card import make_card, with_license
 from leafkit.exporters.source import ExportSource
-from leafkit.models.encoder import Encoder, read_model, save_model
+from leafkit.models.encoder_protocol import Encoder, read_model, save_model
 
 SMALLEST_COSINE = 1 - 1e-6
 

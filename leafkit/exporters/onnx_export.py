@@ -31,7 +31,7 @@ from leafkit.embedders.onnx_graph import (
 )
 from leafkit.exporters.plain_bert import PlainBert
 from leafkit.exporters.source import ExportSource
-from leafkit.models.encoder import Encoder
+from leafkit.models.encoder_protocol import Encoder
 from leafkit.models.packed.backbone import is_plain_bert
 from leafkit.models.text_encoder import TextEncoder
 

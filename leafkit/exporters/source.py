@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from leafkit.models.encoder import Encoder
+from leafkit.models.encoder_protocol import Encoder
 
 # on which an export is compared with the model where the caller has no texts at hand: short and
 # long, prose and code, several scripts

@@ -32,7 +32,8 @@ from leafkit.models.folder import (
 )
 from leafkit.models.leafkit_json import check_leafkit_json, leafkit_json_fields
 from leafkit.models.minilm import download, find_minilm
-from leafkit.models.text_encoder import POOLINGS, EncoderSpec, TextEncoder
+from leafkit.models.pooling import POOLINGS
+from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 from leafkit.models.tiny import pooler_free, tiny_encoder
 from leafkit.models.tokenization import comes_back_equal, without_last_call
 

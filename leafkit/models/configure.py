@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.models.attention import MODES, set_attention
-from leafkit.models.text_encoder import POOLINGS, TextEncoder
+from leafkit.models.pooling import POOLINGS
+from leafkit.models.text_encoder import TextEncoder
 from leafkit.models.tokenization import with_eos
 
 

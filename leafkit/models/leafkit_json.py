@@ -9,7 +9,8 @@ from typing import Any
 
 from leafkit.core.errors import LeafkitError
 from leafkit.models.attention import MODES
-from leafkit.models.text_encoder import POOLINGS, EncoderSpec
+from leafkit.models.pooling import POOLINGS
+from leafkit.models.text_encoder import EncoderSpec
 
 _FILES = {
     "pooling": "1_Pooling/config.json",

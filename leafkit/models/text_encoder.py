@@ -15,14 +15,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from leafkit.core.errors import UsageError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.models.attention import attention_mode
-from leafkit.models.packed.backbone import can_pack, pool_packed, run_packed
+from leafkit.models.packed.backbone import can_pack, run_packed
 from leafkit.models.packed.grouping import group_by_length, pack
+from leafkit.models.pooling import POOLINGS, pool_packed, pool_padded
 from leafkit.models.tokenization import token_of_empty_text, truncated_ids
 
 # a tokenizer holds on to everything that it cut off: a million long texts at once would fill the
 # memory
 _TEXTS_PER_CALL = 256
-POOLINGS = ("mean", "cls", "last")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +201,4 @@ class TextEncoder(nn.Module):
         hidden_BTH = self.backbone(
             input_ids=ids_BT, attention_mask=mask, **kwargs
         ).last_hidden_state
-        if self.spec.pooling == "cls":
-            return hidden_BTH[:, 0].float()
-        if self.spec.pooling == "last":
-            return hidden_BTH[torch.arange(len(token_ids), device=self.device), lengths - 1].float()
-        kept_BTH = hidden_BTH.masked_fill(~mask_BT[..., None], 0) if not is_full else hidden_BTH
-        return kept_BTH.sum(dim=1, dtype=torch.float32) / lengths[:, None].float()
+        return pool_padded(hidden_BTH, lengths, None if is_full else mask_BT, self.spec.pooling)

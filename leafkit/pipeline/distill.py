@@ -18,7 +18,7 @@ from leafkit.core.method import method_of
 from leafkit.data.sources import read_collection, source_fingerprint
 from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.models.checkpoint import identify_model, load_encoder
-from leafkit.models.encoder import save_model
+from leafkit.models.encoder_protocol import save_model
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.document_index import write_index
 from leafkit.pipeline.embed import load_vectors

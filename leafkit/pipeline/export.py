@@ -32,7 +32,7 @@ from leafkit.exporters.onnx_export import export_graph, transformer_of
 from leafkit.exporters.source import ExportSource
 from leafkit.exporters.targets import write_targets
 from leafkit.index.exact import search_exact
-from leafkit.models.encoder import Encoder, read_model
+from leafkit.models.encoder_protocol import Encoder, read_model
 from leafkit.models.folder import read_space
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors

@@ -34,7 +34,7 @@ from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.embedders.protocol import Embedder
 from leafkit.index.build import VectorIndex
 from leafkit.index.storage import open_index
-from leafkit.models.encoder import Encoder, read_model
+from leafkit.models.encoder_protocol import Encoder, read_model
 from leafkit.models.folder import read_space
 from leafkit.models.precision import choose_device
 from leafkit.pipeline.model_handle import ModelHandle, ModelOpener, as_handle

@@ -21,7 +21,7 @@ from leafkit.embedders.openai_api import OpenAIEmbedder
 from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.embedders.protocol import Embedder, LocalEmbedder
 from leafkit.models.checkpoint import find_model
-from leafkit.models.encoder import Encoder, load_model, read_model
+from leafkit.models.encoder_protocol import Encoder, load_model, read_model
 from leafkit.models.folder import read_space
 from leafkit.models.static_encoder import StaticEncoder
 from leafkit.models.text_encoder import TextEncoder

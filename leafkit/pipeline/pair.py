@@ -22,7 +22,7 @@ from leafkit.index.build import VectorIndex
 from leafkit.index.exact import search_exact
 from leafkit.index.ranking import Ranking
 from leafkit.index.search import search_index
-from leafkit.models.encoder import Encoder
+from leafkit.models.encoder_protocol import Encoder
 from leafkit.pipeline.hits import Hits, SearchHit
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.pair_folder import save_parts

@@ -12,7 +12,7 @@ from leafkit.core.errors import LeafkitError
 from leafkit.data.records import Collection
 from leafkit.data.vector_store import Space
 from leafkit.index.vectors import Vectors
-from leafkit.models.encoder import Encoder, save_model
+from leafkit.models.encoder_protocol import Encoder, save_model
 from leafkit.pipeline.document_index import save_documents
 from leafkit.results.codec import to_plain
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from leafkit.core.errors import LeafkitError
-from leafkit.models.encoder import Encoder
+from leafkit.models.encoder_protocol import Encoder
 from leafkit.models.folder import read_space
 
 

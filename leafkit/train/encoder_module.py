@@ -10,7 +10,7 @@ import torch
 
 from leafkit.config import OptimizerConfig
 from leafkit.core.errors import LeafkitError, UsageError
-from leafkit.models.encoder import Encoder
+from leafkit.models.encoder_protocol import Encoder
 from leafkit.train.batch_data import BatchData
 from leafkit.train.optimizer import build_optimizer
 

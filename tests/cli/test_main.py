@@ -20,7 +20,7 @@ import torch
 import leafkit
 from leafkit import __version__
 from leafkit.cli import main
-from leafkit.cli.table import COMMANDS
+from leafkit.cli.command_table import COMMANDS
 from leafkit.config.load import list_recipes, load_recipe
 
 RECIPE = "recipe=kalm-to-23m"

@@ -15,7 +15,7 @@ from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.exporters import targets
 from leafkit.exporters.source import ExportSource
 from leafkit.exporters.targets import write_targets
-from leafkit.models.encoder import read_model
+from leafkit.models.encoder_protocol import read_model
 from leafkit.models.static_encoder import StaticEncoder, bare_tokenizer
 
 

@@ -363,7 +363,7 @@ def test_two_runs_at_once_are_refused(done, start):
 def test_a_failed_stage_leaves_the_old_artifact_and_no_draft(done, start, monkeypatch):
     before = weights(done.parent / "ck" / "tiny" / "student")
     monkeypatch.setattr(
-        "leafkit.models.encoder.write_encoder",
+        "leafkit.models.encoder_protocol.write_encoder",
         lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")),
     )
     with pytest.raises(LeafkitError, match="No space left on device"):

@@ -15,7 +15,7 @@ from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.checkpoint import read_encoder
-from leafkit.models.encoder import read_model
+from leafkit.models.encoder_protocol import read_model
 from leafkit.models.folder import read_space
 from leafkit.pipeline import load_pair as search_module
 from leafkit.pipeline.export import export, run_export

@@ -5,12 +5,11 @@ Linear layers see (N, H) with N the real tokens of the batch, so nothing is comp
 each weight is read once. Attention runs per length on contiguous views, without a mask. Uses
 transformers' own modules and weights.
 
-Shapes: N tokens, H hidden width, R texts of a group.
+Shapes: N tokens, H hidden width.
 """
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from transformers import BertModel, PreTrainedModel, Qwen2Model
 
@@ -45,18 +44,3 @@ def run_packed(backbone: PreTrainedModel, batch: Packed) -> torch.Tensor:
     transformers' own forward.
     """
     return run_qwen2(backbone, batch) if type(backbone) is Qwen2Model else run_bert(backbone, batch)
-
-
-def pool_packed(hidden_NH: torch.Tensor, batch: Packed, pooling: str) -> torch.Tensor:
-    """(B, H) float32 pooled vectors in the order the texts were given: mean, cls or last."""
-    parts = []
-    for (num_texts, length), hidden in zip(
-        batch.groups, torch.split(hidden_NH, [r * t for r, t in batch.groups]), strict=True
-    ):
-        hidden_RTH = hidden.view(num_texts, length, -1)
-        if pooling == "mean":
-            parts.append(hidden_RTH.sum(dim=1, dtype=torch.float32) / length)
-        else:
-            parts.append(hidden_RTH[:, 0 if pooling == "cls" else -1].float())
-    back = torch.from_numpy(np.argsort(batch.order)).to(hidden_NH.device)
-    return torch.cat(parts)[back]

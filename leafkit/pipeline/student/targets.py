@@ -14,7 +14,7 @@ from leafkit.core.console import log
 from leafkit.data.records import Collection
 from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.index.vectors import Vectors
-from leafkit.models.encoder import Encoder
+from leafkit.models.encoder_protocol import Encoder
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.corpus import pseudo_texts, vary_queries
 from leafkit.pipeline.model_handle import ModelHandle

@@ -11,8 +11,9 @@ from tiny import make_encoder
 from transformers import BertModel, Qwen2Model
 
 from leafkit.models import text_encoder as encoder_module
-from leafkit.models.packed.backbone import can_pack, is_plain_bert, pool_packed, run_packed
+from leafkit.models.packed.backbone import can_pack, is_plain_bert, run_packed
 from leafkit.models.packed.grouping import pack
+from leafkit.models.pooling import pool_packed
 
 
 @pytest.mark.parametrize("kind", KINDS)

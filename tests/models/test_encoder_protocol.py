@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from leafkit.core.errors import LeafkitError, UsageError
-from leafkit.models.encoder import Encoder, load_model, read_model, save_model
+from leafkit.models.encoder_protocol import Encoder, load_model, read_model, save_model
 from leafkit.models.static_encoder import StaticEncoder, bare_tokenizer
 from leafkit.models.text_encoder import TextEncoder
 
