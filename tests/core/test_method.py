@@ -20,7 +20,7 @@ SOURCES = {
 from math import sqrt
 from leafkit.core.console import log
 from leafkit.data import rows
-from leafkit.models.encoder_protocol import Encoder as E
+from leafkit.models.encoder import Encoder as E
 from leafkit.losses import registry
 
 WEIGHT = 2.0
