@@ -67,7 +67,7 @@ def bm25_scores(collection: Collection) -> np.ndarray:
     judged = collection.judged("test")
     ranking = search_bm25([q.text for q in judged], [d.full_text for d in collection.documents], 10)
     ids = ([q.id for q in judged], [d.id for d in collection.documents])
-    return per_query_metrics(ranking, *ids, collection.qrels, ["ndcg@10"])["ndcg@10"]
+    return per_query_metrics(ranking, *ids, collection.qrels, metrics=["ndcg@10"])["ndcg@10"]
 
 
 def tune(uri: str, name: str, steps: int, work: Path) -> tuple[TextEncoder, torch.dtype]:

@@ -83,7 +83,13 @@ def read_judged(run: Run, teacher: ModelHandle, uri: str, max_document_tokens: i
 
     def embed(texts: list[str], role: str, max_tokens: int) -> VectorStore:
         return load_vectors(
-            run, teacher.model, teacher.name, texts, role, max_tokens, f"{found.name} {role}s"
+            run,
+            teacher.model,
+            teacher.name,
+            texts,
+            role=role,
+            max_tokens=max_tokens,
+            what=f"{found.name} {role}s",
         )
 
     texts = [q.text for q in judged]

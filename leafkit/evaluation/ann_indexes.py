@@ -141,7 +141,7 @@ def compare_indexes(
         on_gpu = copy_to_gpu(built) if faiss.get_num_gpus() else None
         for index in filter(None, (built, on_gpu)):
             costs = _costs(index, size, documents)
-            searches += _measure(index, costs, asked, documents, judgments, own_at)
+            searches += _measure(index, costs, asked, documents, judgments=judgments, own=own_at)
         del built, on_gpu
         release_memory()
     rows = _rows(searches, collection_name, Bootstrap(num_queries, num_resamples, seed))
@@ -195,7 +195,7 @@ def _search_exactly(
 
 
 def measure_recall(
-    ranking: Ranking, exact: Ranking, queries: np.ndarray, documents: Vectors, k: int = K
+    ranking: Ranking, exact: Ranking, queries: np.ndarray, documents: Vectors, *, k: int = K
 ) -> np.ndarray:
     """Share of the exact top k found, per query; a document that scores as the k-th does is as good
     as it.
@@ -241,6 +241,7 @@ def _measure(
     costs: _Costs,
     asked: Mapping[str, _Asked],
     documents: Vectors,
+    *,
     judgments: Judgments,
     own: np.ndarray,
 ) -> Iterator[_Search]:
@@ -248,7 +249,9 @@ def _measure(
     depth = min(len(documents), K + bool((own >= 0).any()))
     for setting in built.plan.settings:
         for name, one in asked.items():
-            ranking, seconds = _time_search(built, one.queries, depth, setting, documents)
+            ranking, seconds = _time_search(
+                built, one.queries, documents, depth=depth, setting=setting
+            )
             yield _Search(
                 costs,
                 setting=built.plan.label(setting),
@@ -286,7 +289,7 @@ def _rows(searches: Sequence[_Search], collection: str, bootstrap: Bootstrap) ->
 
 
 def _time_search(
-    built: VectorIndex, queries: np.ndarray, depth: int, setting: int, documents: Vectors
+    built: VectorIndex, queries: np.ndarray, documents: Vectors, *, depth: int, setting: int
 ) -> tuple[Ranking, list[float]]:
     """The ranking, and the seconds of each repetition."""
     seconds: list[float] = []

@@ -137,9 +137,9 @@ def rank_bm25(
     """
     depth = min(2 * k, len(documents))
     ranking = _hide_unmatched(search_bm25(queries, documents, depth))
-    found = break_ties(ranking, ties, k)
+    best = break_ties(ranking, ties, k)
     while depth < len(documents):
-        is_cut = (ranking.positions[:, -1] >= 0) & (ranking.scores[:, -1] == found.scores[:, -1])
+        is_cut = (ranking.positions[:, -1] >= 0) & (ranking.scores[:, -1] == best.scores[:, -1])
         if not len(rows := np.flatnonzero(is_cut)):
             break
         depth = min(8 * depth, len(documents))
@@ -151,14 +151,14 @@ def rank_bm25(
             more = _hide_unmatched(
                 search_bm25([queries[row] for row in part.tolist()], documents, depth)
             )
-            best = break_ties(more, ties, k)
-            found.positions[part], found.scores[part] = best.positions, best.scores
+            again = break_ties(more, ties, k)
+            best.positions[part], best.scores[part] = again.positions, again.scores
             deeper.positions[part, 0], deeper.scores[part, 0] = (
                 more.positions[:, -1],
                 more.scores[:, -1],
             )
         ranking = deeper
-    return found
+    return best
 
 
 def _hide_unmatched(ranking: Ranking) -> Ranking:

@@ -63,7 +63,9 @@ def compare_systems(per_query: Values, *, num_resamples: int, seed: int) -> Comp
     main = {name: values[MAIN] for name, values in per_query.items()}
     num_queries = len(next(iter(main.values())))
     draws = Bootstrap(num_queries, num_resamples, seed).draws(_flat(per_query))
-    return _compare(draws, list(per_query), _differences(main), num_resamples, seed)
+    return _compare(
+        draws, list(per_query), _differences(main), num_permutations=num_resamples, seed=seed
+    )
 
 
 def compare_macro(per_query: Sequence[Values], *, num_resamples: int, seed: int) -> MacroFigures:
@@ -88,8 +90,8 @@ def compare_macro(per_query: Sequence[Values], *, num_resamples: int, seed: int)
     if of_each[0]:
         columns = macro_differences([np.stack(list(d.values()), axis=1) for d in of_each]).T
         joined = dict(zip(of_each[0], columns, strict=True))
-    found = _compare(draws, systems, joined, num_resamples, seed)
-    return MacroFigures(len(per_query), found.systems, found.differences, found.retention)
+    macro = _compare(draws, systems, joined, num_permutations=num_resamples, seed=seed)
+    return MacroFigures(len(per_query), macro.systems, macro.differences, macro.retention)
 
 
 def _flat(per_query: Values) -> dict[Pair, np.ndarray]:
@@ -105,6 +107,7 @@ def _compare(
     draws: Draws[Pair],
     systems: Sequence[str],
     differences: Mapping[Pair, np.ndarray],
+    *,
     num_permutations: int,
     seed: int,
 ) -> Comparison:

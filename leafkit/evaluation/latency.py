@@ -15,8 +15,8 @@ _WARMUP = 10
 
 
 def serve_one(model: Embedder, max_tokens: int) -> Callable[[str], object] | None:
-    """How a model at hand answers a single query in float32, cut at ``max_tokens``; None for one
-    that is not at hand.
+    """How a loaded model answers a single query in float32, cut at ``max_tokens``; None for one
+    that is not available here.
     """
     if model.encoder is None:
         return None

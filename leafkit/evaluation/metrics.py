@@ -32,6 +32,7 @@ def per_query_metrics(
     query_ids: Sequence[str],
     document_ids: Sequence[str],
     qrels: Mapping[str, Mapping[str, int]],
+    *,
     metrics: Sequence[str] = tuple(METRICS),
 ) -> dict[str, np.ndarray]:
     """Each metric for each query, in the queries' order, (Q,) float64.
@@ -50,7 +51,7 @@ def per_query_metrics(
         metrics: names out of ``METRICS``.
 
     Raises:
-        LeafkitError: a query has no judgments at all, or two bear one id.
+        LeafkitError: a query has no judgments at all, or two have one id.
     """
     judged = _check_judged(query_ids, qrels)
     run: dict[str, dict[str, float]] = {}
@@ -81,7 +82,7 @@ class Judgments:
         qrels: grades per query and document.
 
     Raises:
-        LeafkitError: a query has no judgments at all, or two bear one id.
+        LeafkitError: a query has no judgments at all, or two have one id.
     """
 
     def __init__(
@@ -119,8 +120,8 @@ class Judgments:
             positions >= 0, positions + np.arange(len(positions))[:, None] * self.num_documents, -1
         )
         at = np.searchsorted(self._keys, keys.ravel(), side="right").reshape(keys.shape) - 1
-        found: np.ndarray = np.where(self._keys[at] == keys, self._gains[at], 0.0)
-        return found
+        gains: np.ndarray = np.where(self._keys[at] == keys, self._gains[at], 0.0)
+        return gains
 
 
 def fast_ndcg(ranking: Ranking, judgments: Judgments) -> np.ndarray:
@@ -167,10 +168,10 @@ def _check_judged(
                 f"query {query_id!r} has no judgments",
                 "measure judged queries only, or add its judgments",
             )
-    found = {
+    grades = {
         query_id: {d: max(grade, 0) for d, grade in qrels[query_id].items()}
         for query_id in query_ids
     }
-    if len(found) != len(query_ids):
-        raise LeafkitError("two queries bear the same id", "give every query an id of its own")
-    return found
+    if len(grades) != len(query_ids):
+        raise LeafkitError("two queries have the same id", "give every query an id of its own")
+    return grades

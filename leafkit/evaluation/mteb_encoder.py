@@ -54,6 +54,7 @@ class MtebEncoder:
         queries: Embedder,
         documents: Embedder,
         meta: Any,
+        *,
         max_query_tokens: int = UNCUT,
         max_document_tokens: int = UNCUT,
     ) -> None:
@@ -158,7 +159,13 @@ def wrap_for_mteb(
     """
     pair = (queries,) if documents is None or documents is queries else (queries, documents)
     meta = describe(pair, name, tuple(references), max(max_query_tokens, max_document_tokens))
-    return MtebEncoder(queries, pair[-1], meta, max_query_tokens, max_document_tokens)
+    return MtebEncoder(
+        queries,
+        pair[-1],
+        meta,
+        max_query_tokens=max_query_tokens,
+        max_document_tokens=max_document_tokens,
+    )
 
 
 def load_for_mteb(

@@ -67,7 +67,7 @@ def trace_training(references: Sequence[str]) -> Training:
     Raises:
         LeafkitError: a manifest on the way is damaged.
     """
-    found, pending, seen = Training(), list(references), set()
+    training, pending, seen = Training(), list(references), set()
     while pending:
         reference = pending.pop()
         if reference in seen:
@@ -76,24 +76,24 @@ def trace_training(references: Sequence[str]) -> Training:
         kind, _, rest = reference.partition(":")
         folder = Path(rest)
         if reference == "builtin:minilm":
-            found.starts.add(HUB_ID)
+            training.starts.add(HUB_ID)
         elif kind == "model" and (folder / MANIFEST_FILE).is_file():
-            pending += _trace_artifact(folder, found)
+            pending += _trace_artifact(folder, training)
         elif kind == "model" and not folder.exists() and "/" in rest:
-            found.starts.add(rest.partition("@")[0])
+            training.starts.add(rest.partition("@")[0])
         elif kind != "tiny":  # tiny: is random weights
-            found.unknown.add(reference)
-    return found
+            training.unknown.add(reference)
+    return training
 
 
-def _trace_artifact(folder: Path, found: Training) -> list[str]:
+def _trace_artifact(folder: Path, training: Training) -> list[str]:
     """Add the sources of one artifact; return the models it was made from."""
     manifest = read_manifest(folder)
     recipe = with_new_names(manifest.recipe)
     data = recipe.get("data", {})
     corpus = str(data.get("corpus", ""))
     if manifest.step == "student":
-        found.sources |= {
+        training.sources |= {
             corpus,
             *(str(source["uri"]) for source in data.get("sources", {}).values()),
         }
@@ -104,11 +104,11 @@ def _trace_artifact(folder: Path, found: Training) -> list[str]:
         ]
     stage = recipe.get("stages", {}).get(manifest.step)
     if stage is None:
-        found.unknown.add(str(folder))
+        training.unknown.add(str(folder))
         return []
     members = list(stage["soup"]["members"])
     if not members:
-        found.sources |= {str(source["uri"]) for source in stage["sources"].values()} or {corpus}
+        training.sources |= {str(source["uri"]) for source in stage["sources"].values()} or {corpus}
     # their knowledge reaches the model too
     scorers = [m for m in stage["soft_labels"]["models"] if m not in {"rows", "bm25"}]
     parents = members or [str(stage["init"]), *scorers]

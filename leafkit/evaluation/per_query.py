@@ -30,13 +30,13 @@ class PerQuery:
     values: dict[str, dict[str, np.ndarray]]
 
 
-def write_per_query(path: Path, found: Sequence[PerQuery]) -> None:
+def write_per_query(path: Path, per_query: Sequence[PerQuery]) -> None:
     """Write the values of some collections, in the columns ``COLUMNS``."""
     schema = pa.schema(
         [(name, pa.float64() if name == "value" else pa.string()) for name in COLUMNS]
     )
     with pq.ParquetWriter(path, schema) as writer:
-        for one in found:
+        for one in per_query:
             for system, metrics in one.values.items():
                 for metric, values in metrics.items():
                     collections, systems, names = (
@@ -70,10 +70,10 @@ def read_per_query(path: Path) -> list[PerQuery]:
         zip(columns["collection"], columns["system"], columns["metric"], strict=True)
     ):
         groups.setdefault(key, []).append(row)
-    found: dict[str, PerQuery] = {}
+    by_collection: dict[str, PerQuery] = {}
     for (collection, system, metric), rows in groups.items():
-        one = found.setdefault(
+        one = by_collection.setdefault(
             collection, PerQuery(collection, columns["query_id"][rows].tolist(), {})
         )
         one.values.setdefault(system, {})[metric] = columns["value"][rows]
-    return list(found.values())
+    return list(by_collection.values())

@@ -27,6 +27,7 @@ def load_vectors(
     model: Embedder,
     name: str,
     texts: Sequence[str],
+    *,
     role: str,
     max_tokens: int,
     what: str,

@@ -174,7 +174,15 @@ def run_export(run: Run) -> Path:
     documents = [d.full_text for d in corpus.collection.documents]
     what = f"{corpus.collection.name} documents"
     store = (
-        load_vectors(run, teacher.model, teacher.name, documents, "document", limit, what)
+        load_vectors(
+            run,
+            teacher.model,
+            teacher.name,
+            documents,
+            role="document",
+            max_tokens=limit,
+            what=what,
+        )
         if queries
         else None
     )
@@ -225,9 +233,8 @@ def compare_queries(
     for name, model in models.items():
         vectors = model.embed([q.text for q in queries], "query", run.recipe.data.max_query_tokens)
         ranking = search_exact(vectors, documents, _DEPTH)
-        values[name] = per_query_metrics(ranking, *ids, corpus.collection.qrels, ["ndcg@10"])[
-            "ndcg@10"
-        ]
+        metrics = per_query_metrics(ranking, *ids, corpus.collection.qrels, metrics=["ndcg@10"])
+        values[name] = metrics["ndcg@10"]
     bootstrap = Bootstrap(len(queries), run.recipe.bench.num_resamples, run.recipe.seed)
     return GraphQuality(
         {

@@ -174,6 +174,6 @@ def test_real_collections(shared_data: Path, folder: str, expected: float):
         [q.text for q in queries], [d.full_text for d in collection.documents], 10
     )
     ids = [q.id for q in queries], [d.id for d in collection.documents]
-    assert per_query_metrics(ranking, *ids, collection.qrels, ["ndcg@10"])[
+    assert per_query_metrics(ranking, *ids, collection.qrels, metrics=["ndcg@10"])[
         "ndcg@10"
     ].mean() == pytest.approx(expected, abs=2e-3)

@@ -133,7 +133,9 @@ def test_fast_ndcg_equals_the_reference_on_odd_rankings(seed):
     scores = generator.permuted(ranking.scores, axis=1)
     for depth in (100, 10, 3, 1):
         odd = Ranking(positions[:, :depth], scores[:, :depth])
-        expected = per_query_metrics(odd, query_ids, DOCUMENT_IDS, qrels, ["ndcg@10"])["ndcg@10"]
+        expected = per_query_metrics(odd, query_ids, DOCUMENT_IDS, qrels, metrics=["ndcg@10"])[
+            "ndcg@10"
+        ]
         assert (
             np.abs(fast_ndcg(odd, Judgments(query_ids, DOCUMENT_IDS, qrels)) - expected).max()
             <= 1e-9

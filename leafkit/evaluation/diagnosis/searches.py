@@ -81,9 +81,9 @@ def score_searches(
     """
     full = len(spectrum.mean)
     if judged.vectors.shape[1] != full:
-        found = judged.vectors.shape[1]
+        query_dim = judged.vectors.shape[1]
         raise LeafkitError(
-            f"queries have {found} dimensions and documents {full}: they are of two models"
+            f"queries have {query_dim} dimensions and documents {full}: they are of two models"
         )
     heads = [d for d in dims if d < full]
     rotations = [_rotation(full, turn, seed) for turn in range(NUM_ROTATIONS if heads else 0)]

@@ -98,43 +98,31 @@ def run_grid(
         LeafkitError: vectors that do not fit the judgments or are not finite, or a teacher that
             finds nothing.
     """
-    if not len(judgments.ideal) or not judgments.num_documents:
-        raise LeafkitError(
-            "there is no judged query or no document: inheritance cannot be measured"
-        )
+    _check_judgments(judgments)
     _check_systems(vectors)
     full_dim = vectors["teacher"][1][0:1].shape[1]
     _check_vectors(vectors, judgments, full_dim)
     dims = choose_dims(config.dims, known_dims, full_dim)
-    missing = [p for p in config.precisions if p not in config.max_gap]
-    if missing:
-        raise UsageError(
-            f"inherit.max_gap has no gate for {', '.join(missing)}",
-            "inherit.max_gap.NAME=0.02 sets one",
-        )
+    _check_gates(config)
     check_codecs(judgments.num_documents, dims, config.precisions, config)
     left_out = np.full(len(judgments.ideal), -1) if own is None else np.asarray(own, dtype=np.int64)
     passes = _measure(
-        vectors, judgments, left_out, dims, config, seed, done if done is not None else {}
+        vectors,
+        judgments,
+        config,
+        dims,
+        own=left_out,
+        seed=seed,
+        done=done if done is not None else {},
     )
-    per_query = {
-        name: values for name, values in passes.items() if not name.startswith(("scale/", "bytes/"))
-    }
-    scales = {
-        name.removeprefix("scale/"): values
-        for name, values in passes.items()
-        if name.startswith("scale/")
-    }
-    sizes = {name: int(v[0]) for name, v in passes.items() if name.startswith("bytes/")}
+    per_query, scales, sizes = _sort_by_content(passes)
     bootstrap = Bootstrap(len(judgments.ideal), num_resamples, seed)
     result = InheritanceGrid(
         collection=collection_name,
         num_queries=len(judgments.ideal),
         num_documents=judgments.num_documents,
         strict=config.strict,
-        scales={
-            name: (float(values.min()), float(values.max())) for name, values in scales.items()
-        },
+        scales={name: (float(v.min()), float(v.max())) for name, v in scales.items()},
         cells=judge_cells(
             plan_cells(dims, config),
             [mode for mode in MODES if mode in vectors],
@@ -144,6 +132,40 @@ def run_grid(
         ),
     )
     return Grid(result, per_query, scales)
+
+
+def _sort_by_content(
+    passes: Pass,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, int]]:
+    """What the passes gave: nDCG per query by column, the codecs' scales, and the bytes of a vector
+    by bytes/dim/precision.
+    """
+    per_query = {
+        name: values for name, values in passes.items() if not name.startswith(("scale/", "bytes/"))
+    }
+    scales = {
+        name.removeprefix("scale/"): values
+        for name, values in passes.items()
+        if name.startswith("scale/")
+    }
+    sizes = {name: int(v[0]) for name, v in passes.items() if name.startswith("bytes/")}
+    return per_query, scales, sizes
+
+
+def _check_judgments(judgments: Judgments) -> None:
+    if not len(judgments.ideal) or not judgments.num_documents:
+        raise LeafkitError(
+            "there is no judged query or no document: inheritance cannot be measured"
+        )
+
+
+def _check_gates(config: InheritConfig) -> None:
+    missing = [p for p in config.precisions if p not in config.max_gap]
+    if missing:
+        raise UsageError(
+            f"inherit.max_gap has no gate for {', '.join(missing)}",
+            "inherit.max_gap.NAME=0.02 sets one",
+        )
 
 
 def _check_systems(systems: Collection[str]) -> None:
@@ -179,36 +201,38 @@ def _check_vectors(
                     f"{full_dim}: they share no space",
                     "measure a student that was distilled from this teacher",
                 )
-        found = np.isfinite(np.asarray(queries[0 : len(queries)], dtype=np.float32)).all(axis=1)
-        if not found.all():
+        is_finite = np.isfinite(np.asarray(queries[0 : len(queries)], dtype=np.float32)).all(axis=1)
+        if not is_finite.all():
             raise LeafkitError(
-                f"{system}: the vector of query {int(np.flatnonzero(~found)[0])} is not finite"
+                f"{system}: the vector of query {int(np.flatnonzero(~is_finite)[0])} is not finite"
             )
 
 
 def _measure(
     vectors: Mapping[str, tuple[Vectors, Vectors]],
     judgments: Judgments,
-    own: np.ndarray,
-    dims: Sequence[int],
     config: InheritConfig,
+    dims: Sequence[int],
+    *,
+    own: np.ndarray,
     seed: int,
     done: MutableMapping[str, Pass],
 ) -> Pass:
     """Every cell of every system: one pass for each form of the documents and each dimension, kept
     in ``done``.
     """
-    sides: dict[int, tuple[str, list[str]]] = {}
+    # whose documents, and the systems that search them: documents that several share come once
+    owners: dict[int, tuple[str, list[str]]] = {}
     for system in ("teacher", *MODES):
         if system in vectors:
             name = "student" if system == "symmetric" else system
-            sides.setdefault(id(vectors[system][1]), (name, []))[1].append(system)
-    found: Pass = {}
-    total = len(sides) * len(dims) * judgments.num_documents
+            owners.setdefault(id(vectors[system][1]), (name, []))[1].append(system)
+    values: Pass = {}
+    total = len(owners) * len(dims) * judgments.num_documents
     with progress_bar("inheritance grid", total, "documents") as bar:
-        for side, systems in sides.values():
+        for owner, systems in owners.values():
             documents = vectors[systems[0]][1]
-            names = {dim: f"{side}-{dim}" for dim in dims}
+            names = {dim: f"{owner}-{dim}" for dim in dims}
             open_dims = [dim for dim in dims if names[dim] not in done]
             precisions = [*dict.fromkeys(config.precisions)]
             codecs = (
@@ -218,7 +242,7 @@ def _measure(
                     precisions,
                     config,
                     seed=seed,
-                    what=f"{side} document",
+                    what=f"{owner} document",
                 )
                 if open_dims
                 else {}
@@ -240,13 +264,13 @@ def _measure(
                         judgments=judgments,
                         own=own,
                         config=config,
-                        side=side,
+                        owner=owner,
                         bar=bar,
                     )
                 else:
                     bar.advance(judgments.num_documents)
-                found |= done[names[dim]]
-    return found
+                values |= done[names[dim]]
+    return values
 
 
 def _one_pass(
@@ -258,14 +282,14 @@ def _one_pass(
     judgments: Judgments,
     own: np.ndarray,
     config: InheritConfig,
-    side: str,
+    owner: str,
     bar: Bar,
 ) -> Pass:
     """Search, rescore and measure all cells of one dimension over one form of the documents."""
     most = max(1, *config.rescoring) * DEPTH
     has_own = int((own >= 0).any())  # a query's own document takes a place and is left out
     depths = {p: (DEPTH if p == "float32" else most) + has_own + SPARE for p in codecs}
-    found = search_codes(
+    nearest = search_codes(
         documents,
         dim,
         codecs,
@@ -276,7 +300,7 @@ def _one_pass(
     )
     rankings = {
         name: exclude_self(ranking, own, ranking.positions.shape[1])
-        for name, ranking in found.items()
+        for name, ranking in nearest.items()
     }
     factors = [factor for factor in dict.fromkeys(config.rescoring) if factor]
     candidates = {
@@ -298,7 +322,7 @@ def _one_pass(
     for precision, codec in codecs.items():
         out[f"bytes/{dim}/{precision}"] = np.array([codec.bytes_per_vector])
         out |= {
-            f"scale/{side}/{dim}/{precision}/{name}": values
+            f"scale/{owner}/{dim}/{precision}/{name}": values
             for name, values in codec.scale().items()
         }
     return out

@@ -112,12 +112,12 @@ def search_codes(
         advance(len(unit))
     _order_ties(searches, documents, dim, chunk_rows=chunk_rows, restored=restored)
     num_queries = len(next(iter(shortened.values())))
-    found = {}
+    rankings = {}
     for search in searches:
         for i, name in enumerate(search.names):
             rows = slice(i * num_queries, (i + 1) * num_queries)
-            found[name] = Ranking(search.best.positions[rows], search.best.scores[rows])
-    return found
+            rankings[name] = Ranking(search.best.positions[rows], search.best.scores[rows])
+    return rankings
 
 
 def _plan(

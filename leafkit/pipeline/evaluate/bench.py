@@ -15,16 +15,14 @@ from typing import Any
 from leafkit.config import BenchConfig, to_plain
 from leafkit.core.artifact import fingerprint, read_manifest
 from leafkit.core.checkpoint_layout import BENCH, FIGURES_FILE, PER_QUERY_FILE, RESULTS_FILE
-from leafkit.core.console import log
-from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.errors import LeafkitError
 from leafkit.core.method import method_of
-from leafkit.evaluation.benchmark import check_judged
 from leafkit.evaluation.comparison import compare_macro
 from leafkit.evaluation.latency import measure_latency, serve_one
 from leafkit.evaluation.per_query import PerQuery, read_per_query, write_per_query
 from leafkit.index.kinds.plan import check_indexes
-from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.evaluate.contamination import check_contamination
+from leafkit.pipeline.evaluate.corpora import BenchCorpus, choose_corpora
 from leafkit.pipeline.evaluate.parts import (
     measure_collection,
     measure_indexes,
@@ -33,10 +31,7 @@ from leafkit.pipeline.evaluate.parts import (
 from leafkit.pipeline.model_handle import ModelHandle, load_handle, load_student, load_teacher
 from leafkit.pipeline.run import Run
 from leafkit.results import Contamination, EvaluationResult, LatencyRow, MacroFigures, codec
-from leafkit.results.retrieval import IN_DOMAIN, MAIN, OUT_OF_DOMAIN
-
-# a collection, in-domain or out-of-domain, and the cut of its documents in tokens
-Measured = tuple[Corpus, str, int]
+from leafkit.results.retrieval import MAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +74,11 @@ def run_bench(run: Run, allow_empty: bool = True) -> Path:
             "bench.split=NAME",
         )
     if config.indexes.kinds and corpora:
-        check_indexes(config.indexes, len(corpora[0][0].collection.documents), teacher.model.dim)
-    collections = [measure_collection(run, handles, *measured) for measured in corpora]
+        check_indexes(config.indexes, len(corpora[0].collection.documents), teacher.model.dim)
+    collections = [measure_collection(run, handles, corpus) for corpus in corpora]
     tasks = [measure_task(run, handles, uri) for uri in config.tasks]
     has_indexes = config.indexes.kinds and corpora
-    indexes = [measure_indexes(run, handles, *corpora[0])] if has_indexes else []
+    indexes = [measure_indexes(run, handles, corpora[0])] if has_indexes else []
     contamination = (
         check_contamination(run, teacher, student, corpora)
         if config.contamination and corpora
@@ -134,38 +129,6 @@ def run_bench(run: Run, allow_empty: bool = True) -> Path:
     return folder
 
 
-def choose_corpora(run: Run) -> list[Measured]:
-    """The recipe's corpus, where it has judged queries, and the collections beside it.
-
-    Raises:
-        LeafkitError: one of the latter has no judged query.
-        UsageError: two have one name.
-    """
-    config, data = run.recipe.bench, run.recipe.data
-    corpora: list[Measured] = []
-    if data.corpus:
-        corpus = load_corpus(run, data.corpus)
-        if corpus.collection.judged(config.split):
-            corpora.append((corpus, IN_DOMAIN, data.max_document_tokens))
-        else:
-            log(
-                f"  {corpus.collection.name} has no judged {config.split} query: it is left out of "
-                f"the benchmark"
-            )
-    for uri in config.collections:
-        corpus = load_corpus(run, uri)
-        check_judged(corpus.collection, config.split)
-        corpora.append((corpus, OUT_OF_DOMAIN, config.max_document_tokens))
-    names = [corpus.collection.name for corpus, _, _ in corpora]
-    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise UsageError(
-            f"bench.collections: two collections are called {twice[0]!r}, and their figures "
-            f"could not be told apart",
-            "rename one's file or folder, or leave it out",
-        )
-    return corpora
-
-
 def join_parts(
     parts: Sequence[EvaluationResult], contamination: Mapping[str, Contamination]
 ) -> EvaluationResult:
@@ -197,16 +160,16 @@ def average_collections(
     return compare_macro(values, num_resamples=num_resamples, seed=seed)
 
 
-def _latency_queries(corpora: Sequence[Measured], config: BenchConfig) -> list[str]:
+def _latency_queries(corpora: Sequence[BenchCorpus], config: BenchConfig) -> list[str]:
     """The first queries of the first collection."""
-    judged = [q for corpus, _, _ in corpora[:1] for q in corpus.collection.judged(config.split)]
+    judged = [q for corpus in corpora[:1] for q in corpus.collection.judged(config.split)]
     return [query.text for query in judged[: config.num_latency_queries]]
 
 
 def _time_queries(
     handles: Mapping[str, ModelHandle], queries: Sequence[str], max_tokens: int
 ) -> tuple[LatencyRow, ...]:
-    """Latency of teacher and student, where they are at hand."""
+    """Latency of teacher and student, where they can be loaded here."""
     ways = {name: serve_one(handles[name].model, max_tokens) for name in ("teacher", "student")}
-    at_hand = {name: way for name, way in ways.items() if way is not None}
-    return measure_latency(at_hand, queries) if queries and at_hand else ()
+    available = {name: way for name, way in ways.items() if way is not None}
+    return measure_latency(available, queries) if queries and available else ()

@@ -20,7 +20,8 @@ from leafkit.data.contamination import Evaluation, find_overlaps
 from leafkit.data.records import Collection, clean_text
 from leafkit.data.sources import BadRows, read_collection, read_raw_rows, source_fingerprint
 from leafkit.data.training_rows import SCORED_TASKS, read_task_rows
-from leafkit.pipeline.corpus import Corpus, load_corpus
+from leafkit.pipeline.corpus import load_corpus
+from leafkit.pipeline.evaluate.corpora import BenchCorpus
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.run import Run
 from leafkit.results import Contamination, ContaminationReport, codec
@@ -71,7 +72,7 @@ class ContaminationInputs:
 
 
 def check_contamination(
-    run: Run, teacher: ModelHandle, student: ModelHandle, corpora: Sequence[tuple[Corpus, str, int]]
+    run: Run, teacher: ModelHandle, student: ModelHandle, corpora: Sequence[BenchCorpus]
 ) -> dict[str, Contamination]:
     """Evaluation texts of each collection that the pair's training texts hold, exactly or nearly;
     an artifact of its own.
@@ -85,8 +86,7 @@ def check_contamination(
         run: this run.
         teacher: of the pair.
         student: of the pair.
-        corpora: what is measured on: collection, "in-domain" or "out-of-domain", and the cut of its
-            documents.
+        corpora: what is measured on.
 
     Returns:
         By name of the collection what ``leafkit.data.contamination.find_overlaps`` counts, with
@@ -96,7 +96,7 @@ def check_contamination(
         LeafkitError: a source cannot be read.
     """
     config = run.recipe.bench
-    names = list(dict.fromkeys(corpus.collection.name for corpus, _, _ in corpora))
+    names = list(dict.fromkeys(chosen.collection.name for chosen in corpora))
     sources, strangers = list_training(run, teacher, student)
     if not sources:
         return {name: Contamination(unknown=_not_known(strangers)) for name in names}
@@ -105,38 +105,15 @@ def check_contamination(
         split=config.split,
         overlap_words=config.overlap_words,
         strangers=strangers,
-        corpora=[[corpus.fingerprint, kind] for corpus, kind, _ in corpora],
+        corpora=[[chosen.corpus.fingerprint, chosen.kind] for chosen in corpora],
         sources=run.on_main(lambda: [source.identity() for source in sources]),
     )
     folder = run.folder / CONTAMINATION
-    # the work is the first process's own
-    alone = replace(run, world=replace(run.world, rank=0, size=1, num_local=1))
 
     def work(metrics: dict[str, Any]) -> ContaminationReport:
-        evaluations = {
-            c.collection.name: Evaluation(
-                [q.text for q in c.collection.judged(config.split)],
-                [d.full_text for d in c.collection.documents],
-            )
-            for c, _, _ in corpora
-        }
-        texts = (text for source in sources for text in read_training(alone, source, corpora))
-        overlaps = find_overlaps(texts, evaluations, config.overlap_words)
-        is_trained_on = any(
-            s.kind == "corpus" and s.config.uri == run.recipe.data.corpus for s in sources
-        )
-        in_domain = {corpus.collection.name for corpus, kind, _ in corpora if kind == IN_DOMAIN}
-        stranger_note = [_not_known(strangers)] if strangers else []
-        noted = {
-            name: replace(
-                overlap,
-                notes=(
-                    *([_IN_DOMAIN_NOTE] if is_trained_on and name in in_domain else []),
-                    *stranger_note,
-                ),
-            )
-            for name, overlap in overlaps.items()
-        }
+        overlaps = _count_overlaps(run, sources, corpora)
+        notes = _find_notes(run, sources, strangers, corpora)
+        noted = {name: replace(overlap, notes=notes[name]) for name, overlap in overlaps.items()}
         metrics["overlaps"] = {
             name: {
                 "queries": codec.to_plain(overlap.queries),
@@ -160,6 +137,45 @@ def check_contamination(
     return dict(ContaminationReport.load(folder / CONTAMINATION_FILE).collections)
 
 
+def _count_overlaps(
+    run: Run, sources: Sequence[TrainingSource], corpora: Sequence[BenchCorpus]
+) -> dict[str, Contamination]:
+    """Overlaps by name of the collection, without notes."""
+    config = run.recipe.bench
+    # the work is the first process's own
+    alone = replace(run, world=replace(run.world, rank=0, size=1, num_local=1))
+    evaluations = {
+        chosen.collection.name: Evaluation(
+            [q.text for q in chosen.collection.judged(config.split)],
+            [d.full_text for d in chosen.collection.documents],
+        )
+        for chosen in corpora
+    }
+    texts = (text for source in sources for text in read_training(alone, source, corpora))
+    return find_overlaps(texts, evaluations, config.overlap_words)
+
+
+def _find_notes(
+    run: Run,
+    sources: Sequence[TrainingSource],
+    strangers: Sequence[str],
+    corpora: Sequence[BenchCorpus],
+) -> dict[str, tuple[str, ...]]:
+    """What a reader of the overlaps has to know, by name of the collection."""
+    is_trained_on = any(
+        s.kind == "corpus" and s.config.uri == run.recipe.data.corpus for s in sources
+    )
+    of_strangers = [_not_known(strangers)] if strangers else []
+    in_domain = {chosen.collection.name for chosen in corpora if chosen.kind == IN_DOMAIN}
+    return {
+        chosen.collection.name: (
+            *([_IN_DOMAIN_NOTE] if is_trained_on and chosen.collection.name in in_domain else []),
+            *of_strangers,
+        )
+        for chosen in corpora
+    }
+
+
 def list_training(
     run: Run, teacher: ModelHandle, student: ModelHandle
 ) -> tuple[list[TrainingSource], list[str]]:
@@ -170,26 +186,26 @@ def list_training(
     was made: what counts is the one in the model's manifest. Start models count among those not
     known: what MiniLM was trained on before it came here, nobody checks.
     """
-    mine = run.recipe
+    recipe = run.recipe
     sources: list[TrainingSource] = []
     strangers: list[str] = []
-    for reference, side in (
-        (mine.bench.student or f"recipe:{mine.name}", student),
-        (mine.teacher.source, teacher),
+    for reference, handle in (
+        (recipe.bench.student or f"recipe:{recipe.name}", student),
+        (recipe.teacher.source, teacher),
     ):
         kind, _, name = reference.partition(":")
         if kind != "recipe":
-            strangers.append(side.reference)
+            strangers.append(handle.reference)
             continue
-        maker = mine if side is student and not mine.bench.student else load_recipe(name)
-        is_student = side is student and not (maker.stages and not maker.teacher.source)
-        found, starts = _of_student(run, maker) if is_student else _of_stages(run, maker)
-        sources += found
+        maker = recipe if handle is student and not recipe.bench.student else load_recipe(name)
+        is_student = handle is student and not (maker.stages and not maker.teacher.source)
+        its_sources, starts = _of_student(run, maker) if is_student else _of_stages(run, maker)
+        sources += its_sources
         strangers += starts
-    if mine.bench.training_sources:
+    if recipe.bench.training_sources:
         sources += [
-            TrainingSource("disclosed", mine, TrainSourceConfig(uri=uri))
-            for uri in mine.bench.training_sources
+            TrainingSource("disclosed", recipe, TrainSourceConfig(uri=uri))
+            for uri in recipe.bench.training_sources
         ]
         strangers = []
     unique = {
@@ -253,7 +269,7 @@ def _not_known(strangers: Sequence[str]) -> str:
 
 
 def read_training(
-    alone: Run, source: TrainingSource, corpora: Sequence[tuple[Corpus, str, int]] = ()
+    alone: Run, source: TrainingSource, corpora: Sequence[BenchCorpus] = ()
 ) -> Iterator[str]:
     """The texts of one training source; labelled and scored rows give theirs, collections documents
     and train queries.
@@ -282,8 +298,8 @@ def read_training(
         yield from _texts_of(read_collection(config.uri, data), config.limit)
     else:
         is_same = config.uri == alone.recipe.data.corpus and data == alone.recipe.data
-        at_hand = [corpus for corpus, kind, _ in corpora if kind == IN_DOMAIN and is_same]
-        yield from _texts_of((at_hand[0] if at_hand else load_corpus(there, config.uri)).collection)
+        read = [chosen.corpus for chosen in corpora if chosen.kind == IN_DOMAIN and is_same]
+        yield from _texts_of((read[0] if read else load_corpus(there, config.uri)).collection)
 
 
 def _texts_of(collection: Collection, limit: int = 0) -> Iterator[str]:

@@ -9,14 +9,16 @@ from typing import Any
 from leafkit.config import StudentConfig
 from leafkit.core.checkpoint_layout import DIAGNOSIS, DIAGNOSIS_FILE
 from leafkit.core.method import method_of
+from leafkit.data.records import Collection
+from leafkit.data.vector_store import VectorStore
 from leafkit.evaluation.diagnosis.diagnose import Settings, diagnose
 from leafkit.evaluation.diagnosis.findings import conclude
 from leafkit.evaluation.diagnosis.searches import Judged
 from leafkit.evaluation.metrics import Judgments
 from leafkit.models.checkpoint import identify_model, load_encoder
-from leafkit.pipeline.corpus import load_corpus
+from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors
-from leafkit.pipeline.model_handle import load_teacher
+from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.run import Run
 from leafkit.results import Diagnosis
 
@@ -66,57 +68,21 @@ def run_diagnose(run: Run) -> Diagnosis:
         num_resamples=recipe.bench.num_resamples,
         seed=recipe.seed,
     )
+    inputs = _describe_inputs(run, teacher, corpus, settings)
     folder = run.folder / DIAGNOSIS
-    inputs = DiagnosisInputs(
-        format=FORMAT,
-        teacher=teacher.model.fingerprint,
-        corpus=corpus.fingerprint,
-        split=recipe.bench.split,
-        own=recipe.data.exclude_self,
-        student=identify_model(recipe.student.init),
-        width=settings.student_width,
-        dims=list(settings.mrl_dims),
-        ranks=list(settings.ranks),
-        precisions=list(settings.precisions),
-        resamples=settings.num_resamples,
-        seed=recipe.seed,
-        precision=str(run.precision),
-        tokens=[recipe.data.max_query_tokens, recipe.data.max_document_tokens],
-        prompts=[teacher.model.prompt(role) for role in ("query", "document")],
-    )
-    queries = collection.judged(recipe.bench.split)
     documents = load_vectors(
         run,
         teacher.model,
         teacher.name,
         [d.full_text for d in collection.documents],
-        "document",
-        recipe.data.max_document_tokens,
-        f"{collection.name} documents",
+        role="document",
+        max_tokens=recipe.data.max_document_tokens,
+        what=f"{collection.name} documents",
     )
-    query_store = (
-        load_vectors(
-            run,
-            teacher.model,
-            teacher.name,
-            [q.text for q in queries],
-            "query",
-            recipe.data.max_query_tokens,
-            f"{collection.name} {recipe.bench.split} queries",
-        )
-        if queries
-        else None
-    )
+    queries = _embed_queries(run, teacher, collection)
 
     def work(metrics: dict[str, Any]) -> Diagnosis:
-        judged = None
-        if query_store is not None:
-            judgments = Judgments(
-                [q.id for q in queries], [d.id for d in collection.documents], collection.qrels
-            )
-            own = collection.own_documents(recipe.bench.split, recipe.data.exclude_self)
-            judged = Judged(query_store[:], judgments, own)
-        figures = diagnose(documents, judged, settings)
+        figures = diagnose(documents, _judge_queries(run, collection, queries), settings)
         conclusion = conclude(figures)
         metrics["verdict"] = conclusion.verdict
         return Diagnosis(
@@ -139,6 +105,60 @@ def run_diagnose(run: Run) -> Diagnosis:
         save=save,
     )
     return Diagnosis.load(folder / DIAGNOSIS_FILE)
+
+
+def _describe_inputs(
+    run: Run, teacher: ModelHandle, corpus: Corpus, settings: Settings
+) -> DiagnosisInputs:
+    recipe = run.recipe
+    return DiagnosisInputs(
+        format=FORMAT,
+        teacher=teacher.model.fingerprint,
+        corpus=corpus.fingerprint,
+        split=recipe.bench.split,
+        own=recipe.data.exclude_self,
+        student=identify_model(recipe.student.init),
+        width=settings.student_width,
+        dims=list(settings.mrl_dims),
+        ranks=list(settings.ranks),
+        precisions=list(settings.precisions),
+        resamples=settings.num_resamples,
+        seed=recipe.seed,
+        precision=str(run.precision),
+        tokens=[recipe.data.max_query_tokens, recipe.data.max_document_tokens],
+        prompts=[teacher.model.prompt(role) for role in ("query", "document")],
+    )
+
+
+def _embed_queries(run: Run, teacher: ModelHandle, collection: Collection) -> VectorStore | None:
+    """Teacher vectors of the judged queries; None where there is none."""
+    split = run.recipe.bench.split
+    queries = collection.judged(split)
+    if not queries:
+        return None
+    return load_vectors(
+        run,
+        teacher.model,
+        teacher.name,
+        [q.text for q in queries],
+        role="query",
+        max_tokens=run.recipe.data.max_query_tokens,
+        what=f"{collection.name} {split} queries",
+    )
+
+
+def _judge_queries(run: Run, collection: Collection, queries: VectorStore | None) -> Judged | None:
+    """Query vectors with their judgments."""
+    if queries is None:
+        return None
+    split = run.recipe.bench.split
+    judgments = Judgments(
+        [q.id for q in collection.judged(split)],
+        [d.id for d in collection.documents],
+        collection.qrels,
+    )
+    own = collection.own_documents(split, run.recipe.data.exclude_self)
+    return Judged(queries[:], judgments, own)
 
 
 def _planned_width(student: StudentConfig) -> int:

@@ -89,19 +89,7 @@ def run_inherit(run: Run) -> InheritanceGrid:
     corpus = load_corpus(run, recipe.data.corpus)
     collection = corpus.collection
     check_judged(collection, recipe.bench.split)
-    passes = PassInputs(
-        config={key: to_plain(config)[key] for key in _OF_SEARCH},
-        teacher=teacher.model.fingerprint,
-        dims=list(teacher.model.mrl_dims),
-        student=student.model.fingerprint,
-        seed=recipe.seed,
-        corpus=corpus.fingerprint,
-        split=recipe.bench.split,
-        own=recipe.data.exclude_self,
-        precision=str(run.precision),
-        tokens=[recipe.data.max_query_tokens, recipe.data.max_document_tokens],
-        format=PASSES_FORMAT,
-    )
+    passes = _describe_passes(run, teacher, student, corpus)
     inputs = InheritInputs(
         passes=passes,
         gates={key: to_plain(config)[key] for key in _OF_GATES},
@@ -153,6 +141,25 @@ def run_inherit(run: Run) -> InheritanceGrid:
     return InheritanceGrid.load(run.folder / INHERIT / GRID_FILE)
 
 
+def _describe_passes(
+    run: Run, teacher: ModelHandle, student: ModelHandle, corpus: Corpus
+) -> PassInputs:
+    recipe = run.recipe
+    return PassInputs(
+        config={key: to_plain(recipe.inherit)[key] for key in _OF_SEARCH},
+        teacher=teacher.model.fingerprint,
+        dims=list(teacher.model.mrl_dims),
+        student=student.model.fingerprint,
+        seed=recipe.seed,
+        corpus=corpus.fingerprint,
+        split=recipe.bench.split,
+        own=recipe.data.exclude_self,
+        precision=str(run.precision),
+        tokens=[recipe.data.max_query_tokens, recipe.data.max_document_tokens],
+        format=PASSES_FORMAT,
+    )
+
+
 def load_systems(
     run: Run, teacher: ModelHandle, student: ModelHandle, corpus: Corpus
 ) -> dict[str, tuple[Vectors, Vectors]]:
@@ -164,14 +171,24 @@ def load_systems(
     queries = [q.text for q in collection.judged(run.recipe.bench.split)]
     of_queries: dict[str, np.ndarray] = {}
     of_documents: dict[str, Vectors] = {}
-    for name, side in (("teacher", teacher), ("student", student)):
-        what = f"{collection.name} {run.recipe.bench.split} queries"
+    for name, handle in (("teacher", teacher), ("student", student)):
         of_queries[name] = load_vectors(
-            run, side.model, side.name, queries, "query", data.max_query_tokens, what
+            run,
+            handle.model,
+            handle.name,
+            queries,
+            role="query",
+            max_tokens=data.max_query_tokens,
+            what=f"{collection.name} {run.recipe.bench.split} queries",
         )[:]
-        what = f"{collection.name} documents"
         of_documents[name] = load_vectors(
-            run, side.model, side.name, documents, "document", data.max_document_tokens, what
+            run,
+            handle.model,
+            handle.name,
+            documents,
+            role="document",
+            max_tokens=data.max_document_tokens,
+            what=f"{collection.name} documents",
         )
     return {
         "teacher": (of_queries["teacher"], of_documents["teacher"]),

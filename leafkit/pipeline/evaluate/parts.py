@@ -23,8 +23,8 @@ from leafkit.evaluation.examples import show_samples
 from leafkit.evaluation.metrics import Judgments
 from leafkit.evaluation.per_query import PerQuery, write_per_query
 from leafkit.evaluation.tasks import run_task, task_fingerprint
-from leafkit.pipeline.corpus import Corpus
 from leafkit.pipeline.embed import load_vectors
+from leafkit.pipeline.evaluate.corpora import BenchCorpus
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.run import Run, folder_name, plain_inputs
 from leafkit.results import EvaluationResult, IndexRow, TaskScore
@@ -83,12 +83,12 @@ class TaskInputs:
 
 
 def embed_collection(
-    run: Run, handles: Mapping[str, ModelHandle], corpus: Corpus, max_document_tokens: int
+    run: Run, handles: Mapping[str, ModelHandle], measured_on: BenchCorpus
 ) -> Stores:
     """Stores with the vectors of the judged queries and of all documents, by encoder; every process
     takes part.
     """
-    collection, split = corpus.collection, run.recipe.bench.split
+    collection, split = measured_on.collection, run.recipe.bench.split
     documents = [d.full_text for d in collection.documents]
     queries = [q.text for q in collection.judged(split)]
     stores: Stores = {}
@@ -98,18 +98,18 @@ def embed_collection(
             handle.model,
             handle.name,
             queries,
-            "query",
-            run.recipe.data.max_query_tokens,
-            f"{collection.name} {split} queries",
+            role="query",
+            max_tokens=run.recipe.data.max_query_tokens,
+            what=f"{collection.name} {split} queries",
         )
         document_store = load_vectors(
             run,
             handle.model,
             handle.name,
             documents,
-            "document",
-            max_document_tokens,
-            f"{collection.name} documents",
+            role="document",
+            max_tokens=measured_on.max_document_tokens,
+            what=f"{collection.name} documents",
         )
         stores[name] = query_store, document_store
     return stores
@@ -127,11 +127,7 @@ def read_systems(stores: Stores) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def measure_collection(
-    run: Run,
-    handles: Mapping[str, ModelHandle],
-    corpus: Corpus,
-    kind: str,
-    max_document_tokens: int,
+    run: Run, handles: Mapping[str, ModelHandle], measured_on: BenchCorpus
 ) -> Path:
     """Every system on one collection: its result and samples in figures.json, the values in
     per_query.parquet.
@@ -139,16 +135,16 @@ def measure_collection(
     Raises:
         LeafkitError: no judged query, or vectors that are not finite or do not fit.
     """
-    config, recipe, collection = run.recipe.bench, run.recipe, corpus.collection
-    stores = embed_collection(run, handles, corpus, max_document_tokens)
-    inputs = SearchInputs(_inputs(run, corpus, kind, stores), config.num_samples)
+    config, recipe, collection = run.recipe.bench, run.recipe, measured_on.collection
+    stores = embed_collection(run, handles, measured_on)
+    inputs = SearchInputs(_inputs(run, measured_on, stores), config.num_samples)
 
     def work(metrics: dict[str, Any]) -> Benchmark:
         return run_benchmark(
             collection,
             config.split,
             read_systems(stores),
-            kind=kind,
+            kind=measured_on.kind,
             num_resamples=config.num_resamples,
             seed=recipe.seed,
             own_documents=recipe.data.exclude_self,
@@ -179,24 +175,18 @@ def measure_collection(
     )
 
 
-def measure_indexes(
-    run: Run,
-    handles: Mapping[str, ModelHandle],
-    corpus: Corpus,
-    kind: str,
-    max_document_tokens: int,
-) -> Path:
+def measure_indexes(run: Run, handles: Mapping[str, ModelHandle], measured_on: BenchCorpus) -> Path:
     """Indexes over the teacher's documents, asked both encoders' queries: a row per setting in
     figures.json.
 
     Raises:
         LeafkitError: see ``compare_indexes``.
     """
-    config, seed, collection = run.recipe.bench, run.recipe.seed, corpus.collection
+    config, seed, collection = run.recipe.bench, run.recipe.seed, measured_on.collection
     stores = embed_collection(
-        run, {name: handles[name] for name in ("teacher", "student")}, corpus, max_document_tokens
+        run, {name: handles[name] for name in ("teacher", "student")}, measured_on
     )
-    inputs = IndexComparisonInputs(_inputs(run, corpus, kind, stores), to_plain(config.indexes))
+    inputs = IndexComparisonInputs(_inputs(run, measured_on, stores), to_plain(config.indexes))
 
     def work(metrics: dict[str, Any]) -> tuple[IndexRow, ...]:
         judgments = Judgments(
@@ -254,7 +244,13 @@ def measure_task(run: Run, handles: Mapping[str, ModelHandle], uri: str) -> Path
     def embed(name: str, texts: Sequence[str], role: str) -> np.ndarray:
         handle = handles[name]
         store = load_vectors(
-            run, handle.model, handle.name, texts, role, config.max_document_tokens, f"{uri} texts"
+            run,
+            handle.model,
+            handle.name,
+            texts,
+            role=role,
+            max_tokens=config.max_document_tokens,
+            what=f"{uri} texts",
         )
         return store[:]
 
@@ -283,13 +279,13 @@ def measure_task(run: Run, handles: Mapping[str, ModelHandle], uri: str) -> Path
     )
 
 
-def _inputs(run: Run, corpus: Corpus, kind: str, stores: Stores) -> CollectionInputs:
+def _inputs(run: Run, measured_on: BenchCorpus, stores: Stores) -> CollectionInputs:
     config = run.recipe.bench
     spaces = {name: [asdict(store.space) for store in pair] for name, pair in stores.items()}
     return CollectionInputs(
         format=FORMAT,
-        corpus=corpus.fingerprint,
-        kind=kind,
+        corpus=measured_on.corpus.fingerprint,
+        kind=measured_on.kind,
         split=config.split,
         own_documents=run.recipe.data.exclude_self,
         resamples=config.num_resamples,

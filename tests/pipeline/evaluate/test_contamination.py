@@ -16,6 +16,7 @@ from leafkit.core.artifact import publish
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.pipeline.corpus import load_corpus
 from leafkit.pipeline.evaluate.contamination import check_contamination, list_training
+from leafkit.pipeline.evaluate.corpora import BenchCorpus
 from leafkit.pipeline.run import Run
 from leafkit.results import Overlap
 
@@ -43,8 +44,8 @@ def check(home, tmp_path, start):
 
         def work(r: Run):
             corpora = [
-                (load_corpus(r, r.recipe.data.corpus), "in-domain", 48),
-                *((load_corpus(r, uri), "out-of-domain", 48) for uri in away),
+                BenchCorpus(load_corpus(r, r.recipe.data.corpus), "in-domain", 48),
+                *(BenchCorpus(load_corpus(r, uri), "out-of-domain", 48) for uri in away),
             ]
             found.append(check_contamination(r, TEACHER, STUDENT, corpora))
 
