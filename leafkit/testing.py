@@ -115,7 +115,7 @@ def check_inheritance_of(
     num_resamples: int = 10_000,
     seed: int = 42,
 ) -> InheritanceGrid:
-    """``check_inheritance`` for vectors at hand, whatever made them.
+    """``check_inheritance`` for vectors in memory, whatever made them.
 
     Args:
         vectors: for "teacher", and "symmetric" or "asymmetric" or both, (Q, D) query and (N, D)

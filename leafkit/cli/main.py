@@ -89,7 +89,7 @@ def _complain(message: str, hint: str) -> None:
     stderr = Console(stderr=True, highlight=False, soft_wrap=True)
     stderr.print(f"[bold red]error:[/] {escape(message)}")
     if hint:
-        stderr.print(f"[bold]remedy:[/] {escape(hint)}")
+        stderr.print(f"[bold]hint:[/] {escape(hint)}")
 
 
 def _print_help(name: str) -> int:

@@ -166,7 +166,7 @@ class StageConfig:
     )
     attention: str = choice(
         "",
-        "bidirectional takes a decoder's causal mask away; empty keeps what the checkpoint says.",
+        "bidirectional removes a decoder's causal mask; empty keeps what the checkpoint says.",
         ATTENTIONS,
     )
     pooling: str = choice("", "Empty keeps what the checkpoint says.", POOLING_CHOICES)

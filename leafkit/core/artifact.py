@@ -165,7 +165,9 @@ def publish(
         recover(target)
         if target.exists() and not (target / MANIFEST_FILE).is_file():
             what = f"{target} is no leafkit artifact and will not be replaced"
-            raise LeafkitError(what, "move it away, or choose another place with checkpoints=DIR")
+            raise LeafkitError(
+                what, "move it elsewhere, or choose another place with checkpoints=DIR"
+            )
         draft = target.with_name(f".{target.name}.draft")
         if draft.exists():
             shutil.rmtree(draft)

@@ -1,6 +1,4 @@
-"""This machine: what it is called, how much memory it has, keeping freed memory at hand and giving
-it back.
-"""
+"""This machine: what it is called, how much memory it has, keeping freed memory, giving it back."""
 
 from __future__ import annotations
 
@@ -80,8 +78,8 @@ def tune_gc() -> None:
 
 
 def release_memory() -> None:
-    """Collect garbage and give freed memory back to the system; glibc keeps it otherwise, and the
-    peaks of the steps add up.
+    """Collect what is unreachable and give freed memory back to the system; glibc keeps it
+    otherwise, and the peaks of the steps add up.
     """
     gc.collect()
     if sys.platform == "linux":

@@ -32,7 +32,7 @@ def state_of(path: Path) -> State:
 
 def is_settled(state: State, now_ns: int) -> bool:
     """Whether a later change would show in the times: as in git's index, what was changed in the
-    very moment of reading is not trusted, for a clock that ticks seldom would say nothing.
+    very moment of reading is not trusted, for a clock with coarse ticks would say nothing.
     """
     last_ns = max(state[1], state[2])
     tick_ns = _COARSE_TICK_NS if last_ns % 10**9 == 0 else _FINE_TICK_NS
@@ -88,7 +88,7 @@ def watching(root: Path) -> Iterator[Watch]:
 
 
 def watch_file(path: Path, state: State | None = None) -> None:
-    """Watch a file, or a folder for what is added to it or taken away, where a run is watching."""
+    """Watch a file, or a folder for what is added or removed, where a run is watching."""
     watch = _active.get()
     if watch is not None:
         watch.add(path, state or state_of(path))
@@ -106,7 +106,7 @@ def watch_tree(folder: Path) -> None:
 
 
 def watch_folders(folder: Path) -> None:
-    """Watch a folder and all below it for what is added or taken away."""
+    """Watch a folder and all below it for what is added or removed."""
     if _active.get() is not None:
         for place, _, _ in os.walk(folder):
             watch_file(Path(place))

@@ -283,7 +283,7 @@ def read_packages(
 ) -> tuple[list[DocEntry], list[str]]:
     """Entries of all packages, sorted by name, and the reasons of the files that could not be read.
 
-    Workers collect no garbage: a tree of ``ast`` has no cycles, and the collector would look
+    Workers run no cyclic collector: a tree of ``ast`` has no cycles, and it would look
     through all that the parent had loaded.
     """
     files = [found for package in packages for found in list_files(package)]

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -225,7 +225,7 @@ class VectorStore:
             f"delete {self.folder} and run again: only these vectors are computed anew",
         )
 
-    def _read_record(self, shard: Shard) -> dict[str, Any]:
+    def _read_record(self, shard: Shard) -> Mapping[str, Any]:
         path = self._record_path(shard)
         try:
             record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +205,7 @@ class OnnxGraphEmbedder(EmbedderBase):
         ]
 
 
-def _read_about(path: Path) -> dict[str, Any]:
+def _read_about(path: Path) -> Mapping[str, Any]:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         for key in (

@@ -250,7 +250,7 @@ def _open_stores(folder: Path, about: About) -> tuple[dict[str, Table], dict[str
     if loose:
         raise LeafkitError(
             f"vectors:{folder} holds a vector store and {loose[0]} beside it",
-            "take one of the two away",
+            "remove one of the two",
         )
     if about.prompts or about.normalized is not None or about.space:
         raise LeafkitError(

@@ -32,7 +32,7 @@ class RefusedText(LeafkitError):
 
 
 class Embedder(Protocol):
-    """Whatever gives texts vectors of one space: an encoder at hand, an endpoint, vectors that were
+    """Whatever gives texts vectors of one space: a local encoder, an endpoint, vectors that were
     computed elsewhere.
     """
 
@@ -58,7 +58,7 @@ class Embedder(Protocol):
 
     @property
     def encoder(self) -> Encoder | None:
-        """The model itself, where it is at hand."""
+        """The model itself, where it is loaded here."""
 
     @property
     def precision(self) -> str:
@@ -100,7 +100,7 @@ class Embedder(Protocol):
 
 
 class LocalEmbedder(Embedder, Protocol):
-    """An embedder whose encoder is at hand."""
+    """An embedder whose encoder is loaded here."""
 
     @property
     def encoder(self) -> Encoder:
@@ -117,7 +117,7 @@ class EmbedderBase:
 
     @property
     def encoder(self) -> Encoder | None:
-        """The model is not at hand."""
+        """No model is loaded here."""
         return None
 
     @property
@@ -131,7 +131,7 @@ class EmbedderBase:
     def count_tokens(
         self: Embedder, texts: Sequence[str], role: str, max_tokens: int | None = None
     ) -> int | None:
-        """Counted by the encoder, where it is at hand."""
+        """Counted by the encoder, where there is one."""
         if self.encoder is None:
             return None
         return sum(map(len, self.encoder.tokenize(texts, role, max_tokens)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from leafkit.models.encoder_protocol import Encoder
 
-# on which an export is compared with the model where the caller has no texts at hand: short and
+# on which an export is compared with the model where the caller gives no texts: short and
 # long, prose and code, several scripts
 PROBES = (
     "invert a sparse matrix",

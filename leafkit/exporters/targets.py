@@ -91,7 +91,7 @@ def _check_place(place: Path, name: str) -> None:
     recover(place)
     if not place.exists():
         return
-    hint = "move it away, or export to another folder"
+    hint = "move it elsewhere, or export to another folder"
     if not (place / MANIFEST_FILE).is_file() or read_manifest(place).step != _step(name):
         raise LeafkitError(f"{place} is no export to {name} and will not be replaced", hint)
     written = read_manifest(place).files

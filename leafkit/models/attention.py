@@ -42,7 +42,7 @@ def attention_mode(backbone: PreTrainedModel) -> str:
 
 
 def set_attention(backbone: PreTrainedModel, mode: str) -> None:
-    """Take a decoder's causal mask away or give it back, in place, and check that the computation
+    """Remove a decoder's causal mask or restore it, in place, and check that the computation
     follows.
 
     Layers with a sliding window keep it: w tokens to the left become w tokens to either side.

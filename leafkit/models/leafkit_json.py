@@ -19,7 +19,7 @@ _FILES = {
 }
 
 
-def leafkit_json_fields(spec: EncoderSpec) -> dict[str, Any]:
+def leafkit_json_fields(spec: EncoderSpec) -> dict[str, object]:
     """Pooling, attention, prompts and their templates, as leafkit.json holds them."""
     return {
         "pooling": spec.pooling,

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -120,7 +119,7 @@ def _check_same_use(first: TextEncoder, other: TextEncoder) -> None:
             )
 
 
-def _uses(encoder: TextEncoder) -> dict[str, Any]:
+def _uses(encoder: TextEncoder) -> Mapping[str, object]:
     spec, tokenizer = encoder.spec, encoder.tokenizer
     return {
         "architecture": encoder.backbone.config.model_type,

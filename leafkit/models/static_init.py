@@ -76,7 +76,7 @@ def context_vectors(
     """(V, D) float32: for each token the mean vector of the texts it occurs in; NaN for tokens that
     occur in none.
 
-    The start for teachers whose model is not at hand. One further text at the mean of all stands
+    The start for teachers whose model is not available. One further text at the mean of all stands
     beside each token's own, so that what is known from one text alone is not taken at its word.
 
     Args:

@@ -105,7 +105,7 @@ def collect_losses(run: Run) -> dict[str, tuple[float, ...]]:
 
 
 def describe_model(handle: ModelHandle) -> ModelFacts:
-    """Size, cost and interface of a model; of one that is not at hand only its interface."""
+    """Size, cost and interface of a model; of one that is not loaded here only its interface."""
     model, network = handle.model, handle.network
     return ModelFacts(
         name=handle.name,

@@ -19,7 +19,7 @@ from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.run import Run, folder_name
 from leafkit.results import CorpusFacts
 
-MIN_WORD_LENGTH = 4  # of vocabulary words in pseudo-texts; shorter pieces are seldom words
+MIN_WORD_LENGTH = 4  # of vocabulary words in pseudo-texts; shorter pieces are rarely words
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,13 +146,13 @@ def run_export(run: Run) -> Path:
 
     Raises:
         MissingExtra: onnx, onnxscript or onnxruntime is not installed.
-        LeafkitError: the student is not there, is no model at hand, or cannot be exported.
+        LeafkitError: the student is not there, is no local model, or cannot be exported.
     """
     teacher = load_teacher(run)
     student = load_student(run, teacher)
     if student.network is None:
         raise LeafkitError(
-            f"{student.reference} is no model at hand: there is nothing to export",
+            f"{student.reference} is no local model: there is nothing to export",
             "export a trained student",
         )
     encoder = transformer_of(student.network, student.reference)

@@ -75,7 +75,7 @@ def is_finished(recipe: Recipe) -> bool:
         return False  # the steps themselves say what is wrong
 
 
-def _circumstances(recipe: Recipe) -> dict[str, Any]:
+def _circumstances(recipe: Recipe) -> dict[str, object]:
     """All that decides about a run beside the files that it reads."""
     return {
         "format": FORMAT,

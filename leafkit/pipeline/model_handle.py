@@ -62,7 +62,7 @@ class ModelHandle:
 
     @property
     def encoder(self) -> TextEncoder | None:
-        """The transformer itself, where it is at hand; None for a static model, an endpoint and
+        """The transformer itself, where it is loaded here; None for a static model, an endpoint and
         vectors computed elsewhere.
         """
         encoder = self.model.encoder
@@ -70,8 +70,8 @@ class ModelHandle:
 
     @property
     def network(self) -> Encoder | None:
-        """The model itself, of whatever kind, where it is at hand; None for an endpoint and vectors
-        computed elsewhere.
+        """The model itself, of whatever kind, where it is loaded here; None for an endpoint and
+        vectors computed elsewhere.
         """
         return self.model.encoder
 
@@ -210,7 +210,7 @@ def as_handle(
     device: torch.device | str = "cpu",
     precision: torch.dtype = torch.float32,
 ) -> ModelHandle:
-    """A model that is at hand: an encoder, or anything that is an ``Embedder``.
+    """A model that is in memory: an encoder, or anything that is an ``Embedder``.
 
     Args:
         model: as given by ``leafkit.load_model`` or ``leafkit.train_teacher``, or of one's own.

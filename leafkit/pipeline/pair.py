@@ -78,7 +78,7 @@ class Pair:
         vectors: (N, D) of the documents, from the teacher.
         space: that they are in.
         embedder: gives the student's query vectors.
-        teacher: embeds documents, or opens what does; None where it is not at hand.
+        teacher: embeds documents, or opens what does; None where it is not available.
         reference: how a recipe names the teacher.
         index: finds documents approximately; None searches all of them.
         judged: finds the collection with judged queries where ``collection`` has none.
@@ -163,11 +163,11 @@ class Pair:
         """What embeds documents; loaded when it is first asked for.
 
         Raises:
-            LeafkitError: it is not at hand, or is not the teacher of these documents.
+            LeafkitError: it is not available, or is not the teacher of these documents.
         """
         if self._teacher is None:
             raise LeafkitError(
-                f"the teacher of these documents ({self.reference or 'unknown'}) is not at hand",
+                f"the teacher of these documents ({self.reference or 'unknown'}) is not available",
                 "name it: leafkit.load_pair(FOLDER, teacher='model:FOLDER')",
             )
         if not isinstance(self._teacher, ModelHandle):
@@ -182,7 +182,7 @@ class Pair:
         """The documents with the judged queries that the pair is measured on.
 
         Raises:
-            LeafkitError: no judged queries are at hand.
+            LeafkitError: there are no judged queries.
         """
         if not self._collection.qrels and self._judged is not None:
             self._collection = self._judged() or self._collection
@@ -224,7 +224,7 @@ class Pair:
 
         Raises:
             UsageError: ``texts`` is not text, or the dimension is out of range.
-            LeafkitError: the teacher is not at hand, or has no vector of a text.
+            LeafkitError: the teacher is not available, or has no vector of a text.
         """
         limit = self.space.max_tokens or None
         vectors = encode_in_role(self.teacher, texts, "document", dim, max_tokens=limit)

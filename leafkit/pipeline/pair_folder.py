@@ -17,7 +17,7 @@ from leafkit.pipeline.document_index import save_documents
 from leafkit.results.codec import to_plain
 
 
-def describe_student_space(student: Encoder, teacher: str, reference: str) -> dict[str, Any]:
+def describe_student_space(student: Encoder, teacher: str, reference: str) -> dict[str, object]:
     """What leafkit.json says of the space that a student lives in.
 
     Args:

@@ -37,7 +37,7 @@ from leafkit.synth.rows import collect_instructions, collect_rows
 class SynthInputs:
     """What decides about synthetic rows."""
 
-    answers: dict[str, Any]  # see ``identify``
+    answers: dict[str, object]  # see ``identify``
     num_instructions: int
     rows_per_instruction: int
 
@@ -123,7 +123,7 @@ def run_synth(run: Run) -> Path:
     return folder
 
 
-def identify(config: SynthConfig, personas: list[Persona], seed: int) -> dict[str, Any]:
+def identify(config: SynthConfig, personas: list[Persona], seed: int) -> dict[str, object]:
     """Everything that an answer depends on; how many are wanted and how they are fetched is not
     part of it.
     """

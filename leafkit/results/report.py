@@ -21,10 +21,10 @@ class ModelFacts:
 
     Attributes:
         name: of the model.
-        parameters: number of weights; None of a model that is not at hand.
+        parameters: number of weights; None of a model that is not loaded here.
         dim: of its vectors.
         mrl_dims: Matryoshka dimensions.
-        flops_per_token: of a forward pass; None of a model that is not at hand.
+        flops_per_token: of a forward pass; None of a model that is not loaded here.
         prompts: by role.
     """
 

@@ -61,7 +61,7 @@ def upgrade_collection(data: Plain) -> Plain:
     return found | _others(data, {*found, *old})
 
 
-def _compared(data: Plain, n: int) -> dict[str, Any]:
+def _compared(data: Plain, n: int) -> dict[str, object]:
     """Systems, differences and retention of a collection or of the mean over them."""
     return {
         "systems": [
@@ -160,7 +160,7 @@ def _quality(data: Plain, n: int) -> Plain:
     return {name: upgrade_interval(data[name], n) for name in ("ndcg", "retention")}
 
 
-def _quality_of(data: Plain, n: int) -> dict[str, Any]:
+def _quality_of(data: Plain, n: int) -> dict[str, object]:
     return {"quality": _quality(data, n)} if "ndcg" in data else {}
 
 
@@ -183,6 +183,6 @@ def upgrade_report(data: Plain) -> Plain:
     return found | {key: parts[key](found[key]) for key in parts if found.get(key)}
 
 
-def _others(data: Plain, known: Container[str]) -> dict[str, Any]:
+def _others(data: Plain, known: Container[str]) -> dict[str, object]:
     """Keys that format 1 never had: kept, so that reading refuses them by name."""
     return {key: value for key, value in data.items() if key not in known}

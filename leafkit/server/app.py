@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -91,14 +90,14 @@ class _Handlers:
         k = read_whole(body, "k", self._settings.max_hits) or _DEFAULT_HITS
         dim = read_whole(body, "dimensions", self._pair.space.dim)
 
-        def answer() -> dict[str, Any]:
+        def answer() -> Mapping[str, object]:
             hits = self._pair.search(question, k, dim)
             rows = [{"id": hit.id, "score": hit.score, "text": hit.text} for hit in hits]
             return {"object": "list", "model": self._settings.name, "data": rows}
 
         return await self._answer(answer)
 
-    async def _answer(self, work: Callable[[], dict[str, Any]]) -> Response:
+    async def _answer(self, work: Callable[[], Mapping[str, object]]) -> Response:
         """Do the work and write its JSON outside the event loop."""
         async with self._one_at_a_time:
             return await anyio.to_thread.run_sync(lambda: json_response(work()))

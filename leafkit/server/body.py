@@ -11,7 +11,9 @@ from starlette.requests import Request
 from leafkit.server.errors import BadRequest
 
 
-async def read_json(request: Request, max_bytes: int, known: frozenset[str]) -> dict[str, Any]:
+async def read_json(
+    request: Request, max_bytes: int, known: frozenset[str]
+) -> Mapping[str, object]:
     """The JSON object in a request's body.
 
     Args:

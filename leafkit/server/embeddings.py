@@ -83,13 +83,13 @@ def _read_input(body: Mapping[str, Any], max_inputs: int) -> list[str]:
     return [check_text(text, f"input[{i}]") for i, text in enumerate(value)]
 
 
-def answer_embeddings(pair: ServedPair, request: EmbeddingRequest) -> dict[str, Any]:
+def answer_embeddings(pair: ServedPair, request: EmbeddingRequest) -> Mapping[str, object]:
     """What OpenAI's endpoint would answer; ``usage`` counts the tokens that the model read, prompt
     and special tokens included, or 0 where they are not known.
 
     Raises:
         BadRequest: a text has no vector.
-        LeafkitError: the teacher is not at hand, or fails.
+        LeafkitError: the teacher is not available, or fails.
     """
     is_query = request.role == "query"
     model = pair.embedder if is_query else pair.teacher

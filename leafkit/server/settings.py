@@ -41,7 +41,7 @@ class ServedPair(Protocol):
 
     @property
     def teacher(self) -> Embedder:
-        """Embeds documents; raises a LeafkitError where it is not at hand."""
+        """Embeds documents; raises a LeafkitError where it is not available."""
 
     def encode_query(self, texts: list[str], dim: int | None = None) -> np.ndarray:
         """(n, D) vectors of queries."""

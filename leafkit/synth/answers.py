@@ -8,7 +8,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
 
 from leafkit.data.records import clean_text
 from leafkit.synth.chat_prompts import HAN_SHARE, INSTRUCTION_LENGTH, Length, TaskType
@@ -29,7 +29,7 @@ def normalize(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(" .!?。")
 
 
-def read_instruction(content: str) -> dict[str, Any]:
+def read_instruction(content: str) -> dict[str, str]:
     """``{"instruction"}`` of an answer of step 1.
 
     Raises:
@@ -45,7 +45,7 @@ def read_instruction(content: str) -> dict[str, Any]:
 
 def read_row(
     content: str, task: TaskType, languages: tuple[str, str], num_negatives: int
-) -> dict[str, Any]:
+) -> Mapping[str, object]:
     """``{"query", "positive", "negatives"}`` of an answer of step 2.
 
     Args:
@@ -76,7 +76,7 @@ def read_row(
     return {"query": query, "positive": positive, "negatives": negatives}
 
 
-def _parse_object(content: str) -> dict[str, Any]:
+def _parse_object(content: str) -> Mapping[str, object]:
     text = _THOUGHTS.sub("", content).strip()
     fenced = _FENCE.search(text)
     try:
@@ -88,7 +88,7 @@ def _parse_object(content: str) -> dict[str, Any]:
     return row
 
 
-def _text(row: dict[str, Any], key: str) -> str:
+def _text(row: Mapping[str, object], key: str) -> str:
     value = row.get(key)
     if not isinstance(value, str):
         raise RefusedAnswer(f"{key!r} is missing or not text")

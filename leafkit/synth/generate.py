@@ -7,9 +7,8 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from leafkit.config import SynthConfig
 from leafkit.core.console import Bar, progress_bar
@@ -178,7 +177,7 @@ class _Runner:
         return _entry(job, None, reason, refused, tokens=tokens), tokens["answers"] > 0
 
 
-def _read(job: Job, content: str, is_cut: bool) -> dict[str, Any]:
+def _read(job: Job, content: str, is_cut: bool) -> Mapping[str, object]:
     try:
         return job.read(content)
     except RefusedAnswer as err:
@@ -187,7 +186,7 @@ def _read(job: Job, content: str, is_cut: bool) -> dict[str, Any]:
 
 def _entry(
     job: Job,
-    answer: dict[str, Any] | None,
+    answer: Mapping[str, object] | None,
     failed: str,
     refused: Counter[str],
     *,

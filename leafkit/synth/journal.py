@@ -7,10 +7,10 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from leafkit.core.artifact import write_durably
 from leafkit.core.checkpoint_layout import SYNTH_JOURNAL_FILE
@@ -35,7 +35,7 @@ class Entry:
     """
 
     key: str
-    answer: dict[str, Any] | None
+    answer: Mapping[str, Any] | None
     failed: str = ""
     requests: int = 0
     refused: dict[str, int] = field(default_factory=dict)
@@ -113,7 +113,19 @@ class Journal:
         self._stream.close()
 
 
-def count_entries(entries: Iterable[Entry]) -> dict[str, Any]:
+class JournalCounts(TypedDict):
+    """What some entries amount to; ``failed`` and ``refused`` are by reason."""
+
+    requests: int
+    accepted: int
+    failed: dict[str, int]
+    refused: dict[str, int]
+    input_tokens: int
+    output_tokens: int
+    answers_without_usage: int
+
+
+def count_entries(entries: Iterable[Entry]) -> JournalCounts:
     """Requests, accepted answers, failures by reason and tokens of some entries; a job that failed
     and was asked again counts as what became of it last.
     """

@@ -5,9 +5,8 @@ may cost.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from leafkit.config import SynthConfig
 from leafkit.synth.answers import read_instruction, read_row
@@ -60,7 +59,7 @@ class Job:
 
     key: str
     messages: Messages
-    read: Callable[[str], dict[str, Any]]
+    read: Callable[[str], Mapping[str, object]]
     output_chars: int  # of a usual answer, for the estimate
     output_han: int  # of them Chinese
 
@@ -143,7 +142,7 @@ def row_jobs(slot: Slot, instruction: str, config: SynthConfig, seed: int) -> li
 
         def read(
             content: str, slot: Slot = slot, languages: tuple[str, str] = languages
-        ) -> dict[str, Any]:
+        ) -> Mapping[str, object]:
             return read_row(content, slot.task, languages, config.num_negatives)
 
         sides = [

@@ -129,14 +129,14 @@ BAD = [
 @pytest.mark.parametrize(
     ("words", "message", "hint"), BAD, ids=[" ".join(words) for words, _, _ in BAD]
 )
-def test_wrong_use_is_status_2_with_a_remedy(words, message, hint, capsys):
+def test_wrong_use_is_status_2_with_a_hint(words, message, hint, capsys):
     assert main.main(words) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.startswith("error: ")
     assert message in shown.err
-    assert "remedy: " in shown.err
-    assert hint in shown.err.split("remedy: ")[1]
+    assert "hint: " in shown.err
+    assert hint in shown.err.split("hint: ")[1]
 
 
 def test_all_mistakes_of_a_recipe_come_at_once_with_their_origin(recipe, capsys):

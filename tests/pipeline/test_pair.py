@@ -252,7 +252,7 @@ def test_a_teacher_that_is_not_at_hand_is_named(pair):
         embedder=pair.embedder,
         reference="model:gone",
     )
-    with pytest.raises(LeafkitError, match=r"\(model:gone\) is not at hand") as caught:
+    with pytest.raises(LeafkitError, match=r"\(model:gone\) is not available") as caught:
         alone.encode_document("compute")
     assert "teacher=" in caught.value.hint
 

@@ -24,7 +24,7 @@ _ALIASES = {
 }
 
 
-def with_our_names(row: dict[str, Any]) -> dict[str, Any]:
+def with_our_names(row: dict[str, Any]) -> dict[str, object]:
     """Names that other toolkits' rows have (FlagEmbedding's, sentence-transformers', MTEB's) as
     ours.
     """

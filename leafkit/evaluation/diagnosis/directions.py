@@ -50,7 +50,7 @@ def measure_sign_agreement(documents: Vectors, seed: int) -> dict[str, float]:
 
     For vectors without preferred dimensions it is 1 - arccos(cosine) / pi (Charikar 2002): .899 at
     .95 and .936 at .98. A teacher stays below that where many of its values lie near zero, and
-    above where a mean holds them away from it.
+    above where a mean keeps them apart from it.
 
     Returns:
         The share by the cosine, as text.

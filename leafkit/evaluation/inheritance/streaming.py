@@ -185,8 +185,8 @@ class _Restored:
     def through(
         self, work: Callable[[np.ndarray], np.ndarray], codec: Codec, unit: np.ndarray
     ) -> np.ndarray:
-        """``work(unit)``, valid until the next call; by rows on several threads where the codec has
-        none of its own.
+        """``work(unit)``, valid until the next call; by rows on several threads where the codec
+        runs on one.
         """
         first = work(unit[:1])
         if np.may_share_memory(first, unit):  # float32: nothing to do

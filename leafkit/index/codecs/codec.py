@@ -1,4 +1,4 @@
-"""What a codec is: one way to write vectors down, with its scale at hand.
+"""What a codec is: one way to write vectors down, together with its scale.
 
 Shapes: n vectors of D dimensions, already cut to D and brought to length one. No codec ever sees a
 query while it is fitted.

@@ -1,4 +1,4 @@
-"""Which kinds of index there are, and what each will be on documents at hand."""
+"""Which kinds of index there are, and what each will be on given documents."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def evaluate(
     The pair remembers its retention, ``repr(pair)`` shows it.
 
     Args:
-        pair: of teacher and student; the teacher must be at hand, for it embeds the queries too.
+        pair: of teacher and student; the teacher must be available, for it embeds the queries too.
         collections: "beir:FOLDER" or another source, a ``Collection`` with qrels, or several of
             them; None takes the judged queries that the pair came with.
         split: whose judged queries.
@@ -225,7 +225,7 @@ def measure_inheritance(
 
     Raises:
         UsageError: a setting has a value that no recipe may have.
-        LeafkitError: there is no judged query, or the teacher is not at hand.
+        LeafkitError: there is no judged query, or the teacher is not available.
     """
     config = config or InheritConfig()
     check_settings(Recipe(inherit=config), "inherit")

@@ -65,7 +65,7 @@ class StageRows:
 
 
 def source_configs(task: StageTask) -> dict[str, TrainSourceConfig]:
-    """The stage's sources; the pairs at hand, else data.corpus, where it names none."""
+    """The stage's sources; the pairs in memory, else data.corpus, where it names none."""
     if task.config.sources:
         return task.config.sources
     if task.pairs is not None:
@@ -73,7 +73,7 @@ def source_configs(task: StageTask) -> dict[str, TrainSourceConfig]:
     return {CORPUS: TrainSourceConfig(uri=task.data.corpus)}
 
 
-def identify_sources(task: StageTask) -> dict[str, Any]:
+def identify_sources(task: StageTask) -> dict[str, list[Any]]:
     """What decides about the rows, without reading them."""
     return {
         name: [to_plain(source), source_fingerprint(source.uri, task.data)]
