@@ -17,6 +17,7 @@ from leafkit.core.checkpoint_layout import LOSSES_FILE, STUDENT
 from leafkit.core.method import method_of
 from leafkit.data.sources import read_collection, source_fingerprint
 from leafkit.embedders.precomputed import PrecomputedVectors
+from leafkit.index.vectors import Vectors
 from leafkit.models.checkpoint import identify_model, load_encoder
 from leafkit.models.encoder_protocol import save_model
 from leafkit.pipeline.corpus import Corpus, load_corpus
@@ -31,6 +32,7 @@ from leafkit.pipeline.student.static import distill_static
 from leafkit.pipeline.student.targets import (
     Distillation,
     Distilled,
+    Embed,
     Target,
     TokenLimits,
     choose_texts,
@@ -103,8 +105,24 @@ def load_targets(run: Run, teacher: ModelHandle, corpus: Corpus) -> list[Target]
             for name, source in recipe.data.sources.items()
         },
     )
-    embed = partial(load_vectors, run, teacher.model, teacher.name)
-    return embed_groups(groups, _limits(recipe), embed)
+    return embed_groups(groups, _limits(recipe), _embedding_by(run, teacher))
+
+
+def _embedding_by(run: Run, teacher: ModelHandle) -> Embed:
+    """The teacher's vectors of texts, out of its stores."""
+
+    def embed(texts: Sequence[str], role: str, max_tokens: int, what: str) -> Vectors:
+        return load_vectors(
+            run,
+            teacher.model,
+            teacher.name,
+            texts,
+            role=role,
+            max_tokens=max_tokens,
+            what=what,
+        )
+
+    return embed
 
 
 def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequence[Target]) -> Path:
@@ -120,7 +138,7 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
         targets=targets,
         config=config,
         limits=_limits(run.recipe),
-        embed=partial(load_vectors, run, teacher.model, teacher.name),
+        embed=_embedding_by(run, teacher),
         device=run.device,
         precision=run.precision,
         seed=run.recipe.seed,

@@ -170,14 +170,26 @@ def embed_systems(
     of_teacher = (
         pair.document_matrix()
         if is_own
-        else _embed(teacher, documents, "document", limit, f"{collection.name} documents, teacher")
+        else _embed(
+            teacher,
+            documents,
+            "document",
+            max_tokens=limit,
+            what=f"{collection.name} documents, teacher",
+        )
     )
     of_student = _embed(
-        student, documents, "document", limit, f"{collection.name} documents, student"
+        student,
+        documents,
+        "document",
+        max_tokens=limit,
+        what=f"{collection.name} documents, student",
     )
-    asked_teacher = _embed(teacher, queries, "query", 0, f"{collection.name} queries, teacher")
+    asked_teacher = _embed(
+        teacher, queries, "query", max_tokens=0, what=f"{collection.name} queries, teacher"
+    )
     asked_student = _embed(
-        pair.embedder, queries, "query", 0, f"{collection.name} queries, student"
+        pair.embedder, queries, "query", max_tokens=0, what=f"{collection.name} queries, student"
     )
     return {
         "teacher": (asked_teacher, of_teacher),
@@ -191,7 +203,7 @@ def _is_own(pair: Pair, collection: Collection) -> bool:
 
 
 def _embed(
-    model: Embedder, texts: Sequence[str], role: str, max_tokens: int, what: str
+    model: Embedder, texts: Sequence[str], role: str, *, max_tokens: int, what: str
 ) -> np.ndarray:
     """(n, D) vectors; ``max_tokens`` 0 cuts at the model's own limit."""
     model.require(texts, role)

@@ -215,7 +215,7 @@ def test_a_dimension_outside_the_teachers_list_is_refused_before_anything_is_emb
     done, start, monkeypatch
 ):
     monkeypatch.setattr(
-        "leafkit.pipeline.evaluate.inherit.load_vectors", lambda *a: pytest.fail("embedded")
+        "leafkit.pipeline.evaluate.inherit.load_vectors", lambda *a, **k: pytest.fail("embedded")
     )
     with pytest.raises(
         UsageError,
