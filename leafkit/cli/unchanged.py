@@ -10,6 +10,8 @@ from leafkit.core.checkpoint_layout import REPORT_FILE, REPORT_PAGE_FILE
 from leafkit.core.console import console, log
 from leafkit.pipeline.finished import is_finished
 
+SEARCH_HINT = 'try it: leafkit search {folder} "how do I invert a sparse matrix"'
+
 
 def show_unchanged(recipe: Recipe) -> bool:
     """Whether a finished run of this recipe is there and nothing has changed since; then its
@@ -26,4 +28,5 @@ def show_unchanged(recipe: Recipe) -> bool:
     log(f"{recipe.name}: up to date; nothing has changed since {at:%Y-%m-%d %H:%M} ({folder})")
     print_summary(report, console)
     log(f"report: {folder / REPORT_PAGE_FILE}; force=true runs every step again")
+    log(SEARCH_HINT.format(folder=folder))
     return True

@@ -221,7 +221,7 @@ def test_distill_leaves_a_report_and_says_how_to_search(finished, capsys, home):
     assert {"report.html", "report.json", "README.md"} <= {p.name for p in finished.iterdir()}
     assert main.main(["distill", f"recipe={finished.parents[1] / 'tiny.yaml'}"]) == 0
     shown = capsys.readouterr().out
-    assert "student: up to date" in shown
+    assert "tiny: up to date; nothing has changed since" in shown
     assert f"leafkit search {finished}" in shown
 
 
@@ -299,7 +299,7 @@ def test_bench_inherit_and_embed_run_on_a_finished_recipe(finished, capsys):
 
 def test_a_failed_gate_is_status_1(finished, monkeypatch):
     monkeypatch.setattr(
-        "leafkit.evaluation.inheritance.grid.judge", lambda *numbers: "not inherited"
+        "leafkit.evaluation.inheritance.verdicts.judge", lambda *numbers: "not inherited"
     )
     word = f"recipe={finished.parents[1] / 'tiny.yaml'}"
     assert main.main(["inherit", word, "seed=99", "inherit.precisions=[float32]"]) == 1
@@ -319,7 +319,7 @@ def test_mine_prints_where_the_rows_are_and_trains_nothing(home, tmp_path, capsy
     }
     path = tiny.write_recipe(tmp_path / "dig.yaml", content)
     assert main.main(["mine", f"recipe={path}"]) == 0
-    rows = tmp_path / "ck" / "dig" / "mined" / "only" / "home" / "rows.jsonl"
+    rows = tmp_path / "ck" / "dig" / "mined" / "only" / "corpus" / "rows.jsonl"
     assert f"mined rows: {rows}" in capsys.readouterr().out
     assert len(rows.read_text().splitlines()) == 56
     assert not (tmp_path / "ck" / "dig" / "only").exists()
@@ -512,7 +512,8 @@ def test_light_commands_and_wrong_use_import_nothing_heavy():
         check=True,
     )
     assert done.stdout.splitlines()[-1].strip() == "heavy:"
-    assert done.stderr.count("unknown key nonsense") == len(COMMANDS) - 4  # recipes and doctor too
+    # recipes, doctor and serve take no recipe, compare and search were used wrongly otherwise
+    assert done.stderr.count("unknown key nonsense") == len(COMMANDS) - 5
 
 
 @pytest.mark.parametrize("name", COMMANDS)

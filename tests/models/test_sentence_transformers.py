@@ -136,7 +136,7 @@ def test_prompts_are_theirs_whatever_their_names(tmp_path, prompts, default, que
     [
         ({"query": 5}, None, "not text by name"),
         (["query"], None, "not text"),
-        ({"query": Q}, "document", "is none of its"),
+        ({"query": Q}, "document", "is not one of its"),
     ],
 )
 def test_prompts_that_are_none_are_refused(tmp_path, prompts, default, match):

@@ -12,7 +12,7 @@ from leafkit.core.console import log
 def run(words: Sequence[str]) -> int:
     """Distill the recipe's student and measure the pair; the report is in the recipe's folder."""
     recipe = read_recipe(words)
-    from leafkit.cli.unchanged import show_unchanged
+    from leafkit.cli.unchanged import SEARCH_HINT, show_unchanged
 
     if show_unchanged(recipe):
         return 0
@@ -32,5 +32,5 @@ def run(words: Sequence[str]) -> int:
             write_report(run.folder, REPORT, report)
             written = (CARD_FILE, REPORT_FILE, REPORT_PAGE_FILE)
             record_finished(run, [run.folder / name for name in written])
-            log(f'try it: leafkit search {run.folder} "how do I invert a sparse matrix"')
+            log(SEARCH_HINT.format(folder=run.folder))
     return 0
