@@ -59,7 +59,7 @@ def is_finished(recipe: Recipe) -> bool:
     """Whether a run of this very recipe has finished here, and nothing that it read has changed
     since, nor anything that it wrote.
     """
-    if recipe.force or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if recipe.force or os.environ.get("WORLD_SIZE", "1") != "1":
         return False
     try:
         text = (Path(recipe.checkpoints) / recipe.name / FINISHED_FILE).read_text(encoding="utf-8")
@@ -109,7 +109,7 @@ def _package_state() -> str:
     """What changes when a source file of leafkit does; a comment counts here."""
     states = []
     for path in sorted(_PACKAGE.rglob("*")):
-        if path.suffix in {".py", ".jsonl", ".html", ".css", ".jinja"}:
+        if path.suffix in {".py", ".jsonl", ".css", ".j2"}:
             found = path.stat()
             states.append([path.relative_to(_PACKAGE).as_posix(), found.st_size, found.st_mtime_ns])
     return fingerprint(states)
