@@ -110,8 +110,11 @@ def leafkit_score(
         queries.embed([q.text for q in collection.judged("test")], "query", query_tokens),
         documents.embed([d.full_text for d in collection.documents], "document", document_tokens),
     )
-    figures = run_benchmark(collection, "test", {"teacher": vectors}, "away", 10, 0).figures
-    return next(row["ndcg@10"]["mean"] for row in figures["rows"] if row["system"] == "teacher")
+    measured = run_benchmark(
+        collection, "test", {"teacher": vectors}, kind="out-of-domain", num_resamples=10, seed=0
+    )
+    systems = {row.system: row for row in measured.result.systems}
+    return systems["teacher"].metrics["ndcg@10"].value
 
 
 def collection_of(corpus, queries, qrels, folder: Path) -> Collection:
@@ -246,14 +249,18 @@ def test_mteb_s_sts_is_leafkit_s(tmp_path: Path):
     ]
     task = mteb_task.make_other_task("AbsTaskSTS", rows, "cosine_spearman", type="STS")
     task.min_score, task.max_score = 0, 5
-    found = run_mteb(wrap_for_mteb(student, teacher, name="pair"), task)
+    of_mteb = run_mteb(wrap_for_mteb(student, teacher, name="pair"), task)
     path = tmp_path / "pairs.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    mine = run_task(
-        f"sts:{path}", ["student"], lambda side, texts, role: student.embed(texts, role, 128), 50, 0
+    task_score = run_task(
+        f"sts:{path}",
+        ["student"],
+        lambda encoder, texts, role: student.embed(texts, role, 128),
+        num_resamples=50,
+        seed=0,
     )
-    assert found == pytest.approx(mine["rows"][0]["mean"], abs=1e-6)
-    assert abs(found) > 1e-3
+    assert of_mteb == pytest.approx(task_score.scores["student"].value, abs=1e-6)
+    assert abs(of_mteb) > 1e-3
     assert teacher.seen == []
 
 

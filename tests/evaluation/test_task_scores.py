@@ -187,7 +187,9 @@ def test_hits_are_the_mean_accuracy_of_scikit_learn_s_probes():
     vectors, labels = planted((60, 60, 60), 0.8)
     train, test = slice(0, 120), slice(120, 180)
     sets = draw_training_sets(labels[train], seed=1)
-    hits = probe_hits(vectors[train], labels[train], vectors[test], labels[test], sets, seed=1)
+    hits = probe_hits(
+        vectors[train], labels[train], vectors[test], labels[test], training_sets=sets, seed=1
+    )
     probes = [
         linear_model.LogisticRegression(max_iter=100, random_state=1).fit(
             vectors[train][s], labels[train][s]
