@@ -52,7 +52,7 @@ VERIFIED_FILE = ".verified.json"  # what its files looked like when their sha256
 MODEL_SPACE_FILE = "leafkit.json"
 LOSSES_FILE = "losses.json"  # the loss of each training step
 SOURCES_FILE = "sources.json"  # the rows that each batch of a stage took
-LOGS = "logs"  # folder of what loggers wrote while a step trained
+LOGS_FOLDER = "logs"  # folder of what loggers wrote while a step trained
 NOT_OF_THE_MODEL = (MODEL_SPACE_FILE, MANIFEST_FILE, LOSSES_FILE, SOURCES_FILE)
 
 # of a collection

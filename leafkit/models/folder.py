@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from leafkit.core.artifact import fingerprint as fingerprint_of
-from leafkit.core.checkpoint_layout import LOGS, MODEL_SPACE_FILE, NOT_OF_THE_MODEL
+from leafkit.core.checkpoint_layout import LOGS_FOLDER, MODEL_SPACE_FILE, NOT_OF_THE_MODEL
 from leafkit.core.errors import LeafkitError
 from leafkit.core.file_hashes import sha256_of_file
 from leafkit.core.watch import watch_folders
@@ -83,7 +83,7 @@ def fingerprint_of_folder(folder: Path) -> str:
         for p in files
         if p.name not in NOT_OF_THE_MODEL
         and not p.name.startswith(".")
-        and p.relative_to(folder).parts[0] != LOGS
+        and p.relative_to(folder).parts[0] != LOGS_FOLDER
     ]
     return fingerprint_of({p.relative_to(folder).as_posix(): sha256_of_file(p) for p in kept})
 

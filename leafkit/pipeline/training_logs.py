@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from leafkit.core.checkpoint_layout import LOGS
+from leafkit.core.checkpoint_layout import LOGS_FOLDER
 from leafkit.pipeline.run import Run
 from leafkit.train.trainer_options import TrainerOptions, make_options
 
@@ -32,8 +32,8 @@ def keep_logs(run: Run, step: str, draft: Path) -> None:
     """Move what a step's loggers wrote into its artifact."""
     written = _draft_folder(run, step)
     if written.is_dir():
-        shutil.move(written, draft / LOGS)
+        shutil.move(written, draft / LOGS_FOLDER)
 
 
 def _draft_folder(run: Run, step: str) -> Path:
-    return run.folder / f".{step}.{LOGS}"
+    return run.folder / f".{step}.{LOGS_FOLDER}"
