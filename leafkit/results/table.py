@@ -6,6 +6,7 @@ import csv
 import html
 import io
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -92,18 +93,18 @@ class Table:
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
 
 
-class Tabular:
+class Tabular(ABC):
     """What prints as tables: a class gives ``tables`` and ``records``, the rest follows."""
 
     __slots__ = ()
 
+    @abstractmethod
     def tables(self) -> Sequence[Table]:
         """The tables that people see."""
-        raise NotImplementedError
 
+    @abstractmethod
     def records(self) -> list[Record]:
         """One flat record per measured figure, for ``to_pandas``."""
-        raise NotImplementedError
 
     def __str__(self) -> str:
         """The tables, one below the other."""
