@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from leafkit.cli.command_table import COMMANDS
-from leafkit.core.console import console, log, set_verbosity
-from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.cli.failures import Terminated, explain
+from leafkit.core.console import console, flush, set_verbosity
+from leafkit.core.errors import UsageError
 from leafkit.core.system import keep_freed_memory, tune_gc
 from leafkit.core.version import __version__
 
 _HELP = {"help", "--help", "-h"}
-_KEPT = "finished steps and shards are kept, the same command continues after them"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words of the command line; None takes the process's own.
 
     Returns:
-        The exit status: 0 done, 1 failed, 2 used wrongly, 130 and 143 stopped by a signal.
+        The exit status: 0 done, 1 failed, 2 used wrongly, 130 and 143 stopped by a signal, 141
+        where nobody reads what it prints any more.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -35,31 +38,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     tune_gc()
     try:
+        _prepare_process()
+        status = _run(words)
+        if sys.stdout is not None:
+            flush(sys.stdout)
+        return status
+    except SystemExit:
+        raise
+    except BaseException as err:
+        return explain(err, words)
+
+
+def _run(words: Sequence[str]) -> int:
+    if not words or words[0] in _HELP:
+        return _print_commands()
+    if words[0] in {"--version", "version"}:
+        console.print(f"leafkit {__version__}")
+        return 0
+    name, *rest = words
+    return _find_command(name, rest)(rest)
+
+
+def _prepare_process() -> None:
+    if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _stop)
-        if not words or words[0] in _HELP:
-            return _print_commands()
-        if words[0] in {"--version", "version"}:
-            console.print(f"leafkit {__version__}")
-            return 0
-        name, *rest = words
-        return _find_command(name, rest)(rest)
-    except LeafkitError as err:
-        _complain(str(err), err.hint)
-        return err.exit_status
-    except KeyboardInterrupt:
-        log(f"stopped; {_KEPT}")
-        return 130
-    except _Terminated:
-        log(f"terminated; {_KEPT}")
-        return 143
-
-
-class _Terminated(BaseException):
-    """SIGTERM arrived."""
+    # a file's name may hold bytes, and a document characters, that the terminal's encoding lacks
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _stop(number: int, frame: Any) -> None:
-    raise _Terminated
+    raise Terminated
 
 
 def _find_command(name: str, rest: Sequence[str]) -> Callable[[Sequence[str]], int]:
@@ -80,16 +89,6 @@ def _find_command(name: str, rest: Sequence[str]) -> Callable[[Sequence[str]], i
         f"leafkit.cli.commands.{name}"
     ).run
     return run
-
-
-def _complain(message: str, hint: str) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-
-    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
-    stderr.print(f"[bold red]error:[/] {escape(message)}")
-    if hint:
-        stderr.print(f"[bold]hint:[/] {escape(hint)}")
 
 
 def _print_help(name: str) -> int:

@@ -12,17 +12,57 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
 
-from leafkit.core.errors import UsageError
+from leafkit.core.errors import OutputFailed, UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-console = Console(highlight=False, soft_wrap=True)
+
+class _Output(Console):
+    """Standard output; what it cannot take is an error of its own, and of no file that was being
+    written.
+    """
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich does.
+
+        Raises:
+            OutputFailed: standard output is full, or nobody reads it.
+        """
+        with _explain_output_errors():
+            super().print(*objects, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command: rich ends the process here."""
+        raise OutputFailed
+
+
+@contextlib.contextmanager
+def _explain_output_errors() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as err:
+        raise OutputFailed from err
+    except OSError as err:
+        raise OutputFailed(str(err.strerror)) from err
+
+
+def flush(stream: TextIO) -> None:
+    """Hand on what waits in a stream's buffer.
+
+    Raises:
+        OutputFailed: they cannot be handed on.
+    """
+    with _explain_output_errors():
+        stream.flush()
+
+
+console = _Output(highlight=False, soft_wrap=True)
 PLAIN_LINE_EVERY_S = 10.0
 LEVELS = {
     "info": logging.INFO,

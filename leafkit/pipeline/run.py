@@ -26,7 +26,7 @@ from leafkit.core.file_hashes import remembered_hashes
 from leafkit.core.system import release_memory
 from leafkit.core.watch import Watch, watch_tree, watching
 from leafkit.models.precision import choose_device, choose_precision, describe_precision
-from leafkit.train.world import World, read_world
+from leafkit.train.world import World, check_meeting_place, read_world
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -221,8 +221,12 @@ def open_run(recipe: Recipe) -> Iterator[Run]:
         torch.cuda.set_device(world.local_rank)
     run = Run(recipe, device, precision, world)
     if world.size > 1 and not torch.distributed.is_initialized():
+        check_meeting_place()
         torch.distributed.init_process_group(
-            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PROCESS_TIMEOUT
+            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            timeout=PROCESS_TIMEOUT,
+            rank=world.rank,
+            world_size=world.size,
         )
     with contextlib.ExitStack() as stack:
         run.on_main(lambda: stack.enter_context(exclusive(run.root)))

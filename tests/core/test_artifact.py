@@ -395,7 +395,8 @@ def _refuse(patch: pytest.MonkeyPatch, refuse_at: int, number: int) -> Iterator[
     def refusing(real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             if next(count) == refuse_at:
-                raise OSError(number, os.strerror(number), str(args[0]))
+                named = () if isinstance(args[0], int) else (str(args[0]),)
+                raise OSError(number, os.strerror(number), *named)
             return real(*args, **kwargs)
 
         return call
