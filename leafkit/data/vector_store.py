@@ -46,7 +46,8 @@ class Space:
         prompt: text put before each input.
         max_tokens: inputs are cut here.
         pooling: how token vectors become one vector.
-        normalized: whether vectors have length one.
+        normalized: whether vectors have length one; they are compared by inner product either way,
+            which is their cosine then.
     """
 
     teacher: str
@@ -55,6 +56,11 @@ class Space:
     max_tokens: int
     pooling: str
     normalized: bool
+
+    @property
+    def similarity(self) -> str:
+        """What vectors are compared by: "cosine", or "dot", the inner product of any lengths."""
+        return "cosine" if self.normalized else "dot"
 
 
 def hash_texts(texts: Sequence[str]) -> np.ndarray:

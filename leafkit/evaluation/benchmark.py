@@ -203,11 +203,16 @@ def score_encoder(
         [q.id for q in judged], [d.id for d in collection.documents], collection.qrels
     )
     own = collection.own_documents(split, own_documents)
+    is_unit = embedder.space("document", document_tokens).normalized
     scores = {}
     for dim in dims:
-        cut = dim or None
-        pair = truncate_then_normalize(queries, cut), truncate_then_normalize(documents, cut)
+        pair = [_shorten(vectors, dim or None, is_unit) for vectors in (queries, documents)]
         scores[dim] = fast_ndcg(
-            exclude_self(search_exact(*pair, 11, judgments.ties), own, 10), judgments
+            exclude_self(search_exact(pair[0], pair[1], 11, judgments.ties), own, 10), judgments
         )
     return scores
+
+
+def _shorten(vectors: np.ndarray, dim: int | None, is_unit: bool) -> np.ndarray:
+    """The first ``dim`` components as the model ranks by them: of length one, or as they are."""
+    return truncate_then_normalize(vectors, dim) if is_unit else vectors[:, :dim]

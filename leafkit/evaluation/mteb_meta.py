@@ -189,7 +189,7 @@ def describe(
     num_parameters = sum(encoder.num_parameters() for encoder in encoders)
     num_embedding = sum(encoder.num_embedding_parameters() for encoder in encoders)
     fingerprints = [model.fingerprint for model in models]
-    normalized = all(model.space("query", max_tokens).normalized for model in models)
+    similarities = {model.space("query", max_tokens).similarity for model in models}
     dims = models[0].mrl_dims
     return metas.ModelMeta(
         loader=None,
@@ -207,7 +207,7 @@ def describe(
         public_training_code=None,
         public_training_data=None,
         framework=["Sentence Transformers", "PyTorch"] if at_hand else [],
-        similarity_fn_name="cosine" if normalized else "dot",
+        similarity_fn_name="dot" if "dot" in similarities else "cosine",
         use_instructions=any(
             model.prompt(role) for model in models for role in ("query", "document")
         ),

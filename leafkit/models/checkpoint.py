@@ -23,6 +23,7 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.models.attention import attention_mode, check_attention, pin_attention
 from leafkit.models.folder import (
     fingerprint_of_folder,
+    is_ranked_by_cosine,
     read_dense,
     read_json,
     read_object,
@@ -43,6 +44,7 @@ _MODULE_TYPES = {
     "Dense": "2_Dense",
     "Normalize": "3_Normalize",
 }
+PROMPTS_FILE = "config_sentence_transformers.json"
 _LEGACY_POOLING = {
     "mean": "pooling_mode_mean_tokens",
     "cls": "pooling_mode_cls_token",
@@ -184,8 +186,8 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
         )
     spec = EncoderSpec(
         pooling=_read_pooling(folder / modules["Pooling"]) if "Pooling" in modules else "mean",
-        normalized="Normalize" in modules,
-        prompts=read_prompts(folder / "config_sentence_transformers.json"),
+        normalized=is_ranked_by_cosine(folder / PROMPTS_FILE, has_normalize="Normalize" in modules),
+        prompts=read_prompts(folder / PROMPTS_FILE),
         max_tokens=int(limit),
         mrl_dims=tuple(getattr(backbone.config, "matryoshka_dimensions", None) or ()),
         attention=attention_mode(backbone),
@@ -254,13 +256,13 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
         {"max_seq_length": encoder.spec.max_tokens, "do_lower_case": False},
     )
     write_json(
-        folder / "config_sentence_transformers.json",
+        folder / PROMPTS_FILE,
         {
             "prompts": {
                 role: encoder.prompt(role) for role in ("query", "document", *encoder.spec.prompts)
             },
             "default_prompt_name": None,
-            "similarity_fn_name": "cosine",
+            "similarity_fn_name": encoder.spec.similarity,
         },
     )
     pooling = {"word_embedding_dimension": encoder.hidden_size, "include_prompt": True}

@@ -23,6 +23,7 @@ _QUERY_NAMES, _DOCUMENT_NAMES = (
     ("query",),
     ("document", "passage", "corpus"),
 )
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")  # of sentence-transformers
 _AGAIN = "write or download the model again"
 _FINGERPRINTED = (".safetensors", ".json", ".txt", ".model")
 
@@ -120,6 +121,34 @@ def read_prompts(path: Path) -> dict[str, str]:
         if name is not None and prompts[name]:
             found[role] = prompts[name]
     return found
+
+
+def is_ranked_by_cosine(path: Path, *, has_normalize: bool) -> bool:
+    """Whether a model's texts are compared by the cosine of their vectors; else by inner product.
+
+    The model's own word is ``similarity_fn_name``; without it sentence-transformers takes cosine.
+    Of vectors of length one cosine, inner product and Euclidean distance give one ranking.
+
+    Args:
+        path: of config_sentence_transformers.json, which may be missing.
+        has_normalize: the model ends with a Normalize module.
+
+    Raises:
+        LeafkitError: it is another similarity, which no index here ranks by, or an unknown one.
+    """
+    name = read_object(path, {}).get("similarity_fn_name") or "cosine"
+    if name not in SIMILARITIES:
+        raise LeafkitError(
+            f"{path}: similarity_fn_name {name!r} is not one of {', '.join(SIMILARITIES)}",
+            "restore the file",
+        )
+    if name == "manhattan" or (name == "euclidean" and not has_normalize):
+        raise LeafkitError(
+            f"{path}: similarity_fn_name is {name}: the model ranks by a distance between vectors "
+            "of any length, and search, indexes and students here rank by cosine or inner product",
+            "take a model that is made for cosine or dot",
+        )
+    return has_normalize or name == "cosine"
 
 
 def read_dense(folder: Path) -> nn.Linear:

@@ -16,14 +16,16 @@ _FILES = {
     "pooling": "1_Pooling/config.json",
     "attention": "config.json (is_causal)",
     "prompts": "config_sentence_transformers.json",
+    "similarity": "config_sentence_transformers.json (similarity_fn_name) and modules.json",
 }
 
 
 def leafkit_json_fields(spec: EncoderSpec) -> dict[str, object]:
-    """Pooling, attention, prompts and their templates, as leafkit.json holds them."""
+    """Pooling, attention, similarity, prompts and their templates, as leafkit.json holds them."""
     return {
         "pooling": spec.pooling,
         "attention": spec.attention,
+        "similarity": spec.similarity,
         "prompts": _told(spec.prompts),
         "templates": dict(spec.templates),
     }
@@ -45,8 +47,15 @@ def check_leafkit_json(path: Path, space: Any, found: EncoderSpec) -> dict[str, 
         raise LeafkitError(
             f"{path}: {space!r} is not an object of keys and values", "write the model again"
         )
-    allowed = {"pooling": POOLINGS, "attention": ("", *MODES)}
-    for key in ("pooling", "attention", "prompts", "templates"):
+    allowed = {"pooling": POOLINGS, "attention": ("", *MODES), "similarity": ("cosine", "dot")}
+    if space.get("normalized") is False and found.normalized and "similarity" not in space:
+        raise LeafkitError(
+            f"{path}: it was made for vectors that are compared by inner product (normalized is "
+            "false), and config_sentence_transformers.json says cosine, as earlier versions wrote "
+            "whatever it was",
+            "distill it again, or correct similarity_fn_name there to dot",
+        )
+    for key in ("pooling", "attention", "similarity", "prompts", "templates"):
         value = space.get(key, {})
         if key in space and key in allowed and value not in allowed[key]:
             raise LeafkitError(

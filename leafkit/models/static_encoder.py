@@ -31,6 +31,7 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.models.folder import (
     fingerprint_of_folder,
+    is_ranked_by_cosine,
     read_dense,
     read_json,
     read_object,
@@ -272,7 +273,7 @@ def write_static(encoder: StaticEncoder, folder: Path, space: dict[str, Any]) ->
         {
             "prompts": {"query": "", "document": ""},
             "default_prompt_name": None,
-            "similarity_fn_name": "cosine",
+            "similarity_fn_name": encoder.spec.similarity,
         },
     )
     place = folder / _MODULES["StaticEmbedding"]
@@ -310,6 +311,7 @@ def read_static(folder: Path) -> StaticEncoder:
             f"{folder}/{_PROMPTS_FILE}: prompts {prompts}, and {_ABOUT_PROMPTS}",
             "restore the file: its prompts are empty",
         )
+    is_ranked_by_cosine(folder / _PROMPTS_FILE, has_normalize=True)
     place = folder / modules["StaticEmbedding"]
     try:
         table = load_file(place / _WEIGHTS_FILE)[_TABLE_KEY].float()

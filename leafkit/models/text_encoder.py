@@ -31,7 +31,8 @@ class EncoderSpec:
 
     Attributes:
         pooling: mean, cls or last.
-        normalized: vectors have length one.
+        normalized: vectors have length one, because a Normalize module says so or because texts
+            are compared by cosine.
         prompts: text put before the input, by role ("query", "document").
         max_tokens: longest input, prompt and special tokens included.
         mrl_dims: Matryoshka dimensions, largest first; empty where the model was not trained for
@@ -49,6 +50,11 @@ class EncoderSpec:
     mrl_dims: tuple[int, ...] = ()
     attention: str = ""
     templates: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def similarity(self) -> str:
+        """What texts are compared by, as sentence-transformers calls it."""
+        return "cosine" if self.normalized else "dot"
 
 
 class TextEncoder(nn.Module):

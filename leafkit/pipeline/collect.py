@@ -53,7 +53,7 @@ def collect_report(run: Run, command: str) -> RunReport:
     uris = (run.recipe.data.corpus, *run.recipe.bench.collections)
     corpora = tuple(load_corpus(run, uri).about() for uri in uris)
     manifest = read_manifest(run.folder / STUDENT)
-    has_grid = (run.folder / INHERIT / MANIFEST_FILE).is_file()
+    has_grid = _has_grid_of(run, teacher, student)
     return replace(
         describe_run(run, command),
         steps=steps,
@@ -65,6 +65,17 @@ def collect_report(run: Run, command: str) -> RunReport:
         bench=EvaluationResult.load(run.folder / BENCH / RESULTS_FILE),
         inheritance=InheritanceGrid.load(run.folder / INHERIT / GRID_FILE) if has_grid else None,
     )
+
+
+def _has_grid_of(run: Run, teacher: ModelHandle, student: ModelHandle) -> bool:
+    """Whether the run's inheritance grid is of these two models: an earlier teacher's may be there
+    where this one has none.
+    """
+    if not (run.folder / INHERIT / MANIFEST_FILE).is_file():
+        return False
+    passes = read_manifest(run.folder / INHERIT).inputs["passes"]
+    measured = (passes["teacher"], passes["student"])
+    return measured == (teacher.model.fingerprint, student.model.fingerprint)
 
 
 def describe_run(run: Run, command: str) -> RunReport:

@@ -14,6 +14,7 @@ from typing import Any
 from leafkit.config import Recipe, to_plain
 from leafkit.config.load import load_recipe
 from leafkit.core.checkpoint_layout import LOSSES_FILE, STUDENT
+from leafkit.core.console import log
 from leafkit.core.method import method_of
 from leafkit.data.sources import read_collection, source_fingerprint
 from leafkit.embedders.precomputed import PrecomputedVectors
@@ -73,8 +74,15 @@ def run_distill(run: Run) -> None:
     save_student(run, teacher, corpus, targets)
     write_index(run, teacher, corpus, targets[0].vectors)
     run_bench(run)
-    if corpus.collection.judged(run.recipe.bench.split):
+    if not corpus.collection.judged(run.recipe.bench.split):
+        return
+    if teacher.model.space("document", run.recipe.data.max_document_tokens).similarity == "cosine":
         run_inherit(run)
+    else:
+        log(
+            "  no inheritance: this teacher ranks by the inner product of vectors of any length, "
+            "and truncation and quantization are measured for cosines"
+        )
 
 
 def teacher_recipe(recipe: Recipe) -> Recipe:

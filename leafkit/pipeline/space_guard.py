@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from leafkit.core.errors import LeafkitError
+from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.data.vector_store import Space
 from leafkit.models.encoder_protocol import Encoder
 from leafkit.models.folder import read_space
 
@@ -59,6 +60,28 @@ def check_space(what: str, space: str, expected: str) -> None:
             f"{what} lives in the space of teacher {space or 'unknown'}, not of teacher {expected}:"
             " rankings would be meaningless",
             "distil again from this teacher, or point at the teacher it was distilled from",
+        )
+
+
+def check_cosine(what: str, space: Space, command: str) -> None:
+    """Refuse measures that are made for cosines where vectors are ranked by inner product.
+
+    Args:
+        what: names the model.
+        space: of its documents.
+        command: that measures.
+
+    Raises:
+        UsageError: its vectors have other lengths than one.
+    """
+    if space.similarity != "cosine":
+        raise UsageError(
+            f"{what} ranks by the inner product of vectors of any length (similarity_fn_name dot, "
+            f"or vectors that say nothing and are not of length one): {command} compares cosines, "
+            "and its figures would be another model's",
+            "leafkit bench and search rank by inner product; where cosine is meant, set "
+            'similarity_fn_name "cosine" in config_sentence_transformers.json, "normalized": true '
+            "in about.json",
         )
 
 

@@ -57,6 +57,7 @@ def test_a_written_encoder_comes_back_equal(tmp_path, pooling, dim, normalized):
         "kind": "teacher",
         "pooling": pooling,
         "attention": "",
+        "similarity": "cosine" if normalized else "dot",
         "prompts": PROMPTS,
         "templates": {},
     }

@@ -43,6 +43,7 @@ def test_everything_is_stored_and_comes_back(folder):
     assert read_space(folder) == SPACE | {
         "pooling": "mean",
         "attention": "bidirectional",
+        "similarity": "cosine",
         "prompts": PROMPTS,
         "templates": TEMPLATES,
     }

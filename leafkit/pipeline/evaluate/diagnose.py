@@ -20,6 +20,7 @@ from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.run import Run
+from leafkit.pipeline.space_guard import check_cosine
 from leafkit.results import Diagnosis
 
 FORMAT = 2  # of the file, and of what the findings say
@@ -58,6 +59,8 @@ def run_diagnose(run: Run) -> Diagnosis:
     """
     recipe = run.recipe
     teacher = load_teacher(run)
+    space = teacher.model.space("document", recipe.data.max_document_tokens)
+    check_cosine(teacher.reference or teacher.name, space, "diagnose=true")
     corpus = load_corpus(run, recipe.data.corpus)
     collection = corpus.collection
     settings = Settings(

@@ -20,6 +20,7 @@ from leafkit.evaluation.inheritance.grid import run_grid
 from leafkit.evaluation.metrics import Judgments
 from leafkit.pipeline.check_settings import check_settings
 from leafkit.pipeline.pair import Pair, retention_of
+from leafkit.pipeline.space_guard import check_cosine
 from leafkit.results import EvaluationResult, InheritanceGrid
 from leafkit.results.retrieval import IN_DOMAIN, OUT_OF_DOMAIN
 
@@ -241,6 +242,7 @@ def measure_inheritance(
     """
     config = config or InheritConfig()
     check_settings(Recipe(inherit=config), "inherit")
+    check_cosine(pair.reference or "the teacher", pair.space, "the inheritance grid")
     (judged,) = _read(pair, collection)
     check_judged(judged, split)
     queries = [query.id for query in judged.judged(split)]

@@ -36,6 +36,7 @@ from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import ModelHandle, load_student, load_teacher
 from leafkit.pipeline.run import Run, plain_inputs
+from leafkit.pipeline.space_guard import check_cosine
 from leafkit.results import InheritanceGrid
 
 PASSES_FORMAT = 1
@@ -85,6 +86,8 @@ def run_inherit(run: Run) -> InheritanceGrid:
     recipe, config = run.recipe, run.recipe.inherit
     teacher = load_teacher(run)
     student = load_student(run, teacher)
+    space = teacher.model.space("document", recipe.data.max_document_tokens)
+    check_cosine(teacher.reference or teacher.name, space, "leafkit inherit")
     choose_dims(config.dims, teacher.model.mrl_dims, teacher.model.dim)
     corpus = load_corpus(run, recipe.data.corpus)
     collection = corpus.collection
