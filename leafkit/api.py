@@ -18,6 +18,7 @@ from leafkit.config import DataConfig, EmbeddingsConfig, Recipe, StudentConfig, 
 from leafkit.core.console import progress_bar, warn
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Collection, Document, Query, clean_text
+from leafkit.embedders.distinct import check_distinct
 from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.protocol import Embedder
 from leafkit.models.checkpoint import load_encoder
@@ -233,4 +234,5 @@ def _embed(
             f"the teacher's vector of {what} {row} is not finite",
             "compute in float32 with precision='float32'; if it stays, look at that text",
         )
+    check_distinct(texts, vectors, f"teacher vectors of {what}")
     return vectors

@@ -51,13 +51,18 @@ class DataConfig:
         high=_MAX_COUNT,
     )
     max_query_tokens: int = number(
-        64, "Queries are cut here, prompt included.", unit="tokens", above=0, high=MAX_TOKENS
+        64,
+        "Queries are cut here, prompt included; 0 takes each model's own limit.",
+        unit="tokens",
+        low=0,
+        high=MAX_TOKENS,
     )
     max_document_tokens: int = number(
         64,
-        "Documents are cut here; the teacher's cost grows with it.",
+        "Documents are cut here, prompt included; 0 takes each model's own limit. The teacher's "
+        "cost grows with it.",
         unit="tokens",
-        above=0,
+        low=0,
         high=MAX_TOKENS,
     )
     exclude_self: str = choice(

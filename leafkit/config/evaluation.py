@@ -88,9 +88,9 @@ class BenchConfig:
     )
     max_document_tokens: int = number(
         256,
-        "Documents of the other collections are cut here.",
+        "Documents of the other collections are cut here; 0 takes each model's own limit.",
         unit="tokens",
-        above=0,
+        low=0,
         high=MAX_TOKENS,
     )
     student: str = text(

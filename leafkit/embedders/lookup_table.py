@@ -78,7 +78,7 @@ class LookupTableEmbedder(EmbedderBase):
             self.encoder.fingerprint,
             self.dim,
             "",
-            max_tokens,
+            max_tokens or NO_LIMIT,
             self.encoder.spec.pooling,
             normalized=True,
         )
@@ -86,10 +86,11 @@ class LookupTableEmbedder(EmbedderBase):
     def embed_one(
         self, text: str, role: str = "query", max_tokens: int | None = None
     ) -> np.ndarray:
-        """(D,) float32 vector of one text, cut at ``max_tokens`` (None does not cut); the same as
-        ``embed`` gives, in any role.
+        """(D,) float32 vector of one text, cut at ``max_tokens`` (None and 0 do not cut); the same
+        as ``embed`` gives, in any role.
         """
-        return self._look_up(self._tokenize([text], add_special_tokens=False)[0].ids[:max_tokens])
+        ids = self._tokenize([text], add_special_tokens=False)[0].ids
+        return self._look_up(ids[: max_tokens or None])
 
     def embed(
         self, texts: Sequence[str], role: str, max_tokens: int, bar: Bar | None = None

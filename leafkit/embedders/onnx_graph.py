@@ -26,6 +26,7 @@ from leafkit.core.console import Bar
 from leafkit.core.errors import LeafkitError, MissingExtra
 from leafkit.data.vector_store import Space
 from leafkit.embedders.protocol import EmbedderBase
+from leafkit.models.room import check_room
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.models.tokenization import token_of_empty_text
 
@@ -114,6 +115,7 @@ class OnnxGraphEmbedder(EmbedderBase):
                 "leafkit export recipe=NAME writes it again",
             ) from err
         self._limit = 0  # that the tokenizer cuts at
+        self._roomy: set[tuple[str, int]] = set()  # roles and limits, once checked
         # activations are scaled per run: a text alone
         self._texts_per_run = 1 if precision == "int8" else _TEXTS_PER_RUN
         outputs = self._session.get_outputs()
@@ -149,8 +151,7 @@ class OnnxGraphEmbedder(EmbedderBase):
 
     def space(self, role: str, max_tokens: int) -> Space:
         """The space that vectors of this role are in."""
-        about = self._about
-        limit = min(max_tokens, int(about["max_tokens"]))
+        about, limit = self._about, self._cut_at(max_tokens)
         return Space(
             self.fingerprint,
             self.dim,
@@ -162,14 +163,14 @@ class OnnxGraphEmbedder(EmbedderBase):
 
     def count_tokens(self, texts: Sequence[str], role: str, max_tokens: int | None = None) -> int:
         """Counted by the tokenizer beside the graph."""
-        limit = min(max_tokens or self.max_tokens, self.max_tokens)
+        limit = self._cut_at(max_tokens)
         return sum(len(self._ids(text, role, limit)) for text in texts)
 
     def embed_one(
         self, text: str, role: str = "query", max_tokens: int | None = None
     ) -> np.ndarray:
         """(D,) float32 vector of one text."""
-        limit = min(max_tokens or self.max_tokens, self.max_tokens)
+        limit = self._cut_at(max_tokens)
         ids = np.asarray([self._ids(text, role, limit)], dtype=np.int64)
         (vectors,) = self._session.run(
             None, {"input_ids": ids, "attention_mask": np.ones_like(ids)}
@@ -180,7 +181,7 @@ class OnnxGraphEmbedder(EmbedderBase):
         self, texts: Sequence[str], role: str, max_tokens: int, bar: Bar | None = None
     ) -> np.ndarray:
         """(n, D) float32 vectors of texts in a role, a few of similar length at a time."""
-        limit = min(max_tokens, int(self._about["max_tokens"]))
+        limit = self._cut_at(max_tokens)
         ids = [self._ids(text, role, limit) for text in texts]
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         out = np.empty((len(ids), self.dim), dtype=np.float32)
@@ -196,11 +197,21 @@ class OnnxGraphEmbedder(EmbedderBase):
                 bar.advance(len(rows))
         return out
 
+    def _cut_at(self, max_tokens: int | None) -> int:
+        return min(max_tokens or self.max_tokens, self.max_tokens)
+
     def _ids(self, text: str, role: str, limit: int) -> list[int]:
+        prompt = self.prompt(role)
+        if (role, limit) not in self._roomy:
+            self._tokenizer.no_truncation()
+            self._limit = 0
+            num_tokens = len(self._tokenizer.encode(prompt).ids)
+            check_room(role, prompt, prompt_tokens=num_tokens, limit=limit)
+            self._roomy.add((role, limit))
         if limit != self._limit:
             self._tokenizer.enable_truncation(limit)
             self._limit = limit
-        return self._tokenizer.encode(self.prompt(role) + text).ids or [
+        return self._tokenizer.encode(prompt + text).ids or [
             int(self._about["token_of_empty_text"])
         ]
 

@@ -92,7 +92,7 @@ class TransformerEmbedder(EmbedderBase):
             teacher=self.encoder.fingerprint,
             dim=self.encoder.dim,
             prompt=self.encoder.prompt(role),
-            max_tokens=min(max_tokens, spec.max_tokens),
+            max_tokens=self.encoder.limit(max_tokens),
             pooling=spec.pooling,
             normalized=spec.normalized,
         )

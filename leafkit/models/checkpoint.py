@@ -36,7 +36,7 @@ from leafkit.models.minilm import download, find_minilm
 from leafkit.models.pooling import POOLINGS
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 from leafkit.models.tiny import pooler_free, tiny_encoder
-from leafkit.models.tokenization import comes_back_equal, without_last_call
+from leafkit.models.tokenization import check_vocabulary, comes_back_equal, without_last_call
 
 _MODULE_TYPES = {
     "Transformer": "",
@@ -155,6 +155,7 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
             **kwargs,
         )
         tokenizer = AutoTokenizer.from_pretrained(root, trust_remote_code=trust_remote_code)
+        check_vocabulary(tokenizer, root)
     except LeafkitError:
         raise
     except Exception as err:

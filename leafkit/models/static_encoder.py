@@ -209,15 +209,15 @@ def bare_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 def tokenize(
     tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int | None = None
 ) -> list[list[int]]:
-    """Token ids of each text without special tokens, cut at ``max_tokens``; empty for an empty
-    text.
+    """Token ids of each text without special tokens, cut at ``max_tokens`` (None and 0 do not
+    cut); empty for an empty text.
     """
     token_ids: list[list[int]] = []
     for start in range(0, len(texts), _TEXTS_PER_CALL):
         encodings = tokenizer.encode_batch_fast(
             list(texts[start : start + _TEXTS_PER_CALL]), add_special_tokens=False
         )
-        token_ids.extend(encoding.ids[:max_tokens] for encoding in encodings)
+        token_ids.extend(encoding.ids[: max_tokens or None] for encoding in encodings)
     return token_ids
 
 

@@ -18,7 +18,8 @@ from leafkit.models.attention import attention_mode
 from leafkit.models.packed.backbone import can_pack, run_packed
 from leafkit.models.packed.grouping import group_by_length, pack
 from leafkit.models.pooling import POOLINGS, pool_packed, pool_padded
-from leafkit.models.tokenization import token_of_empty_text, truncated_ids
+from leafkit.models.room import check_room
+from leafkit.models.tokenization import count_prompt, token_of_empty_text, truncated_ids
 
 # a tokenizer holds on to everything that it cut off: a million long texts at once would fill the
 # memory
@@ -96,6 +97,7 @@ class TextEncoder(nn.Module):
         self.tokenizer = tokenizer
         self.spec = replace(spec, attention=attention)
         self.fingerprint = fingerprint
+        self._roomy: set[tuple[str, str, int]] = set()  # role, prompt and limit, once checked
 
     @property
     def hidden_size(self) -> int:
@@ -140,22 +142,37 @@ class TextEncoder(nn.Module):
     def tokenize(
         self, texts: Sequence[str], role: str, max_tokens: int | None = None
     ) -> list[list[int]]:
-        """Token ids of each text with its role's prompt before it, cut at ``max_tokens`` (None: the
-        model's own limit).
+        """Token ids of each text with its role's prompt before it, cut at ``max_tokens`` (None and
+        0: the model's own limit).
 
         A text without any token, which some tokenizers make of an empty one, gets
         ``token_of_empty_text``.
+
+        Raises:
+            UsageError: the prompt leaves no room for a text.
         """
         if not texts:
             return []
-        prompt = self.prompt(role)
-        limit = min(max_tokens or self.spec.max_tokens, self.spec.max_tokens)
+        prompt, limit = self.prompt(role), self.limit(max_tokens)
+        self._check_room(role, prompt, limit)
         token_ids: list[list[int]] = []
         for start in range(0, len(texts), _TEXTS_PER_CALL):
             part = [prompt + text for text in texts[start : start + _TEXTS_PER_CALL]]
             found = truncated_ids(self.tokenizer, part, limit)
             token_ids.extend(ids or [token_of_empty_text(self.tokenizer)] for ids in found)
         return token_ids
+
+    def limit(self, max_tokens: int | None) -> int:
+        """Tokens of an input that is to be cut at ``max_tokens``; None and 0 take the model's own
+        limit, which no input exceeds.
+        """
+        return min(max_tokens or self.spec.max_tokens, self.spec.max_tokens)
+
+    def _check_room(self, role: str, prompt: str, limit: int) -> None:
+        if (role, prompt, limit) not in self._roomy:
+            num_tokens = count_prompt(self.tokenizer, prompt)
+            check_room(role, prompt, prompt_tokens=num_tokens, limit=limit)
+            self._roomy.add((role, prompt, limit))
 
     def pool(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
         """(B, H) float32 pooled hidden states. BERT and Qwen2 run packed, other backbones in groups

@@ -44,6 +44,27 @@ def token_of_empty_text(tokenizer: PreTrainedTokenizerBase) -> int:
     )
 
 
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Refuse a tokenizer that knows no token but special ones: transformers makes such a one where
+    its files are missing, and all words become unknown.
+
+    Raises:
+        LeafkitError: naming the folder.
+    """
+    specials = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+    if not set(tokenizer.get_vocab()) - specials:
+        raise LeafkitError(
+            f"{folder} holds no tokenizer: tokenizer.json (or vocab.txt, *.model) is missing, and "
+            "without a vocabulary all words are one unknown token",
+            "restore the file, or download the model again with all its files",
+        )
+
+
+def count_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> int:
+    """Tokens of a prompt with the special tokens around it, uncut."""
+    return len(tokenizer(prompt, verbose=False)["input_ids"])
+
+
 def truncated_ids(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int
 ) -> list[list[int]]:

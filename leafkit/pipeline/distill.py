@@ -21,6 +21,8 @@ from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.index.vectors import Vectors
 from leafkit.models.checkpoint import identify_model, load_encoder
 from leafkit.models.encoder_protocol import save_model
+from leafkit.models.room import LITTLE, check_room
+from leafkit.models.tokenization import count_prompt
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.document_index import write_index
 from leafkit.pipeline.embed import load_vectors
@@ -42,6 +44,8 @@ from leafkit.pipeline.student.targets import (
 from leafkit.pipeline.student.transformer import distill_transformer
 from leafkit.pipeline.teacher.teach import run_teach
 from leafkit.pipeline.training_logs import keep_logs, recipe_options
+
+_SPECIALS = 4  # special tokens around a text, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ def run_distill(run: Run) -> None:
         run_teach(run.with_recipe(teacher_recipe(run.recipe)))
     corpus = load_corpus(run, run.recipe.data.corpus)
     teacher = load_teacher(run)
+    check_student_room(run.recipe, teacher)
     targets = load_targets(run, teacher, corpus)
     save_student(run, teacher, corpus, targets)
     write_index(run, teacher, corpus, targets[0].vectors)
@@ -94,6 +99,24 @@ def teacher_recipe(recipe: Recipe) -> Recipe:
         precision=recipe.precision,
         force=recipe.force,
     )
+
+
+def check_student_room(recipe: Recipe, teacher: ModelHandle) -> None:
+    """Refuse limits that the teacher's prompts fill in the student's tokens, before the teacher
+    embeds anything. A prompt has a token a byte at most, so that few are looked at.
+
+    Raises:
+        UsageError: nothing is left of a text.
+    """
+    if recipe.student.kind == "static":
+        return  # a table has no prompt
+    limits, start = _limits(recipe), None
+    for role in ("query", "document"):
+        prompt, limit = teacher.model.prompt(role), limits.of(role)
+        if limit and len(prompt.encode()) + _SPECIALS + LITTLE > limit:
+            start = start or load_encoder(recipe.student.init)
+            num_tokens = count_prompt(start.tokenizer, prompt)
+            check_room(role, prompt, prompt_tokens=num_tokens, limit=limit)
 
 
 def load_targets(run: Run, teacher: ModelHandle, corpus: Corpus) -> list[Target]:

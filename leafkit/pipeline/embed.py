@@ -13,6 +13,7 @@ from leafkit.core.console import log
 from leafkit.core.method import method_of
 from leafkit.core.watch import watch_tree
 from leafkit.data.vector_store import VectorStore, hash_texts
+from leafkit.embedders.distinct import check_distinct
 from leafkit.embedders.fill_store import fill_store
 from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.embedders.protocol import Embedder
@@ -68,6 +69,8 @@ def load_vectors(
         store, model, texts, role, title=title, rank=run.world.rank, num_ranks=run.world.size
     )
     run.barrier()
+    if computed:
+        check_distinct(texts, store, title)
     watch_tree(store.folder)
     if not computed:
         log(f"{title}: up to date ({store.folder})", style="dim")

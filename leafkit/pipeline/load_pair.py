@@ -29,6 +29,7 @@ from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Collection
 from leafkit.data.vector_store import Space
+from leafkit.embedders.distinct import probe_model
 from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.embedders.protocol import Embedder
@@ -88,6 +89,8 @@ def load_pair(
     space = Space(**json.loads((folder / INDEX / INDEX_SPACE_FILE).read_text()))
     student = read_model(folder / STUDENT)
     check_student(folder / STUDENT, student, space.teacher, space.dim)
+    embedder = _open_graph(folder / EXPORT, student) or make_embedder(student)
+    probe_model(embedder, str(folder / STUDENT))
     vectors = np.load(folder / INDEX / INDEX_VECTORS_FILE, mmap_mode="r")
     told = str(read_space(folder / STUDENT).get("teacher_reference", ""))
     reference = told if teacher is None else teacher if isinstance(teacher, str) else "given"
@@ -96,7 +99,7 @@ def load_pair(
         Collection.load(folder / INDEX),
         vectors,
         space,
-        embedder=_open_graph(folder / EXPORT, student) or make_embedder(student),
+        embedder=embedder,
         teacher=partial(_open_teacher, teacher or told, device) if teacher or told else None,
         reference=reference,
         index=None if index == "flat" else _open_index(folder, index, space, manifests[INDEX]),

@@ -16,6 +16,7 @@ from leafkit.core.artifact import open_artifact, recover
 from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE, STUDENT, VECTORS_FOLDER
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.embedders.distinct import probe_model
 from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.openai_api import OpenAIEmbedder
 from leafkit.embedders.precomputed import PrecomputedVectors
@@ -278,7 +279,21 @@ def load_teacher(run: Run) -> ModelHandle:
             "teacher.source=recipe:kalm-mini or model:FOLDER_OR_HUB_ID; a recipe of stages "
             "trains one: recipe:NAME",
         )
-    return opener_of(run).open_teacher()
+    teacher = opener_of(run).open_teacher()
+    check_rooms(run, teacher)
+    return teacher
+
+
+def check_rooms(run: Run, handle: ModelHandle) -> None:
+    """Refuse limits that a model's prompts fill, before any work is done.
+
+    Raises:
+        UsageError: nothing is left of a query or document.
+    """
+    data = run.recipe.data
+    for role, limit in (("query", data.max_query_tokens), ("document", data.max_document_tokens)):
+        if handle.network is not None:
+            handle.network.tokenize([""], role, limit)
 
 
 def load_student(run: Run, teacher: ModelHandle) -> ModelHandle:
@@ -300,6 +315,7 @@ def load_student(run: Run, teacher: ModelHandle) -> ModelHandle:
             "leafkit distill recipe=NAME trains a recipe's own; or name one: "
             "bench.student=model:FOLDER, or recipe:NAME",
         )
+    check_rooms(run, student)
     check_pair(student, teacher, run.recipe.bench.same_space)
     return student
 
@@ -320,6 +336,7 @@ def _trained_by(command: str, recipe: str) -> str:
 
 def _handle(model: LocalEmbedder, folder: Path | None, name: str, reference: str) -> ModelHandle:
     declared = ""
+    probe_model(model, reference)
     if folder is not None and (folder / MODEL_SPACE_FILE).is_file():
         space = read_space(folder)
         check_prompts(folder, model.encoder)

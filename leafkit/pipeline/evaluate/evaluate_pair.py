@@ -12,6 +12,7 @@ from leafkit.core.console import progress_bar
 from leafkit.core.errors import UsageError
 from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection
+from leafkit.embedders.distinct import check_distinct
 from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.benchmark import Benchmark, check_judged, run_benchmark
@@ -209,7 +210,9 @@ def _embed(
     """(n, D) vectors; ``max_tokens`` 0 cuts at the model's own limit."""
     model.require(texts, role)
     with progress_bar(f"vectors of {what}", len(texts), "texts") as bar:
-        return model.embed(texts, role, max_tokens or model.max_tokens, bar)
+        vectors = model.embed(texts, role, max_tokens or model.max_tokens, bar)
+    check_distinct(texts, vectors, f"vectors of {what}")
+    return vectors
 
 
 def measure_inheritance(

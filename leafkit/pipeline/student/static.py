@@ -64,7 +64,7 @@ def distill_static(start: TextEncoder, task: Distillation) -> Distilled:
     token_ids = [
         [
             np.array(ids, np.int32)
-            for ids in tokenize(tokenizer, target.texts, task.limits.of(target.role))
+            for ids in tokenize(tokenizer, target.texts, _cut_of(task, target.role))
         ]
         for target in task.targets
     ]
@@ -73,6 +73,11 @@ def distill_static(start: TextEncoder, task: Distillation) -> Distilled:
     metrics: dict[str, Any] = {}
     losses = train_static(student, task, token_ids, metrics)
     return Distilled(student, losses, begun, metrics["loader"])
+
+
+def _cut_of(task: Distillation, role: str) -> int:
+    """Where texts are cut for a table, which has no limit of its own: where the teacher's are."""
+    return task.limits.of(role) or task.teacher.model.max_tokens
 
 
 def start_student(task: Distillation, tokenizer: Tokenizer, token_ids: TokenIds) -> StaticEncoder:
@@ -113,7 +118,9 @@ def token_vectors(task: Distillation, tokenizer: Tokenizer) -> np.ndarray:
     """
     texts = token_texts(tokenizer)
     unique = sorted(set(texts) - {""})
-    known = task.embed(unique, "document", TOKEN_TEXT_LENGTH, "single tokens")
+    prompt = task.teacher.model.prompt("document")  # has a token a byte at most
+    limit = TOKEN_TEXT_LENGTH + len(prompt.encode())
+    known = task.embed(unique, "document", limit, "single tokens")
     place = {text: i for i, text in enumerate(unique)}
     rows = np.array([place.get(text, -1) for text in texts])
     vectors = np.full((len(texts), task.teacher.model.dim), np.nan, dtype=np.float32)

@@ -34,7 +34,7 @@ class Embed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TokenLimits:
-    """Where texts are cut, in tokens, prompt included."""
+    """Where texts are cut, in tokens, prompt included; 0 takes each model's own limit."""
 
     query: int
     document: int

@@ -69,8 +69,8 @@ def plan_dry_run(recipe: Recipe) -> Recipe:
         packages=PACKAGES,
         on_bad_row="skip",
         num_pseudo_texts=64,
-        max_query_tokens=min(512, recipe.data.max_query_tokens),
-        max_document_tokens=min(MAX_TOKENS, recipe.data.max_document_tokens),
+        max_query_tokens=min(512, recipe.data.max_query_tokens or 512),
+        max_document_tokens=min(MAX_TOKENS, recipe.data.max_document_tokens or MAX_TOKENS),
     )
     widths: dict[str, int] = {}
     stages = {}

@@ -159,7 +159,7 @@ def check_prompts(
             *(fill_prompt(template, instruction) for instruction in sorted(own)),
         ]
         longest = max(map(len, counter.tokenize(prompts, "query")))
-        check_room(f"source {source.name}", longest, min(max_query_tokens, encoder.spec.max_tokens))
+        check_room(f"source {source.name}", longest, encoder.limit(max_query_tokens))
 
 
 def join_sources(sources: Sequence[Source], config: StageConfig) -> StageRows:
