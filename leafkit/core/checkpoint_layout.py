@@ -55,6 +55,8 @@ SOURCES_FILE = "sources.json"  # the rows that each batch of a stage took
 LOGS_FOLDER = "logs"  # folder of what loggers wrote while a step trained
 NOT_OF_THE_MODEL = (MODEL_SPACE_FILE, MANIFEST_FILE, LOSSES_FILE, SOURCES_FILE)
 
+CUT_FILE = "cut.json"  # of a folder of vectors: what the model did not read of the texts
+
 # of a collection
 COLLECTION_FILE, DOCUMENTS_FILE = "collection.json", "documents.jsonl"
 QUERIES_FILE, JUDGMENTS_FILE, NEGATIVES_FILE = (

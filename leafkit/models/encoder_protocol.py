@@ -49,6 +49,14 @@ class Encoder(Protocol):
     ) -> list[list[int]]:
         """Token ids of each text with its role's prompt, cut at ``max_tokens``."""
 
+    def limit(self, max_tokens: int | None) -> int:
+        """Tokens of an input that is to be cut at ``max_tokens``; None and 0 take the model's own
+        limit.
+        """
+
+    def count_uncut(self, texts: Sequence[str], role: str) -> list[int]:
+        """Tokens of each text with its role's prompt, however many there are."""
+
     def pool(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
         """(B, H) float32, before W_out."""
 

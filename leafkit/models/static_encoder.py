@@ -144,6 +144,14 @@ class StaticEncoder(nn.Module):
         """
         return tokenize(self.tokenizer, texts, max_tokens)
 
+    def limit(self, max_tokens: int | None) -> int:
+        """Tokens of a text that is to be cut at ``max_tokens``; None and 0 do not cut."""
+        return max_tokens or NO_LIMIT
+
+    def count_uncut(self, texts: Sequence[str], role: str) -> list[int]:
+        """Tokens of each text, however many there are."""
+        return list(map(len, tokenize(self.tokenizer, texts)))
+
     def pool(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
         """(B, H) mean of the token vectors; zero for a text without tokens."""
         device = self.device

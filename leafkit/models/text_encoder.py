@@ -24,6 +24,7 @@ from leafkit.models.tokenization import count_prompt, token_of_empty_text, trunc
 # a tokenizer holds on to everything that it cut off: a million long texts at once would fill the
 # memory
 _TEXTS_PER_CALL = 256
+_NO_LIMIT = 2**30  # tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,15 @@ class TextEncoder(nn.Module):
         limit, which no input exceeds.
         """
         return min(max_tokens or self.spec.max_tokens, self.spec.max_tokens)
+
+    def count_uncut(self, texts: Sequence[str], role: str) -> list[int]:
+        """Tokens of each text with prompt and special tokens, however many there are."""
+        prompt = self.prompt(role)
+        counts: list[int] = []
+        for start in range(0, len(texts), _TEXTS_PER_CALL):
+            part = [prompt + text for text in texts[start : start + _TEXTS_PER_CALL]]
+            counts.extend(map(len, truncated_ids(self.tokenizer, part, _NO_LIMIT)))
+        return counts
 
     def _check_room(self, role: str, prompt: str, limit: int) -> None:
         if (role, prompt, limit) not in self._roomy:

@@ -29,6 +29,7 @@ from leafkit.pipeline.corpus import load_corpus
 from leafkit.pipeline.model_handle import ModelHandle, load_student, load_teacher
 from leafkit.pipeline.run import Run
 from leafkit.results import (
+    CutTexts,
     EvaluationResult,
     InheritanceGrid,
     Machine,
@@ -62,6 +63,7 @@ def collect_report(run: Run, command: str) -> RunReport:
         spectrum=codec.from_plain(SpectrumSummary, manifest.metrics["spectrum"], "spectrum"),
         losses=collect_losses(run),
         corpora=corpora,
+        cuts=(*run.cuts, *map(CutTexts.from_plain, manifest.metrics.get("cuts", ()))),
         bench=EvaluationResult.load(run.folder / BENCH / RESULTS_FILE),
         inheritance=InheritanceGrid.load(run.folder / INHERIT / GRID_FILE) if has_grid else None,
     )
@@ -89,6 +91,7 @@ def describe_run(run: Run, command: str) -> RunReport:
         versions=versions(),
         machine=describe_machine(run),
         steps=summarise_steps(run.steps),
+        cuts=tuple(run.cuts),
     )
 
 

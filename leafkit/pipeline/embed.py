@@ -4,21 +4,24 @@ checkpoints/vectors.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 
-from leafkit.core.artifact import fingerprint
-from leafkit.core.checkpoint_layout import VECTORS_FOLDER
+from leafkit.core.artifact import fingerprint, write_durably
+from leafkit.core.checkpoint_layout import CUT_FILE, VECTORS_FOLDER
 from leafkit.core.console import log
 from leafkit.core.method import method_of
 from leafkit.core.watch import watch_tree
 from leafkit.data.vector_store import VectorStore, hash_texts
+from leafkit.embedders.count_cut import count_cut
 from leafkit.embedders.distinct import check_distinct
 from leafkit.embedders.fill_store import fill_store
 from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.embedders.protocol import Embedder
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.pipeline.run import Run
+from leafkit.results import CutTexts
 
 _LOCAL = (TransformerEmbedder, LookupTableEmbedder)  # whose vectors the code here decides about
 
@@ -71,9 +74,34 @@ def load_vectors(
     run.barrier()
     if computed:
         check_distinct(texts, store, title)
+    run.on_main(lambda: _say_cut(run, store, model, texts, role=role, name=name, what=what))
     watch_tree(store.folder)
     if not computed:
         log(f"{title}: up to date ({store.folder})", style="dim")
     status = "done" if computed else "up to date"
     run.steps.append({"name": title, "seconds": time.perf_counter() - started_s, "status": status})
     return store
+
+
+def _say_cut(
+    run: Run,
+    store: VectorStore,
+    model: Embedder,
+    texts: Sequence[str],
+    *,
+    role: str,
+    name: str,
+    what: str,
+) -> None:
+    """Note what the model did not read of the texts, and say it; counted once per store, and not
+    for what cuts by a rule of its own, as an endpoint does.
+    """
+    if model.encoder is None or not store.folder.is_dir():
+        return
+    path = store.folder / CUT_FILE
+    try:
+        found = CutTexts.from_plain(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):  # not counted yet, or by another version
+        found = count_cut(model.encoder, texts, role, store.space.max_tokens, model=name, what=what)
+        write_durably(path, json.dumps(found.to_plain()).encode())
+    run.note_cut(found)

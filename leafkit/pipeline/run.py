@@ -26,6 +26,7 @@ from leafkit.core.file_hashes import remembered_hashes
 from leafkit.core.system import release_memory
 from leafkit.core.watch import Watch, watch_tree, watching
 from leafkit.models.precision import choose_device, choose_precision, describe_precision
+from leafkit.results import CutTexts
 from leafkit.train.world import World, check_meeting_place, read_world
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Run:
         steps: name, seconds and status of everything done so far, for the report.
         loaded: collections and models that somebody still uses, by what they are.
         watch: the files that this run read and wrote.
+        cuts: what models did not read of texts longer than their limits, for the report.
     """
 
     recipe: Recipe
@@ -57,6 +59,7 @@ class Run:
     steps: list[dict[str, Any]] = field(default_factory=list)
     loaded: WeakValueDictionary[str, Any] = field(default_factory=WeakValueDictionary)
     watch: Watch | None = None
+    cuts: list[CutTexts] = field(default_factory=list)
 
     @property
     def root(self) -> Path:
@@ -89,6 +92,14 @@ class Run:
             found = load()
             self.loaded[what] = found
         return found
+
+    def note_cut(self, found: CutTexts) -> None:
+        """Keep what a model did not read of texts, and say it the first time in this run."""
+        if found in self.cuts:
+            return
+        self.cuts.append(found)
+        if found.num_cut:
+            log(f"  {found}", style="yellow")
 
     def step(
         self,

@@ -51,6 +51,8 @@ def print_summary(report: RunReport, console: Console) -> None:
         _print_lines([*found, facts.diagnosis_sentence(report)], console)
         _print_table(tables.latency_table(report), console)
         _print_table(tables.steps_table(report), console)
+        for sentence in facts.cut_sentences(report):
+            _print_text(sentence, console, style="yellow")
         for sentence in facts.verdict_sentences(report):
             _print_text(sentence, console)
 

@@ -245,6 +245,12 @@ def prompt(model: ModelFacts | None, role: str) -> str:
     return model.prompts.get(role, "") if model else ""
 
 
+def cut_sentences(report: RunReport) -> list[str]:
+    """What models did not read of texts, a sentence for each; empty where they read all."""
+    found = [f"{cut}." for cut in report.cuts if cut.num_cut]
+    return list(dict.fromkeys(found))
+
+
 def version(report: RunReport) -> str:
     """Of leafkit, which wrote the report."""
     return report.versions.get("leafkit", "")

@@ -8,6 +8,7 @@ from leafkit.results.contamination import (
     OverlapExample,
 )
 from leafkit.results.costs import IndexRow, LatencyRow, Machine, StepTime
+from leafkit.results.cut import CutTexts
 from leafkit.results.diagnosis import (
     BinaryFigures,
     Diagnosis,
@@ -46,6 +47,7 @@ __all__ = [
     "Contamination",
     "ContaminationReport",
     "CorpusFacts",
+    "CutTexts",
     "Diagnosis",
     "DiagnosisFigures",
     "Difference",

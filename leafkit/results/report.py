@@ -8,6 +8,7 @@ from typing import Any
 
 from leafkit.results.codec import Saved
 from leafkit.results.costs import Machine, StepTime
+from leafkit.results.cut import CutTexts
 from leafkit.results.diagnosis import Diagnosis
 from leafkit.results.inheritance import InheritanceGrid
 from leafkit.results.interval import Interval
@@ -106,6 +107,8 @@ class RunReport(Saved):
         machine: it ran on.
         steps: and their times.
         corpora: that were read.
+        cuts: what the models did not read of texts that are longer than their limits; of texts that
+            no model cut too.
         teacher: the model documents are embedded with.
         student: the model queries are embedded with.
         spectrum: what the student's width lets it express.
@@ -127,6 +130,7 @@ class RunReport(Saved):
     machine: Machine
     steps: tuple[StepTime, ...] = ()
     corpora: tuple[CorpusFacts, ...] = ()
+    cuts: tuple[CutTexts, ...] = ()
     teacher: ModelFacts | None = None
     student: ModelFacts | None = None
     spectrum: SpectrumSummary | None = None

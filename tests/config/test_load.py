@@ -444,9 +444,6 @@ POSITIVE = [
     "stages.s.loss.temperature",
     "student.num_epochs",
     "student.query_repeats",
-    "data.max_query_tokens",
-    "data.max_document_tokens",
-    "bench.max_document_tokens",
     "bench.num_resamples",
     "stages.s.num_neighbors",
     "student.num_ridge_texts",
@@ -470,6 +467,9 @@ POSITIVE = [
     "student.static.texts_per_batch",
 ]
 NOT_NEGATIVE = [
+    "data.max_query_tokens",
+    "data.max_document_tokens",
+    "bench.max_document_tokens",
     "embeddings.dimensions",
     "bench.indexes.num_lists",
     "bench.indexes.code_bytes",
@@ -617,8 +617,16 @@ RULES = [
         "bench.baseline",
         "'bert' is not recipe:NAME, builtin:minilm, model:.*",
     ),
-    ("teacher.query_prompt=find", "teacher.query_prompt", "is for endpoint:MODEL: .*"),
-    ("teacher.document_prompt=find", "teacher.document_prompt", "is for endpoint:MODEL: .*"),
+    (
+        "teacher.query_prompt=find",
+        "teacher.query_prompt",
+        "is for endpoint:, model: and builtin: models: .*",
+    ),
+    (
+        "teacher.document_prompt=find",
+        "teacher.document_prompt",
+        "is for endpoint:, model: and builtin: models: .*",
+    ),
     ("teacher.mrl_dims=[8]", "teacher.mrl_dims", "is for vectors: and endpoint: teachers; .*"),
     ("teacher.trust_remote_code=true", "teacher.trust_remote_code", "needs teacher.revision, .*"),
     (

@@ -34,6 +34,7 @@ from leafkit.pipeline.student.targets import (
     Distillation,
     Distilled,
     Start,
+    count_cuts,
     read_chunks,
     read_targets,
 )
@@ -69,10 +70,11 @@ def distill_static(start: TextEncoder, task: Distillation) -> Distilled:
         for target in task.targets
     ]
     student = start_student(task, tokenizer, token_ids)
+    cuts = count_cuts(student, task)
     begun = measure_start(student, task, token_ids)
     metrics: dict[str, Any] = {}
     losses = train_static(student, task, token_ids, metrics)
-    return Distilled(student, losses, begun, metrics["loader"])
+    return Distilled(student, losses, begun, metrics["loader"], cuts)
 
 
 def _cut_of(task: Distillation, role: str) -> int:

@@ -12,12 +12,14 @@ import torch
 from leafkit.config import DataConfig, SourceConfig, StudentConfig
 from leafkit.core.console import log
 from leafkit.data.records import Collection
+from leafkit.embedders.count_cut import count_cut
 from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.index.vectors import Vectors
 from leafkit.models.encoder_protocol import Encoder
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.corpus import pseudo_texts, vary_queries
 from leafkit.pipeline.model_handle import ModelHandle
+from leafkit.results import CutTexts
 from leafkit.train.trainer_options import TrainerOptions, default_options
 
 _ROWS_PER_CHUNK = 16_384
@@ -118,18 +120,21 @@ class Distilled:
         losses: of each step.
         start: where it began.
         loader: how long the model waited for its batches.
+        cuts: what it did not read of the texts.
     """
 
     student: Encoder
     losses: list[float]
     start: Start
     loader: Mapping[str, float]
+    cuts: tuple[CutTexts, ...] = ()
 
     def metrics(self) -> Mapping[str, Any]:
         """The figures as plain data."""
         return {
             "spectrum": asdict(self.start),
             "loader": dict(self.loader),
+            "cuts": [cut.to_plain() for cut in self.cuts],
             "parameters": self.student.num_parameters(),
             "first_loss": self.losses[0],
             "last_loss": float(np.mean(self.losses[-20:])),
@@ -216,6 +221,24 @@ def embed_groups(groups: Sequence[TextGroup], limits: TokenLimits, embed: Embed)
         )
         for group in groups
     ]
+
+
+def count_cuts(student: Encoder, task: Distillation) -> tuple[CutTexts, ...]:
+    """What a student does not read of the texts that it learns from, by role; said where it is
+    something.
+
+    An endpoint, and vectors that were computed elsewhere, are of whole texts.
+    """
+    cuts = []
+    for role in dict.fromkeys(target.role for target in task.targets):
+        texts = [text for target in task.targets if target.role == role for text in target.texts]
+        what = "training queries" if role == "query" else f"training {role}s"
+        limit = task.limits.of(role) or min(task.teacher.model.max_tokens, student.limit(0))
+        cut = count_cut(student, texts, role, limit, model="student", what=what)
+        if cut.num_cut:
+            log(f"  {cut}", style="yellow")
+        cuts.append(cut)
+    return tuple(cuts)
 
 
 def read_targets(targets: Sequence[Target], rows: Sequence[tuple[int, int]]) -> np.ndarray:

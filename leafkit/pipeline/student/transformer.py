@@ -17,7 +17,13 @@ from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.diagnosis.spectrum import fit_ridge, variance_kept
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 from leafkit.pipeline.model_handle import ModelHandle
-from leafkit.pipeline.student.targets import Distillation, Distilled, Start, read_targets
+from leafkit.pipeline.student.targets import (
+    Distillation,
+    Distilled,
+    Start,
+    count_cuts,
+    read_targets,
+)
 from leafkit.train.batch_list import BatchList
 from leafkit.train.fit import fit
 from leafkit.train.leaf_module import LeafBatch, LeafModule
@@ -39,10 +45,11 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
     """
     student = build_student(start, task.teacher, task.seed)
     token_ids = [student.tokenize(t.texts, t.role, task.limits.of(t.role)) for t in task.targets]
+    cuts = count_cuts(student, task)
     begun = start_projection(student, task, token_ids)
     metrics: dict[str, Any] = {}
     losses = train_student(student, task, token_ids, metrics)
-    return Distilled(student, losses, begun, metrics["loader"])
+    return Distilled(student, losses, begun, metrics["loader"], cuts)
 
 
 def build_student(start: TextEncoder, teacher: ModelHandle, seed: int) -> TextEncoder:
