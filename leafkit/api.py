@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from leafkit.config import DataConfig, EmbeddingsConfig, Recipe, StudentConfig, TeacherConfig
-from leafkit.core.console import progress_bar, warn
+from leafkit.core.console import log, progress_bar, warn
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Collection, Document, Query, clean_text
+from leafkit.embedders.count_cut import count_cut
 from leafkit.embedders.distinct import check_distinct
 from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.protocol import Embedder
@@ -26,7 +27,8 @@ from leafkit.models.encoder_protocol import Encoder
 from leafkit.models.precision import choose_device, choose_precision
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.check_settings import check_settings
-from leafkit.pipeline.model_handle import ModelHandle, ModelOpener, as_handle, identify_weights
+from leafkit.pipeline.model_handle import ModelHandle, ModelOpener
+from leafkit.pipeline.model_in_memory import as_handle, identify_weights
 from leafkit.pipeline.pair import Pair
 from leafkit.pipeline.student.static import distill_static
 from leafkit.pipeline.student.targets import Distillation, TokenLimits, choose_texts, embed_groups
@@ -44,6 +46,8 @@ def distill(
     queries: Sequence[str] = (),
     config: StudentConfig | None = None,
     *,
+    query_prompt: str = "",
+    document_prompt: str = "",
     max_query_tokens: int = _DATA.max_query_tokens,
     max_document_tokens: int = _DATA.max_document_tokens,
     num_pseudo_texts: int = _DATA.num_pseudo_texts,
@@ -72,7 +76,10 @@ def distill(
             whose train queries are learned from too and whose judged queries measure the pair.
         queries: questions without judgments, as users would ask them.
         config: of the student and its training.
-        max_query_tokens: queries are cut here, prompt included.
+        query_prompt: put before queries by a teacher whose files name no prompt, "query: " for e5
+            say, or by an endpoint.
+        document_prompt: likewise for documents.
+        max_query_tokens: queries are cut here, prompt included; 0 takes each model's own limit.
         max_document_tokens: likewise for documents; the teacher's cost grows with it.
         num_pseudo_texts: queries made of random words of the student's vocabulary, which keep it
             near the teacher where documents are few.
@@ -112,8 +119,10 @@ def distill(
     collection = _collection_of(texts, queries)
     where = choose_device(device)
     arithmetic = choose_precision(precision, where)
+    prompts = {"query": query_prompt, "document": document_prompt}
     handle = _open_teacher(
         teacher,
+        prompts,
         ModelOpener(
             where, arithmetic, Path(checkpoints), embeddings=embeddings or EmbeddingsConfig()
         ),
@@ -144,6 +153,7 @@ def distill(
         embedder=make_embedder(result),
         teacher=handle,
         reference=handle.reference,
+        teacher_prompts=handle.given_prompts,
     )
 
 
@@ -197,10 +207,24 @@ def _document_of(row: Record, number: int, counts: Counter[str]) -> Document:
     return Document(str(row.get("id", number)), text, title)
 
 
-def _open_teacher(teacher: str | Embedder | Encoder, opener: ModelOpener) -> ModelHandle:
-    if not isinstance(teacher, str):
-        return as_handle(teacher, opener.device, opener.precision)
-    return replace(opener, teacher=TeacherConfig(source=teacher)).open_teacher()
+def _open_teacher(
+    teacher: str | Embedder | Encoder, prompts: Mapping[str, str], opener: ModelOpener
+) -> ModelHandle:
+    config = TeacherConfig(
+        source=teacher if isinstance(teacher, str) else "",
+        query_prompt=prompts["query"],
+        document_prompt=prompts["document"],
+    )
+    if isinstance(teacher, str):
+        check_settings(Recipe(teacher=config), "teacher")
+        return replace(opener, teacher=config).open_teacher()
+    if any(prompts.values()):
+        raise UsageError(
+            f"query_prompt and document_prompt are for references; a {type(teacher).__name__} has "
+            "its own prompts",
+            "give a reference such as 'model:FOLDER', or an encoder with the prompts in its spec",
+        )
+    return as_handle(teacher, opener.device, opener.precision)
 
 
 def _open_start(student: str | TextEncoder | None, config: StudentConfig) -> TextEncoder:
@@ -235,4 +259,8 @@ def _embed(
             "compute in float32 with precision='float32'; if it stays, look at that text",
         )
     check_distinct(texts, vectors, f"teacher vectors of {what}")
+    if teacher.network is not None:
+        cut = count_cut(teacher.network, texts, role, max_tokens, model="the teacher", what=what)
+        if cut.num_cut:
+            log(f"  {cut}", style="yellow")
     return vectors

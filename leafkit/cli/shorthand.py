@@ -10,6 +10,8 @@ from leafkit.core.errors import UsageError
 
 SHORT_KEYS = {
     "teacher": "teacher.source",
+    "query_prompt": "teacher.query_prompt",
+    "document_prompt": "teacher.document_prompt",
     "student": "bench.student",
     "baseline": "bench.baseline",
     "collections": "bench.collections",

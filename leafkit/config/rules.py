@@ -147,12 +147,13 @@ def _check_black_box(recipe: Recipe) -> list[Problem]:
     pair = (teacher.source, recipe.bench.student)
     for key in ("query_prompt", "document_prompt"):
         if getattr(teacher, key) and not any(
-            reference.startswith("endpoint:") for reference in pair
+            reference.startswith(("endpoint:", "model:", "builtin:")) for reference in pair
         ):
             problems.append(
                 (
                     f"teacher.{key}",
-                    "is for endpoint:MODEL: models on disk and vectors know their own prompts",
+                    "is for endpoint:, model: and builtin: models: what a recipe trained and "
+                    "vectors know their own prompts",
                 )
             )
     if teacher.mrl_dims and not teacher.source.startswith(("endpoint:", "vectors:")):

@@ -25,11 +25,11 @@ class TeacherConfig:
         False, "Run code that comes with a hub model; asks for a pinned revision."
     )
     query_prompt: str = text(
-        "", "Put before queries by an endpoint's model; models on disk know their own."
+        "",
+        "Put before queries, for endpoints and for models whose files name no prompt (e5, bge); "
+        "those that leafkit trained know their own.",
     )
-    document_prompt: str = text(
-        "", "Put before documents by an endpoint's model; models on disk know their own."
-    )
+    document_prompt: str = text("", "Likewise before documents.")
     mrl_dims: list[int] = numbers(
         [], "Matryoshka dimensions of vectors: and endpoint: teachers.", low=1, high=1_000_000
     )

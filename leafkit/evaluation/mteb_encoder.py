@@ -25,8 +25,10 @@ from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.mteb_meta import describe
 from leafkit.models.encoder_protocol import load_model
-from leafkit.models.folder import read_space
+from leafkit.models.folder import read_space, read_teacher_prompts
+from leafkit.models.given_prompts import give_prompts
 from leafkit.models.precision import choose_device, choose_precision
+from leafkit.models.text_encoder import TextEncoder
 
 UNCUT = 1 << 20  # tokens: every model cuts at its own limit before
 
@@ -199,7 +201,11 @@ def load_for_mteb(
     where = choose_device(device)
     dtype = choose_precision(precision, where)
     references = [reference for reference in (student, teacher) if reference]
-    models = [make_embedder(load_model(reference), where, dtype) for reference in references]
+    encoders = [load_model(reference) for reference in references]
+    if teacher and isinstance(encoders[-1], TextEncoder):
+        prompts = read_teacher_prompts(_space_of(student))
+        encoders[-1] = give_prompts(encoders[-1], prompts, teacher, is_own=False)
+    models = [make_embedder(encoder, where, dtype) for encoder in encoders]
     if teacher and not same_space:
         _check_space(student, models[0], teacher, models[1])
     return wrap_for_mteb(
@@ -216,8 +222,7 @@ def _check_space(
     student: str, student_model: Embedder, teacher: str, teacher_model: Embedder
 ) -> None:
     """Refuse two models of one dimension whose vectors have nothing to do with each other."""
-    folder = Path(student.removeprefix("model:"))
-    space = read_space(folder) if (folder / MODEL_SPACE_FILE).is_file() else {}
+    folder, space = Path(student.removeprefix("model:")), _space_of(student)
     if teacher_model.fingerprint in (student_model.fingerprint, space.get("teacher")):
         return
     if space.get("kind") == "student":
@@ -233,3 +238,9 @@ def _check_space(
         "take a student that was distilled from this teacher; if you know that the two share a "
         "space, same_space=True",
     )
+
+
+def _space_of(student: str) -> dict[str, Any]:
+    """What the folder of a student says of its space; nothing where it is not leafkit's."""
+    folder = Path(student.removeprefix("model:"))
+    return read_space(folder) if (folder / MODEL_SPACE_FILE).is_file() else {}

@@ -5,6 +5,7 @@ module, the fingerprint.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,18 @@ def read_space(folder: Path) -> dict[str, Any]:
         LeafkitError: the folder was not written by leafkit.
     """
     return read_object(folder / MODEL_SPACE_FILE)
+
+
+def read_teacher_prompts(space: Mapping[str, Any]) -> dict[str, str]:
+    """Prompts, by role, that a student's teacher was given by the user; files of an earlier
+    leafkit, and most students', name none.
+    """
+    found = space.get("teacher_prompts") or {}
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise LeafkitError(
+            f"{MODEL_SPACE_FILE}: teacher_prompts {found!r} is not text by role", _AGAIN
+        )
+    return found
 
 
 def fingerprint_of_folder(folder: Path) -> str:

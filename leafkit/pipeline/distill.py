@@ -183,7 +183,9 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
         return result
 
     def save(result: Distilled, draft: Path) -> None:
-        space = describe_student_space(result.student, teacher.space_id, teacher.reference)
+        space = describe_student_space(
+            result.student, teacher.space_id, teacher.reference, teacher.given_prompts
+        )
         save_model(result.student, draft, space)
         (draft / LOSSES_FILE).write_text(json.dumps(result.losses))
         keep_logs(run, STUDENT, draft)

@@ -5,7 +5,7 @@ writes a student's ONNX graphs and measures what each of them costs.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,6 +37,7 @@ from leafkit.models.folder import read_space
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import load_student, load_teacher
+from leafkit.pipeline.pair_folder import describe_student_space
 from leafkit.pipeline.run import Run
 from leafkit.results import GraphQuality, codec
 
@@ -64,11 +65,13 @@ class PairToExport(Protocol):
         student: the model.
         space: of the documents' vectors.
         reference: how a recipe names the teacher.
+        teacher_prompts: by role, those that the teacher was given.
     """
 
     student: Encoder
     space: Space
     reference: str
+    teacher_prompts: Mapping[str, str]
 
 
 def export(
@@ -129,15 +132,10 @@ def _read_source(folder: Path) -> ExportSource:
 
 
 def _pair_source(pair: PairToExport) -> ExportSource:
-    encoder = pair.student
-    space = {
-        "kind": "student",
-        "teacher": pair.space.teacher,
-        "teacher_reference": pair.reference,
-        "dim": encoder.dim,
-        "normalized": encoder.spec.normalized,
-    }
-    return ExportSource(encoder, space)
+    space = describe_student_space(
+        pair.student, pair.space.teacher, pair.reference, pair.teacher_prompts
+    )
+    return ExportSource(pair.student, space)
 
 
 def run_export(run: Run) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -36,9 +37,10 @@ from leafkit.embedders.protocol import Embedder
 from leafkit.index.build import VectorIndex
 from leafkit.index.storage import open_index
 from leafkit.models.encoder_protocol import Encoder, read_model
-from leafkit.models.folder import read_space
+from leafkit.models.folder import read_space, read_teacher_prompts
 from leafkit.models.precision import choose_device
-from leafkit.pipeline.model_handle import ModelHandle, ModelOpener, as_handle
+from leafkit.pipeline.model_handle import ModelHandle, ModelOpener
+from leafkit.pipeline.model_in_memory import as_handle
 from leafkit.pipeline.pair import Pair, Retention, retention_of
 from leafkit.pipeline.space_guard import check_student
 from leafkit.results import EvaluationResult, GraphQuality
@@ -92,7 +94,8 @@ def load_pair(
     embedder = _open_graph(folder / EXPORT, student) or make_embedder(student)
     probe_model(embedder, str(folder / STUDENT))
     vectors = np.load(folder / INDEX / INDEX_VECTORS_FILE, mmap_mode="r")
-    told = str(read_space(folder / STUDENT).get("teacher_reference", ""))
+    about = read_space(folder / STUDENT)
+    told, prompts = str(about.get("teacher_reference", "")), read_teacher_prompts(about)
     reference = told if teacher is None else teacher if isinstance(teacher, str) else "given"
     return Pair(
         student,
@@ -100,7 +103,10 @@ def load_pair(
         vectors,
         space,
         embedder=embedder,
-        teacher=partial(_open_teacher, teacher or told, device) if teacher or told else None,
+        teacher=partial(_open_teacher, teacher or told, device, prompts)
+        if teacher or told
+        else None,
+        teacher_prompts=prompts,
         reference=reference,
         index=None if index == "flat" else _open_index(folder, index, space, manifests[INDEX]),
         judged=partial(_find_corpus, folder, manifests[INDEX]),
@@ -117,12 +123,17 @@ def _open_part(folder: Path, part: str) -> Manifest:
     return open_artifact(folder, part)
 
 
-def _open_teacher(teacher: str | Embedder | Encoder, device: str) -> ModelHandle:
+def _open_teacher(
+    teacher: str | Embedder | Encoder, device: str, prompts: Mapping[str, str]
+) -> ModelHandle:
     if not isinstance(teacher, str):
         return as_handle(teacher)
-    opener = ModelOpener(
-        choose_device(device), torch.float32, Path("checkpoints"), TeacherConfig(source=teacher)
+    config = TeacherConfig(
+        source=teacher,
+        query_prompt=prompts.get("query", ""),
+        document_prompt=prompts.get("document", ""),
     )
+    opener = ModelOpener(choose_device(device), torch.float32, Path("checkpoints"), config)
     return opener.open_teacher()
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from types import MappingProxyType
 
 import torch
 
@@ -23,24 +23,11 @@ from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.embedders.protocol import Embedder, LocalEmbedder
 from leafkit.models.checkpoint import find_model
 from leafkit.models.encoder_protocol import Encoder, load_model, read_model
-from leafkit.models.folder import read_space
-from leafkit.models.static_encoder import StaticEncoder
+from leafkit.models.folder import read_space, read_teacher_prompts
+from leafkit.models.given_prompts import give_prompts
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.run import Run, folder_name
 from leafkit.pipeline.space_guard import another_dimension, check_prompts, check_space
-
-# what is asked of an embedder of somebody else's
-_OF_AN_EMBEDDER = (
-    "dim",
-    "embed",
-    "encoder",
-    "fingerprint",
-    "mrl_dims",
-    "prompt",
-    "require",
-    "space",
-    "space_id",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +41,16 @@ class ModelHandle:
         declared: the space that its files name: for a student that leafkit distilled, its
             teacher's; for vectors, what their about.json or their store says; "" where they name
             none.
+        given_prompts: by role, those that the user gave it in place of what its files say.
+        teacher_prompts: by role, those that its teacher was given when it was distilled.
     """
 
     model: Embedder
     name: str
     reference: str
     declared: str = ""
+    given_prompts: Mapping[str, str] = field(default_factory=dict)
+    teacher_prompts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def encoder(self) -> TextEncoder | None:
@@ -123,7 +114,12 @@ class ModelOpener:
             return _from_vectors(rest, config.source, tuple(config.mrl_dims))
         if kind == "endpoint":
             return self._from_endpoint(rest, config.source, is_pair=True)
-        return self._from_model(config.source, config.revision, config.trust_remote_code)
+        return self._from_model(
+            config.source,
+            config.revision,
+            trust_remote_code=config.trust_remote_code,
+            prompts=self._given_prompts(),
+        )
 
     def open(self, reference: str, is_pair: bool) -> ModelHandle:
         """A model other than the teacher.
@@ -131,7 +127,8 @@ class ModelOpener:
         Args:
             reference: as ``teacher.source``; of ``recipe:NAME`` its student, or the teacher of a
                 recipe that trains one alone.
-            is_pair: it is the teacher's student, so an endpoint gets the teacher's prompts.
+            is_pair: it is the teacher's student, so an endpoint or a model gets the teacher's
+                prompts.
 
         Raises:
             UsageError: the reference is of no known kind.
@@ -149,7 +146,8 @@ class ModelOpener:
             return _from_vectors(rest, reference, ())
         if kind == "endpoint":
             return self._from_endpoint(rest, reference, is_pair)
-        return self._from_model(reference, "", trust_remote_code=False)
+        prompts = self._given_prompts() if is_pair else {}
+        return self._from_model(reference, "", prompts=prompts)
 
     def open_artifact(self, folder: Path, step: str, name: str, hint: str) -> ModelHandle:
         """The model in an artifact.
@@ -171,7 +169,8 @@ class ModelOpener:
                 hint,
             )
         open_artifact(folder, step)
-        return _handle(self._read_model(folder), folder, name, f"model:{folder}")
+        model = make_embedder(read_model(folder), self.device, self.precision)
+        return _handle(model, folder, name, f"model:{folder}")
 
     def _trained_teacher(self, reference: str) -> ModelHandle:
         recipe = load_recipe(reference)
@@ -179,78 +178,45 @@ class ModelOpener:
         folder = self.checkpoints / recipe.name / stage
         return self.open_artifact(folder, stage, recipe.name, _trained_by("teach", reference))
 
-    def _from_model(self, reference: str, revision: str, trust_remote_code: bool) -> ModelHandle:
+    def _given_prompts(self) -> dict[str, str]:
+        prompts = {"query": self.teacher.query_prompt, "document": self.teacher.document_prompt}
+        return {role: text for role, text in prompts.items() if text}
+
+    def _from_model(
+        self,
+        reference: str,
+        revision: str,
+        *,
+        prompts: Mapping[str, str],
+        trust_remote_code: bool = False,
+    ) -> ModelHandle:
         rest = reference.partition(":")[2]
         if reference.startswith("tiny:"):
-            embedder = make_embedder(load_model(reference), self.device, self.precision)
-            return _handle(embedder, None, folder_name(rest), reference)
+            tiny = self._embedder_of(load_model(reference), prompts, reference, is_own=False)
+            return _handle(tiny, None, folder_name(rest), reference, prompts)
         folder, is_local = find_model(reference, revision), Path(rest).is_dir()
         name = folder_name(rest if is_local else rest.partition("@")[0])
-        model = self._read_model(folder, trust_remote_code=trust_remote_code and not is_local)
-        return _handle(model, folder, name, reference)
+        encoder = read_model(folder, trust_remote_code=trust_remote_code and not is_local)
+        is_own = (folder / MODEL_SPACE_FILE).is_file()
+        model = self._embedder_of(encoder, prompts, reference, is_own=is_own)
+        if revision and not is_local and "@" not in reference and reference.startswith("model:"):
+            reference = f"{reference}@{revision}"  # what is kept beside a student names all of it
+        return _handle(model, folder, name, reference, prompts)
 
-    def _read_model(self, folder: Path, *, trust_remote_code: bool = False) -> LocalEmbedder:
-        encoder = read_model(folder, trust_remote_code=trust_remote_code)
+    def _embedder_of(
+        self, encoder: Encoder, prompts: Mapping[str, str], what: str, *, is_own: bool
+    ) -> LocalEmbedder:
+        if isinstance(encoder, TextEncoder):  # a table has no prompt
+            encoder = give_prompts(encoder, prompts, what, is_own=is_own)
         return make_embedder(encoder, self.device, self.precision)
 
     def _from_endpoint(self, model: str, reference: str, is_pair: bool) -> ModelHandle:
         config = self.teacher
         is_teacher = reference == config.source
-        prompts = (
-            {"query": config.query_prompt, "document": config.document_prompt}
-            if is_pair or is_teacher
-            else {}
-        )
+        prompts = self._given_prompts() if is_pair or is_teacher else {}
         dims = config.mrl_dims if is_teacher else []
         endpoint = OpenAIEmbedder(model, self.embeddings, prompts, dims, memory=self.memory)
-        return ModelHandle(endpoint, folder_name(model), reference)
-
-
-def as_handle(
-    model: ModelHandle | Embedder | Encoder,
-    device: torch.device | str = "cpu",
-    precision: torch.dtype = torch.float32,
-) -> ModelHandle:
-    """A model that is in memory: an encoder, or anything that is an ``Embedder``.
-
-    Args:
-        model: as given by ``leafkit.load_model`` or ``leafkit.train_teacher``, or of one's own.
-        device: where an encoder computes.
-        precision: of its arithmetic.
-
-    Raises:
-        UsageError: it is none of these.
-    """
-    if isinstance(model, ModelHandle):
-        return model
-    if isinstance(model, TextEncoder | StaticEncoder):
-        if not model.fingerprint:
-            model.fingerprint = identify_weights(model)
-        return ModelHandle(make_embedder(model, device, precision), "given", "")
-    missing = [name for name in _OF_AN_EMBEDDER if not hasattr(model, name)]
-    if missing:
-        raise UsageError(
-            f"a {type(model).__name__} gives no vectors: it has no {', '.join(missing)}",
-            "give a reference such as 'model:FOLDER', what leafkit.load_model gives, or an object "
-            "with the attributes of leafkit.embedders.protocol.Embedder",
-        )
-    embedder = cast(Embedder, model)
-    encoder = embedder.encoder
-    if encoder is not None and not encoder.fingerprint:
-        encoder.fingerprint = identify_weights(encoder)
-    return ModelHandle(embedder, "given", "")
-
-
-def identify_weights(encoder: Encoder) -> str:
-    """A fingerprint for an encoder that is on no disk: of its weights and of what shapes its
-    vectors beside them.
-    """
-    digest = hashlib.sha256(repr(encoder.spec).encode())
-    for weight in encoder.parameters():
-        array = weight.detach().float().cpu().contiguous().numpy()
-        digest.update(repr(array.shape).encode())
-        digest.update(array.data)
-    return digest.hexdigest()[:16]
+        return ModelHandle(endpoint, folder_name(model), reference, given_prompts=prompts)
 
 
 def opener_of(run: Run) -> ModelOpener:
@@ -334,14 +300,22 @@ def _trained_by(command: str, recipe: str) -> str:
     )
 
 
-def _handle(model: LocalEmbedder, folder: Path | None, name: str, reference: str) -> ModelHandle:
-    declared = ""
+def _handle(
+    model: LocalEmbedder,
+    folder: Path | None,
+    name: str,
+    reference: str,
+    prompts: Mapping[str, str] = MappingProxyType({}),
+) -> ModelHandle:
+    declared, taught_with = "", {}
     probe_model(model, reference)
     if folder is not None and (folder / MODEL_SPACE_FILE).is_file():
         space = read_space(folder)
         check_prompts(folder, model.encoder)
         declared = str(space.get("teacher") or model.fingerprint)  # a teacher's space is its own
-    return ModelHandle(model, name, reference, declared)
+        taught_with = read_teacher_prompts(space)
+    given = {role: text for role, text in prompts.items() if model.prompt(role) == text}
+    return ModelHandle(model, name, reference, declared, given, taught_with)
 
 
 def _from_vectors(folder: str, reference: str, mrl_dims: tuple[int, ...]) -> ModelHandle:
@@ -376,6 +350,13 @@ def check_pair(student: ModelHandle, teacher: ModelHandle, same_space: bool) -> 
             f"bench.same_space=true says they may be"
         )
         return
+    if dict(student.teacher_prompts) != dict(teacher.given_prompts) and student.teacher_prompts:
+        keys = [f"teacher.{role}_prompt={t!r}" for role, t in student.teacher_prompts.items()]
+        raise LeafkitError(
+            f"{student.reference} was distilled from {teacher.reference} under given prompts, and "
+            f"the teacher has {dict(teacher.given_prompts) or 'no such prompts'} here",
+            f"give them again: {' '.join(keys)}",
+        )
     if student.declared:
         check_space(student.reference, student.declared, teacher.space_id)
     raise LeafkitError(

@@ -83,6 +83,7 @@ class Pair:
         index: finds documents approximately; None searches all of them.
         judged: finds the collection with judged queries where ``collection`` has none.
         retention: where it was measured before.
+        teacher_prompts: by role, those that the teacher was given in place of its files'.
 
     Attributes:
         student: as given.
@@ -91,6 +92,7 @@ class Pair:
         space: as given.
         reference: as given.
         retention: what was measured last; None where nothing was.
+        teacher_prompts: as given.
 
     Raises:
         LeafkitError: student, vectors and documents do not fit.
@@ -122,6 +124,7 @@ class Pair:
         index: VectorIndex | None = None,
         judged: Callable[[], Collection | None] | None = None,
         retention: Retention | None = None,
+        teacher_prompts: Mapping[str, str] | None = None,
     ) -> None:
         if len(vectors) != len(collection.documents):
             raise LeafkitError(
@@ -133,6 +136,7 @@ class Pair:
         self.student, self.vectors, self.space = student, vectors, space
         self.documents: Sequence[Document] = collection.documents
         self.reference, self.retention = reference, retention
+        self.teacher_prompts: Mapping[str, str] = dict(teacher_prompts or {})
         self._collection, self._judged = collection, judged
         self._embedder, self._teacher, self._index = embedder, teacher, index
         self._matrix: tuple[int, np.ndarray] | None = None
@@ -338,6 +342,7 @@ class Pair:
             self.vectors,
             space=self.space,
             reference=self.reference,
+            teacher_prompts=self.teacher_prompts,
             retention={}
             if retention is None
             else {"measured_on": retention.measured_on, "intervals": retention.intervals},

@@ -17,18 +17,22 @@ from leafkit.pipeline.document_index import save_documents
 from leafkit.results.codec import to_plain
 
 
-def describe_student_space(student: Encoder, teacher: str, reference: str) -> dict[str, object]:
+def describe_student_space(
+    student: Encoder, teacher: str, reference: str, prompts: Mapping[str, str]
+) -> dict[str, object]:
     """What leafkit.json says of the space that a student lives in.
 
     Args:
         student: the model.
         teacher: name of the space.
         reference: how a recipe names the teacher.
+        prompts: that the teacher was given, by role; those of its own files are not among them.
     """
     return {
         "kind": "student",
         "teacher": teacher,
         "teacher_reference": reference,
+        "teacher_prompts": dict(prompts),
         "dim": student.dim,
         "normalized": student.spec.normalized,
     }
@@ -42,6 +46,7 @@ def save_parts(
     *,
     space: Space,
     reference: str,
+    teacher_prompts: Mapping[str, str],
     retention: Mapping[str, object],
 ) -> None:
     """Write a pair: two artifacts that ``leafkit.pipeline.load_pair`` reads.
@@ -53,6 +58,7 @@ def save_parts(
         vectors: (N, D).
         space: that they are in.
         reference: how a recipe names the teacher.
+        teacher_prompts: see ``describe_student_space``.
         retention: what was measured, as plain data can hold it.
 
     Raises:
@@ -72,4 +78,5 @@ def save_parts(
         save_documents(collection, vectors, space, draft)
     metrics: dict[str, Any] = {"retention": to_plain(retention)} if retention else {}
     with publish(folder / STUDENT, STUDENT, inputs, {}, metrics=metrics) as draft:
-        save_model(student, draft, describe_student_space(student, space.teacher, reference))
+        about = describe_student_space(student, space.teacher, reference, teacher_prompts)
+        save_model(student, draft, about)

@@ -12,7 +12,7 @@ from leafkit.data.pair_records import rows_of_pairs
 from leafkit.data.training_rows import TrainingRows
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.precision import choose_device, choose_precision
-from leafkit.pipeline.model_handle import identify_weights
+from leafkit.pipeline.model_in_memory import identify_weights
 from leafkit.pipeline.teacher.average import average_stage
 from leafkit.pipeline.teacher.memory_library import MemoryLibrary
 from leafkit.pipeline.teacher.stage import train_stage
