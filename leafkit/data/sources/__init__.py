@@ -8,6 +8,7 @@ from leafkit.data.sources.bad_rows import BadRows, is_number
 from leafkit.data.sources.kinds import (
     KINDS,
     Source,
+    has_raw_rows,
     open_source,
     read_collection,
     read_raw_rows,
@@ -18,6 +19,7 @@ __all__ = [
     "KINDS",
     "BadRows",
     "Source",
+    "has_raw_rows",
     "is_number",
     "open_source",
     "read_collection",

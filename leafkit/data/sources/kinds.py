@@ -22,6 +22,7 @@ KINDS = (
     "hf:NAME[:CONFIG]@SPLIT",
     "mteb:TASK[:SUBSET][@SPLIT]",
 )
+_OF_ROWS = (JsonlSource, HubSource)
 
 
 class Source(Protocol):
@@ -79,6 +80,15 @@ def source_fingerprint(uri: str, data: DataConfig) -> str:
     return open_source(uri).fingerprint(data)
 
 
+def has_raw_rows(uri: str) -> bool:
+    """Whether a source is made of rows, so that ``read_raw_rows`` reads it.
+
+    Raises:
+        UsageError: the source is of no known kind or does not exist.
+    """
+    return isinstance(open_source(uri), _OF_ROWS)
+
+
 def read_raw_rows(uri: str, bad: BadRows, limit: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows of a jsonl or hf source as they are, each with where it stands; at most ``limit`` (0:
     all).
@@ -87,7 +97,7 @@ def read_raw_rows(uri: str, bad: BadRows, limit: int = 0) -> Iterator[tuple[str,
         UsageError: the source is of no known kind, does not exist, or is not made of rows.
     """
     source = open_source(uri)
-    if isinstance(source, JsonlSource | HubSource):
+    if isinstance(source, _OF_ROWS):
         return source.rows(bad, limit)
     raise UsageError(
         f"source {uri} has no rows of texts with labels or scores",

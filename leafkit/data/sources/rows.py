@@ -1,7 +1,8 @@
 """Rows of documents and of pairs to a collection.
 
 A row is either a document, ``{"text", "id"?, "title"?}``, or a pair, ``{"query", "positive" or
-"positives", "negatives"?, "scores"?, "instruction"?, "split"?}``.
+"positives", "negatives"?, "scores"?, "instruction"?, "task"?, "split"?}``. Two sentences without a
+score, ``{"s1", "s2"}``, are a pair of a symmetric task.
 """
 
 from __future__ import annotations
@@ -62,6 +63,15 @@ def collect_rows(
 
     found = Collection(name, [])
     for where, row in rows:
+        if "s1" in row and "s2" in row and not {"query", "text"} & row.keys():
+            if row.get("score") is not None:
+                bad.refuse(
+                    where,
+                    "a scored pair of sentences: such rows train with task=sts of their source, "
+                    "and are measured by bench.tasks=[sts:PATH]",
+                )
+                continue
+            row = {"task": "sts"} | row | {"query": row["s1"], "positive": row["s2"]}
         if "query" in row:
             pair = _parse_pair(where, row, bad, counts, default_split=default_split)
             if pair is not None:
@@ -90,6 +100,7 @@ class _Pair:
     negatives: list[str]
     scores: list[float]  # of the positives, then of the negatives; empty where the row has none
     instruction: str
+    task: str
     split: str
 
 
@@ -136,13 +147,20 @@ def _parse_pair(
     if split not in SPLITS:
         bad.refuse(where, f"split {split!r} is not one of {', '.join(SPLITS)}")
         return None
-    instruction = clean_text(str(row.get("instruction") or ""), counts)
+    own: dict[str, str] = {}
+    for key in ("instruction", "task"):
+        value = row.get(key)
+        if value is not None and not isinstance(value, str):
+            bad.refuse(where, f"{key!r} is not text")
+            return None
+        own[key] = clean_text(value or "", counts)
     return _Pair(
         query=query,
         positives=texts["positives"],
         negatives=texts["negatives"],
         scores=[float(s) for s in scores],
-        instruction=instruction,
+        instruction=own["instruction"],
+        task=own["task"],
         split=split,
     )
 
@@ -156,9 +174,10 @@ def _add_pair(
     found: Collection,
 ) -> None:
     # another task, another query
-    asked = f"{pair.instruction}\n{pair.query}" if pair.instruction else pair.query
+    asked = "\n".join(part for part in (pair.task, pair.instruction, pair.query) if part)
     query_id = f"{pair.split}:{asked}"
-    queries.setdefault(query_id, Query(query_id, pair.query, pair.split, pair.instruction))
+    query = Query(query_id, pair.query, pair.split, pair.instruction, pair.task)
+    queries.setdefault(query_id, query)
     positives, negatives = (
         [add(text) for text in pair.positives],
         [add(text) for text in pair.negatives],
