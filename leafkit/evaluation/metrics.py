@@ -17,7 +17,7 @@ from leafkit.index.ranking import Ranking, break_ties, tie_order
 
 METRICS = {
     "ndcg@10": nDCG @ 10,
-    "map": AP,
+    "map@100": AP @ 100,
     "recall@10": R @ 10,
     "recall@100": R @ 100,
     "mrr@10": RR,
@@ -39,8 +39,8 @@ def per_query_metrics(
 
     Grades are gains (nDCG), and documents of grade 1 and more are relevant (the others). Documents
     of equal score count in the order of trec_eval, the greater id first. A query without results
-    scores 0. "map" is the average precision over the results there are: the documents of a ranking
-    of k that are not among them count as never found.
+    scores 0. "map@100" is the average precision of the first 100 results, over all relevant
+    documents (trec_eval's map_cut_100): those further down count as never found.
 
     Args:
         ranking: of the queries.

@@ -57,13 +57,13 @@ def retrieval_table(part: Scored, narrow: bool = False, shares: bool = False) ->
 
     Args:
         part: a collection, or the mean over all.
-        narrow: leave out MAP, and remarks on contamination.
+        narrow: leave out MAP@100, and remarks on contamination.
         shares: the share of the teacher's nDCG@10 beside it.
     """
     systems, kept = [row.system for row in part.systems], part.retention
     columns = {"system": [facts.system_name(s) for s in systems]}
     for m in metrics_of(part):
-        if not (narrow and m == "map"):
+        if not (narrow and m == "map@100"):
             columns[METRIC_NAMES[m]] = [interval(part.score(s, m)) for s in systems]
         if shares and kept and m == "ndcg@10":
             of = [percent_interval(kept[s]) if s in kept else "" for s in systems]

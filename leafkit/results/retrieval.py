@@ -17,7 +17,8 @@ MAIN = "ndcg@10"  # what systems are compared by
 IN_DOMAIN, OUT_OF_DOMAIN = "in-domain", "out-of-domain"
 METRIC_NAMES = {
     "ndcg@10": "nDCG@10",
-    "map": "MAP",
+    "map@100": "MAP@100",
+    "map": "MAP@100",  # in results of earlier versions, which looked no deeper either
     "recall@10": "recall@10",
     "recall@100": "recall@100",
     "mrr@10": "MRR@10",

@@ -68,7 +68,7 @@ def _compared(data: Plain, n: int) -> dict[str, object]:
             {
                 "system": row["system"],
                 "metrics": {
-                    metric: upgrade_interval(cell, n)
+                    {"map": "map@100"}.get(metric, metric): upgrade_interval(cell, n)
                     for metric, cell in row.items()
                     if metric not in ("system", "label")
                 },

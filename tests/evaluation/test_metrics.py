@@ -46,12 +46,12 @@ def test_values_equal_those_of_pytrec_eval(seed, ties):
         for q, positions, scores in zip(query_ids, ranking.positions, ranking.scores, strict=True)
     }
     theirs = pytrec_eval.RelevanceEvaluator(
-        qrels, {"ndcg_cut.10", "map", "recall.10,100", "recip_rank"}
+        qrels, {"ndcg_cut.10", "map_cut.100", "recall.10,100", "recip_rank"}
     ).evaluate(run)
     mine = per_query_metrics(ranking, query_ids, DOCUMENT_IDS, qrels)
     names = {
         "ndcg@10": "ndcg_cut_10",
-        "map": "map",
+        "map@100": "map_cut_100",
         "recall@10": "recall_10",
         "recall@100": "recall_100",
         "mrr@10": "recip_rank",
@@ -79,7 +79,7 @@ def test_a_case_by_hand():
     assert found["recall@100"][0] == pytest.approx(2 / 3)
     assert found["mrr@10"][0] == 1.0
     assert found["recall@10"][0] == pytest.approx(2 / 3)
-    assert found["map"][0] == pytest.approx((1 / 1 + 2 / 3) / 3)
+    assert found["map@100"][0] == pytest.approx((1 / 1 + 2 / 3) / 3)
     judgments = Judgments(["q"], DOCUMENT_IDS, {"q": {"d4": 1, "d2": 2, "d9": 1}})
     assert fast_ndcg(ranking, judgments)[0] == pytest.approx(gain / ideal, rel=1e-12)
 
@@ -166,7 +166,7 @@ def test_queries_that_find_nothing_or_have_nothing_to_find_score_zero():
     assert fast_ndcg(nothing, judgments).tolist() == [0, 0]
     ranking = Ranking(np.array([[1], [1]]), np.ones((2, 1), dtype=np.float32))
     assert fast_ndcg(ranking, judgments).tolist() == [1, 0]
-    assert per_query_metrics(ranking, ["a", "b"], DOCUMENT_IDS, qrels)["map"].tolist() == [1, 0]
+    assert per_query_metrics(ranking, ["a", "b"], DOCUMENT_IDS, qrels)["map@100"].tolist() == [1, 0]
     empty = Ranking(np.empty((2, 0), dtype=np.int64), np.empty((2, 0), dtype=np.float32))
     assert fast_ndcg(empty, judgments).tolist() == [0, 0]
 

@@ -14,7 +14,7 @@ from leafkit.evaluation.per_query import COLUMNS, PerQuery, read_per_query, writ
 def make(collection: str, size: int, seed: int) -> PerQuery:
     generator = np.random.default_rng(seed)
     values = {
-        s: {m: generator.random(size) for m in ("ndcg@10", "map")}
+        s: {m: generator.random(size) for m in ("ndcg@10", "map@100")}
         for s in ("teacher", "asymmetric")
     }
     return PerQuery(collection, [f"{seed}-{i} \u00e9" for i in range(size)], values)

@@ -122,7 +122,7 @@ def test_an_empty_run_still_has_a_card() -> None:
 def test_new_figures_are_those_of_the_data(full: dict[str, Any]) -> None:
     card = render_card(full)
     for expected in (
-        "| system | nDCG@10 | MAP | recall@10 | recall@100 | MRR@10 |",
+        "| system | nDCG@10 | MAP@100 | recall@10 | recall@100 | MRR@10 |",
         "contamination: 0 of 1,109 queries exact, 12 near",
         "home's documents train the student by design",
         "contamination: unknown (the training texts of minilm are not known)",

@@ -262,7 +262,7 @@ def test_new_figures_are_those_of_the_data(full: dict[str, Any]) -> None:
     for expected in (
         "reversed: teacher embeds queries, student embeds documents",
         "recall@10",
-        "MAP",
+        "MAP@100",
         "97.9% [96.9, 98.9]",
         "contamination: 0 of 1,109 queries exact, 12 near; 13,379 of 13,379 documents exact, 0 "
         "near (against 40,211 training",

@@ -19,11 +19,11 @@ def test_numbers_stand_right_and_verdicts_are_known(full: dict[str, Any]) -> Non
 
 def test_the_share_of_the_teacher_stands_beside_its_metric(full: dict[str, Any]) -> None:
     part = facts.scored(read_report(full))[0]
-    assert tables.retrieval_table(part).header[:3] == ("system", "nDCG@10", "MAP")
+    assert tables.retrieval_table(part).header[:3] == ("system", "nDCG@10", "MAP@100")
     shared = tables.retrieval_table(part, shares=True)
     assert shared.header[:3] == ("system", "nDCG@10", "of the teacher")
     assert [row[2][:5] for row in shared.rows] == ["", "98.4%", "99.3%", "97.9%", "", ""]
-    assert "MAP" not in tables.retrieval_table(part, narrow=True).header
+    assert "MAP@100" not in tables.retrieval_table(part, narrow=True).header
 
 
 def test_the_cheapest_setting_or_the_best_one_stands_for_its_kind(full: dict[str, Any]) -> None:
