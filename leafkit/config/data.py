@@ -4,9 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from leafkit.config.fields import choice, number, section, text, texts
+from leafkit.config.fields import choice, names, number, section, text, texts
 
 BAD_ROW_POLICIES = ("error", "skip")
+COLUMN_NAMES = (
+    "text",
+    "title",
+    "id",
+    "query",
+    "positive",
+    "positives",
+    "positive_ids",
+    "negatives",
+    "negative_ids",
+    "scores",
+    "instruction",
+    "task",
+    "split",
+    "label",
+    "s1",
+    "s2",
+    "score",
+)
 OWN_DOCUMENT_POLICIES = ("auto", "always", "never")
 MAX_TOKENS = 1_000_000  # longer texts than any model takes
 _MAX_COUNT = 10**9
@@ -16,9 +35,11 @@ _MAX_COUNT = 10**9
 class SourceConfig:
     """One more source of training texts for the student."""
 
-    uri: str = text("", "builtin:NAME, jsonl:PATH, beir:PATH or hf:NAME[:CONFIG]@SPLIT.")
+    uri: str = text(
+        "", "builtin:NAME, jsonl:PATH (csv:, tsv:, parquet:), beir:PATH or hf:NAME[:CONFIG]@SPLIT."
+    )
     limit: int = number(
-        0, "Texts taken, in the source's order; 0 takes all.", low=0, high=_MAX_COUNT
+        0, "Texts taken of each role, at random; 0 takes all.", low=0, high=_MAX_COUNT
     )
 
 
@@ -49,6 +70,15 @@ class DataConfig:
         "Rows that skip may drop per file before it stops all the same.",
         low=0,
         high=_MAX_COUNT,
+    )
+    columns: dict[str, str] = names(
+        {},
+        "Names of columns in rows of files and of hf, where they are others: "
+        "data.columns.query=question reads the column question as the query.",
+        choices=COLUMN_NAMES,
+    )
+    ignore_columns: list[str] = texts(
+        [], "Columns of such rows that are left out; others without a use are named or refused."
     )
     max_query_tokens: int = number(
         64,

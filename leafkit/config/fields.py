@@ -97,6 +97,11 @@ def shares(default: dict[str, float], doc: str, *, choices: tuple[str, ...]) -> 
     return _field(default, Spec(doc, "", 0, None, 1, choices))
 
 
+def names(default: dict[str, str], doc: str, *, choices: tuple[str, ...]) -> Any:
+    """A text for some of several names."""
+    return _field(default, Spec(doc, choices=choices))
+
+
 def section(make: Callable[[], Any], doc: str) -> Any:
     """Keys of their own: a dataclass, or names that each have one."""
     return field(default_factory=make, metadata={_KEY: Spec(doc)})

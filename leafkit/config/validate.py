@@ -43,10 +43,14 @@ def check_section(section: Any, prefix: str = "") -> Iterator[Problem]:
 
 
 def _check_entry(key: str, name: str, value: Any, spec: Spec) -> Iterator[Problem]:
-    """One entry of a mapping whose keys are choices and whose values are numbers."""
+    """One entry of a mapping whose keys are choices and whose values are numbers or texts."""
     if name not in spec.choices:
         yield key, f"{name!r} is not one of {', '.join(spec.choices)}"
-    if complaint := _out_of_range(value, spec):
+    if isinstance(value, str):
+        complaint = "" if value else "is empty"
+    else:
+        complaint = _out_of_range(value, spec)
+    if complaint:
         yield key, complaint
 
 

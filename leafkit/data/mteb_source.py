@@ -11,6 +11,7 @@ from typing import Any
 from leafkit.core.artifact import fingerprint
 from leafkit.core.errors import LeafkitError, MissingExtra, UsageError
 from leafkit.data.records import Collection, Document, Query, clean_text
+from leafkit.data.values import describe, is_nan
 
 _LAYOUT = 1  # of the conversion below; part of a source's identity
 
@@ -144,11 +145,14 @@ def collect_task(task: Any, subset: str, split: str) -> Collection:
                 f"{where}: document id {identity!r} is used twice",
                 "choose another revision of mteb",
             )
-        text, title = (clean_text(row.get(key) or "", counts) for key in ("text", "title"))
+        text, title = (
+            _text(row.get(key), f"{where}: {key!r} of document {identity!r}", counts)
+            for key in ("text", "title")
+        )
         counts["documents without text"] += not (text or title)
         documents[identity] = Document(identity, text, title)
     qrels = {str(query): _grades(grades, where) for query, grades in part["relevant_docs"].items()}
-    general = task_instruction(task.metadata)
+    general = _task_instruction(task.metadata.prompt)
     queries = []
     for row in part["queries"]:
         if str(row["id"]) not in qrels:
@@ -161,13 +165,13 @@ def collect_task(task: Any, subset: str, split: str) -> Collection:
         own = row.get("instruction")
         counts[
             "queries with an instruction of their own (mteb puts it behind the query, leafkit "
-            "bench into a prompt that has a place for it)"
+            "bench leaves it out)"
         ] += bool(own)
         text, instruction = clean_text(row["text"], counts), clean_text(own or general, counts)
         queries.append(Query(str(row["id"]), text, "test", instruction))
     unknown = sum(document not in documents for grades in qrels.values() for document in grades)
     counts["judgments of documents that the corpus lacks"] = unknown
-    counts["queries without a relevant document left out (mteb counts them as 0)"] = sum(
+    counts["queries without a relevant document, which count as 0"] = sum(
         not any(grade > 0 for grade in qrels[query.id].values()) for query in queries
     )
     name = task.metadata.name if subset == "default" else f"{task.metadata.name} {subset}"
@@ -179,6 +183,15 @@ def collect_task(task: Any, subset: str, split: str) -> Collection:
             f"{where} has no {'judged query' if documents else 'document'} in {subset}/{split}"
         )
     return found
+
+
+def _text(value: object, where: str, counts: Counter[str]) -> str:
+    """A text of mteb's, "" where there is none."""
+    if value is None or is_nan(value):
+        return ""
+    if not isinstance(value, str):
+        raise LeafkitError(f"{where} is {describe(value)}", "choose another task")
+    return clean_text(value, counts)
 
 
 def _grades(grades: dict[Any, Any], where: str) -> dict[str, int]:
@@ -193,20 +206,8 @@ def _grades(grades: dict[Any, Any], where: str) -> dict[str, int]:
     return found
 
 
-def task_instruction(about: Any) -> str:
-    """What mteb tells instruction-following models of a task's queries: the task's own prompt, else
-    that of its kind.
-
-    Args:
-        about: mteb's TaskMetadata.
-    """
-    prompt = getattr(about, "prompt", None)
+def _task_instruction(prompt: Any) -> str:
+    """What mteb tells instruction-following models: one text, or one per side."""
     if isinstance(prompt, dict):
-        prompt = prompt.get("query")
-    if prompt:
-        return str(prompt)
-    try:
-        kinds = importlib.import_module("mteb.abstasks.abstask")
-    except ImportError as err:
-        raise MissingExtra("mteb", "bench", "running mteb") from err
-    return str(kinds.get_abstask_prompt(about.name) or "")
+        return str(prompt.get("query") or "")
+    return str(prompt or "")

@@ -41,15 +41,14 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A text that asks. ``split`` says whether it trains, validates or tests; ``instruction`` and
-    ``task`` are its own, where it has them.
+    """A text that asks. ``split`` says whether it trains, validates or tests; ``instruction`` is
+    its own, where it has one.
     """
 
     id: str
     text: str
     split: str = "test"
     instruction: str = ""
-    task: str = ""
 
 
 @dataclass(slots=True)
@@ -71,17 +70,20 @@ class Collection:
     soft: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def judged(self, split: str) -> list[Query]:
-        """Queries of a split that have at least one relevant document."""
-        return [
-            q
-            for q in self.queries
-            if q.split == split and any(g > 0 for g in self.qrels.get(q.id, {}).values())
-        ]
+        """Queries of a split that have judgments; none where no judgment of the split is positive.
+
+        As in BEIR's and mteb's evaluation, one without a relevant document counts, with 0.
+        """
+        judged = [q for q in self.queries if q.split == split and self.qrels.get(q.id)]
+        is_any = any(grade > 0 for q in judged for grade in self.qrels[q.id].values())
+        return judged if is_any else []
 
     def pairs(self, split: str) -> list[tuple[Query, list[int]]]:
-        """Judged queries of a split with the positions of their relevant documents."""
+        """Queries of a split with the positions of their relevant documents, those that have any
+        among the documents.
+        """
         position = {document.id: i for i, document in enumerate(self.documents)}
-        return [
+        found = (
             (
                 query,
                 [
@@ -91,7 +93,8 @@ class Collection:
                 ],
             )
             for query in self.judged(split)
-        ]
+        )
+        return [(query, positions) for query, positions in found if positions]
 
     def own_documents(self, split: str, policy: str) -> list[int]:
         """For each judged query of a split the position of the document that has its id and is
@@ -122,8 +125,8 @@ class Collection:
                 document = self.documents[at]
                 at = (
                     at
-                    if _same_text(query.text)
-                    in {_same_text(document.text), _same_text(document.full_text)}
+                    if same_text(query.text)
+                    in {same_text(document.text), same_text(document.full_text)}
                     else -1
                 )
             found.append(at)
@@ -215,7 +218,7 @@ def clean_text(text: str, counts: Counter[str]) -> str:
     return text.strip()
 
 
-def _same_text(text: str) -> str:
+def same_text(text: str) -> str:
     """What texts that differ in case and spaces only have in common."""
     return " ".join(text.lower().split())
 
@@ -223,14 +226,14 @@ def _same_text(text: str) -> str:
 def drop_duplicates(
     documents: Iterable[Document], counts: Counter[str]
 ) -> tuple[list[Document], dict[str, str]]:
-    """Documents with different texts, and for each dropped one the id of the document that stands
-    for it.
+    """Documents of different titles and texts, and for each dropped one the id of the document that
+    stands for it. Texts that differ in case or spaces are different.
     """
     first: dict[bytes, str] = {}
     kept: list[Document] = []
     stands_for: dict[str, str] = {}
     for document in documents:
-        digest = hashlib.blake2b(_same_text(document.full_text).encode(), digest_size=16).digest()
+        digest = hashlib.blake2b(document.full_text.encode(), digest_size=16).digest()
         if digest in first:
             stands_for[document.id] = first[digest]
             counts["duplicate documents dropped"] += 1

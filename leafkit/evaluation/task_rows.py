@@ -42,12 +42,13 @@ class TaskFile:
     def __init__(self, path: str, data: DataConfig) -> None:
         self.path = path
         self.counts: Counter[str] = Counter()
+        self._data = data
         self._bad = BadRows(data.on_bad_row, data.max_bad_rows, self.counts)
 
     def read_pairs(self) -> tuple[list[str], list[str], list[float]]:
         """Both texts of every test pair, and their scores."""
         first, second, gold = [], [], []
-        for where, row in read_raw_rows(f"jsonl:{self.path}", self._bad):
+        for where, row in read_raw_rows(f"jsonl:{self.path}", self._bad, data=self._data):
             if self._split(where, row) != "test":
                 continue
             texts = [self._text(where, row, key) for key in ("s1", "s2")]
@@ -71,7 +72,7 @@ class TaskFile:
         splits = ("test",) if task == "clustering" else ("train", "test")
         rows = {split: Labelled([], []) for split in splits}
         places: list[str] = []  # of the test rows
-        for where, row in read_raw_rows(f"jsonl:{self.path}", self._bad):
+        for where, row in read_raw_rows(f"jsonl:{self.path}", self._bad, data=self._data):
             split = self._split(where, row)
             if split not in rows:
                 continue

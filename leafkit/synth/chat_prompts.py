@@ -13,7 +13,6 @@ import json
 import random
 from dataclasses import asdict, dataclass
 
-from leafkit.config import INSTRUCTIONS
 from leafkit.core.artifact import fingerprint
 
 PROMPT_VERSION = "1"
@@ -130,7 +129,7 @@ TASK_TYPES = {
             query=_SENTENCE,
             document=_SENTENCE,
             brainstorm="",
-            instruction=INSTRUCTIONS["sts"],
+            instruction="Retrieve semantically similar text",
             positive="means the same as the query in other words",
             negative="shares most words with the query but means something clearly different",
         ),
@@ -140,7 +139,7 @@ TASK_TYPES = {
             query=_SENTENCE,
             document=_SENTENCE,
             brainstorm="",
-            instruction=INSTRUCTIONS["bitext"],
+            instruction="Retrieve the translation of the text",
             positive="is a faithful, idiomatic translation of the query",
             negative="is a translation with one decisive mistake: another number, time, person, "
             "place or "

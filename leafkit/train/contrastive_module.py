@@ -119,8 +119,7 @@ class ContrastiveModule(EncoderModule):
             candidates,
             batch.positives.to(device),
             s.temperature,
-            # cosines differ by 2 at most: rounding must not mask where nothing is to be masked
-            margin=s.false_negative_margin if s.false_negative_margin < 2 else None,
+            margin=s.false_negative_margin,
             masked=batch.masked.to(device),
             dims=self.mrl_dims,
             weights=self.mrl_weights,

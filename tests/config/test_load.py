@@ -337,6 +337,7 @@ def test_unknown_base(write: Write) -> None:
         ("stages.tune.loss.mrl_dims=[384]", [384]),
         ("stages.tune.optimizer.lr=1e-5", 1e-5),
         ("data.sources.wiki.limit=3", 3),
+        ("data.columns.query=question", "question"),
         ("inherit.max_gap.int8=0.5", 0.5),
     ],
 )
@@ -713,7 +714,7 @@ STAGE_RULES: list[tuple[str, list[str]]] = [
     (
         "sources: {a: {uri: 'jsonl:x', task: retreival}}",
         [
-            "sources.a.task: 'retreival' is not one of auto, retrieval, reranking, sts, "
+            "sources.a.task: 'retreival' is not one of retrieval, reranking, sts, "
             "pair_classification, bitext, classification,"
             " clustering"
         ],

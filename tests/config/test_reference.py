@@ -23,7 +23,7 @@ def test_every_key_is_there_once_with_its_default() -> None:
     plain = to_plain(RECIPE)
 
     def leaves(value: typing.Any, prefix: str) -> set[str]:
-        if not isinstance(value, dict) or prefix == "inherit.max_gap.":
+        if not isinstance(value, dict) or prefix in ("inherit.max_gap.", "data.columns."):
             return {prefix[:-1]}
         return {leaf for name, child in value.items() for leaf in leaves(child, f"{prefix}{name}.")}
 

@@ -86,11 +86,14 @@ def test_fingerprint_is_of_content_alone() -> None:
     assert collection.fingerprint() == _collection().fingerprint()
 
 
-def test_judged_needs_a_relevant_document_of_that_split() -> None:
-    # q2 has only irrelevant ones, q4 none at all
-    assert [q.id for q in _collection().judged("test")] == ["q3"]
+def test_judged_needs_judgments_of_that_split_and_one_of_a_relevant_document() -> None:
+    # q2 has only irrelevant ones and counts with 0, as in mteb; q4 has none at all
+    collection = _collection()
+    assert [q.id for q in collection.judged("test")] == ["q2", "q3"]
     assert [q.id for q in _collection().judged("train")] == ["q1"]
     assert _collection().judged("validation") == []
+    del collection.qrels["q3"]
+    assert collection.judged("test") == []
 
 
 def test_pairs_give_positions_of_relevant_documents() -> None:
@@ -147,16 +150,17 @@ def test_split_of_takes_any_text() -> None:
 def test_drop_duplicates_keeps_the_first_and_says_who_stands_for_whom() -> None:
     counts: Counter[str] = Counter()
     documents = [
-        Document("a", "The  Text"),
-        Document("b", "the text "),
-        Document("c", "text", "the"),
+        Document("a", "The Text"),
+        Document("b", "the text"),
+        Document("c", "Text", "The"),
         Document("d", "other"),
-        Document("e", "THE\nTEXT"),
+        Document("e", "The  Text"),
+        Document("f", "The Text"),
     ]
     kept, stands_for = drop_duplicates(documents, counts)
-    assert [d.id for d in kept] == ["a", "d"]
-    assert stands_for == {"b": "a", "c": "a", "e": "a"}
-    assert counts == {"duplicate documents dropped": 3}
+    assert [d.id for d in kept] == ["a", "b", "d", "e"]
+    assert stands_for == {"c": "a", "f": "a"}
+    assert counts == {"duplicate documents dropped": 2}
 
 
 @pytest.mark.parametrize(

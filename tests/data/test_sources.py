@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pandas
 import pytest
 
 from leafkit.config import DataConfig
@@ -18,6 +20,7 @@ from leafkit.data.records import Document, split_of
 from leafkit.data.sources import BadRows, read_collection, read_raw_rows, source_fingerprint
 
 SKIP = DataConfig(on_bad_row="skip")
+NUMBERS = {"ids that are numbers read as text": 2}  # those of the small collection
 Write = Callable[..., str]
 
 
@@ -60,6 +63,23 @@ def beir(tmp_path: Path) -> Write:
     return write
 
 
+def _write_rows(folder: Path, kind: str, rows: list[dict[str, Any]]) -> str:
+    """Rows in a file of a kind, or in a folder that the datasets library reads."""
+    folder.mkdir()
+    if kind == "hf":
+        datasets.Dataset.from_list(rows).to_parquet(folder / "train.parquet")
+        return f"hf:{folder}@train"
+    path = folder / f"rows.{kind}"
+    if kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif kind == "parquet":
+        datasets.Dataset.from_list(rows).to_parquet(path)
+    else:
+        frame = pandas.DataFrame(rows)
+        frame.to_csv(path, index=False, sep="," if kind == "csv" else "\t")
+    return f"{kind}:{path}"
+
+
 def _refused(uri: str, data: DataConfig | None = None) -> LeafkitError:
     with pytest.raises(LeafkitError) as caught:
         read_collection(uri, data or DataConfig())
@@ -84,12 +104,11 @@ def test_documents(jsonl: Write) -> None:
         Document("7", "with id", "T"),
         Document("a", "x"),
     ]
-    assert (collection.name, collection.queries, collection.qrels, collection.counts) == (
-        "rows",
-        [],
-        {},
-        {},
-    )
+    assert (collection.name, collection.queries, collection.qrels) == ("rows", [], {})
+    assert collection.counts == {
+        "ids that are numbers read as text": 1,
+        "column 'other' is not used": 1,
+    }
 
 
 def test_pairs(jsonl: Write) -> None:
@@ -135,14 +154,20 @@ def test_duplicate_documents_become_one_and_judgments_follow(jsonl: Write) -> No
     collection = read_collection(
         jsonl(
             {"text": "The text", "id": "a"},
-            {"query": "q", "positive": "the  TEXT", "split": "test"},
+            {"query": "q", "positive": "The text", "split": "test"},
             {"text": "other"},
+            {"text": "other"},
+            {"text": "The text", "id": "copy"},
+            {"text": "the  TEXT", "id": "near"},
         ),
         DataConfig(),
     )
-    assert [d.id for d in collection.documents] == ["a", "d2"]
+    assert [d.id for d in collection.documents] == ["a", "d1", "near"]
     assert list(collection.qrels.values()) == [{"a": 1}]
-    assert collection.counts == {"duplicate documents dropped": 1}
+    assert collection.counts == {
+        "duplicate documents dropped": 2,
+        "documents that differ from another in case, spaces and punctuation alone": 1,
+    }
     assert len(collection.judged("test")) == 1
 
 
@@ -166,6 +191,7 @@ def test_odd_text_is_repaired_and_counted(jsonl: Write, tmp_path: Path) -> None:
     assert collection.counts == {
         "texts with lone surrogates repaired": 6,
         "texts with NUL characters repaired": 1,
+        "texts of pairs that are none of the documents, added": 2,
     }
     collection.save(tmp_path)  # all of it can be written
     assert collection.fingerprint()
@@ -177,7 +203,9 @@ BAD_ROWS: list[tuple[Any, str]] = [
     (b"[" * 100_000, "not JSON in UTF-8"),
     (["a"], "a row must be an object, this is list"),
     ("text", "a row must be an object, this is str"),
-    ({"title": "t"}, "'text' is missing"),
+    ({"title": "t"}, "'text' is missing; its columns are title"),
+    (b'{"text": "a", "text": "b"}', "'text' is given twice"),
+    (b'{"text": ' + b"1" * 5000 + b"}", "not JSON in UTF-8"),
     ({"text": None}, "'text' is missing"),
     ({"text": 5}, "'text' is not text"),
     ({"text": "  "}, "'text' is empty"),
@@ -187,17 +215,28 @@ BAD_ROWS: list[tuple[Any, str]] = [
     ({"query": 3, "positive": "p"}, "'query' is not text"),
     ({"query": "q"}, "a pair needs 'positive'"),
     ({"query": "q", "positives": []}, "a pair needs 'positive'"),
-    ({"query": "q", "positives": "p"}, "a pair needs 'positive'"),
-    ({"query": "q", "positive": "p", "negatives": "n"}, "a pair needs 'positive'"),
-    ({"query": "q", "positive": None}, "'positives' is missing"),
+    ({"query": "q", "answer": None}, "a pair needs 'positive'"),
+    ({"query": "q", "positive": None}, "a pair needs 'positive'"),
+    ({"query": "q", "positive": ["p", None]}, "'positives' is missing"),
+    ({"query": "q", "positive": "p", "negatives": ["n", None]}, "'negatives' is missing"),
+    ({"query": "q", "positive": {"title": "t"}}, "'positives' has what is not text but an object"),
+    ({"query": "q", "positive_ids": ["gone"]}, "it names document 'gone', which is in no row"),
+    ({"query": "q", "positive_ids": [" "]}, "an id in 'positive_ids' is empty"),
+    ({"query": "q", "positive": "p", "positive_ids": ["a", "b"]}, "there are 1 'positives' and 2"),
+    ({"query": "q", "positive": "p", "positive_ids": ["used"]}, "id 'used' is that of another"),
+    ({"query": "q", "positive_ids": ["used"], "negatives": ["good"]}, "a negative is equal to a"),
+    ({"query": "q", "passage": "p", "label": 0}, "column 'label' has no use in a pair"),
+    ({"query": "q", "positive": "p", "hard_neg": "n"}, "column 'hard_neg' has no use in a pair"),
+    ({"query": "q", "positive": "p", "score": 0.4}, "column 'score' has no use in a pair"),
+    ({"query": "q", "positive": "p", "neg": ["n"], "pos_scores": [1]}, "column 'pos_scores' has"),
     ({"query": "q", "positives": ["p", " "]}, "'positives' is empty"),
     ({"query": "q", "positive": "p", "negatives": ["n", "p"]}, "a negative is equal to a positive"),
     ({"query": "q", "positive": " p", "negatives": ["p "]}, "a negative is equal to a positive"),
     (
-        {"query": "q", "positive": "p", "split": "dev"},
-        "split 'dev' is not one of train, validation, test",
+        {"query": "q", "positive": "p", "split": "held-out"},
+        "split 'held-out' is not one of train, validation, test",
     ),
-    ({"query": "q", "positive": "p", "split": ["test"]}, "split ['test'] is not one of"),
+    ({"query": "q", "positive": "p", "split": ["test"]}, "'split' is not text but a list"),
 ]
 
 
@@ -217,7 +256,7 @@ def test_the_cap_on_skipped_rows(jsonl: Write) -> None:
     uri = jsonl({"text": "good"}, *[{"bad": i} for i in range(4)])
     assert read_collection(uri, replace(SKIP, max_bad_rows=4)).counts == {"bad rows skipped": 4}
     error = _refused(uri, replace(SKIP, max_bad_rows=3))
-    assert ":5: 'text' is missing; that is bad row number 4, more than data.max_bad_rows=3" in str(
+    assert ":5: 'text' is missing; its columns are bad; that is bad row number 4, more than" in str(
         error
     )
     assert "raise data.max_bad_rows" in error.hint
@@ -239,7 +278,7 @@ def test_an_empty_source_is_an_error(jsonl: Write, rows: list[Any]) -> None:
         "",
         "pydocs",
         "http://x",
-        "csv:x",
+        "xlsx:x",
         "jsonl:",
         "beir:",
         "hf:name",
@@ -264,11 +303,19 @@ def test_unknown_builtin() -> None:
 
 @pytest.mark.parametrize(("kind", "what"), [("jsonl", "file"), ("beir", "folder")])
 def test_missing_file_or_folder(tmp_path: Path, kind: str, what: str) -> None:
-    for path in (tmp_path / "absent", tmp_path if kind == "jsonl" else tmp_path / "a.jsonl"):
-        (tmp_path / "a.jsonl").write_text("")
+    (tmp_path / "a.jsonl").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    other = tmp_path if kind == "jsonl" else tmp_path / "a.jsonl"
+    is_other = "is a folder, not a file" if kind == "jsonl" else "is a file, not a folder"
+    for path, reason in {
+        tmp_path / "absent": f"no such {what}",
+        other: f"it {is_other}",
+        tmp_path / "link": f"it is a link to {tmp_path / 'gone'}, which is not there",
+        tmp_path / ("x" * 300): "it cannot be looked at: File name too long",
+    }.items():
         error = _refused(f"{kind}:{path}")
         assert isinstance(error, UsageError)
-        assert str(error) == f"source {kind}:{path}: no such {what}: {path}"
+        assert str(error) == f"source {kind}:{path}: {reason}: {path}"
         with pytest.raises(UsageError):
             source_fingerprint(f"{kind}:{path}", DataConfig())
 
@@ -309,21 +356,18 @@ def test_beir_needs_its_three_parts(beir: Write, tmp_path: Path, missing: str) -
 
 def test_dev_is_validation_and_other_files_are_counted(beir: Write) -> None:
     collection = read_collection(
-        beir(**{"qrels/dev.tsv": "2\td1\t1\n", "qrels/extra.tsv": "q1\td1\t1\n"}), SKIP
+        beir(**{"qrels/dev.tsv": "2\td1\t1\n", "qrels/extra.tsv": "q1\td1\t1\nq1\td2\t1\n"}), SKIP
     )
     assert {q.id: q.split for q in collection.queries} == {"2": "validation", "q1": "test"}
-    assert collection.counts == {"judgments in qrels/extra.tsv left out (not a split)": 1}
+    assert collection.counts == NUMBERS | {
+        "judgments in qrels/extra.tsv left out (not a split)": 2,
+        "train judgments of queries that validation judges too left out": 2,
+    }
 
 
 @pytest.mark.parametrize(
     ("lines", "line", "reason"),
     [
-        (
-            "query-id\tcorpus-id\tscore\nq1\td1\t1\nq9\td1\t1\n",
-            3,
-            "a judgment names 'q9', which is in no row",
-        ),
-        ("q1\td1\t1\nq1\td9\t1\n", 2, "a judgment names 'd9', which is in no row"),
         (
             "q1\td1\t1\nq1 d2 1\n",
             2,
@@ -331,6 +375,7 @@ def test_dev_is_validation_and_other_files_are_counted(beir: Write) -> None:
         ),
         ("q1\td1\t1\nq1\td2\thigh\n", 2, "a judgment is query-id, corpus-id and a whole number"),
         ("q1\td1\t1\nq1\td2\t0.5\n", 2, "a judgment is query-id, corpus-id and a whole number"),
+        ("q1\td1\t1\nq1\td1\t0\n", 2, "query 'q1' and document 'd1' have grade 0 here and 1 in"),
         ("q1\td1\t1\nq1\tQ0\td2\t1\n", 2, "a judgment is query-id, corpus-id and a whole number"),
     ],
 )
@@ -341,13 +386,12 @@ def test_bad_judgments_are_named_or_skipped(
     assert f"qrels/test.tsv:{line}: {reason}" in str(_refused(uri))
     collection = read_collection(uri, SKIP)
     assert collection.qrels["q1"] == {"d1": 1}
-    of_unknown = {"judgments of unknown ids": 1} if "which is in no row" in reason else {}
-    assert collection.counts == {"bad rows skipped": 1} | of_unknown
+    assert collection.counts == NUMBERS | {"bad rows skipped": 1}
 
 
-def test_all_judgments_of_unknown_ids_are_counted(beir: Write) -> None:
-    """Two of documents and one of a query, in two files; the first is named. What is left may still
-    be measured on.
+def test_judgments_of_unknown_ids_are_kept_or_counted_as_the_reference_does(beir: Write) -> None:
+    """A document that is in no row is relevant and never found; a query without a text cannot be
+    asked. Where no judgment fits, the ids are wrong.
     """
     uri = beir(
         **{
@@ -355,23 +399,107 @@ def test_all_judgments_of_unknown_ids_are_counted(beir: Write) -> None:
             "qrels/train.tsv": "2\td2\t1\nq9\td1\t1\n",
         }
     )
-    error = _refused(uri)
-    assert (
-        "qrels/test.tsv:2: a judgment names 'no', which is in no row "
-        "(3 judgments name ids that are in no row)" in str(error)
+    collection = read_collection(uri, DataConfig())
+    assert collection.counts == NUMBERS | {
+        "judgments of documents that are in no row kept as never found": 2,
+        "judgments of queries that are in no row left out": 1,
+    }
+    assert collection.qrels == {"q1": {"d1": 1, "no": 1, "none": 2}, "2": {"d2": 1}}
+    strange = {"qrels/test.tsv": "q1\t0001\t1\n", "qrels/train.tsv": "2\t0002\t1\n"}
+    assert "of 2 judgments none names a query and a document" in str(_refused(beir(**strange)))
+
+
+@pytest.mark.parametrize(
+    ("qrels", "judged", "left_out"),
+    [
+        ({"test": "q1 d1", "train": "q1 d2"}, {"q1": ("test", {"d1": 1})}, ("train", "test")),
+        (
+            {"validation": "q1 d1", "train": "q1 d2"},
+            {"q1": ("validation", {"d1": 1})},
+            ("train", "validation"),
+        ),
+        ({"dev": "q1 d2", "test": "q1 d1"}, {"q1": ("test", {"d1": 1})}, ("validation", "test")),
+    ],
+)
+def test_a_query_of_two_splits_measures_and_does_not_train(
+    tmp_path: Path, beir: Write, qrels: dict[str, str], judged: Any, left_out: tuple[str, str]
+) -> None:
+    uri = beir()
+    for path in (tmp_path / "coll" / "qrels").iterdir():
+        path.unlink()
+    for name, line in qrels.items():
+        (tmp_path / "coll" / "qrels" / f"{name}.tsv").write_text("\t".join([*line.split(), "1"]))
+    found = read_collection(uri, DataConfig())
+    assert {q.id: (q.split, found.qrels[q.id]) for q in found.queries} == judged
+    what = "{} judgments of queries that {} judges too left out".format(*left_out)
+    assert found.counts[what] == 1
+
+
+def test_judgments_given_twice_alike_are_counted(beir: Write) -> None:
+    found = read_collection(
+        beir(**{"qrels/test.tsv": "q1\td1\t1\nq1\td1\t1\nq1\td1\t1.0\n"}), DataConfig()
     )
-    assert "data.on_bad_row=skip" in error.hint
-    collection = read_collection(uri, SKIP)
-    assert collection.counts == {"bad rows skipped": 3, "judgments of unknown ids": 3}
-    assert collection.qrels == {"q1": {"d1": 1}, "2": {"d2": 1}}
-    with pytest.raises(LeafkitError, match=r"bad row number 2, more than data.max_bad_rows=1"):
-        read_collection(uri, DataConfig(on_bad_row="skip", max_bad_rows=1))
+    assert (found.qrels["q1"], found.counts["judgments given twice"]) == ({"d1": 1}, 2)
 
 
-def test_a_query_whose_judgments_are_all_of_unknown_documents_is_not_judged(beir: Write) -> None:
-    collection = read_collection(beir(**{"qrels/test.tsv": "q1\tgone\t1\n"}), SKIP)
-    assert collection.judged("test") == []
-    assert "q1" not in collection.qrels
+@pytest.mark.parametrize("name", ['"q"', '"q', 'q"1', "'q'"])
+def test_quotes_in_judgments_are_part_of_the_id_or_around_it(beir: Write, name: str) -> None:
+    """As in ``"q`` of a row; around an id whose row has none they are pandas's."""
+    lines = [{"_id": name, "text": "which?"}, {"_id": "q2", "text": "other"}]
+    quoted = name.replace('"', '""')
+    for asked in (name, f'"{quoted}"'):
+        found = read_collection(
+            beir(
+                **{
+                    "queries.jsonl": "\n".join(json.dumps(line) for line in lines),
+                    "qrels/train.tsv": "",
+                    "qrels/test.tsv": f'"query-id"\tdoc\tgrade\n{asked}\td1\t1\n"q2"\t"d2"\t"2"',
+                }
+            ),
+            DataConfig(),
+        )
+        assert found.qrels == {name: {"d1": 1}, "q2": {"d2": 2}}
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda q: q.write_text("q1\td1\t1\n"), "qrels is a file, not a folder"),
+        (lambda q: q.symlink_to(q.parent / "gone"), "which is not there"),
+        (lambda q: q.mkdir(), "has no file with the name of a split (found: nothing)"),
+        (
+            lambda q: (q.mkdir(), (q / "qrels.tsv").write_text("q1\td1\t1\n")),
+            "(found: qrels/qrels.tsv)",
+        ),
+        (lambda q: (q.mkdir(), (q / "test.tsv").mkdir()), "test.tsv is a folder, not a file"),
+        (
+            lambda q: (q.mkdir(), (q / "test.tsv").symlink_to(q / "no")),
+            "test.tsv is a link to",
+        ),
+        (
+            lambda q: (q.mkdir(), (q / "test.tsv").write_bytes(b"q\xe9\td1\t1")),
+            "test.tsv:1: not UTF-8",
+        ),
+        (
+            lambda q: (q.mkdir(), (q / "test.tsv").write_text("q1\td1\t1\n", "utf-16")),
+            "test.tsv is written in UTF-16",
+        ),
+    ],
+)
+def test_qrels_that_cannot_be_read(
+    beir: Write, tmp_path: Path, make: Callable[[Path], Any], reason: str
+) -> None:
+    uri, qrels = beir(), tmp_path / "coll" / "qrels"
+    shutil.rmtree(qrels)
+    make(qrels)
+    for attempt in (
+        lambda: read_collection(uri, DataConfig()),
+        lambda: source_fingerprint(uri, DataConfig()) and read_collection(uri, DataConfig()),
+    ):
+        with pytest.raises(LeafkitError) as caught:
+            attempt()
+        assert reason in str(caught.value)
+        assert caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -393,9 +521,20 @@ def test_judgments_with_blank_lines_a_mark_or_carriage_returns(beir: Write, text
         ("corpus.jsonl", '{"text": "no id"}', "a document needs '_id' and 'text' or 'title'"),
         (
             "corpus.jsonl",
-            '{"_id": "d4", "text": " "}',
+            '{"_id": "d4"}',
             "a document needs '_id' and 'text' or 'title'",
         ),
+        ("corpus.jsonl", '{"_id": "", "text": "a"}', "a document needs '_id' and 'text'"),
+        ("corpus.jsonl", '{"_id": "d4", "title": ["T"], "text": "a"}', "'title' is not text but a"),
+        ("corpus.jsonl", '{"_id": "d4", "title": 1984, "text": "a"}', "'title' is not text but a"),
+        ("corpus.jsonl", '{"_id": "d4", "text": {"a": 1}}', "'text' is not text but an object"),
+        ("corpus.jsonl", '{"_id": "d4", "text": true}', "'text' is not text but true or false"),
+        ("corpus.jsonl", '{"_id": 4.5, "text": "a"}', "'_id' is a number: 4.5, neither text nor"),
+        ("corpus.jsonl", '{"_id": [4], "text": "a"}', "'_id' is a list: [4], neither text nor a"),
+        ("queries.jsonl", '{"_id": "q1", "text": "again"}', "_id 'q1' is used twice"),
+        ("queries.jsonl", '{"_id": "q3", "text": NaN}', "'text' is NaN"),
+        ("queries.jsonl", '{"_id": true, "text": "a"}', "'_id' is true or false: True, neither"),
+        ("queries.jsonl", '{"_id": null, "text": "a"}', "a query needs '_id'"),
         ("corpus.jsonl", '{"_id": "d1", "text": "again"}', "_id 'd1' is used twice"),
         ("corpus.jsonl", "nonsense", "not JSON in UTF-8"),
         ("queries.jsonl", '{"_id": "q3"}', "'text' is missing"),
@@ -408,19 +547,50 @@ def test_bad_rows_of_beir(beir: Write, tmp_path: Path, name: str, line: str, rea
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines, line]) + "\n")
     assert f"{name}:{len(lines) + 1}: {reason}" in str(_refused(uri))
-    assert read_collection(uri, SKIP).counts == {"bad rows skipped": 1}
+    assert read_collection(uri, SKIP).counts == NUMBERS | {"bad rows skipped": 1}
 
 
-def test_of_two_grades_for_one_text_the_higher_stays(beir: Write) -> None:
-    corpus = (
-        '{"_id": "a", "text": "same"}\n{"_id": "b", "text": "Same"}\n'
-        '{"_id": "c", "text": "other"}\n'
+def test_nan_is_no_text(jsonl: Write, beir: Write) -> None:
+    """As json.dumps writes a row of pandas's: no document is called nan."""
+    rows = '{"_id": "d1", "title": NaN, "text": "a"}\n{"_id": "d2", "title": "T", "text": NaN}\n'
+    found = read_collection(
+        beir(**{"corpus.jsonl": rows, "qrels/train.tsv": "", "qrels/test.tsv": "q1\td1\t1"}),
+        DataConfig(),
     )
-    for first, second in ((2, 0), (0, 2)):
-        judged = f"q1\ta\t{first}\nq1\tb\t{second}\nq1\tc\t0\n"
-        uri = beir(**{"corpus.jsonl": corpus, "qrels/test.tsv": judged, "qrels/train.tsv": ""})
-        collection = read_collection(uri, DataConfig())
-        assert collection.qrels == {"q1": {"a": 2, "c": 0}}
+    assert [d.full_text for d in found.documents] == ["a", "T"]
+    assert found.counts["fields that are NaN read as empty"] == 2
+    row = {
+        "query": "q",
+        "positive": "p",
+        "negatives": float("nan"),
+        "instruction": float("nan"),
+        "split": float("nan"),
+        "scores": float("nan"),
+    }
+    document = {"text": "a", "title": float("nan"), "id": float("nan")}
+    found = read_collection(jsonl(row, document), DataConfig())
+    assert [d.full_text for d in found.documents] == ["a", "p"]
+    assert [q.instruction for q in found.queries] == [""]
+    assert found.counts["fields that are NaN read as empty"] == 4
+
+
+def test_empty_documents_and_copies_of_a_judged_collection_stay(beir: Write) -> None:
+    corpus = "".join(
+        json.dumps({"_id": name, "title": "", "text": text}) + "\n"
+        for name, text in {"a": "same", "b": "same", "c": "Same", "d": "", "e": " "}.items()
+    )
+    judged = "q1\ta\t2\nq1\tb\t0\nq1\tc\t0\n"
+    uri = beir(**{"corpus.jsonl": corpus, "qrels/test.tsv": judged, "qrels/train.tsv": ""})
+    collection = read_collection(uri, DataConfig())
+    assert [d.id for d in collection.documents] == list("abcde")
+    assert collection.qrels == {"q1": {"a": 2, "b": 0, "c": 0}}
+    assert collection.counts == {
+        "documents without text kept, as BEIR's evaluation does": 2,
+        "documents with the text of another kept, as BEIR's evaluation does": 2,
+        "documents that differ from another in case, spaces and punctuation alone": 1,
+        "ids that are numbers read as text": 1,
+        "queries without judgments left out": 1,
+    }
 
 
 def test_scifact(shared_data: Path) -> None:
@@ -432,14 +602,11 @@ def test_scifact(shared_data: Path) -> None:
 
 
 def test_graded_judgments_of_cranfield_are_left_out_and_counted(shared_data: Path) -> None:
-    # two have no text
-    assert "corpus.jsonl:471: a document needs" in str(
-        _refused(f"beir:{shared_data / 'cranfield'}")
-    )
-    collection = read_collection(f"beir:{shared_data / 'cranfield'}", SKIP)
-    assert len(collection.documents) == 1398
+    collection = read_collection(f"beir:{shared_data / 'cranfield'}", DataConfig())
+    assert len(collection.documents) == 1400
     assert len(collection.judged("test")) == 225
-    assert collection.counts["judgments in qrels/test_graded.tsv left out (not a split)"] == 1
+    assert collection.counts["judgments in qrels/test_graded.tsv left out (not a split)"] == 1612
+    assert collection.counts["documents without text kept, as BEIR's evaluation does"] == 2
 
 
 # --- hf
@@ -453,14 +620,24 @@ def test_hub_arguments_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
         return [{"text": "first"}, {"query": "q", "positive": "second", "split": "test"}]
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    for uri in ("hf:owner/name@train", "hf:owner/name:config@train[:10%]"):
+    commit = "0123456789" * 4
+    for uri in (
+        "hf:owner/name@train",
+        "hf:owner/name:config@train[:10%]",
+        "hf:owner/name@train#main",
+        f"hf:owner/name@train#{commit}",
+    ):
         collection = read_collection(uri, DataConfig())
+        is_unpinned = any("without a pinned revision" in what for what in collection.counts)
+        assert is_unpinned == (commit not in uri)
         assert collection.name == uri.removeprefix("hf:")
         assert [d.text for d in collection.documents] == ["first", "second"]
         assert len(collection.judged("test")) == 1
     assert calls == [
         (("owner/name", None), {"split": "train", "streaming": False}),
         (("owner/name", "config"), {"split": "train[:10%]", "streaming": False}),
+        (("owner/name", None), {"split": "train", "streaming": False, "revision": "main"}),
+        (("owner/name", None), {"split": "train", "streaming": False, "revision": commit}),
     ]
 
 
@@ -469,7 +646,7 @@ def test_bad_rows_of_the_hub_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         datasets, "load_dataset", lambda *a, **k: [{"text": "good"}, {"text": None}]
     )
     assert str(_refused("hf:name@test")).startswith("hf:name@test row 1: 'text' is missing")
-    assert read_collection("hf:name@test", SKIP).counts == {"bad rows skipped": 1}
+    assert read_collection("hf:name@test", SKIP).counts["bad rows skipped"] == 1
 
 
 @pytest.mark.parametrize(
@@ -512,6 +689,8 @@ def test_fingerprint_of_files_follows_their_content_and_the_policy(
         source_fingerprint(name, DataConfig(max_query_tokens=7)) for name in (uri, folder)
     ]
     seen += [source_fingerprint(name, SKIP) for name in (uri, folder)]
+    named = DataConfig(columns={"query": "question"}), DataConfig(ignore_columns=["url"])
+    assert len({source_fingerprint(uri, data) for data in (DataConfig(), *named)}) == 3
     jsonl({"text": "b"})  # as long as before
     (tmp_path / "coll" / "qrels" / "test.tsv").write_text("q1\td2\t1\n")
     seen += [source_fingerprint(name, DataConfig()) for name in (uri, folder)]
@@ -520,9 +699,30 @@ def test_fingerprint_of_files_follows_their_content_and_the_policy(
     assert len(set(seen)) == len(seen) == 7
 
 
-def test_fingerprint_of_a_hub_source_is_of_its_name() -> None:
-    names = ["hf:a@train", "hf:a@test", "hf:a:b@train"]
-    assert len({source_fingerprint(name, DataConfig()) for name in names}) == 3
+def test_fingerprint_of_a_hub_source_is_of_its_name_and_revision() -> None:
+    names = ["hf:a@train", "hf:a@test", "hf:a:b@train", f"hf:a@train#{'0' * 40}"]
+    assert len({source_fingerprint(name, DataConfig()) for name in names}) == 4
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "saved"])
+def test_fingerprint_of_a_local_set_is_of_its_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    uri, seen = f"hf:{tmp_path / 'set'}@train", []
+    for text in ("first", "other", "first"):
+        rows = datasets.Dataset.from_list([{"text": text, "id": "a", "title": None}])
+        shutil.rmtree(tmp_path / "set", ignore_errors=True)
+        (tmp_path / "set").mkdir()
+        if kind == "saved":
+            rows.save_to_disk(tmp_path / "set")
+        else:
+            getattr(rows, f"to_{kind}")(tmp_path / "set" / f"train.{kind}")
+        seen.append(source_fingerprint(uri, DataConfig()))
+        assert read_collection(uri, DataConfig()).documents == [Document("a", text)]
+    assert seen[0] != seen[1]
+    if kind != "saved":  # whose files hold a random identity of their own
+        assert seen[0] == seen[2]
 
 
 # --- what rows bring for training
@@ -533,12 +733,12 @@ def test_negatives_and_scores_follow_duplicates(jsonl: Write) -> None:
         {
             "query": "q",
             "positive": "One",
-            "negatives": ["two", "three", "THREE"],
+            "negatives": ["two", "three", "three"],
             "scores": [1, 0.5, 0.25, 0.25],
             "split": "train",
         },
-        {"query": "q", "positive": "one", "split": "train"},
-        {"query": "q", "positive": "one", "negatives": ["four"], "split": "train"},
+        {"query": "q", "positive": "One", "split": "train"},
+        {"query": "q", "positive": "One", "negatives": ["four"], "split": "train"},
     ]
     collection = read_collection(jsonl(*rows), DataConfig())
     texts = {d.id: d.text for d in collection.documents}
@@ -554,27 +754,13 @@ def test_negatives_and_scores_follow_duplicates(jsonl: Write) -> None:
     assert [texts[d] for d in collection.qrels["train:q"]] == ["One"]
 
 
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"anchor": "q", "positive": "a", "negative": "b"},
-        {"query": "q", "pos": ["a"], "neg": ["b"]},
-        {"anchor": "q", "positives": ["a"], "negatives": ["b"]},
-    ],
-)
-def test_rows_of_other_toolkits(jsonl: Write, row: dict[str, Any]) -> None:
-    collection = read_collection(jsonl(row), DataConfig(), default_split="train")
-    assert [q.text for q in collection.judged("train")] == ["q"]
-    assert [d.text for d in collection.documents] == ["a", "b"]
-    assert list(collection.negatives.values()) == [["d1"]]
-
-
 def test_an_alias_does_not_hide_the_name_it_stands_for(jsonl: Write) -> None:
     collection = read_collection(
-        jsonl({"query": "q", "anchor": "no", "positives": ["a"], "pos": ["no"]}), DataConfig()
+        jsonl({"query": "q", "anchor": "no", "positives": ["a"]}), DataConfig()
     )
     assert [q.text for q in collection.queries] == ["q"]
     assert [d.text for d in collection.documents] == ["a"]
+    assert collection.counts == {"column 'anchor' is not used": 1}
 
 
 def test_the_default_split_is_for_rows_that_state_none(jsonl: Write) -> None:
@@ -592,12 +778,23 @@ def test_the_default_split_is_for_rows_that_state_none(jsonl: Write) -> None:
     assert set(splits.values()) == {"train"}
 
 
-@pytest.mark.parametrize(("limit", "expected"), [(0, 3), (1, 1), (2, 2), (3, 3), (99, 3)])
-def test_the_limit_takes_the_first_rows(jsonl: Write, limit: int, expected: int) -> None:
-    uri = jsonl(*({"query": f"q{i}", "positive": f"p{i}"} for i in range(3)))
-    assert [d.text for d in read_collection(uri, DataConfig(), limit).documents] == [
-        f"p{i}" for i in range(expected)
-    ]
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "tsv", "parquet", "hf"])
+def test_the_limit_takes_a_sample_of_an_ordered_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    rows = [{"query": f"q{i}", "positive": f"p{i}", "split": "train"} for i in range(300)]
+    uri = _write_rows(tmp_path / "set", kind, rows)
+    first, again = (read_collection(uri, DataConfig(), 30) for _ in range(2))
+    numbers = [int(d.text[1:]) for d in first.documents]
+    assert [d.text for d in again.documents] == [d.text for d in first.documents]
+    assert len(set(numbers)) == 30
+    assert numbers == sorted(numbers)
+    assert min(numbers) < 100 < 200 < max(numbers)
+    assert first.counts["rows taken at random (limit) out of 300"] == 30
+    whole = read_collection(uri, DataConfig(), 1000)
+    assert len(whole.documents) == 300
+    assert whole.counts == {}
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
-"""Sources to collections: ``builtin:NAME``, ``jsonl:PATH``, ``beir:PATH``,
-``hf:NAME[:CONFIG]@SPLIT``, ``mteb:TASK``; one module per kind behind the interface in ``kinds``.
+"""Sources to collections, one module per kind behind the interface in ``kinds``.
 
-Every bad row is named by file and line.
+``builtin:NAME``, ``jsonl:PATH``, ``csv:PATH``, ``tsv:PATH``, ``parquet:PATH``, ``beir:PATH``,
+``hf:NAME[:CONFIG]@SPLIT[#REVISION]``, ``mteb:TASK``. Every bad row is named by file and line.
 """
 
-from leafkit.data.sources.bad_rows import BadRows, is_number
+from leafkit.data.sources.bad_rows import BadRows
 from leafkit.data.sources.kinds import (
     KINDS,
     Source,
@@ -14,11 +14,14 @@ from leafkit.data.sources.kinds import (
     read_raw_rows,
     source_fingerprint,
 )
+from leafkit.data.sources.sample import choose_numbers
+from leafkit.data.values import is_number
 
 __all__ = [
     "KINDS",
     "BadRows",
     "Source",
+    "choose_numbers",
     "has_raw_rows",
     "is_number",
     "open_source",

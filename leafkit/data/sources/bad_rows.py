@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from typing import Any, TypeGuard
+from typing import Any
 
 from leafkit.core.errors import LeafkitError
 from leafkit.data.records import clean_text
+from leafkit.data.values import describe, is_nan
+
+_NAN = "fields that are NaN read as empty"
+_NUMBERS_AS_IDS = "ids that are numbers read as text"
 
 
 class BadRows:
@@ -20,10 +23,10 @@ class BadRows:
     """
 
     def __init__(self, policy: str, max_bad_rows: int, counts: Counter[str]) -> None:
-        self._skip, self._cap, self._counts = policy == "skip", max_bad_rows, counts
+        self._skip, self._cap, self.counts = policy == "skip", max_bad_rows, counts
         self._seen = 0
 
-    def refuse(self, where: str, reason: str) -> None:
+    def refuse(self, where: str, reason: str, hint: str = "") -> None:
         """Record one bad row.
 
         Raises:
@@ -31,16 +34,15 @@ class BadRows:
         """
         self._seen += 1
         if not self._skip:
-            raise LeafkitError(
-                f"{where}: {reason}", "correct the row, or drop such rows with data.on_bad_row=skip"
-            )
+            remedy = "correct the row, or drop such rows with data.on_bad_row=skip"
+            raise LeafkitError(f"{where}: {reason}", f"{hint}; or {remedy}" if hint else remedy)
         if self._seen > self._cap:
             raise LeafkitError(
                 f"{where}: {reason}; that is bad row number {self._seen}, more than "
                 f"data.max_bad_rows={self._cap}",
                 "correct the file or raise data.max_bad_rows",
             )
-        self._counts["bad rows skipped"] += 1
+        self.counts["bad rows skipped"] += 1
 
 
 def text_of(
@@ -49,7 +51,8 @@ def text_of(
     """The cleaned text under a key of a row; None, and one bad row more, where there is none."""
     value = row.get(key)
     if not isinstance(value, str):
-        bad.refuse(where, f"{key!r} is {'missing' if value is None else 'not text'}")
+        what = "missing" if value is None else "NaN" if is_nan(value) else describe(value)
+        bad.refuse(where, f"{key!r} is {what}")
         return None
     text = clean_text(value, counts)
     if not text:
@@ -58,6 +61,39 @@ def text_of(
     return text
 
 
-def is_number(value: Any) -> TypeGuard[float]:
-    """A finite number; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def optional_text(
+    row: dict[str, Any], key: str, where: str, bad: BadRows, *, counts: Counter[str]
+) -> str | None:
+    """The cleaned text under a key, "" where there is none; None, and one bad row more, where
+    something else stands there.
+
+    NaN, which pandas writes for a cell without a value, is no text and is counted.
+    """
+    value = row.get(key)
+    if value is None or is_nan(value):
+        counts[_NAN] += value is not None
+        return ""
+    if not isinstance(value, str):
+        bad.refuse(where, f"{key!r} is {describe(value)}")
+        return None
+    return clean_text(value, counts)
+
+
+def id_of(
+    row: dict[str, Any], key: str, where: str, bad: BadRows, *, counts: Counter[str]
+) -> str | None:
+    """The id under a key, "" where there is none; None, and one bad row more, where something else
+    than text or a whole number stands there. Numbers become text, and are counted.
+    """
+    value = row.get(key)
+    if value is None or is_nan(value):
+        counts[_NAN] += value is not None
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        counts[_NUMBERS_AS_IDS] += 1
+        return str(value)
+    if not isinstance(value, str):
+        what = describe(value).removeprefix("not text but ")
+        bad.refuse(where, f"{key!r} is {what}, neither text nor a whole number")
+        return None
+    return clean_text(value, counts)

@@ -1,20 +1,28 @@
-"""``beir:PATH``: a folder with corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv."""
+"""``beir:PATH``: a folder with corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv.
+
+It is read so that figures are those of BEIR's and mteb's own evaluation: documents stay where their
+text is empty or a copy of another's, and judgments where no row has their document, which is then
+relevant and never found.
+"""
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from leafkit.config import DataConfig
-from leafkit.core.errors import UsageError
-from leafkit.data.records import SPLITS, Collection, Document, Query, clean_text
-from leafkit.data.sources.bad_rows import BadRows, text_of
-from leafkit.data.sources.files import fingerprint_files
+from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.data.records import Collection, Document, Query
+from leafkit.data.sources.bad_rows import BadRows, id_of, optional_text, text_of
+from leafkit.data.sources.files import COMPRESSED, fingerprint_files, open_path, what_is_wrong
 from leafkit.data.sources.finish import finish_collection
 from leafkit.data.sources.jsonl import read_jsonl
+from leafkit.data.sources.names import UnusedColumns
+from leafkit.data.sources.qrels import Judgment, read_splits, split_files
+
+_LAYOUT = "BEIR's layout is corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv"
+_CORPUS, _QUERIES, _QRELS = "corpus.jsonl", "queries.jsonl", "qrels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +44,13 @@ class BeirSource:
         Raises:
             UsageError: there is no such folder.
         """
-        if not Path(rest).is_dir():
-            what = f"source {uri}: no such folder: {Path(rest).absolute()}"
-            raise UsageError(what, "check the path")
-        return cls(uri, Path(rest))
+        return cls(uri, open_path(uri, rest, "folder"))
 
     def fingerprint(self, data: DataConfig) -> str:
         """Identity of the content of its files."""
-        return fingerprint_files(self.uri, self.root, data)
+        qrels = [path for path, _ in split_files(self._part(_QRELS, "folder"))]
+        files = [self._part(_CORPUS), *qrels, self._part(_QUERIES)]
+        return fingerprint_files(self.uri, self.root, files, data)
 
     def read(self, data: DataConfig, *, limit: int, default_split: str) -> Collection:
         """The collection; it is read whole, and its qrels say the splits.
@@ -54,78 +61,99 @@ class BeirSource:
         """
         counts: Counter[str] = Counter()
         bad = BadRows(data.on_bad_row, data.max_bad_rows, counts)
-        return finish_collection(self.uri, _read_beir(self.root, bad, counts), counts)
+        splits = split_files(self._part(_QRELS, "folder"))
+        documents = _read_documents(self._part(_CORPUS), bad, counts)
+        texts = _read_queries(self._part(_QUERIES), bad, counts)
+        judgments = read_splits(splits, bad, counts, texts, documents)
+        queries, qrels = _judge(judgments, texts, documents, counts=counts)
+        found = Collection(self.root.name, list(documents.values()), queries, qrels)
+        return finish_collection(self.uri, found, counts, is_merged=False)
+
+    def _part(self, name: str, kind: str = "file") -> Path:
+        """A file of the folder, or the same with the ending of a compression."""
+        path = self.root / name
+        if what_is_wrong(path, kind) == "is missing":
+            packed = [path.with_name(name + ending) for ending in COMPRESSED]
+            path = next((other for other in packed if other.is_file()), path)
+        if reason := what_is_wrong(path, kind):
+            raise UsageError(f"beir:{self.root}: {path.name} {reason}", _LAYOUT)
+        return path
 
 
-def _read_beir(root: Path, bad: BadRows, counts: Counter[str]) -> Collection:
-    for needed in ("corpus.jsonl", "queries.jsonl", "qrels"):
-        if not (root / needed).exists():
-            raise UsageError(
-                f"beir:{root}: {needed} is missing",
-                "BEIR's layout is corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv",
-            )
+def _read_documents(path: Path, bad: BadRows, counts: Counter[str]) -> dict[str, Document]:
+    """By id; a document without any text stays, and is counted."""
     documents: dict[str, Document] = {}
-    for where, row in read_jsonl(root / "corpus.jsonl", bad):
-        text = clean_text(str(row.get("text") or ""), counts)
-        title = clean_text(str(row.get("title") or ""), counts)
-        if "_id" not in row or not (text or title):
+    unused = UnusedColumns(counts)
+    for where, row in read_jsonl(path, bad):
+        identity = id_of(row, "_id", where, bad, counts=counts)
+        text, title = (
+            optional_text(row, key, where, bad, counts=counts) for key in ("text", "title")
+        )
+        if identity is None or text is None or title is None:
+            continue
+        if not identity or not row.keys() & {"text", "title"}:
             bad.refuse(where, "a document needs '_id' and 'text' or 'title'")
-        elif (identity := clean_text(str(row["_id"]), counts)) in documents:
+        elif identity in documents:
             bad.refuse(where, f"_id {identity!r} is used twice")
         else:
             documents[identity] = Document(identity, text, title)
+            counts["documents without text kept, as BEIR's evaluation does"] += not (text or title)
+            unused.add(row, {"_id", "text", "title"})
+    return documents
+
+
+def _read_queries(path: Path, bad: BadRows, counts: Counter[str]) -> dict[str, str]:
+    """Texts by id."""
     texts: dict[str, str] = {}
-    for where, row in read_jsonl(root / "queries.jsonl", bad):
-        clean = text_of(row, "text", where, bad, counts=counts)
-        if clean is not None and "_id" not in row:
-            bad.refuse(where, "a query needs '_id'")
-        elif clean is not None:
-            texts[clean_text(str(row["_id"]), counts)] = clean
-    queries: list[Query] = []
-    qrels: dict[str, dict[str, int]] = {}
-    taken: set[str] = set()
-    strangers: list[tuple[str, str]] = []
-    for path in sorted((root / "qrels").glob("*.tsv")):
-        split = {"dev": "validation"}.get(path.stem, path.stem)
-        if split not in SPLITS:
-            counts[f"judgments in qrels/{path.name} left out (not a split)"] += 1
+    unused = UnusedColumns(counts, "of queries ")
+    for where, row in read_jsonl(path, bad):
+        text = text_of(row, "text", where, bad, counts=counts)
+        identity = id_of(row, "_id", where, bad, counts=counts)
+        if text is None or identity is None:
             continue
-        for where, query_id, document_id, grade in _read_qrels(path, bad):
-            if query_id not in texts or document_id not in documents:
-                strangers.append((where, query_id if query_id not in texts else document_id))
-                continue
-            qrels.setdefault(query_id, {})[document_id] = grade
-            if query_id not in taken:
-                taken.add(query_id)
-                queries.append(Query(query_id, texts[query_id], split))
-    _refuse_strangers(strangers, bad, counts)
-    return Collection(root.name, list(documents.values()), queries, qrels)
+        if not identity:
+            bad.refuse(where, "a query needs '_id'")
+        elif identity in texts:
+            bad.refuse(where, f"_id {identity!r} is used twice")
+        else:
+            texts[identity] = text
+            unused.add(row, {"_id", "text"})
+    return texts
 
 
-def _refuse_strangers(strangers: list[tuple[str, str]], bad: BadRows, counts: Counter[str]) -> None:
-    """Refuse the judgments that name a query or a document that is in no row: where they stand, and
-    the id.
+def _judge(
+    judgments: list[Judgment],
+    texts: dict[str, str],
+    documents: dict[str, Document],
+    *,
+    counts: Counter[str],
+) -> tuple[list[Query], dict[str, dict[str, int]]]:
+    """Judged queries in the order of their judgments, and the grades.
+
+    Raises:
+        LeafkitError: no judgment names a document that is there, or none a query.
     """
-    others = (
-        f" ({len(strangers):,} judgments name ids that are in no row)" if len(strangers) > 1 else ""
-    )
-    for where, name in strangers:
-        bad.refuse(where, f"a judgment names {name!r}, which is in no row{others}")
-        counts["judgments of unknown ids"] += 1
-
-
-def _read_qrels(path: Path, bad: BadRows) -> Iterator[tuple[str, str, str, int]]:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        for number, row in enumerate(csv.reader(stream, delimiter="\t"), 1):
-            where = f"{path}:{number}"
-            if not row or (number == 1 and len(row) == 3 and not row[2].lstrip("-").isdigit()):
-                continue  # an empty line, or BEIR's header
-            try:
-                query_id, document_id, grade = row
-                yield where, query_id, document_id, int(grade)
-            except ValueError:
-                bad.refuse(
-                    where,
-                    f"a judgment is query-id, corpus-id and a whole number, tab-separated; this "
-                    f"is {row!r}",
-                )
+    queries: dict[str, Query] = {}
+    qrels: dict[str, dict[str, int]] = {}
+    num_found = 0
+    for judgment in judgments:
+        if judgment.query not in texts:
+            counts["judgments of queries that are in no row left out"] += 1
+            continue
+        qrels.setdefault(judgment.query, {})[judgment.document] = judgment.grade
+        queries.setdefault(
+            judgment.query, Query(judgment.query, texts[judgment.query], judgment.split)
+        )
+        num_found += judgment.document in documents
+    strangers = sum(len(grades) for grades in qrels.values()) - num_found
+    counts["judgments of documents that are in no row kept as never found"] = strangers
+    if judgments and not num_found:
+        first = judgments[0]
+        raise LeafkitError(
+            f"{first.where}: a judgment names query {first.query!r} and document "
+            f"{first.document!r}; of {len(judgments):,} judgments none names a query and a "
+            "document that are there",
+            f"ids in qrels are those under '_id' of {_QUERIES} and {_CORPUS}",
+        )
+    counts["queries without judgments left out"] = len(texts) - len(queries)
+    return list(queries.values()), qrels

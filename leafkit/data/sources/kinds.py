@@ -12,17 +12,19 @@ from leafkit.data.sources.bad_rows import BadRows
 from leafkit.data.sources.beir import BeirSource
 from leafkit.data.sources.hub import HubSource
 from leafkit.data.sources.installed import MtebSource, PydocsSource
-from leafkit.data.sources.jsonl import JsonlSource
+from leafkit.data.sources.row_files import FILE_KINDS, RowFile
 
 KINDS = (
     "builtin:pydocs",
     "builtin:pydocs-out-of-domain",
     "jsonl:PATH",
+    "csv:PATH",
+    "tsv:PATH",
+    "parquet:PATH",
     "beir:PATH",
-    "hf:NAME[:CONFIG]@SPLIT",
+    "hf:NAME[:CONFIG]@SPLIT[#REVISION]",
     "mteb:TASK[:SUBSET][@SPLIT]",
 )
-_OF_ROWS = (JsonlSource, HubSource)
 
 
 class Source(Protocol):
@@ -32,8 +34,8 @@ class Source(Protocol):
         """Identity of its content, without reading all of it where that can be helped."""
 
     def read(self, data: DataConfig, *, limit: int, default_split: str) -> Collection:
-        """The collection; of sources made of rows at most ``limit`` rows (0: all), and pairs that
-        state no split are of ``default_split``.
+        """The collection; of sources made of rows a random ``limit`` of them (0: all), and pairs
+        that state no split are of ``default_split``.
         """
 
 
@@ -46,21 +48,21 @@ def open_source(uri: str) -> Source:
     kind, _, rest = uri.partition(":")
     if rest and kind == "builtin":
         return PydocsSource.parse(uri, rest)
-    if rest and kind == "jsonl":
-        return JsonlSource.parse(uri, rest)
+    if rest and kind in FILE_KINDS:
+        return RowFile.parse(uri, kind, rest)
     if rest and kind == "beir":
         return BeirSource.parse(uri, rest)
     if rest and kind == "mteb":
         return MtebSource(uri, rest)
     if kind == "hf" and "@" in rest:
-        return HubSource(uri, rest)
+        return HubSource.parse(uri, rest)
     raise UsageError(f"unknown source {uri!r}", f"a source is one of {', '.join(KINDS)}")
 
 
 def read_collection(
     uri: str, data: DataConfig, limit: int = 0, default_split: str = ""
 ) -> Collection:
-    """The collection a source names; of jsonl and hf at most ``limit`` rows (0: all).
+    """The collection a source names; of rows in files and of hf a random ``limit`` (0: all).
 
     Pairs that state no split are of ``default_split``; without one, a hash of the query decides.
 
@@ -86,20 +88,28 @@ def has_raw_rows(uri: str) -> bool:
     Raises:
         UsageError: the source is of no known kind or does not exist.
     """
-    return isinstance(open_source(uri), _OF_ROWS)
+    return isinstance(open_source(uri), RowFile | HubSource)
 
 
-def read_raw_rows(uri: str, bad: BadRows, limit: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of a jsonl or hf source as they are, each with where it stands; at most ``limit`` (0:
-    all).
+def read_raw_rows(
+    uri: str, bad: BadRows, limit: int = 0, data: DataConfig | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows of a source that is made of them, under our names, each with where it stands; a random
+    ``limit`` of them (0: all).
+
+    Args:
+        uri: of the source.
+        bad: what to do with bad rows.
+        limit: rows taken.
+        data: the names of columns; None has none of its own.
 
     Raises:
         UsageError: the source is of no known kind, does not exist, or is not made of rows.
     """
     source = open_source(uri)
-    if isinstance(source, _OF_ROWS):
-        return source.rows(bad, limit)
+    if isinstance(source, RowFile | HubSource):
+        return source.rows(data or DataConfig(), bad, limit)
     raise UsageError(
         f"source {uri} has no rows of texts with labels or scores",
-        "jsonl:PATH and hf:NAME@SPLIT do",
+        "jsonl:PATH, csv:PATH, tsv:PATH, parquet:PATH and hf:NAME@SPLIT do",
     )

@@ -11,16 +11,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from leafkit.config import Recipe, TrainSourceConfig, to_plain
+from leafkit.config import LABEL_TASKS, Recipe, TrainSourceConfig, to_plain
 from leafkit.config.load import from_plain, load_recipe
 from leafkit.core.artifact import read_manifest
 from leafkit.core.checkpoint_layout import CONTAMINATION, CONTAMINATION_FILE, MANIFEST_FILE, STUDENT
 from leafkit.core.method import method_of
 from leafkit.data.contamination import Evaluation, find_overlaps
-from leafkit.data.prompts import without_prompt
 from leafkit.data.records import Collection, clean_text
-from leafkit.data.sources import BadRows, read_collection, read_raw_rows, source_fingerprint
-from leafkit.data.training_rows import has_task_rows, read_task_rows
+from leafkit.data.sources import (
+    BadRows,
+    choose_numbers,
+    has_raw_rows,
+    read_collection,
+    read_raw_rows,
+    source_fingerprint,
+)
+from leafkit.data.training_rows import SCORED_TASKS, read_task_rows
 from leafkit.pipeline.corpus import load_corpus
 from leafkit.pipeline.evaluate.corpora import BenchCorpus
 from leafkit.pipeline.model_handle import ModelHandle
@@ -272,8 +278,8 @@ def _not_known(strangers: Sequence[str]) -> str:
 def read_training(
     alone: Run, source: TrainingSource, corpora: Sequence[BenchCorpus] = ()
 ) -> Iterator[str]:
-    """The texts of one training source, without prompts that stand in them already; labelled and
-    scored rows give theirs, collections documents and train queries.
+    """The texts of one training source; labelled and scored rows give theirs, collections documents
+    and train queries.
 
     Args:
         alone: a run of one process.
@@ -283,19 +289,13 @@ def read_training(
     Raises:
         LeafkitError: it cannot be read.
     """
-    yield from map(without_prompt, _read_source(alone, source, corpora))
-
-
-def _read_source(
-    alone: Run, source: TrainingSource, corpora: Sequence[BenchCorpus]
-) -> Iterator[str]:
     config, data = source.config, source.recipe.data
     there = alone.with_recipe(
         replace(source.recipe, checkpoints=alone.recipe.checkpoints, force=False)
     )
     if source.kind == "disclosed":
         yield from _read_disclosed(there, config.uri)
-    elif source.kind == "rows" and has_task_rows(config):
+    elif source.kind == "rows" and (config.task in LABEL_TASKS or config.task in SCORED_TASKS):
         rows = read_task_rows(config.uri, config, data, 0, seed=source.recipe.seed)
         yield from rows.documents
         yield from dict.fromkeys(rows.queries)
@@ -310,13 +310,12 @@ def _read_source(
 
 
 def _texts_of(collection: Collection, limit: int = 0) -> Iterator[str]:
-    """Documents, then train queries, at most ``limit`` of each (0: all)."""
-    for i, document in enumerate(collection.documents):
-        if limit and i >= limit:
-            break
-        yield document.full_text
+    """Documents, then train queries; at most ``limit`` of each (0: all), those that train."""
+    documents = [document.full_text for document in collection.documents]
     queries = [query.text for query in collection.queries if query.split == "train"]
-    yield from queries[: limit or None]
+    for texts in (documents, queries):
+        chosen = choose_numbers(len(texts), limit or len(texts), Counter())
+        yield from filter(None, (texts[i] for i in chosen))
 
 
 def _read_disclosed(there: Run, uri: str) -> Iterator[str]:
@@ -326,13 +325,13 @@ def _read_disclosed(there: Run, uri: str) -> Iterator[str]:
     Raises:
         LeafkitError: a row holds no text and the policy is to stop.
     """
-    if uri.partition(":")[0] not in {"jsonl", "hf"}:
+    if not has_raw_rows(uri):
         yield from _texts_of(load_corpus(there, uri).collection)
         return
     data = there.recipe.data
     counts: Counter[str] = Counter()
     bad = BadRows(data.on_bad_row, data.max_bad_rows, counts)
-    for where, row in read_raw_rows(uri, bad):
+    for where, row in read_raw_rows(uri, bad, data=data):
         if row.get("split", "train") != "train":
             continue
         values = [value for key in _TEXT_KEYS for value in _as_list(row.get(key))]

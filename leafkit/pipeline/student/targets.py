@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -12,9 +13,9 @@ import torch
 from leafkit.config import DataConfig, SourceConfig, StudentConfig
 from leafkit.core.console import log
 from leafkit.data.records import Collection
+from leafkit.data.sources import choose_numbers
 from leafkit.embedders.count_cut import count_cut
 from leafkit.embedders.precomputed import PrecomputedVectors
-from leafkit.embedders.prompted import has_own_prompt, prompted_queries, warn_of_prompts
 from leafkit.index.vectors import Vectors
 from leafkit.models.encoder_protocol import Encoder
 from leafkit.models.text_encoder import TextEncoder
@@ -165,15 +166,10 @@ def choose_texts(
         sources: the collections of ``data.sources``, by name.
     """
     known = teacher.model if isinstance(teacher.model, PrecomputedVectors) else None
-    asked = [q for q in collection.queries if q.split == "train"]
+    queries = [q.text for q in collection.queries if q.split == "train"]
     if data.max_train_queries:
-        chosen = np.random.default_rng(seed).permutation(len(asked))[: data.max_train_queries]
-        asked = [asked[i] for i in sorted(chosen)]
-    warn_of_prompts(teacher.model, [q.text for q in asked], f"{collection.name} train queries")
-    # a table has no prompts: it learns the text alone, whatever the teacher puts before it
-    told = [] if config.kind == "static" else [q for q in asked if has_own_prompt(teacher.model, q)]
-    others = {q.id for q in told}
-    queries = [q.text for q in asked if q.id not in others]
+        chosen = np.random.default_rng(seed).permutation(len(queries))[: data.max_train_queries]
+        queries = [queries[i] for i in sorted(chosen)]
     documents = [d.full_text for d in collection.documents]
     groups = [TextGroup(f"{collection.name} documents", documents, "document")]
     if known is not None:
@@ -184,10 +180,6 @@ def choose_texts(
     else:
         queries = vary_queries(queries, config.question_ratio, seed)
     groups.append(TextGroup(f"{collection.name} queries", queries, "query", config.query_repeats))
-    if told:
-        texts, role = prompted_queries(teacher.model, told)
-        name = f"{collection.name} queries under instructions of their own"
-        groups.append(TextGroup(name, texts, role, config.query_repeats))
     if known is None and vocabulary is not None:
         words = pseudo_texts(vocabulary, data.num_pseudo_texts, seed)
         groups.append(TextGroup("pseudo-texts", words, "query"))
@@ -202,10 +194,14 @@ def choose_texts(
 def _source_groups(name: str, collection: Collection, source: SourceConfig) -> list[TextGroup]:
     documents = [d.full_text for d in collection.documents]
     queries = [q.text for q in collection.queries if q.split == "train"]
-    limit = source.limit or None
+    if source.limit:
+        documents, queries = (
+            [texts[i] for i in choose_numbers(len(texts), source.limit, Counter())]
+            for texts in (documents, queries)
+        )
     return [
-        TextGroup(f"{name} documents", documents[:limit], "document"),
-        TextGroup(f"{name} queries", queries[:limit], "query"),
+        TextGroup(f"{name} documents", documents, "document"),
+        TextGroup(f"{name} queries", queries, "query"),
     ]
 
 

@@ -63,7 +63,7 @@ def stage_rows(
                 num_read=size,
             )
         )
-    return join_sources(sources)
+    return join_sources(sources, StageConfig())
 
 
 def stage(**changes: Any) -> StageConfig:
