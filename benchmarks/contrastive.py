@@ -110,7 +110,7 @@ def run_leafkit(rows: list[dict[str, str]], batch_size: int, chunk_tokens: int) 
     num_steps = len(rows) // batch_size
     device = torch.device("cpu")
     optimizer = OptimizerConfig(lr=2e-5, warmup_ratio=0.1, final_lr_ratio=0.0)
-    loss = ContrastiveLossConfig(false_negative_margin=10.0, anchor_weight=0.0)
+    loss = ContrastiveLossConfig(false_negative_margin=2.0, anchor_weight=0.0)
     module = ContrastiveModule(encoder, optimizer, loss, chunk_tokens=chunk_tokens)
     fit(
         module,

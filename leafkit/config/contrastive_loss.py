@@ -17,10 +17,12 @@ class ContrastiveLossConfig:
     temperature: float = number(0.05, "Tau of InfoNCE.", above=0, high=1000)
     false_negative_margin: float = number(
         0.1,
-        "Candidates this much above the positive's cosine are masked.",
+        "Candidates this much above the positive's cosine are taken for false negatives and masked "
+        "(Qwen3-Embedding's rule and value, arXiv 2506.05176; KaLM-Embedding states none). 2 is "
+        "off: no two cosines are further apart.",
         unit="cosine",
         low=0,
-        high=1000,
+        high=2,
     )
     focal_gamma: float = number(
         0.0,
@@ -90,7 +92,8 @@ class SoftLabelConfig:
 
     models: list[str] = texts(
         [],
-        "Whose averaged scores are the labels: rows, bm25, builtin:minilm, stage:NAME, model:...",
+        "Whose scores are the labels: rows, bm25, builtin:minilm, stage:NAME, model:... Those of "
+        "several are brought to one scale, then averaged.",
     )
     kind: str = choice(
         "kl",
@@ -104,4 +107,8 @@ class SoftLabelConfig:
         above=0,
         high=1000,
     )
-    query_template: str = text("", "Prompt of those models; empty takes each model's own.")
+    query_template: str = text(
+        "",
+        "Prompt of those models, with the row's, source's or stage's instruction and no few-shot "
+        "examples; empty takes each model's own.",
+    )

@@ -18,9 +18,23 @@ TASKS = (
     "classification",
     "clustering",
 )
+AUTO_TASK = "auto"  # of a source whose rows say theirs
 # rows are a text and its label; positives are texts of the same label
 LABEL_TASKS = ("classification", "clustering")
+# What fills {instruction} where neither row nor source nor stage says it. That of retrieval is
+# KaLM-Embedding's own for web search (arXiv 2506.20923), the others are worded after E5-mistral
+# (arXiv 2401.00368).
+INSTRUCTIONS = {
+    "retrieval": "Given a query, retrieve documents that answer the query.",
+    "reranking": "Given a query, retrieve documents that answer the query.",
+    "sts": "Retrieve semantically similar text",
+    "pair_classification": "Retrieve semantically similar text",
+    "bitext": "Retrieve the translation of the text",
+    "classification": "Classify the text",
+    "clustering": "Identify the category of the text",
+}
 PROMPT_SIDES = ("auto", "query", "both")
+PROMPT_POLICIES = ("refuse", "strip", "keep")
 IN_BATCH = ("auto", "use", "none")
 SHORTFALLS = ("keep", "drop")
 ATTENTIONS = ("", "bidirectional", "causal")
@@ -39,12 +53,22 @@ class TrainSourceConfig:
         "train split is read.",
     )
     task: str = choice(
-        "retrieval",
-        'What a positive means; classification and clustering rows are {"text", "label"}.',
-        TASKS,
+        AUTO_TASK,
+        "What a positive means. auto takes each row's own task, and retrieval where it has none; "
+        "any other holds for all rows. Rows of labels are {text, label}, those of sentences "
+        "{s1, s2}; both may be {query, positive} too.",
+        (AUTO_TASK, *TASKS),
     )
     instruction: str = text(
-        "", "Fills {instruction} of the stage's template; empty takes the stage's own."
+        "",
+        "Fills {instruction} of the stage's template where a row has none of its own; empty takes "
+        "the stage's own.",
+    )
+    prompt_in_query: str = choice(
+        "refuse",
+        'Queries that hold a prompt already ("Instruct: ... Query: ..."), as KaLM-Embedding\'s '
+        "released rows do: strip makes it the row's own instruction, keep trains them under two.",
+        PROMPT_POLICIES,
     )
     weight: float = number(
         1.0,
@@ -55,7 +79,8 @@ class TrainSourceConfig:
     limit: int = number(0, "Rows taken, at random; 0 takes all.", low=0, high=_MAX_COUNT)
     prompt_on: str = choice(
         "auto",
-        "both puts the prompt before documents too; auto does so for symmetric tasks.",
+        "both puts the prompt before documents too; auto does so for symmetric tasks, but not "
+        "before names of labels.",
         PROMPT_SIDES,
     )
     in_batch: str = choice(
@@ -65,7 +90,7 @@ class TrainSourceConfig:
     )
     min_score: float = number(
         4.0,
-        'sts rows {"s1", "s2", "score"} at or above it are positives, the rest is left out.',
+        'Rows {"s1", "s2", "score"} at or above it are positives, the rest is left out.',
         low=-1e6,
         high=1e6,
     )
@@ -96,8 +121,8 @@ class MiningConfig:
     )
     max_positive_share: float = number(
         0.95,
-        "Drops negatives above this share of the positive's score (NV-Retriever, arXiv "
-        "2407.15831); 0 is off.",
+        "Drops negatives above this share of the positive's score (NV-Retriever's rule and value, "
+        "arXiv 2407.15831; KaLM-Embedding states no such rule); 0 is off.",
         low=0,
         high=1,
     )
@@ -188,7 +213,11 @@ class StageConfig:
         "Instruct: {instruction} \n Query: {query}",
         "Prompt of queries; the default is KaLM V1's and V2's, byte-exact.",
     )
-    instruction: str = text("Find the documentation", "What fills {instruction}.")
+    instruction: str = text(
+        "",
+        "What fills {instruction} where neither the row nor its source says it; empty takes a "
+        "neutral one by the task: for retrieval KaLM-Embedding's.",
+    )
     num_examples: int = number(
         0,
         "Few-shot examples in the prompt, from the training rows (LG-ANNA); those rows train no "

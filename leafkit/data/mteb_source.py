@@ -152,7 +152,7 @@ def collect_task(task: Any, subset: str, split: str) -> Collection:
         counts["documents without text"] += not (text or title)
         documents[identity] = Document(identity, text, title)
     qrels = {str(query): _grades(grades, where) for query, grades in part["relevant_docs"].items()}
-    general = _task_instruction(task.metadata.prompt)
+    general = task_instruction(task.metadata)
     queries = []
     for row in part["queries"]:
         if str(row["id"]) not in qrels:
@@ -165,7 +165,7 @@ def collect_task(task: Any, subset: str, split: str) -> Collection:
         own = row.get("instruction")
         counts[
             "queries with an instruction of their own (mteb puts it behind the query, leafkit "
-            "bench leaves it out)"
+            "bench into a prompt that has a place for it)"
         ] += bool(own)
         text, instruction = clean_text(row["text"], counts), clean_text(own or general, counts)
         queries.append(Query(str(row["id"]), text, "test", instruction))
@@ -206,8 +206,20 @@ def _grades(grades: dict[Any, Any], where: str) -> dict[str, int]:
     return found
 
 
-def _task_instruction(prompt: Any) -> str:
-    """What mteb tells instruction-following models: one text, or one per side."""
+def task_instruction(about: Any) -> str:
+    """What mteb tells instruction-following models of a task's queries: the task's own prompt, else
+    that of its kind.
+
+    Args:
+        about: mteb's TaskMetadata.
+    """
+    prompt = getattr(about, "prompt", None)
     if isinstance(prompt, dict):
-        return str(prompt.get("query") or "")
-    return str(prompt or "")
+        prompt = prompt.get("query")
+    if prompt:
+        return str(prompt)
+    try:
+        kinds = importlib.import_module("mteb.abstasks.abstask")
+    except ImportError as err:
+        raise MissingExtra("mteb", "bench", "running mteb") from err
+    return str(kinds.get_abstask_prompt(about.name) or "")

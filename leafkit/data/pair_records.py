@@ -11,7 +11,7 @@ from leafkit.data.records import clean_text
 from leafkit.data.training_rows import TrainingRows
 
 _FORM = '{"query": text, "positives": [text, ...], "negatives": [text, ...]}'
-_KEYS = ("query", "positive", "positives", "negatives", "instruction")
+_KEYS = ("query", "positive", "positives", "negatives", "instruction", "task")
 
 
 def rows_of_pairs(name: str, pairs: Iterable[Mapping[str, Any]]) -> TrainingRows:
@@ -26,7 +26,8 @@ def rows_of_pairs(name: str, pairs: Iterable[Mapping[str, Any]]) -> TrainingRows
 
     Args:
         name: of the source, for messages.
-        pairs: rows {"query", "positives" or "positive", "negatives"?, "instruction"?}.
+        pairs: rows {"query", "positives" or "positive", "negatives"?, "instruction"?,
+            "task"?}.
 
     Raises:
         UsageError: a row is not of that form; the message names its number.
@@ -34,18 +35,18 @@ def rows_of_pairs(name: str, pairs: Iterable[Mapping[str, Any]]) -> TrainingRows
     counts: Counter[str] = Counter()
     rows = TrainingRows(name)
     place: dict[str, int] = {}
-    query_ids: dict[tuple[str, str], int] = {}
+    query_ids: dict[tuple[str, str, str], int] = {}
     relevant: list[set[int]] = []
     for number, pair in enumerate(pairs):
-        query, positives, negatives, instruction = _read(number, pair, counts)
-        query_id = query_ids.setdefault((instruction, query), len(query_ids))
+        query, positives, negatives, (instruction, task) = _read(number, pair, counts)
+        query_id = query_ids.setdefault((task, instruction, query), len(query_ids))
         if query_id == len(relevant):
             relevant.append(set())
         found = [place.setdefault(text, len(place)) for text in positives]
         given = [place.setdefault(text, len(place)) for text in dict.fromkeys(negatives)]
         relevant[query_id].update(found)
         for positive in dict.fromkeys(found):
-            rows.add(query, instruction, query_id, positive, list(given), [])
+            rows.add(query, instruction, query_id, positive, list(given), [], task=task)
     if not rows:
         raise UsageError(f"{name}: there is no training pair", f"rows look like {_FORM}")
     rows.documents = list(place)
@@ -61,8 +62,8 @@ def rows_of_pairs(name: str, pairs: Iterable[Mapping[str, Any]]) -> TrainingRows
 
 def _read(
     number: int, pair: Mapping[str, Any], counts: Counter[str]
-) -> tuple[str, list[str], list[str], str]:
-    """Query, positives, negatives and instruction of a row."""
+) -> tuple[str, list[str], list[str], tuple[str, str]]:
+    """Query, positives, negatives, and instruction and task, of a row."""
     if not isinstance(pair, Mapping):
         raise UsageError(f"pair {number} is a {type(pair).__name__}", f"rows look like {_FORM}")
     unknown = [key for key in pair if key not in _KEYS]
@@ -75,14 +76,16 @@ def _read(
         "positives": positives,
         "negatives": pair.get("negatives") or [],
         "instruction": [pair.get("instruction") or ""],
+        "task": [pair.get("task") or ""],
     }
     texts: dict[str, list[str]] = {}
     for key, values in columns.items():
         if isinstance(values, str) or not all(isinstance(value, str) for value in values):
             raise UsageError(f"pair {number}: {key} is not text", f"rows look like {_FORM}")
         texts[key] = [clean_text(value, counts) for value in values]
-        if key != "instruction" and not all(texts[key]):
+        if key not in ("instruction", "task") and not all(texts[key]):
             raise UsageError(f"pair {number}: {key} has an empty text", f"rows look like {_FORM}")
     if not texts["positives"]:
         raise UsageError(f"pair {number} has no positive", f"rows look like {_FORM}")
-    return texts["query"][0], texts["positives"], texts["negatives"], texts["instruction"][0]
+    own = texts["instruction"][0], texts["task"][0]
+    return texts["query"][0], texts["positives"], texts["negatives"], own

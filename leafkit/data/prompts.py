@@ -1,12 +1,16 @@
 """Prompts: what stands before a text. Instruction and text stay apart until here.
 
 A prompt is a constant prefix, so that a server can put it before any query; templates end with
-{query}.
+{query}. ``make_prompt`` is the one function that makes it, for training, mining, soft labels,
+benchmarks, mteb and serving alike.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 
 from leafkit.config import LABEL_TASKS
 from leafkit.core.errors import UsageError
@@ -19,47 +23,97 @@ GEMMA_TEMPLATE = "Instruct: {instruction}\nQuery: {query}"  # KaLM-Embedding-Gem
 # In these both texts are of one kind: sentence pairs, translations, and examples of one class.
 SYMMETRIC_TASKS = ("sts", "pair_classification", "bitext", *LABEL_TASKS)
 
+_INSTRUCTED = re.compile(  # as E5-mistral, KaLM and Qwen3 write it, whatever the spaces
+    r"\s*Instruct(?:ion)?:\s*(?P<instruction>.*?)\s*\n\s*Query:\s*(?P<text>\S.*)", re.DOTALL
+)
+_LEAST_LETTERS = 3  # of a template's own words on either side, to know them again in a text
 
-def fill_prompt(template: str, instruction: str, examples: str = "") -> str:
-    """The prefix of a template: few-shot examples, then everything before {query}, with the
-    instruction in its place.
 
-    >>> fill_prompt(KALM_TEMPLATE, "Find the answer")
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A few-shot example; ``instruction`` is its own, "" takes that of the prompt it stands in."""
+
+    query: str
+    document: str
+    instruction: str = ""
+
+
+def make_prompt(
+    template: str,
+    instruction: str,
+    examples: Sequence[Example] = (),
+    example_template: str = "",
+) -> str:
+    """Few-shot examples (LG-ANNA, arXiv 2506.07438, section 3), then everything of the template
+    before {query}, with the instruction in its place.
+
+    >>> make_prompt(KALM_TEMPLATE, "Find the answer")
     'Instruct: Find the answer \\n Query: '
+    >>> make_prompt("> {query}", "", [Example("q", "d")], "{query}\\n{document}\\n\\n")
+    'q\\nd\\n\\n> '
 
     Args:
         template: ends with {query}; may hold {instruction}.
         instruction: of the task.
-        examples: see ``render_examples``.
+        examples: shown before it, in order.
+        example_template: of one example; may hold {instruction}, holds {query} and {document}.
     """
-    return examples + template.removesuffix("{query}").replace("{instruction}", instruction)
+    shown = [_show(example_template, instruction, example) for example in examples]
+    return "".join(shown) + template.removesuffix("{query}").replace("{instruction}", instruction)
 
 
-def render_examples(template: str, instruction: str, examples: Sequence[tuple[str, str]]) -> str:
-    """Few-shot examples as they stand in the prompt (LG-ANNA, arXiv 2506.07438, section 3).
+def _show(template: str, instruction: str, example: Example) -> str:
+    # Texts go in last and at once, so that braces inside a text are no places to fill.
+    head = template.replace("{instruction}", example.instruction or instruction)
+    return example.document.join(
+        part.replace("{query}", example.query) for part in head.split("{document}")
+    )
 
-    >>> render_examples("Query: {query}\\nResponse: {document}\\n\\n", "", [("q", "d")])
-    'Query: q\\nResponse: d\\n\\n'
+
+def find_prompt(text: str, template: str = "") -> tuple[str, str] | None:
+    """Instruction and text where a prompt stands before the text already; None where none does.
+
+    Known are the form of E5-mistral, KaLM and Qwen3, whatever its spaces, and the given template's
+    where it has words of its own on both sides of its {instruction}.
+
+    >>> find_prompt("Instruct: Find the answer\\nQuery: why is the sky blue")
+    ('Find the answer', 'why is the sky blue')
 
     Args:
-        template: of one example; may hold {instruction}, holds {query} and {document}.
-        instruction: of the task.
-        examples: (query, document) pairs.
+        text: a query or a document.
+        template: ends with {query}.
     """
-    # Texts go in last and at once, so that braces inside a text are no places to fill.
-    head = template.replace("{instruction}", instruction)
-    return "".join(_fill(head, query, document) for query, document in examples)
+    match = _INSTRUCTED.match(text)
+    if match is None and template and (pattern := _pattern_of(template)) is not None:
+        match = pattern.match(text)
+    return None if match is None else (match["instruction"].strip(), match["text"].strip())
 
 
-def _fill(template: str, query: str, document: str) -> str:
-    return document.join(part.replace("{query}", query) for part in template.split("{document}"))
+def without_prompt(text: str) -> str:
+    """The text without the prompt that stands before it, where one does."""
+    found = find_prompt(text)
+    return text if found is None else found[1]
 
 
-def is_symmetric(task: str, prompt_on: str) -> bool:
-    """Whether the prompt stands before the documents too; ``prompt_on`` is query, both or auto (by
-    the task).
+@cache
+def _pattern_of(template: str) -> re.Pattern[str] | None:
+    head, place, tail = template.removesuffix("{query}").partition("{instruction}")
+    if not place or min(len(re.findall(r"\w", part)) for part in (head, tail)) < _LEAST_LETTERS:
+        return None
+    before, after = (r"\s*".join(map(re.escape, part.split())) for part in (head, tail))
+    return re.compile(rf"\s*{before}\s*(?P<instruction>.*?)\s*{after}\s*(?P<text>\S.*)", re.DOTALL)
+
+
+def is_symmetric(task: str, prompt_on: str, *, has_label_names: bool = False) -> bool:
+    """Whether the prompt stands before the documents too.
+
+    Args:
+        task: of the rows.
+        prompt_on: query, both, or auto: by the task.
+        has_label_names: the documents of a label task are names of labels, not texts of one.
     """
-    return prompt_on == "both" or (prompt_on == "auto" and task in SYMMETRIC_TASKS)
+    of_one_kind = task in SYMMETRIC_TASKS and not has_label_names
+    return prompt_on == "both" or (prompt_on == "auto" and of_one_kind)
 
 
 def takes_in_batch_negatives(task: str, in_batch: str) -> bool:

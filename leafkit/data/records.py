@@ -41,14 +41,15 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A text that asks. ``split`` says whether it trains, validates or tests; ``instruction`` is
-    its own, where it has one.
+    """A text that asks. ``split`` says whether it trains, validates or tests; ``instruction`` and
+    ``task`` are its own, where it has them.
     """
 
     id: str
     text: str
     split: str = "test"
     instruction: str = ""
+    task: str = ""
 
 
 @dataclass(slots=True)

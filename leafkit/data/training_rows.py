@@ -4,6 +4,7 @@ sentence pairs.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +14,16 @@ from leafkit.config import LABEL_TASKS, DataConfig, TrainSourceConfig
 from leafkit.core.errors import LeafkitError
 from leafkit.data.exemplars import pair_exemplars
 from leafkit.data.records import SPLITS, Collection, clean_text, same_text
-from leafkit.data.sources import BadRows, choose_numbers, is_number, read_raw_rows
+from leafkit.data.sources import (
+    BadRows,
+    choose_numbers,
+    has_raw_rows,
+    is_number,
+    read_raw_rows,
+)
 
-SCORED_TASKS = ("sts",)
+SCORED_TASKS = ("sts", "pair_classification", "bitext")  # whose rows may be two sentences
+_COLUMNS = ("queries", "instructions", "tasks", "query_ids", "positives", "negatives", "scores")
 
 
 @dataclass(slots=True)
@@ -26,6 +34,7 @@ class TrainingRows:
         name: of the source.
         queries: (R,) texts, without prompt.
         instructions: (R,) a row's own instruction; "" takes the source's.
+        tasks: (R,) a row's own task; "" takes the source's.
         query_ids: (R,) rows of the same query share a number, counted from 0.
         documents: distinct texts.
         positives: (R,) positions in ``documents``.
@@ -39,6 +48,7 @@ class TrainingRows:
     name: str
     queries: list[str] = field(default_factory=list)
     instructions: list[str] = field(default_factory=list)
+    tasks: list[str] = field(default_factory=list)
     query_ids: list[int] = field(default_factory=list)
     documents: list[str] = field(default_factory=list)
     positives: list[int] = field(default_factory=list)
@@ -50,22 +60,17 @@ class TrainingRows:
     def __len__(self) -> int:
         return len(self.queries)
 
-    def distinct_queries(self) -> tuple[list[str], list[int]]:
-        """Texts of the distinct queries that have rows, and for each row which of them is its."""
+    def distinct_queries(self) -> tuple[list[int], list[int]]:
+        """The first row of each distinct query, and for each row which of these queries is its."""
         first_row: dict[int, int] = {}
         for row, query in enumerate(self.query_ids):
             first_row.setdefault(query, row)
         numbers = {query: number for number, query in enumerate(first_row)}
-        return [self.queries[row] for row in first_row.values()], [
-            numbers[query] for query in self.query_ids
-        ]
+        return list(first_row.values()), [numbers[query] for query in self.query_ids]
 
     def take(self, rows: Sequence[int]) -> TrainingRows:
         """Some of the rows, in the order given; documents and query numbers stay."""
-        columns = {
-            name: [getattr(self, name)[i] for i in rows]
-            for name in ("queries", "instructions", "query_ids", "positives", "negatives", "scores")
-        }
+        columns = {name: [getattr(self, name)[i] for i in rows] for name in _COLUMNS}
         return TrainingRows(
             self.name,
             documents=self.documents,
@@ -82,10 +87,13 @@ class TrainingRows:
         positive: int,
         negatives: list[int],
         scores: list[float],
+        *,
+        task: str = "",
     ) -> None:
         """One more row."""
         self.queries.append(query)
         self.instructions.append(instruction)
+        self.tasks.append(task)
         self.query_ids.append(query_id)
         self.positives.append(positive)
         self.negatives.append(negatives)
@@ -125,7 +133,15 @@ def rows_of_collection(name: str, collection: Collection, limit: int = 0) -> Tra
         for document in documents:
             candidates = [document, *negatives]
             scores = [soft[c] for c in candidates] if all(c in soft for c in candidates) else []
-            rows.add(query.text, query.instruction, query_id, document, list(negatives), scores)
+            rows.add(
+                query.text,
+                query.instruction,
+                query_id,
+                document,
+                list(negatives),
+                scores,
+                task=query.task,
+            )
     counts["train queries without a positive left out"] = sum(
         q.split == "train" for q in collection.queries
     ) - len(rows.relevant)
@@ -142,6 +158,24 @@ def rows_of_collection(name: str, collection: Collection, limit: int = 0) -> Tra
     return rows
 
 
+def has_task_rows(config: TrainSourceConfig, data: DataConfig | None = None) -> bool:
+    """Whether ``read_task_rows`` reads a source: its task has rows of a form of their own, and its
+    first row is no pair of query and positives, which any task may have.
+
+    Raises:
+        UsageError: a source of labels has no rows of labels.
+        LeafkitError: the source cannot be had.
+    """
+    if config.task not in (*LABEL_TASKS, *SCORED_TASKS):
+        return False
+    # whoever reads the rows says what is wrong with one
+    bad = BadRows("skip", sys.maxsize, Counter())
+    if config.task in SCORED_TASKS and not has_raw_rows(config.uri):
+        return False
+    _, row = next(iter(read_raw_rows(config.uri, bad, config.limit, data)), ("", {}))
+    return "query" not in row
+
+
 def read_task_rows(
     name: str, config: TrainSourceConfig, data: DataConfig, num_negatives: int, *, seed: int
 ) -> TrainingRows:
@@ -149,7 +183,7 @@ def read_task_rows(
 
     Args:
         name: of the source.
-        config: its task is one of LABEL_TASKS or SCORED_TASKS.
+        config: see ``has_task_rows``.
         data: what to do with bad rows.
         num_negatives: texts of other labels per row, for labelled rows.
         seed: of the pairing.
@@ -164,7 +198,7 @@ def read_task_rows(
     if config.task in LABEL_TASKS:
         rows = _labelled(name, raw, bad, counts, num_negatives=num_negatives, seed=seed)
     else:
-        rows = _scored(name, raw, bad, counts, min_score=config.min_score)
+        rows = _sentences(name, raw, bad, counts, config=config)
     if not rows:
         needed = '{"text", "label"}' if config.task in LABEL_TASKS else '{"s1", "s2", "score"}'
         raise LeafkitError(
@@ -234,15 +268,18 @@ def _labelled(
     return rows
 
 
-def _scored(
+def _sentences(
     name: str,
     raw: Iterable[tuple[str, dict[str, Any]]],
     bad: BadRows,
     counts: Counter[str],
     *,
-    min_score: float,
+    config: TrainSourceConfig,
 ) -> TrainingRows:
-    rows = TrainingRows(name)
+    """Pairs of sentences: those of a score from ``min_score`` on; of pair_classification those of
+    label 1; of translations and of rows without either all.
+    """
+    rows, min_score = TrainingRows(name), config.min_score
     position: dict[str, int] = {}
     query_ids: dict[str, int] = {}
     relevant: list[set[int]] = []
@@ -250,11 +287,17 @@ def _scored(
         if not _is_train(row, where, bad):
             continue
         first, second = (_clean(row, key, where, bad, counts) for key in ("s1", "s2"))
-        score = row.get("score")
-        if not is_number(score):
+        score, label = row.get("score"), row.get("label")
+        is_scored = score is not None or config.task == "sts"
+        number = score if is_number(score) else None
+        if is_scored and number is None:
             bad.refuse(where, f"'score' is {score!r}, not a number")
-        elif first and second and score < min_score:
+        elif label is not None and config.task == "pair_classification" and label not in (0, 1):
+            bad.refuse(where, f"'label' is {label!r}, not 1 (alike) or 0")
+        elif first and second and number is not None and number < min_score:
             counts[f"pairs with a score below {min_score:g} left out"] += 1
+        elif first and second and config.task == "pair_classification" and label == 0:
+            counts["pairs of label 0 left out"] += 1
         elif first and first == second:
             counts["pairs of equal sentences left out"] += 1
         elif first and second:

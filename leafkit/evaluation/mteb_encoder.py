@@ -19,9 +19,12 @@ import numpy as np
 import torch
 
 from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE
-from leafkit.core.errors import LeafkitError
+from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.truncate import truncate_then_normalize
+from leafkit.data.mteb_source import task_instruction
+from leafkit.data.prompts import make_prompt
 from leafkit.embedders.make_embedder import make_embedder
+from leafkit.embedders.prompted import has_template, place_prompts, prompt_with
 from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.mteb_meta import describe
 from leafkit.models.encoder_protocol import load_model
@@ -40,15 +43,25 @@ class MtebEncoder:
     is symmetric (STS, clustering, classification): all its texts are embedded as queries, by the
     model for queries, so that they lie in one space under one prompt.
 
+    A model whose query prompt has a place for an instruction gets each task's: the one given here,
+    else the task's own, else that of mteb's kind of task. Documents are searched under their own
+    prompt.
+
     Args:
         queries: embeds queries and the texts of symmetric tasks; the student of a pair.
         documents: embeds documents; the teacher of a pair, or ``queries`` again.
         meta: mteb's ModelMeta.
         max_query_tokens: queries are cut here.
         max_document_tokens: documents, and the texts of symmetric tasks, are cut here.
+        template: of the query prompt, "Instruct: {instruction}\\nQuery: {query}" say, for models
+            whose files name none; "" takes theirs.
+        instructions: by mteb's name of a task, its type ("STS"), or "query", in this order; "" puts
+            no prompt at all, as KaLM-Embedding is measured on STS.
 
     Raises:
         LeafkitError: the two models' vectors differ in dimension.
+        UsageError: the template does not end with {query}, or there are instructions and no
+            template that takes them.
     """
 
     def __init__(
@@ -59,7 +72,19 @@ class MtebEncoder:
         *,
         max_query_tokens: int = UNCUT,
         max_document_tokens: int = UNCUT,
+        template: str = "",
+        instructions: Mapping[str, str] | None = None,
     ) -> None:
+        if template and not template.endswith("{query}"):
+            raise UsageError(
+                f"template {template!r} does not end with {{query}}",
+                "a prompt is put before the text",
+            )
+        if instructions and not (template or has_template(queries)):
+            raise UsageError(
+                "instructions, and no template with a place for one",
+                "give template='Instruct: {instruction}\\nQuery: {query}', or as the model has it",
+            )
         if queries.dim != documents.dim:
             raise LeafkitError(
                 f"the student's vectors have {queries.dim} dimensions and the teacher's "
@@ -69,6 +94,7 @@ class MtebEncoder:
         self.mteb_model_meta = meta
         self._queries, self._documents = queries, documents
         self._max_query_tokens, self._max_document_tokens = max_query_tokens, max_document_tokens
+        self._template, self._instructions = template, dict(instructions or {})
         self._normalized = all(
             model.space("query", UNCUT).normalized for model in (queries, documents)
         )
@@ -88,7 +114,7 @@ class MtebEncoder:
         Args:
             inputs: batches with a list of texts under "text". They are embedded together: batches
                 are formed anew, by length.
-            task_metadata: of mteb; names the task in messages.
+            task_metadata: of mteb; says the task's instruction, and its name in messages.
             hf_split: of mteb; not used.
             hf_subset: of mteb; not used.
             prompt_type: "query", "document" or None.
@@ -108,7 +134,12 @@ class MtebEncoder:
         of_documents = prompt_type == "document"
         model = self._documents if of_documents else self._queries
         cut = self._max_query_tokens if prompt_type == "query" else self._max_document_tokens
-        vectors = model.embed(texts, "document" if of_documents else "query", cut)
+        role = "document"
+        asked: list[str] = texts
+        if not of_documents:
+            prompt = self.query_prompt(task_metadata, prompt_type)
+            asked, role = place_prompts(model, texts, [prompt] * len(texts), ("query",))
+        vectors = model.embed(asked, role, cut)
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(bad):
             raise LeafkitError(
@@ -117,6 +148,23 @@ class MtebEncoder:
                 "try precision=float32",
             )
         return vectors
+
+    def query_prompt(self, task_metadata: Any, prompt_type: str | None) -> str:
+        """What is put before the queries, or all texts, of an mteb task."""
+        about = task_metadata
+        keys = (about.name, getattr(about, "type", ""), prompt_type or "")
+        given = [self._instructions[key] for key in keys if key in self._instructions]
+        if given and not given[0]:
+            return ""
+        if self._template and "{instruction}" not in self._template:
+            return make_prompt(self._template, "")
+        if not self._template and not has_template(self._queries):
+            return self._queries.prompt("query")
+        instruction = given[0] if given else task_instruction(about)
+        if not self._template:
+            return prompt_with(self._queries, instruction)
+        # as mteb's own wrapper of such models: no instruction, no prompt
+        return make_prompt(self._template, instruction) if instruction else ""
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
         """(n, m) scores as leafkit ranks by them: cosines, or inner products where a model does not
@@ -142,6 +190,8 @@ def wrap_for_mteb(
     references: Iterable[str] = (),
     max_query_tokens: int = UNCUT,
     max_document_tokens: int = UNCUT,
+    template: str = "",
+    instructions: Mapping[str, str] | None = None,
 ) -> MtebEncoder:
     """A model that ``mteb.evaluate`` takes.
 
@@ -154,6 +204,8 @@ def wrap_for_mteb(
             disclosure of training data.
         max_query_tokens: queries are cut here.
         max_document_tokens: documents and the texts of symmetric tasks are cut here.
+        template: see ``MtebEncoder``.
+        instructions: likewise.
 
     Raises:
         MissingExtra: mteb is not installed.
@@ -167,6 +219,8 @@ def wrap_for_mteb(
         meta,
         max_query_tokens=max_query_tokens,
         max_document_tokens=max_document_tokens,
+        template=template,
+        instructions=instructions,
     )
 
 
@@ -180,6 +234,8 @@ def load_for_mteb(
     max_query_tokens: int = UNCUT,
     max_document_tokens: int = UNCUT,
     same_space: bool = False,
+    template: str = "",
+    instructions: Mapping[str, str] | None = None,
 ) -> MtebEncoder:
     """The same, from references as recipes have them.
 
@@ -192,6 +248,8 @@ def load_for_mteb(
         max_query_tokens: see ``wrap_for_mteb``.
         max_document_tokens: likewise.
         same_space: your word that the two share a space where their files do not say so.
+        template: see ``MtebEncoder``.
+        instructions: likewise.
 
     Raises:
         MissingExtra: mteb is not installed.
@@ -215,6 +273,8 @@ def load_for_mteb(
         references=references,
         max_query_tokens=max_query_tokens,
         max_document_tokens=max_document_tokens,
+        template=template,
+        instructions=instructions,
     )
 
 

@@ -13,17 +13,33 @@ from leafkit.core.checkpoint_layout import CUT_FILE, VECTORS_FOLDER
 from leafkit.core.console import log
 from leafkit.core.method import method_of
 from leafkit.core.watch import watch_tree
+from leafkit.data.records import Query
 from leafkit.data.vector_store import VectorStore, hash_texts
 from leafkit.embedders.count_cut import count_cut
 from leafkit.embedders.distinct import check_distinct
 from leafkit.embedders.fill_store import fill_store
 from leafkit.embedders.lookup_table import LookupTableEmbedder
+from leafkit.embedders.prompted import prompted_queries
 from leafkit.embedders.protocol import Embedder
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.pipeline.run import Run
 from leafkit.results import CutTexts
 
 _LOCAL = (TransformerEmbedder, LookupTableEmbedder)  # whose vectors the code here decides about
+
+
+def load_query_vectors(
+    run: Run,
+    model: Embedder,
+    name: str,
+    queries: Sequence[Query],
+    *,
+    max_tokens: int,
+    what: str,
+) -> VectorStore:
+    """``load_vectors`` of queries, each under its own instruction where it has one."""
+    texts, role = prompted_queries(model, queries, f"{what}, {name}")
+    return load_vectors(run, model, name, texts, role=role, max_tokens=max_tokens, what=what)
 
 
 def load_vectors(
@@ -44,7 +60,7 @@ def load_vectors(
         model: whatever gives the vectors.
         name: what the model is called in folder names and messages.
         texts: in order.
-        role: "query" or "document"; decides about the prompt.
+        role: "query", "document" or ``PROMPTED``; decides about the prompt.
         max_tokens: cut of the texts.
         what: what the texts are, for messages ("pydocs documents").
 

@@ -25,6 +25,7 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.method import method_of
 from leafkit.data.vector_store import Space
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
+from leafkit.embedders.prompted import prompted_queries
 from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.evaluation.metrics import per_query_metrics
@@ -228,8 +229,9 @@ def compare_queries(
     queries = corpus.collection.judged(run.recipe.bench.split)
     ids = ([q.id for q in queries], [d.id for d in corpus.collection.documents])
     values = {}
+    texts, role = prompted_queries(models["model"], queries)  # a graph knows no template
     for name, model in models.items():
-        vectors = model.embed([q.text for q in queries], "query", run.recipe.data.max_query_tokens)
+        vectors = model.embed(texts, role, run.recipe.data.max_query_tokens)
         ranking = search_exact(vectors, documents, _DEPTH)
         metrics = per_query_metrics(ranking, *ids, corpus.collection.qrels, metrics=["ndcg@10"])
         values[name] = metrics["ndcg@10"]

@@ -13,6 +13,7 @@ import json
 import random
 from dataclasses import asdict, dataclass
 
+from leafkit.config import INSTRUCTIONS
 from leafkit.core.artifact import fingerprint
 
 PROMPT_VERSION = "1"
@@ -129,7 +130,7 @@ TASK_TYPES = {
             query=_SENTENCE,
             document=_SENTENCE,
             brainstorm="",
-            instruction="Retrieve semantically similar text",
+            instruction=INSTRUCTIONS["sts"],
             positive="means the same as the query in other words",
             negative="shares most words with the query but means something clearly different",
         ),
@@ -139,7 +140,7 @@ TASK_TYPES = {
             query=_SENTENCE,
             document=_SENTENCE,
             brainstorm="",
-            instruction="Retrieve the translation of the text",
+            instruction=INSTRUCTIONS["bitext"],
             positive="is a faithful, idiomatic translation of the query",
             negative="is a translation with one decisive mistake: another number, time, person, "
             "place or "

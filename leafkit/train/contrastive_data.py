@@ -11,6 +11,7 @@ from leafkit.config import MixingConfig
 from leafkit.core.errors import UsageError
 from leafkit.data.batching import random_batches
 from leafkit.data.pair_records import rows_of_pairs
+from leafkit.data.prompts import find_prompt
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.train.batch_data import BatchData
 from leafkit.train.batch_list import BatchList
@@ -37,7 +38,8 @@ class ContrastiveData(BatchData):
         seed: of the order and of what is mixed.
 
     Raises:
-        UsageError: a row is not of that form, or there are fewer than a batch holds.
+        UsageError: a row is not of that form, has an instruction or task of its own, or there are
+            fewer than a batch holds; in ``setup`` if queries hold a prompt and the encoder has one.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class ContrastiveData(BatchData):
     ) -> None:
         super().__init__()
         self._rows = rows_of_pairs("pairs", pairs)
-        if any(self._rows.instructions):
-            raise UsageError(
-                "a pair with an instruction of its own: queries get the encoder's prompt here",
-                "put it before the query, or take leafkit.train_teacher, which makes prompts",
-            )
+        for what, own in (("instruction", self._rows.instructions), ("task", self._rows.tasks)):
+            if any(own):
+                raise UsageError(
+                    f"a pair with {what}={next(filter(None, own))!r} of its own: all texts get the "
+                    f"encoder's prompts here",
+                    "take leafkit.train_teacher, which makes prompts by row",
+                )
         if len(self._rows) < batch_size:
             raise UsageError(
                 f"{len(self._rows)} rows do not fill one batch of {batch_size}",
@@ -105,6 +109,13 @@ class ContrastiveData(BatchData):
 
     def _tokenize(self, encoder: TextEncoder) -> TrainingTable:
         rows = self._rows
+        held = [query for query in rows.queries if find_prompt(query) is not None]
+        if held and encoder.prompt("query"):
+            raise UsageError(
+                f"{len(held):,} queries hold a prompt already, the first is {held[0][:60]!r}: the "
+                f"encoder's own, {encoder.prompt('query')!r}, would come before it",
+                "take it out of the queries, or train an encoder without a query prompt",
+            )
         nothing = np.zeros(0, dtype=np.float32)
         return TrainingTable(
             queries=encoder.tokenize(rows.queries, "query", self._max_tokens[0]),

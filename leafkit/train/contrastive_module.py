@@ -119,7 +119,8 @@ class ContrastiveModule(EncoderModule):
             candidates,
             batch.positives.to(device),
             s.temperature,
-            margin=s.false_negative_margin,
+            # cosines differ by 2 at most: rounding must not mask where nothing is to be masked
+            margin=s.false_negative_margin if s.false_negative_margin < 2 else None,
             masked=batch.masked.to(device),
             dims=self.mrl_dims,
             weights=self.mrl_weights,

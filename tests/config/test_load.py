@@ -714,7 +714,7 @@ STAGE_RULES: list[tuple[str, list[str]]] = [
     (
         "sources: {a: {uri: 'jsonl:x', task: retreival}}",
         [
-            "sources.a.task: 'retreival' is not one of retrieval, reranking, sts, "
+            "sources.a.task: 'retreival' is not one of auto, retrieval, reranking, sts, "
             "pair_classification, bitext, classification,"
             " clustering"
         ],

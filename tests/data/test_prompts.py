@@ -12,10 +12,11 @@ from leafkit.data.prompts import (
     GEMMA_TEMPLATE,
     KALM_TEMPLATE,
     SYMMETRIC_TASKS,
+    Example,
     check_room,
-    fill_prompt,
+    find_prompt,
     is_symmetric,
-    render_examples,
+    make_prompt,
     takes_in_batch_negatives,
 )
 
@@ -23,7 +24,7 @@ INSTRUCTION = "Given a query, retrieve documents that answer the query."
 
 
 def test_kalm_v1_and_v2_have_a_space_on_both_sides_of_the_newline() -> None:
-    prompt = fill_prompt(KALM_TEMPLATE, INSTRUCTION)
+    prompt = make_prompt(KALM_TEMPLATE, INSTRUCTION)
     assert (
         prompt.encode()
         == b"Instruct: Given a query, retrieve documents that answer the query. \n Query: "
@@ -32,7 +33,7 @@ def test_kalm_v1_and_v2_have_a_space_on_both_sides_of_the_newline() -> None:
 
 
 def test_gemma_has_none() -> None:
-    prompt = fill_prompt(GEMMA_TEMPLATE, INSTRUCTION)
+    prompt = make_prompt(GEMMA_TEMPLATE, INSTRUCTION)
     assert (
         prompt.encode()
         == b"Instruct: Given a query, retrieve documents that answer the query.\nQuery: "
@@ -58,29 +59,25 @@ def test_gemma_has_none() -> None:
 def test_a_prompt_is_everything_before_the_query(
     template: str, instruction: str, prompt: str
 ) -> None:
-    assert fill_prompt(template, instruction) == prompt
+    assert make_prompt(template, instruction) == prompt
 
 
 def test_examples_stand_before_the_prompt_in_their_order() -> None:
     template = StageConfig().example_template
-    shown = render_examples(template, INSTRUCTION, [("q one", "d one"), ("q two", "d two")])
-    assert shown == (
-        f"Instruct: {INSTRUCTION}\nQuery: q one\nResponse: d one\n\nInstruct: "
-        f"{INSTRUCTION}\nQuery: q two\nResponse: d two\n\n"
+    examples = [Example("q one", "d one"), Example("q two", "d two", "own")]
+    assert make_prompt(GEMMA_TEMPLATE, INSTRUCTION, examples, template) == (
+        f"Instruct: {INSTRUCTION}\nQuery: q one\nResponse: d one\n\n"
+        "Instruct: own\nQuery: q two\nResponse: d two\n\n"
+        f"Instruct: {INSTRUCTION}\nQuery: "
     )
-    assert (
-        fill_prompt(GEMMA_TEMPLATE, INSTRUCTION, shown)
-        == f"{shown}Instruct: {INSTRUCTION}\nQuery: "
+    assert make_prompt(GEMMA_TEMPLATE, INSTRUCTION, [], template) == make_prompt(
+        GEMMA_TEMPLATE, INSTRUCTION
     )
-    assert render_examples(template, INSTRUCTION, []) == ""
 
 
 def test_braces_inside_a_text_are_no_places_to_fill() -> None:
-    shown = render_examples(
-        "{query}>{document};",
-        "i",
-        [("f({document})", "{query} {instruction}"), ("a", "{document}")],
-    )
+    examples = [Example("f({document})", "{query} {instruction}"), Example("a", "{document}")]
+    shown = make_prompt("", "i", examples, "{query}>{document};")
     assert shown == "f({document})>{query} {instruction};a>{document};"
 
 
@@ -113,3 +110,33 @@ def test_a_prompt_leaves_eight_tokens_for_the_query(prompt: int, fits: bool) -> 
     ) as caught:
         check_room("source a", prompt, 64)
     assert "data.max_query_tokens" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "template", "found"),
+    [
+        (f"Instruct: {INSTRUCTION} \n Query: why", "", (INSTRUCTION, "why")),
+        ("Instruct: Find it.\nQuery: a: b\nc", "", ("Find it.", "a: b\nc")),
+        ("  Instruct:Find it.\n\nQuery:why", "", ("Find it.", "why")),
+        ("Instruction: Find it.\nQuery: why", "", ("Find it.", "why")),
+        ("Instruct: \nQuery: why", "", ("", "why")),
+        (
+            "Aufgabe: Suche.  Frage:warum",
+            "Aufgabe: {instruction} Frage: {query}",
+            ("Suche.", "warum"),
+        ),
+        # words that a query may well hold, and prompts without a text after them
+        ("Instruct the model to answer\nQuery the index", "", None),
+        ("How do I write Instruct: x\nQuery: y", "", None),
+        ("Query: why", "", None),
+        ("Instruct: Find it.\nQuery: ", "", None),
+        ("a > b", "{instruction} > {query}", None),
+        ("find the answer : why", "find the answer : {query}", None),
+    ],
+)
+def test_a_prompt_inside_a_text_is_known(
+    text: str, template: str, found: tuple[str, str] | None
+) -> None:
+    assert find_prompt(text, template) == found
+    if found and "Instruct:" in text:
+        assert find_prompt(make_prompt(KALM_TEMPLATE, found[0]) + found[1]) == found

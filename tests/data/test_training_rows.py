@@ -180,8 +180,8 @@ def test_taking_rows_keeps_documents_and_queries() -> None:
         rows.relevant,
         rows.counts,
     )
-    assert part.distinct_queries() == (["q1", "q0"], [0, 1])
-    assert rows.distinct_queries() == (["q0", "q1"], [0, 1, 1])
+    assert part.distinct_queries() == ([0, 1], [0, 1])
+    assert rows.distinct_queries() == ([0, 1], [0, 1, 1])
     assert len(rows.take([])) == 0
 
 

@@ -15,8 +15,9 @@ import tiny
 import torch
 
 from leafkit.config import DataConfig
-from leafkit.core.errors import LeafkitError, MissingExtra
+from leafkit.core.errors import LeafkitError, MissingExtra, UsageError
 from leafkit.data.mteb_source import collect_task
+from leafkit.data.prompts import KALM_TEMPLATE
 from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection
 from leafkit.embedders.lookup_table import LookupTableEmbedder
@@ -226,6 +227,74 @@ def test_texts_of_symmetric_tasks_go_to_the_student_as_queries():
     assert teacher.seen == [("document", text) for text in texts]
     assert len(encode(model, [{"text": texts}], types.PromptType.query)) == 5
     assert student.seen[-1][0] == "query"
+
+
+KALM = {"SciFact": "Find the paper.", "STS": "", "query": "Answer."}
+
+
+@pytest.mark.parametrize("given", [{}, KALM], ids=["tasks' own", "given"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SciFact",
+        "ArguAna",
+        "QuoraRetrieval",
+        "STS12",
+        "Banking77Classification",
+        "SprintDuplicateQuestions",
+    ],
+)
+def test_the_prompt_of_a_task_is_the_one_mteb_s_own_wrapper_makes(name: str, given: dict[str, str]):
+    """KaLM-Embedding's figures are taken under these prompts."""
+    mteb = pytest.importorskip("mteb", reason=mteb_task.MISSING)
+    encoders = pytest.importorskip("mteb.models.abs_encoder")
+    types = pytest.importorskip("mteb.types")
+    about = mteb.get_task(name).metadata
+
+    class Wrapper(encoders.AbsEncoder):
+        instruction_template = KALM_TEMPLATE.removesuffix("{query}")
+        prompts_dict = given
+
+        def encode(self, *_, **__):
+            raise NotImplementedError
+
+    student, teacher = make_pair()
+    told = Spy(
+        TransformerEmbedder(
+            tiny.with_spec(student.encoder, templates={"query": KALM_TEMPLATE}), CPU, torch.float32
+        )
+    )
+    by_template = MtebEncoder(
+        student, teacher, meta=None, template=KALM_TEMPLATE, instructions=given
+    )
+    by_folder = MtebEncoder(told, teacher, meta=None, instructions=given)
+    is_search = "Retrieval" in about.type
+    prompt_type = types.PromptType.query if is_search else None
+    expected = Wrapper().get_task_instruction(about, prompt_type)
+    if about.type == "STS" and given:
+        expected = ""  # as KaLM-Embedding's own wrapper; the general one takes "" for no answer
+    assert by_template.query_prompt(about, prompt_type) == expected
+    assert by_folder.query_prompt(about, prompt_type) == expected
+    settings = {"task_metadata": about, "hf_split": "test", "hf_subset": "default"}
+    texts = [text for text, _ in tiny.make_pairs(3)]
+    found = by_folder.encode([{"text": texts}], prompt_type=prompt_type, **settings)
+    bare = tiny.with_spec(student.encoder, prompts={})
+    written = [expected + text for text in texts]
+    plain = TransformerEmbedder(bare, CPU, torch.float32).embed(written, "query", 128)
+    np.testing.assert_array_equal(found, plain)
+    by_folder.encode([{"text": texts}], prompt_type=types.PromptType.document, **settings)
+    assert teacher.seen == [("document", text) for text in texts]
+
+
+def test_instructions_that_nothing_takes_are_refused():
+    student, teacher = make_pair()
+    with pytest.raises(UsageError, match="no template with a place for one"):
+        MtebEncoder(student, teacher, meta=None, instructions={"STS": "x"})
+    with pytest.raises(UsageError, match="does not end with"):
+        MtebEncoder(student, teacher, meta=None, template="{query} please")
+    fixed = MtebEncoder(student, teacher, meta=None, template="query: {query}")
+    about = type("Metadata", (), {"name": "Task"})
+    assert fixed.query_prompt(about, "query") == "query: "
 
 
 def labelled(count: int) -> list[dict]:

@@ -527,3 +527,14 @@ def test_a_gpu_is_used_where_faiss_sees_one_and_deep_searches_stay_off_it(
     num_deep = 1 if 0 in problem[2] else 0
     assert num_deep
     assert 0 < sum(rows for rows, _ in calls) < len(set(problem[2].tolist()))
+
+
+@pytest.mark.parametrize(("share", "found"), [(0.95, 0), (0.0, 3)])
+def test_a_share_of_0_switches_the_rule_off(share: float, found: int) -> None:
+    """Three negatives score higher than the positive."""
+    documents = np.array([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [1.5, 0.0]], dtype=np.float32)
+    settings = replace(PLAIN, last_rank=4, max_positive_share=share)
+    queries, row = np.array([[1.0, 0.0]], dtype=np.float32), np.array([0])
+    mined = mine(queries, documents, row, row, [{0}], settings, 0)
+    assert int((mined.negatives >= 0).sum()) == found
+    assert mined.counts.get(SHARE, 0) == 3 - found

@@ -13,9 +13,11 @@ from leafkit.train.contrastive_data import ContrastiveData
 PAIRS = [{"query": q, "positives": [d]} for q, d in tiny.make_pairs(22)]
 
 
-def attach(data: ContrastiveData, rank: int = 0, world_size: int = 1) -> ContrastiveData:
+def attach(
+    data: ContrastiveData, rank: int = 0, world_size: int = 1, **settings
+) -> ContrastiveData:
     data.trainer = SimpleNamespace(
-        lightning_module=SimpleNamespace(encoder=tiny.make_encoder()),
+        lightning_module=SimpleNamespace(encoder=tiny.make_encoder(**settings)),
         global_rank=rank,
         world_size=world_size,
     )
@@ -61,12 +63,20 @@ def test_a_document_that_answers_the_query_in_another_row_is_no_negative():
     ("pairs", "settings", "message"),
     [
         (PAIRS[:3], {"batch_size": 4}, "3 rows do not fill one batch of 4"),
-        ([PAIRS[0] | {"instruction": "find"}], {"batch_size": 1}, "instruction of its own"),
+        ([PAIRS[0] | {"instruction": "find"}], {"batch_size": 1}, "instruction='find' of its own"),
+        ([PAIRS[0] | {"task": "sts"}], {"batch_size": 1}, "task='sts' of its own"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(pairs, settings, message):
     with pytest.raises(UsageError, match=message):
         ContrastiveData(pairs, **settings)
+
+
+def test_a_prompt_inside_a_query_is_refused_where_the_encoder_puts_its_own():
+    pairs = [pair | {"query": f"Instruct: Find.\nQuery: {pair['query']}"} for pair in PAIRS]
+    with pytest.raises(UsageError, match="queries hold a prompt already, the first is 'Instruct"):
+        attach(ContrastiveData(pairs, batch_size=4), prompts={"query": tiny.PROMPT})
+    attach(ContrastiveData(pairs, batch_size=4), prompts={})
 
 
 def test_a_batch_that_does_not_divide_among_processes_is_refused():

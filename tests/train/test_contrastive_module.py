@@ -8,11 +8,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import contrastive_case as case
 import pytest
 import tiny
 import torch
+
+from leafkit.config import ContrastiveLossConfig, OptimizerConfig
+from leafkit.train.contrastive_module import ContrastiveModule
 
 # Computed on 2026-11-21 with torch 2.13 on x86-64, float32, one thread. A refactoring must not move
 # them.
@@ -215,6 +219,22 @@ def test_every_signal_changes_the_loss(monkeypatch):
     assert all(
         abs(value - losses["none"]) > 1e-4 for name, value in losses.items() if name != "none"
     )
+
+
+@pytest.mark.parametrize(("margin", "is_masked"), [(2.0, False), (1.9, True), (0.1, True)])
+def test_a_margin_of_2_masks_nothing_and_less_does(margin, is_masked):
+    """Negatives opposite to their positives: rounding must not put a cosine further than 2 away."""
+    generator = torch.Generator().manual_seed(0)
+    queries = torch.randn(300, 32, generator=generator)
+    candidates = torch.cat([-queries, queries])  # positives, then negatives
+    own = torch.eye(300, dtype=torch.bool)
+    batch = SimpleNamespace(
+        mixing=None, positives=torch.arange(300), masked=~torch.cat([own, own], dim=1)
+    )
+    loss = ContrastiveLossConfig(false_negative_margin=margin, temperature=0.1)
+    module = ContrastiveModule(tiny.make_encoder(), OptimizerConfig(), loss)
+    found = module._contrastive(queries, candidates, batch).item()
+    assert found == pytest.approx(0.0 if is_masked else 20.0, abs=1e-3)
 
 
 def test_bf16_rounds_the_encoder_and_no_score():

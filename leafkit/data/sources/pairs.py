@@ -20,6 +20,7 @@ PAIR_COLUMNS = {
     "negative_ids",
     "scores",
     "instruction",
+    "task",
     "split",
 }
 _NEEDED = (
@@ -48,6 +49,7 @@ class Pair:
         negatives: none of them a positive.
         scores: of the positives, then of the negatives; empty where the row has none.
         instruction: its own; often "".
+        task: likewise.
         split: train, validation or test.
     """
 
@@ -57,6 +59,7 @@ class Pair:
     negatives: list[Passage] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     instruction: str = ""
+    task: str = ""
     split: str = "train"
 
 
@@ -77,8 +80,9 @@ def parse_pair(
     row = _split_medi(row, counts)
     query = text_of(row, "query", where, bad, counts=counts)
     instruction = optional_text(row, "instruction", where, bad, counts=counts)
+    task = optional_text(row, "task", where, bad, counts=counts)
     split = optional_text(row, "split", where, bad, counts=counts)
-    if query is None or instruction is None or split is None:
+    if query is None or instruction is None or task is None or split is None:
         return None
     split = split or default_split or split_of(query)
     if split not in SPLITS:
@@ -100,7 +104,7 @@ def parse_pair(
     return (
         None
         if scores is None
-        else Pair(where, query, positives, negatives, scores, instruction, split)
+        else Pair(where, query, positives, negatives, scores, instruction, task, split)
     )
 
 

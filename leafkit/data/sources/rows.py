@@ -1,9 +1,10 @@
 """Rows of documents and of pairs to a collection.
 
 A row is either a document, ``{"text", "id"?, "title"?}``, or a pair, ``{"query", "positive" or
-"positives" or "positive_ids", "negatives"?, "negative_ids"?, "scores"?, "instruction"?,
-"split"?}``. A positive that is the text of a document of the source, with or without its title, is
-that document.
+"positives" or "positive_ids", "negatives"?, "negative_ids"?, "scores"?, "instruction"?, "task"?,
+"split"?}``. Two sentences without a score, ``{"s1", "s2"}``, are a pair of a symmetric
+task. A positive that is the text of a document of the source, with or without its title, is that
+document.
 """
 
 from __future__ import annotations
@@ -48,6 +49,16 @@ def collect_rows(
     pairs: list[Pair] = []
     unused = UnusedColumns(counts)
     for where, row in rows:
+        if "s1" in row and "s2" in row and not {"query", "text"} & row.keys():
+            if row.get("score") is not None:
+                bad.refuse(
+                    where,
+                    "a scored pair of sentences: such rows train with task=sts of their source, "
+                    "and are measured by bench.tasks=[sts:PATH]",
+                )
+                continue
+            row = {"task": "sts"} | row
+            row |= {"query": row.pop("s1"), "positive": row.pop("s2")}
         if "query" in row:
             pair = parse_pair(where, row, bad, counts, default_split=default_split)
             if pair is not None:
@@ -186,9 +197,10 @@ def _add_pair(
         bad.refuse(pair.where, "a negative is equal to a positive")
         return
     # another task, another query
-    asked = f"{pair.instruction}\n{pair.query}" if pair.instruction else pair.query
+    asked = "\n".join(part for part in (pair.task, pair.instruction, pair.query) if part)
     query_id = f"{pair.split}:{asked}"
-    queries.setdefault(query_id, Query(query_id, pair.query, pair.split, pair.instruction))
+    query = Query(query_id, pair.query, pair.split, pair.instruction, pair.task)
+    queries.setdefault(query_id, query)
     found.qrels.setdefault(query_id, {}).update(dict.fromkeys(positives, 1))
     if negatives:
         known = found.negatives.setdefault(query_id, [])

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from leafkit.config import LABEL_TASKS, Recipe, TrainSourceConfig, to_plain
+from leafkit.config import Recipe, TrainSourceConfig, to_plain
 from leafkit.config.load import from_plain, load_recipe
 from leafkit.core.artifact import read_manifest
 from leafkit.core.checkpoint_layout import CONTAMINATION, CONTAMINATION_FILE, MANIFEST_FILE, STUDENT
 from leafkit.core.method import method_of
 from leafkit.data.contamination import Evaluation, find_overlaps
+from leafkit.data.prompts import without_prompt
 from leafkit.data.records import Collection, clean_text
 from leafkit.data.sources import (
     BadRows,
@@ -26,7 +27,7 @@ from leafkit.data.sources import (
     read_raw_rows,
     source_fingerprint,
 )
-from leafkit.data.training_rows import SCORED_TASKS, read_task_rows
+from leafkit.data.training_rows import has_task_rows, read_task_rows
 from leafkit.pipeline.corpus import load_corpus
 from leafkit.pipeline.evaluate.corpora import BenchCorpus
 from leafkit.pipeline.model_handle import ModelHandle
@@ -278,8 +279,8 @@ def _not_known(strangers: Sequence[str]) -> str:
 def read_training(
     alone: Run, source: TrainingSource, corpora: Sequence[BenchCorpus] = ()
 ) -> Iterator[str]:
-    """The texts of one training source; labelled and scored rows give theirs, collections documents
-    and train queries.
+    """The texts of one training source, without prompts that stand in them already; labelled and
+    scored rows give theirs, collections documents and train queries.
 
     Args:
         alone: a run of one process.
@@ -289,13 +290,19 @@ def read_training(
     Raises:
         LeafkitError: it cannot be read.
     """
+    yield from map(without_prompt, _read_source(alone, source, corpora))
+
+
+def _read_source(
+    alone: Run, source: TrainingSource, corpora: Sequence[BenchCorpus]
+) -> Iterator[str]:
     config, data = source.config, source.recipe.data
     there = alone.with_recipe(
         replace(source.recipe, checkpoints=alone.recipe.checkpoints, force=False)
     )
     if source.kind == "disclosed":
         yield from _read_disclosed(there, config.uri)
-    elif source.kind == "rows" and (config.task in LABEL_TASKS or config.task in SCORED_TASKS):
+    elif source.kind == "rows" and has_task_rows(config, data):
         rows = read_task_rows(config.uri, config, data, 0, seed=source.recipe.seed)
         yield from rows.documents
         yield from dict.fromkeys(rows.queries)

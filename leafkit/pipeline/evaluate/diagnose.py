@@ -17,7 +17,7 @@ from leafkit.evaluation.diagnosis.searches import Judged
 from leafkit.evaluation.metrics import Judgments
 from leafkit.models.checkpoint import identify_model, load_encoder
 from leafkit.pipeline.corpus import Corpus, load_corpus
-from leafkit.pipeline.embed import load_vectors
+from leafkit.pipeline.embed import load_query_vectors, load_vectors
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.run import Run
 from leafkit.pipeline.space_guard import check_cosine
@@ -139,12 +139,11 @@ def _embed_queries(run: Run, teacher: ModelHandle, collection: Collection) -> Ve
     queries = collection.judged(split)
     if not queries:
         return None
-    return load_vectors(
+    return load_query_vectors(
         run,
         teacher.model,
         teacher.name,
-        [q.text for q in queries],
-        role="query",
+        queries,
         max_tokens=run.recipe.data.max_query_tokens,
         what=f"{collection.name} {split} queries",
     )

@@ -10,10 +10,11 @@ import numpy as np
 from leafkit.config import DataConfig, InheritConfig, Recipe
 from leafkit.core.console import progress_bar
 from leafkit.core.errors import UsageError
-from leafkit.data.records import Collection
+from leafkit.data.records import Collection, Query
 from leafkit.data.sources import read_collection
 from leafkit.embedders.distinct import check_distinct
 from leafkit.embedders.make_embedder import make_embedder
+from leafkit.embedders.prompted import prompted_queries
 from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.benchmark import Benchmark, check_judged, run_benchmark
 from leafkit.evaluation.comparison import compare_macro
@@ -165,7 +166,7 @@ def embed_systems(
         max_document_tokens: documents are cut here; None cuts where the pair's were.
     """
     teacher, student = pair.teacher, make_embedder(pair.student)
-    queries = [query.text for query in collection.judged(split)]
+    queries = collection.judged(split)
     documents = [document.full_text for document in collection.documents]
     is_own = _is_own(pair, collection)
     limit = pair.space.max_tokens if is_own or max_document_tokens is None else max_document_tokens
@@ -187,11 +188,13 @@ def embed_systems(
         max_tokens=limit,
         what=f"{collection.name} documents, student",
     )
-    asked_teacher = _embed(
-        teacher, queries, "query", max_tokens=0, what=f"{collection.name} queries, teacher"
-    )
-    asked_student = _embed(
-        pair.embedder, queries, "query", max_tokens=0, what=f"{collection.name} queries, student"
+    # a graph of the student knows no template: the model itself says what the prompts are
+    asked_teacher, asked_student = (
+        _ask(model, told, queries, f"{collection.name} queries, {name}")
+        for name, model, told in (
+            ("teacher", teacher, teacher),
+            ("student", pair.embedder, student),
+        )
     )
     return {
         "teacher": (asked_teacher, of_teacher),
@@ -202,6 +205,11 @@ def embed_systems(
 
 def _is_own(pair: Pair, collection: Collection) -> bool:
     return collection.documents is pair.documents or collection.documents == list(pair.documents)
+
+
+def _ask(model: Embedder, told: Embedder, queries: Sequence[Query], what: str) -> np.ndarray:
+    texts, role = prompted_queries(told, queries, what)
+    return _embed(model, texts, role, max_tokens=0, what=what)
 
 
 def _embed(

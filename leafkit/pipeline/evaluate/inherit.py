@@ -33,7 +33,7 @@ from leafkit.evaluation.inheritance.junit import to_junit
 from leafkit.evaluation.metrics import Judgments
 from leafkit.index.vectors import Vectors
 from leafkit.pipeline.corpus import Corpus, load_corpus
-from leafkit.pipeline.embed import load_vectors
+from leafkit.pipeline.embed import load_query_vectors, load_vectors
 from leafkit.pipeline.model_handle import ModelHandle, load_student, load_teacher
 from leafkit.pipeline.run import Run, plain_inputs
 from leafkit.pipeline.space_guard import check_cosine
@@ -171,16 +171,15 @@ def load_systems(
     """
     collection, data = corpus.collection, run.recipe.data
     documents = [d.full_text for d in collection.documents]
-    queries = [q.text for q in collection.judged(run.recipe.bench.split)]
+    queries = collection.judged(run.recipe.bench.split)
     of_queries: dict[str, np.ndarray] = {}
     of_documents: dict[str, Vectors] = {}
     for name, handle in (("teacher", teacher), ("student", student)):
-        of_queries[name] = load_vectors(
+        of_queries[name] = load_query_vectors(
             run,
             handle.model,
             handle.name,
             queries,
-            role="query",
             max_tokens=data.max_query_tokens,
             what=f"{collection.name} {run.recipe.bench.split} queries",
         )[:]

@@ -23,7 +23,7 @@ from leafkit.evaluation.examples import show_samples
 from leafkit.evaluation.metrics import Judgments
 from leafkit.evaluation.per_query import PerQuery, write_per_query
 from leafkit.evaluation.tasks import run_task, task_fingerprint
-from leafkit.pipeline.embed import load_vectors
+from leafkit.pipeline.embed import load_query_vectors, load_vectors
 from leafkit.pipeline.evaluate.corpora import BenchCorpus
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.run import Run, folder_name, plain_inputs
@@ -90,15 +90,14 @@ def embed_collection(
     """
     collection, split = measured_on.collection, run.recipe.bench.split
     documents = [d.full_text for d in collection.documents]
-    queries = [q.text for q in collection.judged(split)]
+    queries = collection.judged(split)
     stores: Stores = {}
     for name, handle in handles.items():
-        query_store = load_vectors(
+        query_store = load_query_vectors(
             run,
             handle.model,
             handle.name,
             queries,
-            role="query",
             max_tokens=run.recipe.data.max_query_tokens,
             what=f"{collection.name} {split} queries",
         )

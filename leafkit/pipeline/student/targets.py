@@ -16,6 +16,7 @@ from leafkit.data.records import Collection
 from leafkit.data.sources import choose_numbers
 from leafkit.embedders.count_cut import count_cut
 from leafkit.embedders.precomputed import PrecomputedVectors
+from leafkit.embedders.prompted import has_own_prompt, prompted_queries, warn_of_prompts
 from leafkit.index.vectors import Vectors
 from leafkit.models.encoder_protocol import Encoder
 from leafkit.models.text_encoder import TextEncoder
@@ -166,10 +167,15 @@ def choose_texts(
         sources: the collections of ``data.sources``, by name.
     """
     known = teacher.model if isinstance(teacher.model, PrecomputedVectors) else None
-    queries = [q.text for q in collection.queries if q.split == "train"]
+    asked = [q for q in collection.queries if q.split == "train"]
     if data.max_train_queries:
-        chosen = np.random.default_rng(seed).permutation(len(queries))[: data.max_train_queries]
-        queries = [queries[i] for i in sorted(chosen)]
+        chosen = np.random.default_rng(seed).permutation(len(asked))[: data.max_train_queries]
+        asked = [asked[i] for i in sorted(chosen)]
+    warn_of_prompts(teacher.model, [q.text for q in asked], f"{collection.name} train queries")
+    # a table has no prompts: it learns the text alone, whatever the teacher puts before it
+    told = [] if config.kind == "static" else [q for q in asked if has_own_prompt(teacher.model, q)]
+    others = {q.id for q in told}
+    queries = [q.text for q in asked if q.id not in others]
     documents = [d.full_text for d in collection.documents]
     groups = [TextGroup(f"{collection.name} documents", documents, "document")]
     if known is not None:
@@ -180,6 +186,10 @@ def choose_texts(
     else:
         queries = vary_queries(queries, config.question_ratio, seed)
     groups.append(TextGroup(f"{collection.name} queries", queries, "query", config.query_repeats))
+    if told:
+        texts, role = prompted_queries(teacher.model, told)
+        name = f"{collection.name} queries under instructions of their own"
+        groups.append(TextGroup(name, texts, role, config.query_repeats))
     if known is None and vocabulary is not None:
         words = pseudo_texts(vocabulary, data.num_pseudo_texts, seed)
         groups.append(TextGroup("pseudo-texts", words, "query"))

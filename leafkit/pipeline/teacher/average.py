@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
+from leafkit.data.prompts import is_symmetric
+from leafkit.embedders.prompted import place_prompts, prompt_with
 from leafkit.losses.contrastive import info_nce
 from leafkit.models.soup import softmax_weights, soup
 from leafkit.models.text_encoder import TextEncoder
@@ -20,14 +22,21 @@ from leafkit.pipeline.teacher.stage import TrainedStage
 from leafkit.pipeline.teacher.task import ROLES, StageTask
 
 
-def average_stage(
-    task: StageTask, held_out: Sequence[tuple[str, str]], origin: str
-) -> TrainedStage:
+class HeldOut(NamedTuple):
+    """A held-out pair; instruction and task are its own, where it has them."""
+
+    query: str
+    document: str
+    instruction: str = ""
+    task: str = ""
+
+
+def average_stage(task: StageTask, held_out: Sequence[HeldOut], origin: str) -> TrainedStage:
     """Average the stage's members.
 
     Args:
         task: the stage; its ``soup`` names the members.
-        held_out: (query, document) pairs; members are weighed by their loss on them where the soup
+        held_out: pairs; members are weighed by their loss on them where the soup
             gives no weights.
         origin: of those pairs, for messages.
 
@@ -71,16 +80,29 @@ def share_source_prompts(members: Sequence[TextEncoder]) -> Sequence[TextEncoder
     return members
 
 
-def held_out_loss(
-    task: StageTask, encoder: TextEncoder, held_out: Sequence[tuple[str, str]]
-) -> float:
-    """InfoNCE of held-out pairs among themselves: query i asks for document i."""
+def held_out_loss(task: StageTask, encoder: TextEncoder, held_out: Sequence[HeldOut]) -> float:
+    """InfoNCE of held-out pairs among themselves: query i asks for document i, under the prompt of
+    its own instruction where it has one; in symmetric tasks the document has it too.
+    """
     embedder, data = task.embedder(encoder), task.data
+    prompts = [prompt_with(embedder, pair.instruction) for pair in held_out]
+    of_documents = [
+        prompt if is_symmetric(pair.task, "auto") else embedder.prompt("document")
+        for prompt, pair in zip(prompts, held_out, strict=True)
+    ]
     query_BD, document_BD = (
         torch.from_numpy(np.ascontiguousarray(embedder.embed(texts, role, max_tokens)))
-        for texts, role, max_tokens in (
-            ([query for query, _ in held_out], "query", data.max_query_tokens),
-            ([document for _, document in held_out], "document", data.max_document_tokens),
+        for (texts, role), max_tokens in (
+            (
+                place_prompts(embedder, [pair.query for pair in held_out], prompts, ("query",)),
+                data.max_query_tokens,
+            ),
+            (
+                place_prompts(
+                    embedder, [pair.document for pair in held_out], of_documents, ("document",)
+                ),
+                data.max_document_tokens,
+            ),
         )
     )
     positives = torch.arange(len(held_out))

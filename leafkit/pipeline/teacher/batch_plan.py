@@ -16,7 +16,8 @@ from leafkit.core.errors import UsageError
 from leafkit.data.batching import neighbor_batches, random_batches
 from leafkit.data.mixture import contribution_table, same_task_share, semi_homogeneous_batches
 from leafkit.index.exact import nearest_others
-from leafkit.pipeline.teacher.task import EmbedRequest, StageTask
+from leafkit.pipeline.teacher.embed_rows import embed_documents
+from leafkit.pipeline.teacher.task import StageTask
 from leafkit.pipeline.teacher.training_table import StageRows
 
 
@@ -128,13 +129,7 @@ def _maker(
             members[b] for b in random_batches(len(members), config.batch_size, seed, count)
         ]
     model = task.load_model(config.neighbor_model)
-    request = EmbedRequest(
-        source.rows.documents,
-        "document",
-        task.data.max_document_tokens,
-        f"{source.name} documents",
-    )
-    vectors = task.library.embed(task.embedder(model.encoder), model.name, request)
+    vectors = embed_documents(task, task.embedder(model.encoder), model.name, source=source)
     neighbors = nearest_others(
         vectors[np.asarray(source.rows.positives)], min(config.num_neighbors, len(members) - 1)
     )

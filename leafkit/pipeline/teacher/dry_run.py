@@ -26,7 +26,6 @@ from leafkit.core.errors import UsageError
 from leafkit.data.augment import as_question
 from leafkit.data.builtin import read_pydocs
 from leafkit.data.records import Document
-from leafkit.data.training_rows import SCORED_TASKS
 
 HIDDEN = 64  # of the tiny models
 NUM_ROWS = 64  # per source
@@ -203,7 +202,7 @@ def sample_rows(task: str, count: int = NUM_ROWS, num_scored: int = 0) -> list[d
             for text, document in pairs
         ]
         return sorted(rows, key=lambda row: len(str(row["text"])))[:count]
-    if task in SCORED_TASKS:
+    if task == "sts":
         asked = [(text, as_question(text, 0)) for text, _ in pairs]
         return [{"s1": a, "s2": b, "score": 5.0, "split": "train"} for a, b in asked if b][:count]
     sample: list[dict[str, object]] = [

@@ -10,10 +10,9 @@ from leafkit.config import LABEL_TASKS, MiningConfig
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
 from leafkit.data.vector_store import hash_texts
-from leafkit.embedders.transformer import TransformerEmbedder
-from leafkit.index.vectors import Vectors
 from leafkit.mining.hard_negatives import Mined, Rows, mine
-from leafkit.pipeline.teacher.task import EmbedRequest, MinedRows, NamedModel, Source, StageTask
+from leafkit.pipeline.teacher.embed_rows import embed_documents, embed_queries
+from leafkit.pipeline.teacher.task import MinedRows, NamedModel, Source, StageTask
 
 
 def mine_sources(task: StageTask, sources: Sequence[Source]) -> None:
@@ -41,44 +40,18 @@ def mine_sources(task: StageTask, sources: Sequence[Source]) -> None:
 def mine_source(task: StageTask, source: Source, model: NamedModel) -> Mined:
     """What one search over a source's documents finds for its rows."""
     rows, embedder = source.rows, task.embedder(model.encoder)
-    texts, query_of_row = rows.distinct_queries()
-    queries = embed_queries(task, embedder, model.name, source=source, texts=texts)
-    documents = task.library.embed(
-        embedder,
-        model.name,
-        EmbedRequest(
-            rows.documents,
-            "document",
-            task.data.max_document_tokens,
-            f"{source.name} documents",
-        ),
-    )
+    queries, query_of_row = embed_queries(task, embedder, model.name, source=source)
+    documents = embed_documents(task, embedder, model.name, source=source)
     keys = hash_texts(
         [f"{rows.queries[i]}\0{rows.documents[rows.positives[i]]}" for i in range(len(rows))]
     )
     wanted = Rows(
-        queries=np.array(query_of_row),
+        queries=query_of_row,
         positives=np.array(rows.positives),
         relevant=[rows.relevant[q] for q in dict.fromkeys(rows.query_ids)],
         keys=keys,
     )
     return mine(queries, documents, wanted, task.config.mining, seed=task.seed)
-
-
-def embed_queries(
-    task: StageTask,
-    embedder: TransformerEmbedder,
-    name: str,
-    *,
-    source: Source,
-    texts: Sequence[str],
-) -> Vectors:
-    """Vectors of a source's queries, with the model's own prompt for that source, else its query
-    prompt.
-    """
-    role = source.name if source.name in embedder.encoder.spec.prompts else "query"
-    request = EmbedRequest(texts, role, task.data.max_query_tokens, f"{source.name} train queries")
-    return task.library.embed(embedder, name, request)
 
 
 def apply_mined(source: Source, mined: MinedRows, settings: MiningConfig) -> None:

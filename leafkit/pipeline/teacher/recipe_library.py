@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from leafkit.config import to_plain
 from leafkit.core.artifact import fingerprint, open_artifact, read_manifest
@@ -21,6 +22,7 @@ from leafkit.models.checkpoint import identify_model, load_encoder, read_encoder
 from leafkit.pipeline.corpus import load_corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.run import Run, folder_name
+from leafkit.pipeline.teacher.embed_rows import document_prompts, prompts_of
 from leafkit.pipeline.teacher.mine import mine_source
 from leafkit.pipeline.teacher.task import (
     EmbedRequest,
@@ -38,6 +40,7 @@ class MiningInputs:
     """What decides about the hard negatives of one source."""
 
     rows: str  # fingerprint of the rows
+    prompts: str  # fingerprint of what the model puts before their texts
     model: str  # identity of the mining model
     mining: dict[str, Any]
     seed: int
@@ -108,8 +111,16 @@ class RecipeLibrary:
             rows.negatives,
             [sorted(r) for r in rows.relevant],
         ]
+        # for its prompts alone: in float32 where it is, nothing is copied
+        embedder = TransformerEmbedder(model.encoder, model.encoder.device, torch.float32)
+        prompt_of = prompts_of(embedder, source)
+        prompts = [
+            [prompt_of(own) for own in rows.instructions],
+            sorted(set(document_prompts(embedder, source, prompt_of))),
+        ]
         inputs = MiningInputs(
             rows=fingerprint(columns),
+            prompts=fingerprint(prompts),
             model=model.identity,
             mining=to_plain(task.config.mining),
             seed=task.seed,
@@ -144,13 +155,17 @@ class RecipeLibrary:
 
 
 def _write_rows(source: Source, found: Mined, path: Path) -> None:
-    """Rows as jsonl: query, positive with its rank and score, negatives with theirs."""
+    """Rows as jsonl: query with its instruction and task, positive with its rank and score,
+    negatives with theirs.
+    """
     rows = source.rows
     with path.open("w", encoding="utf-8") as stream:
         for i in np.flatnonzero(found.kept).tolist():
             here = [k for k in range(found.negatives.shape[1]) if found.negatives[i, k] >= 0]
             row = {
                 "query": rows.queries[i],
+                "instruction": rows.instructions[i],
+                "task": source.config.task,
                 "positive": rows.documents[rows.positives[i]],
                 "positive_rank": int(found.positive_ranks[i]),
                 "positive_score": float(found.positive_scores[i]),

@@ -16,6 +16,8 @@ from leafkit.config import StageConfig
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
 from leafkit.data.batching import share_of_rank
+from leafkit.data.prompts import make_prompt
+from leafkit.embedders.prompted import EXAMPLES
 from leafkit.models.configure import check_architecture, configure, enable_gradient_checkpointing
 from leafkit.models.grow import grow
 from leafkit.models.lora import add_adapters, merge_adapters
@@ -25,13 +27,9 @@ from leafkit.pipeline.corpus import pseudo_texts
 from leafkit.pipeline.teacher.batch_plan import BatchPlan, plan_batches
 from leafkit.pipeline.teacher.mine import mine_sources
 from leafkit.pipeline.teacher.soft_labels import score_sources
+from leafkit.pipeline.teacher.sources import read_sources
 from leafkit.pipeline.teacher.task import ROLES, Source, StageTask
-from leafkit.pipeline.teacher.training_table import (
-    StageRows,
-    check_prompts,
-    join_sources,
-    read_sources,
-)
+from leafkit.pipeline.teacher.training_table import StageRows, check_prompts, join_sources
 from leafkit.train.batch_list import BatchList
 from leafkit.train.contrastive_batch import PairBatch, TrainingTable, collate
 from leafkit.train.contrastive_module import ContrastiveModule
@@ -84,7 +82,7 @@ def train_stage(task: StageTask) -> TrainedStage:
     check_architecture(start, config.architecture)
     sources, rows = prepare_rows(task)
     encoder = prepare_encoder(start, config, task.seed, sources)
-    check_prompts(encoder, sources, config.query_template, data.max_query_tokens)
+    check_prompts(encoder, sources, data.max_query_tokens, data.max_document_tokens)
     log(
         f"  {encoder.num_parameters():,} parameters, {encoder.flops_per_token() / 1e6:.1f} "
         f"MFLOPs per token, {encoder.dim} dimensions"
@@ -131,7 +129,7 @@ def prepare_rows(task: StageTask) -> tuple[list[Source], StageRows]:
     sources = read_sources(task)
     mine_sources(task, sources)
     score_sources(task, sources)
-    return sources, join_sources(sources, task.config)
+    return sources, join_sources(sources)
 
 
 def prepare_encoder(
@@ -165,10 +163,16 @@ def prepare_encoder(
         config.attention,
         config.pooling,
         prompts=prompts,
-        templates={"query": config.query_template},
+        templates=_templates(sources[0]),
     )
     encoder.spec = replace(encoder.spec, mrl_dims=tuple(config.loss.mrl_dims or [encoder.dim]))
     return encoder
+
+
+def _templates(source: Source) -> dict[str, str]:
+    """What the query prompt was made of, so that it can be made for another instruction."""
+    shown = make_prompt("", source.instruction, source.examples, source.example_template)
+    return {"query": source.template} | ({EXAMPLES: shown} if shown else {})
 
 
 def make_batches(

@@ -11,6 +11,7 @@ import torch
 
 from leafkit.config import DataConfig, StageConfig, TrainSourceConfig
 from leafkit.core.errors import UsageError
+from leafkit.data.prompts import Example, make_prompt
 from leafkit.data.records import Collection
 from leafkit.data.training_rows import TrainingRows
 from leafkit.embedders.transformer import TransformerEmbedder
@@ -34,14 +35,39 @@ class NamedModel:
 
 @dataclass(slots=True)
 class Source:
-    """One source of a stage: its rows, its prompt, and how its rows may be used."""
+    """One source of a stage, or its rows of one task: the rows, and what their prompts are made of.
+
+    Attributes:
+        name: of the source; of one task of several "SOURCE.TASK".
+        config: its task is that of all rows, its weight their share of the source's.
+        rows: to train on.
+        instruction: of rows that have none of their own.
+        template: of the prompt.
+        examples: few-shot examples in it.
+        example_template: of one.
+        is_symmetric: the prompt stands before documents too.
+        num_read: rows read, those in the prompt and those dropped later among them.
+    """
 
     name: str
     config: TrainSourceConfig
     rows: TrainingRows
-    prompt: str = ""
-    examples: list[tuple[str, str]] = field(default_factory=list)
+    instruction: str = ""
+    template: str = "{query}"
+    examples: list[Example] = field(default_factory=list)
+    example_template: str = ""
+    is_symmetric: bool = False
     num_read: int = 0
+
+    @property
+    def prompt(self) -> str:
+        """Of rows without an instruction of their own."""
+        return self.prompt_of("")
+
+    def prompt_of(self, own_instruction: str) -> str:
+        """Of a row, by its own instruction, where it has one."""
+        instruction = own_instruction or self.instruction
+        return make_prompt(self.template, instruction, self.examples, self.example_template)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,13 @@ from leafkit.core.method import method_of
 from leafkit.models.checkpoint import write_encoder
 from leafkit.pipeline.corpus import load_corpus
 from leafkit.pipeline.run import Run
-from leafkit.pipeline.teacher.average import average_stage
+from leafkit.pipeline.teacher.average import HeldOut, average_stage
 from leafkit.pipeline.teacher.mine import mine_sources
 from leafkit.pipeline.teacher.recipe_library import RecipeLibrary
 from leafkit.pipeline.teacher.soft_labels import BM25, ROWS
+from leafkit.pipeline.teacher.sources import identify_sources, read_sources
 from leafkit.pipeline.teacher.stage import TrainedStage, train_stage
 from leafkit.pipeline.teacher.task import StageTask
-from leafkit.pipeline.teacher.training_table import identify_sources, read_sources
 from leafkit.pipeline.training_logs import keep_logs, recipe_options
 
 
@@ -175,7 +175,10 @@ def _average_step(run: Run, name: str, config: StageConfig) -> Path:
     def work(metrics: dict[str, Any]) -> TrainedStage:
         found = corpus.collection.pairs("validation")[: settings.num_rows] if corpus else []
         documents = corpus.collection.documents if corpus else []
-        held_out = [(query.text, documents[at[0]].full_text) for query, at in found]
+        held_out = [
+            HeldOut(query.text, documents[at[0]].full_text, query.instruction, query.task)
+            for query, at in found
+        ]
         origin = f"the validation split of {corpus.collection.name}" if corpus else ""
         averaged = average_stage(task, held_out, origin)
         metrics.update(averaged.figures)

@@ -13,7 +13,7 @@ from leafkit.data.training_rows import TrainingRows
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.precision import choose_device, choose_precision
 from leafkit.pipeline.model_in_memory import identify_weights
-from leafkit.pipeline.teacher.average import average_stage
+from leafkit.pipeline.teacher.average import HeldOut, average_stage
 from leafkit.pipeline.teacher.memory_library import MemoryLibrary
 from leafkit.pipeline.teacher.stage import train_stage
 from leafkit.pipeline.teacher.task import StageTask
@@ -39,8 +39,8 @@ def train_teacher(
     Args:
         stages: by name, in order; a list's are called stage1, stage2, ... A stage starts from
             another with ``init="stage:NAME"``, mines with one, or averages several (``soup``).
-        pairs: rows {"query", "positives", "negatives"?, "instruction"?} of the stages that name no
-            ``sources``.
+        pairs: rows {"query", "positives", "negatives"?, "instruction"?, "task"?} of the stages
+            that name no ``sources``.
         held_out: pairs that a soup without weights weighs its members by.
         data: where texts are cut, how many pseudo-texts anchor the start; None takes the defaults.
         seed: of everything random.
@@ -90,10 +90,11 @@ def train_teacher(
     return task.embedder(encoder)
 
 
-def _texts_of(rows: TrainingRows) -> list[tuple[str, str]]:
-    """Query and positive of every row."""
+def _texts_of(rows: TrainingRows) -> list[HeldOut]:
+    """Query and positive of every row, with its instruction and task."""
     positives = [rows.documents[i] for i in rows.positives]
-    return list(zip(rows.queries, positives, strict=True))
+    columns = zip(rows.queries, positives, rows.instructions, rows.tasks, strict=True)
+    return [HeldOut(*row) for row in columns]
 
 
 def _check(stages: Mapping[str, StageConfig], data: DataConfig, *, has_pairs: bool) -> None:

@@ -1,6 +1,4 @@
-"""The training rows of a stage: read from its sources, prompted, mined, scored, and numbered as one
-table.
-"""
+"""The training rows of a stage: all sources' rows, prompted and numbered as one table."""
 
 from __future__ import annotations
 
@@ -11,27 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from leafkit.config import LABEL_TASKS, StageConfig, TrainSourceConfig, to_plain
-from leafkit.core.console import log
 from leafkit.core.errors import UsageError
-from leafkit.data.prompts import (
-    check_room,
-    fill_prompt,
-    is_symmetric,
-    render_examples,
-    takes_in_batch_negatives,
-)
-from leafkit.data.sources import source_fingerprint
-from leafkit.data.training_rows import (
-    SCORED_TASKS,
-    read_task_rows,
-    rows_of_collection,
-)
+from leafkit.data.prompts import check_room, takes_in_batch_negatives
 from leafkit.models.text_encoder import TextEncoder
-from leafkit.pipeline.corpus import vary_queries
-from leafkit.pipeline.teacher.task import Source, StageTask
-
-CORPUS = "corpus"
+from leafkit.pipeline.teacher.sources import report_counts
+from leafkit.pipeline.teacher.task import Source
 
 
 @dataclass(slots=True)
@@ -64,88 +46,11 @@ class StageRows:
         return len(self.queries)
 
 
-def source_configs(task: StageTask) -> dict[str, TrainSourceConfig]:
-    """The stage's sources; the pairs in memory, else data.corpus, where it names none."""
-    if task.config.sources:
-        return task.config.sources
-    if task.pairs is not None:
-        return {task.pairs.name: TrainSourceConfig()}
-    return {CORPUS: TrainSourceConfig(uri=task.data.corpus)}
-
-
-def identify_sources(task: StageTask) -> dict[str, list[Any]]:
-    """What decides about the rows, without reading them."""
-    return {
-        name: [to_plain(source), source_fingerprint(source.uri, task.data)]
-        for name, source in source_configs(task).items()
-    }
-
-
-def read_sources(task: StageTask) -> list[Source]:
-    """Rows of every source, with their prompts; few-shot examples are taken out of them.
-
-    Raises:
-        LeafkitError: a source cannot be read or holds no training row.
-    """
-    return [_read_source(task, name, config) for name, config in source_configs(task).items()]
-
-
-def _read_source(task: StageTask, name: str, source: TrainSourceConfig) -> Source:
-    config, is_own = task.config, bool(task.config.sources)
-    if is_own and source.task in (*LABEL_TASKS, *SCORED_TASKS):
-        rows = read_task_rows(
-            name, source, task.data, num_negatives=config.mining.num_negatives, seed=task.seed
-        )
-    elif is_own or task.pairs is None:
-        split = "train" if is_own else ""
-        collection = task.library.read_collection(source.uri, source.limit, split)
-        rows = rows_of_collection(name, collection, source.limit)
-    else:
-        rows = task.pairs.take(range(len(task.pairs)))
-    if not is_own:
-        rows.queries = vary_queries(rows.queries, config.question_ratio, task.seed)
-    found = Source(name, source, rows, num_read=len(rows))
-    counts, rows.counts = Counter(rows.counts), {}
-    _report(found, counts)
-    if config.num_examples:
-        _take_examples(found, config, task.seed)
-    instruction = source.instruction or config.instruction
-    shown = render_examples(config.example_template, instruction, found.examples)
-    found.prompt = fill_prompt(config.query_template, instruction, shown)
-    return found
-
-
-def _take_examples(source: Source, config: StageConfig, seed: int) -> None:
-    """Move ``num_examples`` rows of different queries from training into the prompt: a row in the
-    prompt trains no more.
-
-    Raises:
-        UsageError: there are not more rows than that.
-    """
-    rows = source.rows
-    order = np.random.default_rng([seed, len(rows)]).permutation(len(rows))
-    chosen: dict[int, int] = {}
-    for row in order:
-        chosen.setdefault(rows.query_ids[row], int(row))
-        if len(chosen) == config.num_examples:
-            break
-    if len(chosen) < config.num_examples or len(rows) <= len(chosen):
-        raise UsageError(
-            f"source {source.name}: num_examples={config.num_examples} is not less than its "
-            f"{len(rows)} rows",
-            "take fewer few-shot examples",
-        )
-    source.examples = [
-        (rows.queries[i], rows.documents[rows.positives[i]]) for i in chosen.values()
-    ]
-    source.rows = rows.take([i for i in range(len(rows)) if rows.query_ids[i] not in chosen])
-
-
 def check_prompts(
-    encoder: TextEncoder, sources: Sequence[Source], template: str, max_query_tokens: int
+    encoder: TextEncoder, sources: Sequence[Source], max_query_tokens: int, max_document_tokens: int
 ) -> None:
-    """Refuse prompts that leave no room for the query, those of rows with an instruction of their
-    own among them.
+    """Refuse prompts that leave no room for the text, those of rows with an instruction of their
+    own among them; before documents where the task is symmetric.
 
     Raises:
         UsageError: one does; the message names the source.
@@ -153,16 +58,14 @@ def check_prompts(
     plain = replace(encoder.spec, prompts={}, max_tokens=10**9)
     counter = TextEncoder(encoder.backbone, encoder.tokenizer, plain)
     for source in sources:
-        own = {instruction for instruction in source.rows.instructions if instruction}
-        prompts = [
-            source.prompt,
-            *(fill_prompt(template, instruction) for instruction in sorted(own)),
-        ]
+        own = sorted({"", *source.rows.instructions})
+        prompts = [source.prompt_of(instruction) for instruction in own]
         longest = max(map(len, counter.tokenize(prompts, "query")))
-        check_room(f"source {source.name}", longest, encoder.limit(max_query_tokens))
+        limits = [max_query_tokens, *[max_document_tokens] * source.is_symmetric]
+        check_room(f"source {source.name}", longest, min(map(encoder.limit, limits)))
 
 
-def join_sources(sources: Sequence[Source], config: StageConfig) -> StageRows:
+def join_sources(sources: Sequence[Source]) -> StageRows:
     """One table out of all sources.
 
     Equal texts are one document, so that none is a negative of itself; what any source says is
@@ -180,14 +83,10 @@ def join_sources(sources: Sequence[Source], config: StageConfig) -> StageRows:
         rows = source.rows
         takes = takes_in_batch_negatives(source.config.task, source.config.in_batch)
         counts: Counter[str] = Counter()
+        prompts = {own: source.prompt_of(own) for own in set(rows.instructions)}
         for i in range(len(rows)):
-            own_instruction, query = rows.instructions[i], rows.queries[i]
-            prompt = (
-                fill_prompt(config.query_template, own_instruction)
-                if own_instruction
-                else source.prompt
-            )
-            prefix = prompt if is_symmetric(source.config.task, source.config.prompt_on) else ""
+            query, prompt = rows.queries[i], prompts[rows.instructions[i]]
+            prefix = prompt if source.is_symmetric else ""
             texts = [rows.documents[d] for d in rows.negatives[i]]
             kept = [
                 k
@@ -209,7 +108,7 @@ def join_sources(sources: Sequence[Source], config: StageConfig) -> StageRows:
             )
             columns["soft"].append(np.array(scores, dtype=np.float32))
             columns["in_batch"].append(takes)
-        _report(source, counts)
+        report_counts(source, counts)
     if not columns["query"]:
         raise UsageError(
             "no training row is left",
@@ -278,11 +177,3 @@ def _known_answers(sources: Sequence[Source]) -> dict[str, list[frozenset[str]]]
             if not any(texts is texts_of[positions] for texts in answers):
                 answers.append(texts_of[positions])
     return known
-
-
-def _report(source: Source, counts: Counter[str]) -> None:
-    """Add what was found in a source's rows to its counts, and say it."""
-    found = {what: count for what, count in counts.items() if count}
-    source.rows.counts = source.rows.counts | found
-    for what, count in found.items():
-        log(f"  {source.name}: {what}: {count:,}", style="dim")

@@ -63,7 +63,7 @@ def stage_rows(
                 num_read=size,
             )
         )
-    return join_sources(sources, StageConfig())
+    return join_sources(sources)
 
 
 def stage(**changes: Any) -> StageConfig:

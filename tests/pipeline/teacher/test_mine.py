@@ -16,9 +16,9 @@ from leafkit.core.artifact import open_artifact
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.models.checkpoint import read_encoder
 from leafkit.pipeline.teacher.mine import mine_sources
+from leafkit.pipeline.teacher.sources import read_sources
 from leafkit.pipeline.teacher.stage import prepare_rows
 from leafkit.pipeline.teacher.teach import recipe_task, run_mine, run_teach
-from leafkit.pipeline.teacher.training_table import read_sources
 
 MINING = {
     "model": "start",

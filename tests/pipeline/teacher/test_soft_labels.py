@@ -16,6 +16,7 @@ import tiny
 from leafkit.core.errors import LeafkitError
 from leafkit.evaluation.bm25 import search_bm25
 from leafkit.models.checkpoint import read_encoder
+from leafkit.pipeline.teacher.soft_labels import on_one_scale
 from leafkit.pipeline.teacher.stage import prepare_rows
 from leafkit.pipeline.teacher.teach import recipe_task, run_teach
 from leafkit.pipeline.teacher.training_table import StageRows
@@ -189,12 +190,41 @@ def test_a_template_for_the_models_replaces_their_prompt(prepare: Prepare, home)
     assert np.abs(np.concatenate(own.soft) - np.concatenate(rows.soft)).max() > 0.01
 
 
-def test_several_models_are_averaged(prepare: Prepare, home) -> None:
+def test_several_models_are_averaged_on_the_scale_of_the_cosines(prepare: Prepare, home) -> None:
     given = rows_with([3, 1, 2])
     dense, words = prepare(given, [f"model:{home / 'big'}"]), prepare(given, ["bm25"])
     both = prepare(given, ["bm25", f"model:{home / 'big'}"])
-    for one, two, mean in zip(dense.soft, words.soft, both.soft, strict=True):
-        assert mean == pytest.approx((one + two) / 2, abs=1e-5)
+
+    def centred(rows: StageRows) -> np.ndarray:
+        return np.concatenate([scores - scores.mean() for scores in rows.soft])
+
+    def spread(rows: StageRows) -> float:
+        return float(np.sqrt((centred(rows) ** 2).mean()))
+
+    assert spread(words) > 3 * spread(dense)  # BM25 alone would decide
+    expected = (centred(dense) + centred(words) * spread(dense) / spread(words)) / 2
+    assert centred(both) == pytest.approx(expected, abs=1e-5)
+    for mean, one in zip(both.soft, dense.soft, strict=True):
+        assert mean.mean() == pytest.approx(one.mean(), abs=1e-5)
+
+
+@pytest.mark.parametrize("factor", [0.01, 1, 50])
+def test_a_models_unit_does_not_decide_how_much_it_counts(factor: float) -> None:
+    generator = np.random.default_rng(0)
+    one, other = generator.normal(size=(2, 6, 4))
+    present = np.ones((6, 4), dtype=bool)
+    present[2, 1:] = False
+    both = on_one_scale([one, other * factor + 3], [True, False], present)
+    assert both[present] == pytest.approx(
+        on_one_scale([one, other], [True, False], present)[present]
+    )
+    assert on_one_scale([one], [True], present) is one
+
+
+def test_a_model_that_gives_all_candidates_one_score_says_nothing() -> None:
+    one, flat = np.array([[0.5, 0.25]]), np.array([[0.0, 0.0]])
+    present = np.ones((1, 2), dtype=bool)
+    assert on_one_scale([one, flat], [True, False], present).tolist() == [[0.4375, 0.3125]]
 
 
 def test_mined_candidates_are_scored_and_the_vectors_used_again(

@@ -20,16 +20,10 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.prompts import GEMMA_TEMPLATE
 from leafkit.data.training_rows import TrainingRows
 from leafkit.pipeline.run import Run
+from leafkit.pipeline.teacher.sources import identify_sources, read_sources, source_configs
 from leafkit.pipeline.teacher.task import Source
 from leafkit.pipeline.teacher.teach import recipe_task
-from leafkit.pipeline.teacher.training_table import (
-    StageRows,
-    check_prompts,
-    identify_sources,
-    join_sources,
-    read_sources,
-    source_configs,
-)
+from leafkit.pipeline.teacher.training_table import StageRows, check_prompts, join_sources
 from leafkit.train.world import read_world
 
 TEMPLATE = "{instruction} > {query}"
@@ -69,7 +63,7 @@ def read(run: Run, config: StageConfig, **sources: TrainSourceConfig) -> list[So
 
 
 def joined(run: Run, config: StageConfig, **sources: TrainSourceConfig) -> StageRows:
-    return join_sources(read(run, config, **sources), config)
+    return join_sources(read(run, config, **sources))
 
 
 def texts(rows: StageRows) -> list[tuple[str, str, list[str]]]:
@@ -130,22 +124,22 @@ def test_examples_come_from_the_training_rows_and_train_no_more(run: Run, jsonl:
     config = stage(num_examples=2, example_template="{query}={document};")
     (source,) = read(run, config, a=TrainSourceConfig(jsonl(pairs(9))))
     assert len(source.examples) == 2
-    assert source.prompt == "".join(f"{q}={d};" for q, d in source.examples) + "seek > "
+    assert source.prompt == "".join(f"{e.query}={e.document};" for e in source.examples) + "seek > "
     assert len(source.rows) == 7
     assert source.num_read == 9
-    shown = {q for q, _ in source.examples}
+    shown = {e.query for e in source.examples}
     assert not shown & set(source.rows.queries)
-    assert all(q.removeprefix("q") == d.removeprefix("p") for q, d in source.examples)
+    assert all(e.query[1:] == e.document[1:] for e in source.examples)
     (again,) = read(run, config, a=TrainSourceConfig(jsonl(pairs(9))))
     assert again.prompt == source.prompt
-    rows = join_sources([source], config)
+    rows = join_sources([source])
     assert all(q.startswith(source.prompt) for q in rows.queries)
 
 
 def test_all_rows_of_an_examples_query_leave_with_it(run: Run, jsonl: Write) -> None:
     rows = [{"query": f"q{i}", "positives": [f"p{i}", f"r{i}"]} for i in range(3)]
     (source,) = read(run, stage(num_examples=2), a=TrainSourceConfig(jsonl(rows)))
-    assert len({q for q, _ in source.examples}) == 2
+    assert len({e.query for e in source.examples}) == 2
     assert len(source.rows) == 2
     assert len(set(source.rows.queries)) == 1
 
@@ -162,22 +156,22 @@ def test_a_prompt_that_leaves_no_room_is_refused_examples_counted(run: Run, json
     encoder = tiny.make_encoder()
     uri = jsonl([{"query": "find the matrix", "positive": "the matrix " * 10}] * 2 + pairs(20))
     (short,) = read(run, stage(), a=TrainSourceConfig(uri))
-    check_prompts(encoder, [short], TEMPLATE, 32)
+    check_prompts(encoder, [short], 32, 48)
     (long,) = read(run, stage(num_examples=5), a=TrainSourceConfig(uri))
     with pytest.raises(
         UsageError, match=r"source a: the prompt takes \d+ of the 32 tokens a query may have"
     ):
-        check_prompts(encoder, [short, long], TEMPLATE, 32)
+        check_prompts(encoder, [short, long], 32, 48)
     with pytest.raises(UsageError, match="of the 16 tokens"):  # the model's own limit counts too
-        check_prompts(tiny.with_spec(encoder, max_tokens=16), [long], TEMPLATE, 512)
+        check_prompts(tiny.with_spec(encoder, max_tokens=16), [long], 512, 512)
 
 
 def test_a_rows_own_instruction_must_leave_room_too(run: Run, jsonl: Write) -> None:
     rows = [*pairs(3), {"query": "q", "positive": "p", "instruction": "matrix " * 40}]
     found = read(run, stage(), a=TrainSourceConfig(jsonl(rows)))
-    check_prompts(tiny.make_encoder(), found, TEMPLATE, 64)
+    check_prompts(tiny.make_encoder(), found, 64, 64)
     with pytest.raises(UsageError, match=r"source a: the prompt takes 4\d of the 48 tokens"):
-        check_prompts(tiny.make_encoder(), found, TEMPLATE, 48)
+        check_prompts(tiny.make_encoder(), found, 48, 48)
 
 
 # --- the table
@@ -202,7 +196,7 @@ def test_what_any_source_calls_relevant_is_no_negative(run: Run, jsonl: Write) -
         one=TrainSourceConfig(first),
         two=TrainSourceConfig(second, instruction="other"),
     )
-    rows = join_sources(sources, stage())
+    rows = join_sources(sources)
     assert texts(rows) == [
         ("seek > q", "a", ["c", "d"]),
         ("other > q", "b", []),
@@ -265,7 +259,7 @@ def test_rows_without_any_negative_are_counted_and_said(
 ) -> None:
     uri = jsonl([{"query": "q", "positive": "a", "negatives": ["b"]}, *pairs(2)])
     (source,) = read(run, stage(), alone=TrainSourceConfig(uri, in_batch="none"))
-    join_sources([source], stage())
+    join_sources([source])
     assert source.rows.counts == {"rows without any negative": 2}
     assert "alone: rows without any negative: 2" in capsys.readouterr().out
 
@@ -286,14 +280,14 @@ def test_a_large_label_costs_no_list_per_row() -> None:
     for i in range(20_000):
         rows.relevant.append(halves[i % 2])
         rows.add(f"t{i}", "", i, (i + 2) % 20_000, [(i + 1) % 20_000], [])
-    found = join_sources([Source("labels", TrainSourceConfig(task="clustering"), rows)], stage())
+    found = join_sources([Source("labels", TrainSourceConfig(task="clustering"), rows)])
     assert sum(map(len, found.relevant)) == 20_000
     assert [len(given) for given in found.negatives] == [1] * 20_000
 
 
 def test_no_row_left_is_refused() -> None:
     with pytest.raises(UsageError, match="no training row is left"):
-        join_sources([Source("empty", TrainSourceConfig(), TrainingRows("empty"))], stage())
+        join_sources([Source("empty", TrainSourceConfig(), TrainingRows("empty"))])
 
 
 # --- where rows come from
@@ -347,7 +341,7 @@ def test_the_identity_of_sources_follows_files_and_settings(run: Run, jsonl: Wri
             "classification",
             "gives no training row for task classification",
         ),
-        ([{"query": "q", "positive": "p"}], "sts", "rows.jsonl:1: 's1' is missing"),
+        ([{"s1": "q", "other": "p", "score": 5}], "sts", "rows.jsonl:1: 's2' is missing"),
     ],
 )
 def test_sources_without_a_row_of_the_task(
