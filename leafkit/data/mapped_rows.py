@@ -89,8 +89,12 @@ class MappedRows:
             OSError: a file cannot be read or has another size; ``filename`` names it.
         """
         numbers, offsets = np.divmod(wanted, self._rows_per_file)
-        for number in sorted(set(numbers[~self._is_mapped[numbers]].tolist())):
-            self._map(number)
+        for number in sorted(set(numbers.tolist())):
+            # a mapped file that somebody cuts short ends the process without a word when its rows
+            # are read: looking at its size first leaves them microseconds to do so
+            self._check_size(number)
+            if not self._is_mapped[number]:
+                self._map(number)
         if self._range is not None:
             found: np.ndarray = self._range[numbers, offsets]
             return found
@@ -101,14 +105,23 @@ class MappedRows:
         ]
         return np.frombuffer(b"".join(parts), dtype=self._dtype).reshape(len(wanted), self._dim)
 
-    def _map(self, number: int) -> None:
-        path, rows = (
-            self._paths[number],
-            min(self._rows_per_file, self._num_rows - number * self._rows_per_file),
-        )
-        found, size = path.stat().st_size, rows * self._width
+    def _size(self, number: int) -> int:
+        rows = min(self._rows_per_file, self._num_rows - number * self._rows_per_file)
+        return rows * self._width
+
+    def _check_size(self, number: int) -> None:
+        path, size = self._paths[number], self._size(number)
+        try:
+            found = os.stat(path).st_size
+        except FileNotFoundError:
+            if self._is_mapped[number]:  # a removed file is there as long as it is mapped
+                return
+            raise
         if found != size:
             raise OSError(errno.EIO, f"it has {found} bytes instead of {size}", str(path))
+
+    def _map(self, number: int) -> None:
+        path, size = self._paths[number], self._size(number)
         if self._range is not None:
             _place(path, self._range[number].ctypes.data, size)
         else:

@@ -7,9 +7,10 @@ Layout of a store folder, for shard k:
     00000.json      the commit record, written last: rows, dim, dtype, sha256 of both files, the
     space
 
-A shard without its commit record does not exist. Readers check size, space and text hashes, so that
-stale vectors, another teacher's vectors and vectors in another order are refused instead of giving
-bad rankings.
+A shard without its commit record does not exist. Who opens a store checks size, sha256, space and
+text hashes of each shard, so that damaged vectors, stale ones, another teacher's and vectors in
+another order are refused instead of giving bad rankings. Inside a run a sha256 is remembered while
+its file does not change (``leafkit.core.file_hashes``).
 """
 
 from __future__ import annotations
@@ -29,10 +30,14 @@ from leafkit.core.checkpoint_layout import vector_shard_file
 from leafkit.core.errors import LeafkitError, explain_write_errors
 from leafkit.core.file_hashes import sha256_of_file
 from leafkit.data.mapped_rows import MappedRows
+from leafkit.data.storable import to_storable
 
 DEFAULT_ROWS_PER_SHARD = 2048
 _HASH_BYTES = 8
+_HASHED = ("vectors", "hashes")  # files of a shard whose sha256 its commit record holds
 _ROWS_PER_GATHER = 4096  # bounds what a gather holds beside its result
+# texts of one shard whose vectors are not all equal by chance: fewer may differ in case alone
+_TEXTS_THAT_DIFFER = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,11 @@ class VectorStore:
         """Dimension of the vectors."""
         return self.space.dim
 
+    @property
+    def bytes_per_row(self) -> int:
+        """On disk, commit records left out."""
+        return self.dim * self.dtype.itemsize + _HASH_BYTES
+
     def missing(self) -> list[Shard]:
         """Shards that are not committed yet.
 
@@ -133,8 +143,8 @@ class VectorStore:
             vectors: (shard.stop - shard.start, dim), any float type.
 
         Raises:
-            LeafkitError: wrong shape, a number that is not finite (the row is named), or the disk
-                refuses.
+            LeafkitError: wrong shape, a vector that the store's numbers cannot hold (the row is
+                named), one vector for all texts, or the disk refuses.
         """
         rows = shard.stop - shard.start
         if vectors.shape != (rows, self.dim):
@@ -142,16 +152,9 @@ class VectorStore:
                 f"vectors of shape {vectors.shape} where shard {shard.number} needs "
                 f"{(rows, self.dim)}"
             )
-        stored = np.ascontiguousarray(vectors, dtype=self.dtype)
-        finite = np.isfinite(stored).all(axis=1)
-        if not finite.all():
-            row = shard.start + int(np.flatnonzero(~finite)[0])
-            raise LeafkitError(
-                f"the vector of row {row} is not finite ({int((~finite).sum())} such rows in "
-                f"shard {shard.number})",
-                "compute in float32 with precision=float32; if it stays, look at that row's text",
-            )
-        names = {kind: vector_shard_file(shard.number, kind) for kind in ("vectors", "hashes")}
+        stored = to_storable(vectors, self.dtype, shard.start)
+        self._refuse_equal(shard, stored)
+        names = {kind: vector_shard_file(shard.number, kind) for kind in _HASHED}
         contents = {"vectors": stored, "hashes": self._hashes[shard.start : shard.stop]}
         with explain_write_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -174,6 +177,17 @@ class VectorStore:
             },
         }
         write_durably(self._record_path(shard), json.dumps(record, indent=1).encode())
+
+    def _refuse_equal(self, shard: Shard, stored: np.ndarray) -> None:
+        texts = len(np.unique(self._hashes[shard.start : shard.stop]))
+        if texts >= _TEXTS_THAT_DIFFER and (stored == stored[0]).all():
+            what = "a vector of zeros" if not stored[0].any() else "one and the same vector"
+            raise LeafkitError(
+                f"{texts:,} different texts, from row {shard.start} on, have {what}: nothing can "
+                f"be found by it",
+                "see what the model makes of two different texts: it may lack its weights or its "
+                "tokenizer, or a prompt may leave no room for the text",
+            )
 
     def __getitem__(self, rows: slice | np.ndarray | Sequence[int]) -> np.ndarray:
         """Vectors of some rows as float32, (number of rows, dim)."""
@@ -208,18 +222,20 @@ class VectorStore:
             LeafkitError: a shard is missing or damaged; the message names the file or row.
         """
         for shard in self._plan:
-            record = self._read_record(shard)
-            for name, expected in record["sha256"].items():
-                if not (self.folder / name).is_file():
-                    raise self._damaged(self.folder / name, "is missing")
-                if sha256_of_file(self.folder / name) != expected:
-                    raise self._damaged(
-                        self.folder / name, "does not have the sha256 of its commit record"
-                    )
+            self._check_sha256(self._read_record(shard))
             if not np.isfinite(self._gather(np.arange(shard.start, shard.stop))).all():
                 raise self._damaged(
                     self.folder / vector_shard_file(shard.number, "vectors"),
                     "holds numbers that are not finite",
+                )
+
+    def _check_sha256(self, record: Mapping[str, Any]) -> None:
+        for name, expected in record["sha256"].items():
+            if not (self.folder / name).is_file():
+                raise self._damaged(self.folder / name, "is missing")
+            if sha256_of_file(self.folder / name) != expected:
+                raise self._damaged(
+                    self.folder / name, "does not have the sha256 of its commit record"
                 )
 
     def _record_path(self, shard: Shard) -> Path:
@@ -239,12 +255,12 @@ class VectorStore:
             (
                 record["rows"],
                 record["space"].items,
-                record["sha256"].items,
+                *(record["sha256"][path.with_suffix(f".{kind}").name] for kind in _HASHED),
                 record["dtype"],
             )
         except FileNotFoundError:
             raise self._damaged(path, "is missing: the store is incomplete") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as err:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
             raise self._damaged(path, f"is not a commit record: {err}") from err
         return record
 
@@ -274,6 +290,7 @@ class VectorStore:
                 raise self._damaged(
                     path, f"is missing or has not the {size} bytes of its commit record"
                 )
+        self._check_sha256(record)
         hashes = np.fromfile(self.folder / vector_shard_file(shard.number, "hashes"), dtype="<u8")
         wrong = np.flatnonzero(hashes != self._hashes[shard.start : shard.stop])
         if len(wrong):

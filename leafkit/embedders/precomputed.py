@@ -307,13 +307,6 @@ def _open_matrices(folder: Path, about: About) -> tuple[dict[str, Table], dict[s
         for length in (t.shortest, t.longest)
     )
     normalized = is_unit if about.normalized is None else about.normalized
-    for table in tables.values():
-        if normalized and table.shortest == 0:
-            raise LeafkitError(
-                f"{table.where}: a vector of length zero is not normalised, as "
-                f"{VECTORS_ABOUT_FILE} says",
-                "compute it again",
-            )
     space, dim = about.space or _identify(folder), next(iter(dims.values()))
     return tables, {
         role: Space(

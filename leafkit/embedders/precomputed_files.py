@@ -55,14 +55,35 @@ class Rows:
         return int(self._parts[0].shape[1])
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """(len(rows), D) float32; what float32 cannot hold becomes infinite."""
+        """(len(rows), D) float32; what float32 cannot hold becomes infinite.
+
+        Raises:
+            LeafkitError: a file was cut short since it was opened.
+        """
         out = np.empty((len(rows), self.dim), dtype=np.float32)
         numbers = np.searchsorted(self._starts, rows, side="right") - 1
         with np.errstate(over="ignore"):
             for number in np.unique(numbers):
+                _check_whole(self._parts[number])
                 here = np.flatnonzero(numbers == number)
                 out[here] = self._parts[number][rows[here] - self._starts[number]]
         return out
+
+
+def _check_whole(part: np.ndarray) -> None:
+    """Reading rows that a mapped file has lost would end the process without a word."""
+    if not isinstance(part, np.memmap) or part.filename is None:
+        return
+    needed = part.offset + part.nbytes
+    try:
+        found = Path(part.filename).stat().st_size
+    except FileNotFoundError:  # a removed file is there as long as it is mapped
+        return
+    if found < needed:
+        raise LeafkitError(
+            f"{part.filename} has {found:,} bytes where it had {needed:,} when it was opened",
+            "let no other program write it meanwhile; make it again",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +218,11 @@ def make_table(vectors: Rows, hashes: np.ndarray, where: str, name: Callable[[in
         name: of a row, for messages.
 
     Raises:
-        LeafkitError: a number is not finite in float32, or a text stands there twice with different
-            vectors.
+        LeafkitError: a number is not finite in float32, a vector has no length, all texts have one
+            vector, or a text stands there twice with different vectors.
     """
     shortest, longest = _measure(vectors, where, name)
+    _refuse_equal(vectors, hashes, where)
     order = np.argsort(hashes, kind="stable")
     is_first = np.append(True, hashes[order][1:] != hashes[order][:-1])
     firsts = order[is_first]
@@ -227,6 +249,20 @@ def make_table(vectors: Rows, hashes: np.ndarray, where: str, name: Callable[[in
     )
 
 
+def _refuse_equal(vectors: Rows, hashes: np.ndarray, where: str) -> None:
+    if len(np.unique(hashes)) < 2:
+        return
+    first = vectors.take(np.zeros(1, dtype=np.int64))
+    for start in range(0, len(vectors), ROWS_AT_ONCE):
+        rows = np.arange(start, min(start + ROWS_AT_ONCE, len(vectors)))
+        if (vectors.take(rows) != first).any():
+            return
+    raise LeafkitError(
+        f"{where}: all {len(vectors):,} texts have one and the same vector: nothing can be found by it",
+        "compute them again; see what the model makes of two different texts",
+    )
+
+
 def _measure(vectors: Rows, where: str, name: Callable[[int], str]) -> tuple[float, float]:
     """Lengths of the shortest and the longest vector."""
     shortest, longest = np.inf, 0.0
@@ -241,6 +277,14 @@ def _measure(vectors: Rows, where: str, name: Callable[[int], str]) -> tuple[flo
                 "compute it again, in float32; if it stays, look at that row's text",
             )
         lengths = np.sqrt(np.einsum("nd,nd->n", block, block, dtype=np.float64))
+        empty = np.flatnonzero(lengths == 0)
+        if len(empty):
+            raise LeafkitError(
+                f"{where}: the vector of {name(start + int(empty[0]))} has length zero in float32 "
+                f"({len(empty)} such vectors among {len(block):,}): no text is nearer to it than "
+                f"another",
+                "compute it again, or leave out the row",
+            )
         shortest, longest = min(shortest, float(lengths.min())), max(longest, float(lengths.max()))
     return shortest, longest
 

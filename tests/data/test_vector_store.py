@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 from crash import kill_at_every_operation
 
 from leafkit.core.errors import LeafkitError
+from leafkit.core.file_hashes import read_sha256, remembered_hashes
 from leafkit.data.vector_store import Shard, Space, VectorStore, hash_texts
 
 SPACE = Space(
@@ -282,19 +284,88 @@ def test_reading_a_file_that_was_cut_after_the_check(folder: Path) -> None:
         store[[9]]
 
 
-# --- verify reads every byte
+def test_a_file_that_was_cut_after_it_was_read_is_an_error_and_no_dead_process(
+    folder: Path,
+) -> None:
+    store = _store(folder)
+    store[:]  # all of it is mapped
+    os.truncate(folder / "00001.vectors", 0)
+    with pytest.raises(LeafkitError, match=r"00001\.vectors cannot be read: it has 0 bytes"):
+        store[[5]]
+    (folder / "00000.vectors").unlink()  # what is removed stays as long as it is mapped
+    np.testing.assert_allclose(store[[1]], VECTORS[[1]], rtol=1e-3)
 
 
+# --- every byte is read, when a store is opened and when it is verified
+
+
+def _flip(content: np.ndarray) -> None:
+    content[:] = -content
+
+
+def _swap(content: np.ndarray) -> None:
+    content[[0, 1]] = content[[1, 0]]
+
+
+def _grow(content: np.ndarray) -> None:
+    content[0, 0] = 60_000
+
+
+def _empty(content: np.ndarray) -> None:
+    content[2] = 0
+
+
+def _nudge(content: np.ndarray) -> None:
+    content.view(np.uint8)[1, 3] ^= 1
+
+
+@pytest.mark.parametrize("look", [VectorStore.missing, VectorStore.verify])
+@pytest.mark.parametrize("damage", [_flip, _swap, _grow, _empty, _nudge])
+def test_damaged_rows_are_found_by_file(folder: Path, damage: Any, look: Any) -> None:
+    path = folder / "00001.vectors"
+    rows = np.fromfile(path, "<f2").reshape(4, 4)
+    damage(rows)
+    path.write_bytes(rows.tobytes())
+    with pytest.raises(
+        LeafkitError, match=r"00001\.vectors does not have the sha256 of its commit record"
+    ) as caught:
+        look(_store(folder))
+    assert f"delete {folder}" in caught.value.hint
+
+
+@pytest.mark.parametrize("look", [VectorStore.missing, VectorStore.verify])
 @pytest.mark.parametrize("kind", ["vectors", "hashes"])
-def test_verify_finds_a_flipped_byte(folder: Path, kind: str) -> None:
+@pytest.mark.parametrize("byte", [0, 13, 31])
+def test_a_flipped_byte_is_found(folder: Path, kind: str, byte: int, look: Any) -> None:
     path = folder / f"00001.{kind}"
     content = bytearray(path.read_bytes())
-    content[13] ^= 1
+    content[byte] ^= 1
     path.write_bytes(content)
     with pytest.raises(
         LeafkitError, match=rf"00001\.{kind} does not have the sha256 of its commit record"
     ):
-        _store(folder).verify()
+        look(_store(folder))
+
+
+def test_a_shard_is_read_once_while_it_does_not_change(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def count(path: Path) -> str:
+        read.append(path.name)
+        return read_sha256(path)
+
+    past_s = time.time() - 60
+    for path in folder.iterdir():
+        os.utime(path, (past_s, past_s))
+    time.sleep(0.05)  # a change in the moment of reading would not be trusted
+    monkeypatch.setattr("leafkit.core.file_hashes.read_sha256", count)
+    for expected in (6, 0):
+        read.clear()
+        with remembered_hashes(tmp_path / "hashes.json"):
+            assert _store(folder).missing() == []
+        assert len(read) == expected
 
 
 def test_verify_finds_numbers_that_are_not_finite_even_under_a_right_sha256(folder: Path) -> None:
@@ -318,21 +389,60 @@ def test_a_row_that_is_not_finite_is_named_and_nothing_is_written(
     vectors[2, 1] = vectors[3, 0] = bad
     store = _store(tmp_path / "store")
     with pytest.raises(
-        LeafkitError, match=r"the vector of row 6 is not finite \(2 such rows in shard 1\)"
+        LeafkitError, match=r"the vector of row 6 is not finite \(2 such rows among 4\)"
     ):
         store.write(Shard(1, 4, 8), vectors)
     assert not (tmp_path / "store").exists()
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
-def test_a_number_too_large_for_float16_is_refused_and_fits_float32(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("factor", "told"),
+    [
+        (1e6, r"holds a number above 65,504, the largest that float16 has"),
+        (1e5, r"holds a number above 65,504"),
+        (1e-9, r"is too short for float16"),
+        (2e-7, r"is too short for float16"),
+        (1e-30, r"is too short for float16"),
+    ],
+)
+def test_a_vector_that_float16_cannot_hold_is_refused_and_fits_float32(
+    tmp_path: Path, factor: float, told: str
+) -> None:
     vectors = VECTORS[:4].copy()
-    vectors[1, 0] = 1e6
-    with pytest.raises(LeafkitError, match="the vector of row 1 is not finite"):
+    vectors[1] *= factor
+    with pytest.raises(LeafkitError, match=f"the vector of row 1 {told}") as caught:
         _store(tmp_path / "half").write(Shard(0, 0, 4), vectors)
+    assert "scale the vectors to length one" in caught.value.hint
+    assert not (tmp_path / "half").exists()
     store = _store(tmp_path / "single", dtype="float32")
     store.write(Shard(0, 0, 4), vectors)
-    assert store[[1]][0, 0] == 1e6
+    np.testing.assert_array_equal(store[:4], vectors)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e-3, 1e4])
+def test_what_float16_keeps_within_a_hundredth_is_kept(tmp_path: Path, factor: float) -> None:
+    unit = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True) * np.float32(factor)
+    found = _fill(_store(tmp_path), unit)[:]
+    assert (np.linalg.norm(found - unit, axis=1) < 0.01 * factor).all()
+
+
+@pytest.mark.parametrize(
+    ("vector", "told"), [([0] * 4, "a vector of zeros"), ([1, 2, 3, 4], "one and the same vector")]
+)
+def test_one_vector_for_all_texts_is_refused(
+    tmp_path: Path, vector: list[float], told: str
+) -> None:
+    texts = [f"text {i}" for i in range(40)]
+    store = _store(tmp_path / "store", texts=texts, rows_per_shard=20)
+    vectors = np.tile(np.float32(vector), (20, 1))
+    with pytest.raises(LeafkitError, match=rf"20 different texts, from row 20 on, have {told}"):
+        store.write(Shard(1, 20, 40), vectors)
+    assert not (tmp_path / "store").exists()
+    vectors[7, 2] += 1
+    store.write(Shard(1, 20, 40), vectors)
+    # one text again and again has one vector
+    same = _store(tmp_path / "same", texts=["text"] * 20, rows_per_shard=20)
+    same.write(Shard(0, 0, 20), np.ones((20, 4), np.float32))
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (4, 3), (4,), (5, 4), (0, 4), (1, 4, 4)])

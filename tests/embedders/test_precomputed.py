@@ -316,11 +316,72 @@ def test_vectors_are_normalized_where_they_are_said_to_be_and_only_there(tmp_pat
     np.testing.assert_allclose(
         model.embed(DOCUMENTS, "document", 64), unit(len(DOCUMENTS)), atol=1e-6
     )
-    vectors[3] = 0
+
+
+@pytest.mark.parametrize("normalized", ["true", "false"])
+@pytest.mark.parametrize("stem", ["documents", "queries"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("rows", "value", "told"),
+    [
+        ([3], 0.0, r"jsonl:4 has length zero in float32 \(1 such vectors"),
+        ([0, 3], -0.0, r"jsonl:1 has length zero in float32 \(2 such vectors"),
+        (slice(None), 0.0, r"jsonl:1 has length zero"),
+        (slice(None), 0.25, r"texts have one and the same vector"),
+    ],
+)
+def test_vectors_that_find_nothing_are_refused(
+    tmp_path, normalized, stem, dtype, rows, value, told
+):
+    folder = write(tmp_path / "f", dtype=dtype)
+    (folder / "about.json").write_text(f'{{"normalized": {normalized}}}')
+    vectors = np.load(folder / f"{stem}.npy")
+    vectors[rows] = value
+    np.save(folder / f"{stem}.npy", vectors)
+    refused(folder, told)
+
+
+def test_float64_vectors_that_float32_makes_zero_are_refused(tmp_path):
+    folder = write(tmp_path / "f", dtype=np.float64)
+    vectors = np.load(folder / "documents.npy")
+    vectors[5] *= 1e-60
     np.save(folder / "documents.npy", vectors)
-    refused(folder, "a vector of length zero is not normalised")
-    (folder / "about.json").write_text('{"normalized": false}')
-    assert not PrecomputedVectors(folder).embed([DOCUMENTS[3]], "document", 64).any()
+    refused(folder, r"documents\.jsonl:6 has length zero in float32")
+
+
+def test_short_vectors_are_scaled_where_about_says_so_and_else_refused_with_that_remedy(tmp_path):
+    folder = write(tmp_path / "f")
+    for stem in ("documents", "queries"):
+        np.save(folder / f"{stem}.npy", np.load(folder / f"{stem}.npy") * np.float32(1e-9))
+    model = PrecomputedVectors(folder)
+    store = VectorStore(tmp_path / "s", model.space("document", 64), DOCUMENTS)
+    with pytest.raises(LeafkitError, match="is too short for float16") as caught:
+        fill_store(store, model, DOCUMENTS, "document", title="")
+    assert '"normalized": true in about.json' in caught.value.hint
+    (folder / "about.json").write_text('{"normalized": true}')
+    model = PrecomputedVectors(folder)
+    store = VectorStore(tmp_path / "s", model.space("document", 64), DOCUMENTS)
+    fill_store(store, model, DOCUMENTS, "document", title="")
+    np.testing.assert_allclose(store[:], unit(len(DOCUMENTS)), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["matrix", "store"])
+def test_a_file_that_is_cut_while_it_is_open_is_an_error_and_no_dead_process(tmp_path, kind):
+    if kind == "matrix":
+        folder = write(tmp_path / "f")
+        file = folder / "documents.npy"
+    else:
+        folder = tmp_path / "f"
+        space = Space("a", 12, "", max_tokens=0, pooling="", normalized=True)
+        VectorStore(folder, space, DOCUMENTS).write(
+            VectorStore(folder, space, DOCUMENTS).missing()[0], unit(len(DOCUMENTS))
+        )
+        file = folder / "00000.vectors"
+    model = PrecomputedVectors(folder)
+    model.embed(DOCUMENTS, "document", 64)
+    file.write_bytes(b"")  # in place, as a program that writes it anew begins
+    with pytest.raises(LeafkitError, match=rf"{file.name} has 0 bytes where it had"):
+        model.embed(DOCUMENTS, "document", 64)
 
 
 def test_the_fingerprint_is_the_contents(folder, tmp_path):
