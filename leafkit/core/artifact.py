@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import hashlib
 import json
 import os
 import platform
 import shutil
-import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from leafkit.core.checkpoint_layout import LOCK_FILE, MANIFEST_FILE, VERIFIED_FILE
+from leafkit.core.checkpoint_layout import MANIFEST_FILE, VERIFIED_FILE
 from leafkit.core.errors import LeafkitError, explain_write_errors
 from leafkit.core.file_hashes import HashMemory, read_sha256
 from leafkit.core.version import __version__
@@ -163,11 +161,7 @@ def publish(
     with explain_write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         recover(target)
-        if target.exists() and not (target / MANIFEST_FILE).is_file():
-            what = f"{target} is no leafkit artifact and will not be replaced"
-            raise LeafkitError(
-                what, "move it elsewhere, or choose another place with checkpoints=DIR"
-            )
+        refuse_foreign(target)
         draft = target.with_name(f".{target.name}.draft")
         if draft.exists():
             shutil.rmtree(draft)
@@ -179,6 +173,19 @@ def publish(
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
+
+
+def refuse_foreign(target: Path) -> None:
+    """Refuse to put an artifact where something else stands.
+
+    Raises:
+        LeafkitError: a file, or a folder without a manifest, is there.
+    """
+    if os.path.lexists(target) and not (target / MANIFEST_FILE).is_file():
+        raise LeafkitError(
+            f"{target} is no leafkit artifact and will not be replaced",
+            "move it elsewhere, or choose another place with checkpoints=DIR",
+        )
 
 
 def seal(
@@ -348,30 +355,3 @@ def is_up_to_date(folder: Path, step: str, inputs: Mapping[str, Any], *, method:
     method. A damaged artifact raises.
     """
     return find_changes(folder, step, inputs, method=method) == []
-
-
-@contextlib.contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Hold ``folder`` for this process alone; the lock goes when the process does, however it ends.
-
-    Raises:
-        LeafkitError: another process holds it; the message names the process.
-    """
-    with explain_write_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / LOCK_FILE).open("a+")
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
-            holder = stream.read().strip() or "another process"
-            raise LeafkitError(
-                f"{folder} is in use by {holder}",
-                "wait for it to end, or give this run its own place with checkpoints=DIR",
-            ) from None
-        stream.truncate(0)
-        stream.write(f"process {os.getpid()} on {socket.gethostname()}")
-        stream.flush()
-        yield
-        stream.truncate(0)

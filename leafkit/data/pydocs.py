@@ -14,11 +14,14 @@ import importlib.util
 import inspect
 import os
 import re
+import signal
 import sysconfig
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from leafkit.core.lock import end_with_parent
 
 VERSION = 1  # of the reading below; a change makes corpora stale
 _SKIPPED_FOLDERS = frozenset(
@@ -67,6 +70,8 @@ def find_package(name: str) -> Path | None:
     """Folder (or single file) of an installed package, found without importing it; ``stdlib`` is
     the standard library.
     """
+    if not all(part.isidentifier() for part in name.split(".")):
+        return None  # a path, which could lead anywhere
     if name == "stdlib":
         return Path(sysconfig.get_paths()["stdlib"])
     top, *below = name.split(".")
@@ -278,6 +283,14 @@ def _read_files(files: list[tuple[str, Path]]) -> tuple[list[DocEntry], list[str
     return entries, unreadable
 
 
+def _start_worker(parent: int) -> None:
+    gc.disable()
+    # Ctrl-C reaches the whole group: it is the parent's to say so, and the workers end with it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the handler of the command
+    end_with_parent(parent)
+
+
 def read_packages(
     packages: tuple[str, ...], num_workers: int = 2
 ) -> tuple[list[DocEntry], list[str]]:
@@ -292,7 +305,7 @@ def read_packages(
     entries: list[DocEntry] = []
     unreadable: list[str] = []
     with concurrent.futures.ProcessPoolExecutor(
-        max_workers=num_workers, initializer=gc.disable
+        max_workers=num_workers, initializer=_start_worker, initargs=(os.getpid(),)
     ) as pool:
         for found, reasons in pool.map(_read_files, chunks):
             entries.extend(found)

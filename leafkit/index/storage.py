@@ -19,7 +19,6 @@ import faiss
 
 from leafkit.config import IndexConfig, to_plain
 from leafkit.core.artifact import (
-    exclusive,
     fingerprint,
     open_artifact,
     publish,
@@ -29,6 +28,7 @@ from leafkit.core.artifact import (
 from leafkit.core.checkpoint_layout import FAISS_FILE
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.lock import exclusive
 from leafkit.index.build import VectorIndex, build_index
 from leafkit.index.kinds.plan import Plan, plan_indexes
 from leafkit.index.vectors import Vectors

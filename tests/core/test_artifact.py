@@ -9,8 +9,6 @@ import itertools
 import json
 import os
 import shutil
-import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,6 @@ from crash import kill_at_every_operation
 
 from leafkit.core import artifact
 from leafkit.core.artifact import (
-    exclusive,
     find_changes,
     fingerprint,
     is_up_to_date,
@@ -422,62 +419,6 @@ def test_a_file_where_a_folder_is_needed(tmp_path: Path) -> None:
     with pytest.raises(LeafkitError, match="cannot write") as caught:
         _publish(tmp_path / "checkpoints" / "r" / "train", NEW)
     assert "a file stands where a folder is needed" in caught.value.hint
-
-
-# --- one process at a time
-
-
-HOLD = """
-from pathlib import Path
-from leafkit.core.artifact import exclusive
-with exclusive(Path("held")):
-    print("held", flush=True)
-    input()
-print("released", flush=True)
-"""
-
-
-@pytest.fixture
-def holder(run_python: Callable[[str], subprocess.Popen[str]]) -> Any:
-    """Another process that holds the folder ``held``."""
-    process = run_python(HOLD)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.communicate()
-
-
-def test_a_second_process_is_refused_and_told_who_holds_the_folder(
-    tmp_path: Path, holder: subprocess.Popen[str]
-) -> None:
-    told = rf"held is in use by process {holder.pid} on "
-    with pytest.raises(LeafkitError, match=told) as caught, exclusive(tmp_path / "held"):
-        pass
-    assert "wait for it to end" in caught.value.hint
-    # the refused one wrote nothing
-    assert f"process {holder.pid}" in (tmp_path / "held" / ".lock").read_text()
-
-
-def test_the_lock_ends_with_its_block(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
-    out, _ = holder.communicate("\n")
-    assert out == "released\n"
-    with exclusive(tmp_path / "held"):
-        pass
-
-
-def test_the_lock_ends_with_a_killed_process(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
-    holder.send_signal(signal.SIGKILL)
-    assert holder.wait() == -signal.SIGKILL
-    with exclusive(tmp_path / "held"):
-        assert f"process {os.getpid()} on " in (tmp_path / "held" / ".lock").read_text()
-
-
-def test_the_lock_ends_with_an_exception(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), exclusive(tmp_path):
-        raise RuntimeError
-    with exclusive(tmp_path):
-        pass
 
 
 # --- fingerprints, versions, commit

@@ -55,6 +55,16 @@ def _read(
     return read_file(module, path)
 
 
+@pytest.mark.parametrize("way", ["pack./{}", "pack/../{}", "pack..{}", "{}", "./{}", "pack.{}"])
+def test_a_path_is_no_package(tmp_path: Path, install: Install, monkeypatch, way: str) -> None:
+    install({"pack/__init__.py": _function("f"), "no-name/notes.py": _function("h")})
+    install({"secret/notes.py": _function("g")})
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path / "secret", "no-name", str(tmp_path / "secret")[1:]):
+        assert find_package(way.format(folder)) is None
+        assert read_packages((way.format(folder),)) == ([], [])
+
+
 # --- nothing runs
 
 

@@ -14,9 +14,10 @@ import pytest
 from index_case import KINDS, make_documents, make_index, make_queries
 
 from leafkit.config import IndexConfig
-from leafkit.core.artifact import exclusive, publish
+from leafkit.core.artifact import publish
 from leafkit.core.checkpoint_layout import FAISS_FILE, MANIFEST_FILE
 from leafkit.core.errors import LeafkitError
+from leafkit.core.lock import exclusive
 from leafkit.index import storage
 from leafkit.index.search import search_index
 from leafkit.index.storage import STEP, load_index, open_index, save_index

@@ -1,0 +1,125 @@
+"""One process at a time: the lock on a folder, and workers that do not outlive who started them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from leafkit.core.checkpoint_layout import LOCK_FILE
+from leafkit.core.console import log
+from leafkit.core.errors import LeafkitError, explain_write_errors
+
+_LOOK_EVERY_S = 0.2  # of a worker for its parent
+# descriptors of the locks that this process holds
+_held: set[int] = set()
+
+
+def _let_go_in_child() -> None:
+    """A forked process shares the lock with its parent, which a killed parent would leave to it:
+    closing the child's copy leaves the parent's alone.
+    """
+    for descriptor in _held:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` for this process alone; the lock goes when the process does, however it ends,
+    and no process that it starts inherits it.
+
+    Raises:
+        LeafkitError: another process holds it; the message names the process.
+    """
+    with _hold(folder / LOCK_FILE) as holder:
+        if holder is not None:
+            raise LeafkitError(
+                f"{folder} is in use by {holder}",
+                "wait for it to end, or give this run its own place with checkpoints=DIR",
+            )
+        yield
+
+
+@contextlib.contextmanager
+def in_turn(file: Path, what: str) -> Iterator[None]:
+    """Hold ``file`` for this process alone, after whoever holds it now.
+
+    Args:
+        file: nothing but a lock; made where it is not there.
+        what: it stands for, for the line that says who is waited for.
+    """
+    with _hold(file, f"  waiting for {what}, which {{}} is at work on"):
+        yield
+
+
+@contextlib.contextmanager
+def _hold(file: Path, waiting: str = "") -> Iterator[str | None]:
+    """Lock a file. Where another process has it, wait and say so where there are words for that,
+    else yield who it is.
+    """
+    with explain_write_errors(file.parent):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    # registered before it is locked: a thread may fork at any moment
+    _held.add(descriptor)
+    owner = os.getpid()
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            told = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip()
+            if not waiting:
+                yield told or "another process"
+                return
+            log(waiting.format(told or "another process"), style="dim")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with explain_write_errors(file.parent):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        yield None
+        if os.getpid() == owner:
+            os.ftruncate(descriptor, 0)
+    finally:
+        if os.getpid() == owner:  # in a forked process it is closed, and its number another file's
+            _held.discard(descriptor)
+            os.close(descriptor)
+
+
+def end_with_parent(ancestor: int) -> None:
+    """End this worker as soon as the process ``ancestor`` has ended, however it did.
+
+    A pool's workers wait for work that never comes where the process that wants it is killed.
+
+    Args:
+        ancestor: id of the process that made the pool. It is this one's parent, or that of a server
+            between the two which forks the workers and ends with it.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        # where the parent was dead before it could be asked for, the second tells
+        while os.getppid() == parent and _is_running(ancestor):
+            time.sleep(_LOOK_EVERY_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
