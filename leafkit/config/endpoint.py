@@ -17,7 +17,9 @@ class EndpointConfig:
         "OpenAI's own.",
     )
     api_key_env: str = text(
-        "OPENAI_API_KEY", "Environment variable that holds the key; a recipe never does."
+        "OPENAI_API_KEY",
+        "Environment variable that holds the key; a recipe never does. Its name ends in _API_KEY "
+        "or _TOKEN: a recipe cannot send other variables away.",
     )
     max_concurrency: int = number(4, "Requests in flight.", above=0, high=1024)
     max_retries: int = number(

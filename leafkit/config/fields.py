@@ -30,6 +30,8 @@ class Spec:
         choices: texts that are allowed; empty allows any. Of a mapping, its keys.
         order: of a list's items: rising, falling, or empty for any.
         least_items: of a list.
+        is_consent: a recipe file cannot set it: what it allows is for the user of a recipe to say,
+            on the command line or in Python.
     """
 
     doc: str
@@ -40,6 +42,7 @@ class Spec:
     choices: tuple[str, ...] = ()
     order: str = ""
     least_items: int = 0
+    is_consent: bool = False
 
 
 def number(
@@ -76,10 +79,16 @@ def text(default: str, doc: str) -> Any:
 
 
 def texts(
-    default: list[str], doc: str, *, choices: tuple[str, ...] = (), least_items: int = 0
+    default: list[str],
+    doc: str,
+    *,
+    choices: tuple[str, ...] = (),
+    least_items: int = 0,
+    is_consent: bool = False,
 ) -> Any:
     """A list of texts, each one of ``choices`` where there are any."""
-    return _field(default, Spec(doc, choices=choices, least_items=least_items))
+    spec = Spec(doc, choices=choices, least_items=least_items, is_consent=is_consent)
+    return _field(default, spec)
 
 
 def choice(default: str, doc: str, choices: tuple[str, ...]) -> Any:
@@ -87,9 +96,9 @@ def choice(default: str, doc: str, choices: tuple[str, ...]) -> Any:
     return _field(default, Spec(doc, choices=choices))
 
 
-def flag(default: bool, doc: str) -> Any:
+def flag(default: bool, doc: str, *, is_consent: bool = False) -> Any:
     """True or false."""
-    return _field(default, Spec(doc))
+    return _field(default, Spec(doc, is_consent=is_consent))
 
 
 def shares(default: dict[str, float], doc: str, *, choices: tuple[str, ...]) -> Any:

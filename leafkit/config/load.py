@@ -19,9 +19,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from leafkit.config.recipe import Recipe, to_plain
 from leafkit.config.renamed import new_name, old_value, with_new_names
+from leafkit.config.rules import is_consent, with_own_hosts
 from leafkit.config.validate import find_problems
 from leafkit.core.errors import UsageError
 
+_COMMAND_LINE = "command line"  # where a setting was written
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -235,7 +237,7 @@ def _read_overrides(overrides: Sequence[str], problems: list[str]) -> list[_Sett
             problems.append(f"command line: {text!r} is not key=value")
             continue
         settings.append(
-            _Setting(tuple(key.strip().split(".")), value, "command line", from_command_line=True)
+            _Setting(tuple(key.strip().split(".")), value, _COMMAND_LINE, from_command_line=True)
         )
     return settings
 
@@ -354,6 +356,13 @@ def _build(name: str, settings: list[_Setting], problems: list[str]) -> Recipe:
             continue
         try:
             value = _parse(setting, kind)
+            if value and not setting.from_command_line and is_consent(setting.path):
+                problems.append(
+                    f"{setting.origin}: {setting.key}: a recipe cannot allow this itself, whoever "
+                    f"wrote it: leave it out, and give it on the command line if you trust the "
+                    f"recipe"
+                )
+                continue
             renamed = old_value(setting.key, value)
             if renamed:
                 problems.append(
@@ -372,4 +381,5 @@ def _build(name: str, settings: list[_Setting], problems: list[str]) -> Recipe:
         return Recipe(name=name)
     for key, text in find_problems(recipe):
         problems.append(f"{origins.get(key, 'defaults')}: {key}: {text}")
-    return recipe
+    own = {key for key, origin in origins.items() if origin == _COMMAND_LINE}
+    return with_own_hosts(recipe, own)

@@ -7,7 +7,7 @@ from typing import Any
 
 from leafkit.config.data import DataConfig
 from leafkit.config.evaluation import BenchConfig, InheritConfig
-from leafkit.config.fields import choice, flag, number, section, text
+from leafkit.config.fields import choice, flag, number, section, text, texts
 from leafkit.config.stage import StageConfig
 from leafkit.config.student import StudentConfig
 from leafkit.config.synth import SynthConfig
@@ -28,13 +28,20 @@ class Recipe:
     device: str = choice("auto", "auto takes cuda, then npu, then mps, then cpu.", DEVICES)
     precision: str = choice(
         "auto",
-        "Of the arithmetic; auto takes bf16 where a short probe finds it faster.",
+        "Of the arithmetic; auto takes bf16 where a short probe finds it faster, and stays with "
+        "what it chose first in a checkpoints folder.",
         PRECISIONS,
     )
     force: bool = flag(False, "Run steps again although their inputs have not changed.")
     dry_run: bool = flag(
         False,
         "Every stage of teach on tiny random weights of the same architecture, two steps each.",
+    )
+    allow_hosts: list[str] = texts(
+        [],
+        "Hosts that endpoints named in the recipe file may be asked at; this machine, and an "
+        "address on the command line, need no word. A recipe file cannot say so.",
+        is_consent=True,
     )
     data: DataConfig = section(DataConfig, "The corpus and other texts.")
     teacher: TeacherConfig = section(TeacherConfig, "The model that embeds the documents.")

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+import typing
+from collections.abc import Collection
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 from leafkit.config.endpoint import EndpointConfig
 from leafkit.config.evaluation import EMBEDDING_TASKS, BenchConfig
+from leafkit.config.fields import spec_of
 from leafkit.config.recipe import Recipe
 from leafkit.config.rules_stage import FOLDER_NAME, Problem, broken_stage_rules
 from leafkit.config.synth import SynthConfig
@@ -16,7 +21,10 @@ from leafkit.core.checkpoint_layout import (
     is_taken_by_all,
     is_taken_in_recipe,
 )
+from leafkit.core.hosts import host_of
 
+KEY_ENDINGS = ("_API_KEY", "_TOKEN")  # of variables that a recipe may send to an endpoint
+_HOST = r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+"  # a name, or an address of IPv4 or IPv6
 MODEL_KINDS = ("recipe", "model", "vectors", "endpoint")
 
 
@@ -27,6 +35,8 @@ def broken_rules(recipe: Recipe) -> list[Problem]:
         *_check_stages(recipe),
         *_check_synth(recipe.synth),
         *_check_references(recipe),
+        *_check_hosts(recipe),
+        *_check_packages(recipe),
         *_check_endpoint("synth.endpoint", recipe.synth.endpoint),
         *_check_endpoint("embeddings.endpoint", recipe.embeddings.endpoint),
         *_check_black_box(recipe),
@@ -136,7 +146,46 @@ def _check_endpoint(section: str, config: EndpointConfig) -> list[Problem]:
                 "the key itself goes into that variable and never into a recipe",
             )
         )
+    elif not config.api_key_env.endswith(KEY_ENDINGS):
+        problems.append(
+            (
+                f"{section}.api_key_env",
+                f"{config.api_key_env} does not end in {' or '.join(KEY_ENDINGS)}: variables of "
+                "other names are not sent to endpoints; export the key under such a name",
+            )
+        )
     return problems
+
+
+def _check_hosts(recipe: Recipe) -> list[Problem]:
+    return [
+        ("allow_hosts", f"{host!r} is no host: api.example.org, without http:// and port")
+        for host in recipe.allow_hosts
+        if not re.fullmatch(_HOST, host)
+    ]
+
+
+def _check_packages(recipe: Recipe) -> list[Problem]:
+    """A name with a slash or dots that lead upwards would read any folder."""
+    named = {
+        "data.packages": recipe.data.packages,
+        "data.out_of_domain_packages": recipe.data.out_of_domain_packages,
+    }
+    return [
+        (key, f"{name!r} is not the name of a package: numpy or scipy.sparse, say")
+        for key, names in named.items()
+        for name in names
+        if not is_package_name(name)
+    ]
+
+
+def is_package_name(name: str) -> bool:
+    """Whether a text names a package as an import statement would.
+
+    >>> [is_package_name(name) for name in ("scipy.sparse", "numpy./etc", "..", "")]
+    [True, False, False, False]
+    """
+    return all(part.isidentifier() for part in name.split("."))
 
 
 def _check_black_box(recipe: Recipe) -> list[Problem]:
@@ -173,3 +222,30 @@ def _check_tasks(bench: BenchConfig) -> list[Problem]:
         for task in bench.tasks
         if task.partition(":")[0] not in EMBEDDING_TASKS or not task.partition(":")[2]
     ]
+
+
+def is_consent(path: tuple[str, ...]) -> bool:
+    """Whether the key at ``path``, which exists, is for the command line alone."""
+    section: Any = Recipe
+    for part in path[:-1]:
+        hints = typing.get_type_hints(section) if is_dataclass(section) else {}
+        section = hints[part] if hints else typing.get_args(section)[1]
+    return is_dataclass(section) and any(
+        f.name == path[-1] and spec_of(f).is_consent for f in fields(section)
+    )
+
+
+def with_own_hosts(recipe: Recipe, own: Collection[str]) -> Recipe:
+    """The recipe with the hosts of its user's own addresses allowed: who writes one on the command
+    line means it.
+
+    Args:
+        recipe: as it was read.
+        own: keys that the command line gave.
+    """
+    addresses = {
+        "synth.endpoint.base_url": recipe.synth.endpoint.base_url,
+        "embeddings.endpoint.base_url": recipe.embeddings.endpoint.base_url,
+    }
+    hosts = {host_of(url) for key, url in addresses.items() if key in own}
+    return replace(recipe, allow_hosts=sorted({*recipe.allow_hosts, *hosts} - {""}))

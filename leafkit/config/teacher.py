@@ -22,7 +22,10 @@ class TeacherConfig:
         "40-hex commit of a hub model; needed for hub ids, so that the space cannot change.",
     )
     trust_remote_code: bool = flag(
-        False, "Run code that comes with a hub model; asks for a pinned revision."
+        False,
+        "Run code that comes with a hub model; asks for a pinned revision. A recipe file cannot "
+        "say so: give it on the command line.",
+        is_consent=True,
     )
     query_prompt: str = text(
         "",

@@ -12,12 +12,13 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from leafkit.core.errors import LeafkitError, MissingExtra, UsageError
+from leafkit.core.hosts import check_host, host_of, is_loopback
 
 OPENAI_URL = "https://api.openai.com/v1"
 MAX_WAIT_S = 600.0  # the longest that a Retry-After is obeyed
@@ -29,6 +30,7 @@ _HINTS = {
     404: "check {section}.base_url (it usually ends in /v1) and {model_key}",
     429: "the account has no credit left; add some, then the same command continues",
 }
+_NO_KEY = "none"  # what the openai package sends where there is none; it insists on one
 _JITTER = random.Random()  # waits decide about no result
 
 
@@ -54,6 +56,10 @@ class Refusal(LeafkitError):
     def __init__(self, message: str, hint: str, status: int, words: str) -> None:
         super().__init__(message, hint)
         self.status, self.words = status, words
+
+
+class Redirected(LeafkitError):
+    """The endpoint sends a request on to another host."""
 
 
 class EndpointSettings(Protocol):
@@ -82,6 +88,11 @@ class Address:
     key: str
     section: str
     key_env: str
+
+    @property
+    def has_key(self) -> bool:
+        """Whether a key goes with the requests."""
+        return self.key != _NO_KEY
 
     def hide(self, text: str) -> str:
         """``text`` on one line, short, without the key and the URL's password."""
@@ -119,11 +130,29 @@ def base_url_of(config: EndpointSettings, section: str) -> str:
     return url
 
 
+def check_consent(config: EndpointSettings, allowed: Collection[str], section: str) -> None:
+    """Refuse an endpoint that nobody but the recipe named; the user named OpenAI's own by naming
+    none, and that of OPENAI_BASE_URL.
+
+    Args:
+        config: how a recipe says the endpoint is reached.
+        allowed: hosts that the user of the recipe lets it ask.
+        section: of the recipe.
+
+    Raises:
+        UsageError: the recipe names another host, which is not this machine.
+    """
+    if config.base_url:
+        named = {host_of(url) for url in (OPENAI_URL, os.environ.get("OPENAI_BASE_URL", ""))}
+        check_host(config.base_url, named | set(allowed), section)
+
+
 def read_address(config: EndpointSettings, section: str) -> Address:
     """URL and key of the endpoint that a recipe's section names; nothing is sent.
 
     Raises:
-        UsageError: the URL is no http address, or OpenAI's own endpoint lacks a key.
+        UsageError: the URL is no http address, OpenAI's own endpoint lacks a key, or a key would
+            travel over plain http to another machine.
     """
     url = base_url_of(config, section)
     key = os.environ.get(config.api_key_env, "").strip()
@@ -138,7 +167,16 @@ def read_address(config: EndpointSettings, section: str) -> Address:
             f"the environment variable {config.api_key_env} holds no key",
             "a key is one line of ASCII characters",
         )
-    return Address(url, shown_url(url), key or "none", section, config.api_key_env)
+    host = host_of(url)
+    if key and urlsplit(url).scheme == "http" and not is_loopback(host):
+        raise UsageError(
+            f"the key in {config.api_key_env} would travel to {host} over plain http, where "
+            f"anybody on the way can read it",
+            f"give an https address, or a tunnel to this machine (http://127.0.0.1:PORT); where "
+            f"the endpoint takes no key, name a variable that is not set: "
+            f"{section}.api_key_env=NO_API_KEY",
+        )
+    return Address(url, shown_url(url), key or _NO_KEY, section, config.api_key_env)
 
 
 class Client:
@@ -175,8 +213,24 @@ class Client:
         )
         # retries are ours: the client's would hide what happened
         self.openai = openai.AsyncOpenAI(
-            base_url=address.url, api_key=address.key, timeout=timeout_s, max_retries=0
+            base_url=address.url,
+            api_key=address.key,
+            timeout=timeout_s,
+            max_retries=0,
+            http_client=openai.DefaultAsyncHttpxClient(
+                event_hooks={"request": [self._stay_at_host]}
+            ),
         )
+
+    async def _stay_at_host(self, request: Any) -> None:
+        """Called before each request, those that follow a redirect included."""
+        here, there = self.openai.base_url, request.url
+        if (there.scheme, there.host, there.port) != (here.scheme, here.host, here.port):
+            raise Redirected(
+                f"{self.shown} sends requests on to {shown_url(str(request.url))}, which is not "
+                f"followed: texts and keys stay with the host that was named",
+                f"if you trust the other host, give it as {self._address.section}.base_url",
+            )
 
     async def close(self) -> None:
         """Close the connections."""
@@ -190,6 +244,7 @@ class Client:
                 try.
             EndlessAnswer: more than ``max_bytes`` came.
             Refusal: the endpoint refuses the request.
+            Redirected: it sends the request on to another host.
         """
         content = bytearray()
         try:
@@ -206,7 +261,9 @@ class Client:
             self._refuse(err)
         except (TimeoutError, self._package.APITimeoutError):
             raise TransientError("timeout") from None
-        except self._package.APIConnectionError:
+        except self._package.APIConnectionError as err:
+            if isinstance(err.__cause__, Redirected):
+                raise err.__cause__ from None
             raise TransientError("connection lost") from None
         except Exception as err:
             # httpx under openai 1 and 2, httpx2 under 3

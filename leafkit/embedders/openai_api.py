@@ -17,7 +17,7 @@ import numpy as np
 
 from leafkit.config import EmbeddingsConfig
 from leafkit.core.artifact import fingerprint, write_durably
-from leafkit.core.console import Bar
+from leafkit.core.console import Bar, log
 from leafkit.core.errors import LeafkitError, explain_write_errors
 from leafkit.core.openai_client import (
     Client,
@@ -96,7 +96,7 @@ class OpenAIEmbedder(EmbedderBase):
         self._mrl_dims = tuple(sorted(set(mrl_dims), reverse=True))
         self._memory = memory / f"endpoint-{self.fingerprint}.json" if memory is not None else None
         self._learned: Learned | None = None
-        self._was_probed = False  # by this process
+        self._was_probed = self._was_shown = False  # by this process
         self._format: _Format = "base64"
         self._texts_per_request = config.texts_per_request
 
@@ -248,6 +248,10 @@ class OpenAIEmbedder(EmbedderBase):
 
     def _run(self, work: Callable[[Client], Awaitable[None]]) -> None:
         address = read_address(self._config.endpoint, SECTION)
+        if not self._was_shown:
+            self._was_shown = True
+            key = f", the key in {address.key_env} with them" if address.has_key else ""
+            log(f"  texts go to {address.shown}{key}")
         client = Client(
             address,
             self._model,
@@ -355,6 +359,11 @@ class OpenAIEmbedder(EmbedderBase):
                 )
             out.append(vector)
         vectors = np.stack(out)
+        empty = np.flatnonzero(~vectors.any(axis=1))
+        if len(empty):
+            number = int(empty[0])
+            what = f"{self._model} gives a vector of zeros for it"
+            raise RefusedText(first + number, texts[number], what, _ODD_REMEDY)
         if self._learned is None or not self._learned.normalized:
             return vectors
         odd = np.flatnonzero(np.abs(np.linalg.norm(vectors, axis=1) - 1) > _UNIT_TOLERANCE)

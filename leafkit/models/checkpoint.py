@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 from leafkit.core.artifact import fingerprint as fingerprint_of
 from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.remote_code import refuse_foreign_code
 from leafkit.models.attention import attention_mode, check_attention, pin_attention
 from leafkit.models.folder import (
     fingerprint_of_folder,
@@ -138,6 +139,8 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
             says of it; the message names the file. Or a decoder does not compute the attention that
             its config says.
     """
+    if trust_remote_code:
+        refuse_foreign_code(folder)
     modules = _read_modules(folder)
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()

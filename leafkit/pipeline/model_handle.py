@@ -16,8 +16,10 @@ from leafkit.core.artifact import open_artifact, recover
 from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE, STUDENT, VECTORS_FOLDER
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.openai_client import check_consent
 from leafkit.embedders.distinct import probe_model
 from leafkit.embedders.make_embedder import make_embedder
+from leafkit.embedders.openai_api import SECTION as ENDPOINT_SECTION
 from leafkit.embedders.openai_api import OpenAIEmbedder
 from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.embedders.protocol import Embedder, LocalEmbedder
@@ -84,6 +86,8 @@ class ModelOpener:
         teacher: prompts, dimensions and revision of the teacher it names.
         embeddings: how endpoints are reached.
         memory: folder that keeps what an endpoint said of itself; None keeps nothing.
+        allowed_hosts: that the user of a recipe lets its endpoints be asked at; None where the
+            settings are the user's own.
     """
 
     device: torch.device
@@ -92,6 +96,7 @@ class ModelOpener:
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
     memory: Path | None = None
+    allowed_hosts: tuple[str, ...] | None = None
 
     def open_teacher(self) -> ModelHandle:
         """The model that ``teacher.source`` names; of ``recipe:NAME`` the last stage.
@@ -215,6 +220,8 @@ class ModelOpener:
         is_teacher = reference == config.source
         prompts = self._given_prompts() if is_pair or is_teacher else {}
         dims = config.mrl_dims if is_teacher else []
+        if self.allowed_hosts is not None:
+            check_consent(self.embeddings.endpoint, self.allowed_hosts, ENDPOINT_SECTION)
         endpoint = OpenAIEmbedder(model, self.embeddings, prompts, dims, memory=self.memory)
         return ModelHandle(endpoint, folder_name(model), reference, given_prompts=prompts)
 
@@ -229,6 +236,7 @@ def opener_of(run: Run) -> ModelOpener:
         recipe.teacher,
         recipe.embeddings,
         run.root / VECTORS_FOLDER,
+        tuple(recipe.allow_hosts),
     )
 
 

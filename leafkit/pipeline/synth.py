@@ -22,9 +22,9 @@ from leafkit.core.checkpoint_layout import (
 )
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
-from leafkit.core.openai_client import shown_url
+from leafkit.core.openai_client import check_consent, shown_url
 from leafkit.pipeline.run import Run
-from leafkit.synth.chat_endpoint import Endpoint, base_url_of, read_address
+from leafkit.synth.chat_endpoint import SECTION, Endpoint, base_url_of, read_address
 from leafkit.synth.chat_prompts import INSTRUCTION_LENGTH, hash_prompts
 from leafkit.synth.generate import generate, plan_rows
 from leafkit.synth.journal import Journal, count_entries
@@ -65,7 +65,10 @@ def run_synth(run: Run) -> Path:
 
     def work(metrics: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
         nonlocal is_asked
+        check_consent(config.endpoint, run.recipe.allow_hosts, SECTION)
         address = read_address(config)
+        key = f", the key in {address.key_env} with them" if address.has_key else ""
+        log(f"  texts go to {address.shown}{key}")
         endpoint = Endpoint(address, config)
         journal = Journal(work_folder, identity)
         try:

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from leafkit.config import Recipe
+from leafkit.config import Recipe, TeacherConfig
+from leafkit.config.fields import spec_of
 from leafkit.config.load import find_recipe, list_recipes, load_recipe, to_yaml
 from leafkit.config.validate import find_problems
 from leafkit.core.errors import UsageError
@@ -613,6 +615,41 @@ RULES = [
         for section in ("synth", "embeddings")
         for value in ("sk-abcdef0123", "abcdef0123456789", "$OPENAI_API_KEY", "")
     ],
+    *[
+        (
+            f"{section}.endpoint.api_key_env={value}",
+            f"{section}.endpoint.api_key_env",
+            f"{value} does not end in _API_KEY or _TOKEN: .*",
+        )
+        for section in ("synth", "embeddings")
+        for value in (
+            "AWS_SECRET_ACCESS_KEY",
+            "HOME",
+            "DATABASE_URL",
+            "PGPASSWORD",
+            "API_KEY_FILE",
+            "TOKEN",
+        )
+    ],
+    *[
+        (f"data.{key}=['{name}']", f"data.{key}", f"{re.escape(repr(name))} is not the name of .*")
+        for key in ("packages", "out_of_domain_packages")
+        for name in (
+            "numpy./x",
+            "/etc",
+            "numpy/../x",
+            "..",
+            ".numpy",
+            "numpy.",
+            "numpy..linalg",
+            "a b",
+            "~",
+            "",
+            "numpy\\x",
+            "C:x",
+        )
+    ],
+    ("allow_hosts=https://a.org", "allow_hosts", "'https://a.org' is no host: .*"),
     (
         "bench.baseline=bert",
         "bench.baseline",
@@ -645,6 +682,51 @@ RULES = [
 def test_range(write: Write, override: str, key: str, complaint: str) -> None:
     (found,) = _mistakes(write("stages: {s: {}}"), override)
     assert re.fullmatch(f"command line: {re.escape(key)}: {complaint}", found)
+
+
+CONSENTS = {
+    "teacher.trust_remote_code": ("teacher: {trust_remote_code: true, revision: REV}", "true"),
+    "allow_hosts": ("allow_hosts: [a.org]", "a.org"),
+}
+
+
+def test_every_consent_has_its_case() -> None:
+    consents = [
+        f"{prefix}{f.name}"
+        for section, prefix in ((Recipe, ""), (TeacherConfig, "teacher."))
+        for f in fields(section)
+        if spec_of(f).is_consent
+    ]
+    assert sorted(consents) == sorted(CONSENTS)
+
+
+@pytest.mark.parametrize("through", ["recipe", "base"])
+@pytest.mark.parametrize("key", CONSENTS)
+def test_a_recipe_file_cannot_give_the_users_consent(
+    write: Write, tmp_path: Path, key: str, through: str
+) -> None:
+    text, value = CONSENTS[key]
+    text = text.replace("REV", "a" * 40)
+    name = write(text)
+    if through == "base":
+        (tmp_path / "recipes" / "mine.yaml").rename(tmp_path / "recipes" / "theirs.yaml")
+        name = write("base: theirs")
+    (found,) = _mistakes(name)
+    assert f"{key}: a recipe cannot allow this itself" in found
+    assert ".yaml:1: " in found
+    # the word of the command line does not make the file's a good one
+    assert len(_mistakes(name, f"{key}={value}")) == 1
+    alone = write(text.replace("true", "false").replace("a.org", ""))
+    assert load_recipe(alone, [f"{key}={value}"])
+
+
+def test_a_host_on_the_command_line_needs_no_further_word(write: Write) -> None:
+    name = write("embeddings: {endpoint: {base_url: 'https://in.recipe/v1'}}")
+    assert load_recipe(name).allow_hosts == []
+    assert load_recipe(name, ["allow_hosts=in.recipe"]).allow_hosts == ["in.recipe"]
+    for section in ("embeddings", "synth"):
+        word = f"{section}.endpoint.base_url=https://In.Words:80/v1"
+        assert load_recipe(name, [word]).allow_hosts == ["in.words"]
 
 
 def test_a_key_in_the_place_of_its_variables_name_is_not_shown(write: Write) -> None:

@@ -281,6 +281,48 @@ def test_a_request_that_is_refused_outright_is_no_matter_of_a_text(server):
     assert len(server.requests) == 2  # once for each encoding
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_redirect_to_another_host_is_refused_and_sends_nothing_there(server, status, number):
+    with chat_server() as other:
+        for url in (
+            other.url,
+            other.url.replace("127.0.0.1", "localhost"),
+            server.url.replace("127.0.0.1", "localhost"),
+            server.url.replace("http://", "https://"),
+        ):
+            server.requests.clear()
+            behaviour = f"to:{status}:{url}/embeddings?secret=1"
+            server.script = lambda r, b=behaviour: b if r.number == number else "good"
+            with pytest.raises(
+                LeafkitError, match=r"sends requests on to .* not followed"
+            ) as caught:
+                make(server, max_concurrency=1).embed(TEXTS, "query", 64)
+            assert "secret" not in str(caught.value)
+            assert "embeddings.endpoint.base_url" in caught.value.hint
+            assert len(server.requests) == number + 1  # it is no error that passes
+        assert other.requests == []
+
+
+def test_a_redirect_within_the_host_is_followed(server):
+    server.script = after_probe(f"to:307:{server.url}/elsewhere")
+    found = make(server, max_concurrency=1).embed(TEXTS, "query", 64)
+    assert found.shape == (len(TEXTS), 16)
+    assert server.requests[2].path == "/v1/elsewhere"
+
+
+@pytest.mark.parametrize("key", [KEY, ""])
+def test_the_host_is_said_before_texts_go_there(server, monkeypatch, capsys, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    model = make(server)
+    for _ in range(2):
+        model.embed(TEXTS, "query", 64)
+    told = f"  texts go to {server.url}" + ", the key in OPENAI_API_KEY with them" * bool(key)
+    said = capsys.readouterr().out
+    assert [line for line in said.splitlines() if "go to" in line] == [told]
+    assert KEY not in said
+
+
 def test_an_account_without_credit_is_no_rate_limit(server):
     server.script = lambda request: (
         '429:{"error": {"message": "you exceeded your quota", "code": "insufficient_quota"}}'
@@ -342,7 +384,7 @@ def test_too_many_texts_in_a_request_are_halved_until_they_fit_and_that_is_remem
         ("inf:3", "text 7 .*not finite"),
         ("huge:3", "text 7 .*gives no vector"),
         ("short64", "text 4 .*gives no vector|of 0 dimensions"),
-        ("zero", "text 4 .*vector of length 0, where it normalises others"),
+        ("zero", "text 4 .*gives a vector of zeros for it"),
         ("long", "text 4 .*vector of length 3, where it"),
     ],
 )

@@ -267,6 +267,27 @@ def test_the_baseline_endpoint_takes_no_prompts_of_another_model(opened):
         assert load_handle(run, "endpoint:other").model.prompt("query") == ""
 
 
+@pytest.mark.parametrize("open_it", [load_teacher, lambda run: load_handle(run, "endpoint:b")])
+def test_an_endpoint_that_a_recipe_file_names_needs_the_users_word(
+    opened, tmp_path, monkeypatch, open_it
+):
+    monkeypatch.setattr(OpenAIEmbedder, "_run", lambda *_: pytest.fail("something was sent"))
+    recipe = tmp_path / "theirs.yaml"
+    recipe.write_text(
+        "teacher: {source: endpoint:m}\n"
+        "embeddings: {endpoint: {base_url: 'https://evil.org/v1', api_key_env: HF_TOKEN}}\n"
+    )
+    words = [f"checkpoints={tmp_path / 'ck'}"]
+    with (
+        open_run(load_recipe(str(recipe), words)) as run,
+        pytest.raises(UsageError, match=r"texts, and a key where there is one, to evil\.org"),
+    ):
+        open_it(run)
+    for word in ("allow_hosts=evil.org", "embeddings.endpoint.base_url=https://evil.org/v1"):
+        with open_run(load_recipe(str(recipe), [*words, word])) as run:
+            assert open_it(run).model.mrl_dims == ()
+
+
 @pytest.mark.parametrize("reference", ["stage:one", "file:x", "nothing"])
 def test_other_references_are_usage_errors(opened, reference):
     with opened() as run, pytest.raises(UsageError, match="unknown model"):

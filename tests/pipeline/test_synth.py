@@ -274,9 +274,9 @@ def test_the_cost_is_shown_and_bounded_before_it_starts(
         (
             [
                 "synth.endpoint.base_url=https://api.openai.com/v1",
-                "synth.endpoint.api_key_env=NO_SUCH_KEY",
+                "synth.endpoint.api_key_env=NO_SUCH_API_KEY",
             ],
-            "NO_SUCH_KEY is not set",
+            "NO_SUCH_API_KEY is not set",
         ),
         (["synth.endpoint.base_url=nonsense"], "is no http address"),
         (["synth.languages=[en,de]"], "'de' is not one of en, zh, fr, pl"),

@@ -177,6 +177,9 @@ class _Handler(BaseHTTPRequestHandler):
                 else json.dumps({"error": {"message": argument or "no", "type": "x"}})
             )
             self._send(int(name), error, {})
+        elif name == "to":  # STATUS:URL, a redirect
+            status, _, url = argument.partition(":")
+            self._send(int(status), "", {"Location": url})
         elif name == "wait":  # 429 with Retry-After
             self._send(429, '{"error": {"message": "slow down"}}', {"Retry-After": argument})
         elif name == "slow":
