@@ -18,6 +18,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 
 from leafkit.core.errors import OutputFailed, UsageError
+from leafkit.core.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -29,13 +30,14 @@ class _Output(Console):
     """
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print as rich does.
+        """Print as rich does, texts without what a terminal obeys.
 
         Raises:
             OutputFailed: standard output is full, or nobody reads it.
         """
+        shown = (printable_lines(o) if isinstance(o, str) else o for o in objects)
         with _explain_output_errors():
-            super().print(*objects, **options)
+            super().print(*shown, **options)
 
     def on_broken_pipe(self) -> None:
         """Leave it to the command: rich ends the process here."""
@@ -145,12 +147,14 @@ def show_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[
     """
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=escape(printable(title)), title_justify="left", box=None, pad_edge=False)
     for name in columns:
         is_number = all(isinstance(row[name], int | float) for row in rows)
-        table.add_column(name, justify="right" if is_number else "left", no_wrap=is_number)
+        table.add_column(
+            escape(printable(name)), justify="right" if is_number else "left", no_wrap=is_number
+        )
     for row in rows:
-        table.add_row(*(escape(_cell(row[name])) for name in columns))
+        table.add_row(*(escape(printable(_cell(row[name]))) for name in columns))
     lines = ["  ".join(_cell(row[name]) for name in columns) for row in rows]
     _emit(logging.INFO, "\n".join([title, "  ".join(columns), *lines]), table=table)
 
@@ -186,7 +190,7 @@ class _ShownBar:
 
     def __init__(self, title: str, total: int, unit: str, live: Progress | None) -> None:
         self._title, self._total, self._unit, self._live = title, total, unit, live
-        self._task = live.add_task(escape(title), total=total, note="") if live else None
+        self._task = live.add_task(escape(printable(title)), total=total, note="") if live else None
         self._done = 0
         self._started_s = self._spoken_s = time.perf_counter()
 
@@ -198,7 +202,7 @@ class _ShownBar:
         rate = self._done / elapsed_s
         text = f"{rate:,.1f} {self._unit}/s {note}".rstrip()
         if self._live is not None and self._task is not None:
-            self._live.update(self._task, completed=self._done, note=escape(text))
+            self._live.update(self._task, completed=self._done, note=escape(printable(text)))
         elif now_s - self._spoken_s >= PLAIN_LINE_EVERY_S and self._done < self._total:
             self._spoken_s = now_s
             left_s = (self._total - self._done) / rate if rate else 0.0

@@ -15,3 +15,14 @@ def printable(text: str) -> str:
     """
     shown = (c if c.isprintable() or c in _KEPT else " " for c in text)
     return " ".join("".join(shown).split())
+
+
+def printable_lines(text: str) -> str:
+    """The same with its line breaks and spaces left as they are; a tab is a space.
+
+    >>> printable_lines("a\\x1b]0;b\\x07\\n  c")
+    'a ]0;b \\n  c'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" or c in _KEPT else " " for c in text)

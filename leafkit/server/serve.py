@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import re
 import signal
 import socket
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, MissingExtra, UsageError
+from leafkit.server.printable_log import PrintableFilter
 from leafkit.server.settings import ServedPair, ServerSettings
 
 if TYPE_CHECKING:
@@ -263,6 +265,9 @@ def _import_server() -> Any:
             yield
 
     def make(pair: ServedPair, settings: ServerSettings) -> uvicorn.Server:
+        uvicorn_log = logging.getLogger("uvicorn.error")
+        if not any(isinstance(one, PrintableFilter) for one in uvicorn_log.filters):
+            uvicorn_log.addFilter(PrintableFilter())
         config = uvicorn.Config(
             make_app(pair, settings),
             lifespan="off",

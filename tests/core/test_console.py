@@ -46,6 +46,48 @@ def _words(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 
 
+OBEYED = [
+    "\x1b[31m",
+    "\x1b]0;title\x07",
+    "\x9b2J",
+    "\r",
+    "\x08",
+    "\x00",
+    "\u202e",
+    "\u2066",
+    "\x7f",
+]
+
+
+@pytest.mark.parametrize("code", OBEYED, ids=ascii)
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_no_text_makes_the_terminal_obey(
+    monkeypatch: pytest.MonkeyPatch, code: str, is_terminal: bool
+) -> None:
+    """Names of files, ids and texts of documents, words of servers: whatever is shown."""
+    out = io.StringIO()
+    shown = console._Output(
+        file=out, force_terminal=is_terminal, highlight=False, soft_wrap=True, width=200
+    )
+    monkeypatch.setattr(console, "console", shown)
+    text = f"before{code}after"
+    console.log(text)
+    console.warn(text)
+    logging.getLogger("leafkit.server").error("%s", text)
+    shown.print(text, markup=False)
+    shown.print(f"[bold]{text}[/]")
+    console.show_table(text, [{text: text, "n": 1}], [text, "n"])
+    with console.progress_bar(text, 2, "texts") as bar:
+        bar.advance(1, text)
+    own = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r(?=\x1b|\n)", "", out.getvalue())
+    if is_terminal:
+        own = own.replace("\r", "")  # of the bar, which is drawn again and again
+    assert code[0] not in own
+    assert "before" in own
+    assert "after" in own
+    assert out.getvalue().count("\x1b[31m") == 0
+
+
 def test_plain_bar_ends_with_one_line_and_no_control_codes(plain: io.StringIO) -> None:
     with console.progress_bar("embedding", 1200, "texts") as bar:
         for _ in range(12):
