@@ -23,6 +23,8 @@ from __future__ import annotations
 VECTORS_FOLDER, CORPORA_FOLDER, MEASURED_FOLDER = "vectors", "corpora", "measured"
 SHARED_FOLDERS = (VECTORS_FOLDER, CORPORA_FOLDER, MEASURED_FOLDER)
 LOCK_FILE = ".lock"  # held by the one run that may write
+LOCKS_FOLDER = ".locks"  # of single artifacts that recipes share, while they are made
+PRECISION_FILE = ".precision.json"  # what precision=auto chose here, by device
 HASHES_FILE = ".hashes.json"  # sha256 of files outside of artifacts, while they do not change
 
 # folders of a recipe

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,10 @@ _WRITE_REMEDIES = {
     errno.EEXIST: f"a file stands where a folder is needed; move it or {_ELSEWHERE}",
     errno.EISDIR: f"a folder stands where a file is needed; move it or {_ELSEWHERE}",
 }
+# numbers that no reading gives
+_OF_WRITES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+_RUSTS_NUMBER = re.compile(r"\(os error (\d+)\)")
+_TORCHS_WORDS = ("PytorchStreamWriter failed", "inline_container.cc", "iostream error")
 # what holds whether the file was to be read or written
 _REMEDIES = {
     errno.ENOENT: "check the path; something may have removed it while leafkit was at work",
@@ -108,6 +113,24 @@ def explain_write_errors(path: Path) -> Iterator[None]:
         raise LeafkitError(
             f"cannot write {named}: {err.strerror}", remedy_of(err, is_write=True)
         ) from err
+    except Exception as err:
+        reason = _refused_write(err)
+        if not reason:
+            raise
+        raise LeafkitError(f"cannot write {path}: {reason}", _WRITE_REMEDIES[errno.ENOSPC]) from err
+
+
+def _refused_write(err: Exception) -> str:
+    """Why the system refused a write to a library with exceptions of its own: safetensors and
+    tokenizers tell the number in their words, torch that a write failed; else empty.
+    """
+    if isinstance(err, LeafkitError):
+        return ""
+    told = _RUSTS_NUMBER.search(str(err))
+    if told and int(told[1]) in _OF_WRITES:
+        return os.strerror(int(told[1]))
+    is_torchs = isinstance(err, RuntimeError) and any(w in str(err) for w in _TORCHS_WORDS)
+    return "the disk is full or fails" if is_torchs else ""
 
 
 def _is_of(file: Path, target: Path) -> bool:

@@ -258,7 +258,8 @@ def _refuse_equal(vectors: Rows, hashes: np.ndarray, where: str) -> None:
         if (vectors.take(rows) != first).any():
             return
     raise LeafkitError(
-        f"{where}: all {len(vectors):,} texts have one and the same vector: nothing can be found by it",
+        f"{where}: all {len(vectors):,} texts have one and the same vector: nothing can be found "
+        f"by it",
         "compute them again; see what the model makes of two different texts",
     )
 

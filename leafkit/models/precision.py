@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
+import json
 import time
 from pathlib import Path
 
 import torch
 
+from leafkit.core.artifact import write_durably
 from leafkit.core.errors import MissingExtra, UsageError
 
 _PROBE_SHAPE = (2048, 384, 1536)  # the feed-forward product of a 384-wide encoder over one batch
 _PROBE_REPEATS, _PROBE_LIMIT_S = 15, 1.0
 _CLEARLY_FASTER = 1.2
+_AUTO = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # what auto may choose
 
 
 def choose_device(name: str) -> torch.device:
@@ -54,7 +58,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """
     if name == "float32":
         return torch.float32
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
+    if not _can_bf16(device):
         if name == "bf16":
             raise UsageError(
                 "precision=bf16: this GPU has no bf16", "precision=float32, or precision=auto"
@@ -65,9 +69,49 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cpu" and use_bf16_on_cpu() else torch.float32
 
 
-def describe_precision(name: str, device: torch.device, chosen: torch.dtype) -> str:
-    """The chosen arithmetic, with the probe's figure where a probe chose it."""
+def keep_precision(name: str, device: torch.device, path: Path) -> tuple[torch.dtype, bool]:
+    """The arithmetic, and whether auto chose it earlier: its first choice is kept, for it decides
+    about every result. A probe near its threshold, or on another CPU, would choose otherwise, and
+    all that was finished would be made again.
+
+    Args:
+        name: auto, float32 or bf16; the last two are taken at their word.
+        device: computed on.
+        path: of the file that keeps what auto chose, by device. One that cannot be read counts as
+            empty.
+
+    Raises:
+        UsageError: see ``choose_precision``.
+        LeafkitError: the file cannot be written.
+    """
+    if name != "auto":
+        return choose_precision(name, device), False
+    kept: dict[str, str] = {}
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+        kept = dict(json.loads(path.read_text(encoding="utf-8")))
+    dtype = _AUTO.get(str(kept.get(device.type)))
+    # a bf16 of another GPU is of no use to one that has none
+    if dtype is not None and (dtype == torch.float32 or _can_bf16(device)):
+        return dtype, True
+    chosen = choose_precision(name, device)
+    kept[device.type] = str(chosen).removeprefix("torch.")
+    write_durably(path, json.dumps(kept).encode())
+    return chosen, False
+
+
+def _can_bf16(device: torch.device) -> bool:
+    return device.type != "cuda" or torch.cuda.is_bf16_supported()
+
+
+def describe_precision(
+    name: str, device: torch.device, chosen: torch.dtype, is_kept: bool = False
+) -> str:
+    """The chosen arithmetic, with the probe's figure where a probe chose it, and a word where the
+    choice is an earlier one.
+    """
     text = str(chosen).removeprefix("torch.")
+    if is_kept:
+        return f"{text} (chosen when these checkpoints were begun)"
     if name == "auto" and device.type == "cpu":
         text += f" (probe: bf16 at {bf16_speedup():.1f} times float32's matrix speed)"
     return text

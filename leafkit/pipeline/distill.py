@@ -15,6 +15,7 @@ from leafkit.config import Recipe, to_plain
 from leafkit.config.load import load_recipe
 from leafkit.core.checkpoint_layout import LOSSES_FILE, STUDENT
 from leafkit.core.console import log
+from leafkit.core.disk_space import require_space
 from leafkit.core.method import method_of
 from leafkit.data.sources import read_collection, source_fingerprint
 from leafkit.embedders.precomputed import PrecomputedVectors
@@ -23,6 +24,7 @@ from leafkit.models.checkpoint import identify_model, load_encoder
 from leafkit.models.encoder_protocol import save_model
 from leafkit.models.room import LITTLE, check_room
 from leafkit.models.tokenization import count_prompt
+from leafkit.pipeline.check_targets import check_targets
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.document_index import write_index
 from leafkit.pipeline.embed import load_vectors
@@ -71,7 +73,9 @@ def run_distill(run: Run) -> None:
         LeafkitError: a step failed; what was finished before it stays.
     """
     if run.recipe.teacher.source.startswith("recipe:"):
-        run_teach(run.with_recipe(teacher_recipe(run.recipe)))
+        teaching = teacher_recipe(run.recipe)
+        run.on_main(lambda: check_targets(teaching))
+        run_teach(run.with_recipe(teaching))
     corpus = load_corpus(run, run.recipe.data.corpus)
     teacher = load_teacher(run)
     check_student_room(run.recipe, teacher)
@@ -178,7 +182,11 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
     distill = distill_static if config.kind == "static" else distill_transformer
 
     def work(metrics: dict[str, Any]) -> Distilled:
-        result = distill(load_encoder(config.init), task)
+        encoder = load_encoder(config.init)
+        # weights in float32, and the index after them in float16
+        num_bytes = 4 * encoder.num_parameters() + 2 * teacher.model.dim * len(targets[0].texts)
+        require_space(folder, num_bytes, "student and index")
+        result = distill(encoder, task)
         metrics.update(result.metrics())
         return result
 

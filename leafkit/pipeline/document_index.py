@@ -12,6 +12,7 @@ import numpy as np
 from leafkit.core.checkpoint_layout import INDEX, INDEX_SPACE_FILE, INDEX_VECTORS_FILE
 from leafkit.core.method import method_of
 from leafkit.data.records import Collection
+from leafkit.data.storable import to_storable
 from leafkit.data.vector_store import Space, VectorStore
 from leafkit.index.vectors import Vectors
 from leafkit.pipeline.corpus import Corpus, load_corpus
@@ -89,14 +90,19 @@ def save_documents(collection: Collection, vectors: Vectors, space: Space, folde
         vectors: (N, D).
         space: that they are in.
         folder: where to; it exists.
+
+    Raises:
+        LeafkitError: float16 cannot hold a vector; see ``leafkit.data.storable``.
+        OSError: the disk refuses.
     """
     collection.save(folder)
-    matrix = np.lib.format.open_memmap(
-        folder / INDEX_VECTORS_FILE, mode="w+", dtype=np.float16, shape=(len(vectors), space.dim)
-    )
-    for start, block in read_chunks(vectors):
-        matrix[start : start + len(block)] = block
-    matrix.flush()
+    shape = (len(vectors), space.dim)
+    # written and not mapped: on a full disk a mapped file ends the process without a word
+    with (folder / INDEX_VECTORS_FILE).open("wb") as stream:
+        about = {"descr": "<f2", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, about)
+        for start, block in read_chunks(vectors):
+            stream.write(to_storable(block, np.dtype("<f2"), start).data)
     (folder / INDEX_SPACE_FILE).write_text(json.dumps(asdict(space), indent=1))
 
 

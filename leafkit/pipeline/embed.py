@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from leafkit.core.artifact import fingerprint, write_durably
 from leafkit.core.checkpoint_layout import CUT_FILE, VECTORS_FOLDER
 from leafkit.core.console import log
+from leafkit.core.disk_space import require_space
 from leafkit.core.method import method_of
 from leafkit.core.watch import watch_tree
 from leafkit.data.records import Query
@@ -82,15 +83,19 @@ def load_vectors(
         [*maker, space.prompt, space.max_tokens, model.precision, methods, content]
     )
     store = VectorStore(run.root / VECTORS_FOLDER / f"{name}-{role}-{identity}", space, texts)
+    missing = store.missing()
+    num_bytes = sum(shard.stop - shard.start for shard in missing) * store.bytes_per_row
+    require_space(run.root, num_bytes, f"the {name} vectors of {what}")
     started_s = time.perf_counter()
     title = f"{name} vectors of {what}"
-    computed = fill_store(
-        store, model, texts, role, title=title, rank=run.world.rank, num_ranks=run.world.size
-    )
-    run.barrier()
-    if computed:
-        check_distinct(texts, store, title)
-    run.on_main(lambda: _say_cut(run, store, model, texts, role=role, name=name, what=what))
+    with run.turn(store.folder):
+        computed = fill_store(
+            store, model, texts, role, title=title, rank=run.world.rank, num_ranks=run.world.size
+        )
+        run.barrier()
+        if computed:
+            check_distinct(texts, store, title)
+        run.on_main(lambda: _say_cut(run, store, model, texts, role=role, name=name, what=what))
     watch_tree(store.folder)
     if not computed:
         log(f"{title}: up to date ({store.folder})", style="dim")

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
@@ -18,14 +19,16 @@ from weakref import WeakValueDictionary
 import torch
 
 from leafkit.config import Recipe, to_plain
-from leafkit.core.artifact import Manifest, exclusive, find_changes, publish, read_manifest
-from leafkit.core.checkpoint_layout import HASHES_FILE
+from leafkit.core.artifact import Manifest, find_changes, publish, read_manifest
+from leafkit.core.checkpoint_layout import HASHES_FILE, LOCKS_FOLDER, PRECISION_FILE, SHARED_FOLDERS
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError
 from leafkit.core.file_hashes import remembered_hashes
+from leafkit.core.lock import exclusive, in_turn
 from leafkit.core.system import release_memory
 from leafkit.core.watch import Watch, watch_tree, watching
-from leafkit.models.precision import choose_device, choose_precision, describe_precision
+from leafkit.models.precision import choose_device, describe_precision, keep_precision
+from leafkit.pipeline.check_targets import check_targets
 from leafkit.results import CutTexts
 from leafkit.train.world import World, check_meeting_place, read_world
 
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T")
+# letters of a source or a model in a folder's name; a fingerprint behind it tells two apart
+_MAX_NAME = 100
 # the longest that one process may work while others wait
 PROCESS_TIMEOUT = datetime.timedelta(hours=6)
 
@@ -128,41 +133,64 @@ class Run:
         Raises:
             LeafkitError: the work failed, here or on the first process.
         """
-        started_s, num_before = time.perf_counter(), len(self.steps)
-        wanted = plain_inputs(inputs)
+        with self.turn(folder):
+            started_s, num_before = time.perf_counter(), len(self.steps)
+            wanted = plain_inputs(inputs)
 
-        def check() -> list[str] | None:
-            if self.recipe.force:
-                return ["force=true"]
-            return find_changes(folder, name, wanted, method=method)
+            def check() -> list[str] | None:
+                if self.recipe.force:
+                    return ["force=true"]
+                return find_changes(folder, name, wanted, method=method)
 
-        changed = self.on_main(check)
-        if changed == []:
-            log(f"{name}: up to date ({folder})", style="dim")
+            changed = self.on_main(check)
+            if changed == []:
+                log(f"{name}: up to date ({folder})", style="dim")
+                self.steps.append(
+                    {
+                        "name": name,
+                        "seconds": time.perf_counter() - started_s,
+                        "status": "up to date",
+                    }
+                )
+                watch_tree(folder)
+                return read_manifest(folder)
+            log(
+                f"{name} ..." + (f" (changed: {', '.join(changed)})" if changed else ""),
+                style="bold",
+            )
+            metrics: dict[str, Any] = {}
+            results = [work(metrics)] if on_every_process else []
+
+            def finish() -> None:
+                recipe = to_plain(self.recipe)
+                with publish(folder, name, wanted, recipe, metrics=metrics, method=method) as draft:
+                    save(results.pop() if results else work(metrics), draft)
+                    metrics["seconds"] = round(time.perf_counter() - started_s, 3)
+
+            self.on_main(finish)
+            release_memory()
+            # vectors that the work had to compute first
+            nested_s = sum(step["seconds"] for step in self.steps[num_before:])
             self.steps.append(
-                {"name": name, "seconds": time.perf_counter() - started_s, "status": "up to date"}
+                {
+                    "name": name,
+                    "seconds": time.perf_counter() - started_s - nested_s,
+                    "status": "done",
+                }
             )
             watch_tree(folder)
             return read_manifest(folder)
-        log(f"{name} ..." + (f" (changed: {', '.join(changed)})" if changed else ""), style="bold")
-        metrics: dict[str, Any] = {}
-        results = [work(metrics)] if on_every_process else []
 
-        def finish() -> None:
-            recipe = to_plain(self.recipe)
-            with publish(folder, name, wanted, recipe, metrics=metrics, method=method) as draft:
-                save(results.pop() if results else work(metrics), draft)
-                metrics["seconds"] = round(time.perf_counter() - started_s, 3)
-
-        self.on_main(finish)
-        release_memory()
-        # vectors that the work had to compute first
-        nested_s = sum(step["seconds"] for step in self.steps[num_before:])
-        self.steps.append(
-            {"name": name, "seconds": time.perf_counter() - started_s - nested_s, "status": "done"}
-        )
-        watch_tree(folder)
-        return read_manifest(folder)
+    @contextlib.contextmanager
+    def turn(self, folder: Path) -> Iterator[None]:
+        """Wait for other runs to be done with an artifact that recipes share, and keep them waiting
+        meanwhile; what is this run's own is held already.
+        """
+        with contextlib.ExitStack() as stack:
+            if folder.parent.name in SHARED_FOLDERS and folder.parent.parent == self.root:
+                file = self.root / LOCKS_FOLDER / f".{folder.parent.name}-{folder.name}"
+                self.on_main(lambda: stack.enter_context(in_turn(file, str(folder))))
+            yield
 
     def on_main(self, work: Callable[[], T]) -> T:
         """Run ``work`` on the first process while the others wait; all get its result, or learn
@@ -207,19 +235,25 @@ def plain_inputs(inputs: DataclassInstance) -> dict[str, Any]:
 def folder_name(text: str) -> str:
     """A source or model reference as a folder name."""
     return (
-        re.sub(
-            r"[^A-Za-z0-9.-]+", "-", text.rstrip("/").split("/")[-1].removeprefix("builtin:")
-        ).strip("-.")
+        re.sub(r"[^A-Za-z0-9.-]+", "-", text.rstrip("/").split("/")[-1].removeprefix("builtin:"))
+        .strip("-.")[-_MAX_NAME:]
+        .lstrip("-.")
         or "unnamed"
     )
 
 
 @contextlib.contextmanager
-def open_run(recipe: Recipe) -> Iterator[Run]:
-    """A run that alone may write below its checkpoints folder, in a process group where there are
-    several processes.
+def open_run(recipe: Recipe, *, trains: bool = True) -> Iterator[Run]:
+    """A run that alone may write what is its own, in a process group where there are several
+    processes.
 
-    The lock is on the whole folder: corpora, vector stores and teachers are shared by recipes.
+    Corpora, vector stores and measurements are shared by recipes; runs take turns at each.
+
+    Args:
+        recipe: what is done.
+        trains: it may make teachers and students, which other recipes are made of: one such run at
+            a time in a checkpoints folder. One that measures finished models holds its recipe's
+            folder alone, and goes beside a run that trains.
 
     Raises:
         LeafkitError: another run is at work there, or the folder cannot be written.
@@ -227,10 +261,10 @@ def open_run(recipe: Recipe) -> Iterator[Run]:
     """
     world = read_world()
     device = choose_device(recipe.device)
-    precision = choose_precision(recipe.precision, device)
     if device.type == "cuda":
         torch.cuda.set_device(world.local_rank)
-    run = Run(recipe, device, precision, world)
+    # another one is set below, where something must be asked of the checkpoints folder
+    run = Run(recipe, device, torch.float32, world)
     if world.size > 1 and not torch.distributed.is_initialized():
         check_meeting_place()
         torch.distributed.init_process_group(
@@ -240,10 +274,15 @@ def open_run(recipe: Recipe) -> Iterator[Run]:
             world_size=world.size,
         )
     with contextlib.ExitStack() as stack:
-        run.on_main(lambda: stack.enter_context(exclusive(run.root)))
+        for place in (run.root, run.folder) if trains else (run.folder,):
+            run.on_main(partial(stack.enter_context, exclusive(place)))
         stack.enter_context(remembered_hashes(run.root / HASHES_FILE, is_kept=run.is_main))
         run.watch = stack.enter_context(watching(run.root))
-        numbers = describe_precision(recipe.precision, device, precision)
+        run.on_main(lambda: check_targets(recipe))
+        run.precision, is_kept = run.on_main(
+            lambda: keep_precision(recipe.precision, device, run.root / PRECISION_FILE)
+        )
+        numbers = describe_precision(recipe.precision, device, run.precision, is_kept)
         log(
             f"{recipe.name}: {device.type}, {numbers}, {torch.get_num_threads()} threads, "
             f"{world.size} process(es)"

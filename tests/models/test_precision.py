@@ -7,7 +7,12 @@ import torch
 
 from leafkit.core.errors import MissingExtra, UsageError
 from leafkit.models import precision
-from leafkit.models.precision import choose_device, choose_precision, describe_precision
+from leafkit.models.precision import (
+    choose_device,
+    choose_precision,
+    describe_precision,
+    keep_precision,
+)
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -113,3 +118,47 @@ def test_what_a_probe_chose_is_said_with_its_figure(monkeypatch):
     )
     assert describe_precision("float32", CPU, torch.float32) == "float32"
     assert describe_precision("auto", CUDA, torch.bfloat16) == "bfloat16"
+
+
+@pytest.mark.parametrize("first", [torch.float32, torch.bfloat16])
+def test_what_auto_chose_first_stays_on_another_cpu_and_near_the_threshold(
+    monkeypatch, tmp_path, first
+):
+    path = tmp_path / "precision.json"
+    monkeypatch.setattr(precision, "has_bf16_instructions", lambda: True)
+    monkeypatch.setattr(
+        precision, "bf16_speedup", lambda: 1.01 if first == torch.bfloat16 else 0.99
+    )
+    assert keep_precision("auto", CPU, path) == (first, False)
+    for speedup in (0.2, 0.99, 1.01, 5.0):
+        monkeypatch.setattr(precision, "bf16_speedup", lambda s=speedup: s)
+        assert keep_precision("auto", CPU, path) == (first, True)
+    monkeypatch.setattr(precision, "bf16_speedup", lambda: pytest.fail("probed again"))
+    assert "chosen when these checkpoints were begun" in describe_precision(
+        "auto", CPU, first, is_kept=True
+    )
+    # a word of the user's counts, and is not kept
+    for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
+        assert keep_precision(name, CPU, path) == (dtype, False)
+    assert keep_precision("auto", CPU, path) == (first, True)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", b'{"cpu": "int3"}', b'{"cpu": 1}'])
+def test_a_file_that_says_nothing_usable_is_written_again(monkeypatch, tmp_path, content):
+    path = tmp_path / "precision.json"
+    path.write_bytes(content)
+    monkeypatch.setattr(precision, "bf16_speedup", lambda: 9.0)
+    assert keep_precision("auto", CPU, path) == (torch.bfloat16, False)
+    assert keep_precision("auto", CPU, path) == (torch.bfloat16, True)
+
+
+def test_each_device_keeps_its_own_and_a_gpu_without_bf16_is_no_cpu(monkeypatch, tmp_path):
+    path = tmp_path / "precision.json"
+    monkeypatch.setattr(precision, "bf16_speedup", lambda: 0.1)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert keep_precision("auto", CPU, path) == (torch.float32, False)
+    assert keep_precision("auto", CUDA, path) == (torch.bfloat16, False)
+    assert keep_precision("auto", CPU, path) == (torch.float32, True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)  # another GPU
+    assert keep_precision("auto", CUDA, path) == (torch.float32, False)
+    assert keep_precision("auto", CUDA, path) == (torch.float32, True)

@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from leafkit.config.load import load_recipe
-from leafkit.core.artifact import exclusive, open_artifact, read_manifest
+from leafkit.core.artifact import open_artifact, read_manifest
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.lock import exclusive
 from leafkit.data.vector_store import Space, VectorStore
 from leafkit.evaluation.per_query import read_per_query
 from leafkit.models.checkpoint import read_encoder, write_encoder
@@ -358,6 +359,28 @@ def test_two_runs_at_once_are_refused(done, start):
         start(done)
     assert "checkpoints=DIR" in caught.value.hint
     start(done)
+
+
+def test_finished_models_are_measured_beside_a_run_that_trains(done, start):
+    checkpoints = done.parent / "ck"
+    shutil.rmtree(checkpoints / "measured")
+    shutil.rmtree(checkpoints / "tiny" / "bench")
+    with exclusive(checkpoints):
+        with open_run(load_recipe(str(done)), trains=False) as run:
+            run_bench(run)
+        # what another run is making of the same recipe is not measured meanwhile
+        with (
+            exclusive(checkpoints / "tiny"),
+            pytest.raises(LeafkitError, match="tiny is in use by process"),
+            open_run(load_recipe(str(done)), trains=False),
+        ):
+            pass
+    assert read_manifest(checkpoints / "tiny" / "bench").step == "bench"
+    with (
+        open_run(load_recipe(str(done)), trains=False),
+        pytest.raises(LeafkitError, match="in use"),
+    ):
+        start(done)
 
 
 def test_a_failed_stage_leaves_the_old_artifact_and_no_draft(done, start, monkeypatch):

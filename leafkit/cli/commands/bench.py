@@ -16,7 +16,7 @@ def run(words: Sequence[str]) -> int:
     from leafkit.pipeline.evaluate.collect import collect_bench
     from leafkit.pipeline.run import open_run
 
-    with open_run(recipe) as run:
+    with open_run(recipe, trains=False) as run:
         run_bench(run, allow_empty=False)
         # every process takes part: it opens corpora
         report = collect_bench(run, " ".join(["leafkit bench", *words]))

@@ -18,7 +18,7 @@ def run(words: Sequence[str]) -> int:
     from leafkit.pipeline.run import open_run
 
     command = " ".join(["leafkit inherit", *words])
-    with open_run(recipe) as run:
+    with open_run(recipe, trains=False) as run:
         if recipe.inherit.diagnose:
             report, passed = collect_diagnosis(run, command, run_diagnose(run)), True
         else:
