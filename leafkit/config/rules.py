@@ -195,6 +195,10 @@ def _check_black_box(recipe: Recipe) -> list[Problem]:
     teacher, problems = recipe.teacher, []
     pair = (teacher.source, recipe.bench.student)
     for key in ("query_prompt", "document_prompt"):
+        places = [p for p in ("{instruction}", "{query}") if p in getattr(teacher, key)]
+        if places:
+            what = f"holds {places[0]}, which nothing fills here: it is put before a text as it is"
+            problems.append((f"teacher.{key}", what))
         if getattr(teacher, key) and not any(
             reference.startswith(("endpoint:", "model:", "builtin:")) for reference in pair
         ):

@@ -9,7 +9,7 @@ from leafkit.config.stage import LABEL_TASKS, MiningConfig, SoupConfig, StageCon
 
 Problem = tuple[str, str]  # a key, and what is wrong with its value
 FOLDER_NAME = r"[A-Za-z0-9][\w.-]*"
-_ROLES = ("query", "document")
+_ROLES = ("query", "document", "prompted")  # a model's prompts stand under roles and sources
 
 
 def broken_stage_rules(path: str, stage: StageConfig, earlier: list[str]) -> list[Problem]:

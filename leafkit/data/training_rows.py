@@ -219,6 +219,17 @@ def _clean(row: dict[str, Any], key: str, where: str, bad: BadRows, counts: Coun
     return text
 
 
+def _instruction(row: dict[str, Any], where: str, bad: BadRows, counts: Counter[str]) -> str | None:
+    """The row's own instruction, "" where it has none; None, and one bad row more, where it is no
+    text.
+    """
+    value = row.get("instruction")
+    if value is not None and not isinstance(value, str):
+        bad.refuse(where, "'instruction' is not text")
+        return None
+    return clean_text(value or "", counts)
+
+
 def _is_train(row: dict[str, Any], where: str, bad: BadRows) -> bool:
     split = row.get("split", "train")
     if split not in (*SPLITS, "dev"):
@@ -235,7 +246,7 @@ def _labelled(
     num_negatives: int,
     seed: int,
 ) -> TrainingRows:
-    texts, labels = [], []
+    texts, labels, instructions = [], [], []
     for where, row in raw:
         if not _is_train(row, where, bad):
             continue
@@ -243,8 +254,11 @@ def _labelled(
         if label is None or isinstance(label, list | dict) or str(label).strip() == "":
             bad.refuse(where, "'label' is missing")
         elif text := _clean(row, "text", where, bad, counts):
-            texts.append(text)
-            labels.append(str(label))
+            instruction = _instruction(row, where, bad, counts)
+            if instruction is not None:
+                texts.append(text)
+                labels.append(str(label))
+                instructions.append(instruction)
     paired = pair_exemplars(texts, labels, num_negatives, seed)
     rows = TrainingRows(name, documents=list(dict.fromkeys(texts)), counts=dict(paired.counts))
     position = {text: i for i, text in enumerate(rows.documents)}
@@ -259,7 +273,7 @@ def _labelled(
         rows.relevant.append(relevant[labels[row]])
         rows.add(
             texts[row],
-            "",
+            instructions[row],
             query_id,
             position[texts[positive]],
             [position[texts[n]] for n in negatives if n >= 0],
@@ -281,12 +295,15 @@ def _sentences(
     """
     rows, min_score = TrainingRows(name), config.min_score
     position: dict[str, int] = {}
-    query_ids: dict[str, int] = {}
+    query_ids: dict[tuple[str, str], int] = {}
     relevant: list[set[int]] = []
     for where, row in raw:
         if not _is_train(row, where, bad):
             continue
         first, second = (_clean(row, key, where, bad, counts) for key in ("s1", "s2"))
+        instruction = _instruction(row, where, bad, counts)
+        if instruction is None:
+            continue
         score, label = row.get("score"), row.get("label")
         is_scored = score is not None or config.task == "sts"
         number = score if is_number(score) else None
@@ -302,10 +319,10 @@ def _sentences(
             counts["pairs of equal sentences left out"] += 1
         elif first and second:
             document = position.setdefault(second, len(position))
-            query = query_ids.setdefault(first, len(query_ids))
+            query = query_ids.setdefault((instruction, first), len(query_ids))
             if query == len(relevant):
                 relevant.append(set())
             relevant[query].add(document)
-            rows.add(first, "", query, document, [], [])
+            rows.add(first, instruction, query, document, [], [])
     rows.documents, rows.relevant = list(position), [frozenset(r) for r in relevant]
     return rows

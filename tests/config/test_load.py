@@ -762,6 +762,15 @@ def test_the_bounds_themselves_are_allowed(write: Write) -> None:
     assert recipe.teacher.trust_remote_code
 
 
+@pytest.mark.parametrize("key", ["query_prompt", "document_prompt"])
+@pytest.mark.parametrize("place", ["{instruction}", "{query}"])
+def test_a_place_that_nothing_fills_is_no_prompt(key: str, place: str) -> None:
+    teacher = TeacherConfig(source="model:x", **{key: f"Instruct: {place}"})
+    ((path, what),) = find_problems(Recipe(name="x", teacher=teacher))
+    assert path == f"teacher.{key}"
+    assert what.startswith(f"holds {place}, which nothing fills here")
+
+
 def test_defaults_have_no_problem() -> None:
     assert find_problems(Recipe(name="x")) == []
 
@@ -774,7 +783,7 @@ STAGE_RULES: list[tuple[str, list[str]]] = [
     ("sources: {a: {}}", ["sources.a.uri: is missing"]),
     (
         "sources: {query: {uri: 'jsonl:x'}}",
-        ["sources.query: 'query' cannot name a source (query, document are taken)"],
+        ["sources.query: 'query' cannot name a source (query, document, prompted are taken)"],
     ),
     (
         "sources: {document: {uri: 'jsonl:x'}}",
@@ -782,7 +791,7 @@ STAGE_RULES: list[tuple[str, list[str]]] = [
     ),
     (
         "sources: {a/b: {uri: 'jsonl:x'}}",
-        ["sources.a/b: 'a/b' cannot name a source (query, document are taken)"],
+        ["sources.a/b: 'a/b' cannot name a source (query, document, prompted are taken)"],
     ),
     (
         "sources: {a: {uri: 'jsonl:x', weight: 0}, b: {uri: 'jsonl:x', weight: 0}}",

@@ -62,7 +62,12 @@ def test_grades_titles_copies_and_counts_are_kept():
         Document("d4", ""),
     ]
     assert found.documents[0].full_text == "A title A text."
-    assert found.queries == [Query("q1", "one"), Query("q2", "two"), Query("q3", "three")]
+    # what mteb tells models of a retrieval task without a prompt of its own
+    told = "Retrieve text based on user query."
+    assert found.queries == [
+        Query(name, text, instruction=told)
+        for name, text in (("q1", "one"), ("q2", "two"), ("q3", "three"))
+    ]
     assert found.qrels == QRELS
     assert [query.id for query in found.judged("test")] == ["q1", "q2", "q3"]
     assert found.counts == {

@@ -1,8 +1,9 @@
-"""Queries with an instruction of their own are measured under it, by every command alike."""
+"""Queries with an instruction of their own are learnt and measured under it, by every command."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 import tiny
 import torch
 
-from leafkit.config import DataConfig, Recipe
+from leafkit.config import DataConfig, Recipe, StudentConfig
 from leafkit.data.prompts import make_prompt
 from leafkit.data.records import Collection, Document, Query
+from leafkit.embedders.prompted import PROMPTED
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.corpus import Corpus
@@ -24,6 +26,7 @@ from leafkit.pipeline.evaluate.parts import embed_collection
 from leafkit.pipeline.model_in_memory import as_handle
 from leafkit.pipeline.pair import Pair
 from leafkit.pipeline.run import Run
+from leafkit.pipeline.student.targets import choose_texts
 from leafkit.train.world import read_world
 
 TEMPLATE = "find {instruction} : {query}"
@@ -91,3 +94,23 @@ def test_a_query_is_measured_under_its_own_instruction(command: str, tmp_path: P
             np.testing.assert_allclose(found[name], expected, atol=2e-3)  # stores hold float16
             plain = bare.embed([query.text for query in collection.queries], "query", 64)
             assert np.abs(found[name] - plain).max() > 0.02
+
+
+@pytest.mark.parametrize("kind", ["transformer", "static"])
+def test_a_student_learns_queries_under_the_prompts_it_is_measured_with(kind: str) -> None:
+    instructions = ["", "the matrix", "a value"]
+    collection = make_collection(instructions)
+    collection.queries = [replace(query, split="train") for query in collection.queries]
+    teacher = as_handle(make_encoder(1))
+    config = StudentConfig(kind=kind, question_ratio=0.0, query_repeats=2)
+    groups = choose_texts(collection, teacher, config, DataConfig(), seed=0)
+    texts = [query.text for query in collection.queries]
+    found = [(group.role, group.texts, group.repeats) for group in groups if group.repeats == 2]
+    if kind == "static":  # a table has no prompts
+        assert found == [("query", texts, 2)]
+        return
+    written = [
+        make_prompt(TEMPLATE, own) + text
+        for own, text in zip(instructions[1:], texts[1:], strict=True)
+    ]
+    assert found == [("query", texts[:1], 2), (PROMPTED, written, 2)]

@@ -165,7 +165,7 @@ def test_rows_that_are_there_are_read_and_others_stood_in_for(plan: Plan, tmp_pa
         name: source.uri for name, source in found.items() if name in {"gone", "hub", "labels"}
     } == {name: f"jsonl:{rows / name}.jsonl" for name in ("gone", "hub", "labels")}
     assert [found[name].task for name in ("gone", "hub", "labels")] == [
-        "retrieval",
+        "auto",
         "sts",
         "clustering",
     ]

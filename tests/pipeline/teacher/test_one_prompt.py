@@ -302,6 +302,23 @@ def test_rows_with_labels_for_alike_or_not(jsonl: Write) -> None:
     assert source.rows.counts == {"pairs of label 0 left out": 3}
 
 
+@pytest.mark.parametrize("task", ["sts", "clustering"])
+def test_sentences_and_labelled_texts_keep_their_own_instruction(task: str, jsonl: Write) -> None:
+    form = {"sts": {"s1": "a", "s2": "b", "score": 5}, "clustering": {"text": "a", "label": "l"}}
+    rows = [
+        {key: f"{value} {i}" if value in ("a", "b") else value for key, value in form[task].items()}
+        | {"instruction": f"the {i}"}
+        for i in range(4)
+    ]
+    config = stage(mining=MiningConfig(model="start", num_negatives=1))
+    (source,) = read(config, a=TrainSourceConfig(jsonl(rows), task=task))
+    assert {query for query, _ in sides(join_sources([source]))} == {
+        f"find the {i} : a {i}" for i in range(4)
+    }
+    with pytest.raises(LeafkitError, match=r"rows.jsonl:1: 'instruction' is not"):
+        read(config, a=TrainSourceConfig(jsonl([form[task] | {"instruction": 3}]), task=task))
+
+
 def test_names_of_labels_have_no_prompt_and_texts_of_labels_have(jsonl: Write) -> None:
     texts = [{"text": f"{q} {i}", "label": i % 2} for i, (q, _) in enumerate(WORDS[:6])]
     config = stage(mining=MiningConfig(model="start", num_negatives=1))

@@ -62,8 +62,15 @@ def catch_batches(monkeypatch) -> list[dict]:
     return seen
 
 
-def home_source(prompt: str = PROMPT) -> Source:
-    return Source("home", TrainSourceConfig(), TrainingRows("home"), prompt)
+def home_source(template: str = f"{PROMPT}{{query}}", instruction: str = "") -> Source:
+    """A source without rows."""
+    return Source(
+        "home",
+        TrainSourceConfig(),
+        TrainingRows("home"),
+        instruction=instruction,
+        template=template,
+    )
 
 
 def test_each_stage_is_an_artifact_and_a_model(recipe, start, capsys):
@@ -303,10 +310,11 @@ def test_a_teacher_that_was_never_trained_is_named(home, tmp_path, start, recipe
 
 def test_a_prompt_stands_in_the_spec_and_dims_default_to_the_full_one():
     config = StageConfig(
-        query_template="task {instruction} | {query}",
-        instruction="unused: the sources have their prompts",
+        query_template="unused: the sources have theirs {query}",
+        instruction="likewise",
     )
-    encoder = prepare_encoder(tiny.make_encoder(), config, 0, [home_source("task seek | ")])
+    source = home_source("task {instruction} | {query}", "seek")
+    encoder = prepare_encoder(tiny.make_encoder(), config, 0, [source])
     assert encoder.spec.prompts == {"query": "task seek | "}
     assert encoder.spec.templates == {"query": "task {instruction} | {query}"}
     assert encoder.spec.mrl_dims == (32,)
@@ -314,7 +322,7 @@ def test_a_prompt_stands_in_the_spec_and_dims_default_to_the_full_one():
 
 def test_every_source_has_a_prompt_under_its_name_and_the_first_ones_is_the_querys():
     sources = [
-        Source(name, TrainSourceConfig(), TrainingRows(name), f"{name} : ")
+        Source(name, TrainSourceConfig(), TrainingRows(name), template=f"{name} : {{query}}")
         for name in ("wiki", "news")
     ]
     encoder = prepare_encoder(
