@@ -12,7 +12,7 @@ import torch
 
 from leafkit.config import DataConfig, SourceConfig, StudentConfig
 from leafkit.core.console import log
-from leafkit.data.records import Collection
+from leafkit.data.records import Collection, Query
 from leafkit.data.sources import choose_numbers
 from leafkit.embedders.count_cut import count_cut
 from leafkit.embedders.precomputed import PrecomputedVectors
@@ -171,11 +171,9 @@ def choose_texts(
     if data.max_train_queries:
         chosen = np.random.default_rng(seed).permutation(len(asked))[: data.max_train_queries]
         asked = [asked[i] for i in sorted(chosen)]
-    warn_of_prompts(teacher.model, [q.text for q in asked], f"{collection.name} train queries")
-    # a table has no prompts: it learns the text alone, whatever the teacher puts before it
-    told = [] if config.kind == "static" else [q for q in asked if has_own_prompt(teacher.model, q)]
-    others = {q.id for q in told}
-    queries = [q.text for q in asked if q.id not in others]
+    queries, told = _by_prompt(
+        collection.name, asked, teacher, config, repeats=config.query_repeats
+    )
     documents = [d.full_text for d in collection.documents]
     groups = [TextGroup(f"{collection.name} documents", documents, "document")]
     if known is not None:
@@ -186,32 +184,57 @@ def choose_texts(
     else:
         queries = vary_queries(queries, config.question_ratio, seed)
     groups.append(TextGroup(f"{collection.name} queries", queries, "query", config.query_repeats))
-    if told:
-        texts, role = prompted_queries(teacher.model, told)
-        name = f"{collection.name} queries under instructions of their own"
-        groups.append(TextGroup(name, texts, role, config.query_repeats))
+    groups += told
     if known is None and vocabulary is not None:
         words = pseudo_texts(vocabulary, data.num_pseudo_texts, seed)
         groups.append(TextGroup("pseudo-texts", words, "query"))
     for name, other in (sources or {}).items():
-        groups += _source_groups(name, other, data.sources[name])
+        groups += _source_groups(name, other, data.sources[name], teacher=teacher, config=config)
     if known is not None:
         # the documents of the index must all have a vector, other texts need not
         groups[1:] = [_keep_known(known, group) for group in groups[1:]]
     return [group for group in groups if group.texts]
 
 
-def _source_groups(name: str, collection: Collection, source: SourceConfig) -> list[TextGroup]:
+def _by_prompt(
+    name: str,
+    queries: Sequence[Query],
+    teacher: ModelHandle,
+    config: StudentConfig,
+    *,
+    repeats: int,
+) -> tuple[list[str], list[TextGroup]]:
+    """Queries under the teacher's usual prompt, and, as a group of their own with their prompts
+    before them, those whose instruction gives them another.
+    """
+    warn_of_prompts(teacher.model, [q.text for q in queries], f"{name} train queries")
+    # a table has no prompts: it learns the text alone, whatever the teacher puts before it
+    is_static = config.kind == "static"
+    told = [] if is_static else [q for q in queries if has_own_prompt(teacher.model, q)]
+    others = {query.id for query in told}
+    texts, role = prompted_queries(teacher.model, told)
+    group = TextGroup(f"{name} queries under instructions of their own", texts, role, repeats)
+    return [q.text for q in queries if q.id not in others], [group] if told else []
+
+
+def _source_groups(
+    name: str,
+    collection: Collection,
+    source: SourceConfig,
+    *,
+    teacher: ModelHandle,
+    config: StudentConfig,
+) -> list[TextGroup]:
     documents = [d.full_text for d in collection.documents]
-    queries = [q.text for q in collection.queries if q.split == "train"]
+    queries = [q for q in collection.queries if q.split == "train"]
     if source.limit:
-        documents, queries = (
-            [texts[i] for i in choose_numbers(len(texts), source.limit, Counter())]
-            for texts in (documents, queries)
-        )
+        documents = [documents[i] for i in choose_numbers(len(documents), source.limit, Counter())]
+        queries = [queries[i] for i in choose_numbers(len(queries), source.limit, Counter())]
+    usual, told = _by_prompt(name, queries, teacher, config, repeats=1)
     return [
         TextGroup(f"{name} documents", documents, "document"),
-        TextGroup(f"{name} queries", queries, "query"),
+        TextGroup(f"{name} queries", usual, "query"),
+        *told,
     ]
 
 
@@ -248,7 +271,7 @@ def count_cuts(student: Encoder, task: Distillation) -> tuple[CutTexts, ...]:
     cuts = []
     for role in dict.fromkeys(target.role for target in task.targets):
         texts = [text for target in task.targets if target.role == role for text in target.texts]
-        what = "training queries" if role == "query" else f"training {role}s"
+        what = "training documents" if role == "document" else "training queries"
         limit = task.limits.of(role) or min(task.teacher.model.max_tokens, student.limit(0))
         cut = count_cut(student, texts, role, limit, model="student", what=what)
         if cut.num_cut:

@@ -11,7 +11,7 @@ import pytest
 import tiny
 import torch
 
-from leafkit.config import DataConfig, Recipe, StudentConfig
+from leafkit.config import DataConfig, Recipe, SourceConfig, StudentConfig
 from leafkit.data.prompts import make_prompt
 from leafkit.data.records import Collection, Document, Query
 from leafkit.embedders.prompted import PROMPTED
@@ -103,7 +103,18 @@ def test_a_student_learns_queries_under_the_prompts_it_is_measured_with(kind: st
     collection.queries = [replace(query, split="train") for query in collection.queries]
     teacher = as_handle(make_encoder(1))
     config = StudentConfig(kind=kind, question_ratio=0.0, query_repeats=2)
-    groups = choose_texts(collection, teacher, config, DataConfig(), seed=0)
+    data = DataConfig(sources={"more": SourceConfig("jsonl:more")})
+    groups = choose_texts(
+        collection, teacher, config, data, seed=0, sources={"more": make_collection(())}
+    )
+    more = replace(data, sources={"more": SourceConfig("jsonl:more")})
+    groups_of_source = choose_texts(
+        make_collection(()), teacher, config, more, seed=0, sources={"more": collection}
+    )
+    # a source of the recipe is learnt like the corpus, each text once
+    assert [(group.role, group.texts) for group in groups] == [
+        (group.role, group.texts) for group in groups_of_source
+    ]
     texts = [query.text for query in collection.queries]
     found = [(group.role, group.texts, group.repeats) for group in groups if group.repeats == 2]
     if kind == "static":  # a table has no prompts
