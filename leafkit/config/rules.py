@@ -7,6 +7,7 @@ import typing
 from collections.abc import Collection
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
+from pathlib import Path
 
 from leafkit.config.endpoint import EndpointConfig
 from leafkit.config.evaluation import EMBEDDING_TASKS, BenchConfig
@@ -115,7 +116,11 @@ def _check_references(recipe: Recipe) -> list[Problem]:
                 "endpoint:MODEL"
             )
             problems.append((key, f"{reference!r} is not {allowed}"))
-    if recipe.teacher.trust_remote_code and not recipe.teacher.revision:
+    source = recipe.teacher.source
+    is_pinned = recipe.teacher.revision or "@" in source
+    # its content is its identity
+    is_folder = source.startswith("model:") and Path(source.removeprefix("model:")).is_dir()
+    if recipe.teacher.trust_remote_code and not (is_pinned or is_folder):
         problems.append(
             (
                 "teacher.trust_remote_code",

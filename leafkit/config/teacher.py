@@ -23,8 +23,8 @@ class TeacherConfig:
     )
     trust_remote_code: bool = flag(
         False,
-        "Run code that comes with a hub model; asks for a pinned revision. A recipe file cannot "
-        "say so: give it on the command line.",
+        "Run code that comes with the model's folder; a hub model needs a pinned revision. A "
+        "recipe file cannot say so: give it on the command line.",
         is_consent=True,
     )
     query_prompt: str = text(

@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from tokenizers import normalizers
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from torch import nn
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from leafkit.core.artifact import fingerprint as fingerprint_of
@@ -25,18 +25,24 @@ from leafkit.models.attention import attention_mode, check_attention, pin_attent
 from leafkit.models.folder import (
     fingerprint_of_folder,
     is_ranked_by_cosine,
-    read_dense,
-    read_json,
     read_object,
     read_prompts,
     write_dense,
     write_json,
 )
+from leafkit.models.foreign.backbone import (
+    check_sizes,
+    load_backbone,
+    load_tokenizer,
+    own_code,
+    token_limit,
+)
+from leafkit.models.foreign.modules import read_stock
+from leafkit.models.foreign.not_stock import NotStock
 from leafkit.models.leafkit_json import check_leafkit_json, leafkit_json_fields
 from leafkit.models.minilm import download, find_minilm
-from leafkit.models.pooling import POOLINGS
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
-from leafkit.models.tiny import pooler_free, tiny_encoder
+from leafkit.models.tiny import tiny_encoder
 from leafkit.models.tokenization import check_vocabulary, comes_back_equal, without_last_call
 
 _MODULE_TYPES = {
@@ -56,7 +62,6 @@ _UNUSED_POOLING = (
     "pooling_mode_mean_sqrt_len_tokens",
     "pooling_mode_weightedmean_tokens",
 )
-_POOLING_NAMES = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
 
 
 def load_encoder(
@@ -69,11 +74,11 @@ def load_encoder(
             ``tiny:ARCHITECTURE``: random weights of that architecture under MiniLM's tokenizer, the
             same ones every time.
         revision: of a hub model whose reference has none.
-        trust_remote_code: run code that comes with a hub model.
+        trust_remote_code: as of ``read_encoder``.
 
     Raises:
         UsageError: the reference is of no known kind, or a hub id comes without a pinned revision.
-        LeafkitError: the model cannot be had or is no embedding model made of stock modules.
+        LeafkitError: the model cannot be had, or see ``read_encoder``.
     """
     if reference.startswith("tiny:"):
         tiny = tiny_encoder(
@@ -81,13 +86,10 @@ def load_encoder(
         )
         tiny.fingerprint = fingerprint_of(reference)
         return tiny
-    is_local = Path(reference.removeprefix("model:")).is_dir()
-    return read_encoder(
-        find_model(reference, revision), trust_remote_code=trust_remote_code and not is_local
-    )
+    return read_encoder(find_model(reference, revision, trust_remote_code), trust_remote_code)
 
 
-def find_model(reference: str, revision: str = "") -> Path:
+def find_model(reference: str, revision: str = "", trust_remote_code: bool = False) -> Path:
     """Folder of a model on disk; a hub model is downloaded where it is not there yet. Arguments as
     of ``load_encoder``.
 
@@ -116,7 +118,7 @@ def find_model(reference: str, revision: str = "") -> Path:
             f"{reference}: a hub model needs its revision, so that its vectors cannot change",
             f"model:{rest}@40-HEX-COMMIT",
         )
-    return download(rest, revision)
+    return download(rest, revision, trust_remote_code)
 
 
 def identify_model(reference: str) -> str:
@@ -134,31 +136,26 @@ def identify_model(reference: str) -> str:
 def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
     """The encoder in a sentence-transformers folder, either layout, float32.
 
+    Args:
+        folder: of the model.
+        trust_remote_code: a folder with code of its own may teach as a whole; without it, it is
+            refused for good.
+
     Raises:
-        LeafkitError: something is missing, damaged, not a stock module, or not what leafkit.json
-            says of it; the message names the file. Or a decoder does not compute the attention that
-            its config says.
+        NotStock: only sentence-transformers can compute it.
+        LeafkitError: something is missing, damaged, too large for something else, or not what
+            leafkit.json says of it; the message names the file. Or a decoder does not compute the
+            attention that its config says.
     """
-    if trust_remote_code:
-        refuse_foreign_code(folder)
-    modules = _read_modules(folder)
+    _refuse_own_code(folder, trust_remote_code)
+    stock = read_stock(folder)
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
     # an unused pooler in the file is not worth a warning
     transformers_logging.set_verbosity_error()
     try:
-        root = folder / modules["Transformer"]
-        model_type = str(read_object(root / "config.json").get("model_type", ""))
-        kwargs: dict[str, Any] = {} if trust_remote_code else pooler_free(model_type)
-        backbone, loading = AutoModel.from_pretrained(
-            root,
-            dtype=torch.float32,
-            trust_remote_code=trust_remote_code,
-            output_loading_info=True,
-            **kwargs,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(root, trust_remote_code=trust_remote_code)
-        check_vocabulary(tokenizer, root)
+        backbone, tokenizer = load_backbone(stock.root), load_tokenizer(stock.root)
+        check_vocabulary(tokenizer, stock.root)
     except LeafkitError:
         raise
     except Exception as err:
@@ -170,29 +167,14 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
         ) from err
     finally:
         transformers_logging.set_verbosity(verbosity)
-    random = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
-    if random:
-        raise LeafkitError(
-            f"{root}: the weights file lacks {', '.join(random[:3])}",
-            "write or download the model again",
-        )
-    settings = read_object(root / "sentence_bert_config.json", {})
-    if settings.get("do_lower_case"):
+    if stock.settings.get("do_lower_case"):
         _lower_case(tokenizer)
-    limit = settings.get("max_seq_length") or min(
-        tokenizer.model_max_length, getattr(backbone.config, "max_position_embeddings", 512)
-    )
-    if not isinstance(limit, int | float) or limit < 1:
-        raise LeafkitError(
-            f"{root / 'sentence_bert_config.json'}: max_seq_length {limit!r} is no number of "
-            f"tokens",
-            "restore the file",
-        )
+    check_sizes(stock.root, backbone, tokenizer)
     spec = EncoderSpec(
-        pooling=_read_pooling(folder / modules["Pooling"]) if "Pooling" in modules else "mean",
-        normalized=is_ranked_by_cosine(folder / PROMPTS_FILE, has_normalize="Normalize" in modules),
+        pooling=stock.pooling,
+        normalized=is_ranked_by_cosine(folder / PROMPTS_FILE, has_normalize=stock.normalized),
         prompts=read_prompts(folder / PROMPTS_FILE),
-        max_tokens=int(limit),
+        max_tokens=token_limit(stock.root, backbone, tokenizer, stock.settings),
         mrl_dims=tuple(getattr(backbone.config, "matryoshka_dimensions", None) or ()),
         attention=attention_mode(backbone),
     )
@@ -204,9 +186,12 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
             ),
         )
     check_attention(backbone)
-    projection = read_dense(folder / modules["Dense"]) if "Dense" in modules else None
     return TextEncoder(
-        backbone.eval(), tokenizer, spec, projection, fingerprint=fingerprint_of_folder(folder)
+        backbone.eval(),
+        tokenizer,
+        spec,
+        _fitting(stock.projection, folder, backbone),
+        fingerprint=fingerprint_of_folder(folder),
     ).eval()
 
 
@@ -282,46 +267,33 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
     write_json(folder / MODEL_SPACE_FILE, space | leafkit_json_fields(encoder.spec))
 
 
-def _read_modules(folder: Path) -> dict[str, str]:
-    if not (folder / "modules.json").is_file():
-        if (folder / "config.json").is_file():
-            # a bare transformer: mean pooling, normalised
-            return {
-                "Transformer": "",
-                "Normalize": "",
-            }
+def _refuse_own_code(folder: Path, trust_remote_code: bool) -> None:
+    """transformers and sentence-transformers would compute a stock model in its place, without a
+    word.
+    """
+    code = own_code(folder)
+    if code and trust_remote_code:
+        raise NotStock(f"{folder} is computed by code of its own ({', '.join(code)})")
+    if code:
         raise LeafkitError(
-            f"{folder} holds no model: neither modules.json nor config.json", "check the path"
+            f"{folder} is computed by code of its own ({', '.join(code)}), which is not trusted: "
+            f"without it the vectors would be others",
+            "read that code; teacher.trust_remote_code=true, or trust_remote_code=True in Python, "
+            "runs it",
         )
-    found = {}
-    modules = read_json(folder / "modules.json")
-    if not isinstance(modules, list) or not all(
-        isinstance(m, dict) and {"type", "path"} <= m.keys() for m in modules
-    ):
+
+
+def _fitting(
+    projection: nn.Linear | None, folder: Path, backbone: PreTrainedModel
+) -> nn.Linear | None:
+    width = int(backbone.config.hidden_size)
+    if projection is not None and projection.in_features != width:
         raise LeafkitError(
-            f"{folder / 'modules.json'} is corrupt: a module has no type or path",
-            "write the model again",
+            f"{folder}: its Dense module takes {projection.in_features} dimensions, and the model "
+            f"gives {width}",
+            "write or download the model again",
         )
-    for module in modules:
-        name = str(module["type"]).rpartition(".")[2]
-        if name not in _MODULE_TYPES or not str(module["type"]).startswith(
-            "sentence_transformers."
-        ):
-            raise LeafkitError(
-                f"{folder}: module {module['type']} is not one of {', '.join(_MODULE_TYPES)}",
-                "only stock modules are read",
-            )
-        if name in found:
-            raise LeafkitError(
-                f"{folder}: more than one {name} module",
-                "models with one module of each kind are read",
-            )
-        found[name] = str(module["path"])
-    if "Transformer" not in found:
-        raise LeafkitError(
-            f"{folder}/modules.json names no Transformer", "models that start with one are read"
-        )
-    return found
+    return projection
 
 
 def _lower_case(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -330,28 +302,3 @@ def _lower_case(tokenizer: PreTrainedTokenizerBase) -> None:
     if backend.normalizer is None or not backend.normalizer.normalize_str("ABC").islower():
         rest = [backend.normalizer] if backend.normalizer is not None else []
         backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rest])
-
-
-def _read_pooling(folder: Path) -> str:
-    config = read_object(folder / "config.json")
-    mode = config.get("pooling_mode")
-    modes = (
-        [_POOLING_NAMES.get(str(mode), str(mode))]
-        if mode
-        else [name for name, key in _LEGACY_POOLING.items() if config.get(key)]
-    )
-    if (
-        len(modes) != 1
-        or modes[0] not in POOLINGS
-        or any(config.get(key) for key in _UNUSED_POOLING)
-    ):
-        raise LeafkitError(
-            f"{folder}/config.json: pooling is not exactly one of {', '.join(POOLINGS)}",
-            "other poolings are not read",
-        )
-    if config.get("include_prompt") is False:
-        raise LeafkitError(
-            f"{folder}/config.json: pooling leaves the prompt's tokens out",
-            "such models are not read",
-        )
-    return modes[0]

@@ -103,19 +103,18 @@ def load_model(
         reference: a model folder, or ``builtin:minilm``, ``model:FOLDER``,
             ``model:OWNER/NAME@REVISION``, ``tiny:ARCHITECTURE``; see ``load_encoder``.
         revision: of a hub model whose reference has none.
-        trust_remote_code: run code that comes with a hub model; never that of a local folder.
+        trust_remote_code: see ``read_encoder``.
 
     Raises:
         UsageError: the reference is of no known kind, or a hub id comes without a pinned revision.
         LeafkitError: the model cannot be had, is damaged, or is not made of stock modules.
     """
     if isinstance(reference, Path) or Path(reference).is_dir():
-        return read_model(Path(reference))
+        return read_model(Path(reference), trust_remote_code=trust_remote_code)
     if reference.startswith("tiny:"):
         return load_encoder(reference)
-    is_local = Path(reference.removeprefix("model:")).is_dir()
-    folder = find_model(reference, revision)
-    return read_model(folder, trust_remote_code=trust_remote_code and not is_local)
+    folder = find_model(reference, revision, trust_remote_code)
+    return read_model(folder, trust_remote_code=trust_remote_code)
 
 
 def read_model(folder: Path, *, trust_remote_code: bool = False) -> Encoder:

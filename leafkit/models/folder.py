@@ -1,5 +1,5 @@
 """The files of a model folder that transformer and static models share: JSON, prompts, the Dense
-module, the fingerprint.
+module as it is written, the fingerprint.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from leafkit.core.artifact import fingerprint as fingerprint_of
@@ -26,7 +25,13 @@ _QUERY_NAMES, _DOCUMENT_NAMES = (
 )
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")  # of sentence-transformers
 _AGAIN = "write or download the model again"
-_FINGERPRINTED = (".safetensors", ".json", ".txt", ".model")
+ADAPTER_FILE = "adapter_config.json"  # a low-rank adapter, as peft writes it
+# what stands beside a model and decides about no vector: documents, and its weights in the forms
+# of other libraries
+_NOT_READ = frozenset(
+    ".md .rst .html .pdf .png .jpg .jpeg .gif .svg .webp .h5 .msgpack .ot .onnx .onnx_data .gguf "
+    ".mlmodel .tflite".split()
+)
 
 
 def read_json(path: Path, default: Any = None) -> Any:
@@ -89,17 +94,38 @@ def read_teacher_prompts(space: Mapping[str, Any]) -> dict[str, str]:
 
 
 def fingerprint_of_folder(folder: Path) -> str:
-    """Identity of a model: its weights, configuration, tokenizer and prompts."""
+    """Identity of a model: every file that its vectors may depend on, its own code and the model
+    under an adapter included.
+    """
     watch_folders(folder)
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in _FINGERPRINTED)
-    kept = [
-        p
-        for p in files
-        if p.name not in NOT_OF_THE_MODEL
-        and not p.name.startswith(".")
-        and p.relative_to(folder).parts[0] != LOGS_FOLDER
-    ]
-    return fingerprint_of({p.relative_to(folder).as_posix(): sha256_of_file(p) for p in kept})
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    kept = [path for path in files if _decides(path.relative_to(folder))]
+    content = {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in kept}
+    for path in kept:
+        base = adapter_base(path.parent) if path.name == ADAPTER_FILE else None
+        if base is not None:
+            content[f"{path.relative_to(folder).as_posix()}: base"] = fingerprint_of_folder(base)
+    return fingerprint_of(content)
+
+
+def _decides(path: Path) -> bool:
+    """Whether vectors may depend on a file, by its path inside the model's folder."""
+    return (
+        path.suffix.lower() not in _NOT_READ
+        and path.name not in NOT_OF_THE_MODEL
+        and path.parts[0] != LOGS_FOLDER
+        and not any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+    )
+
+
+def adapter_base(root: Path) -> Path | None:
+    """Folder of the model that an adapter changes, where it is on disk; a hub model is pinned in
+    the adapter's own file.
+    """
+    name = read_object(root / ADAPTER_FILE).get("base_model_name_or_path")
+    if not isinstance(name, str) or not name:
+        return None
+    return next((place for place in (root / name, Path(name)) if place.is_dir()), None)
 
 
 def read_prompts(path: Path) -> dict[str, str]:
@@ -162,45 +188,6 @@ def is_ranked_by_cosine(path: Path, *, has_normalize: bool) -> bool:
             "take a model that is made for cosine or dot",
         )
     return has_normalize or name == "cosine"
-
-
-def read_dense(folder: Path) -> nn.Linear:
-    """The projection in a Dense module's folder, float32.
-
-    Raises:
-        LeafkitError: it is missing, damaged, or more than linear.
-    """
-    config = read_object(folder / "config.json")
-    # sentence-transformers' own default
-    activation = str(config.get("activation_function", "Tanh")).rpartition(".")[2]
-    if activation != "Identity":
-        raise LeafkitError(
-            f"{folder}: a Dense module with activation {activation} is not linear",
-            "only linear projections are read",
-        )
-    if config.get("use_residual"):
-        raise LeafkitError(
-            f"{folder}: a Dense module adds its input to its output",
-            "only plain projections are read",
-        )
-    width, dim = config.get("in_features"), config.get("out_features")
-    if type(width) is not int or type(dim) is not int or min(width, dim) < 1:
-        raise LeafkitError(
-            f"{folder / 'config.json'} is corrupt: it maps {width!r} onto {dim!r} dimensions",
-            _AGAIN,
-        )
-    projection = nn.Linear(width, dim, bias=bool(config.get("bias", True)))
-    try:
-        weights = load_file(folder / "model.safetensors")
-        projection.load_state_dict(
-            {key.removeprefix("linear."): value.float() for key, value in weights.items()}
-        )
-    except (OSError, SafetensorError, RuntimeError) as err:
-        raise LeafkitError(
-            f"{folder}: the projection cannot be loaded: {str(err).splitlines()[0]}",
-            "without it vectors are wrong",
-        ) from err
-    return projection
 
 
 def write_dense(projection: nn.Linear, folder: Path) -> None:

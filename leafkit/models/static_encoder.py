@@ -32,13 +32,14 @@ from leafkit.core.truncate import truncate_then_normalize
 from leafkit.models.folder import (
     fingerprint_of_folder,
     is_ranked_by_cosine,
-    read_dense,
     read_json,
     read_object,
     read_prompts,
     write_dense,
     write_json,
 )
+from leafkit.models.foreign.dense import read_dense
+from leafkit.models.foreign.not_stock import NotStock
 from leafkit.models.leafkit_json import check_leafkit_json, leafkit_json_fields
 from leafkit.models.text_encoder import EncoderSpec
 
@@ -308,10 +309,9 @@ def read_static(folder: Path) -> StaticEncoder:
     """
     modules = _module_names(folder)
     if list(modules) != list(_MODULES):
-        raise LeafkitError(
+        raise NotStock(
             f"{folder}/modules.json: {', '.join(modules) or 'no modules'} instead of "
-            f"{', '.join(_MODULES)}",
-            "static models of these three modules are read",
+            f"{', '.join(_MODULES)}"
         )
     prompts = read_prompts(folder / _PROMPTS_FILE)
     if prompts:

@@ -5,7 +5,7 @@ token for a text without any.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tokenizers import normalizers, pre_tokenizers, processors
@@ -146,21 +146,54 @@ def with_eos(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
             f"pooling=last needs an end-of-sequence token and {type(tokenizer).__name__} has none",
             "pooling=mean needs none",
         )
-    new = copy.deepcopy(tokenizer)
-    if new.is_fast:
-        append = processors.TemplateProcessing(
-            single=f"$A {new.eos_token}",
-            pair=f"$A $B:1 {new.eos_token}:1",
-            special_tokens=[(new.eos_token, new.eos_token_id)],
-        )
-        before = new.backend_tokenizer.post_processor
-        new.backend_tokenizer.post_processor = (
-            append if before is None else processors.Sequence([before, append])
-        )
+    end = tokenizer.eos_token
+    new = _with_template(tokenizer, f"$A {end}", f"$A $B:1 {end}:1")
     if not ends_with_special(new):
         raise LeafkitError(
             f"pooling=last: {type(tokenizer).__name__} lets no {tokenizer.eos_token} be appended",
             "pooling=mean needs none",
+        )
+    return new
+
+
+def with_asked_ends(
+    tokenizer: PreTrainedTokenizerBase, config: Mapping[str, object]
+) -> PreTrainedTokenizerBase:
+    """The tokenizer, or a copy of it that puts the beginning and the end that its config asks for
+    with add_bos_token and add_eos_token.
+
+    transformers 5 believes tokenizer.json alone, where many folders leave them out.
+
+    Args:
+        tokenizer: as it was loaded.
+        config: of tokenizer_config.json.
+    """
+    new = tokenizer
+    begin = tokenizer.bos_token if config.get("add_bos_token") is True else None
+    if begin is not None and new("a")["input_ids"][:1] != [tokenizer.bos_token_id]:
+        new = _with_template(new, f"{begin} $A", f"{begin} $A $B:1")
+    if config.get("add_eos_token") is True and tokenizer.eos_token is not None:
+        new = with_eos(new)
+    return new
+
+
+def _with_template(
+    tokenizer: PreTrainedTokenizerBase, single: str, pair: str
+) -> PreTrainedTokenizerBase:
+    """A copy that puts special tokens around a text, as ``single`` says, after what it did before;
+    ``pair`` is for what comes in two pieces, as a text with a special token before it does.
+    """
+    new = copy.deepcopy(tokenizer)
+    if new.is_fast:
+        named = ((new.bos_token, new.bos_token_id), (new.eos_token, new.eos_token_id))
+        template = processors.TemplateProcessing(
+            single=single,
+            pair=pair,
+            special_tokens=[(name, i) for name, i in named if name is not None and name in single],
+        )
+        before = new.backend_tokenizer.post_processor
+        new.backend_tokenizer.post_processor = (
+            template if before is None else processors.Sequence([before, template])
         )
     return new
 

