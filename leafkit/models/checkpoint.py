@@ -147,7 +147,7 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
             leafkit.json says of it; the message names the file. Or a decoder does not compute the
             attention that its config says.
     """
-    _refuse_own_code(folder, trust_remote_code)
+    refuse_own_code(folder, trust_remote_code)
     stock = read_stock(folder)
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
@@ -267,11 +267,22 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
     write_json(folder / MODEL_SPACE_FILE, space | leafkit_json_fields(encoder.spec))
 
 
-def _refuse_own_code(folder: Path, trust_remote_code: bool) -> None:
-    """transformers and sentence-transformers would compute a stock model in its place, without a
-    word.
+def refuse_own_code(folder: Path, trust_remote_code: bool) -> None:
+    """Refuse a folder with code of its own: transformers and sentence-transformers would compute a
+    stock model in its place, without a word.
+
+    Raises:
+        NotStock: the code is trusted, and only sentence-transformers runs it.
+        LeafkitError: it is not trusted, or lies in another repository, which nothing pins.
     """
     code = own_code(folder)
+    elsewhere = [reference for reference in code if "--" in reference]
+    if elsewhere:
+        raise LeafkitError(
+            f"{folder} names code of another repository ({', '.join(elsewhere)}), which its own "
+            f"revision does not pin: it is not run",
+            "copy that code into the model's folder, and read it",
+        )
     if code and trust_remote_code:
         raise NotStock(f"{folder} is computed by code of its own ({', '.join(code)})")
     if code:

@@ -13,7 +13,13 @@ import torch
 from torch import nn
 
 from leafkit.core.errors import LeafkitError
-from leafkit.models.checkpoint import find_model, load_encoder, read_encoder, write_encoder
+from leafkit.models.checkpoint import (
+    find_model,
+    load_encoder,
+    read_encoder,
+    refuse_own_code,
+    write_encoder,
+)
 from leafkit.models.static_encoder import StaticEncoder, is_static, read_static, write_static
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 
@@ -123,7 +129,10 @@ def read_model(folder: Path, *, trust_remote_code: bool = False) -> Encoder:
     Raises:
         LeafkitError: see ``read_encoder`` and ``read_static``.
     """
-    return read_static(folder) if is_static(folder) else read_encoder(folder, trust_remote_code)
+    if is_static(folder):
+        refuse_own_code(folder, trust_remote_code)
+        return read_static(folder)
+    return read_encoder(folder, trust_remote_code)
 
 
 def save_model(encoder: Encoder, folder: Path, space: dict[str, Any]) -> None:

@@ -369,6 +369,20 @@ def test_own_code_of_every_part_is_refused_without_trust(tmp_path, bare, file, c
             read(folder)
 
 
+@pytest.mark.parametrize("write", [None, write_table])
+def test_code_of_another_repository_is_never_run(tmp_path, bare, write):
+    if write:
+        folder = write(tmp_path / "m", bare)
+        own = {"idx": 1, "name": "1", "path": "", "type": "owner/other--own.Pooling"}
+        ff.edit_modules(folder, lambda modules: modules.append(own))
+    else:
+        folder = ff.write_own_code(tmp_path / "m", bare("qwen2"))
+        ff.edit(folder / "config.json", auto_map={"AutoModel": "owner/other--modeling_own.Own"})
+    for is_trusted in (False, True):
+        with pytest.raises(LeafkitError, match="code of another repository"):
+            teacher(folder, trust_remote_code=is_trusted)
+
+
 def test_code_for_other_tasks_is_no_code_of_the_embedding_model(tmp_path, bare):
     folder = ff.save(tmp_path / "m", bare("bert"), ff.normalize())
     ff.edit(folder / "config.json", auto_map={"AutoModelForCausalLM": "modeling_own.Own"})
