@@ -6,8 +6,8 @@ import re
 import typing
 from collections.abc import Collection
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
 from pathlib import Path
+from typing import Any
 
 from leafkit.config.endpoint import EndpointConfig
 from leafkit.config.evaluation import EMBEDDING_TASKS, BenchConfig

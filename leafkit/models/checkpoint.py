@@ -275,14 +275,8 @@ def refuse_own_code(folder: Path, trust_remote_code: bool) -> None:
         NotStock: the code is trusted, and only sentence-transformers runs it.
         LeafkitError: it is not trusted, or lies in another repository, which nothing pins.
     """
+    refuse_foreign_code(folder)
     code = own_code(folder)
-    elsewhere = [reference for reference in code if "--" in reference]
-    if elsewhere:
-        raise LeafkitError(
-            f"{folder} names code of another repository ({', '.join(elsewhere)}), which its own "
-            f"revision does not pin: it is not run",
-            "copy that code into the model's folder, and read it",
-        )
     if code and trust_remote_code:
         raise NotStock(f"{folder} is computed by code of its own ({', '.join(code)})")
     if code:
