@@ -17,9 +17,9 @@ from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE, STUDENT, VECTORS_FO
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.openai_client import check_consent
-from leafkit.embedders.black_box import BlackBoxEmbedder
 from leafkit.embedders.distinct import probe_model
 from leafkit.embedders.make_embedder import make_embedder
+from leafkit.embedders.open_folder import open_folder
 from leafkit.embedders.openai_api import SECTION as ENDPOINT_SECTION
 from leafkit.embedders.openai_api import OpenAIEmbedder
 from leafkit.embedders.precomputed import PrecomputedVectors
@@ -27,7 +27,6 @@ from leafkit.embedders.protocol import Embedder, LocalEmbedder
 from leafkit.models.checkpoint import find_model
 from leafkit.models.encoder_protocol import Encoder, load_model, read_model
 from leafkit.models.folder import read_space, read_teacher_prompts
-from leafkit.models.foreign.not_stock import NotStock
 from leafkit.models.given_prompts import give_prompts
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.run import Run, folder_name
@@ -204,7 +203,14 @@ class ModelOpener:
         folder = find_model(reference, revision, trust_remote_code)
         is_local = Path(rest).is_dir()
         name = folder_name(rest if is_local else rest.partition("@")[0])
-        model = self._read_any(folder, prompts, reference, trust_remote_code=trust_remote_code)
+        model = open_folder(
+            folder,
+            device=self.device,
+            precision=self.precision,
+            prompts=prompts,
+            what=reference,
+            trust_remote_code=trust_remote_code,
+        )
         if revision and not is_local and "@" not in reference and reference.startswith("model:"):
             reference = f"{reference}@{revision}"  # what is kept beside a student names all of it
         return _handle(model, folder, name, reference, prompts)
@@ -215,30 +221,6 @@ class ModelOpener:
         if isinstance(encoder, TextEncoder):  # a table has no prompt
             encoder = give_prompts(encoder, prompts, what, is_own=is_own)
         return make_embedder(encoder, self.device, self.precision)
-
-    def _read_any(
-        self,
-        folder: Path,
-        prompts: Mapping[str, str],
-        reference: str,
-        *,
-        trust_remote_code: bool,
-    ) -> Embedder:
-        """A model that only gives vectors: where it is no encoder of ours, as a whole."""
-        is_own = (folder / MODEL_SPACE_FILE).is_file()
-        try:
-            encoder = read_model(folder, trust_remote_code=trust_remote_code)
-        except NotStock as reason:
-            if is_own:  # and changed since
-                raise
-            return BlackBoxEmbedder(
-                folder,
-                reason,
-                device=self.device,
-                prompts=prompts,
-                trust_remote_code=trust_remote_code,
-            )
-        return self._embedder_of(encoder, prompts, reference, is_own=is_own)
 
     def _from_endpoint(self, model: str, reference: str, is_pair: bool) -> ModelHandle:
         config = self.teacher
