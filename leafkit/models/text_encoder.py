@@ -131,10 +131,16 @@ class TextEncoder(nn.Module):
         return 2 * linear
 
     def disable_dropout(self) -> None:
-        """Train without dropout: a regression target computed once has no noise to average out."""
+        """Train without dropout: a regression target computed once has no noise to average out.
+
+        Layers that call dropout as a function keep its probability as a number of their own.
+        """
         for module in self.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
+            for name, value in vars(module).items():
+                if "drop" in name and isinstance(value, float):
+                    setattr(module, name, 0.0)
 
     def prompt(self, role: str) -> str:
         """Text put before an input of this role."""

@@ -36,6 +36,7 @@ class EncoderModule(lightning.LightningModule):
         self.optimizer_config = optimizer
         self.num_steps = num_steps
         self.losses: list[float] = []
+        self._is_checkpointed = False
         # plain numbers: a checkpoint loads with weights_only=True
         self.hparams.update(optimizer=asdict(optimizer))
 
@@ -45,8 +46,19 @@ class EncoderModule(lightning.LightningModule):
         A regression target that was computed once has no noise for dropout to average out.
         """
         self.encoder.disable_dropout()
+        self._is_checkpointed = any(
+            getattr(module, "gradient_checkpointing", False) for module in self.modules()
+        )
         for logger in self.loggers:
             logger.log_hyperparams(dict(self.hparams))
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Training mode where layers are to be recomputed, which transformers asks for and
+        Lightning leaves to the caller. Before every batch: whoever measures the encoder between
+        two batches leaves it in evaluation mode.
+        """
+        if self._is_checkpointed:
+            self.encoder.train()
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int

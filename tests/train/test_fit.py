@@ -13,6 +13,8 @@ import torch
 
 from leafkit.config import ContrastiveLossConfig, MixingConfig, OptimizerConfig
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.models.configure import enable_gradient_checkpointing
+from leafkit.models.tiny import tiny_encoder
 from leafkit.train.batch_list import BatchList
 from leafkit.train.contrastive_batch import PairBatch, TrainingTable, collate
 from leafkit.train.contrastive_module import ContrastiveModule
@@ -360,3 +362,41 @@ def test_the_phases_of_a_stage_add_up():
     add_loader(metrics, 1.0, 10.0)
     add_loader(metrics, 2.0, 10.0)
     assert metrics == {"loader": {"waited_s": 3.0, "training_s": 20.0, "share": 0.15}}
+
+
+@pytest.mark.parametrize("method", ["leaf", "contrastive"])
+@pytest.mark.parametrize("architecture", ["bert", "qwen2", "mistral", "modernbert"])
+def test_checkpointed_layers_are_computed_twice_with_the_same_losses(architecture, method):
+    """Recomputation happens in training mode alone, and somebody who measures between two batches
+    leaves evaluation mode; dropout, which that mode has too, stays off.
+    """
+    losses, calls = [], []
+    for is_checkpointed in (False, True):
+        encoder = tiny_encoder(architecture, tiny.make_tokenizer(), seed=1, max_tokens=64)
+        if is_checkpointed:
+            enable_gradient_checkpointing(encoder)
+        linear = next(m for m in encoder.backbone.modules() if isinstance(m, torch.nn.Linear))
+        linear.register_forward_hook(lambda *_, calls=calls: calls.append(len(losses)))
+        for module in encoder.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.3
+        table = pair_table(encoder)
+        targets = torch.randn(len(PAIRS), encoder.dim, generator=torch.Generator().manual_seed(0))
+
+        def make(step: int, table=table, targets=targets) -> object:
+            rows = np.arange(6 * step, 6 * step + 6)
+            if method == "leaf":
+                return LeafBatch([table.documents[i] for i in rows], targets[rows], 6)
+            return collate(table, rows, MixingConfig(), seed=0, step=step)
+
+        loss = ContrastiveLossConfig(anchor_weight=0.0)
+        module = (
+            LeafModule(encoder, settings())
+            if method == "leaf"
+            else ContrastiveModule(encoder, settings(), loss)
+        )
+        module.on_train_batch_end = lambda *_, encoder=encoder: encoder.eval()
+        losses.append(train(module, BatchList(2, make)))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    plain, checkpointed = calls.count(0), calls.count(1)
+    assert checkpointed == 2 * plain > 0

@@ -21,7 +21,7 @@ class Outcome:
 
     def __init__(self, root: Path) -> None:
         home = tiny.make_home(root / "home")
-        stage = tiny.tiny_stage(home, num_steps=6, question_ratio=0.5)
+        stage = tiny.tiny_stage(home, num_steps=6)
         teach = tiny.tiny_recipe(home, root / "unset") | {"stages": {"only": stage}}
         self.teach = tiny.write_recipe(root / "teach.yaml", teach)
         # 24 tokens are one or two texts: many batches have fewer rows than there are processes.
