@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from leafkit.config import InheritConfig, Recipe
+from leafkit.config.effects import refuse_useless
 from leafkit.config.load import load_recipe
 from leafkit.core.artifact import Manifest, open_artifact, read_manifest
 from leafkit.core.checkpoint_layout import GRID_FILE, INHERIT, MANIFEST_FILE, STUDENT
@@ -99,7 +100,9 @@ def check_inheritance(
             )
         grid = read_grid(Path(run))
     else:
-        with open_run(load_recipe(str(run), overrides)) as opened:
+        recipe = load_recipe(str(run), overrides)
+        refuse_useless("inherit", recipe, overrides)
+        with open_run(recipe) as opened:
             grid = run_inherit(opened)
     _check(grid, strict)
     return grid

@@ -11,10 +11,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What a command says of itself: its words, and what it does."""
+    """What a command says of itself: its words, and what it does.
+
+    Attributes:
+        usage: the words behind it.
+        does: a sentence without its full stop.
+        words: that a shell may complete, beside keys of recipes.
+    """
 
     usage: str
     does: str
+    words: tuple[str, ...] = ()
 
 
 COMMANDS = {
@@ -47,23 +54,39 @@ COMMANDS = {
         "Matryoshka and quantization inheritance, with gates; exit status 1 when one fails; "
         "diagnose=true looks at a teacher",
     ),
-    "compare": Command("FOLDER FOLDER ... [out=comparison.html]", "several runs in one report"),
+    "compare": Command(
+        "FOLDER FOLDER ... [out=comparison.html]", "several runs in one report", ("out=",)
+    ),
     "export": Command(
         "recipe=NAME [key=value ...]",
         "the student as ONNX graphs, float32 and int8, checked against the model",
     ),
     "search": Command(
-        'FOLDER "question" [k=10] [index=hnsw]',
-        "ask an index a question with the student; index= keeps a faiss index",
+        'FOLDER ["question"] [k=10] [index=hnsw]',
+        "ask an index a question with the student, or, without one, questions line by line; "
+        "index= keeps a faiss index",
+        ("k=", "index="),
     ),
     "serve": Command(
         "FOLDER [port=8080] [host=127.0.0.1] [api_key_env=NAME] [name=NAME] [index=hnsw]",
         "answer for a pair over HTTP: OpenAI's /v1/embeddings, and /v1/search",
+        ("port=", "host=", "api_key_env=", "name=", "index="),
     ),
-    "recipes": Command("", "list the recipes"),
+    "recipes": Command(
+        "[copy NAME FILE]", "list the recipes; copy one to a file of your own", ("copy",)
+    ),
     "show": Command(
         "recipe=NAME [key=value ...] [SECTION ...]",
         "print a resolved recipe, or what each key of some sections means and may be",
+    ),
+    "explain": Command(
+        "KEY ...",
+        "what a key means, may be and is by default, where it counts, which recipes set it",
+    ),
+    "completion": Command(
+        "bash|zsh|fish",
+        "the script that completes commands, recipes and keys in your shell",
+        ("bash", "zsh", "fish"),
     ),
     "doctor": Command("", "what this machine has, what is missing, how to get it"),
 }

@@ -14,6 +14,7 @@ from typing import Any
 
 from leafkit.cli.command_table import COMMANDS
 from leafkit.cli.failures import Terminated, explain
+from leafkit.cli.word_hints import asks_for_help, check_words
 from leafkit.core.console import console, flush, set_verbosity
 from leafkit.core.errors import UsageError
 from leafkit.core.system import keep_freed_memory, tune_gc
@@ -83,8 +84,9 @@ def _find_command(name: str, rest: Sequence[str]) -> Callable[[Sequence[str]], i
             f"unknown command {name!r}",
             f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}",
         )
-    if rest and rest[0] in _HELP:
+    if asks_for_help(rest):
         return lambda _: _print_help(name)
+    check_words(name, rest)
     run: Callable[[Sequence[str]], int] = importlib.import_module(
         f"leafkit.cli.commands.{name}"
     ).run

@@ -48,8 +48,9 @@ class DataConfig:
     """The corpus to serve, and what else training reads."""
 
     corpus: str = text(
-        "builtin:pydocs",
-        "The collection that is indexed; its train queries train, its test queries measure.",
+        "",
+        "The collection that is indexed; its train queries train, its test queries measure. "
+        "builtin:NAME, jsonl:PATH, beir:PATH, hf:NAME[:CONFIG]@SPLIT, ...",
     )
     packages: list[str] = texts(
         ["stdlib", "torch", "numpy", "scipy", "sklearn", "pandas", "networkx"],
@@ -81,14 +82,14 @@ class DataConfig:
         [], "Columns of such rows that are left out; others without a use are named or refused."
     )
     max_query_tokens: int = number(
-        64,
+        0,
         "Queries are cut here, prompt included; 0 takes each model's own limit.",
         unit="tokens",
         low=0,
         high=MAX_TOKENS,
     )
     max_document_tokens: int = number(
-        64,
+        0,
         "Documents are cut here, prompt included; 0 takes each model's own limit. The teacher's "
         "cost grows with it.",
         unit="tokens",

@@ -81,13 +81,13 @@ class IndexConfig:
 class BenchConfig:
     """What is measured, and how often it is resampled."""
 
-    collections: list[str] = texts(["builtin:pydocs-out-of-domain"], "Measured beside the corpus.")
+    collections: list[str] = texts([], "Measured beside the corpus.")
     split: str = choice("test", "Judged queries of this split.", QUERY_SPLITS)
     num_resamples: int = number(
         10_000, "Of the paired bootstrap and of the randomization test.", above=0, high=10_000_000
     )
     max_document_tokens: int = number(
-        256,
+        0,
         "Documents of the other collections are cut here; 0 takes each model's own limit.",
         unit="tokens",
         low=0,

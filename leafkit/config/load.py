@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from leafkit.config.recipe import Recipe, to_plain
-from leafkit.config.renamed import new_name, old_value, with_new_names
+from leafkit.config.renamed import familiar_keys, new_name, old_value, with_new_names
 from leafkit.config.rules import is_consent, with_own_hosts
 from leafkit.config.validate import find_problems
 from leafkit.core.errors import UsageError
@@ -254,7 +254,7 @@ def _resolve_type(path: tuple[str, ...]) -> tuple[Any | None, str]:
         if is_dataclass(current):
             names = [f.name for f in fields(current)]
             if part not in names:
-                near = _nearest(part, current)
+                near = " or ".join(familiar_keys(part) if i == 0 else ()) or _nearest(part, current)
                 hint = (
                     f"did you mean {'.'.join((*path[:i], near))}?"
                     if near

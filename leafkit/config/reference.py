@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+import yaml
+
 from leafkit.config.fields import allowed, spec_of
 from leafkit.config.recipe import Recipe, to_plain
-from leafkit.config.renamed import new_name
+from leafkit.config.renamed import familiar_keys, new_name
 from leafkit.core.errors import UsageError
 
 ANY_NAME = "NAME"  # stands for the name of a stage or a source, which the recipe chooses
@@ -87,6 +89,39 @@ def find_keys(recipe: Recipe, section: str) -> list[Key]:
     )
 
 
+def find_general_keys(name: str) -> list[Key]:
+    """Every key that a word may mean: the key or the keys of the section of that name, whatever
+    stands for ``NAME``; else those whose last parts it is; else those of that name elsewhere.
+
+    Raises:
+        UsageError: there is none; the hint has the nearest.
+
+    >>> [key.name for key in find_general_keys("weight_decay")]
+    ['stages.NAME.optimizer.weight_decay', 'student.optimizer.weight_decay']
+    """
+    keys, parts = list(list_keys()), name.split(".")
+    for wanted in (name, new_name(name) or "", *familiar_keys(name)):
+        asked = wanted.split(".")
+        found = [key for key in keys if wanted and _begins(key.name.split("."), asked)]
+        found = found or [key for key in keys if f".{key.name}".endswith(f".{wanted}") and wanted]
+        if found:
+            return found
+    near = difflib.get_close_matches(
+        parts[-1], [key.name.rpartition(".")[2] for key in keys], n=1
+    ) or difflib.get_close_matches(name, [key.name for key in keys], n=1)
+    raise UsageError(
+        f"no key of a recipe is called {name!r}",
+        f"did you mean {near[0]}?" if near else "leafkit show recipe=own-data prints all of them",
+    )
+
+
+def _begins(parts: Sequence[str], asked: Sequence[str]) -> bool:
+    """Whether the key of these parts is the one asked for, or in that section."""
+    return len(parts) >= len(asked) and all(
+        part in (word, ANY_NAME) for part, word in zip(parts, asked, strict=False)
+    )
+
+
 def value_at(recipe: Recipe, key: str) -> Any:
     """The recipe's value of a key.
 
@@ -97,6 +132,42 @@ def value_at(recipe: Recipe, key: str) -> Any:
     for part in key.split("."):
         value = value[part] if isinstance(value, dict) else getattr(value, part)
     return value
+
+
+def annotated_yaml(recipe: Recipe) -> str:
+    """Every key with its value; before it a comment with its sentence, its unit and what is
+    allowed. ``load_recipe`` reads it back.
+    """
+    keys = {key.name: key for key in list_keys()}
+    return "".join(f"{line}\n" for line in _yaml_lines(to_plain(recipe), keys, "", ""))
+
+
+def describe_key(key: Key) -> str:
+    """A key's sentence, then its unit and what is allowed, where there is any."""
+    rules = ", ".join(part for part in (key.unit, key.allowed) if part)
+    return f"{key.doc} ({rules})" if rules else key.doc
+
+
+def _yaml_lines(section: Any, keys: dict[str, Key], path: str, indent: str) -> Iterator[str]:
+    for name, value in section.items():
+        full = f"{path}{name}"
+        key = keys.get(full)
+        if key is not None:
+            yield f"{indent}# {describe_key(key)}"
+        if isinstance(value, dict) and value and key is None:
+            yield f"{indent}{_as_yaml(name)}:"
+            inner = f"{path}{name}."
+            if not any(other.startswith(inner) for other in keys):
+                inner = f"{path}{ANY_NAME}."
+            yield from _yaml_lines(value, keys, inner, f"{indent}  ")
+        else:
+            yield f"{indent}{_as_yaml(name)}: {_as_yaml(value)}"
+
+
+def _as_yaml(value: Any) -> str:
+    """A value on one line, as YAML."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=10**9, allow_unicode=True)
+    return text.removesuffix("...\n").rstrip("\n")
 
 
 def render_reference() -> str:

@@ -2,6 +2,7 @@
 
 A recipe with an old name is refused: read under the new name without a word, it would stay old for
 ever. What a manifest holds was right when it was written, so that is read under today's names.
+Names that other tools use are known too, for a hint.
 """
 
 from __future__ import annotations
@@ -67,6 +68,77 @@ RENAMED_VALUES = {
     "stages.*.batching": {"neighbours": "neighbors"},
     "inherit.queries": {"quantised": "quantized"},
 }
+# what other tools call a thing, and the keys that it may mean here
+_LR = ("student.optimizer.lr", "stages.NAME.optimizer.lr")
+_EPOCHS = ("student.num_epochs", "stages.NAME.num_steps")
+_BATCH = ("student.tokens_per_batch", "stages.NAME.batch_size")
+_LENGTH = ("data.max_document_tokens", "data.max_query_tokens")
+_DEVICE = ("device",)
+_PRECISION = ("precision",)
+_FOLDER = ("checkpoints", "name")
+_CORPUS = ("data.corpus",)
+_TEACHER = ("teacher.source",)
+_STUDENT = ("student.init",)
+FAMILIAR: dict[str, tuple[str, ...]] = {
+    "batch_size": _BATCH,
+    "train_batch_size": _BATCH,
+    "per_device_train_batch_size": _BATCH,
+    "learning_rate": _LR,
+    "lr": _LR,
+    "epochs": _EPOCHS,
+    "num_epochs": _EPOCHS,
+    "num_train_epochs": _EPOCHS,
+    "n_epochs": _EPOCHS,
+    "max_steps": ("stages.NAME.num_steps",),
+    "steps": ("stages.NAME.num_steps",),
+    "warmup": ("student.optimizer.warmup_ratio", "stages.NAME.optimizer.warmup_ratio"),
+    "warmup_steps": ("student.optimizer.warmup_ratio", "stages.NAME.optimizer.warmup_ratio"),
+    "gradient_accumulation_steps": ("trainer.accumulate_grad_batches",),
+    "accumulate": ("trainer.accumulate_grad_batches",),
+    "report_to": ("trainer.loggers",),
+    "logger": ("trainer.loggers",),
+    "max_length": _LENGTH,
+    "max_len": _LENGTH,
+    "max_seq_length": _LENGTH,
+    "max_tokens": _LENGTH,
+    "max_seq_len": _LENGTH,
+    "output": _FOLDER,
+    "output_dir": _FOLDER,
+    "out": _FOLDER,
+    "save_dir": _FOLDER,
+    "dataset": _CORPUS,
+    "corpus": _CORPUS,
+    "documents": _CORPUS,
+    "docs": _CORPUS,
+    "data_path": _CORPUS,
+    "train_data": _CORPUS,
+    "teacher": _TEACHER,
+    "teacher_model": _TEACHER,
+    "model": (*_TEACHER, *_STUDENT),
+    "model_name": (*_TEACHER, *_STUDENT),
+    "model_name_or_path": (*_TEACHER, *_STUDENT),
+    "student": _STUDENT,
+    "student_model": _STUDENT,
+    "gpu": _DEVICE,
+    "cuda": _DEVICE,
+    "cpu": _DEVICE,
+    "fp16": _PRECISION,
+    "bf16": _PRECISION,
+    "dtype": _PRECISION,
+    "random_state": ("seed",),
+    "random_seed": ("seed",),
+    "overwrite": ("force",),
+    "resume": ("force",),
+    "temperature": ("stages.NAME.loss.temperature",),
+    "pooling": ("stages.NAME.pooling",),
+    "negatives": ("stages.NAME.mining.num_negatives",),
+    "num_negatives": ("stages.NAME.mining.num_negatives",),
+    "eval_data": ("bench.collections",),
+    "matryoshka_dims": ("inherit.dims", "stages.NAME.loss.mrl_dims"),
+    "dims": ("inherit.dims",),
+    "prompt": ("teacher.query_prompt", "stages.NAME.query_template"),
+    "query_prompt": ("teacher.query_prompt",),
+}
 
 
 def new_name(key: str) -> str | None:
@@ -127,3 +199,13 @@ def _with_new_values(key: str, value: Any) -> Any:
 
 def _matches(parts: list[str], pattern: list[str]) -> bool:
     return len(parts) == len(pattern) and all(map(fnmatch.fnmatchcase, parts, pattern))
+
+
+def familiar_keys(name: str) -> tuple[str, ...]:
+    """The keys that another tool's name means; none where it is unknown. Dashes, capitals and the
+    sections before it do not count.
+
+    >>> familiar_keys("--learning-rate")
+    ('student.optimizer.lr', 'stages.NAME.optimizer.lr')
+    """
+    return FAMILIAR.get(name.rpartition(".")[2].strip("-").replace("-", "_").lower(), ())

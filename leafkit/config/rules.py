@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from leafkit.config.effects import OF_A_RUN, has_effect, key_of
 from leafkit.config.endpoint import EndpointConfig
 from leafkit.config.evaluation import EMBEDDING_TASKS, BenchConfig
 from leafkit.config.fields import spec_of
@@ -26,6 +27,7 @@ from leafkit.core.hosts import host_of
 
 KEY_ENDINGS = ("_API_KEY", "_TOKEN")  # of variables that a recipe may send to an endpoint
 _HOST = r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+"  # a name, or an address of IPv4 or IPv6
+ENGLISH_DOCUMENTATION = ("builtin:pydocs",)
 MODEL_KINDS = ("recipe", "model", "vectors", "endpoint")
 
 
@@ -41,6 +43,7 @@ def broken_rules(recipe: Recipe) -> list[Problem]:
         *_check_endpoint("synth.endpoint", recipe.synth.endpoint),
         *_check_endpoint("embeddings.endpoint", recipe.embeddings.endpoint),
         *_check_black_box(recipe),
+        *_check_questions(recipe),
         *_check_tasks(recipe.bench),
         *_check_trainer(recipe.trainer),
     ]
@@ -115,7 +118,8 @@ def _check_references(recipe: Recipe) -> list[Problem]:
                 "recipe:NAME, builtin:minilm, model:FOLDER_OR_HUB_ID@REVISION, vectors:FOLDER or "
                 "endpoint:MODEL"
             )
-            problems.append((key, f"{reference!r} is not {allowed}"))
+            meant = f"; did you mean model:{reference}?" if kind == reference else ""
+            problems.append((key, f"{reference!r} is not {allowed}{meant}"))
     source = recipe.teacher.source
     is_pinned = recipe.teacher.revision or "@" in source
     # its content is its identity
@@ -214,6 +218,19 @@ def _check_black_box(recipe: Recipe) -> list[Problem]:
                     "vectors know their own prompts",
                 )
             )
+    if teacher.overrides and not teacher.source.startswith("recipe:"):
+        problems.append(
+            ("teacher.overrides", "is for recipe:NAME: no other teacher has a recipe to change")
+        )
+    # nor can a recipe file allow another recipe what it cannot allow itself
+    problems += [
+        (
+            "teacher.overrides",
+            f"{word!r} is no setting of a teacher's training: data., stages., trainer. or seed",
+        )
+        for word in teacher.overrides
+        if "=" not in word or not has_effect("teach", key_of(word)) or key_of(word) in OF_A_RUN
+    ]
     if teacher.mrl_dims and not teacher.source.startswith(("endpoint:", "vectors:")):
         problems.append(
             (
@@ -222,6 +239,33 @@ def _check_black_box(recipe: Recipe) -> list[Problem]:
             )
         )
     return problems
+
+
+def _check_questions(recipe: Recipe) -> list[Problem]:
+    """Queries become questions by what English imperatives look like; anything else would train on
+    sentences that nobody writes.
+    """
+    corpus = recipe.data.corpus
+    sources = {
+        "student": (recipe.student.question_ratio, [corpus]),
+        **{
+            f"stages.{name}": (
+                stage.question_ratio,
+                [source.uri for source in stage.sources.values()] or [corpus],
+            )
+            for name, stage in recipe.stages.items()
+        },
+    }
+    return [
+        (
+            f"{key}.question_ratio",
+            f"{ratio:g} rewrites queries by the rules of English documentation, and {uri} is none "
+            "of leafkit's own: set it to 0 (recipe=own-data does, for your own documents)",
+        )
+        for key, (ratio, uris) in sources.items()
+        for uri in uris
+        if ratio > 0 and uri and not uri.startswith(ENGLISH_DOCUMENTATION)
+    ]
 
 
 def _check_tasks(bench: BenchConfig) -> list[Problem]:

@@ -264,8 +264,9 @@ class StageConfig:
     mixing: MixingConfig = section(MixingConfig, "Synthetic hard negatives.")
     soft_labels: SoftLabelConfig = section(SoftLabelConfig, "Soft labels.")
     question_ratio: float = number(
-        0.25,
-        'Share of the train queries rewritten as questions ("how do I ...").',
+        0.0,
+        "Share of the train queries rewritten as questions (how do I ...) by the rules of English "
+        "documentation; for builtin:pydocs alone.",
         low=0,
         high=1,
     )

@@ -62,8 +62,9 @@ class StudentConfig:
     )
     num_epochs: float = number(1.0, "Passes over the texts.", above=0, high=_MAX_EPOCHS)
     question_ratio: float = number(
-        0.25,
-        'Share of the train queries rewritten as questions ("how do I ...").',
+        0.0,
+        "Share of the train queries rewritten as questions (how do I ...) by the rules of English "
+        "documentation; for builtin:pydocs alone.",
         low=0,
         high=1,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leafkit.config.endpoint import EndpointConfig
-from leafkit.config.fields import flag, number, numbers, section, text
+from leafkit.config.fields import flag, number, numbers, section, text, texts
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,11 @@ class TeacherConfig:
         "",
         "recipe:NAME, builtin:minilm, model:FOLDER_OR_HUB_ID@REVISION, vectors:FOLDER or "
         "endpoint:MODEL.",
+    )
+    overrides: list[str] = texts(
+        [],
+        "key=value for the recipe that recipe:NAME names; the command line adds its own data.*, "
+        "stages.*, trainer.* and seed.",
     )
     revision: str = text(
         "",

@@ -23,6 +23,7 @@ from typing import Any
 from leafkit.core.checkpoint_layout import MANIFEST_FILE, VERIFIED_FILE
 from leafkit.core.errors import LeafkitError, explain_write_errors
 from leafkit.core.file_hashes import HashMemory, read_sha256
+from leafkit.core.permissions import share
 from leafkit.core.version import __version__
 
 FORMAT = 2  # of the manifest; 1 called the step "stage" and had no method
@@ -200,6 +201,7 @@ def seal(
     """Write the manifest of a finished folder, with the sha256 of every file, and make all of it
     durable.
     """
+    share(folder)
     files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from leafkit.core.permissions import share
 from leafkit.core.watch import State, is_settled, state_of, watch_file
 
 FORMAT = 1  # of the file that keeps what is remembered
@@ -82,6 +83,7 @@ class HashMemory:
             try:
                 with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
                     stream.write(text)
+                share(Path(temporary))
                 os.replace(temporary, self._path)
             except OSError:
                 Path(temporary).unlink(missing_ok=True)

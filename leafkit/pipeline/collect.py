@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from leafkit.config import to_plain
-from leafkit.config.load import load_recipe
+from leafkit.config.teacher_recipe import load_teacher_recipe
 from leafkit.core.artifact import git_commit, read_manifest, versions
 from leafkit.core.checkpoint_layout import (
     BENCH,
@@ -107,10 +107,9 @@ def summarise_steps(steps: Sequence[Mapping[str, Any]]) -> tuple[StepTime, ...]:
 
 def collect_losses(run: Run) -> dict[str, tuple[float, ...]]:
     """Loss curves of the teacher's stages, where a recipe trains it, and of the student."""
-    kind, _, name = run.recipe.teacher.source.partition(":")
     folders = {STUDENT: run.folder / STUDENT}
-    if kind == "recipe":
-        teacher = load_recipe(name)
+    if run.recipe.teacher.source.startswith("recipe:"):
+        teacher = load_teacher_recipe(run.recipe)
         folders = {stage: run.root / teacher.name / stage for stage in teacher.stages} | folders
     return {
         name: tuple(json.loads((folder / LOSSES_FILE).read_text()))

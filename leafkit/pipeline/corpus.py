@@ -11,6 +11,7 @@ from typing import Any
 from leafkit.core.artifact import fingerprint
 from leafkit.core.checkpoint_layout import CORPORA_FOLDER
 from leafkit.core.console import log
+from leafkit.core.errors import UsageError
 from leafkit.core.method import method_of
 from leafkit.data.augment import as_question, make_pseudo_texts
 from leafkit.data.records import FORMAT, Collection
@@ -62,8 +63,15 @@ def load_corpus(run: Run, uri: str, limit: int = 0, default_split: str = "") -> 
         default_split: of pairs that state none; "" lets a hash of the query decide.
 
     Raises:
+        UsageError: ``uri`` is empty.
         LeafkitError: the source cannot be read; see ``leafkit.data.sources``.
     """
+    if not uri:
+        raise UsageError(
+            f"recipe {run.recipe.name} names no corpus",
+            "data.corpus=beir:FOLDER or jsonl:FILE, your own documents; data.corpus=builtin:pydocs "
+            "is this machine's Python documentation",
+        )
     data = run.recipe.data
     source = run.on_main(lambda: source_fingerprint(uri, data))
     folder = (

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from leafkit.config import Recipe, to_plain
-from leafkit.config.load import load_recipe
+from leafkit.config.teacher_recipe import load_teacher_recipe
 from leafkit.core.checkpoint_layout import LOSSES_FILE, STUDENT
 from leafkit.core.console import log
 from leafkit.core.disk_space import require_space
@@ -97,7 +97,7 @@ def run_distill(run: Run) -> None:
 def teacher_recipe(recipe: Recipe) -> Recipe:
     """The recipe that trains this recipe's teacher, on the same machine settings."""
     return replace(
-        load_recipe(recipe.teacher.source.partition(":")[2]),
+        load_teacher_recipe(recipe),
         checkpoints=recipe.checkpoints,
         device=recipe.device,
         precision=recipe.precision,

@@ -100,7 +100,8 @@ def _with_named_ones(recipe: Recipe) -> list[Recipe]:
         for reference in (one.teacher.source, one.bench.student, one.bench.baseline):
             kind, _, name = reference.partition(":")
             if kind == "recipe" and name not in found:
-                found[name] = load_recipe(name)
+                overrides = one.teacher.overrides if reference == one.teacher.source else ()
+                found[name] = load_recipe(name, overrides)
                 pending.append(found[name])
     return list(found.values())
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import torch
 
-from leafkit.config import EmbeddingsConfig, TeacherConfig
+from leafkit.config import EmbeddingsConfig, Recipe, TeacherConfig
 from leafkit.config.load import load_recipe
 from leafkit.core.artifact import open_artifact, recover
 from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE, STUDENT, VECTORS_FOLDER
@@ -109,13 +109,14 @@ class ModelOpener:
         config = self.teacher
         kind, _, rest = config.source.partition(":")
         if kind == "recipe":
-            if not load_recipe(rest).stages:
+            recipe = load_recipe(rest, config.overrides)
+            if not recipe.stages:
                 raise UsageError(
                     f"teacher.source={config.source}: that recipe has no stages, so it trains no "
                     f"teacher",
                     "recipe:kalm-mini has",
                 )
-            return self._trained_teacher(rest)
+            return self._trained_teacher(rest, recipe)
         if kind == "vectors":
             return _from_vectors(rest, config.source, tuple(config.mrl_dims))
         if kind == "endpoint":
@@ -144,7 +145,7 @@ class ModelOpener:
         if kind == "recipe":
             recipe = load_recipe(rest)
             if recipe.stages and not recipe.teacher.source:
-                return self._trained_teacher(rest)
+                return self._trained_teacher(rest, recipe)
             folder = self.checkpoints / recipe.name / STUDENT
             name = f"{folder_name(recipe.name)}-student"
             return self.open_artifact(folder, STUDENT, name, _trained_by("distill", rest))
@@ -178,8 +179,7 @@ class ModelOpener:
         model = make_embedder(read_model(folder), self.device, self.precision)
         return _handle(model, folder, name, f"model:{folder}")
 
-    def _trained_teacher(self, reference: str) -> ModelHandle:
-        recipe = load_recipe(reference)
+    def _trained_teacher(self, reference: str, recipe: Recipe) -> ModelHandle:
         stage = list(recipe.stages)[-1]
         folder = self.checkpoints / recipe.name / stage
         return self.open_artifact(folder, stage, recipe.name, _trained_by("teach", reference))

@@ -107,7 +107,40 @@ BAD = [
     (["show", RECIPE, "qqqq"], "'qqqq' is neither key=value nor a section", "sections: data"),
     (["show", RECIPE, "studnt"], "'studnt' is neither key=value", "did you mean student?"),
     (["show", RECIPE, "student.lr"], "student.lr is now called student.optimizer.lr", "show"),
-    (["recipes", "all"], "recipes takes no words, not 'all'", "leafkit recipes"),
+    (["recipes", "all"], "recipes takes no words but copy, not 'all'", "leafkit recipes copy"),
+    (["recipes", "copy", "own-data"], "recipes copy takes a recipe and a file", "copy own-data"),
+    (["explain"], "explain takes a key", "leafkit explain student.num_epochs"),
+    (["explain", "student.lrr"], "no key of a recipe is called 'student.lrr'", "did you mean lr?"),
+    (["completion"], "completion takes a shell", "leafkit completion bash"),
+    (["completion", "tcsh"], "completion takes a shell: bash, zsh, fish", "source"),
+    (["distill", RECIPE, "--force"], "no options with dashes", "write force=true"),
+    (["distill", "--recipe", "kalm-mini"], "no options with dashes", "write recipe=kalm-mini"),
+    (["teach", "--lr=1e-4"], "no options with dashes", "write student.optimizer.lr=1e-4 or stages"),
+    (["search", "/tmp", "--k", "5"], "no options with dashes", "write k=5"),
+    (["distill", "kalm-to-23m"], "'kalm-to-23m' is not key=value", "recipe=kalm-to-23m names"),
+    (["show", "mine.yaml"], "'mine.yaml' is not key=value", "leafkit show recipe=mine.yaml"),
+    (["distill", RECIPE, "batch_size=3"], "did you mean student.tokens_per_batch or", "show"),
+    (["distill", RECIPE, "learning_rate=1"], "unknown key learning_rate; did you mean", "show"),
+    (["distill", RECIPE, "epochs=3"], "did you mean student.num_epochs", "leafkit show"),
+    (["distill", RECIPE, "teacher.source=/tmp"], "did you mean model:/tmp?", "leafkit show"),
+    (["distill", "recipe=own-data"], "recipe own-data names no teacher", "model:FOLDER"),
+    (
+        ["distill", "recipe=own-data", "teacher.source=builtin:minilm"],
+        "recipe own-data names no corpus",
+        "data.corpus=beir:FOLDER",
+    ),
+    (
+        ["bench", "teacher=builtin:minilm", "student=builtin:minilm"],
+        "nothing says what to measure on",
+        "collections=beir:FOLDER",
+    ),
+    (["inherit", "teacher=builtin:minilm"], "recipe", "data.corpus=beir:FOLDER"),
+    (
+        ["distill", RECIPE, "data.corpus=jsonl:mine.jsonl"],
+        "student.question_ratio: 0.25 rewrites queries by the rules of English documentation",
+        "leafkit show",
+    ),
+    (["search", "/tmp", "how", "index=nix"], "index=nix: no such kind", "one of flat"),
     (["doctor", "recipe=x"], "doctor takes no words, not 'recipe=x'", "leafkit doctor"),
     (["distill", RECIPE, "device=warp"], "'warp' is not one of auto, cpu, cuda", "leafkit show"),
     (
@@ -116,7 +149,7 @@ BAD = [
         "leafkit show",
     ),
     (["search"], "search takes a folder and a question", "leafkit search"),
-    (["search", "folder"], "search takes a folder and a question", "leafkit search"),
+    (["search", "folder"], "folder: no such folder", "checkpoints/"),
     (["search", "folder", "how", "many"], "search takes a folder and a question", "leafkit search"),
     (["search", "/no/such/folder", "how"], "/no/such/folder: no such folder", "checkpoints/"),
     (["search", "/tmp", "how", "k=0"], "k=0 is not a positive whole number", "k=10"),
@@ -377,7 +410,7 @@ def test_show_prints_what_load_recipe_reads_back(tmp_path, capsys):
     shown = capsys.readouterr().out
     (tmp_path / "kalm-to-23m.yaml").write_text(shown)
     assert load_recipe(str(tmp_path / "kalm-to-23m.yaml")) == load_recipe(
-        "kalm-to-23m", ["seed=7", "student.optimizer.lr=2e-5"]
+        "kalm-to-23m", ["seed=7", "student.optimizer.lr=2e-5", "teacher.overrides=[seed=7]"]
     )
 
 
@@ -476,6 +509,7 @@ def test_show_explains_the_keys_of_a_section(capsys):
         f"teacher.{name}"
         for name in (
             "source",
+            "overrides",
             "revision",
             "trust_remote_code",
             "query_prompt",

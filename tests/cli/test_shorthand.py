@@ -29,7 +29,7 @@ def test_a_pair_without_a_recipe_is_a_whole_recipe():
 
 
 def test_the_corpus_stays_where_it_is_named_or_nothing_else_is_measured():
-    assert resolved("teacher=builtin:minilm").data.corpus == "builtin:pydocs"
+    assert resolved("teacher=builtin:minilm", "corpus=beir:c").data.corpus == "beir:c"
     both = resolved("teacher=builtin:minilm", "collections=beir:a", "corpus=jsonl:b.jsonl")
     assert (both.data.corpus, both.bench.collections) == ("jsonl:b.jsonl", ["beir:a"])
 

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from leafkit import config
 from leafkit.config.load import describe_recipe, list_recipes, load_recipe, to_yaml
+from leafkit.config.reference import value_at
+from leafkit.core.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -54,6 +56,72 @@ def test_a_teacher_trained_here_is_a_recipe_that_trains_one(path: Path) -> None:
     kind, _, name = load_recipe(str(path)).teacher.source.partition(":")
     if kind == "recipe":
         assert load_recipe(str(ROOT / "recipes" / f"{name}.yaml")).stages
+
+
+# --- the demonstration's own values, which are no defaults
+
+DEMONSTRATION = {
+    "data.corpus": "builtin:pydocs",
+    "data.max_document_tokens": 56,
+    "data.max_query_tokens": 64,
+    "data.max_train_queries": 3000,
+    "data.num_pseudo_texts": 2048,
+    "student.question_ratio": 0.25,
+    "student.num_epochs": 0.35,
+    "student.num_ridge_texts": 2048,
+    "bench.collections": ["builtin:pydocs-out-of-domain"],
+    "bench.max_document_tokens": 256,
+}
+
+
+@pytest.mark.parametrize("name", ["kalm-to-23m", "kalm-mini-to-23m", "kalm-to-static", "full-grid"])
+def test_the_demonstration_states_what_its_figures_were_measured_with(name: str) -> None:
+    recipe = load_recipe(name)
+    assert {key: value_at(recipe, key) for key in DEMONSTRATION} == DEMONSTRATION
+
+
+@pytest.mark.parametrize("name", ["kalm-mini", "kalm-mini-lite"])
+def test_the_demonstrations_teachers_state_theirs(name: str) -> None:
+    recipe = load_recipe(name)
+    assert [stage.question_ratio for stage in recipe.stages.values()] == [0.25, 0.25]
+    assert (recipe.data.max_document_tokens, recipe.data.max_query_tokens) == (56, 64)
+
+
+@pytest.mark.parametrize("name", ["own-data", "measure"])
+def test_anybodys_texts_are_neither_cut_nor_rewritten_nor_joined_by_others(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.data.corpus == ""
+    assert (recipe.data.max_document_tokens, recipe.data.max_query_tokens) == (0, 0)
+    assert recipe.bench.max_document_tokens == 0
+    assert recipe.data.max_train_queries == 0
+    assert recipe.student.num_epochs >= 1
+    assert recipe.student.question_ratio == 0
+    assert recipe.bench.collections == []
+    assert recipe.data.sources == {}
+    assert replace(recipe, name="", data=replace(recipe.data, corpus="")) == config.Recipe()
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_queries_are_rewritten_in_english_documentation_alone(path: Path) -> None:
+    recipe = load_recipe(str(path))
+    for stage in recipe.stages.values():
+        uris = [source.uri for source in stage.sources.values()] or [recipe.data.corpus]
+        assert stage.question_ratio == 0 or set(uris) == {"builtin:pydocs"}
+    assert recipe.student.question_ratio == 0 or recipe.data.corpus == "builtin:pydocs"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "key", "words"),
+    [
+        ("own-data", "student", ["student.question_ratio=.1", "data.corpus=beir:scifact"]),
+        ("own-data", "student", ["student.question_ratio=1", "data.corpus=hf:x@train"]),
+        ("kalm-mini", "stages.weak", ["data.corpus=jsonl:polski.jsonl"]),
+        ("kalm-v1", "stages.tune", ["stages.tune.question_ratio=.5"]),
+    ],
+)
+def test_other_texts_are_not_rewritten(recipe: str, key: str, words: list[str]) -> None:
+    with pytest.raises(UsageError, match=rf"{key}\.question_ratio: .* English documentation"):
+        load_recipe(recipe, words)
 
 
 # --- dead keys

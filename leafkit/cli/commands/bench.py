@@ -10,7 +10,7 @@ from leafkit.core.checkpoint_layout import BENCH_REPORT
 
 def run(words: Sequence[str]) -> int:
     """Measure the pair on the corpus and the collections; the report is in the recipe's folder."""
-    recipe = read_recipe(words, has_short_keys=True)
+    recipe = read_recipe("bench", words, has_short_keys=True)
     from leafkit.cli.write_report import write_report
     from leafkit.pipeline.evaluate.bench import run_bench
     from leafkit.pipeline.evaluate.collect import collect_bench

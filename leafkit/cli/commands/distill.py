@@ -11,7 +11,7 @@ from leafkit.core.console import log
 
 def run(words: Sequence[str]) -> int:
     """Distill the recipe's student and measure the pair; the report is in the recipe's folder."""
-    recipe = read_recipe(words)
+    recipe = read_recipe("distill", words)
     from leafkit.cli.unchanged import SEARCH_HINT, show_unchanged
 
     if show_unchanged(recipe):

@@ -10,7 +10,7 @@ from leafkit.core.console import log
 
 def run(words: Sequence[str]) -> int:
     """Embed the documents and say where the index is."""
-    recipe = read_recipe(words)
+    recipe = read_recipe("embed", words)
     from leafkit.pipeline.document_index import run_embed
     from leafkit.pipeline.run import open_run
 

@@ -10,7 +10,7 @@ from leafkit.core.console import log
 
 def run(words: Sequence[str]) -> int:
     """Write the graphs and say where they are."""
-    recipe = read_recipe(words)
+    recipe = read_recipe("export", words)
     from leafkit.pipeline.export import run_export
     from leafkit.pipeline.run import open_run
 

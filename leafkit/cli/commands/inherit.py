@@ -10,7 +10,7 @@ from leafkit.core.checkpoint_layout import DIAGNOSIS_REPORT, INHERIT_REPORT
 
 def run(words: Sequence[str]) -> int:
     """Measure every setting of the grid; the exit status is 1 where a gate fails."""
-    recipe = read_recipe(words, has_short_keys=True)
+    recipe = read_recipe("inherit", words, has_short_keys=True)
     from leafkit.cli.write_report import write_report
     from leafkit.pipeline.evaluate.collect import collect_diagnosis, collect_inherit
     from leafkit.pipeline.evaluate.diagnose import run_diagnose

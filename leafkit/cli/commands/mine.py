@@ -11,7 +11,7 @@ from leafkit.core.console import log
 
 def run(words: Sequence[str]) -> int:
     """Mine what the recipe's stages ask for and say where the rows are."""
-    recipe = read_recipe(words, may_run_dry=True)
+    recipe = read_recipe("mine", words, may_run_dry=True)
     from leafkit.pipeline.run import open_run
     from leafkit.pipeline.teacher.teach import run_mine
 

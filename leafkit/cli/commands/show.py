@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from leafkit.cli.recipe_words import read_recipe
-from leafkit.config.load import to_yaml
-from leafkit.config.reference import Key, find_keys, value_at
+from leafkit.config.reference import Key, annotated_yaml, find_keys, value_at
 from leafkit.core.console import console
 
 
 def run(words: Sequence[str]) -> int:
-    """Print the recipe as YAML; words without '=' ask for the keys of sections instead."""
+    """Print the recipe as YAML with what each key means; words without '=' ask for the keys of
+    sections instead.
+    """
     sections = [word for word in words if "=" not in word]
-    recipe = read_recipe([word for word in words if "=" in word])
+    recipe = read_recipe("show", [word for word in words if "=" in word])
     if not sections:
-        console.print(to_yaml(recipe), markup=False, end="")
+        console.print(annotated_yaml(recipe), markup=False, end="")
         return 0
     for section in sections:
         for key in find_keys(recipe, section):

@@ -11,7 +11,7 @@ from leafkit.core.console import log
 
 def run(words: Sequence[str]) -> int:
     """Write the rows, and say what they cost and where they are."""
-    recipe = read_recipe(words)
+    recipe = read_recipe("synth", words)
     from leafkit.pipeline.run import open_run
     from leafkit.pipeline.synth import describe_summary, run_synth
 

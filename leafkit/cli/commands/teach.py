@@ -10,7 +10,7 @@ from leafkit.core.console import log
 
 def run(words: Sequence[str]) -> int:
     """Train the recipe's stages and say where the teacher is."""
-    recipe = read_recipe(words, may_run_dry=True)
+    recipe = read_recipe("teach", words, may_run_dry=True)
     from leafkit.pipeline.run import open_run
     from leafkit.pipeline.teacher.teach import run_teach
 

@@ -12,7 +12,7 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from leafkit.config import StageConfig, TrainSourceConfig
+from leafkit.config import StageConfig, TrainSourceConfig, rules
 from leafkit.core.artifact import open_artifact, read_manifest
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.training_rows import TrainingRows
@@ -24,6 +24,12 @@ from leafkit.pipeline.teacher.task import Source
 from leafkit.pipeline.teacher.teach import run_stage, run_teach
 
 PROMPT = "find the answer : "
+
+
+@pytest.fixture(autouse=True)
+def _tiny_pairs_are_english_documentation(monkeypatch):
+    """What is rewritten as questions is worded like a docstring here."""
+    monkeypatch.setattr(rules, "ENGLISH_DOCUMENTATION", ("jsonl:",))
 
 
 @pytest.fixture
