@@ -47,7 +47,9 @@ def read_recipe(
     if len(names) != 1:
         raise UsageError("name one recipe with recipe=NAME", "leafkit recipes lists them")
     settings = [w for w in words if not w.startswith("recipe=")]
-    recipe = _load(command, names[0], settings)
+    runs_dry = [w for w in settings if key_of(w) == "dry_run"]  # has an answer of its own below
+    recipe = _load(command, names[0], [w for w in settings if w not in runs_dry])
+    recipe = load_recipe(names[0], settings) if runs_dry else recipe
     check_needs(command, recipe)
     if not recipe.dry_run:
         return recipe

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
-
-import yaml
 
 from leafkit.config.fields import allowed, spec_of
 from leafkit.config.recipe import Recipe, to_plain
@@ -165,9 +165,16 @@ def _yaml_lines(section: Any, keys: dict[str, Key], path: str, indent: str) -> I
 
 
 def _as_yaml(value: Any) -> str:
-    """A value on one line, as YAML."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=10**9, allow_unicode=True)
-    return text.removesuffix("...\n").rstrip("\n")
+    """A value on one line, as YAML: words as they are, all else as JSON, which YAML contains."""
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./-]*", value) and not _is_word(value):
+        return value
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)
+
+
+def _is_word(text: str) -> bool:
+    """Whether YAML would read a text as something else than text."""
+    return text.lower() in {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 
 def render_reference() -> str:

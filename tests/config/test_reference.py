@@ -43,7 +43,7 @@ def test_the_reference_has_a_table_for_each_section_and_a_row_for_each_key() -> 
     assert sections[:2] == ["## The recipe itself", "## `data`"]
     assert "## `stages.NAME.optimizer`" in sections
     assert len(sections) == len(set(sections))
-    row = "| `max_query_tokens` | whole number | `64` | tokens | at least 0, at most 1_000_000 |"
+    row = "| `max_query_tokens` | whole number | `0` | tokens | at least 0, at most 1_000_000 |"
     assert row in text
     for line in text.splitlines():  # a stray bar would add a cell
         assert not line.startswith("| ") or line.count("|") == 7, line

@@ -159,7 +159,7 @@ def test_questions_are_trained_on(recipe, start, monkeypatch):
     start(recipe, work=run_teach)
     weak, tune = (parts["rows"] for parts in seen)
     assert sum(q.endswith("?") for q in weak.queries) == 28  # half of 56
-    assert sum(q.endswith("?") for q in tune.queries) == 14  # the default's quarter
+    assert sum(q.endswith("?") for q in tune.queries) == 0  # the default
     assert (
         len(weak) == len(tune) == len(set(weak.queries)) == len(set(weak.positives.tolist())) == 56
     )
