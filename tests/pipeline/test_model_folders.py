@@ -33,9 +33,9 @@ TEXTS = [
     "a",
 ]
 PROMPTS = {"query": "find the answer : ", "document": "table : "}
-ARCHITECTURES = (
-    "bert roberta mpnet distilbert xlm-roberta camembert albert electra deberta-v2 modernbert "
-    "qwen2 qwen3 llama mistral gemma3_text opt"
+QUICK = ("mpnet", "xlm-roberta", "qwen3", "gemma3_text")
+SLOW = (
+    "bert roberta distilbert camembert albert electra deberta-v2 modernbert qwen2 llama mistral opt"
 ).split()
 
 
@@ -84,7 +84,10 @@ def assert_equal(folder: Path, **settings: Any) -> None:
         np.testing.assert_allclose(mine(model, role), expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "architecture",
+    [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)],
+)
 def test_every_architecture_is_an_encoder_here(tmp_path, bare, architecture):
     folder = ff.save(tmp_path / "m", bare(architecture), ff.normalize(), prompts=PROMPTS)
     assert teacher(folder).encoder is not None
