@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from leafkit.config import DataConfig, EmbeddingsConfig, Recipe, StudentConfig, TeacherConfig
-from leafkit.core.console import log, progress_bar, warn
+from leafkit.core.console import progress_bar, warn
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Collection, Document, Query, clean_text
-from leafkit.embedders.count_cut import count_cut
+from leafkit.embedders.count_cut import say_cut
 from leafkit.embedders.distinct import check_distinct
 from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.protocol import Embedder
@@ -259,8 +259,5 @@ def _embed(
             "compute in float32 with precision='float32'; if it stays, look at that text",
         )
     check_distinct(texts, vectors, f"teacher vectors of {what}")
-    if teacher.network is not None:
-        cut = count_cut(teacher.network, texts, role, max_tokens, model="the teacher", what=what)
-        if cut.num_cut:
-            log(f"  {cut}", style="yellow")
+    say_cut(teacher.model, texts, role, max_tokens, model="the teacher", what=what)
     return vectors

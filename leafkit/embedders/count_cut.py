@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from leafkit.core.console import log
+from leafkit.embedders.protocol import Embedder
 from leafkit.models.encoder_protocol import Encoder
 from leafkit.results import CutTexts
 
@@ -56,3 +58,14 @@ def count_cut(
         num_read=round(int(np.minimum(counts, limit).sum()) * scale),
         is_sample=is_sample,
     )
+
+
+def say_cut(
+    embedder: Embedder, texts: Sequence[str], role: str, max_tokens: int, *, model: str, what: str
+) -> None:
+    """Say what a model cuts of texts, where it is loaded here and cuts any."""
+    if embedder.encoder is None:
+        return
+    found = count_cut(embedder.encoder, texts, role, max_tokens, model=model, what=what)
+    if found.num_cut:
+        log(f"  {found}", style="yellow")

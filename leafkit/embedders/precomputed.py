@@ -128,6 +128,11 @@ class PrecomputedVectors(EmbedderBase):
         """The vectors are made: nothing is cut here."""
         return NO_LIMIT
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Roles that it has vectors of."""
+        return tuple(self._tables)
+
     def prompt(self, role: str) -> str:
         """Text that was put before an input of this role when its vector was computed."""
         return self._prompts.get(role, "")

@@ -23,6 +23,7 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.mteb_source import task_instruction
 from leafkit.data.prompts import make_prompt
+from leafkit.embedders.distinct import probe_model
 from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.prompted import has_template, place_prompts, prompt_with
 from leafkit.embedders.protocol import Embedder
@@ -264,6 +265,8 @@ def load_for_mteb(
         prompts = read_teacher_prompts(_space_of(student))
         encoders[-1] = give_prompts(encoders[-1], prompts, teacher, is_own=False)
     models = [make_embedder(encoder, where, dtype) for encoder in encoders]
+    for model, reference in zip(models, references, strict=True):
+        probe_model(model, reference)
     if teacher and not same_space:
         _check_space(student, models[0], teacher, models[1])
     return wrap_for_mteb(

@@ -25,6 +25,24 @@ class Vectors(Protocol):
     def __getitem__(self, rows: slice | np.ndarray, /) -> np.ndarray: ...
 
 
+class ChosenRows:
+    """Some rows of a source, in the order given, read where they are asked for.
+
+    Args:
+        source: (N, D).
+        rows: (n,) numbers of its rows.
+    """
+
+    def __init__(self, source: Vectors, rows: np.ndarray) -> None:
+        self._source, self._rows = source, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: slice | np.ndarray, /) -> np.ndarray:
+        return self._source[self._rows[rows]]
+
+
 def dimension(source: Vectors) -> int:
     """D, of any source that is not empty."""
     return int(source[0:1].shape[1])

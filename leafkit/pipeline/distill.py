@@ -33,6 +33,7 @@ from leafkit.pipeline.evaluate.inherit import run_inherit
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.pair_folder import describe_student_space
 from leafkit.pipeline.run import Run
+from leafkit.pipeline.student.held_out import choose_held_out, unseen_texts
 from leafkit.pipeline.student.static import distill_static
 from leafkit.pipeline.student.targets import (
     Distillation,
@@ -42,6 +43,7 @@ from leafkit.pipeline.student.targets import (
     TokenLimits,
     choose_texts,
     embed_groups,
+    leave_out,
 )
 from leafkit.pipeline.student.transformer import distill_transformer
 from leafkit.pipeline.teacher.teach import run_teach
@@ -79,8 +81,9 @@ def run_distill(run: Run) -> None:
     corpus = load_corpus(run, run.recipe.data.corpus)
     teacher = load_teacher(run)
     check_student_room(run.recipe, teacher)
+    held_out = choose_held_out(corpus.collection, run.recipe.bench.split, teacher)
     targets = load_targets(run, teacher, corpus)
-    save_student(run, teacher, corpus, targets)
+    save_student(run, teacher, corpus, leave_out(targets, unseen_texts(held_out)))
     write_index(run, teacher, corpus, targets[0].vectors)
     run_bench(run)
     if not corpus.collection.judged(run.recipe.bench.split):
@@ -135,6 +138,7 @@ def load_targets(run: Run, teacher: ModelHandle, corpus: Corpus) -> list[Target]
         recipe.data,
         seed=recipe.seed,
         vocabulary=vocabulary,
+        held_out=unseen_texts(choose_held_out(corpus.collection, recipe.bench.split, teacher)),
         sources={
             name: read_collection(source.uri, recipe.data)
             for name, source in recipe.data.sources.items()

@@ -337,6 +337,11 @@ def _handle(
 def _from_vectors(folder: str, reference: str, mrl_dims: tuple[int, ...]) -> ModelHandle:
     vectors = PrecomputedVectors(Path(folder), mrl_dims)
     declared = vectors.space_id if vectors.is_named else ""
+    if any(vectors.space(role, 0).similarity == "dot" for role in vectors.roles):
+        _log_once(
+            f"  {reference}: vectors of other lengths than one are ranked by inner product; "
+            f'"normalized": true in about.json would rank them by cosine'
+        )
     return ModelHandle(vectors, folder_name(vectors.name or folder), reference, declared)
 
 

@@ -38,6 +38,8 @@ def print_summary(report: RunReport, console: Console) -> None:
     with _wide_enough(console):
         for part in facts.scored(report):
             _print_table(tables.retrieval_table(part, narrow=True), console)
+        for agreement in facts.bench(report).agreements:
+            _print_table(agreement.table(), console)
         _print_table(tables.differences_table(report), console)
         _print_table(tables.tasks_table(report), console)
         for table in tables.index_tables(report, narrow=True):

@@ -233,8 +233,9 @@ def _size_and_speed(report: RunReport) -> Iterator[str]:
 
 def opening_sentences(report: RunReport) -> list[str]:
     """What the run found, whatever it measured: retention, else inheritance, else the diagnosis."""
+    agreement = [] if scored(report) else agreement_sentences(report)
     return (
-        verdict_sentences(report, brief=True)
+        [*agreement, *verdict_sentences(report, brief=True)]
         or list(filter(None, [inherit_sentence(report) or diagnosis_sentence(report)]))
         or ["This run measured no retrieval."]
     )
@@ -243,6 +244,11 @@ def opening_sentences(report: RunReport) -> list[str]:
 def prompt(model: ModelFacts | None, role: str) -> str:
     """What a model puts before a query or a document; "" for nothing."""
     return model.prompts.get(role, "") if model else ""
+
+
+def agreement_sentences(report: RunReport) -> list[str]:
+    """How far the student agrees with its teacher on collections without judgments."""
+    return [f"{found}." for found in bench(report).agreements]
 
 
 def cut_sentences(report: RunReport) -> list[str]:

@@ -1,5 +1,6 @@
 """What is measured, as frozen dataclasses with versioned JSON; nothing here computes."""
 
+from leafkit.results.agreement import Agreement
 from leafkit.results.codec import FORMAT, Saved
 from leafkit.results.contamination import (
     Contamination,
@@ -42,6 +43,7 @@ from leafkit.results.table import Table
 
 __all__ = [
     "FORMAT",
+    "Agreement",
     "BinaryFigures",
     "CollectionResult",
     "Contamination",

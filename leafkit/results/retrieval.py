@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from leafkit.results.agreement import Agreement
 from leafkit.results.codec import Saved
 from leafkit.results.contamination import Contamination
 from leafkit.results.costs import IndexRow, LatencyRow
@@ -207,6 +208,7 @@ class EvaluationResult(Tabular, Saved):
         tasks: without a search.
         indexes: approximate search on the first collection.
         latency: of single queries.
+        agreements: with the teacher, on collections without judgments.
     """
 
     what = "benchmark"
@@ -218,6 +220,7 @@ class EvaluationResult(Tabular, Saved):
     tasks: tuple[TaskScore, ...] = ()
     indexes: tuple[IndexRow, ...] = ()
     latency: tuple[LatencyRow, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
 
     @classmethod
     def upgrade(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -241,6 +244,7 @@ class EvaluationResult(Tabular, Saved):
         if self.macro:
             title = f"Mean of {self.macro.num_collections} collections"
             parts.append(_systems_table(title, self.macro.systems, self.macro.retention))
+        parts += [found.table() for found in self.agreements]
         if self.tasks:
             parts.append(_tasks_table(self.tasks))
         if self.latency:
@@ -259,6 +263,8 @@ class EvaluationResult(Tabular, Saved):
         if self.macro:
             about = {"collection": "all collections", "kind": "macro"}
             rows += [about | row for row in _records(self.macro.systems, self.macro.retention)]
+        for found in self.agreements:
+            rows += found.records()
         for task in self.tasks:
             about = {"collection": task.name, "kind": task.kind}
             rows += [

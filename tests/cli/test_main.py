@@ -261,8 +261,10 @@ def test_distill_leaves_a_report_and_says_how_to_search(finished, capsys, home):
 def test_documents_alone_are_distilled_reported_and_searched(recipe, tmp_path, capsys):
     documents = tiny.write_documents(tmp_path / "docs.jsonl")
     assert main.main(["distill", f"recipe={recipe}", f"data.corpus=jsonl:{documents}"]) == 0
-    assert (
-        "docs has no judged test query: it is left out of the benchmark" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "docs has no judged test query: the student is measured by its agreement" in shown
+    assert "without judgments: agreement with the teacher on 60 documents as queries" in " ".join(
+        shown.split()
     )
     assert (tmp_path / "ck" / "tiny" / "report.html").is_file()
     assert main.main(["search", str(tmp_path / "ck" / "tiny"), "compute the matrix"]) == 0

@@ -9,6 +9,7 @@ import pytest
 import tiny
 import torch
 
+import leafkit
 from leafkit.embedders import count_cut as room
 from leafkit.embedders.count_cut import count_cut
 from leafkit.models.static_encoder import StaticEncoder, bare_tokenizer
@@ -91,3 +92,20 @@ def test_the_sentence(num_cut, num_read, words):
     cut = CutTexts("M", "documents", 64, 1000, num_cut, 1000, num_read)
     assert words in str(cut)
     assert CutTexts.from_plain(json.loads(json.dumps(cut.to_plain()))) == cut
+
+
+def test_the_api_says_what_teacher_and_student_do_not_read(capsys):
+    teacher = tiny.make_encoder()
+    texts = ["sort the table", "draw a graph " * 60, "merge a queue"]
+    pair = leafkit.distill(
+        teacher, tiny.make_encoder(seed=3), texts=texts, max_document_tokens=32, num_pseudo_texts=8
+    )
+    said = [line for line in capsys.readouterr().out.splitlines() if "are cut" in line]
+    assert len(said) == 2
+    assert "the teacher reads up to 32 tokens of each of 3 texts documents: 33.3% of" in said[0]
+    assert "student reads up to 32 tokens of each of 3 training documents: 33.3% of" in said[1]
+    uncut = leafkit.distill(
+        teacher, tiny.make_encoder(seed=3), texts=texts[::2], max_document_tokens=0
+    )
+    assert "are cut" not in capsys.readouterr().out
+    assert (pair.space.max_tokens, uncut.space.max_tokens) == (32, 128)

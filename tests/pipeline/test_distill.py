@@ -197,7 +197,7 @@ def test_one_text_is_enough_to_start_the_projection_from(done, start):
     assert read_manifest(run.folder / "student").metrics["spectrum"]["num_texts"] == 1
 
 
-def test_documents_alone_train_a_student_and_the_benchmark_is_skipped(
+def test_documents_alone_train_a_student_that_is_measured_by_its_agreement(
     home, tmp_path, start, capsys
 ):
     documents = tiny.write_documents(tmp_path / "docs.jsonl")
@@ -205,10 +205,13 @@ def test_documents_alone_train_a_student_and_the_benchmark_is_skipped(
     recipe["data"]["corpus"] = f"jsonl:{documents}"
     run = start(tiny.write_recipe(tmp_path / "tiny.yaml", recipe))
     shown = capsys.readouterr().out
-    assert "docs has no judged test query: it is left out of the benchmark" in shown
+    assert "docs has no judged test query: the student is measured by its agreement" in shown
     assert (run.folder / "student" / "manifest.json").is_file()
     assert not (run.folder / "inherit").exists()
-    assert EvaluationResult.load(run.folder / "bench" / "results.json") == EvaluationResult()
+    result = EvaluationResult.load(run.folder / "bench" / "results.json")
+    (found,) = result.agreements
+    assert result == EvaluationResult(agreements=(found,))
+    assert (found.asked_with, found.training) == ("documents as queries", "seen in training")
 
 
 def test_other_collections_are_measured_where_the_corpus_has_no_queries(home, tmp_path, start):

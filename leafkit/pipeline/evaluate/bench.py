@@ -21,6 +21,7 @@ from leafkit.evaluation.comparison import compare_macro
 from leafkit.evaluation.latency import measure_latency, serve_one
 from leafkit.evaluation.per_query import PerQuery, read_per_query, write_per_query
 from leafkit.index.kinds.plan import check_indexes
+from leafkit.pipeline.evaluate.agreement import measure_unjudged
 from leafkit.pipeline.evaluate.contamination import check_contamination
 from leafkit.pipeline.evaluate.corpora import BenchCorpus, choose_corpora
 from leafkit.pipeline.evaluate.parts import (
@@ -67,7 +68,8 @@ def run_bench(run: Run, allow_empty: bool = True) -> Path:
     handles = {"teacher": teacher, "student": student}
     handles |= {"baseline": load_handle(run, config.baseline)} if config.baseline else {}
     corpora = choose_corpora(run)
-    if not corpora and not config.tasks and not allow_empty:
+    agreements = measure_unjudged(run, teacher, student)
+    if not corpora and not config.tasks and not agreements and not allow_empty:
         raise LeafkitError(
             f"no judged {config.split} query is left: there is nothing to measure",
             "name collections with bench.collections=[beir:PATH], or another split with "
@@ -88,7 +90,10 @@ def run_bench(run: Run, allow_empty: bool = True) -> Path:
         config=to_plain(config),
         teacher=teacher.model.fingerprint,
         student=student.model.fingerprint,
-        parts=[read_manifest(part).fingerprint() for part in (*collections, *tasks, *indexes)],
+        parts=[
+            read_manifest(part).fingerprint()
+            for part in (*collections, *tasks, *indexes, *agreements)
+        ],
         contamination=fingerprint(codec.to_plain(contamination)),
         seed=recipe.seed,
         tokens=recipe.data.max_query_tokens,
@@ -99,7 +104,8 @@ def run_bench(run: Run, allow_empty: bool = True) -> Path:
         return [one for part in collections for one in read_per_query(part / PER_QUERY_FILE)]
 
     def work(metrics: dict[str, Any]) -> EvaluationResult:
-        parts = [EvaluationResult.load(p / FIGURES_FILE) for p in (*collections, *tasks, *indexes)]
+        measured = (*collections, *tasks, *indexes, *agreements)
+        parts = [EvaluationResult.load(part / FIGURES_FILE) for part in measured]
         result = replace(
             join_parts(parts, contamination),
             macro=average_collections(read_values(), config.num_resamples, recipe.seed),
@@ -147,6 +153,7 @@ def join_parts(
         samples=next((part.samples for part in parts if part.collections), ()),
         tasks=tuple(task for part in parts for task in part.tasks),
         indexes=tuple(row for part in parts for row in part.indexes),
+        agreements=tuple(found for part in parts for found in part.agreements),
     )
 
 

@@ -48,8 +48,8 @@ def choose_corpora(run: Run) -> list[BenchCorpus]:
             corpora.append(BenchCorpus(corpus, IN_DOMAIN, data.max_document_tokens))
         else:
             log(
-                f"  {corpus.collection.name} has no judged {config.split} query: it is left out of "
-                f"the benchmark"
+                f"  {corpus.collection.name} has no judged {config.split} query: the student is "
+                f"measured by its agreement with the teacher alone"
             )
     for uri in config.collections:
         corpus = load_corpus(run, uri)

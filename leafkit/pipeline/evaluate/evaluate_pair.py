@@ -12,6 +12,7 @@ from leafkit.core.console import progress_bar
 from leafkit.core.errors import UsageError
 from leafkit.data.records import Collection, Query
 from leafkit.data.sources import read_collection
+from leafkit.embedders.count_cut import say_cut
 from leafkit.embedders.distinct import check_distinct
 from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.prompted import prompted_queries
@@ -220,6 +221,7 @@ def _embed(
     with progress_bar(f"vectors of {what}", len(texts), "texts") as bar:
         vectors = model.embed(texts, role, max_tokens or model.max_tokens, bar)
     check_distinct(texts, vectors, f"vectors of {what}")
+    say_cut(model, texts, role, max_tokens, model="the model", what=what)
     return vectors
 
 

@@ -164,7 +164,7 @@ def measure_collection(
             draft / PER_QUERY_FILE, [PerQuery(collection.name, ids, measured.per_query)]
         )
 
-    return _part(
+    return keep_part(
         run,
         collection.name,
         inputs,
@@ -207,7 +207,7 @@ def measure_indexes(run: Run, handles: Mapping[str, ModelHandle], measured_on: B
     def save(rows: tuple[IndexRow, ...], draft: Path) -> None:
         EvaluationResult(indexes=rows).save(draft / FIGURES_FILE)
 
-    return _part(
+    return keep_part(
         run,
         f"indexes {collection.name}",
         inputs,
@@ -267,7 +267,7 @@ def measure_task(run: Run, handles: Mapping[str, ModelHandle], uri: str) -> Path
         EvaluationResult(tasks=(score,)).save(draft / FIGURES_FILE)
 
     kind, _, path = uri.partition(":")
-    return _part(
+    return keep_part(
         run,
         f"{kind} {Path(path).stem}",
         inputs,
@@ -294,7 +294,7 @@ def _inputs(run: Run, measured_on: BenchCorpus, stores: Stores) -> CollectionInp
     )
 
 
-def _part(
+def keep_part(
     run: Run,
     name: str,
     inputs: DataclassInstance,
@@ -304,6 +304,7 @@ def _part(
     save: Callable[[T, Path], None],
     on_every_process: bool = False,
 ) -> Path:
+    """One part of a benchmark as an artifact below checkpoints/measured."""
     identity = fingerprint(plain_inputs(inputs))[:8]
     folder = run.root / MEASURED_FOLDER / f"{folder_name(name)}-{identity}"
     run.step(

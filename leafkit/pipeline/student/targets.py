@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from leafkit.data.sources import choose_numbers
 from leafkit.embedders.count_cut import count_cut
 from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.embedders.prompted import has_own_prompt, prompted_queries, warn_of_prompts
-from leafkit.index.vectors import Vectors
+from leafkit.index.vectors import ChosenRows, Vectors
 from leafkit.models.encoder_protocol import Encoder
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.corpus import pseudo_texts, vary_queries
@@ -153,6 +154,7 @@ def choose_texts(
     seed: int,
     vocabulary: TextEncoder | None = None,
     sources: Mapping[str, Collection] | None = None,
+    held_out: AbstractSet[str] = frozenset(),
 ) -> list[TextGroup]:
     """Everything the student learns from: documents first, then queries, pseudo-texts, other
     sources.
@@ -165,9 +167,11 @@ def choose_texts(
         seed: of what is chosen and made.
         vocabulary: whose words pseudo-texts are made of; None makes none.
         sources: the collections of ``data.sources``, by name.
+        held_out: queries that train nothing, because the student is measured on them. Documents
+            are all there, for the index; see ``leave_out``.
     """
     known = teacher.model if isinstance(teacher.model, PrecomputedVectors) else None
-    asked = [q for q in collection.queries if q.split == "train"]
+    asked = [q for q in collection.queries if q.split == "train" and q.text not in held_out]
     if data.max_train_queries:
         chosen = np.random.default_rng(seed).permutation(len(asked))[: data.max_train_queries]
         asked = [asked[i] for i in sorted(chosen)]
@@ -189,7 +193,11 @@ def choose_texts(
         words = pseudo_texts(vocabulary, data.num_pseudo_texts, seed)
         groups.append(TextGroup("pseudo-texts", words, "query"))
     for name, other in (sources or {}).items():
-        groups += _source_groups(name, other, data.sources[name], teacher=teacher, config=config)
+        found = _source_groups(name, other, data.sources[name], teacher=teacher, config=config)
+        groups += [
+            replace(group, texts=[text for text in group.texts if text not in held_out])
+            for group in found
+        ]
     if known is not None:
         # the documents of the index must all have a vector, other texts need not
         groups[1:] = [_keep_known(known, group) for group in groups[1:]]
@@ -262,6 +270,21 @@ def embed_groups(groups: Sequence[TextGroup], limits: TokenLimits, embed: Embed)
     ]
 
 
+def leave_out(targets: Sequence[Target], texts: AbstractSet[str]) -> list[Target]:
+    """The targets without the texts that training shall not see; vectors stay where they are."""
+    if not texts:
+        return list(targets)
+    kept = []
+    for target in targets:
+        rows = np.array([i for i, t in enumerate(target.texts) if t not in texts], dtype=np.int64)
+        if len(rows) == len(target.texts):
+            kept.append(target)
+        elif len(rows):
+            chosen = [target.texts[i] for i in rows]
+            kept.append(replace(target, texts=chosen, vectors=ChosenRows(target.vectors, rows)))
+    return kept
+
+
 def count_cuts(student: Encoder, task: Distillation) -> tuple[CutTexts, ...]:
     """What a student does not read of the texts that it learns from, by role; said where it is
     something.
@@ -271,6 +294,7 @@ def count_cuts(student: Encoder, task: Distillation) -> tuple[CutTexts, ...]:
     cuts = []
     for role in dict.fromkeys(target.role for target in task.targets):
         texts = [text for target in task.targets if target.role == role for text in target.texts]
+        # queries under instructions of their own have a role of their own
         what = "training documents" if role == "document" else "training queries"
         limit = task.limits.of(role) or min(task.teacher.model.max_tokens, student.limit(0))
         cut = count_cut(student, texts, role, limit, model="student", what=what)

@@ -179,7 +179,7 @@ def test_two_collections_of_one_name_are_refused(done, start, tmp_path):
 
 
 def test_nothing_to_measure_is_an_error_where_it_is_asked_for(home, tmp_path, start, done):
-    documents = tiny.write_documents(tmp_path / "docs.jsonl")
+    documents = tiny.write_documents(tmp_path / "docs.jsonl", count=2)
 
     def strictly(run: Run) -> Path:
         return run_bench(run, allow_empty=False)
@@ -192,6 +192,10 @@ def test_nothing_to_measure_is_an_error_where_it_is_asked_for(home, tmp_path, st
     run = start(done, f"data.corpus=jsonl:{documents}", work=run_bench)
     assert results(run) == EvaluationResult()
     assert read_per_query(run.folder / "bench" / "per_query.parquet") == []
+    # of more documents there is the agreement with the teacher
+    more = tiny.write_documents(tmp_path / "more.jsonl")
+    (found,) = results(start(done, f"data.corpus=jsonl:{more}", work=strictly)).agreements
+    assert (found.num_queries, found.training) == (60, "perhaps seen in training")
 
 
 def test_a_damaged_part_is_named(done, start):

@@ -1,0 +1,100 @@
+"""Figures of a pair without judgments: the student's vectors and rankings against its teacher's.
+
+Shapes: Q queries, N documents, D dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from leafkit.core.errors import LeafkitError
+from leafkit.core.truncate import truncate_then_normalize
+from leafkit.evaluation.bootstrap import Bootstrap
+from leafkit.index.exact import search_exact
+from leafkit.index.ranking import exclude_self, tie_order
+from leafkit.index.vectors import Vectors
+from leafkit.results import Agreement
+
+DEPTH = 10  # of the rankings that are compared
+_MOST_DOCUMENTS = 2000  # whose cosines are measured
+
+
+def measure_agreement(
+    queries: tuple[np.ndarray, np.ndarray],
+    documents: tuple[Vectors, Vectors],
+    document_ids: Sequence[str],
+    *,
+    own: Sequence[int],
+    collection: str,
+    asked_with: str,
+    training: str,
+    num_resamples: int,
+    seed: int,
+) -> Agreement:
+    """Cosines of vectors, and the share of the teacher's nearest documents that the student finds.
+
+    Args:
+        queries: (Q, D) of teacher and of student, the same texts in the same order.
+        documents: (N, D) of teacher and of student.
+        document_ids: N of them; they order documents of one score.
+        own: (Q,) position of the document that a query may not find, itself, or -1.
+        collection: its name.
+        asked_with: what the queries are, for the result.
+        training: whether that has seen them, see ``Agreement``.
+        num_resamples: of the bootstrap over queries.
+        seed: of the bootstrap.
+
+    Raises:
+        LeafkitError: there is no query, or no document that one could find.
+    """
+    of_teacher, of_student = queries
+    own_at = np.asarray(own, dtype=np.int64)
+    depth = min(DEPTH, len(document_ids) - bool((own_at >= 0).any()))
+    if not len(of_teacher) or depth < 1:
+        raise LeafkitError(
+            f"{collection} has {len(of_teacher)} queries and {len(document_ids)} documents: there "
+            "is nothing to compare rankings on",
+            "give it more documents",
+        )
+    ties = tie_order(list(document_ids))
+
+    def nearest(asked: np.ndarray, found: Vectors) -> np.ndarray:
+        ranking = search_exact(asked, found, depth + bool((own_at >= 0).any()), ties)
+        positions: np.ndarray = exclude_self(ranking, own_at, depth).positions
+        return positions
+
+    wanted = nearest(of_teacher, documents[0])
+    bootstrap = Bootstrap(len(of_teacher), num_resamples, seed)
+    overlap = {
+        way: bootstrap.mean(_overlap(wanted, nearest(of_student, found)))
+        for way, found in (("asymmetric", documents[0]), ("symmetric", documents[1]))
+    }
+    rows = np.unique(np.linspace(0, len(document_ids) - 1, _MOST_DOCUMENTS).astype(np.int64))
+    cosines = _cosines(documents[0][rows], documents[1][rows])
+    return Agreement(
+        collection=collection,
+        asked_with=asked_with,
+        training=training,
+        num_queries=len(of_teacher),
+        num_documents=len(document_ids),
+        depth=depth,
+        query_cosine=bootstrap.mean(_cosines(of_teacher, of_student)),
+        document_cosine=Bootstrap(len(rows), num_resamples, seed).mean(cosines),
+        overlap=overlap,
+    )
+
+
+def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(n,) cosine of each row of one with the same row of the other."""
+    units = [truncate_then_normalize(np.asarray(x, dtype=np.float64)) for x in (a, b)]
+    found: np.ndarray = np.einsum("nd,nd->n", *units)
+    return found
+
+
+def _overlap(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """(Q,) share of the wanted positions, (Q, k), that are among those found, in any order."""
+    is_found = (wanted[:, :, None] == found[:, None, :]).any(axis=2)
+    shares: np.ndarray = is_found.mean(axis=1)
+    return shares
