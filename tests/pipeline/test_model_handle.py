@@ -208,7 +208,7 @@ def test_a_hub_model_is_read_at_its_revision(opened, home, monkeypatch):
     with opened("teacher.source=model:owner/name", f"teacher.revision={REVISION}") as run:
         assert load_teacher(run).name == "name"
         assert load_handle(run, f"model:owner/other@{'b' * 40}").name == "other"
-    assert asked == [("owner/name", REVISION), ("owner/other", "b" * 40)]
+    assert asked == [("owner/name", REVISION, False), ("owner/other", "b" * 40, False)]
 
 
 def test_vectors_and_their_dimensions(opened, tmp_path):
