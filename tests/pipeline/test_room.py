@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import tiny
 
@@ -47,7 +49,7 @@ def test_the_api_and_mteb_refuse_it(home):
     with pytest.raises(UsageError, match="max_query_tokens"):
         wrapped.encode(
             [{"text": ["sort"]}],
-            task_metadata=None,
+            task_metadata=SimpleNamespace(name="Tiny", type="Retrieval", prompt=None),
             hf_split="",
             hf_subset="",
             prompt_type="query",
