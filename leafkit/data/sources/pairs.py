@@ -23,6 +23,8 @@ PAIR_COLUMNS = {
     "task",
     "split",
 }
+# what `leafkit mine` notes beside the rows that it writes: where its model ranked their texts
+MINING_COLUMNS = {"positive_rank", "positive_score", "negative_ranks", "negative_scores"}
 _NEEDED = (
     "a pair needs 'positive' (text), 'positives' (a list of texts) or 'positive_ids' (ids of "
     "documents)"
@@ -67,7 +69,8 @@ def parse_pair(
     where: str, row: dict[str, Any], bad: BadRows, counts: Counter[str], *, default_split: str
 ) -> Pair | None:
     """The row as a pair; None, and one bad row more, where it is none."""
-    telling = [key for key in row if key not in PAIR_COLUMNS and has_telling_name(key)]
+    known = PAIR_COLUMNS | MINING_COLUMNS
+    telling = [key for key in row if key not in known and has_telling_name(key)]
     telling = [key for key in telling if as_list(row[key])]
     if telling:
         bad.refuse(
