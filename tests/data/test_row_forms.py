@@ -285,3 +285,22 @@ def test_rows_of_tasks_have_their_numbers_from_text(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("sentence1,sentence2,score,split\na,b,4.5,dev\n")
     rows = read_raw_rows(f"csv:{tmp_path / 'r.csv'}", BadRows("error", 0, Counter()))
     assert [row for _, row in rows] == [{"s1": "a", "s2": "b", "score": 4.5, "split": "validation"}]
+
+
+def test_scores_of_a_pair_given_twice_are_counted(tmp_path: Path) -> None:
+    rows = [
+        {"query": "q", "positive": "a", "scores": [score], "split": "train"}
+        for score in (0.5, 0.25, 0.5)
+    ]
+    found = read_collection(_write(tmp_path / "rows.jsonl", *rows), DataConfig())
+    assert list(found.soft.values()) == [{"d0": 0.5}]
+    assert found.counts == {"scores of a pair given twice (the first is taken)": 1}
+
+
+def test_two_sentences_are_a_pair_of_a_symmetric_task(tmp_path: Path) -> None:
+    row = {"sentence1": "q", "sentence2": "a", "split": "train"}
+    found = read_collection(_write(tmp_path / "rows.jsonl", row), DataConfig())
+    assert [(q.text, q.task) for q in found.queries] == [("q", "sts")]
+    assert found.counts == {}
+    with pytest.raises(LeafkitError, match="a scored pair of sentences"):
+        read_collection(_write(tmp_path / "rows.jsonl", row | {"score": 4}), DataConfig())

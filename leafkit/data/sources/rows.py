@@ -206,4 +206,7 @@ def _add_pair(
         known = found.negatives.setdefault(query_id, [])
         known.extend(d for d in dict.fromkeys(negatives) if d not in known)
     if pair.scores:
-        found.soft.setdefault(query_id, {}).update(zip(ids, pair.scores, strict=True))
+        soft = found.soft.setdefault(query_id, {})
+        for document, score in zip(ids, pair.scores, strict=True):
+            is_other = soft.setdefault(document, score) != score
+            documents.counts["scores of a pair given twice (the first is taken)"] += is_other

@@ -341,7 +341,7 @@ def _read_disclosed(there: Run, uri: str) -> Iterator[str]:
     for where, row in read_raw_rows(uri, bad, data=data):
         if row.get("split", "train") != "train":
             continue
-        values = [value for key in _TEXT_KEYS for value in _as_list(row.get(key))]
+        values = [_text_of(value) for key in _TEXT_KEYS for value in _as_list(row.get(key))]
         if row.get("title") and isinstance(row.get("text"), str):
             values = [
                 f"{row['title']} {value}" if value is row["text"] else value for value in values
@@ -350,6 +350,13 @@ def _read_disclosed(there: Run, uri: str) -> Iterator[str]:
         if not any(texts):
             bad.refuse(where, f"no text under any of {', '.join(_TEXT_KEYS)}")
         yield from filter(None, texts)
+
+
+def _text_of(value: Any) -> Any:
+    """The text of a passage with a title of its own, as Tevatron's rows have it."""
+    if not isinstance(value, dict):
+        return value
+    return " ".join(str(value[key]) for key in ("title", "text") if value.get(key))
 
 
 def _as_list(value: Any) -> list[Any]:

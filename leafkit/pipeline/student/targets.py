@@ -235,9 +235,12 @@ def _source_groups(
 ) -> list[TextGroup]:
     documents = [d.full_text for d in collection.documents]
     queries = [q for q in collection.queries if q.split == "train"]
+    counts = Counter(collection.counts)
     if source.limit:
-        documents = [documents[i] for i in choose_numbers(len(documents), source.limit, Counter())]
-        queries = [queries[i] for i in choose_numbers(len(queries), source.limit, Counter())]
+        documents = [documents[i] for i in choose_numbers(len(documents), source.limit, counts)]
+        queries = [queries[i] for i in choose_numbers(len(queries), source.limit, counts)]
+    for what, count in counts.items():
+        log(f"  {name}: {what}: {count:,}", style="dim")
     usual, told = _by_prompt(name, queries, teacher, config, repeats=1)
     return [
         TextGroup(f"{name} documents", documents, "document"),
