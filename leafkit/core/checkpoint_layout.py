@@ -13,6 +13,7 @@ spells one.
             index/, index-KIND/   documents and their vectors; a faiss index over them
             bench/, inherit/, contamination/, diagnosis/, export/
             report.json, report.html, README.md
+            report.tables/        every table of the report as Markdown, CSV and LaTeX
 
 Every artifact has a ``manifest.json`` beside its files.
 """
@@ -95,9 +96,13 @@ SYNTH_JOURNAL_FILE = "journal.jsonl"
 # of vectors computed elsewhere that a user brings
 VECTORS_ABOUT_FILE = "about.json"
 
+# of a vector store: how long its vectors took
+MADE_FILE = "made.json"
+
 # reports: STEM.json and STEM.html
 REPORT, BENCH_REPORT, INHERIT_REPORT, DIAGNOSIS_REPORT = "report", "bench", "inherit", "diagnosis"
 REPORT_FILE, REPORT_PAGE_FILE = f"{REPORT}.json", f"{REPORT}.html"
+TABLES_OF_REPORT = "tables"  # in STEM.tables/
 CARD_FILE = "README.md"
 FINISHED_FILE = ".finished.json"  # what a finished run read: while it is the same, nothing is to do
 
@@ -105,6 +110,11 @@ FINISHED_FILE = ".finished.json"  # what a finished run read: while it is the sa
 def index_folder(kind: str) -> str:
     """The folder of a faiss index beside ``index/``."""
     return f"{INDEX}-{kind}"
+
+
+def tables_folder(stem: str) -> str:
+    """The folder of a report's tables beside STEM.html."""
+    return f"{stem}.{TABLES_OF_REPORT}"
 
 
 def vector_shard_file(number: int, kind: str) -> str:
@@ -123,4 +133,6 @@ def is_taken_by_all(name: str) -> bool:
 def is_taken_in_recipe(name: str) -> bool:
     """Whether a training stage of this name would write where another step of the recipe does."""
     lower = name.lower()
-    return lower in (*RECIPE_FOLDERS, *SHARED_FOLDERS) or lower.startswith(f"{INDEX}-")
+    return lower in (*RECIPE_FOLDERS, *SHARED_FOLDERS) or (
+        lower.startswith(f"{INDEX}-") or lower.endswith(f".{TABLES_OF_REPORT}")
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -200,7 +201,7 @@ class _ShownBar:
         now_s = time.perf_counter()
         elapsed_s = max(now_s - self._started_s, 1e-9)
         rate = self._done / elapsed_s
-        text = f"{rate:,.1f} {self._unit}/s {note}".rstrip()
+        text = f"{pace(rate, self._unit)} {note}".rstrip()
         if self._live is not None and self._task is not None:
             self._live.update(self._task, completed=self._done, note=escape(printable(text)))
         elif now_s - self._spoken_s >= PLAIN_LINE_EVERY_S and self._done < self._total:
@@ -224,10 +225,20 @@ def progress_bar(title: str, total: int, unit: str) -> Iterator[Bar]:
     else:
         yield _ShownBar(title, total, unit, None)
     elapsed_s = time.perf_counter() - started_s
-    log(
-        f"  {title}: {total:,} {unit} in {elapsed_s:.1f} s ({total / max(elapsed_s, 1e-9):,.0f} "
-        f"{unit}/s)"
-    )
+    speed = f" ({pace(total / max(elapsed_s, 1e-9), unit)})" if total else ""
+    log(f"  {title}: {total:,} {unit} in {elapsed_s:.1f} s{speed}")
+
+
+def pace(rate: float, unit: str) -> str:
+    """Items per second in two significant digits at least: a slow step is not "0 steps/s".
+
+    >>> pace(1234.5, "texts"), pace(0.347, "steps"), pace(2.96, "steps")
+    ('1,234 texts/s', '0.35 steps/s', '3.0 steps/s')
+    """
+    if not rate:
+        return f"no {unit} yet"
+    digits = max(0, 1 - math.floor(math.log10(rate))) if rate < 100 else 0
+    return f"{rate:,.{digits}f} {unit}/s"
 
 
 def _live_progress(unit: str) -> Progress:

@@ -41,6 +41,7 @@ from leafkit.models.foreign.modules import read_stock
 from leafkit.models.foreign.not_stock import NotStock
 from leafkit.models.leafkit_json import check_leafkit_json, leafkit_json_fields
 from leafkit.models.minilm import download, find_minilm
+from leafkit.models.pooling import state_with_pooler
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 from leafkit.models.tiny import tiny_encoder
 from leafkit.models.tokenization import check_vocabulary, comes_back_equal, without_last_call
@@ -215,7 +216,7 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
         # others pad batches with it, behind a mask; Mistral has none
         encoder.tokenizer.pad_token = encoder.tokenizer.eos_token
     transformers_logging.disable_progress_bar()
-    encoder.backbone.save_pretrained(folder)
+    encoder.backbone.save_pretrained(folder, state_dict=state_with_pooler(encoder.backbone))
     without_last_call(encoder.tokenizer, encoder.spec.max_tokens).save_pretrained(folder)
     if not comes_back_equal(encoder.tokenizer, folder):
         raise LeafkitError(

@@ -1,12 +1,18 @@
-"""Pooling: the hidden states of a text's tokens to one vector, of padded and of packed batches.
+"""Pooling: the hidden states of a text's tokens to one vector, of padded and of packed batches; and
+BERT's own pooler, which no vector of ours goes through: kept out of our models, and in their files,
+where other libraries look for it.
 
 Shapes: B texts, T tokens of the longest, N tokens of all texts, R texts of a group, H hidden width.
 """
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import torch
+from torch import nn
+from transformers import CONFIG_MAPPING, MODEL_MAPPING
 
 from leafkit.models.packed.grouping import Packed
 
@@ -47,3 +53,39 @@ def pool_packed(hidden_NH: torch.Tensor, batch: Packed, pooling: str) -> torch.T
             parts.append(hidden_RTH[:, 0 if pooling == "cls" else -1].float())
     back = torch.from_numpy(np.argsort(batch.order)).to(hidden_NH.device)
     return torch.cat(parts)[back]
+
+
+def pooler_free(architecture: str) -> dict[str, bool]:
+    """What keeps a model from having a pooler that no vector uses: weights without gradients stop
+    distributed training.
+    """
+    if architecture not in CONFIG_MAPPING:
+        return {}
+    model = MODEL_MAPPING.get(CONFIG_MAPPING[architecture], None)
+    accepts = (
+        model is not None
+        and not isinstance(model, tuple)
+        and "add_pooling_layer" in inspect.signature(model).parameters
+    )
+    return {"add_pooling_layer": False} if accepts else {}
+
+
+def state_with_pooler(backbone: nn.Module) -> dict[str, torch.Tensor] | None:
+    """The backbone's weights, with zeros for a pooler that it was made without; None where its
+    architecture has none.
+
+    transformers and sentence-transformers make a model with its pooler; one that is missing in the
+    file they announce as newly initialised, to be trained.
+    """
+    config = getattr(backbone, "config", None)
+    if not pooler_free(str(getattr(config, "model_type", ""))):
+        return None
+    state = dict(backbone.state_dict())
+    with torch.device("meta"):
+        whole = type(backbone)(config)
+    lacking = {
+        name: torch.zeros(weight.shape, dtype=torch.float32)
+        for name, weight in whole.state_dict().items()
+        if name.startswith("pooler.") and name not in state
+    }
+    return state | lacking

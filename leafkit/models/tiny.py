@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import copy
 import difflib
-import inspect
 import tempfile
 import zlib
 from pathlib import Path
@@ -14,11 +13,12 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoModel, PreTrainedTokenizerBase
+from transformers import CONFIG_MAPPING, AutoModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.models.configure import configure
+from leafkit.models.pooling import pooler_free
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 from leafkit.models.tokenization import byte_tokenizer, comes_back_equal
 
@@ -96,21 +96,6 @@ def tiny_encoder(
             ) from err
     spec = EncoderSpec(max_tokens=max_tokens)
     return configure(TextEncoder(backbone.eval(), tokenizer, spec), attention, pooling).eval()
-
-
-def pooler_free(architecture: str) -> dict[str, bool]:
-    """What keeps a model from having a pooler that no vector uses: weights without gradients stop
-    distributed training.
-    """
-    if architecture not in CONFIG_MAPPING:
-        return {}
-    model = MODEL_MAPPING.get(CONFIG_MAPPING[architecture], None)
-    accepts = (
-        model is not None
-        and not isinstance(model, tuple)
-        and "add_pooling_layer" in inspect.signature(model).parameters
-    )
-    return {"add_pooling_layer": False} if accepts else {}
 
 
 def _default_config(architecture: str) -> Any:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
 import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from leafkit.config import to_plain
+from leafkit.config import Recipe, to_plain
 from leafkit.config.teacher_recipe import load_teacher_recipe
-from leafkit.core.artifact import git_commit, read_manifest, versions
+from leafkit.core.artifact import Manifest, git_commit, read_manifest, versions
 from leafkit.core.checkpoint_layout import (
     BENCH,
+    DIAGNOSIS,
+    DIAGNOSIS_FILE,
     GRID_FILE,
     INHERIT,
     LOSSES_FILE,
@@ -26,10 +30,12 @@ from leafkit.core.checkpoint_layout import (
 )
 from leafkit.core.system import cpu_name, memory_gib
 from leafkit.pipeline.corpus import load_corpus
+from leafkit.pipeline.evaluate.contamination import list_stages
 from leafkit.pipeline.model_handle import ModelHandle, load_student, load_teacher
 from leafkit.pipeline.run import Run
 from leafkit.results import (
     CutTexts,
+    Diagnosis,
     EvaluationResult,
     InheritanceGrid,
     Machine,
@@ -37,8 +43,11 @@ from leafkit.results import (
     RunReport,
     SpectrumSummary,
     StepTime,
+    TrainingTexts,
     codec,
 )
+
+_ON_THE_HUB = {"builtin:minilm": "sentence-transformers/all-MiniLM-L6-v2"}
 
 
 def collect_report(run: Run, command: str) -> RunReport:
@@ -52,32 +61,45 @@ def collect_report(run: Run, command: str) -> RunReport:
     teacher = load_teacher(run)
     student = load_student(run, teacher)
     uris = (run.recipe.data.corpus, *run.recipe.bench.collections)
-    corpora = tuple(load_corpus(run, uri).about() for uri in uris)
+    corpora = [load_corpus(run, uri) for uri in uris]
     manifest = read_manifest(run.folder / STUDENT)
-    has_grid = _has_grid_of(run, teacher, student)
+    # what an earlier run on other texts left there is not of this one
+    of_teacher = {"teacher": teacher.model.fingerprint, "corpus": corpora[0].fingerprint}
+    is_examined = _is_of(run, DIAGNOSIS, of_teacher)
+    has_grid = _is_of(run, INHERIT, of_teacher | {"student": student.model.fingerprint})
+    bench = read_manifest(run.folder / BENCH)
     return replace(
         describe_run(run, command),
+        **_describe_origin(run.recipe),
+        training=list_training_texts(run, manifest),
+        measured_at=bench.created,
+        measured_on=codec.from_plain(Machine | None, bench.metrics.get("machine"), "machine"),
         steps=steps,
         teacher=describe_model(teacher),
         student=replace(describe_model(student), name=f"{run.recipe.name} student"),
-        spectrum=codec.from_plain(SpectrumSummary, manifest.metrics["spectrum"], "spectrum"),
+        spectrum=_spectrum_of(manifest),
         losses=collect_losses(run),
-        corpora=corpora,
+        corpora=tuple(one.about() for one in corpora),
         cuts=(*run.cuts, *map(CutTexts.from_plain, manifest.metrics.get("cuts", ()))),
         bench=EvaluationResult.load(run.folder / BENCH / RESULTS_FILE),
         inheritance=InheritanceGrid.load(run.folder / INHERIT / GRID_FILE) if has_grid else None,
+        diagnosis=Diagnosis.load(run.folder / DIAGNOSIS / DIAGNOSIS_FILE) if is_examined else None,
     )
 
 
-def _has_grid_of(run: Run, teacher: ModelHandle, student: ModelHandle) -> bool:
-    """Whether the run's inheritance grid is of these two models: an earlier teacher's may be there
-    where this one has none.
-    """
-    if not (run.folder / INHERIT / MANIFEST_FILE).is_file():
+def _is_of(run: Run, step: str, wanted: Mapping[str, str]) -> bool:
+    """Whether what a step left was measured on these models and texts, and not on earlier ones."""
+    if not (run.folder / step / MANIFEST_FILE).is_file():
         return False
-    passes = read_manifest(run.folder / INHERIT).inputs["passes"]
-    measured = (passes["teacher"], passes["student"])
-    return measured == (teacher.model.fingerprint, student.model.fingerprint)
+    inputs = read_manifest(run.folder / step).inputs
+    found = inputs.get("passes", inputs)  # of a grid
+    return all(found[name] == value for name, value in wanted.items())
+
+
+def _spectrum_of(manifest: Manifest) -> SpectrumSummary | None:
+    """What the student's width lets it express; None where its step did not measure that."""
+    found = manifest.metrics.get("spectrum")
+    return codec.from_plain(SpectrumSummary, found, "spectrum") if found else None
 
 
 def describe_run(run: Run, command: str) -> RunReport:
@@ -114,6 +136,53 @@ def collect_losses(run: Run) -> dict[str, tuple[float, ...]]:
     return {
         name: tuple(json.loads((folder / LOSSES_FILE).read_text()))
         for name, folder in folders.items()
+        # an average of models has none
+        if (folder / LOSSES_FILE).is_file()
+    }
+
+
+def list_training_texts(run: Run, student: Manifest) -> tuple[TrainingTexts, ...]:
+    """What the student was trained on, as its manifest says, and the sources of its teacher's
+    stages, where a recipe trains it.
+    """
+    texts = [
+        TrainingTexts("student", name, "documents" if role == "document" else "queries", number)
+        for name, role, number in student.metrics.get("texts", ())
+    ]
+    if run.recipe.teacher.source.startswith("recipe:"):
+        sources, _ = list_stages(run, load_teacher_recipe(run.recipe))
+        names = dict.fromkeys(source_label(source.config.uri) for source in sources)
+        texts += [TrainingTexts("teacher", source, "rows") for source in names]
+    return tuple(texts)
+
+
+def source_label(uri: str) -> str:
+    """A source in print, without the folders that it lies in here.
+
+    >>> source_label("jsonl:/home/me/rows.jsonl"), source_label("hf:owner/name@train")
+    ('jsonl:rows.jsonl', 'hf:owner/name@train')
+    """
+    kind, _, rest = uri.partition(":")
+    return uri if kind in ("builtin", "hf", "mteb") else f"{kind}:{Path(rest).name}"
+
+
+def _describe_origin(recipe: Recipe) -> dict[str, Any]:
+    """What the hub wants to know of a model: ids of its start and of its data, and the language."""
+    kind, _, rest = recipe.student.init.partition(":")
+    is_local = kind == "model" and Path(rest).is_dir()
+    start = _ON_THE_HUB.get(recipe.student.init, "")
+    if kind == "model" and not is_local:
+        start = rest.partition("@")[0]
+    # a table takes the tokenizer alone
+    base_model = start if recipe.student.kind == "transformer" else ""
+    uris = [recipe.data.corpus, *(source.uri for source in recipe.data.sources.values())]
+    named = [uri.removeprefix("hf:") for uri in uris if uri.startswith("hf:")]
+    datasets = [re.split("[:@]", name)[0] for name in named if not Path(name).exists()]
+    is_english = all(uri.startswith("builtin:pydocs") for uri in uris)
+    return {
+        "base_model": base_model,
+        "datasets": tuple(dict.fromkeys(datasets)),
+        "languages": ("en",) if is_english else (),
     }
 
 

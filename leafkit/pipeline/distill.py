@@ -1,5 +1,5 @@
-"""The recipe's distillation: corpus, teacher, teacher vectors, student, index, benchmark and
-inheritance. The method itself is in ``leafkit.pipeline.student``.
+"""The recipe's distillation: corpus, teacher, teacher vectors and their diagnosis, student, index,
+benchmark and inheritance. The method itself is in ``leafkit.pipeline.student``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from leafkit.core.disk_space import require_space
 from leafkit.core.method import method_of
 from leafkit.data.sources import read_collection, source_fingerprint
 from leafkit.embedders.precomputed import PrecomputedVectors
+from leafkit.evaluation.diagnosis.findings import INHERITABLE
 from leafkit.index.vectors import Vectors
 from leafkit.models.checkpoint import identify_model, load_encoder
 from leafkit.models.encoder_protocol import save_model
@@ -29,6 +30,7 @@ from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.document_index import write_index
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.evaluate.bench import run_bench
+from leafkit.pipeline.evaluate.diagnose import run_diagnose
 from leafkit.pipeline.evaluate.inherit import run_inherit
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.pair_folder import describe_student_space
@@ -69,7 +71,8 @@ class StudentInputs:
 
 
 def run_distill(run: Run) -> None:
-    """Corpus -> teacher -> teacher vectors -> student -> index -> benchmark -> inheritance.
+    """Corpus -> teacher -> teacher vectors -> diagnosis -> student -> index -> benchmark ->
+    inheritance.
 
     Raises:
         LeafkitError: a step failed; what was finished before it stays.
@@ -83,12 +86,18 @@ def run_distill(run: Run) -> None:
     check_student_room(run.recipe, teacher)
     held_out = choose_held_out(corpus.collection, run.recipe.bench.split, teacher)
     targets = load_targets(run, teacher, corpus)
+    limit = run.recipe.data.max_document_tokens
+    is_cosine = teacher.model.space("document", limit).similarity == "cosine"
+    if is_cosine and len(corpus.collection.documents) > 1:  # one text says nothing about a space
+        diagnosis = run_diagnose(run)
+        if diagnosis.verdict != INHERITABLE:
+            log(f"  {diagnosis.sentence()}", style="yellow")
     save_student(run, teacher, corpus, leave_out(targets, unseen_texts(held_out)))
     write_index(run, teacher, corpus, targets[0].vectors)
     run_bench(run)
     if not corpus.collection.judged(run.recipe.bench.split):
         return
-    if teacher.model.space("document", run.recipe.data.max_document_tokens).similarity == "cosine":
+    if is_cosine:
         run_inherit(run)
     else:
         log(
@@ -192,6 +201,7 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
         require_space(folder, num_bytes, "student and index")
         result = distill(encoder, task)
         metrics.update(result.metrics())
+        metrics["texts"] = [[t.name, t.role, len(t.texts)] for t in targets]
         return result
 
     def save(result: Distilled, draft: Path) -> None:

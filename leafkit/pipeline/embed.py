@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 from leafkit.core.artifact import fingerprint, write_durably
-from leafkit.core.checkpoint_layout import CUT_FILE, VECTORS_FOLDER
+from leafkit.core.checkpoint_layout import CUT_FILE, MADE_FILE, VECTORS_FOLDER
 from leafkit.core.console import log
 from leafkit.core.disk_space import require_space
 from leafkit.core.method import method_of
@@ -96,11 +96,12 @@ def load_vectors(
         if computed:
             check_distinct(texts, store, title)
         run.on_main(lambda: _say_cut(run, store, model, texts, role=role, name=name, what=what))
+        if computed and run.is_main:
+            _add_time(store, time.perf_counter() - started_s)
     watch_tree(store.folder)
     if not computed:
         log(f"{title}: up to date ({store.folder})", style="dim")
-    status = "done" if computed else "up to date"
-    run.steps.append({"name": title, "seconds": time.perf_counter() - started_s, "status": status})
+    run.add_step(title, started_s, is_done=bool(computed), made_s=_kept_time(store))
     return store
 
 
@@ -126,3 +127,20 @@ def _say_cut(
         found = count_cut(model.encoder, texts, role, store.space.max_tokens, model=name, what=what)
         write_durably(path, json.dumps(found.to_plain()).encode())
     run.note_cut(found)
+
+
+def _add_time(store: VectorStore, seconds: float) -> None:
+    """Note how long the vectors took, for reports of later runs; a store that was resumed has the
+    time of all its runs.
+    """
+    total_s = round(seconds + (_kept_time(store) or 0.0), 3)
+    write_durably(store.folder / MADE_FILE, json.dumps({"seconds": total_s}).encode())
+
+
+def _kept_time(store: VectorStore) -> float | None:
+    """Seconds that the store's vectors took; None where nobody noted it."""
+    try:
+        found = json.loads((store.folder / MADE_FILE).read_text(encoding="utf-8"))["seconds"]
+        return float(found)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # no figure of quality hangs on it

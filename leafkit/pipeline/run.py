@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # letters of a source or a model in a folder's name; a fingerprint behind it tells two apart
 _MAX_NAME = 100
+DONE, UP_TO_DATE = "done", "up to date"  # status of a step
 # the longest that one process may work while others wait
 PROCESS_TIMEOUT = datetime.timedelta(hours=6)
 
@@ -145,15 +146,13 @@ class Run:
             changed = self.on_main(check)
             if changed == []:
                 log(f"{name}: up to date ({folder})", style="dim")
-                self.steps.append(
-                    {
-                        "name": name,
-                        "seconds": time.perf_counter() - started_s,
-                        "status": "up to date",
-                    }
-                )
+                kept = read_manifest(folder)
+                # what it took to make, with what was made for it on the way and is not asked again
+                known = {step["name"] for step in self.steps}
+                self.steps += [s for s in kept.metrics.get("steps", ()) if s["name"] not in known]
+                self.add_step(name, started_s, is_done=False, made_s=kept.metrics.get("seconds"))
                 watch_tree(folder)
-                return read_manifest(folder)
+                return kept
             log(
                 f"{name} ..." + (f" (changed: {', '.join(changed)})" if changed else ""),
                 style="bold",
@@ -165,19 +164,18 @@ class Run:
                 recipe = to_plain(self.recipe)
                 with publish(folder, name, wanted, recipe, metrics=metrics, method=method) as draft:
                     save(results.pop() if results else work(metrics), draft)
-                    metrics["seconds"] = round(time.perf_counter() - started_s, 3)
+                    nested = self.steps[num_before:]
+                    spent_s = time.perf_counter() - started_s - sum(s["spent_s"] for s in nested)
+                    metrics["seconds"] = round(spent_s, 3)
+                    metrics["steps"] = [
+                        step | {"status": UP_TO_DATE, "spent_s": 0.0} for step in nested
+                    ]
 
             self.on_main(finish)
             release_memory()
-            # vectors that the work had to compute first
-            nested_s = sum(step["seconds"] for step in self.steps[num_before:])
-            self.steps.append(
-                {
-                    "name": name,
-                    "seconds": time.perf_counter() - started_s - nested_s,
-                    "status": "done",
-                }
-            )
+            # without the vectors that the work had to compute first
+            others_s = sum(step["spent_s"] for step in self.steps[num_before:])
+            self.add_step(name, started_s + others_s, made_s=metrics.get("seconds"))
             watch_tree(folder)
             return read_manifest(folder)
 
@@ -191,6 +189,27 @@ class Run:
                 file = self.root / LOCKS_FOLDER / f".{folder.parent.name}-{folder.name}"
                 self.on_main(lambda: stack.enter_context(in_turn(file, str(folder))))
             yield
+
+    def add_step(
+        self, name: str, started_s: float, *, is_done: bool = True, made_s: float | None = None
+    ) -> None:
+        """Note a step for the report: how long it took to make, and how long this run spent on it.
+
+        Args:
+            name: of the step.
+            started_s: when this run began it, by ``time.perf_counter``.
+            is_done: whether this run made it.
+            made_s: what it took the run that made it, as its manifest says.
+        """
+        spent_s = time.perf_counter() - started_s
+        self.steps.append(
+            {
+                "name": name,
+                "seconds": spent_s if made_s is None else made_s,
+                "status": DONE if is_done else UP_TO_DATE,
+                "spent_s": spent_s,
+            }
+        )
 
     def on_main(self, work: Callable[[], T]) -> T:
         """Run ``work`` on the first process while the others wait; all get its result, or learn

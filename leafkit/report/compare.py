@@ -12,7 +12,7 @@ from leafkit.core.checkpoint_layout import (
     REPORT_FILE,
 )
 from leafkit.core.errors import UsageError
-from leafkit.report import facts, side_by_side
+from leafkit.report import facts, provenance, side_by_side
 from leafkit.report.environment import render_page
 from leafkit.report.side_by_side import MAX_RUNS, Run
 from leafkit.results import RunReport, merge_reports
@@ -99,7 +99,7 @@ def render_comparison(reports: Sequence[tuple[str, RunReport]]) -> str:
     """
     runs = [Run(name, report, tone) for tone, (name, report) in enumerate(reports, 1)]
     name = runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared"
-    versions = {facts.version(run.report) for run in runs}
+    versions = {provenance.version(run.report) for run in runs}
     return render_page(
         "comparison",
         _SECTIONS,
@@ -109,5 +109,6 @@ def render_comparison(reports: Sequence[tuple[str, RunReport]]) -> str:
         runs=runs,
         heads=["", *(run.head for run in runs)],
         facts=facts,
+        provenance=provenance,
         side_by_side=side_by_side,
     )

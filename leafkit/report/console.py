@@ -22,6 +22,7 @@ _STYLES = {
     "inherited": "green",
     "not inherited": "red",
     "undecided": "yellow",
+    "nothing to inherit": "dim",
     "higher": "green",
     "lower": "red",
     "within noise": "yellow",

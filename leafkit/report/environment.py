@@ -29,7 +29,9 @@ _GOOD, _BAD, _CLOSE = (
 _MARKS = {
     "inherited": _GOOD,
     "not inherited": _BAD,
+    "nothing to inherit": ("void", "\N{EMPTY SET}"),
     "passed": _GOOD,
+    "no failure found": ("open", "?"),
     "not passed": _BAD,
     "can be inherited": _GOOD,
     "with losses": _CLOSE,

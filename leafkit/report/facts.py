@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 from leafkit.report.format import (
     decimal,
     grouped,
     interval,
     is_known,
+    noise_verdict,
     percent,
     percent_interval,
+    round_percent,
     short_count,
     verdict_against_teacher,
 )
@@ -37,13 +40,9 @@ SYSTEMS = {
     "baseline": "a stock encoder embeds both",
     "bm25": "words only, no vectors",
 }
+_RIVALS = {"bm25": "BM25", "baseline": "The baseline, a stock encoder,"}
 MODES = {"asymmetric": "embeds the queries alone", "symmetric": "embeds queries and documents"}
-VERDICTS: tuple[Verdict, ...] = ("inherited", "not inherited", "undecided")
-_DIAGNOSES = {
-    "can be inherited": "can be inherited from",
-    "with losses": "can be inherited from with losses",
-    "cannot be inherited": "cannot be inherited from",
-}
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +82,11 @@ class Scored:
         """Name, kind and number of queries in one phrase."""
         number = f", {grouped(self.num_queries)} queries" if self.collection else ""
         return f"{self.name} ({self.kind}{number})"
+
+    def difference(self, a: str, b: str) -> Difference | None:
+        """``a`` minus ``b`` in nDCG@10; None where it was not measured."""
+        same = (d for d in self.differences if (d.a, d.b, d.metric) == (a, b, "ndcg@10"))
+        return next(same, None)
 
     def score(self, system: str, metric: str = "ndcg@10") -> Interval | None:
         """What a system scored; None where it was not measured."""
@@ -198,25 +202,65 @@ def verdict_sentences(report: RunReport, brief: bool = False) -> list[str]:
     Where there is a mean over the collections, the ``brief`` result has the first collection and
     the mean alone.
     """
+    return [*retention_sentences(report, brief), *filter(None, [size_sentence(report)])]
+
+
+def retention_sentences(report: RunReport, brief: bool = False) -> list[str]:
+    """What is kept on each collection, and what does as well there; none where that was not
+    measured.
+    """
     sentences: list[str] = []
     parts = scored(report)
     for part in headline(parts) if brief else parts:
         kept = [
-            _kept_in_words(mode, part.retention[mode])
+            _kept_in_words(part, mode)
             for mode in MODES
             if mode in part.retention and is_known(part.retention[mode].value)
         ]
         if kept:
             subject = "it" if sentences else "the student"
             kept[0] = kept[0].replace(" where", " of the teacher's nDCG@10 where", 1)
-            sentences.append(f"On {part.title}, {subject} keeps {', and '.join(kept)}.")
+            said = [f"On {part.title}, {subject} keeps {', and '.join(kept)}.", *rivals(part)]
+            sentences.append(" ".join(said))
+    return sentences
+
+
+def size_sentence(report: RunReport) -> str:
+    """How large and how fast the student is beside its teacher, or ""."""
     sized = list(_size_and_speed(report))
-    return [*sentences, f"The student {', and '.join(sized)}."] if sized else sentences
+    return f"The student {', and '.join(sized)}." if sized else ""
 
 
-def _kept_in_words(mode: str, retention: Interval) -> str:
-    verdict = ", ".join(filter(None, (mode, verdict_against_teacher(retention))))
+def _kept_in_words(part: Scored, mode: str) -> str:
+    retention, row = part.retention[mode], part.difference(mode, "teacher")
+    against = verdict_against_teacher(retention, row.p if row else None)
+    verdict = ", ".join(filter(None, (mode, against)))
     return f"{percent_interval(retention)} where it {MODES[mode]} ({verdict})"
+
+
+def rivals(part: Scored) -> list[str]:
+    """What has to be said beside a share of the teacher's score: that words alone, or a stock
+    encoder, do as well as the teacher or the student do, in a sentence each.
+    """
+    return list(filter(None, (_rival(part, name, words) for name, words in _RIVALS.items())))
+
+
+def _rival(part: Scored, rival: str, words: str) -> str:
+    score = part.score(rival)
+    for system, owner in (("teacher", "the teacher's"), ("asymmetric", "the student's")):
+        own = part.score(system)
+        if score is None or own is None:
+            continue
+        row = part.difference(system, rival)
+        side = noise_verdict(row.interval, row.p) if row else ""
+        if side in ("", "no interval"):
+            side = "lower" if own.value < score.value else "higher"
+        if side == "higher":
+            continue
+        how = "above" if side == "lower" else "within noise of"
+        figures = f"{decimal(score.value)} there, {how} {owner} {decimal(own.value)}"
+        return f"{words} scores {figures}."
+    return ""
 
 
 def _size_and_speed(report: RunReport) -> Iterator[str]:
@@ -224,7 +268,7 @@ def _size_and_speed(report: RunReport) -> Iterator[str]:
     if counts is not None:
         sizes = [short_count(count) for count in counts]
         share = counts[0] / counts[1]
-        yield f"has {sizes[0]} parameters, {share:.0%} of the teacher's {sizes[1]}"
+        yield f"has {sizes[0]} parameters, {round_percent(share)} of the teacher's {sizes[1]}"
     if faster is not None:
         ratio, row = faster
         setting = f"{row.threads} threads, {row.dtype}, single queries"
@@ -232,13 +276,15 @@ def _size_and_speed(report: RunReport) -> Iterator[str]:
 
 
 def opening_sentences(report: RunReport) -> list[str]:
-    """What the run found, whatever it measured: retention, else inheritance, else the diagnosis."""
+    """What the run found, whatever it measured: retention, then inheritance, else the diagnosis;
+    size and speed come last.
+    """
+    inherited = inherit_sentence(report)
     agreement = [] if scored(report) else agreement_sentences(report)
-    return (
-        [*agreement, *verdict_sentences(report, brief=True)]
-        or list(filter(None, [inherit_sentence(report) or diagnosis_sentence(report)]))
-        or ["This run measured no retrieval."]
-    )
+    found = [*agreement, *retention_sentences(report, brief=True), inherited]
+    found = list(filter(None, found)) or [diagnosis_sentence(report)]
+    said = list(filter(None, [*found, size_sentence(report)]))
+    return said if any(found) else ["This run measured no retrieval.", *said]
 
 
 def prompt(model: ModelFacts | None, role: str) -> str:
@@ -257,27 +303,9 @@ def cut_sentences(report: RunReport) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def version(report: RunReport) -> str:
-    """Of leafkit, which wrote the report."""
-    return report.versions.get("leafkit", "")
-
-
-def machine(report: RunReport) -> str:
-    """The hardware in one phrase; "" where it is not recorded."""
-    found = report.machine
-    cores = f"{found.cores} cores" if found.cores else ""
-    return ", ".join(filter(None, (found.cpu, cores, found.accelerator)))
-
-
 def inherit_summary(report: RunReport) -> str:
     """The inheritance check in words, or "" where the run has none."""
-    grid = report.inheritance
-    if grid is None:
-        return ""
-    counts = [f"{grid.count(word)} {word}" for word in VERDICTS if grid.count(word)]
-    outcome = "Passed" if grid.passed else "Not passed"
-    strict = " Undecided settings fail too." if grid.strict else ""
-    return f"{outcome}: of {len(grid.cells)} settings, {', '.join(counts)}.{strict}"
+    return report.inheritance.summary() if report.inheritance else ""
 
 
 def inherit_sentence(report: RunReport) -> str:
@@ -288,15 +316,7 @@ def inherit_sentence(report: RunReport) -> str:
 
 def diagnosis_sentence(report: RunReport) -> str:
     """The verdict on the teacher in words, or ""."""
-    found = report.diagnosis
-    if found is None:
-        return ""
-    figures = found.figures
-    queries = f" and {grouped(figures.num_queries)} queries" if figures.num_queries else ""
-    place = f" of {found.collection}" if found.collection else ""
-    verdict = _DIAGNOSES.get(found.verdict, found.verdict)
-    texts = f"{grouped(figures.num_texts)} texts{place}{queries}"
-    return f"The teacher {found.teacher} {verdict}, judged on its vectors of {texts}."
+    return report.diagnosis.sentence() if report.diagnosis else ""
 
 
 def diagnosis_facts(report: RunReport) -> list[tuple[str, str]]:
@@ -316,27 +336,3 @@ def diagnosis_facts(report: RunReport) -> list[tuple[str, str]]:
         kept = percent_interval(binary.quality.retention)
         facts.append(("kept under one bit per dimension", kept))
     return facts
-
-
-def origin(report: RunReport) -> list[tuple[str, str]]:
-    """What the run was made with: code, hardware and versions, as terms with their content."""
-    found = report.machine
-    sizes = (
-        f"{decimal(size, 1)} GiB" if size else ""
-        for size in (found.memory_gib, found.peak_memory_gib)
-    )
-    memory, peak = sizes
-    facts = [
-        ("created", report.created.replace("T", " ")),
-        ("commit", report.commit),
-        ("CPU", found.cpu),
-        ("cores", str(found.cores or "")),
-        ("threads", str(found.threads)),
-        ("memory", memory),
-        ("peak memory", peak),
-        ("device", found.device),
-        ("accelerator", found.accelerator),
-        ("precision", found.precision),
-        *sorted(report.versions.items()),
-    ]
-    return [(term, fact) for term, fact in facts if fact]

@@ -23,7 +23,7 @@ from leafkit.report.format import (
     signed_interval,
 )
 from leafkit.report.tables import difference_label, difference_table
-from leafkit.results import GridCell, Interval
+from leafkit.results import Difference, GridCell, Interval
 
 TONES = {"teacher": 1, "symmetric": 2, "asymmetric": 3, "baseline": 4, "bm25": 5, "reversed": 7}
 _GREY, _LOSS_TONE, _GAIN_TONE = 5, 4, 3
@@ -85,7 +85,7 @@ def difference_chart(part: Scored, beside: Iterable[Scored]) -> Figure | None:
     """Paired differences as dots beside 0; strong where the interval tells them from it."""
     bars = _difference_bars(part)
     words = "; ".join(
-        f"{difference_name(d)}: {signed_interval(d.interval)}, {noise_verdict(d.interval)}"
+        f"{difference_name(d)}: {signed_interval(d.interval)}, {noise_verdict(d.interval, d.p)}"
         for d in part.differences
     )
     shared = [bar for other in beside for bar in _difference_bars(other)]
@@ -95,10 +95,14 @@ def difference_chart(part: Scored, beside: Iterable[Scored]) -> Figure | None:
 
 def _difference_bars(part: Scored) -> list[Bar]:
     return [
-        interval_bar(difference_label(d), d.interval, _GREY if d.interval.contains(0.0) else 1, "")
+        interval_bar(difference_label(d), d.interval, _difference_tone(d), "")
         for d in part.differences
         if is_known(d.interval.value)
     ]
+
+
+def _difference_tone(row: Difference) -> int:
+    return 1 if noise_verdict(row.interval, row.p) in ("higher", "lower") else _GREY
 
 
 def query_change(teacher: float, student: float) -> str:

@@ -12,6 +12,8 @@ from typing import TypeGuard
 from leafkit.results import Interval
 
 MISSING = "n/a"
+SIGNIFICANT = 0.05  # p of a difference that is said to be more than noise is below
+_PRINTED_DIGITS = 3  # of scores, of differences, and of shares in percent
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 _SIGNED_ZERO = re.compile(r"[-+](?=0\.000(?!\d))")
@@ -51,6 +53,15 @@ def percent(value: float | None) -> str:
     '98.5%'
     """
     return f"{value:.1%}" if is_known(value) else MISSING
+
+
+def round_percent(share: float) -> str:
+    """A share as a percentage without digits, or in two where it is small.
+
+    >>> round_percent(0.386), round_percent(0.0034)
+    ('39%', '0.34%')
+    """
+    return f"{share:.0%}" if share >= 0.01 else f"{100 * share:.2g}%"
 
 
 def grouped(value: float | None, digits: int = 0) -> str:
@@ -136,22 +147,37 @@ def p_value(value: float | None) -> str:
     return "<0.001" if value < 0.001 else decimal(value)
 
 
-def noise_verdict(cell: Interval) -> str:
-    """What a difference's 95% interval allows one to say: within noise, higher or lower."""
-    if not is_known(cell.low):
-        return "no interval"
-    if cell.contains(0.0):
-        return "within noise"
-    return "higher" if cell.low > 0 else "lower"
+def noise_verdict(cell: Interval, p: float | None = None) -> str:
+    """What a difference allows one to say: within noise, higher or lower.
+
+    It is more than noise where its 95% interval, as it is printed, lies beside 0 and its p, where a
+    test was made, is below ``SIGNIFICANT``.
+
+    >>> noise_verdict(Interval(-0.01, -0.02, -0.001)), noise_verdict(Interval(-0.01, -0.02, -4e-4))
+    ('lower', 'within noise')
+    >>> noise_verdict(Interval(-0.01, -0.02, -0.001), p=0.056)
+    'within noise'
+    """
+    return {-1: "lower", 0: "within noise", 1: "higher", None: "no interval"}[_side(cell, 0.0, p)]
 
 
-def verdict_against_teacher(retention: Interval) -> str:
-    """The same for a share of the teacher's score, which is 1 where nothing is lost."""
-    if not is_known(retention.low):
-        return ""
-    if retention.contains(1.0):
-        return "within noise of the teacher"
-    return "above the teacher" if retention.low > 1 else "below the teacher"
+def verdict_against_teacher(retention: Interval, p: float | None = None) -> str:
+    """The same for a share of the teacher's score, which is 1 where nothing is lost; ``p`` of the
+    difference.
+    """
+    words = {-1: "below the teacher", 0: "within noise of the teacher", 1: "above the teacher"}
+    side = _side(retention, 1.0, p)
+    return "" if side is None else words[side]
+
+
+def _side(cell: Interval, value: float, p: float | None) -> int | None:
+    """On which side of a value an interval lies, 0 for neither; None where it has no bounds."""
+    if not is_known(cell.low) or not is_known(cell.high):
+        return None
+    low, high = round(cell.low, _PRINTED_DIGITS), round(cell.high, _PRINTED_DIGITS)
+    if low <= value <= high or (p is not None and p >= SIGNIFICANT):
+        return 0
+    return 1 if low > value else -1
 
 
 def flatten(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -6,9 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from leafkit.report import costs, facts, figures, tables, training
+from leafkit.report import costs, facts, figures, provenance, tables, training
 from leafkit.report.environment import render_page
-from leafkit.report.format import duration, grouped, is_known, percent_interval, short_count
+from leafkit.report.format import (
+    duration,
+    grouped,
+    is_known,
+    percent_interval,
+    round_percent,
+    short_count,
+)
 from leafkit.results import RunReport
 
 # template of the section and its title
@@ -38,11 +45,12 @@ def render_report(report: RunReport) -> str:
         "run",
         _SECTIONS,
         title=f"{report.name}: leafkit report",
-        version=facts.version(report),
+        version=provenance.version(report),
         report=report,
         parts=facts.scored(report),
         key_figures=list(_key_figures(report)),
         facts=facts,
+        provenance=provenance,
         figures=figures,
         tables=tables,
         costs=costs,
@@ -64,13 +72,14 @@ def _key_figures(report: RunReport) -> Iterator[tuple[str, str]]:
                 yield share, f"{bounds} of the teacher, {mode}, {size}"
     counts, faster = facts.parameters(report), facts.speed_up(report)
     if counts is not None:
-        share = f"{counts[0] / counts[1]:.0%}"
+        share = round_percent(counts[0] / counts[1])
         yield short_count(counts[0]), f"parameters, {share} of the teacher"
     if faster is not None:
         yield f"{faster[0]:.1f}\N{MULTIPLICATION SIGN}", "the queries per second of the teacher"
     if report.inheritance is not None:
-        cells = report.inheritance.cells
-        kept = report.inheritance.count("inherited")
-        yield f"{kept} of {len(cells)}", "dimensions and precisions inherited"
+        grid = report.inheritance
+        others = [f"{n} {word}" for word in facts.VERDICTS[1:] if (n := grid.count(word))]
+        kept = grid.count("inherited")
+        yield f"{kept} of {len(grid.cells)}", ", ".join(["settings inherited", *others])
     if report.steps:
-        yield duration(sum(step.seconds for step in report.steps)), "in all steps"
+        yield duration(sum(step.seconds for step in report.steps)), "to make all steps"

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from markupsafe import Markup
 
-from leafkit.report import costs, facts
+from leafkit.report import costs, facts, provenance
 from leafkit.report.charts.bars import grouped_bars
 from leafkit.report.charts.plots import Cloud, Dot
 from leafkit.report.charts.svg import element
@@ -216,7 +216,7 @@ def recipes(runs: Sequence[Run]) -> list[Row] | None:
 
 def origins(runs: Sequence[Run]) -> list[tuple[bool, Row]]:
     """Versions and hardware, and whether they differ between runs and could matter."""
-    own = [dict(facts.origin(run.report)) for run in runs]
+    own = [dict(provenance.origin(run.report)) for run in runs]
     rows = [(term, _each(own, term)) for term in _united(own)]
     return [
         (

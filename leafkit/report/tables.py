@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from leafkit.report import facts
+from leafkit.report import facts, provenance
 from leafkit.report.facts import Scored, bench
 from leafkit.report.format import (
     decimal,
@@ -30,13 +30,15 @@ from leafkit.results import (
     StepTime,
     Table,
 )
+from leafkit.results.inheritance import NOT_INHERITED, NOTHING_TO_INHERIT, UNDECIDED
 from leafkit.results.retrieval import METRIC_NAMES
 
 LARGE_GRID = 20  # settings; card and console list of a larger grid what is not inherited alone
 ENCODERS = ("teacher", "student")
+ORDER_OF_CONCERN = (NOT_INHERITED, UNDECIDED, NOTHING_TO_INHERIT)
 _TEXTS = (  # headings of columns that are no numbers
     "system collection difference metric task kind measure index queries setting precision mode "
-    "scored encoder dtype step status"
+    "scored encoder dtype step status device model texts role"
 ).split()
 
 
@@ -85,7 +87,7 @@ def difference_table(part: Scored) -> Table:
     columns = {
         "difference": [difference_label(d) for d in rows],
         what: [signed_interval(d.interval) for d in rows],
-        "verdict": [noise_verdict(d.interval) + _below(p_value(d.p), "p ") for d in rows],
+        "verdict": [noise_verdict(d.interval, d.p) + _below(p_value(d.p), "p ") for d in rows],
     }
     return _table(f"Differences in {what} on {part.title}", columns)
 
@@ -105,7 +107,7 @@ def differences_table(report: RunReport) -> Table:
         "metric": [facts.metric_name(d.metric) for _, d in found],
         "value": [signed_interval(d.interval) for _, d in found],
         **({"p": [p_value(d.p) for _, d in found]} if has_p else {}),
-        "verdict": [noise_verdict(d.interval) for _, d in found],
+        "verdict": [noise_verdict(d.interval, d.p) for _, d in found],
     }
     return _table("Differences", columns)
 
@@ -184,6 +186,41 @@ def index_tables(report: RunReport, narrow: bool = False) -> list[Table]:
     return tables
 
 
+def every_index_table(report: RunReport) -> Table:
+    """Every index at every setting, asked either encoder's queries."""
+    rows = bench(report).indexes
+    columns = {
+        "collection": [row.collection for row in rows],
+        "index": [row.kind for row in rows],
+        "setting": [row.setting for row in rows],
+        "queries": [row.queries for row in rows],
+        "device": [row.device for row in rows],
+        "bytes": [grouped(row.bytes_per_vector, 1) for row in rows],
+        "bytes to rescore": [grouped(row.rescore_bytes_per_vector) for row in rows],
+        "build s": [decimal(row.build_s, 2) for row in rows],
+        "queries/s": [grouped(row.queries_per_s) for row in rows],
+        "threads": [grouped(row.threads) for row in rows],
+        "recall@10": [interval(row.recall_at_10) for row in rows],
+        "nDCG@10": [interval(row.ndcg_at_10) for row in rows],
+        "first at the recall asked for": [
+            "yes" if row.is_cheapest_at_target else "no" for row in rows
+        ],
+    }
+    return _table("Indexes", columns)
+
+
+def training_table(report: RunReport) -> Table:
+    """The texts that student and teacher were trained on."""
+    rows = report.training
+    columns = {
+        "model": [row.model for row in rows],
+        "texts": [row.name for row in rows],
+        "role": [row.role for row in rows],
+        "number": ["" if row.number is None else grouped(row.number) for row in rows],
+    }
+    return _table("Trained on", columns)
+
+
 def _chosen(rows: Sequence[IndexRow]) -> list[IndexRow]:
     """Of every kind and encoder the settings marked as cheapest, one per device, or the best."""
     found = []
@@ -210,32 +247,38 @@ def grid_table(
         "teacher": [decimal(c.teacher) for c in cells],
         "student": [decimal(c.student) for c in cells],
         "teacher keeps": [percent_interval(c.teacher_retention) for c in cells],
+        "over random": [signed_interval(c.gain_over_random) for c in cells],
         "student keeps": [percent_interval(c.student_retention) for c in cells],
         "gap": [signed_interval(c.gap) for c in cells],
         "allowed": [decimal(c.max_gap) for c in cells],
         "verdict": [str(c.verdict) for c in cells],
     }
+    if not any(c.gain_over_random for c in cells):
+        left_out = {*left_out, "over random"}
     return _table(title, {head: c for head, c in columns.items() if head not in left_out})
 
 
 def inheritance_table(report: RunReport, narrow: bool = False) -> Table:
     """The settings of the inheritance check with their gap, what is allowed, and the verdict; of a
-    large grid those alone that are not inherited, the undecided ones last.
+    large grid those alone that are not inherited, the undecided ones and those with nothing to
+    inherit last.
 
     Args:
         report: of the run.
-        narrow: leave out the scores of the two where a column says how a setting is scored.
+        narrow: leave out the scores of the two where another column takes their room: how a setting
+            is scored, or the teacher's gain over random directions.
     """
     grid = report.inheritance
     cells, where = (grid.cells, grid.collection) if grid else ((), "")
     left_out = {"bytes", "teacher keeps", "student keeps"}
-    if all(cell.scoring == "plain" for cell in cells):
+    is_plain = all(cell.scoring == "plain" for cell in cells)
+    if is_plain:
         left_out |= {"scored"}
-    elif narrow:
+    if narrow and (not is_plain or any(cell.gain_over_random for cell in cells)):
         left_out |= {"teacher", "student"}
     if len(cells) <= LARGE_GRID:
         return grid_table(cells, f"Inheritance on {where}", left_out)
-    failing = [cell for word in facts.VERDICTS[1:] for cell in cells if cell.verdict == word]
+    failing = [cell for word in ORDER_OF_CONCERN for cell in cells if cell.verdict == word]
     title = f"Inheritance on {where}, settings that are not inherited"
     return grid_table(failing, title, left_out)
 
@@ -280,12 +323,13 @@ def latency_table(report: RunReport) -> Table:
 
 
 def steps_table(report: RunReport) -> Table:
-    """Every step's seconds and their sum."""
+    """Every step's seconds and their sum, whichever run made it."""
     total = [StepTime("total", sum(step.seconds for step in report.steps), "")]
     rows = [*report.steps, *total] if report.steps else []
+    notes = [note] if (note := provenance.steps_note(report)) else []
     columns = {
         "step": [step.name for step in rows],
         "status": [step.status for step in rows],
         "seconds": [decimal(step.seconds, 1) for step in rows],
     }
-    return _table("Steps", columns)
+    return _table("Steps", columns, notes)

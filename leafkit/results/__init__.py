@@ -26,6 +26,7 @@ from leafkit.results.report import (
     ModelFacts,
     RunReport,
     SpectrumSummary,
+    TrainingTexts,
     merge_reports,
 )
 from leafkit.results.retrieval import (
@@ -79,6 +80,7 @@ __all__ = [
     "SystemScores",
     "Table",
     "TaskScore",
+    "TrainingTexts",
     "Verdict",
     "merge_reports",
 ]

@@ -77,13 +77,16 @@ class StepTime:
 
     Attributes:
         name: of the step.
-        seconds: wall time without the steps it had to wait for.
+        seconds: wall time that its result took to make, without the steps it had to wait for; of
+            one that is up to date in the run that made it.
         status: "done" or "up to date".
+        spent_s: wall time that this run spent on it; None where that was not recorded.
     """
 
     name: str
     seconds: float
     status: str
+    spent_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,12 @@ from leafkit.results.codec import Saved
 from leafkit.results.interval import Interval
 from leafkit.results.upgrade import upgrade_diagnosis
 
+_IN_WORDS = {
+    "can be inherited": "can be inherited from",
+    "with losses": "can be inherited from with losses",
+    "cannot be inherited": "cannot be inherited from",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Quality:
@@ -135,6 +141,16 @@ class Diagnosis(Saved):
     figures: DiagnosisFigures
     verdict: str
     findings: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """The verdict with what it was judged on."""
+        figures = self.figures
+        queries = f" and {figures.num_queries:,} queries" if figures.num_queries else ""
+        place = f" of {self.collection}" if self.collection else ""
+        return (
+            f"The teacher {self.teacher} {_IN_WORDS.get(self.verdict, self.verdict)}, judged on "
+            f"its vectors of {figures.num_texts:,} texts{place}{queries}."
+        )
 
     @classmethod
     def upgrade(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:

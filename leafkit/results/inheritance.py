@@ -14,10 +14,12 @@ from leafkit.results.interval import Interval
 from leafkit.results.table import Record, Table, Tabular
 from leafkit.results.upgrade import upgrade_grid
 
-Verdict = Literal["inherited", "not inherited", "undecided"]
+Verdict = Literal["inherited", "not inherited", "undecided", "nothing to inherit"]
+Outcome = Literal["passed", "no failure found", "not passed"]
 INHERITED: Verdict = "inherited"
 NOT_INHERITED: Verdict = "not inherited"
 UNDECIDED: Verdict = "undecided"
+NOTHING_TO_INHERIT: Verdict = "nothing to inherit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,11 @@ class GridCell:
         gap: the teacher's retention minus the student's.
         max_gap: the gate.
         verdict: "inherited" where the whole interval of the gap is within the gate, "not inherited"
-            where all of it is beyond, else "undecided".
+            where all of it is beyond, else "undecided". "nothing to inherit" at a truncated
+            dimension where the teacher's first dimensions keep no more than random directions do
+            and the student does not fail.
+        gain_over_random: what the teacher's first ``dim`` dimensions keep of its nDCG@10 beyond as
+            many random directions; None at full dimension, and where it was not measured.
     """
 
     mode: str
@@ -56,6 +62,7 @@ class GridCell:
     gap: Interval
     max_gap: float
     verdict: Verdict
+    gain_over_random: Interval | None = None
 
     @property
     def scoring(self) -> str:
@@ -106,6 +113,34 @@ class InheritanceGrid(Tabular, Saved):
         """Settings on which the queries are too few to say."""
         return self.count(UNDECIDED)
 
+    @property
+    def outcome(self) -> Outcome:
+        """Passed where every setting is decided and none fails; settings with nothing to inherit
+        decide nothing.
+        """
+        if not self.passed:
+            return "not passed"
+        return "no failure found" if self.num_undecided or not self.count(INHERITED) else "passed"
+
+    def summary(self) -> str:
+        """The outcome with its counts, in sentences."""
+        counts = [f"{n} {word}" for word in typing.get_args(Verdict) if (n := self.count(word))]
+        open_ones = f", {self.num_undecided} undecided" if self.num_undecided else ""
+        outcome = self.outcome.capitalize() + (open_ones if self.passed else "")
+        plural = "setting" if len(self.cells) == 1 else "settings"
+        sentences = [f"{outcome}: of {len(self.cells)} {plural}, {', '.join(counts)}."]
+        if self.strict and self.num_undecided:
+            sentences.append("Undecided settings fail too.")
+        empty = {c.dim: c.gain_over_random for c in self.cells if c.verdict == NOTHING_TO_INHERIT}
+        gain = empty[min(empty)] if empty else None
+        if gain is not None:
+            why = "within noise" if gain.low <= 0 else "too little to be Matryoshka"
+            sentences.append(
+                f"Nothing to inherit: what the teacher's first {min(empty)} dimensions keep of its "
+                f"nDCG@10 beyond {min(empty)} random directions, {gain.signed()}, is {why}."
+            )
+        return " ".join(sentences)
+
     def count(self, verdict: Verdict) -> int:
         """Settings with a verdict."""
         return sum(cell.verdict == verdict for cell in self.cells)
@@ -125,7 +160,7 @@ class InheritanceGrid(Tabular, Saved):
 
     def tables(self) -> list[Table]:
         """All settings, the failing ones first."""
-        order: list[Verdict] = [NOT_INHERITED, UNDECIDED, INHERITED]
+        order: list[Verdict] = [NOT_INHERITED, UNDECIDED, NOTHING_TO_INHERIT, INHERITED]
         rows = sorted(self.cells, key=lambda cell: order.index(cell.verdict))
         return [grid_table(self, rows)]
 
@@ -137,13 +172,22 @@ class InheritanceGrid(Tabular, Saved):
 def grid_table(grid: InheritanceGrid, cells: Sequence[GridCell]) -> Table:
     """Some of a grid's settings as a table."""
     where = f"{grid.collection}: " if grid.collection else ""
-    counts = ", ".join(f"{grid.count(verdict)} {verdict}" for verdict in typing.get_args(Verdict))
-    header = ("mode", "setting", "teacher keeps", "student keeps", "gap", "allowed", "verdict")
+    header = (
+        "mode",
+        "setting",
+        "teacher keeps",
+        "over random",
+        "student keeps",
+        "gap",
+        "allowed",
+        "verdict",
+    )
     rows = tuple(
         (
             cell.mode,
             cell.setting,
             cell.teacher_retention.percent(),
+            cell.gain_over_random.signed() if cell.gain_over_random else "",
             cell.student_retention.percent(),
             cell.gap.signed(),
             f"{cell.max_gap:.3f}",
@@ -154,11 +198,11 @@ def grid_table(grid: InheritanceGrid, cells: Sequence[GridCell]) -> Table:
     return Table(
         f"Inheritance, {where}{grid.num_queries:,} queries, {grid.num_documents:,} documents",
         header,
-        "llrrrrl",
+        "llrrrrrl",
         rows,
-        f"{'Passed' if grid.passed else 'Not passed'}: {counts}. Shares are of the own nDCG@10 at "
-        f"full dimension in float32; the gap is the teacher's share minus the student's, with its "
-        f"95% interval.",
+        f"{grid.summary()} Shares are of the own nDCG@10 at full dimension in float32; over random "
+        f"is what the teacher's first dimensions keep beyond as many random directions; the gap is "
+        f"the teacher's share minus the student's, with its 95% interval.",
     )
 
 
@@ -166,9 +210,10 @@ def _record(cell: GridCell) -> Record:
     found: Record = {}
     for field in fields(cell):
         value = getattr(cell, field.name)
-        if isinstance(value, Interval):
-            found |= {field.name: value.value, f"{field.name}_low": value.low}
-            found |= {f"{field.name}_high": value.high}
+        if isinstance(value, Interval) or field.name == "gain_over_random":
+            ends = (value.value, value.low, value.high) if value else (None, None, None)
+            names = (field.name, f"{field.name}_low", f"{field.name}_high")
+            found |= dict(zip(names, ends, strict=True))
         else:
             found[field.name] = value
     return found

@@ -46,13 +46,16 @@ class SpectrumSummary:
         variance_kept: share of the variance of the teacher's vectors that a map of this rank can
             keep.
         ridge_cosine: mean cosine to the teacher at the closed-form start.
-        num_texts: measured on.
+        num_texts: that the start was fitted to, and the variance measured on.
+        num_held_out: other texts, on which the cosine was measured; 0 where it is that of the texts
+            fitted to, and None where that was not recorded.
     """
 
     rank: int
     variance_kept: float
     ridge_cosine: float
     num_texts: int
+    num_held_out: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,23 @@ class CorpusFacts:
     num_documents: int
     queries: Mapping[str, int]
     counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingTexts:
+    """Texts that a model was trained on.
+
+    Attributes:
+        model: "student" or "teacher".
+        name: of the texts, or of the source that they are from.
+        role: "documents", "queries" or "rows".
+        number: how many; None where that was not counted.
+    """
+
+    model: str
+    name: str
+    role: str
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +129,13 @@ class RunReport(Saved):
         corpora: that were read.
         cuts: what the models did not read of texts that are longer than their limits; of texts that
             no model cut too.
+        corpora: that were read: the student's own, and those that were measured on.
+        training: what student and teacher were trained on, where that is known.
+        base_model: id of the student's start model on the Hugging Face hub; "" where it has none.
+        datasets: ids of training data on the hub.
+        languages: of the texts, as ISO 639-1 has them; empty where they are not known.
+        measured_at: UTC time of the benchmark, ISO 8601; "" where it was not recorded.
+        measured_on: the machine of the benchmark; None where it was not recorded.
         teacher: the model documents are embedded with.
         student: the model queries are embedded with.
         spectrum: what the student's width lets it express.
@@ -131,6 +158,12 @@ class RunReport(Saved):
     steps: tuple[StepTime, ...] = ()
     corpora: tuple[CorpusFacts, ...] = ()
     cuts: tuple[CutTexts, ...] = ()
+    training: tuple[TrainingTexts, ...] = ()
+    base_model: str = ""
+    datasets: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    measured_at: str = ""
+    measured_on: Machine | None = None
     teacher: ModelFacts | None = None
     student: ModelFacts | None = None
     spectrum: SpectrumSummary | None = None

@@ -15,8 +15,15 @@ if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
 
 Record = dict[str, str | float | int | None]
-_LATEX = re.compile(r"[&%$#_{}~^\\]")
-_LATEX_WORDS = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_LATEX = re.compile("[&%$#_{}~^\\\\\N{MINUS SIGN}\N{HORIZONTAL ELLIPSIS}\N{MULTIPLICATION SIGN}]")
+_LATEX_WORDS = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +33,7 @@ class Table:
     Attributes:
         title: what the table holds.
         header: one heading per column.
-        align: one letter per column, l for text and r for numbers.
+        align: one letter per column, r for numbers; l and all others for text.
         rows: the cells.
         note: what one has to know beside the cells; "" for nothing.
     """
@@ -65,7 +72,7 @@ class Table:
         lines = [
             r"\begin{table}",
             rf"\caption{{{caption}}}",
-            rf"\begin{{tabular}}{{{self.align}}}",
+            rf"\begin{{tabular}}{{{''.join('r' if a == 'r' else 'l' for a in self.align)}}}",
             r"\toprule",
             rf"{' & '.join(map(_latex, self.header))} \\",
             r"\midrule",
@@ -113,6 +120,18 @@ class Tabular(ABC):
     def to_markdown(self) -> str:
         """The tables in Markdown."""
         return "\n\n".join(table.to_markdown() for table in self.tables())
+
+    def to_csv(self) -> str:
+        """The figures as comma-separated values, a row per figure, bounds in columns of their
+        own.
+        """
+        rows = self.records()
+        heads = list(dict.fromkeys(head for row in rows for head in row))
+        written = io.StringIO()
+        writer = csv.DictWriter(written, heads, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return written.getvalue()
 
     def to_latex(self) -> str:
         """The tables in LaTeX (``\\usepackage{booktabs}``)."""

@@ -109,9 +109,9 @@ def test_plain_bar_speaks_at_intervals_with_throughput_note_and_time_left(
     # The clock ticks once before the bar is made (4 s), so step n ends 4 n s later; a line is due
     # every 10 s.
     assert lines[:-1] == [
-        "  training: 3/10 steps, 0.2 steps/s loss 2, 28 s left",
-        "  training: 6/10 steps, 0.2 steps/s loss 5, 16 s left",
-        "  training: 9/10 steps, 0.2 steps/s loss 8, 4 s left",
+        "  training: 3/10 steps, 0.25 steps/s loss 2, 28 s left",
+        "  training: 6/10 steps, 0.25 steps/s loss 5, 16 s left",
+        "  training: 9/10 steps, 0.25 steps/s loss 8, 4 s left",
     ]
     assert lines[-1].startswith("  training: 10 steps in ")
 

@@ -40,7 +40,7 @@ def test_summary_of_inheritance_counts_verdicts(data: dict[str, Any]) -> None:
         == "Not passed: of 14 settings, 11 inherited, 2 not inherited, 1 undecided."
     )
     data["inherit"]["rows"] = data["inherit"]["rows"][:1]
-    assert facts.inherit_summary(read_report(data)) == "Passed: of 1 settings, 1 inherited."
+    assert facts.inherit_summary(read_report(data)) == "Passed: of 1 setting, 1 inherited."
 
 
 def test_the_mean_follows_the_collections_and_is_no_collection(full: dict[str, Any]) -> None:

@@ -68,7 +68,7 @@ def test_the_failing_settings_stand_first(report):
     shown = replace(report.inheritance, strict=True).tables()[0]
     verdicts = [row[-1] for row in shown.rows]
     assert verdicts == ["undecided"] * 10 + ["inherited"] * 2
-    assert shown.note.startswith("Not passed: 2 inherited, 0 not inherited, 10 undecided")
+    assert shown.note.startswith("Not passed: of 12 settings, 2 inherited, 10 undecided.")
 
 
 def test_columns_line_up():

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from leafkit.cli.recipe_words import read_recipe
-from leafkit.core.checkpoint_layout import CARD_FILE, REPORT, REPORT_FILE, REPORT_PAGE_FILE
+from leafkit.core.checkpoint_layout import (
+    CARD_FILE,
+    REPORT,
+    REPORT_FILE,
+    REPORT_PAGE_FILE,
+    STUDENT,
+)
 from leafkit.core.console import log
+from leafkit.core.watch import watch_folders
 
 
 def run(words: Sequence[str]) -> int:
@@ -28,9 +35,13 @@ def run(words: Sequence[str]) -> int:
         # every process takes part: it opens corpora
         report = collect_report(run, " ".join(["leafkit distill", *words]))
         if run.is_main:
-            write_text(run.folder / CARD_FILE, render_card(report))
+            # beside the report, and where the hub looks for it
+            cards = [run.folder / CARD_FILE, run.folder / STUDENT / CARD_FILE]
+            for card in cards:
+                write_text(card, render_card(report))
+            watch_folders(run.folder / STUDENT)
             write_report(run.folder, REPORT, report)
-            written = (CARD_FILE, REPORT_FILE, REPORT_PAGE_FILE)
-            record_finished(run, [run.folder / name for name in written])
+            written = [run.folder / name for name in (REPORT_FILE, REPORT_PAGE_FILE)]
+            record_finished(run, [*cards, *written])
             log(SEARCH_HINT.format(folder=run.folder))
     return 0

@@ -146,12 +146,17 @@ def _anisotropy(figures: DiagnosisFigures) -> tuple[str, str]:
     return INHERITABLE, sentence
 
 
+def exceeds_random(gain: Interval) -> bool:
+    """Whether what a head keeps beyond randomly turned ones is more than chance."""
+    return gain.low > 0 and gain.value >= MRL_GAIN
+
+
 def has_matryoshka(head: HeadFigures) -> bool:
     """Whether a head keeps more than any turned space's would: in nDCG where it was measured, else
     in variance.
     """
     if head.gain is not None:
-        return head.gain.low > 0 and head.gain.value >= MRL_GAIN
+        return exceeds_random(head.gain)
     return head.variance - head.random_variance > MRL_DEVIATIONS * head.random_variance_std
 
 
@@ -183,6 +188,7 @@ def _kept_by(head: HeadFigures) -> str:
         return (
             f"the first {head.dim} dimensions keep {_share(head.quality.retention)} of nDCG@10,"
             f" {head.dim} of a randomly turned space {head.random.retention.value:.1%}"
+            + (f" (gain {head.gain.signed()})" if head.gain else "")
         )
     return (
         f"the first {head.dim} dimensions hold {head.variance:.1%} of the variance,"

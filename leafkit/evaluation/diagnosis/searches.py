@@ -86,48 +86,83 @@ def score_searches(
             f"queries have {query_dim} dimensions and documents {full}: they are of two models"
         )
     heads = [d for d in dims if d < full]
-    rotations = [_rotation(full, turn, seed) for turn in range(NUM_ROTATIONS if heads else 0)]
-    systems = _plan_systems(
-        spectrum, judged.vectors, ranks=ranks, heads=heads, rotations=rotations, seed=seed
-    )
+    rotations = _rotations(full, heads, seed)
+    systems = _plan_systems(spectrum, judged.vectors, ranks=ranks, seed=seed)
+    systems |= _plan_heads(judged.vectors, heads, rotations)
+    values = _score(documents, judged, systems, rotations)
+    values["dim", full] = values["rank", full]
+    return values | _average_turns(values, heads)
+
+
+def score_heads(
+    documents: Vectors, judged: Judged, dims: Sequence[int], seed: int
+) -> dict[Key, np.ndarray]:
+    """nDCG@10 of each query, (Q,), at the full dimension, of the first ``dims`` dimensions and of
+    as many of randomly turned spaces (averaged): keys dim and its d, turned and its d, the same
+    numbers as of ``score_searches``.
+    """
+    full = judged.vectors.shape[1]
+    heads = [d for d in dims if d < full]
+    rotations = _rotations(full, heads, seed)
+    systems = {("dim", full): _System(judged.vectors)}
+    systems |= _plan_heads(judged.vectors, heads, rotations)
+    values = _score(documents, judged, systems, rotations)
+    kept = {key: found for key, found in values.items() if key[0] == "dim"}
+    return kept | _average_turns(values, heads)
+
+
+def _rotations(full: int, heads: Sequence[int], seed: int) -> list[np.ndarray]:
+    return [_rotation(full, turn, seed) for turn in range(NUM_ROTATIONS if heads else 0)]
+
+
+def _score(
+    documents: Vectors,
+    judged: Judged,
+    systems: Mapping[Key, _System],
+    rotations: Sequence[np.ndarray],
+) -> dict[Key, np.ndarray]:
     own = np.asarray(judged.own if len(judged.own) else np.full(len(judged.vectors), -1))
-    values = {
+    return {
         key: fast_ndcg(exclude_self(ranking, own, ranking.positions.shape[1]), judged.judgments)
         for key, ranking in _search(documents, systems, rotations).items()
     }
-    values["dim", full] = values["rank", full]
-    for dim in heads:
-        values["turned", dim] = np.mean(
-            [values[f"turn {turn}", dim] for turn in range(NUM_ROTATIONS)], axis=0
-        )
-    return values
 
 
-def _plan_systems(
-    spectrum: Spectrum,
-    queries: np.ndarray,
-    *,
-    ranks: Sequence[int],
-    heads: Sequence[int],
-    rotations: Sequence[np.ndarray],
-    seed: int,
-) -> dict[Key, _System]:
-    """Every search to be made. Keys: rank and its r, dim and its d, turn T and its d, bits and the
-    kind of query.
-    """
-    full = queries.shape[1]
-    center = queries.mean(axis=0, dtype=np.float64)
-    systems = {
-        ("rank", r): _System(queries if r == full else spectrum.project(queries, r, center))
-        for r in ranks
+def _average_turns(values: Mapping[Key, np.ndarray], heads: Sequence[int]) -> dict[Key, np.ndarray]:
+    turns = range(NUM_ROTATIONS)
+    return {
+        ("turned", d): np.mean([values[f"turn {turn}", d] for turn in turns], axis=0) for d in heads
     }
-    systems |= {("dim", d): _System(truncate_then_normalize(queries, d), dim=d) for d in heads}
+
+
+def _plan_heads(
+    queries: np.ndarray, heads: Sequence[int], rotations: Sequence[np.ndarray]
+) -> dict[Key, _System]:
+    """The first dimensions of the space as it is, and turned; keys dim and turn T with their d."""
+    systems: dict[Key, _System] = {
+        ("dim", d): _System(truncate_then_normalize(queries, d), dim=d) for d in heads
+    }
     for turn, rotation in enumerate(rotations):
         turned = queries @ rotation
         systems |= {
             (f"turn {turn}", d): _System(truncate_then_normalize(turned, d), turn=turn, dim=d)
             for d in heads
         }
+    return systems
+
+
+def _plan_systems(
+    spectrum: Spectrum, queries: np.ndarray, *, ranks: Sequence[int], seed: int
+) -> dict[Key, _System]:
+    """Affine maps of the queries, and codes of one bit per dimension. Keys: rank and its r, bits
+    and the kind of query.
+    """
+    full = queries.shape[1]
+    center = queries.mean(axis=0, dtype=np.float64)
+    systems: dict[Key, _System] = {
+        ("rank", r): _System(queries if r == full else spectrum.project(queries, r, center))
+        for r in ranks
+    }
     systems["bits", 0] = _System(quantize_binary(queries), coding="bits")
     systems["bits", 1] = _System(queries, coding="signs")
     systems["bits", 2] = _System(
@@ -149,10 +184,11 @@ def _search(
         )
         for key, system in systems.items()
     }
+    has_bits = any(system.coding == "bits" for system in systems.values())
     for start, chunk in read_chunks(documents):
         unit = truncate_then_normalize(chunk)
         views = {-1: unit} | {turn: unit @ rotation for turn, rotation in enumerate(rotations)}
-        bits = quantize_binary(unit)
+        bits = quantize_binary(unit) if has_bits else unit
         for key, system in systems.items():
             if system.coding == "bits":
                 block = bits

@@ -18,6 +18,7 @@ from leafkit.config import InheritConfig
 from leafkit.core.console import Bar, progress_bar
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.evaluation.bootstrap import Bootstrap
+from leafkit.evaluation.diagnosis.searches import Judged, score_heads
 from leafkit.evaluation.inheritance.cells import Cell, choose_dims, plan_cells
 from leafkit.evaluation.inheritance.rescore import score_again
 from leafkit.evaluation.inheritance.streaming import search_codes
@@ -29,7 +30,7 @@ from leafkit.index.codecs.floats import Float32
 from leafkit.index.exact import SPARE
 from leafkit.index.ranking import Ranking, break_ties, exclude_self
 from leafkit.index.vectors import Vectors
-from leafkit.results import InheritanceGrid
+from leafkit.results import InheritanceGrid, Interval
 
 DEPTH = 10  # of the metric
 MODES = ("symmetric", "asymmetric")
@@ -68,8 +69,10 @@ def run_grid(
 
     Retention is a cell's nDCG over the same system's own nDCG at full dimension in float32. The gap
     is the teacher's retention minus the student's: a fragile teacher does not pass on its fragility
-    as a fault of the student. Intervals are of a paired bootstrap over queries; for the verdicts
-    see ``judge``.
+    as a fault of the student. A truncated cell also has the teacher's gain over as many random
+    directions, for any of them keep something: only what the first ones keep beyond that is
+    Matryoshka, and a student has nothing to inherit where there is none. Intervals are of a paired
+    bootstrap over queries; for the verdicts see ``judge`` and ``judge_cells``.
 
     Documents are read in chunks, twice for each truncation: once to calibrate and once to search
     them with all queries at all precisions. Memory is a few chunks, however many documents there
@@ -117,6 +120,8 @@ def run_grid(
     )
     per_query, scales, sizes = _sort_by_content(passes)
     bootstrap = Bootstrap(len(judgments.ideal), num_resamples, seed)
+    heads = [dim for dim in dims if dim < full_dim]
+    gains = {dim: _gain(per_query, bootstrap, dim, full_dim) for dim in heads}
     result = InheritanceGrid(
         collection=collection_name,
         num_queries=len(judgments.ideal),
@@ -129,9 +134,23 @@ def run_grid(
             Retentions(per_query, full_dim, bootstrap),
             gates=config.max_gap,
             sizes=sizes,
+            gains=gains,
         ),
     )
     return Grid(result, per_query, scales)
+
+
+def _gain(
+    per_query: Mapping[str, np.ndarray], bootstrap: Bootstrap, dim: int, full_dim: int
+) -> Interval:
+    """What the teacher's first dimensions keep beyond as many random directions."""
+    full = per_query[_of_head("head", full_dim)]
+    head, turned = (per_query[_of_head(name, dim)] for name in ("head", "turned"))
+    return bootstrap.ratio_gap(head, full, turned, full)
+
+
+def _of_head(name: str, dim: int) -> str:
+    return Cell(dim, "float32", "float", 0).column(name)
 
 
 def _sort_by_content(
@@ -228,7 +247,9 @@ def _measure(
             name = "student" if system == "symmetric" else system
             owners.setdefault(id(vectors[system][1]), (name, []))[1].append(system)
     values: Pass = {}
-    total = len(owners) * len(dims) * judgments.num_documents
+    heads = [dim for dim in dims if dim < vectors["teacher"][1][0:1].shape[1]]
+    num_passes = len(owners) * len(dims) + bool(heads)
+    total = num_passes * judgments.num_documents
     with progress_bar("inheritance grid", total, "documents") as bar:
         for owner, systems in owners.values():
             documents = vectors[systems[0]][1]
@@ -270,7 +291,29 @@ def _measure(
                 else:
                     bar.advance(judgments.num_documents)
                 values |= done[names[dim]]
+        if heads:
+            name = f"heads-{'-'.join(map(str, heads))}"
+            if name not in done:
+                done[name] = _heads_pass(vectors["teacher"], heads, judgments, own=own, seed=seed)
+            bar.advance(judgments.num_documents)
+            values |= done[name]
     return values
+
+
+def _heads_pass(
+    teacher: tuple[Vectors, Vectors],
+    heads: Sequence[int],
+    judgments: Judgments,
+    *,
+    own: np.ndarray,
+    seed: int,
+) -> Pass:
+    """The teacher's first dimensions and as many random directions, in columns head and turned."""
+    queries, documents = teacher
+    asked = np.asarray(queries[0 : len(judgments.ideal)], dtype=np.float32)
+    scores = score_heads(documents, Judged(asked, judgments, own.tolist()), heads, seed)
+    names = {"dim": "head", "turned": "turned"}
+    return {_of_head(names[kind], dim): values for (kind, dim), values in scores.items()}
 
 
 def _one_pass(

@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree
 
 from leafkit.results import GridCell, InheritanceGrid, Table
-from leafkit.results.inheritance import UNDECIDED
+from leafkit.results.inheritance import NOTHING_TO_INHERIT, UNDECIDED
 
 # XML 1.0, section 2.2
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -15,11 +15,12 @@ _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 def to_junit(grid: InheritanceGrid) -> str:
     """JUnit XML of a grid: a test case for each mode and cell.
 
-    "not inherited" is a failure; "undecided" is skipped, and where the grid is strict a failure
-    too.
+    "not inherited" is a failure; "nothing to inherit" is skipped; "undecided" is skipped, and where
+    the grid is strict a failure too.
     """
     failing = grid.failing()
-    num_skipped = 0 if grid.strict else grid.num_undecided
+    skipped = (NOTHING_TO_INHERIT, *(() if grid.strict else (UNDECIDED,)))
+    num_skipped = sum(grid.count(verdict) for verdict in skipped)
     counts = {
         "tests": str(len(grid.cells)),
         "failures": str(len(failing)),
@@ -41,17 +42,20 @@ def to_junit(grid: InheritanceGrid) -> str:
                 case, "failure", {"type": cell.verdict, "message": message}
             )
             failure.text = message
-        elif cell.verdict == UNDECIDED:
-            ElementTree.SubElement(case, "skipped", {"message": f"undecided: {message}"})
+        elif cell.verdict in skipped:
+            ElementTree.SubElement(case, "skipped", {"message": f"{cell.verdict}: {message}"})
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def describe_gap(cell: GridCell) -> str:
     """What was measured in a cell, in one sentence."""
+    found = cell.gain_over_random
+    gain = f"; the teacher's gain over random directions: {found.signed()}" if found else ""
     return (
         f"the teacher keeps {cell.teacher_retention.value:.3f} of its nDCG@10 and the student "
-        f"{cell.student_retention.value:.3f}: gap {cell.gap.signed()}, allowed {cell.max_gap:.3f}"
+        f"{cell.student_retention.value:.3f}: gap {cell.gap.signed()}, allowed "
+        f"{cell.max_gap:.3f}{gain}"
     )
 
 

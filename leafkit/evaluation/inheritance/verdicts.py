@@ -8,9 +8,15 @@ import numpy as np
 
 from leafkit.core.errors import LeafkitError
 from leafkit.evaluation.bootstrap import Bootstrap, interval, share
+from leafkit.evaluation.diagnosis.findings import exceeds_random
 from leafkit.evaluation.inheritance.cells import Cell
 from leafkit.results import GridCell, Interval, Verdict
-from leafkit.results.inheritance import INHERITED, NOT_INHERITED, UNDECIDED
+from leafkit.results.inheritance import (
+    INHERITED,
+    NOT_INHERITED,
+    NOTHING_TO_INHERIT,
+    UNDECIDED,
+)
 
 
 def judge(low: float, high: float, max_gap: float) -> Verdict:
@@ -72,14 +78,33 @@ def judge_cells(
     *,
     gates: Mapping[str, float],
     sizes: Mapping[str, int],
+    gains: Mapping[int, Interval],
 ) -> tuple[GridCell, ...]:
-    """Every mode and cell: retention of teacher and student, gap, intervals, verdict."""
+    """Every mode and cell: retention of teacher and student, gap, intervals, verdict.
+
+    Where the smallest of the teacher's heads keeps no more than random directions do, as
+    ``leafkit inherit diagnose=true`` judges it, its dimensions have no order that a student could
+    inherit: truncated settings that do not fail have nothing to inherit.
+
+    Args:
+        cells: the settings.
+        modes: of the student.
+        values: nDCG by system and setting.
+        gates: largest gap allowed, by precision.
+        sizes: bytes of a vector, by bytes/dim/precision.
+        gains: what the teacher's first dimensions keep beyond as many random directions, by their
+            number.
+    """
     judged = []
+    has_order = not gains or exceeds_random(gains[min(gains)])
     for mode in modes:
         for cell in cells:
             gap, gate = values.gap(mode, cell), gates[cell.precision]
             # one query has no spread
             verdict = judge(gap.low, gap.high, gate) if values.num_queries > 1 else UNDECIDED
+            is_empty = cell.dim in gains and not has_order and values.num_queries > 1
+            if is_empty and verdict != NOT_INHERITED:
+                verdict = NOTHING_TO_INHERIT
             judged.append(
                 GridCell(
                     mode=mode,
@@ -92,6 +117,7 @@ def judge_cells(
                     gap=gap,
                     max_gap=gate,
                     verdict=verdict,
+                    gain_over_random=gains.get(cell.dim),
                 )
             )
     return tuple(judged)

@@ -25,7 +25,7 @@ from leafkit.models.folder import ADAPTER_FILE, adapter_base, read_object
 from leafkit.models.foreign.adapter import base_folder, merge_adapter
 from leafkit.models.foreign.modules import PACKAGE, read_modules
 from leafkit.models.foreign.not_stock import NotStock
-from leafkit.models.tiny import pooler_free
+from leafkit.models.pooling import pooler_free
 from leafkit.models.tokenization import with_asked_ends
 
 NO_LIMIT = 2**30

@@ -21,6 +21,7 @@ from leafkit.evaluation.comparison import compare_macro
 from leafkit.evaluation.latency import measure_latency, serve_one
 from leafkit.evaluation.per_query import PerQuery, read_per_query, write_per_query
 from leafkit.index.kinds.plan import check_indexes
+from leafkit.pipeline.collect import describe_machine
 from leafkit.pipeline.evaluate.agreement import measure_unjudged
 from leafkit.pipeline.evaluate.contamination import check_contamination
 from leafkit.pipeline.evaluate.corpora import BenchCorpus, choose_corpora
@@ -118,6 +119,7 @@ def run_bench(run: Run, allow_empty: bool = True) -> Path:
             for part in result.collections
             for row in part.systems
         }
+        metrics["machine"] = codec.to_plain(describe_machine(run))
         return result
 
     def save(result: EvaluationResult, draft: Path) -> None:

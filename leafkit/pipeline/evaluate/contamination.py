@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -203,11 +203,13 @@ def list_training(
     ):
         kind, _, name = reference.partition(":")
         if kind != "recipe":
-            strangers.append(handle.reference)
+            its_sources, starts = _of_folder(name) if kind == "model" else ([], [])
+            sources += its_sources
+            strangers += starts or [handle.reference]
             continue
         maker = recipe if handle is student and not recipe.bench.student else load_recipe(name)
         is_student = handle is student and not (maker.stages and not maker.teacher.source)
-        its_sources, starts = _of_student(run, maker) if is_student else _of_stages(run, maker)
+        its_sources, starts = _of_student(run, maker) if is_student else list_stages(run, maker)
         sources += its_sources
         strangers += starts
     if recipe.bench.training_sources:
@@ -239,7 +241,30 @@ def _as_made(folder: Path, today: Recipe) -> Recipe:
 
 def _of_student(run: Run, maker: Recipe) -> tuple[list[TrainingSource], list[str]]:
     """What a recipe distils its student from, and the student's start model."""
-    maker = _as_made(run.root / maker.name / STUDENT, maker)
+    return _distilled_from(_as_made(run.root / maker.name / STUDENT, maker))
+
+
+def _of_folder(name: str) -> tuple[list[TrainingSource], list[str]]:
+    """What the model in a folder was trained on, and the models it started from, as its manifest
+    says where leafkit made it; nothing of another one.
+    """
+    folder = Path(name)
+    if not (folder / MANIFEST_FILE).is_file():
+        return [], []
+    manifest = read_manifest(folder)
+    try:
+        maker = from_plain(manifest.recipe)
+    except ValueError:  # of another version, or an export, which keeps no recipe
+        return [], []
+    if manifest.step == STUDENT:
+        return _distilled_from(maker)
+    if manifest.step not in maker.stages:
+        return [], []
+    made = list(maker.stages)
+    return _trained_on(dict.fromkeys(made[: made.index(manifest.step) + 1], maker))
+
+
+def _distilled_from(maker: Recipe) -> tuple[list[TrainingSource], list[str]]:
     corpus = TrainingSource("corpus", maker, TrainSourceConfig(uri=maker.data.corpus))
     further = [
         TrainingSource("texts", maker, TrainSourceConfig(uri=source.uri, limit=source.limit))
@@ -248,13 +273,22 @@ def _of_student(run: Run, maker: Recipe) -> tuple[list[TrainingSource], list[str
     return [corpus, *further], [maker.student.init]
 
 
-def _of_stages(run: Run, recipe: Recipe) -> tuple[list[TrainingSource], list[str]]:
+def list_stages(run: Run, recipe: Recipe) -> tuple[list[TrainingSource], list[str]]:
     """What the stages of a recipe are trained on, and the models they start from."""
+    made = {name: _as_made(run.root / recipe.name / name, recipe) for name in recipe.stages}
+    return _trained_on(
+        {name: maker if name in maker.stages else recipe for name, maker in made.items()}
+    )
+
+
+def _trained_on(makers: Mapping[str, Recipe]) -> tuple[list[TrainingSource], list[str]]:
+    """What stages are trained on, and the models they start from, by the recipe that each was made
+    under.
+    """
     sources: list[TrainingSource] = []
     starts: list[str] = []
-    for name, planned in recipe.stages.items():
-        maker = _as_made(run.root / recipe.name / name, recipe)
-        stage = maker.stages.get(name, planned)
+    for name, maker in makers.items():
+        stage = maker.stages[name]
         starts += [
             model
             for model in (stage.soup.members or [stage.init])

@@ -142,12 +142,14 @@ def measure_start(student: StaticEncoder, task: Distillation, token_ids: TokenId
         vectors = student.finish(student([token_ids[g][i] for g, i in sample])).numpy()
     cosine = float(np.einsum("nd,nd->n", vectors, truncate_then_normalize(wanted)).mean())
     kept = variance_kept(wanted, student.hidden_size)
+    # vectors of single tokens were not fitted to any text; means of texts were
+    is_fitted = isinstance(task.teacher.model, PrecomputedVectors)
+    start = Start(student.hidden_size, kept, cosine, len(sample), 0 if is_fitted else len(sample))
     log(
         f"  a map of rank {student.hidden_size} can keep {kept:.2%} of the teacher's variance in "
-        f"{student.dim} dimensions; the teacher's vectors of single tokens start at cosine "
-        f"{cosine:.4f}"
+        f"{student.dim} dimensions; the table starts at cosine {cosine:.4f} on {start.measured_on}"
     )
-    return Start(student.hidden_size, kept, cosine, len(sample))
+    return start
 
 
 def train_static(

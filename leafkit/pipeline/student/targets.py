@@ -68,6 +68,7 @@ class Target:
     role: str
     vectors: Vectors
     repeats: int = 1
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +79,23 @@ class Start:
         rank: of the map into the teacher's space.
         variance_kept: share of the teacher's variance that the best map of this rank keeps.
         ridge_cosine: mean cosine of the start's vectors to the teacher's.
-        num_texts: measured on.
+        num_texts: that the start was fitted to, and the variance measured on.
+        num_held_out: other texts, on which the cosine was measured; 0 where there were none, and
+            it is that of the texts fitted to.
     """
 
     rank: int
     variance_kept: float
     ridge_cosine: float
     num_texts: int
+    num_held_out: int = 0
+
+    @property
+    def measured_on(self) -> str:
+        """What the cosine was measured on, in words."""
+        if self.num_held_out:
+            return f"{self.num_held_out:,} texts that it was not fitted to"
+        return f"the {self.num_texts:,} texts that it was fitted to"
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +279,7 @@ def embed_groups(groups: Sequence[TextGroup], limits: TokenLimits, embed: Embed)
             group.role,
             embed(group.texts, group.role, limits.of(group.role), group.name),
             group.repeats,
+            group.name,
         )
         for group in groups
     ]

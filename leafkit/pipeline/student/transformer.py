@@ -30,6 +30,7 @@ from leafkit.train.leaf_module import LeafBatch, LeafModule
 from leafkit.train.world import read_world
 
 ROLES = ("query", "document")
+HELD_OUT_PART = 8  # an eighth as many texts as W_out is fitted to measure how near it comes
 TokenIds = Sequence[Sequence[Sequence[int]]]  # by target and text
 
 
@@ -79,29 +80,38 @@ def build_student(start: TextEncoder, teacher: ModelHandle, seed: int) -> TextEn
 
 def start_projection(student: TextEncoder, task: Distillation, token_ids: TokenIds) -> Start:
     """Set W_out to the ridge solution on a sample, and measure what a map of its rank can keep of
-    the teacher.
+    the teacher, and how near the solution comes to it on texts beside the sample.
     """
     assert student.projection is not None
     rows = [(g, i) for g, target in enumerate(task.targets) for i in range(len(target.texts))]
-    chosen = np.random.default_rng(task.seed).permutation(len(rows))[: task.config.num_ridge_texts]
-    sample = [rows[i] for i in np.sort(chosen)]
+    order = np.random.default_rng(task.seed).permutation(len(rows))
+    size = task.config.num_ridge_texts
+    sample = [rows[i] for i in np.sort(order[:size])]
+    others = [rows[i] for i in np.sort(order[size : size + -(-size // HELD_OUT_PART)])]
     wanted = read_targets(task.targets, sample)
-    inputs = TransformerEmbedder(student, task.device, task.precision).embed_ids(
-        [token_ids[g][i] for g, i in sample], pooled_only=True
-    )
+    embedder = TransformerEmbedder(student, task.device, task.precision)
+
+    def pooled(texts: Sequence[tuple[int, int]]) -> np.ndarray:
+        return embedder.embed_ids([token_ids[g][i] for g, i in texts], pooled_only=True)
+
+    inputs = pooled(sample)
     solution = fit_ridge(inputs, wanted, task.config.ridge)
     with torch.no_grad():
         student.projection.weight.copy_(torch.from_numpy(solution.weight.T))
         student.projection.bias.copy_(torch.from_numpy(solution.bias))
-    predicted = inputs @ solution.weight + solution.bias
-    lengths = np.linalg.norm(predicted, axis=1) * np.linalg.norm(wanted, axis=1)
-    cosine = np.einsum("nd,nd->n", predicted, wanted) / np.maximum(lengths, 1e-12)
+    unseen = pooled(others) if others else inputs
+    expected = read_targets(task.targets, others) if others else wanted
+    predicted = unseen @ solution.weight + solution.bias
+    lengths = np.linalg.norm(predicted, axis=1) * np.linalg.norm(expected, axis=1)
+    cosine = np.einsum("nd,nd->n", predicted, expected) / np.maximum(lengths, 1e-12)
     kept = variance_kept(wanted, student.hidden_size)
+    start = Start(student.hidden_size, kept, float(cosine.mean()), len(sample), len(others))
     log(
         f"  a map of rank {student.hidden_size} can keep {kept:.2%} of the teacher's variance in "
-        f"{student.dim} dimensions; the closed-form W_out starts at cosine {cosine.mean():.4f}"
+        f"{student.dim} dimensions; the closed-form W_out starts at cosine "
+        f"{start.ridge_cosine:.4f} on {start.measured_on}"
     )
-    return Start(student.hidden_size, kept, float(cosine.mean()), len(sample))
+    return start
 
 
 def train_student(

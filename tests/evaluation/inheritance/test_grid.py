@@ -14,6 +14,8 @@ import pytest
 from leafkit.config import VECTOR_PRECISIONS, InheritConfig
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.evaluation.bootstrap import Bootstrap
+from leafkit.evaluation.diagnosis.diagnose import Settings, diagnose
+from leafkit.evaluation.diagnosis.searches import Judged
 from leafkit.evaluation.diagnosis.spectrum import fit_ridge
 from leafkit.evaluation.inheritance.cells import Cell, choose_dims, plan_cells
 from leafkit.evaluation.inheritance.grid import MODES, run_grid
@@ -21,7 +23,12 @@ from leafkit.evaluation.inheritance.verdicts import judge
 from leafkit.evaluation.metrics import Judgments, per_query_metrics
 from leafkit.index.exact import search_exact
 from leafkit.results import GridCell
-from leafkit.results.inheritance import INHERITED, NOT_INHERITED, UNDECIDED
+from leafkit.results.inheritance import (
+    INHERITED,
+    NOT_INHERITED,
+    NOTHING_TO_INHERIT,
+    UNDECIDED,
+)
 
 DIM, HEAD = 32, 16
 NUM_DOCUMENTS, NUM_QUERIES = 500, 200
@@ -129,6 +136,68 @@ def test_a_student_whose_truncated_head_alone_is_rotated_fails_against_the_teach
     assert teacher_index.verdict == NOT_INHERITED
     assert teacher_index.student < 0.2 < teacher_index.teacher
     assert not result.result.passed
+
+
+# --- a teacher without an order of dimensions
+
+
+def without_order(seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """The teacher's vectors, turned so that no dimension matters more than another."""
+    turn = rotation(DIM, seed)
+    queries, documents = (unit(v @ turn) for v in TEACHER)
+    return queries, documents
+
+
+def grid_of(teacher, student, **changes: Any):
+    """Of any teacher, with a student that has its own documents."""
+    settings: dict[str, Any] = {"dims": [HEAD], "precisions": ["float32", "int8"]} | changes
+    vectors = {"teacher": teacher, "symmetric": student}
+    return run_grid(vectors, JUDGMENTS, InheritConfig(**settings), num_resamples=500, seed=0).result
+
+
+@pytest.mark.parametrize(
+    ("teacher", "expected"),
+    [
+        (TEACHER, INHERITED),
+        (without_order(), NOTHING_TO_INHERIT),
+        (without_order(5), NOTHING_TO_INHERIT),
+        # its best dimensions come last
+        (tuple(np.ascontiguousarray(v[:, ::-1]) for v in TEACHER), NOTHING_TO_INHERIT),
+    ],
+)
+def test_truncation_is_inherited_from_a_teacher_whose_dimensions_have_an_order(
+    teacher, expected
+) -> None:
+    found = grid_of(teacher, teacher, strict=True)
+    cut = [c for c in found.cells if c.dim == HEAD]
+    assert {c.verdict for c in cut} == {expected}
+    assert {c.verdict for c in found.cells if c.dim == DIM} == {INHERITED}
+    assert all(c.gain_over_random is None for c in found.cells if c.dim == DIM)
+    assert found.passed
+    assert found.count(INHERITED) + found.count(NOTHING_TO_INHERIT) == len(found.cells)
+    assert ("Nothing to inherit: " in found.summary()) == (expected != INHERITED)
+
+
+def test_the_gain_is_the_diagnosis_own() -> None:
+    for teacher in (TEACHER, without_order()):
+        figures = diagnose(
+            teacher[1],
+            Judged(teacher[0], JUDGMENTS),
+            Settings(mrl_dims=(DIM, HEAD), num_resamples=500, seed=0),
+        )
+        (head,) = [row for row in figures.dims if row.dim == HEAD]
+        cut = [c for c in grid_of(teacher, teacher).cells if c.dim == HEAD]
+        assert {c.gain_over_random for c in cut} == {head.gain}
+
+
+def test_a_student_that_loses_more_fails_also_where_the_teacher_has_no_order() -> None:
+    """A gate that fails is no less a failure for there being no Matryoshka."""
+    teacher = without_order()
+    queries, documents = (v.copy() for v in teacher)
+    queries[:, :HEAD] = queries[::-1, :HEAD]
+    found = grid_of(teacher, (queries, documents), precisions=["float32"])
+    assert [c.verdict for c in found.cells if c.dim == HEAD] == [NOT_INHERITED]
+    assert not found.passed
 
 
 def fitted_against(
