@@ -21,7 +21,7 @@ def test_nothing_is_missing_where_others_load_the_folder(
 ) -> None:
     encoder = tiny_encoder(architecture, tiny.make_tokenizer())
     write_encoder(encoder, tmp_path, {"kind": "teacher", "dim": encoder.dim})
-    model, loading = AutoModel.from_pretrained(tmp_path, output_loading_info=True)
+    _, loading = AutoModel.from_pretrained(tmp_path, output_loading_info=True)
     assert not loading["missing_keys"]
     assert not loading["unexpected_keys"]
     named = load_file(tmp_path / "model.safetensors")

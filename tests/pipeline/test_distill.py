@@ -84,6 +84,7 @@ def test_training_lowers_the_loss_below_the_closed_form_start(home, tmp_path, st
     assert 0 < metrics["loader"]["waited_s"] < metrics["loader"]["training_s"]
     assert 0.9 < metrics["spectrum"]["ridge_cosine"] <= 1
     assert metrics["spectrum"]["rank"] == 32
+    assert metrics["spectrum"]["num_held_out"] == 8  # an eighth of the 64 that it is fitted to
     assert 0.9 < metrics["spectrum"]["variance_kept"] <= 1
 
 

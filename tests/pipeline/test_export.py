@@ -8,12 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tiny
+import torch
 
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.vector_store import Space
 from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.embedders.transformer import TransformerEmbedder
+from leafkit.exporters.snippet import graph_snippet
 from leafkit.models.checkpoint import read_encoder
 from leafkit.models.encoder_protocol import read_model
 from leafkit.models.folder import read_space
@@ -38,6 +40,17 @@ def test_both_graphs_come_with_what_int8_costs(capsys, exported):
         assert loss.low <= loss.value <= loss.high
         assert loss.n == 12
     assert "int8 graph: smallest cosine with the model" in capsys.readouterr().out
+
+
+def test_the_snippet_gives_the_students_own_vector(exported):
+    code = graph_snippet(exported / "export")
+    assert repr(tiny.PROMPT) in code
+    found: dict[str, np.ndarray] = {}
+    exec(code, found)  # the code is what is tested
+    own = read_encoder(exported / "student")
+    with torch.no_grad():
+        expected = own.finish(own(own.tokenize(["how do I sort a list"], "query")))[0].numpy()
+    assert np.allclose(found["vector"], expected, atol=1e-4)
 
 
 def test_a_search_answers_through_the_graph_as_the_student_does(exported, monkeypatch):

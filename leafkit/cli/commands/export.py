@@ -11,9 +11,11 @@ from leafkit.core.console import log
 def run(words: Sequence[str]) -> int:
     """Write the graphs and say where they are."""
     recipe = read_recipe("export", words)
+    from leafkit.exporters.snippet import graph_snippet
     from leafkit.pipeline.export import run_export
     from leafkit.pipeline.run import open_run
 
     with open_run(recipe) as run:
-        log(f"graphs: {run_export(run)}")
+        folder = run_export(run)
+        log(f"graphs: {folder}; a query's vector without leafkit:\n\n{graph_snippet(folder)}\n")
     return 0

@@ -259,3 +259,31 @@ def test_the_student_may_be_what_another_recipe_trains_in_stages(home, tmp_path,
     assert [(s.kind, s.recipe.name, s.config.uri) for s in sources] == [
         ("corpus", "trained", f"jsonl:{home / 'pairs.jsonl'}")
     ]
+
+
+@pytest.mark.parametrize("step", ["student", "tune", "unknown"])
+def test_what_a_model_made_here_was_trained_on_is_known_by_its_folder(
+    home, tmp_path, start, step
+) -> None:
+    """Whichever recipe names it, and wherever it was moved: its manifest says it."""
+    made = tiny.tiny_recipe(home, tmp_path / "ck") | {
+        "stages": {"tune": tiny.tiny_stage(home), "later": tiny.tiny_stage(home)}
+    }
+    made["data"] |= {"corpus": f"jsonl:{home / 'pairs.jsonl'}"}
+    maker = load_recipe(str(tiny.write_recipe(tmp_path / "made.yaml", made)))
+    folder = tmp_path / "elsewhere"
+    with publish(folder, step, {}, to_plain(maker)) as draft:
+        (draft / "weights").write_text("")
+    found = []
+    recipe = tiny.tiny_recipe(home, tmp_path / "ck")
+    recipe["bench"] |= {"student": f"model:{folder}"}
+    start(
+        tiny.write_recipe(tmp_path / "tiny.yaml", recipe),
+        work=lambda run: found.append(list_training(run, TEACHER, STUDENT)),
+    )
+    ((sources, strangers),) = found
+    if step == "unknown":
+        assert (sources, strangers) == ([], ["model:small", "model:big"])
+    else:
+        assert [s.config.uri for s in sources] == [f"jsonl:{home / 'pairs.jsonl'}"]
+        assert strangers == [f"model:{home / 'small'}", "model:big"]
