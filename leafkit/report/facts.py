@@ -233,7 +233,9 @@ def size_sentence(report: RunReport) -> str:
 
 def _kept_in_words(part: Scored, mode: str) -> str:
     retention, row = part.retention[mode], part.difference(mode, "teacher")
-    against = verdict_against_teacher(retention, row.p if row else None)
+    # a share and a difference are resampled alike and rounded each on its own: both must say it
+    is_noise = row is not None and noise_verdict(row.interval, row.p) == "within noise"
+    against = verdict_against_teacher(retention, 1.0 if is_noise else None)
     verdict = ", ".join(filter(None, (mode, against)))
     return f"{percent_interval(retention)} where it {MODES[mode]} ({verdict})"
 
