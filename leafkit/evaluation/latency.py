@@ -9,9 +9,11 @@ import numpy as np
 import torch
 
 from leafkit.embedders.protocol import Embedder
+from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.results import LatencyRow
 
 _WARMUP = 10
+_NUM_RESAMPLES = 2_000
 
 
 def serve_one(model: Embedder, max_tokens: int) -> Callable[[str], object] | None:
@@ -53,6 +55,15 @@ def measure_latency(
             num_queries=len(queries),
             threads=torch.get_num_threads(),
             dtype="float32",
+            queries_per_s_low=1 / slow_s,
+            queries_per_s_high=1 / fast_s,
         )
         for name, values in seconds.items()
+        for fast_s, slow_s in [_mean_between(values)]
     )
+
+
+def _mean_between(seconds: Sequence[float]) -> tuple[float, float]:
+    """The 95% bootstrap interval of the mean."""
+    drawn = Bootstrap(len(seconds), _NUM_RESAMPLES, seed=0).mean(np.asarray(seconds))
+    return drawn.low, drawn.high

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 
 from leafkit.report import facts
 from leafkit.report.charts.bars import Bar, bar_chart
-from leafkit.report.charts.plots import Cloud, Dot, frontier_chart
+from leafkit.report.charts.plots import Cloud, Dot, frontier_chart, pareto_front
 from leafkit.report.facts import bench
 from leafkit.report.figures import TONES, Figure, tone_of
 from leafkit.report.format import decimal, grouped, interval, is_known
-from leafkit.results import IndexRow, RunReport
+from leafkit.results import IndexRow, Interval, RunReport
 
+_WHISKERS = " Whiskers are 95% intervals of what nothing beats."
 # an index holds the teacher's documents
 _QUERIES_OF = {"teacher": "teacher", "asymmetric": "student", "symmetric": ""}
 _ENCODER_OF = {
@@ -42,14 +43,19 @@ def cost_collections(report: RunReport) -> list[str]:
 def bytes_dots(report: RunReport, collection: str, system: str) -> list[Dot]:
     """nDCG@10 over bytes per vector, of indexes and of the inheritance grid."""
     rows = _index_rows(report, collection, system)
-    dots = [Dot(row.bytes_per_vector, row.ndcg_at_10.value, _index_words(row)) for row in rows]
+    dots = [_interval_dot(row.bytes_per_vector, row.ndcg_at_10, _index_words(row)) for row in rows]
     return dots + list(dict.fromkeys(_grid_dots(report, collection, system)))
 
 
 def speed_dots(report: RunReport, collection: str, system: str) -> list[Dot]:
     """nDCG@10 over queries per second, of indexes."""
     rows = _index_rows(report, collection, system)
-    return [Dot(row.queries_per_s, row.ndcg_at_10.value, _index_words(row)) for row in rows]
+    return [_interval_dot(row.queries_per_s, row.ndcg_at_10, _index_words(row)) for row in rows]
+
+
+def _interval_dot(x: float, cell: Interval, words: str) -> Dot:
+    """A point whose y has an interval, where that is known."""
+    return Dot(x, cell.value, words, *((cell.low, cell.high) if is_known(cell.low) else ()))
 
 
 def encoder_dots(report: RunReport, collection: str) -> list[tuple[str, Dot]]:
@@ -62,7 +68,7 @@ def encoder_dots(report: RunReport, collection: str) -> list[tuple[str, Dot]]:
         if cell is not None and encoder in timed:
             words = f"{facts.SYSTEMS[system]}: nDCG@10 {interval(cell)}"
             text = f"{words}, {decimal(timed[encoder], 1)} ms"
-            found.append((system, Dot(timed[encoder], cell.value, text)))
+            found.append((system, _interval_dot(timed[encoder], cell, text)))
     return found
 
 
@@ -104,23 +110,24 @@ def cost_charts(
             f"nDCG@10 against bytes per vector on {name}",
             sizes,
             "bytes per vector",
-            "Upwards: nDCG@10, from indexes and from the inheritance grid. Lines join the settings "
+            "From indexes and from the inheritance grid. Lines join the settings "
             "that nothing beats: better is up and to the left. Vectors that rescoring reads are "
-            "not counted.",
+            "not counted. Logarithmic x axis.",
         ),
         _chart(
             f"nDCG@10 against search speed on {name}",
             speeds,
             "queries searched per second",
-            "Upwards: nDCG@10 of every index and setting, embedding not included. Better is up "
-            "and to the right.",
+            "Every index and setting, embedding not included. Better is up and to the right. "
+            "Logarithmic x axis.",
             larger_is_better=True,
         ),
         _chart(
             f"nDCG@10 against time to embed a query on {name}",
             times,
             "ms to embed one query (median)",
-            "Upwards: nDCG@10 with exact search. Better is up and to the left.",
+            "With exact search. Better is up and to the left. The x axis starts at 0.",
+            log_x=False,
         ),
     )
     return [chart for chart in charts if chart]
@@ -133,6 +140,7 @@ def _chart(
     caption: str,
     *,
     larger_is_better: bool = False,
+    log_x: bool = True,
 ) -> Figure | None:
     known = (
         Cloud(c.name, [d for d in c.dots if is_known(d.x) and is_known(d.y)], c.tone)
@@ -142,8 +150,17 @@ def _chart(
     if sum(len(c.dots) for c in shown) < 2:
         return None
     words = "; ".join(f"{c.name}: {len(c.dots)} settings" for c in shown)
-    chart = frontier_chart(title, words, shown, x_label, larger_is_better=larger_is_better)
-    return Figure(chart, caption)
+    chart = frontier_chart(
+        title,
+        words,
+        shown,
+        x_label,
+        larger_is_better=larger_is_better,
+        y_label="nDCG@10",
+        log_x=log_x,
+    )
+    is_drawn = any(d.ends for c in shown for d in pareto_front(c.dots, larger_is_better))
+    return Figure(chart, caption + (_WHISKERS if is_drawn else ""))
 
 
 def frontiers(report: RunReport) -> list[tuple[str, list[Figure]]]:
@@ -163,10 +180,20 @@ def frontiers(report: RunReport) -> list[tuple[str, list[Figure]]]:
 def latency_chart(report: RunReport) -> Figure | None:
     """Queries per second of every encoder, one query at a time."""
     bars = [
-        Bar(e, rate, tone=1 if e == "teacher" else 3, text=f"{rate:,.0f}/s")
-        for e, rate in ((row.encoder, row.queries_per_s) for row in bench(report).latency)
-        if is_known(rate)
+        Bar(
+            row.encoder,
+            row.queries_per_s,
+            row.queries_per_s_low,
+            row.queries_per_s_high,
+            tone=1 if row.encoder == "teacher" else 3,
+            text=f"{grouped(row.queries_per_s, 0 if row.queries_per_s >= 10 else 1)}/s",
+        )
+        for row in bench(report).latency
+        if is_known(row.queries_per_s)
     ]
     words = "; ".join(f"{bar.label}: {bar.text}" for bar in bars)
     chart = bar_chart("Queries per second", words, bars)
-    return Figure(chart, "Queries embedded per second, one at a time.") if bars else None
+    has_intervals = any(bar.low is not None for bar in bars)
+    whiskers = " Whiskers are 95% intervals over the queries." if has_intervals else ""
+    caption = f"Queries embedded per second, one at a time, from 0.{whiskers}"
+    return Figure(chart, caption) if bars else None

@@ -132,10 +132,11 @@ def query_chart(part: Scored) -> Figure | None:
     clouds = [Cloud(f"{name}: {grouped(len(own))}", own, tone) for name, tone, own in sides]
     words = "; ".join(cloud.name for cloud in clouds)
     title = f"nDCG@10 per query on {part.title}"
-    chart = square_scatter(title, words, clouds, "nDCG@10 of the teacher")
+    y_label = f"nDCG@10 of the student ({mode})"
+    chart = square_scatter(title, words, clouds, "nDCG@10 of the teacher", y_label)
     is_sample = len(dots) < part.collection.num_queries
-    sample = f" A sample of {grouped(len(dots))} queries." if is_sample else ""
-    return Figure(chart, f"Upwards: nDCG@10 of the student ({mode}).{sample}") if dots else None
+    sample = f"A sample of {grouped(len(dots))} queries." if is_sample else ""
+    return Figure(chart, sample) if dots else None
 
 
 def kept_by_dim(cells: Iterable[GridCell]) -> list[Line[int]]:
@@ -169,7 +170,8 @@ def matryoshka_chart(title: str, lines: Sequence[Line[int]]) -> Figure | None:
     series = [retention_series(line.name, line.tone, line.shares) for line in lines]
     words = _in_words((line.name, sorted(line.shares.items()), "-d ") for line in lines)
     label = "dimensions kept (float32)"
-    chart = line_chart(title, words, series, label, log_x=True, x_marks=dims)
+    y_label = "% of the own nDCG@10 at full size"
+    chart = line_chart(title, words, series, label, log_x=True, x_marks=dims, y_label=y_label)
     drawn = [y for s in series for _, *ys in (*s.points, *s.band) for y in ys]
     starts_at_0 = ticks(min(drawn), max(drawn))[0] <= 0
     return Figure(

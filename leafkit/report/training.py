@@ -66,7 +66,8 @@ def _low_rank_figure(
     low = [rank for rank in _LOW_RANKS if measured and first <= rank < measured[0]]
     words = "; ".join(f"{s.name}: {_end(s.points[0])}, {_end(s.points[-1])}" for s in shown)
     marks = [*low, *measured]
-    return Figure(line_chart(title, words, shown, x_label, log_x=True, x_marks=marks), caption)
+    chart = line_chart(title, words, shown, x_label, log_x=True, x_marks=marks, y_label="% kept")
+    return Figure(chart, caption)
 
 
 def _end(point: tuple[float, float]) -> str:
@@ -92,7 +93,8 @@ def loss_charts(report: RunReport) -> list[tuple[str, Figure]]:
             ends = f"{curve[0][1]:.4g}", f"{curve[-1][1]:.4g}"
             words = f"from {ends[0]} to {ends[1]} in {grouped(curve[-1][0])} steps"
             series = [Series(name, curve, 3)]
-            chart = line_chart(f"Loss of stage {name}", words, series, "optimiser step")
+            title = f"Loss of stage {name}"
+            chart = line_chart(title, words, series, "optimiser step", y_label="loss")
             charts.append((name, Figure(chart, " \N{RIGHTWARDS ARROW} ".join(ends))))
     return charts
 

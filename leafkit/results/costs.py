@@ -19,6 +19,9 @@ class LatencyRow:
         num_queries: timed.
         threads: of the arithmetic.
         dtype: likewise.
+        queries_per_s_low: 2.5% quantile of the rate over resampled queries; None where the times of
+            single queries were not kept.
+        queries_per_s_high: 97.5% quantile, likewise.
     """
 
     encoder: str
@@ -28,6 +31,8 @@ class LatencyRow:
     num_queries: int
     threads: int
     dtype: str
+    queries_per_s_low: float | None = None
+    queries_per_s_high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

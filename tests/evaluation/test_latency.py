@@ -71,3 +71,12 @@ def test_a_model_serves_the_vectors_it_embeds():
 
 def test_an_endpoint_is_not_timed():
     assert serve_one(SimpleNamespace(encoder=None), 8) is None
+
+
+def test_a_rate_has_its_interval_over_the_queries() -> None:
+    calls: list[tuple[str, str]] = []
+    (row,) = measure_latency({"a": slow("a", 0.002, calls)}, [f"q{i}" for i in range(20)])
+    assert row.queries_per_s_low is not None
+    assert row.queries_per_s_high is not None
+    assert row.queries_per_s_low <= row.queries_per_s <= row.queries_per_s_high
+    assert row.queries_per_s_low > 0.2 * row.queries_per_s

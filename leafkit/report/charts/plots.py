@@ -34,11 +34,18 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A point and what its tooltip says."""
+    """A point and what its tooltip says, with the interval of y where it has one."""
 
     x: float
     y: float
     text: str = ""
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def ends(self) -> list[float]:
+        """The interval's bounds; none where it has none."""
+        return [self.low, self.high] if self.low is not None and self.high is not None else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,7 @@ def line_chart(
     log_x: bool = False,
     x_marks: Sequence[float] = (),
     log_y: bool = False,
+    y_label: str = "",
     height: float = 180.0,
 ) -> Markup:
     """Lines over a common x axis.
@@ -71,6 +79,7 @@ def line_chart(
         log_x: space x by its logarithm; every x must be above 0.
         x_marks: where x gets a tick, rising; round numbers where empty.
         log_y: space y by its logarithm; every y must be above 0.
+        y_label: what y counts.
         height: of the plot, in the units of the drawing.
     """
     xs = [x for s in series for x, _ in s.points]
@@ -81,6 +90,7 @@ def line_chart(
     names, top = Markup(), 8.0
     if len(series) > 1:
         names, top = svg.legend([(s.name, s.tone) for s in series], as_line=True)
+    title_y, top = svg.y_title(y_label, top)
     y_marks = (log_ticks if log_y else ticks)(min(ys), max(ys))
     left = svg.axis_room(y_marks)
     y = Scale(min(y_marks[0], *ys), max(y_marks[-1], *ys), top + height, top, log_y)
@@ -89,6 +99,7 @@ def line_chart(
     marks = x_marks or [t for t in spread if min(xs) <= t <= max(xs)]
     parts = [
         names,
+        title_y,
         svg.y_axis(y_marks, y, left),
         svg.x_axis(marks, x, top + height, x_label),
     ]
@@ -112,7 +123,9 @@ def _band(series: Series, x: Scale, y: Scale) -> Markup:
     return svg.element("polygon", points=svg.path(upper + lower), class_=f"band-{series.tone}")
 
 
-def square_scatter(title: str, description: str, clouds: Sequence[Cloud], x_label: str) -> Markup:
+def square_scatter(
+    title: str, description: str, clouds: Sequence[Cloud], x_label: str, y_label: str = ""
+) -> Markup:
     """Points of [0, 1] x [0, 1] around the diagonal, on which both scores are equal.
 
     Dots of one place are laid out in a spiral around it, in the order given, so that a crowd is as
@@ -120,10 +133,11 @@ def square_scatter(title: str, description: str, clouds: Sequence[Cloud], x_labe
     densely, up to a fixed radius.
     """
     names, top = svg.legend([(c.name, c.tone) for c in clouds], as_line=False)
+    title_y, top = svg.y_title(y_label, top)
     left, room = svg.axis_room(_QUARTERS), _LARGEST_SPIRAL + _DOT_RADIUS
     x = Scale(0.0, 1.0, left + room, svg.WIDTH - room)
     y = Scale(0.0, 1.0, top + _SQUARE - room, top + room)
-    parts = [names, svg.y_axis(_QUARTERS, y, left)]
+    parts = [names, title_y, svg.y_axis(_QUARTERS, y, left)]
     parts.append(svg.x_axis(_QUARTERS, x, top + _SQUARE, x_label))
     parts.append(svg.line((x(0.0), y(0.0)), (x(1.0), y(1.0)), "axis"))
     sizes = Counter((dot.x, dot.y) for c in clouds for dot in c.dots)
@@ -178,10 +192,12 @@ def frontier_chart(
     x_label: str,
     *,
     larger_is_better: bool,
+    y_label: str = "",
+    log_x: bool = True,
     height: float = 230.0,
 ) -> Markup:
-    """Points over a logarithmic x axis, with a line through the Pareto front of each cloud. The y
-    axis does not start at 0.
+    """Points over a logarithmic x axis, or one from 0, with a line through the Pareto front of each
+    cloud. The y axis does not start at 0.
 
     Args:
         title: the chart's name, also its tooltip.
@@ -189,6 +205,8 @@ def frontier_chart(
         clouds: what is compared; points whose x is not above 0 have no place and are left out.
         x_label: what x counts.
         larger_is_better: whether a larger x is better (queries per second) or worse (bytes).
+        y_label: what y counts.
+        log_x: space x by its logarithm; else from 0.
         height: of the plot, in the units of the drawing.
     """
     kept = [Cloud(c.name, [d for d in c.dots if d.x > 0], c.tone) for c in clouds]
@@ -196,23 +214,30 @@ def frontier_chart(
     if not shown:
         return svg.chart(title, description, 1.0, [])
     names, top = svg.legend([(c.name, c.tone) for c in shown], as_line=True)
+    title_y, top = svg.y_title(y_label, top)
+    fronts = [pareto_front(c.dots, larger_is_better) for c in shown]
     xs, ys = [d.x for c in shown for d in c.dots], [d.y for c in shown for d in c.dots]
+    ys += [end for front in fronts for d in front for end in d.ends]
     y_marks = ticks(min(ys), max(ys))
     left = svg.axis_room(y_marks)
     y = Scale(y_marks[0], y_marks[-1], top + height, top)
-    x = Scale(min(xs) / _MARGIN, max(xs) * _MARGIN, left + 8, svg.WIDTH - 14, log=True)
-    x_marks = log_ticks(x.low, x.high)
+    low = min(xs) / _MARGIN if log_x else 0.0
+    x = Scale(low, max(xs) * _MARGIN, left + 8, svg.WIDTH - 14, log=log_x)
+    x_marks = log_ticks(x.low, x.high) if log_x else ticks(0.0, max(xs))
     parts = [
         names,
+        title_y,
         svg.y_axis(y_marks, y, left),
-        svg.x_axis(x_marks, x, top + height, x_label),
+        svg.x_axis([mark for mark in x_marks if mark <= x.high], x, top + height, x_label),
     ]
-    parts += [_front(c, pareto_front(c.dots, larger_is_better), x, y) for c in shown]
+    parts += [_front(c, front, x, y) for c, front in zip(shown, fronts, strict=True)]
     return svg.chart(title, description, top + height + 40, parts)
 
 
 def _front(cloud: Cloud, front: Sequence[Dot], x: Scale, y: Scale) -> Markup:
-    """A line through the front, and all points, those of the front above the others."""
+    """A line through the front with the intervals of its points, and all points, those of the
+    front above the others.
+    """
     best = set(front)
     points = [
         svg.element(
@@ -225,4 +250,9 @@ def _front(cloud: Cloud, front: Sequence[Dot], x: Scale, y: Scale) -> Markup:
     ]
     stroke = svg.path((x(d.x), y(d.y)) for d in front)
     front_line = svg.element("polyline", points=stroke, class_=f"stroke-{cloud.tone} thin")
-    return svg.element("g", front_line, *points, class_="points")
+    whiskers = [
+        svg.line((x(d.x), y(d.low)), (x(d.x), y(d.high)), f"stroke-{cloud.tone} thin")
+        for d in front
+        if d.low is not None and d.high is not None
+    ]
+    return svg.element("g", *whiskers, front_line, *points, class_="points")

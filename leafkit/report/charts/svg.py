@@ -136,6 +136,13 @@ def y_axis(marks: list[float], scale: Scale, left: float) -> Markup:
     return join(parts)
 
 
+def y_title(label: str, top: float) -> tuple[Markup, float]:
+    """What the y axis counts, above its numbers, and where the plot below it starts."""
+    if not label:
+        return Markup(), top
+    return text((0.0, top + 4), label, "tick"), top + 18
+
+
 def x_axis(marks: Sequence[float], scale: Scale, bottom: float, label: str) -> Markup:
     """Numbers below the plot, the crowded ones left out, and what they count."""
     parts, end = [], -WIDTH

@@ -175,3 +175,38 @@ def test_crowded_numbers_of_an_axis_are_left_out() -> None:
     texts = [e.text for e in ElementTree.fromstring(chart).iter("text")]
     assert "900" in texts
     assert "950" not in texts
+
+
+@pytest.mark.parametrize(
+    "chart",
+    [
+        line_chart("t", "d", [Series("a", [(1, 2), (3, 4)])], "x", y_label="% kept"),
+        square_scatter("t", "d", [Cloud("a", [Dot(0, 0)])], "x", "% kept"),
+        frontier_chart(
+            "t", "d", [Cloud("a", [Dot(1, 2)])], "x", larger_is_better=False, y_label="% kept"
+        ),
+    ],
+)
+def test_both_axes_say_what_they_count_within_the_drawing(chart: Markup) -> None:
+    texts = list(ElementTree.fromstring(chart).iter("text"))
+    assert {"x", "% kept"} <= {e.text for e in texts}
+    width, height = map(float, ElementTree.fromstring(chart).attrib["viewBox"].split()[2:])
+    for e in texts:
+        assert 0 <= float(e.attrib["x"]) <= width
+        assert 0 < float(e.attrib["y"]) <= height
+
+
+def test_a_front_has_the_intervals_of_its_points_and_room_for_them() -> None:
+    dots = [Dot(10, 0.5, "a", 0.3, 0.9), Dot(20, 0.4, "b", 0.1, 0.95), Dot(20, 0.6, "c")]
+    chart = frontier_chart("t", "d", [Cloud("s", dots)], "x", larger_is_better=False, log_x=False)
+    root = ElementTree.fromstring(chart)
+    (whisker,) = [e for e in root.iter("line") if "thin" in e.attrib["class"]]
+    ends = sorted(float(whisker.attrib[name]) for name in ("y1", "y2"))
+    circles = sorted(_circles(chart))
+    assert circles[0][0] == pytest.approx(float(whisker.attrib["x1"]), abs=0.1)
+    assert ends[0] < circles[0][1] < ends[1]
+    assert ends[0] > 0
+    # an axis from 0: twice the value is twice as far
+    zero = 2 * circles[0][0] - circles[1][0]
+    ticks = {e.text: float(e.attrib["x"]) for e in root.iter("text")}
+    assert ticks["0"] == pytest.approx(zero, abs=0.1)
