@@ -176,8 +176,8 @@ def _describe_origin(recipe: Recipe) -> dict[str, Any]:
     # a table takes the tokenizer alone
     base_model = start if recipe.student.kind == "transformer" else ""
     uris = [recipe.data.corpus, *(source.uri for source in recipe.data.sources.values())]
-    named = [uri.removeprefix("hf:") for uri in uris if uri.startswith("hf:")]
-    datasets = [re.split("[:@]", name)[0] for name in named if not Path(name).exists()]
+    named = [re.split("[:@]", uri.removeprefix("hf:"))[0] for uri in uris if uri[:3] == "hf:"]
+    datasets = [name for name in named if not Path(name).exists()]
     is_english = all(uri.startswith("builtin:pydocs") for uri in uris)
     return {
         "base_model": base_model,
