@@ -283,8 +283,8 @@ def main() -> int:
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
 
-    from leafkit.core.artifact import git_commit
     from leafkit.core.system import cpu_name
+    from leafkit.core.version import git_commit
     from leafkit.models.precision import choose_precision
 
     earlier = (

@@ -12,30 +12,30 @@ import datetime
 import hashlib
 import json
 import os
-import platform
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from importlib import metadata
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from leafkit.core.checkpoint_layout import MANIFEST_FILE, VERIFIED_FILE
-from leafkit.core.errors import LeafkitError, explain_write_errors
+from leafkit.core.checkpoint_layout import (
+    CARD_FILE,
+    LOGS_FOLDER,
+    MANIFEST_FILE,
+    VERIFIED_FILE,
+)
+from leafkit.core.errors import LeafkitError, explain_write_errors, remedy_of
 from leafkit.core.file_hashes import HashMemory, read_sha256
 from leafkit.core.permissions import share
-from leafkit.core.version import __version__
+from leafkit.core.swap import recover, swap_in, wait_for
+from leafkit.core.version import git_commit, versions
 
-FORMAT = 2  # of the manifest; 1 called the step "stage" and had no method
-_RECORDED_PACKAGES = (
-    "torch",
-    "transformers",
-    "lightning",
-    "tokenizers",
-    "numpy",
-    "faiss-cpu",
-    "faiss-gpu",
-)
+FORMAT = 3  # of the manifest; 1 called the step "stage" and had no method, 2 had no seal
+
+_FIELD_KINDS = {
+    **dict.fromkeys(("step", "method", "created", "commit", "seal"), str),
+    **dict.fromkeys(("inputs", "recipe", "metrics", "files", "versions"), dict),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class Manifest:
         versions: versions of leafkit, Python and the packages under it.
         created: UTC time, ISO 8601.
         commit: git commit of the code where it runs from a checkout, else "".
+        seal: hash of all the above, so that an edited figure shows; see ``seal_of``.
     """
 
     step: str
@@ -66,6 +67,7 @@ class Manifest:
     created: str = ""
     commit: str = ""
     format: int = FORMAT
+    seal: str = ""
 
     def fingerprint(self) -> str:
         """Identity of the artifact's content: the step and the files it holds.
@@ -80,6 +82,11 @@ def fingerprint(value: Any) -> str:
     """First 16 hex digits of the sha256 of a value's canonical JSON."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def seal_of(content: Mapping[str, Any]) -> str:
+    """Hash of a JSON object without its own key "seal"."""
+    return fingerprint({key: value for key, value in content.items() if key != "seal"})
 
 
 def fsync_path(path: Path) -> None:
@@ -109,34 +116,6 @@ def write_durably(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
             raise
         fsync_path(path.parent)
-
-
-def versions() -> dict[str, str]:
-    """Versions of leafkit, Python and the packages that decide about numbers."""
-    found = {"leafkit": __version__, "python": platform.python_version()}
-    for name in _RECORDED_PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
-def git_commit() -> str:
-    """Commit of the checkout this package runs from, read from .git without running git; "" outside
-    a checkout.
-    """
-    git = Path(__file__).resolve().parents[2] / ".git"
-    try:
-        head = (git / "HEAD").read_text().strip()
-        if not head.startswith("ref: "):
-            return head
-        reference = head.removeprefix("ref: ")
-        loose = git / reference
-        if loose.is_file():
-            return loose.read_text().strip()
-        packed = (git / "packed-refs").read_text().splitlines()
-        return next((line.split()[0] for line in packed if line.endswith(f" {reference}")), "")
-    except OSError:
-        return ""
 
 
 @contextlib.contextmanager
@@ -170,23 +149,44 @@ def publish(
         try:
             yield draft
             seal(draft, step, inputs, recipe, metrics=metrics or {}, method=method)
-            _swap(draft, target)
+            swap_in(draft, target)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
 
 
 def refuse_foreign(target: Path) -> None:
-    """Refuse to put an artifact where something else stands.
+    """Refuse to replace what leafkit did not write, or a card that was edited since.
 
     Raises:
-        LeafkitError: a file, or a folder without a manifest, is there.
+        LeafkitError: such a file is there; the message names it.
     """
-    if os.path.lexists(target) and not (target / MANIFEST_FILE).is_file():
-        raise LeafkitError(
-            f"{target} is no leafkit artifact and will not be replaced",
-            "move it elsewhere, or choose another place with checkpoints=DIR",
-        )
+    hint = "move it elsewhere, or choose another place with checkpoints=DIR"
+    if not os.path.lexists(target):
+        return
+    if not (target / MANIFEST_FILE).is_file():
+        raise LeafkitError(f"{target} is no leafkit artifact and will not be replaced", hint)
+    try:
+        written = read_manifest(target).files
+    except LeafkitError:
+        return  # a damaged one is to be replaced
+    for path in sorted(target.rglob("*")):
+        name = path.relative_to(target)
+        if path.is_dir() or str(name) == MANIFEST_FILE or _is_by_the_way(name):
+            continue
+        if name.as_posix() not in written:
+            raise LeafkitError(f"{path} was not written by leafkit and will not be removed", hint)
+        if path.name == CARD_FILE and read_sha256(path) != written[name.as_posix()]:
+            raise LeafkitError(
+                f"{path} was edited since leafkit wrote it and will not be replaced", hint
+            )
+
+
+def _is_by_the_way(name: Path) -> bool:
+    """Whether a file is a cache, or the log of a logger that may still write."""
+    return name.parts[0] == LOGS_FOLDER or any(
+        part.startswith(".") or part == "__pycache__" for part in name.parts
+    )
 
 
 def seal(
@@ -222,31 +222,11 @@ def seal(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         commit=git_commit(),
     )
-    write_durably(folder / MANIFEST_FILE, json.dumps(asdict(manifest), indent=1).encode())
-    return manifest
-
-
-def _old(target: Path) -> Path:
-    return target.with_name(f".{target.name}.old")
-
-
-def _swap(draft: Path, target: Path) -> None:
-    old = _old(target)
-    if old.exists():
-        shutil.rmtree(old)
-    if target.exists():
-        os.rename(target, old)
-    os.rename(draft, target)
-    fsync_path(target.parent)
-    if old.exists():
-        shutil.rmtree(old)
-
-
-def recover(target: Path) -> None:
-    """Undo a swap that was cut short between its two renames."""
-    old = _old(target)
-    if old.exists() and not target.exists():
-        os.rename(old, target)
+    # as it will be read: a key that is a number is text in JSON
+    content = json.loads(json.dumps(asdict(manifest)))
+    content["seal"] = seal_of(content)
+    write_durably(folder / MANIFEST_FILE, json.dumps(content, indent=1).encode())
+    return replace(manifest, seal=content["seal"])
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -255,7 +235,7 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         LeafkitError: there is no such artifact, or its manifest is unreadable or of another format.
     """
-    recover(folder)
+    wait_for(folder)
     path = folder / MANIFEST_FILE
     if not folder.is_dir():
         raise LeafkitError(
@@ -271,19 +251,43 @@ def read_manifest(folder: Path) -> Manifest:
         found = raw.get("format")
         if found == 1:
             raw["step"] = raw.pop("stage")
-        if found in {1, FORMAT}:
-            manifest = Manifest(**raw)
-            if isinstance(manifest.inputs, dict) and isinstance(manifest.files, dict):
-                return manifest
-            raise ValueError("inputs and files must be objects")
+        if type(found) is int and 1 <= found <= FORMAT:
+            return _check_manifest(raw, is_sealed=found >= 3)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise LeafkitError(
             f"{path} is corrupt: {err}", f"delete {folder} and run the command again"
         ) from err
+    except OSError as err:
+        raise LeafkitError(f"cannot read {path}: {err.strerror}", remedy_of(err)) from err
     raise LeafkitError(
         f"{path} has format {found}; this leafkit reads 1 to {FORMAT}",
         "use the leafkit that wrote it",
     )
+
+
+def _check_manifest(raw: Mapping[str, Any], is_sealed: bool) -> Manifest:
+    """The manifest, where every field has its type and nothing was edited.
+
+    Raises:
+        ValueError: something is wrong with it.
+        TypeError: a field is unknown or missing.
+    """
+    manifest = Manifest(**raw)
+    for name, kind in _FIELD_KINDS.items():
+        if not isinstance(getattr(manifest, name), kind):
+            raise ValueError(f"{name} must be {'an object' if kind is dict else 'text'}")
+    for name in ("files", "versions"):
+        if not all(isinstance(value, str) for value in getattr(manifest, name).values()):
+            raise ValueError(f"{name} must hold texts")
+    if any(_leads_out(name) for name in manifest.files):
+        raise ValueError("a file lies outside of the folder")
+    if is_sealed and manifest.seal != seal_of(raw):
+        raise ValueError("it was edited since leafkit wrote it")
+    return manifest
+
+
+def _leads_out(name: str) -> bool:
+    return Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name
 
 
 def open_artifact(folder: Path, step: str | None = None) -> Manifest:
@@ -331,7 +335,7 @@ def find_changes(
     Raises:
         LeafkitError: the result is damaged.
     """
-    recover(folder)
+    wait_for(folder)
     if not (folder / MANIFEST_FILE).is_file():
         return None
     manifest = read_manifest(folder)

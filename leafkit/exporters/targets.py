@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from leafkit.core.artifact import publish, read_manifest, recover
+from leafkit.core.artifact import publish, read_manifest
 from leafkit.core.checkpoint_layout import MANIFEST_FILE, VERIFIED_FILE
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.file_hashes import sha256_of_file
+from leafkit.core.swap import recover
 from leafkit.exporters.hub import check_hub, export_hub
 from leafkit.exporters.onnx_export import check_onnx, export_onnx
 from leafkit.exporters.source import ExportSource

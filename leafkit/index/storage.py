@@ -23,12 +23,12 @@ from leafkit.core.artifact import (
     open_artifact,
     publish,
     read_manifest,
-    recover,
 )
 from leafkit.core.checkpoint_layout import FAISS_FILE
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.lock import exclusive
+from leafkit.core.swap import recover, wait_for
 from leafkit.index.build import VectorIndex, build_index
 from leafkit.index.kinds.plan import Plan, plan_indexes
 from leafkit.index.vectors import Vectors
@@ -111,7 +111,7 @@ def open_index(folder: Path, kind: str, documents: Vectors, source: str) -> Vect
     """
     config = IndexConfig(kinds=[kind])
     identity = fingerprint({"vectors": source, "config": to_plain(config)})
-    if kept := _find_kept(folder, identity):
+    if folder.is_dir() and (kept := _find_kept(folder, identity)):
         return kept
     try:
         plans = plan_indexes(config, len(documents), documents[0:1].shape[1])
@@ -120,6 +120,7 @@ def open_index(folder: Path, kind: str, documents: Vectors, source: str) -> Vect
     if not plans:
         raise UsageError(f"faiss {faiss.__version__} has no {kind}", _OTHER_KIND)
     with exclusive(folder.parent):
+        recover(folder)
         if kept := _find_kept(folder, identity):  # built by the process that held the lock before
             return kept
         built = build_index(documents, plans[0], seed=0)
@@ -132,7 +133,7 @@ def open_index(folder: Path, kind: str, documents: Vectors, source: str) -> Vect
 
 
 def _find_kept(folder: Path, identity: str) -> VectorIndex | None:
-    recover(folder)
+    wait_for(folder)
     if folder.is_dir() and read_manifest(folder).inputs.get("source") == identity:
         return load_index(folder)
     return None

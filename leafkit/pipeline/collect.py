@@ -16,7 +16,7 @@ import torch
 
 from leafkit.config import Recipe, to_plain
 from leafkit.config.teacher_recipe import load_teacher_recipe
-from leafkit.core.artifact import Manifest, git_commit, read_manifest, versions
+from leafkit.core.artifact import Manifest, read_manifest
 from leafkit.core.checkpoint_layout import (
     BENCH,
     DIAGNOSIS,
@@ -29,6 +29,7 @@ from leafkit.core.checkpoint_layout import (
     STUDENT,
 )
 from leafkit.core.system import cpu_name, memory_gib
+from leafkit.core.version import git_commit, versions
 from leafkit.pipeline.corpus import load_corpus
 from leafkit.pipeline.evaluate.contamination import list_stages
 from leafkit.pipeline.model_handle import ModelHandle, load_student, load_teacher

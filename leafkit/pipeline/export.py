@@ -23,6 +23,7 @@ from leafkit.core.checkpoint_layout import (
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.method import method_of
+from leafkit.core.own_files import without_stamp
 from leafkit.data.vector_store import Space
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.embedders.prompted import prompted_queries
@@ -127,7 +128,7 @@ def _read_source(folder: Path) -> ExportSource:
         place = folder / STUDENT
         open_artifact(place, STUDENT)
         card_file = folder / CARD_FILE
-        card = card_file.read_text(encoding="utf-8") if card_file.is_file() else ""
+        card = without_stamp(card_file.read_text(encoding="utf-8")) if card_file.is_file() else ""
     space = read_space(place) if (place / MODEL_SPACE_FILE).is_file() else {}
     return ExportSource(read_model(place), space, name=folder.resolve().name, card=card)
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from leafkit.config import Recipe, to_plain
 from leafkit.config.load import load_recipe
-from leafkit.core.artifact import fingerprint, versions, write_durably
+from leafkit.core.artifact import fingerprint, write_durably
 from leafkit.core.checkpoint_layout import FINISHED_FILE
 from leafkit.core.errors import LeafkitError
+from leafkit.core.version import versions
 from leafkit.core.watch import is_as_watched, state_of
 from leafkit.data.builtin import PYDOCS_QUESTION, pydocs_fingerprint
 

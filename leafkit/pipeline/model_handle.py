@@ -12,11 +12,12 @@ import torch
 
 from leafkit.config import EmbeddingsConfig, Recipe, TeacherConfig
 from leafkit.config.load import load_recipe
-from leafkit.core.artifact import open_artifact, recover
+from leafkit.core.artifact import open_artifact
 from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE, STUDENT, VECTORS_FOLDER
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.openai_client import check_consent
+from leafkit.core.swap import wait_for
 from leafkit.embedders.distinct import probe_model
 from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.open_folder import open_folder
@@ -168,7 +169,7 @@ class ModelOpener:
         Raises:
             LeafkitError: it is not there, or damaged.
         """
-        recover(folder)
+        wait_for(folder)
         if not folder.is_dir():
             raise LeafkitError(
                 f"there is no {'student' if step == STUDENT else 'teacher'}: {folder}: no such "

@@ -19,12 +19,13 @@ from weakref import WeakValueDictionary
 import torch
 
 from leafkit.config import Recipe, to_plain
-from leafkit.core.artifact import Manifest, find_changes, publish, read_manifest
+from leafkit.core.artifact import Manifest, find_changes, publish, read_manifest, refuse_foreign
 from leafkit.core.checkpoint_layout import HASHES_FILE, LOCKS_FOLDER, PRECISION_FILE, SHARED_FOLDERS
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError
 from leafkit.core.file_hashes import remembered_hashes
 from leafkit.core.lock import exclusive, in_turn
+from leafkit.core.swap import recover
 from leafkit.core.system import release_memory
 from leafkit.core.watch import Watch, watch_tree, watching
 from leafkit.models.precision import choose_device, describe_precision, keep_precision
@@ -139,9 +140,12 @@ class Run:
             wanted = plain_inputs(inputs)
 
             def check() -> list[str] | None:
-                if self.recipe.force:
-                    return ["force=true"]
-                return find_changes(folder, name, wanted, method=method)
+                recover(folder)
+                forced = ["force=true"] if self.recipe.force else None
+                changed = forced or find_changes(folder, name, wanted, method=method)
+                if changed != []:
+                    refuse_foreign(folder)
+                return changed
 
             changed = self.on_main(check)
             if changed == []:

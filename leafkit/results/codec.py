@@ -16,9 +16,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from leafkit.core.artifact import fingerprint, write_durably
 from leafkit.core.errors import LeafkitError
 
 FORMAT = 2
+SEAL = "seal"  # key of the hash of all others, in a file
 JsonObject = dict[str, object]
 
 
@@ -203,7 +205,9 @@ class Saved:
                 data = _upgraded(cls, data)
             elif number != FORMAT:
                 raise Mismatch(f"it has format {number!r}; this leafkit reads 1 and {FORMAT}")
-            fields = {key: value for key, value in data.items() if key != "format"}
+            fields = {key: value for key, value in data.items() if key not in {"format", SEAL}}
+            if SEAL in data and data[SEAL] != fingerprint({**fields, "format": number}):
+                raise Mismatch("it was edited since leafkit wrote it")
             made: Self = from_plain(cls, fields)
         except Mismatch as err:
             raise LeafkitError(
@@ -213,10 +217,16 @@ class Saved:
         return made
 
     def save(self, path: Path) -> None:
-        """Write the result as JSON."""
-        text = json.dumps(self.to_json(), indent=1, ensure_ascii=False)
+        """Write the result as JSON, in one step, with a hash that shows when it was edited since.
+
+        Raises:
+            LeafkitError: it cannot be written.
+        """
+        # as it will be read: a key that is a number is text in JSON
+        data = json.loads(json.dumps(self.to_json()))
+        text = json.dumps(data | {SEAL: fingerprint(data)}, indent=1, ensure_ascii=False)
         # a document may hold half of a surrogate pair, which UTF-8 has no bytes for
-        path.write_bytes(text.encode("utf-8", "backslashreplace"))
+        write_durably(path, text.encode("utf-8", "backslashreplace"))
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -226,6 +236,15 @@ class Saved:
             LeafkitError: the file is not there, is no JSON, or see ``from_json``.
         """
         return cls.from_json(read_json(path, cls.made_by), str(path))
+
+    @classmethod
+    def is_untouched(cls, path: Path) -> bool:
+        """Whether a file is what ``save`` wrote, or what it wrote before it kept a hash."""
+        try:
+            cls.load(path)
+        except LeafkitError:
+            return False
+        return True
 
 
 def _upgraded(kind: type[Saved], data: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -7,8 +7,10 @@ import errno
 import hashlib
 import itertools
 import json
+import math
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 from crash import kill_at_every_operation
 
-from leafkit.core import artifact
+from leafkit.core import swap, version
 from leafkit.core.artifact import (
     find_changes,
     fingerprint,
@@ -24,6 +26,7 @@ from leafkit.core.artifact import (
     open_artifact,
     publish,
     read_manifest,
+    seal_of,
     write_durably,
 )
 from leafkit.core.checkpoint_layout import MANIFEST_FILE
@@ -156,7 +159,8 @@ def published(target: Path) -> Path:
 
 def _edit_manifest(folder: Path, **changes: Any) -> None:
     path = folder / MANIFEST_FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    content = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(content | {"seal": seal_of(content)}))
 
 
 def test_changed_file(published: Path) -> None:
@@ -229,10 +233,59 @@ def test_corrupt_manifest(published: Path, content: bytes) -> None:
 
 
 def test_manifest_of_another_format_says_so_even_with_keys_of_its_own(published: Path) -> None:
-    _edit_manifest(published, format=3, something_new=[1])
+    _edit_manifest(published, format=4, something_new=[1])
     with pytest.raises(
-        LeafkitError, match=rf"{MANIFEST_FILE} has format 3; this leafkit reads 1 to 2"
+        LeafkitError, match=rf"{MANIFEST_FILE} has format 4; this leafkit reads 1 to 3"
     ):
+        read_manifest(published)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"loss": 0.25', '"loss": 0.125'),
+        ('"lr": 0.1', '"lr": 0.2'),
+        ('"seed": "old"', '"seed": "odd"'),
+        ('"step": "train"', '"step": "trait"'),
+        ('"created": "2', '"created": "1'),
+        ('"method": "one"', '"method": "two"'),
+        ('"1": "one"', '"2": "one"'),
+    ],
+)
+def test_an_edited_figure_or_input_is_noticed(target: Path, old: str, new: str) -> None:
+    with publish(
+        target,
+        "train",
+        OLD | {"1": "one"},
+        {"lr": 0.1},
+        metrics={"loss": 0.25, 7: math.nan},
+        method="one",
+    ):
+        pass
+    path = target / MANIFEST_FILE
+    text = path.read_text()
+    assert read_manifest(target).metrics["loss"] == 0.25
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    for read in (read_manifest, open_artifact, lambda folder: find_changes(folder, "train", OLD)):
+        with pytest.raises(LeafkitError, match="was edited since leafkit wrote it") as caught:
+            read(target)
+        assert str(path) in str(caught.value)
+    path.write_text(text)
+    assert read_manifest(target).recipe == {"lr": 0.1}
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/etc/passwd", "a/../../b", "nul\0"])
+def test_a_manifest_lists_no_file_of_another_folder(published: Path, name: str) -> None:
+    _edit_manifest(published, files={name: "0" * 64})
+    with pytest.raises(LeafkitError, match="a file lies outside of the folder"):
+        open_artifact(published)
+
+
+@pytest.mark.parametrize("key", ["inputs", "recipe", "metrics", "files", "versions", "created"])
+def test_a_field_of_another_type_is_named(published: Path, key: str) -> None:
+    _edit_manifest(published, **{key: 3})
+    with pytest.raises(LeafkitError, match=f"{key} must be "):
         read_manifest(published)
 
 
@@ -267,7 +320,7 @@ def test_a_manifest_of_format_1_is_read_and_its_result_is_of_no_known_method(tar
     _publish(target, OLD)
     path = target / MANIFEST_FILE
     raw = json.loads(path.read_text())
-    old = {key: value for key, value in raw.items() if key not in {"step", "method"}}
+    old = {key: value for key, value in raw.items() if key not in {"step", "method", "seal"}}
     path.write_text(json.dumps(old | {"format": 1, "stage": "train"}))
     assert open_artifact(target, "train").inputs == OLD
     assert find_changes(target, "train", OLD, method="one") == ["method"]
@@ -295,17 +348,112 @@ def test_damaged_is_an_error_not_out_of_date(published: Path) -> None:
 # --- killed at any moment
 
 
-def test_a_swap_cut_between_its_renames_is_undone(published: Path) -> None:
+def test_a_swap_cut_between_its_renames_is_undone_by_the_next_writer_and_by_no_reader(
+    published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(swap, "_WAIT_S", 0.05)
+    old = published.with_name(f".{published.name}.old")
+    os.rename(published, old)
     for read in (read_manifest, open_artifact, lambda folder: is_up_to_date(folder, "train", OLD)):
-        os.rename(published, published.with_name(f".{published.name}.old"))
-        assert read(published)
-        assert _litter(published) == []
+        with pytest.raises(LeafkitError, match="was being replaced when its writer was stopped"):
+            read(published)
+        assert _litter(published) == [old.name]
+        assert not published.exists()
+    swap.recover(published)
+    assert open_artifact(published).inputs == OLD
+    os.rename(published, old)
+    _publish(published, NEW)
+    assert open_artifact(published).inputs == NEW
+    assert _litter(published) == []
 
 
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_reader_in_the_middle_of_a_swap_undoes_nothing(
+    published: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
+) -> None:
+    """It reads the old one or the new one, and the writer's comes out on top."""
+    if not can_exchange:
+        monkeypatch.setattr(swap, "_exchange", lambda one, other: False)
+    seen: list[Any] = []
+    readers: list[threading.Thread] = []
+    real = os.rename
+
+    def rename(source: Any, to: Any) -> None:
+        real(source, to)
+        reader = threading.Thread(target=lambda: seen.append(read_manifest(published).inputs))
+        reader.start()
+        readers.append(reader)
+        reader.join(0.1)
+
+    monkeypatch.setattr(os, "rename", rename)
+    _publish(published, NEW)
+    for reader in readers:
+        reader.join()
+    assert seen == ([] if can_exchange else [NEW, NEW])
+    assert open_artifact(published).inputs == NEW
+    assert _litter(published) == []
+
+
+def test_readers_see_an_artifact_at_every_moment(published: Path) -> None:
+    """Linux exchanges two folders in one call, so nothing is missing in between."""
+    probe = [published.with_name(name) for name in ("one", "other")]
+    for folder in probe:
+        folder.mkdir()
+    if not swap._exchange(*probe):
+        pytest.skip("this file system cannot exchange two folders")
+    missing, is_over = 0, threading.Event()
+
+    def look() -> None:
+        nonlocal missing
+        while not is_over.is_set():
+            missing += not published.exists()
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for _ in range(20):
+        _publish(published, NEW)
+    is_over.set()
+    reader.join()
+    assert missing == 0
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "weights/mine.bin", "README.md"])
+def test_what_a_user_put_beside_the_files_is_not_lost(published: Path, name: str) -> None:
+    (published / name).write_text("ten years")
+    with pytest.raises(LeafkitError, match="was not written by leafkit") as caught:
+        _publish(published, NEW)
+    assert str(published / name) in str(caught.value)
+    assert (published / name).read_text() == "ten years"
+    assert (published / "about.txt").read_text() == "old"
+
+
+def test_an_edited_card_is_not_lost(target: Path) -> None:
+    for inputs in (OLD, NEW):
+        with publish(target, "train", inputs, {}) as draft:
+            (draft / "README.md").write_text("card")
+    (target / "README.md").write_text("card, with my license")
+    with (
+        pytest.raises(LeafkitError, match=r"README\.md was edited since"),
+        publish(target, "train", OLD, {}),
+    ):
+        pytest.fail("the work began")
+
+
+@pytest.mark.parametrize("name", [".cache/x", "logs/events.1", "__pycache__/code.pyc"])
+def test_caches_and_logs_are_no_users_files(published: Path, name: str) -> None:
+    (published / name).parent.mkdir()
+    (published / name).write_text("x")
+    _publish(published, NEW)
+    assert open_artifact(published).inputs == NEW
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
 @pytest.mark.parametrize("is_first", [True, False], ids=["first", "replacing"])
 def test_kill_at_every_operation_leaves_the_old_or_the_new_artifact(
-    target: Path, is_first: bool
+    target: Path, is_first: bool, can_exchange: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not can_exchange:
+        monkeypatch.setattr(swap, "_exchange", lambda one, other: False)
     template = target.parents[2] / "template"
     _publish(template, OLD)
 
@@ -316,6 +464,7 @@ def test_kill_at_every_operation_leaves_the_old_or_the_new_artifact(
 
     seen = []
     for _ in kill_at_every_operation(prepare, lambda: _publish(target, NEW)):
+        swap.recover(target)  # as the next run does before it looks
         if is_first and not is_up_to_date(target, "train", NEW):
             assert not target.exists()
             seen.append("none")
@@ -468,5 +617,5 @@ def test_git_commit(
         path = tmp_path / ".git" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    monkeypatch.setattr(artifact, "__file__", str(tmp_path / "leafkit" / "core" / "artifact.py"))
-    assert artifact.git_commit() == expected
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "leafkit" / "core" / "version.py"))
+    assert version.git_commit() == expected

@@ -14,7 +14,7 @@ import pytest
 from index_case import KINDS, make_documents, make_index, make_queries
 
 from leafkit.config import IndexConfig
-from leafkit.core.artifact import publish
+from leafkit.core.artifact import publish, seal_of
 from leafkit.core.checkpoint_layout import FAISS_FILE, MANIFEST_FILE
 from leafkit.core.errors import LeafkitError
 from leafkit.core.lock import exclusive
@@ -37,6 +37,7 @@ def reseal(folder, change=None):
     manifest["files"][FAISS_FILE] = hashlib.sha256((folder / FAISS_FILE).read_bytes()).hexdigest()
     if change:
         change(manifest)
+    manifest["seal"] = seal_of(manifest)
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
 
 

@@ -18,10 +18,11 @@ def run(words: Sequence[str]) -> int:
             "compare takes two runs or more",
             "leafkit compare checkpoints/A checkpoints/B [out=comparison.html]",
         )
-    from leafkit.cli.write_report import write_text
+    from leafkit.core.own_files import check_own, write_own
     from leafkit.report.compare import read_reports, render_comparison
 
     target = Path(options.get("out") or "comparison.html")
-    write_text(target, render_comparison(read_reports(folders)))
+    check_own([target])
+    write_own(target, render_comparison(read_reports(folders)))
     log(f"comparison: {target}")
     return 0

@@ -23,7 +23,8 @@ def run(words: Sequence[str]) -> int:
 
     if show_unchanged(recipe):
         return 0
-    from leafkit.cli.write_report import write_report, write_text
+    from leafkit.cli.write_report import check_places, write_report
+    from leafkit.core.own_files import write_own
     from leafkit.pipeline.collect import collect_report
     from leafkit.pipeline.distill import run_distill
     from leafkit.pipeline.finished import record_finished
@@ -31,6 +32,7 @@ def run(words: Sequence[str]) -> int:
     from leafkit.report.card import render_card
 
     with open_run(recipe) as run:
+        run.on_main(lambda: check_places(run.folder, REPORT, has_card=True))
         run_distill(run)
         # every process takes part: it opens corpora
         report = collect_report(run, " ".join(["leafkit distill", *words]))
@@ -38,7 +40,7 @@ def run(words: Sequence[str]) -> int:
             # beside the report, and where the hub looks for it
             cards = [run.folder / CARD_FILE, run.folder / STUDENT / CARD_FILE]
             for card in cards:
-                write_text(card, render_card(report))
+                write_own(card, render_card(report))
             watch_folders(run.folder / STUDENT)
             write_report(run.folder, REPORT, report)
             written = [run.folder / name for name in (REPORT_FILE, REPORT_PAGE_FILE)]
