@@ -21,9 +21,12 @@ from leafkit.config.recipe import Recipe, to_plain
 from leafkit.config.renamed import familiar_keys, new_name, old_value, with_new_names
 from leafkit.config.rules import is_consent, with_own_hosts
 from leafkit.config.validate import find_problems
+from leafkit.config.yaml_text import compose, find_refused, shown, to_value
 from leafkit.core.errors import UsageError
 
 _COMMAND_LINE = "command line"  # where a setting was written
+_MAX_KEY, _MAX_DEPTH, _MAX_REASON = 200, 20, 400  # characters, levels, characters
+_MAX_PROBLEMS = 30  # shown at once
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -87,9 +90,14 @@ def find_recipe(name: str) -> Path:
 
 
 def describe_recipe(path: Path) -> str:
-    """First comment line of a recipe."""
-    with path.open(encoding="utf-8") as stream:
-        return stream.readline().lstrip("# ").strip()
+    """First comment line of a recipe, or why there is none."""
+    try:
+        with path.open(encoding="utf-8") as stream:
+            return stream.readline(_MAX_REASON).lstrip("# ").strip()
+    except OSError as err:
+        return f"cannot be read: {err.strerror}"
+    except UnicodeDecodeError:
+        return "cannot be read: it is not UTF-8"
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -103,16 +111,21 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     problems: list[str] = []
     settings, base = _read_file(path, problems)
     if base is not None:
-        base_settings, second = _read_file(find_recipe(base), problems)
+        try:
+            base_path = find_recipe(base)
+        except UsageError as err:
+            raise UsageError(f"{path}: base: {err}", err.hint) from err
+        base_settings, second = _read_file(base_path, problems)
         if second is not None:
-            problems.append(
-                f"{find_recipe(base)}: base: {second}: a base recipe cannot have a base itself"
-            )
+            problems.append(f"{base_path}: base: {second}: a base recipe cannot have a base itself")
         settings = base_settings + settings
     settings += _read_overrides(overrides, problems)
     recipe = _build(path.stem, settings, problems)
     if problems:
-        lines = "\n".join(f"  {problem}" for problem in dict.fromkeys(problems))
+        told = list(dict.fromkeys(problems))
+        lines = "\n".join(f"  {problem}" for problem in told[:_MAX_PROBLEMS])
+        if len(told) > _MAX_PROBLEMS:
+            lines += f"\n  ... and {len(told) - _MAX_PROBLEMS} more"
         raise UsageError(
             f"recipe {path.stem} has {len(set(problems))} mistake(s):\n{lines}",
             f"leafkit show recipe={name} prints every key",
@@ -148,10 +161,11 @@ def to_yaml(recipe: Recipe) -> str:
 def _read_file(path: Path, problems: list[str]) -> tuple[list[_Setting], str | None]:
     try:
         text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        refused = _refused(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as err:
-        raise UsageError(f"{path} cannot be read as YAML: {err}", "correct the file") from err
+        root = compose(text)
+        refused = find_refused(text)
+    except (OSError, ValueError) as err:
+        what = f"{err.strerror}" if isinstance(err, OSError) else f"{err}"[:_MAX_REASON]
+        raise UsageError(f"{path} cannot be read as YAML: {what}", "correct the file") from err
     if refused:  # an alias may hold itself, so nothing else of this file is looked at
         problems.extend(f"{path}:{line}: {what}" for line, what in refused)
         return [], None
@@ -170,26 +184,6 @@ def _read_file(path: Path, problems: list[str]) -> tuple[list[_Setting], str | N
     return [s for s in settings if s.path != ("base",)], base.value if base else None
 
 
-def _refused(text: str) -> list[tuple[int, str]]:
-    """Line and name of what recipes may not hold: tags (they construct objects) and aliases (they
-    may hold themselves).
-    """
-    found = []
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        tag = getattr(event, "tag", None)
-        what = (
-            f"the alias *{event.anchor}"
-            if isinstance(event, yaml.AliasEvent)
-            else f"the YAML tag {tag}"
-            if tag
-            else ""
-        )
-        if what:
-            line = event.start_mark.line + 1 if event.start_mark else 1
-            found.append((line, f"{what} is not part of recipes: write the value itself"))
-    return found
-
-
 def _collect(
     node: yaml.MappingNode,
     prefix: tuple[str, ...],
@@ -203,6 +197,12 @@ def _collect(
         if not isinstance(key_node, yaml.ScalarNode):
             problems.append(f"{origin}: a key must be text")
             continue
+        if len(prefix) > _MAX_DEPTH:
+            problems.append(f"{origin}: {'.'.join(prefix[:3])}...: it is nested too deeply")
+            return
+        if len(key_node.value) > _MAX_KEY or not key_node.value.isprintable():
+            problems.append(f"{origin}: {shown(key_node.value)} is no key")
+            continue
         key = (*prefix, str(key_node.value))
         if key_node.value in seen:
             problems.append(f"{origin}: {'.'.join(key)} is written twice")
@@ -211,22 +211,9 @@ def _collect(
             _collect(value_node, key, path, out, problems)
         else:
             try:
-                out.append(_Setting(key, _plain(value_node), origin))
+                out.append(_Setting(key, to_value(value_node), origin))
             except ValueError as err:  # a date that is none, say
                 problems.append(f"{origin}: {'.'.join(key)}: {err}")
-
-
-def _plain(node: yaml.Node) -> Any:
-    """Value of a node, with 1e-5 read as a number (YAML 1.1 reads it as text)."""
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(child) for child in node.value]
-    value = yaml.SafeLoader("").construct_object(node, deep=True)
-    if isinstance(value, str) and isinstance(node, yaml.ScalarNode) and node.style is None:
-        try:
-            return float(value) if "e" in value.lower() else value
-        except ValueError:
-            return value
-    return value
 
 
 def _read_overrides(overrides: Sequence[str], problems: list[str]) -> list[_Setting]:
@@ -234,7 +221,10 @@ def _read_overrides(overrides: Sequence[str], problems: list[str]) -> list[_Sett
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            problems.append(f"command line: {text!r} is not key=value")
+            problems.append(f"command line: {shown(text)} is not key=value")
+            continue
+        if len(key) > _MAX_KEY or not key.isprintable():
+            problems.append(f"command line: {shown(key)} is no key")
             continue
         settings.append(
             _Setting(tuple(key.strip().split(".")), value, _COMMAND_LINE, from_command_line=True)
@@ -298,10 +288,10 @@ def _parse(setting: _Setting, kind: Any) -> Any:
     """
     value = setting.value
     if setting.from_command_line and kind is not str:
-        if refused := _refused(value):
+        node = compose(value) if value.strip() else None
+        if refused := find_refused(value):
             raise ValueError(refused[0][1])
-        node = yaml.compose(value, Loader=yaml.SafeLoader) if value.strip() else None
-        value = _plain(node) if node is not None else None
+        value = to_value(node) if node is not None else None
     if typing.get_origin(kind) is list:
         (item_kind,) = typing.get_args(kind)
         items = (
@@ -312,12 +302,14 @@ def _parse(setting: _Setting, kind: Any) -> Any:
             else None
         )
         if items is None:
-            raise ValueError(f"{value!r} is not {_type_name(kind)}")
+            raise ValueError(f"{shown(value)} is not {_type_name(kind)}")
         return [_parse(_Setting(setting.path, item, setting.origin), item_kind) for item in items]
     if kind is str and not isinstance(value, str):
         raise ValueError(
-            f"YAML reads this as {value!r}, but the key takes text: write it in quotes"
+            f"YAML reads this as {shown(value)}, but the key takes text: write it in quotes"
         )
+    if kind is str and "\0" in value:
+        raise ValueError(f"{shown(value)} holds a NUL character")
     # OmegaConf would fill in the one and drop the other
     if kind is str and ("${" in value or value == "???"):
         raise ValueError(
@@ -327,13 +319,13 @@ def _parse(setting: _Setting, kind: Any) -> Any:
         isinstance(value, bool) or not isinstance(value, int | float)
     )
     if wrong_number or (kind is int and isinstance(value, float) and not value.is_integer()):
-        raise ValueError(f"{value!r} is not {_type_name(kind)}")
+        raise ValueError(f"{shown(value)} is not {_type_name(kind)}")
     if kind is bool and not isinstance(value, bool):
-        raise ValueError(f"{value!r} is not {_type_name(kind)}")
+        raise ValueError(f"{shown(value)} is not {_type_name(kind)}")
     if is_dataclass(kind) or typing.get_origin(kind) is dict:
         if value in (None, {}):
             return {}
-        raise ValueError(f"{value!r} is not a mapping of keys to values")
+        raise ValueError(f"{shown(value)} is not a mapping of keys to values")
     return int(value) if kind is int else value
 
 
@@ -371,13 +363,14 @@ def _build(name: str, settings: list[_Setting], problems: list[str]) -> Recipe:
                 continue
             _place(given, setting.path, value)
             origins[setting.key] = setting.origin
-        except (ValueError, yaml.YAMLError) as err:
-            problems.append(f"{setting.origin}: {setting.key}: {str(err).splitlines()[0]}")
+        except ValueError as err:
+            reason = (str(err).splitlines() or ["no value that a recipe may hold"])[0]
+            problems.append(f"{setting.origin}: {setting.key}: {reason[:_MAX_REASON]}")
     try:
         typed = OmegaConf.merge(OmegaConf.structured(Recipe), OmegaConf.create(given))
         recipe = typing.cast(Recipe, OmegaConf.to_object(typed))
     except OmegaConfBaseException as err:
-        problems.append(str(err).splitlines()[0])
+        problems.append(str(err).splitlines()[0][:_MAX_REASON])
         return Recipe(name=name)
     for key, text in find_problems(recipe):
         problems.append(f"{origins.get(key, 'defaults')}: {key}: {text}")

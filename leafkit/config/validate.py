@@ -13,6 +13,7 @@ from leafkit.config.fields import Spec, plain_number, spec_of
 from leafkit.config.recipe import Recipe
 from leafkit.config.rules import broken_rules
 from leafkit.config.rules_stage import Problem
+from leafkit.config.yaml_text import shown
 
 
 def find_problems(recipe: Recipe) -> list[Problem]:
@@ -45,7 +46,7 @@ def check_section(section: Any, prefix: str = "") -> Iterator[Problem]:
 def _check_entry(key: str, name: str, value: Any, spec: Spec) -> Iterator[Problem]:
     """One entry of a mapping whose keys are choices and whose values are numbers or texts."""
     if name not in spec.choices:
-        yield key, f"{name!r} is not one of {', '.join(spec.choices)}"
+        yield key, f"{shown(name)} is not one of {', '.join(spec.choices)}"
     if isinstance(value, str):
         complaint = "" if value else "is empty"
     else:
@@ -61,7 +62,7 @@ def _check_list(key: str, values: list[Any], spec: Spec) -> Iterator[Problem]:
     yield from ((key, complaint) for complaint in dict.fromkeys(complaints))
     ordered = sorted(set(values), reverse=spec.order == "falling")
     if spec.order and values != ordered and not complaints:
-        yield key, f"{values} is not a {spec.order} list"
+        yield key, f"{shown(values)} is not a {spec.order} list"
 
 
 def _complaint(value: Any, spec: Spec) -> str:
@@ -71,7 +72,7 @@ def _complaint(value: Any, spec: Spec) -> str:
     if isinstance(value, int | float):
         return _out_of_range(value, spec)
     if spec.choices and value not in spec.choices:
-        return f"{value!r} is not one of {', '.join(spec.choices)}"
+        return f"{shown(value)} is not one of {', '.join(spec.choices)}"
     return ""
 
 

@@ -19,10 +19,13 @@ from leafkit.core.checkpoint_layout import (
     NEGATIVES_FILE,
     QUERIES_FILE,
 )
+from leafkit.core.errors import LeafkitError
 
 FORMAT = 2  # of a saved collection; 2 brought negatives.jsonl
 SPLITS = ("train", "validation", "test")
 TEST_SHARE, VALIDATION_SHARE = 0.10, 0.03
+
+_REMAKE = "delete that folder and run the command again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +168,24 @@ class Collection:
 
     @classmethod
     def load(cls, folder: Path) -> Collection:
-        """Read what ``save`` wrote."""
+        """Read what ``save`` wrote.
+
+        Raises:
+            LeafkitError: a file is missing, or is not as this leafkit writes it.
+        """
+        try:
+            return cls._load(folder)
+        except OSError as err:
+            raise LeafkitError(f"cannot read {err.filename}: {err.strerror}", _REMAKE) from err
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
+            raise LeafkitError(
+                f"{folder} holds no collection that this leafkit reads: "
+                f"{type(err).__name__}: {str(err)[:200]}",
+                _REMAKE,
+            ) from err
+
+    @classmethod
+    def _load(cls, folder: Path) -> Collection:
         about = json.loads((folder / COLLECTION_FILE).read_text())
         hard = _read_lines(folder / NEGATIVES_FILE)
         return cls(

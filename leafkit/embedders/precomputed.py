@@ -16,6 +16,7 @@ were computed with.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ import numpy as np
 from leafkit.core.artifact import fingerprint
 from leafkit.core.checkpoint_layout import VECTORS_ABOUT_FILE
 from leafkit.core.console import Bar
-from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.errors import LeafkitError, UsageError, remedy_of
 from leafkit.core.file_hashes import sha256_of_file
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.vector_store import Space
@@ -218,7 +219,7 @@ def read_about(path: Path) -> About:
         LeafkitError: it is no JSON object of the keys that are known, or a value is of another
             type.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         return About()
     hint = (
         'it may hold "name", "prompts" (text by role), "mrl_dims" (falling), "normalized" and '
@@ -226,6 +227,8 @@ def read_about(path: Path) -> About:
     )
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as err:
+        raise LeafkitError(f"cannot read {path}: {err.strerror}", remedy_of(err)) from err
     except (ValueError, RecursionError) as err:
         raise LeafkitError(f"{path} is not JSON: {err}", hint) from err
     if not isinstance(found, dict):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from leafkit.core.checkpoint_layout import INDEX, INDEX_SPACE_FILE, INDEX_VECTORS_FILE
+from leafkit.core.errors import LeafkitError
 from leafkit.core.method import method_of
 from leafkit.data.records import Collection
 from leafkit.data.storable import to_storable
@@ -20,6 +21,7 @@ from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.run import Run
 from leafkit.pipeline.student.targets import read_chunks
+from leafkit.results import codec
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,5 +109,16 @@ def save_documents(collection: Collection, vectors: Vectors, space: Space, folde
 
 
 def read_space_of_index(folder: Path) -> Space:
-    """The space that an index's vectors are in."""
-    return Space(**json.loads((folder / INDEX_SPACE_FILE).read_text()))
+    """The space that an index's vectors are in.
+
+    Raises:
+        LeafkitError: the file that says so is missing, or is not as this leafkit writes it.
+    """
+    path, made_by = folder / INDEX_SPACE_FILE, "leafkit embed or distill recipe=NAME"
+    try:
+        space: Space = codec.from_plain(Space, codec.read_json(path, made_by))
+    except codec.Mismatch as err:
+        raise LeafkitError(
+            f"{path} describes no space of vectors: {err}", f"{made_by} writes a new one"
+        ) from err
+    return space

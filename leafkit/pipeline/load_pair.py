@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,6 @@ from leafkit.core.checkpoint_layout import (
     CORPORA_FOLDER,
     EXPORT,
     INDEX,
-    INDEX_SPACE_FILE,
     INDEX_VECTORS_FILE,
     MANIFEST_FILE,
     QUALITY_FILE,
@@ -39,6 +37,7 @@ from leafkit.index.storage import open_index
 from leafkit.models.encoder_protocol import Encoder, read_model
 from leafkit.models.folder import read_space, read_teacher_prompts
 from leafkit.models.precision import choose_device
+from leafkit.pipeline.document_index import read_space_of_index
 from leafkit.pipeline.model_handle import ModelHandle, ModelOpener
 from leafkit.pipeline.model_in_memory import as_handle
 from leafkit.pipeline.pair import Pair, Retention, retention_of
@@ -88,7 +87,7 @@ def load_pair(
             f"{folder}: no such folder", "name a recipe's folder, such as checkpoints/kalm-to-23m"
         )
     manifests = {part: _open_part(folder / part, part) for part in (INDEX, STUDENT)}
-    space = Space(**json.loads((folder / INDEX / INDEX_SPACE_FILE).read_text()))
+    space = read_space_of_index(folder / INDEX)
     student = read_model(folder / STUDENT)
     check_student(folder / STUDENT, student, space.teacher, space.dim)
     embedder = _open_graph(folder / EXPORT, student) or make_embedder(student)

@@ -176,7 +176,8 @@ def test_another_recipe_of_the_teacher_is_seen(tmp_path: Path, place: Path) -> N
 
 
 def test_the_command_that_has_nothing_to_do_loads_nothing(place: Path) -> None:
-    (place / "ck/tiny" / FINISHED_FILE).unlink()  # its report is none
+    (place / "ck/tiny" / FINISHED_FILE).unlink()
+    (place / "ck/tiny/report.json").unlink()  # it is none, and so would not be replaced
     words = ["distill", f"recipe={place / 'tiny.yaml'}"]
     for _ in range(2):
         done = tiny.run_cli(*words, timeout=900)

@@ -32,8 +32,9 @@ def run(words: Sequence[str]) -> int:
             _EXAMPLE,
         )
     count, index = options.get("k", "10"), options.get("index", "flat")
-    if not (count.isascii() and count.isdecimal()) or not 1 <= int(count) <= 10**9:
-        raise UsageError(f"k={count} is not a positive whole number", "k=10")
+    is_number = count.isascii() and count.isdecimal() and len(count) <= 10
+    if not is_number or not 1 <= int(count) <= 10**9:
+        raise UsageError(f"k={count[:40]} is not a positive whole number", "k=10")
     if index not in INDEX_KINDS:
         raise UsageError(f"index={index}: no such kind", f"one of {', '.join(INDEX_KINDS)}")
     if not Path(plain[0]).is_dir():

@@ -18,8 +18,10 @@ def run(words: Sequence[str]) -> int:
     """Answer requests until the process is told to stop."""
     folder, options = _read_words(words)
     port = options.get("port", "8080")
-    if not port.isdecimal() or int(port) > 65535:
-        raise UsageError(f"port={port} is no port", "one from 1 to 65535, or 0 for any free one")
+    if not port.isdecimal() or len(port) > 5 or int(port) > 65535:
+        raise UsageError(
+            f"port={port[:40]} is no port", "one from 1 to 65535, or 0 for any free one"
+        )
     variable = options.get("api_key_env", "")
     api_key = os.environ.get(variable, "") if variable else ""
     if variable and not api_key:
