@@ -310,6 +310,9 @@ def _parse(setting: _Setting, kind: Any) -> Any:
         )
     if kind is str and "\0" in value:
         raise ValueError(f"{shown(value)} holds a NUL character")
+    # what stands for a byte of a file's name, as Python reads it from a command line, is allowed
+    if kind is str and any("\ud800" <= c <= "\udc7f" or "\udd00" <= c <= "\udfff" for c in value):
+        raise ValueError(f"{shown(value)} holds half of a surrogate pair, which is no character")
     # OmegaConf would fill in the one and drop the other
     if kind is str and ("${" in value or value == "???"):
         raise ValueError(

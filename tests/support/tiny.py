@@ -192,6 +192,12 @@ def write_pairs(path: Path, count: int = 72, num_test: int = 12, num_validation:
     return path
 
 
+def write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    """Rows as jsonl."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
 def write_documents(path: Path, count: int = 60) -> Path:
     """A jsonl collection of documents alone."""
     rows = [
