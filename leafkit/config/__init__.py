@@ -20,7 +20,6 @@ from leafkit.config.evaluation import (
     IndexConfig,
     InheritConfig,
 )
-from leafkit.config.optimizer import OptimizerConfig
 from leafkit.config.recipe import DEVICES, PRECISIONS, Recipe, to_plain
 from leafkit.config.stage import (
     ATTENTIONS,
@@ -43,7 +42,13 @@ from leafkit.config.stage import (
 from leafkit.config.student import STUDENT_KINDS, StaticConfig, StudentConfig
 from leafkit.config.synth import SYNTH_LANGUAGES, SYNTH_TASKS, SynthConfig
 from leafkit.config.teacher import EmbeddingsConfig, TeacherConfig
-from leafkit.config.trainer import CALLBACKS, LOGGERS, STRATEGIES, TrainerConfig
+from leafkit.config.trainer import (
+    CALLBACKS,
+    LOGGERS,
+    STRATEGIES,
+    OptimizerConfig,
+    TrainerConfig,
+)
 
 __all__ = [
     "ATTENTIONS",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from leafkit.config.contrastive_loss import ContrastiveLossConfig, MixingConfig, SoftLabelConfig
 from leafkit.config.fields import choice, flag, number, numbers, section, text, texts
-from leafkit.config.optimizer import OptimizerConfig
+from leafkit.config.trainer import OptimizerConfig
 
 BATCHINGS = ("random", "neighbors")
 TASKS = (

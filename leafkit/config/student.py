@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leafkit.config.fields import choice, number, section, text
-from leafkit.config.optimizer import OptimizerConfig
+from leafkit.config.trainer import OptimizerConfig
 
 STUDENT_KINDS = ("transformer", "static")
 _MAX_EPOCHS = 100_000

@@ -1,4 +1,6 @@
-"""What is passed through to Lightning's Trainer, for teachers and students."""
+"""How every model is trained: AdamW with its schedule, and what is passed through to Lightning's
+Trainer.
+"""
 
 from __future__ import annotations
 
@@ -37,4 +39,21 @@ class TrainerConfig:
         "negatives stay within a batch; steps, warm-up and decay count optimizer steps.",
         above=0,
         high=10_000,
+    )
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with a linear warm-up and a linear decay."""
+
+    lr: float = number(1e-4, "Peak learning rate.", above=0, high=1)
+    warmup_ratio: float = number(
+        0.05, "Share of the steps in which the learning rate climbs from 0.", low=0, high=1
+    )
+    final_lr_ratio: float = number(
+        0.1, "Learning rate of the last step as a share of the peak.", low=0, high=1
+    )
+    weight_decay: float = number(0.01, "Of matrices; biases and norms have none.", low=0, high=10)
+    max_grad_norm: float = number(
+        1.0, "Gradients are scaled down to this length.", above=0, high=1e6
     )

@@ -617,5 +617,5 @@ def test_git_commit(
         path = tmp_path / ".git" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "leafkit" / "core" / "version.py"))
+    monkeypatch.setattr(version, "__file__", str(tmp_path / "leafkit" / "core" / "version.py"))
     assert version.git_commit() == expected
