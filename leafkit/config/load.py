@@ -75,7 +75,7 @@ def find_recipe(name: str) -> Path:
         path = Path(name)
         if not path.is_file():
             raise UsageError(
-                f"recipe={name}: no such file",
+                f"recipe={name[:_MAX_KEY]}: no such file",
                 "name a recipe (leafkit recipes lists them) or an existing file",
             )
         return path
@@ -84,7 +84,8 @@ def find_recipe(name: str) -> Path:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean recipe={near[0]}? " if near else ""
         raise UsageError(
-            f"recipe={name}: no such recipe", f"{hint}known recipes: {', '.join(known) or 'none'}"
+            f"recipe={name[:_MAX_KEY]}: no such recipe",
+            f"{hint}known recipes: {', '.join(known) or 'none'}",
         )
     return known[name]
 

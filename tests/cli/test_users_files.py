@@ -19,16 +19,21 @@ FILES = {
 }
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tiny.make_home(tmp_path_factory.mktemp("home"))
+
+
 @pytest.mark.parametrize(
     ("command", "name"), [(command, name) for command, names in FILES.items() for name in names]
 )
-def test_a_users_own_file_stays_and_no_step_is_done(command, name, tmp_path, capsys):
+def test_a_users_own_file_stays_and_no_step_is_done(command, name, home, tmp_path, capsys):
     place = tmp_path / "ck" / "mine"
     place.mkdir(parents=True)
     precious = '{"mine": true}' if name.endswith("json") else "ten years"
     (place / name).write_text(precious)
-    word = f"recipe={tiny.write_recipe(tmp_path / 'mine.yaml', {'device': 'cpu'})}"
-    words = [word, "teacher.source=model:/no/such", f"checkpoints={tmp_path / 'ck'}"]
+    content = tiny.tiny_recipe(home, tmp_path / "ck")
+    words = [f"recipe={tiny.write_recipe(tmp_path / 'mine.yaml', content)}"]
     if command == "compare":
         words = ["/no/such", "/no/other", f"out={place / name}"]
     assert main.main([command, *words]) == 1

@@ -39,7 +39,7 @@ def _check(case: BadRecipe, path: Path) -> str:
         assert path.name in told or "recipe mine" in told or "base" in told, (case.about, told)
         if case.overrides or case.about.partition(": ")[2] in VALUES:
             section = key.rpartition(".")[0]  # may lack another key
-        assert key in told or path.name in told or f" {section}." in told, (case.about, told)
+            assert key in told or path.name in told or f" {section}." in told, (case.about, told)
         return "refused"
     if case.overrides or case.about.partition(": ")[2] in VALUES:
         _check_value(recipe, key, case)
