@@ -158,12 +158,12 @@ def test_a_table_student_is_a_pair_too(home):
         ({"texts": [{"id": "x", "text": "a"}, {"id": "x", "text": "b"}]}, "'x' comes more than"),
         ({"queries": ["a", ""]}, "query 1 is ''"),
         ({"queries": "one"}, "texts and queries are lists"),
-        ({"teacher": "modle:x"}, "unknown model"),
+        ({"teacher": "modle:x"}, "'modle:x' is not recipe:NAME, builtin:minilm, model:FOLDER_OR_"),
         ({"teacher": 7}, "a int gives no vectors"),
         ({"student": 7}, "a int cannot be trained"),
         ({"config": leafkit.StudentConfig(num_epochs=-1)}, "student.num_epochs"),
         ({"config": leafkit.StudentConfig(init="model:x")}, "are two models"),
-        ({"max_query_tokens": 0}, "data.max_query_tokens"),
+        ({"max_query_tokens": -1}, "data.max_query_tokens"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(home, changes, complaint):

@@ -21,6 +21,13 @@ PAGES = {
     if page != MADE
 }
 ALL = "\n".join(PAGES.values())
+# file that a page has the reader make -> the recipe that it is a copy of
+COPIES = {
+    (page, file): name
+    for page, text in PAGES.items()
+    for name, file in re.findall(r"^    leafkit recipes copy (\S+) (\S+)$", text, re.MULTILINE)
+}
+RECIPE = r"recipe=([a-z0-9-]+(?:\.ya?ml)?)"
 # `room.module.Name` or `room/module` in the architecture; `leafkit.name` everywhere
 ROOMS = {p.stem for p in (ROOT / "leafkit").iterdir() if not p.name.startswith("_")}
 DOTTED = sorted(set(re.findall(r"`((?:[a-z_]+\.)+[A-Za-z_.]+?)(?:\([^`]*\))?`", ALL)))
@@ -61,15 +68,21 @@ def test_the_reference_shows_what_the_package_offers() -> None:
 
 def test_commands_and_recipes_exist() -> None:
     assert set(re.findall(r"^    leafkit ([a-z]+) ", ALL, re.MULTILINE)) <= COMMANDS.keys()
-    assert set(re.findall(r"recipe=([a-z0-9-]+)", ALL)) <= list_recipes().keys()
+    named = {(page, name) for page, text in PAGES.items() for name in re.findall(RECIPE, text)}
+    assert {COPIES.get(pair, pair[1]) for pair in named} <= list_recipes().keys()
+    assert COPIES.keys() <= named  # what the reader copies is used
 
 
 def test_overrides_in_the_text_are_taken() -> None:
     """Each ``recipe=NAME key=value`` line of the pages is a recipe that resolves."""
-    lines = re.findall(r"leafkit distill recipe=([a-z0-9-]+)((?: [a-z_.]+=\S+)*)", ALL)
+    lines = [
+        (COPIES.get((page, name), name), overrides.split())
+        for page, text in PAGES.items()
+        for name, overrides in re.findall(rf"leafkit distill {RECIPE}((?: [a-z_.]+=\S+)*)", text)
+    ]
     assert any(overrides for _, overrides in lines)
     for name, overrides in lines:
-        load_recipe(name, [word.rstrip("`") for word in overrides.split()])
+        load_recipe(name, [word.rstrip("`") for word in overrides])
 
 
 def test_every_page_is_in_the_navigation_and_every_link_leads_somewhere() -> None:

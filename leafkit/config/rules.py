@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import typing
 from collections.abc import Collection
 from dataclasses import fields, is_dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from leafkit.config.effects import OF_A_RUN, has_effect, key_of
@@ -123,7 +123,7 @@ def _check_references(recipe: Recipe) -> list[Problem]:
     source = recipe.teacher.source
     is_pinned = recipe.teacher.revision or "@" in source
     # its content is its identity
-    is_folder = source.startswith("model:") and Path(source.removeprefix("model:")).is_dir()
+    is_folder = source.startswith("model:") and os.path.isdir(source.removeprefix("model:"))
     if recipe.teacher.trust_remote_code and not (is_pinned or is_folder):
         problems.append(
             (

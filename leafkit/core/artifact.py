@@ -25,7 +25,7 @@ from leafkit.core.checkpoint_layout import (
     VERIFIED_FILE,
 )
 from leafkit.core.errors import LeafkitError, explain_write_errors, remedy_of
-from leafkit.core.file_hashes import HashMemory, read_sha256
+from leafkit.core.file_hashes import HashMemory, is_stamped, read_sha256
 from leafkit.core.permissions import share
 from leafkit.core.swap import recover, swap_in, wait_for
 from leafkit.core.version import git_commit, versions
@@ -175,6 +175,8 @@ def refuse_foreign(target: Path) -> None:
         if path.is_dir() or str(name) == MANIFEST_FILE or _is_by_the_way(name):
             continue
         if name.as_posix() not in written:
+            if is_stamped(path):
+                continue  # the card, which is written when all steps are done
             raise LeafkitError(f"{path} was not written by leafkit and will not be removed", hint)
         if path.name == CARD_FILE and read_sha256(path) != written[name.as_posix()]:
             raise LeafkitError(

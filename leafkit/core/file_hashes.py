@@ -11,6 +11,7 @@ import contextvars
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from pathlib import Path
 
 from leafkit.core.permissions import share
 from leafkit.core.watch import State, is_settled, state_of, watch_file
+
+# a comment, in HTML as in Markdown
+_STAMP = re.compile(r"<!-- written by leafkit, sha256 ([0-9a-f]{64}) -->\n\Z")
 
 FORMAT = 1  # of the file that keeps what is remembered
 
@@ -124,3 +128,29 @@ def remembered_hashes(path: Path, is_kept: bool = True) -> Iterator[None]:
         _active.reset(token)
         if is_kept:
             memory.save()
+
+
+def stamped(text: str) -> str:
+    """A page or card with a last line that tells whether the rest was edited."""
+    body = without_stamp(text)
+    body += "" if body.endswith("\n") else "\n"
+    return f"{body}<!-- written by leafkit, sha256 {_hash(body)} -->\n"
+
+
+def without_stamp(text: str) -> str:
+    """A page or card as it was before it was stamped."""
+    return _STAMP.sub("", text)
+
+
+def is_stamped(path: Path) -> bool:
+    """Whether a file carries the stamp of the very text above it."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except (OSError, ValueError):
+        return False
+    found = _STAMP.search(text)
+    return found is not None and found[1] == _hash(text[: found.start()])
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()

@@ -4,40 +4,15 @@ and only what carries a fitting one is replaced.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from leafkit.core.artifact import write_durably
 from leafkit.core.errors import LeafkitError, explain_write_errors
+from leafkit.core.file_hashes import is_stamped, stamped
 
-# a comment, in HTML as in Markdown
-_STAMP = re.compile(r"<!-- written by leafkit, sha256 ([0-9a-f]{64}) -->\n\Z")
 _HINT = "move it elsewhere or delete it, then run the same command again"
-
-
-def stamped(text: str) -> str:
-    """A page or card with a last line that tells whether the rest was edited."""
-    body = without_stamp(text)
-    body += "" if body.endswith("\n") else "\n"
-    return f"{body}<!-- written by leafkit, sha256 {_hash(body)} -->\n"
-
-
-def without_stamp(text: str) -> str:
-    """A page or card as it was before it was stamped."""
-    return _STAMP.sub("", text)
-
-
-def is_stamped(path: Path) -> bool:
-    """Whether a file carries the stamp of the very text above it."""
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except (OSError, ValueError):
-        return False
-    found = _STAMP.search(text)
-    return found is not None and found[1] == _hash(text[: found.start()])
 
 
 def check_own(paths: Iterable[Path], is_own: Callable[[Path], bool] = is_stamped) -> None:
@@ -71,7 +46,3 @@ def write_own(path: Path, text: str) -> None:
     with explain_write_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_durably(path, stamped(text).encode("utf-8", "backslashreplace"))
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()

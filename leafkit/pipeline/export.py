@@ -22,8 +22,8 @@ from leafkit.core.checkpoint_layout import (
 )
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.file_hashes import without_stamp
 from leafkit.core.method import method_of
-from leafkit.core.own_files import without_stamp
 from leafkit.data.vector_store import Space
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.embedders.prompted import prompted_queries

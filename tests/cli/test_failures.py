@@ -180,7 +180,8 @@ def test_a_launch_that_contradicts_itself_is_named(changes, named, monkeypatch, 
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     for name, value in changes.items():
         monkeypatch.setenv(name, value)
-    word = f"recipe={tiny.write_recipe(tmp_path / 'r.yaml', {'teacher': {'source': 'model:/no'}})}"
+    recipe = {"teacher": {"source": "model:/no"}, "data": {"corpus": "builtin:pydocs"}}
+    word = f"recipe={tiny.write_recipe(tmp_path / 'r.yaml', recipe)}"
     assert main.main(["embed", word, "device=cpu", f"checkpoints={tmp_path / 'ck'}"]) == 2
     assert f"the environment variable {named}" in capsys.readouterr().err
 

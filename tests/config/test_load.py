@@ -151,7 +151,9 @@ def test_duplicates_are_named_where_the_second_one_stands(write: Write) -> None:
 
 def test_unknown_key_without_a_near_one_lists_what_is_known(write: Write) -> None:
     found = _mistakes(write("teacher:\n  zzzzzz: 1\n"))
-    known = "source, revision, trust_remote_code, query_prompt, document_prompt, mrl_dims"
+    known = (
+        "source, overrides, revision, trust_remote_code, query_prompt, document_prompt, mrl_dims"
+    )
     assert found == [f"recipes/mine.yaml:2: unknown key teacher.zzzzzz; known here: {known}"]
 
 

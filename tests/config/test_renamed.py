@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from leafkit.config import (
+    BenchConfig,
     ContrastiveLossConfig,
+    DataConfig,
     InheritConfig,
     OptimizerConfig,
     Recipe,
@@ -73,7 +75,12 @@ def test_a_manifest_with_old_names_is_read_under_the_new_ones() -> None:
         optimizer=OptimizerConfig(lr=0.5),
         sources={"a": TrainSourceConfig(uri="jsonl:a")},
     )
-    recipe = Recipe(name="x", stages={"s": stage})
+    recipe = Recipe(
+        name="x",
+        stages={"s": stage},
+        data=DataConfig(corpus="builtin:pydocs", out_of_domain_packages=["email"]),
+        bench=BenchConfig(collections=["builtin:pydocs-out-of-domain"]),
+    )
     old = to_plain(recipe)
     old["data"]["home"] = old["data"].pop("corpus")
     old["data"]["away_packages"] = old["data"].pop("out_of_domain_packages")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from leafkit.config.rules_stage import FOLDER_NAME
 from leafkit.core import checkpoint_layout as layout
 
 PACKAGE = Path(layout.__file__).resolve().parents[1]
@@ -66,9 +67,17 @@ def test_every_folder_of_a_recipe_is_reserved() -> None:
         if not name.endswith(("_FILE", "_FOLDER", "REPORT")) and not value.startswith(".")
     }
     assert folders == set(layout.RECIPE_FOLDERS)
-    shared = {value for name, value in _names().items() if name.endswith("_FOLDER")}
+    shared = {
+        value
+        for name, value in _names().items()
+        if name.endswith("_FOLDER") and not value.startswith(".")
+    }
     inside_a_step = {layout.SYNTH_TASKS_FOLDER, layout.LOGS_FOLDER}
     assert shared - inside_a_step == set(layout.SHARED_FOLDERS)
+    # what is hidden needs no reserving: no recipe and no stage can be called so
+    hidden = [value for value in _names().values() if value.startswith(".")]
+    assert layout.LOCKS_FOLDER in hidden
+    assert not any(re.fullmatch(FOLDER_NAME, value) for value in hidden)
 
 
 @pytest.mark.parametrize(

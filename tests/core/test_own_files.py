@@ -9,7 +9,8 @@ import pytest
 from crash import kill_at_every_operation
 
 from leafkit.core.errors import LeafkitError
-from leafkit.core.own_files import check_own, is_stamped, stamped, without_stamp, write_own
+from leafkit.core.file_hashes import is_stamped, stamped, without_stamp
+from leafkit.core.own_files import check_own, write_own
 
 TEXTS = [
     "",

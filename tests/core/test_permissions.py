@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 
 import pytest
 
@@ -21,6 +22,7 @@ def test_files_of_an_artifact_have_the_rights_of_any_new_file(mask, wanted, tmp_
             descriptor, name = tempfile.mkstemp(dir=draft)  # as safetensors does
             os.close(descriptor)
             os.rename(name, draft / "model.safetensors")
+        time.sleep(0.05)  # what was written this very moment is not remembered as verified
         open_artifact(tmp_path / "made")
         memory = HashMemory(tmp_path / "hashes.json")
         memory.sha256(tmp_path / "made" / "plain.json", "plain")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -208,11 +209,18 @@ def test_a_damaged_part_is_named(done, start):
 
 
 def test_vectors_that_are_not_finite_are_named(done, start):
-    """As if memory or disk had gone bad after they were checked and written."""
-    for path in (done.parent / "ck" / "vectors").glob("big-query-*/00000.vectors"):
+    """As if memory had gone bad after they were checked, before they were hashed and written."""
+    stores = list((done.parent / "ck" / "vectors").glob("big-query-*/00000.vectors"))
+    for path in stores:
         vectors = np.fromfile(path, dtype=np.float16)
         vectors[3 * 48 + 5] = np.nan
         vectors.tofile(path)
+    with pytest.raises(LeafkitError, match=r"00000\.vectors does not have the sha256"):
+        start(done, "force=true", work=run_bench)
+    for path in stores:
+        record = json.loads(path.with_suffix(".json").read_text())
+        record["sha256"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        path.with_suffix(".json").write_text(json.dumps(record))
     with pytest.raises(
         LeafkitError, match=r"pairs: the teacher's vector of query '.*' \(row 3\) is not finite"
     ):

@@ -169,8 +169,6 @@ def unlike(tmp_path: Path, kind: str) -> str:
         return f"model:{tiny.write_model(tmp_path / kind, hidden=48)}"
     if kind == "keys":
         return f"model:{tiny.write_model(tmp_path / kind, dim=16)}"
-    if kind == "tokenizer":
-        encoder.tokenizer.add_tokens(["anotherword"])
     changes = {"prompts": {"prompts": {"query": "other : "}}, "pooling": {"pooling": "cls"}}.get(
         kind, {}
     )
@@ -178,6 +176,13 @@ def unlike(tmp_path: Path, kind: str) -> str:
     write_encoder(
         tiny.with_spec(encoder, **changes), folder, {"kind": "teacher", "dim": 32, "mrl_dims": []}
     )
+    if kind == "tokenizer":  # two words take each other's place
+        path = folder / "tokenizer.json"
+        content = json.loads(path.read_text())
+        vocabulary = content["model"]["vocab"]
+        first, second = list(vocabulary)[-2:]
+        vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+        path.write_text(json.dumps(content))
     return f"model:{folder}"
 
 

@@ -143,7 +143,8 @@ def test_the_soup_lies_between_start_and_trained_weights(recipe, start):
     begin = prepare_encoder(
         read_encoder(run.folder / "weak"), config, run.recipe.seed, [home_source()]
     ).backbone.state_dict()
-    for name, value in half.items():
+    assert len(begin) > 10  # files hold zeros for a pooler that no vector goes through
+    for name, value in ((name, half[name]) for name in begin):
         assert torch.allclose(value, 0.6 * full[name] + 0.4 * begin[name], atol=1e-6)
 
 

@@ -202,7 +202,9 @@ def test_a_front_has_the_intervals_of_its_points_and_room_for_them() -> None:
     root = ElementTree.fromstring(chart)
     (whisker,) = [e for e in root.iter("line") if "thin" in e.attrib["class"]]
     ends = sorted(float(whisker.attrib[name]) for name in ("y1", "y2"))
-    circles = sorted(_circles(chart))
+    (points,) = [e for e in root.iter("g") if e.attrib.get("class") == "points"]  # not the legend
+    circles = sorted((float(e.attrib["cx"]), float(e.attrib["cy"])) for e in points.iter("circle"))
+    assert len(circles) == len(dots)
     assert circles[0][0] == pytest.approx(float(whisker.attrib["x1"]), abs=0.1)
     assert ends[0] < circles[0][1] < ends[1]
     assert ends[0] > 0
