@@ -47,7 +47,7 @@ PACKAGES = [
     "urllib",
     "xml",
 ]
-MAX_TOKENS = 64
+MAX_TOKENS = 128  # of documents: those of symmetric tasks have few-shot examples before them
 _FILTER_RANK = 1000  # keeps rows also where a source's documents are many and its rows few
 _NUM_WORDS = 40  # of a built-in row's document, so that few-shot examples leave room for the query
 _HUB_TIMEOUT_S = 3.0
