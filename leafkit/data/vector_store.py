@@ -260,6 +260,8 @@ class VectorStore:
             )
         except FileNotFoundError:
             raise self._damaged(path, "is missing: the store is incomplete") from None
+        except OSError as err:
+            raise self._damaged(path, f"cannot be read: {err.strerror}") from err
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
             raise self._damaged(path, f"is not a commit record: {err}") from err
         return record

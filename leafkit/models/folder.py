@@ -5,6 +5,7 @@ module as it is written, the fingerprint.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import nn
 
 from leafkit.core.artifact import fingerprint as fingerprint_of
 from leafkit.core.checkpoint_layout import LOGS_FOLDER, MODEL_SPACE_FILE, NOT_OF_THE_MODEL
-from leafkit.core.errors import LeafkitError
+from leafkit.core.errors import LeafkitError, remedy_of
 from leafkit.core.file_hashes import sha256_of_file
 from leafkit.core.watch import watch_folders
 
@@ -40,7 +41,8 @@ def read_json(path: Path, default: Any = None) -> Any:
     Raises:
         LeafkitError: it is missing and there is no default, or corrupt.
     """
-    if not path.is_file() and default is not None:
+    # a folder or a link to nothing in its place is not the same as no file
+    if default is not None and not os.path.lexists(path):
         return default
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -49,7 +51,9 @@ def read_json(path: Path, default: Any = None) -> Any:
             f"{path} is missing: not a model folder",
             "point at a sentence-transformers or leafkit model folder",
         ) from None
-    except ValueError as err:
+    except OSError as err:
+        raise LeafkitError(f"cannot read {path}: {err.strerror}", remedy_of(err)) from err
+    except (ValueError, RecursionError) as err:
         raise LeafkitError(f"{path} is corrupt: {err}", _AGAIN) from err
 
 

@@ -122,3 +122,29 @@ def read_space_of_index(folder: Path) -> Space:
             f"{path} describes no space of vectors: {err}", f"{made_by} writes a new one"
         ) from err
     return space
+
+
+def read_vectors_of_index(folder: Path, space: Space) -> np.ndarray:
+    """(N, D) the vectors of an index; they stay on disk.
+
+    Args:
+        folder: of the index.
+        space: that its vectors are in.
+
+    Raises:
+        LeafkitError: the file is missing, is no matrix, or has another number of columns.
+    """
+    path, hint = folder / INDEX_VECTORS_FILE, "leafkit embed or distill recipe=NAME writes it anew"
+    try:
+        vectors: np.ndarray = np.load(path, mmap_mode="r")
+    except OSError as err:
+        raise LeafkitError(f"cannot read {path}: {err.strerror or err}", hint) from err
+    except (ValueError, EOFError) as err:
+        raise LeafkitError(f"{path} holds no matrix: {err}", hint) from err
+    if vectors.ndim != 2 or vectors.shape[1] != space.dim or vectors.dtype.kind != "f":
+        raise LeafkitError(
+            f"{path} holds {vectors.dtype} numbers of shape {vectors.shape}, where "
+            f"{space.dim} columns of vectors are needed",
+            hint,
+        )
+    return vectors

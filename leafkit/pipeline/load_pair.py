@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from leafkit.config import INDEX_KINDS, TeacherConfig
@@ -17,7 +16,6 @@ from leafkit.core.checkpoint_layout import (
     CORPORA_FOLDER,
     EXPORT,
     INDEX,
-    INDEX_VECTORS_FILE,
     MANIFEST_FILE,
     QUALITY_FILE,
     RESULTS_FILE,
@@ -37,7 +35,7 @@ from leafkit.index.storage import open_index
 from leafkit.models.encoder_protocol import Encoder, read_model
 from leafkit.models.folder import read_space, read_teacher_prompts
 from leafkit.models.precision import choose_device
-from leafkit.pipeline.document_index import read_space_of_index
+from leafkit.pipeline.document_index import read_space_of_index, read_vectors_of_index
 from leafkit.pipeline.model_handle import ModelHandle, ModelOpener
 from leafkit.pipeline.model_in_memory import as_handle
 from leafkit.pipeline.pair import Pair, Retention, retention_of
@@ -92,7 +90,7 @@ def load_pair(
     check_student(folder / STUDENT, student, space.teacher, space.dim)
     embedder = _open_graph(folder / EXPORT, student) or make_embedder(student)
     probe_model(embedder, str(folder / STUDENT))
-    vectors = np.load(folder / INDEX / INDEX_VECTORS_FILE, mmap_mode="r")
+    vectors = read_vectors_of_index(folder / INDEX, space)
     about = read_space(folder / STUDENT)
     told, prompts = str(about.get("teacher_reference", "")), read_teacher_prompts(about)
     reference = told if teacher is None else teacher if isinstance(teacher, str) else "given"
@@ -141,7 +139,7 @@ def _open_index(folder: Path, kind: str, space: Space, manifest: Manifest) -> Ve
         raise UsageError(
             f"index={kind} needs vectors of length one, which this teacher's are not", "index=flat"
         )
-    vectors = np.load(folder / INDEX / INDEX_VECTORS_FILE, mmap_mode="r")
+    vectors = read_vectors_of_index(folder / INDEX, space)
     return open_index(folder / index_folder(kind), kind, vectors, manifest.fingerprint())
 
 

@@ -113,6 +113,10 @@ def load_tokenizer(root: Path) -> PreTrainedTokenizerBase:
     return asked
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def check_sizes(root: Path, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Refuse a tokenizer whose tokens have no row in the table of token vectors.
 
@@ -144,17 +148,20 @@ def token_limit(
         LeafkitError: the files say something that is no number of tokens.
     """
     told = settings.get("max_seq_length")
+    if not _is_number(tokenizer.model_max_length):  # it is compared with whatever else is told
+        told = None
     limit = told
     if limit is None:
         limit = tokenizer.model_max_length
         trained = getattr(backbone.config.get_text_config(), "max_position_embeddings", -1)
-        if isinstance(trained, int) and trained > 0:
+        if _is_number(limit) and isinstance(trained, int) and trained > 0:
             limit = min(limit, trained)
-    if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit >= 1:
+    if not _is_number(limit) or not limit >= 1:
+        where, key = "sentence_bert_config.json", "max_seq_length"
+        if told is None:
+            where, key = "tokenizer_config.json", "model_max_length"
         raise LeafkitError(
-            f"{root / 'sentence_bert_config.json'}: max_seq_length {limit!r} is no number of "
-            f"tokens",
-            "restore the file",
+            f"{root / where}: {key} {str(limit)[:40]!r} is no number of tokens", "restore the file"
         )
     positions = num_positions(backbone)
     if positions < limit and told is not None:
