@@ -123,7 +123,10 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     settings += _read_overrides(overrides, problems)
     recipe = _build(path.stem, settings, problems)
     if problems:
-        told = list(dict.fromkeys(problems))
+        told = [
+            problem if len(problem) <= 2 * _MAX_REASON else f"{problem[: 2 * _MAX_REASON]} ..."
+            for problem in dict.fromkeys(problems)
+        ]
         lines = "\n".join(f"  {problem}" for problem in told[:_MAX_PROBLEMS])
         if len(told) > _MAX_PROBLEMS:
             lines += f"\n  ... and {len(told) - _MAX_PROBLEMS} more"

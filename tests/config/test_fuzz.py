@@ -43,7 +43,9 @@ def _check(case: BadRecipe, path: Path) -> str:
         return "refused"
     if case.overrides or case.about.partition(": ")[2] in VALUES:
         _check_value(recipe, key, case)
-    assert load_again(recipe, path) == recipe, case.about
+    # what only the command line may allow is not read from a file
+    if not recipe.allow_hosts:
+        assert load_again(recipe, path) == recipe, case.about
     return "read"
 
 
@@ -67,13 +69,14 @@ def _check_value(recipe: Recipe, key: str, case: BadRecipe) -> None:
         if case.overrides
         else VALUES[case.about.partition(": ")[2]]
     )
-    kind = next(k.kind for k in all_keys() if k.name == key)
+    known = next(k for k in all_keys() if k.name == key)
+    kind = known.kind
     found = _value(recipe, key)
     if kind is str and case.overrides:
         assert found == written, case.about
         return
     expected = yaml.safe_load(written)
-    if isinstance(expected, str) and kind is not str:
+    if isinstance(expected, str) and known.is_number:
         expected = float(expected)  # 1e18 is text in YAML 1.1
     wrapped = [expected] if isinstance(found, list) and not isinstance(expected, list) else expected
     assert found == wrapped or (found == {} and expected is None), (case.about, found)
@@ -98,39 +101,41 @@ def sound(tmp_path: Path) -> bytes:
 
 
 def test_some_values_and_files(tmp_path: Path, sound: bytes) -> None:
-    counts = _check_all(islice(bad_values(seed=1), 120), tmp_path)
-    counts += _check_all(bad_files(sound, 60), tmp_path)
-    assert counts["refused"] > 100
-    assert counts["read"] > 5
+    counts = _check_all(islice(bad_values(seed=1), 40), tmp_path)
+    counts += _check_all(bad_files(sound, 50), tmp_path)
+    assert counts["refused"] > 60
+    assert counts["read"] > 3
 
 
 @pytest.mark.slow
 def test_every_key_with_every_value_and_many_files(tmp_path: Path, sound: bytes) -> None:
-    values = _check_all(islice(bad_values(), 2500), tmp_path)
-    files = _check_all(bad_files(sound, 300, seed=2), tmp_path)
+    values = _check_all(islice(bad_values(), 900), tmp_path)
+    files = _check_all(bad_files(sound, 200, seed=2), tmp_path)
     logging.getLogger(__name__).warning("values: %s; files: %s", dict(values), dict(files))
-    assert values.total() + files.total() == 2800
-    assert values["refused"] > values["read"] > 100
+    assert values.total() + files.total() == 1100
+    assert values["refused"] > values["read"] > 20
 
 
 NUMBERS = [key for key in all_keys() if key.is_number]
 
 
-def test_every_number_has_two_bounds_and_holds_up_to_them() -> None:
-    """One word beyond is refused by name; what a bound allows is read as it is."""
-    assert len(NUMBERS) > 90
-    wrong: dict[str, str] = {}
+def test_every_number_has_two_bounds_and_one_word_beyond_is_refused() -> None:
+    beyond: list[tuple[str, str]] = []
     for key in NUMBERS:
         spec, is_int = key.spec, "int" in str(key.kind)
         low = spec.low if spec.low is not None else spec.above
         assert low is not None, key.name
         assert spec.high is not None, key.name
         step = 1 if is_int else 1e-3
-        beyond = [spec.high + step * max(1, spec.high * 1e-3), low - step]
-        beyond += [] if spec.above is None else [spec.above]
-        for value in beyond:
-            wrong[key.name] = str(int(value) if is_int else value)
-            entry = f".{spec.choices[0]}" if "dict" in str(key.kind) else ""
+        values = [spec.high + step * max(1, spec.high * 1e-3), low - step]
+        values += [] if spec.above is None else [spec.above]
+        entry = f".{spec.choices[0]}" if "dict" in str(key.kind) else ""
+        beyond += [(f"{key.name}{entry}", str(int(v) if is_int else v)) for v in values]
+    assert len(beyond) > 200
+    for start in range(0, len(beyond), 20):  # a message shows 30 mistakes
+        for part in (beyond[start : start + 20 : 3], beyond[start + 1 : start + 20 : 3],
+                     beyond[start + 2 : start + 20 : 3]):  # fmt: skip
             with pytest.raises(UsageError) as caught:
-                load_recipe("measure", [f"{key.name}{entry}={wrong[key.name]}"])
-            assert f"{key.name}{entry}: " in str(caught.value), key.name
+                load_recipe("measure", [f"{key}={value}" for key, value in part])
+            told = str(caught.value)
+            assert [key for key, _ in part if f": {key}: " not in told] == []
