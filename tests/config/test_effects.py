@@ -165,8 +165,8 @@ def test_no_command_reads_a_key_that_it_refuses(whole, monkeypatch) -> None:
 
     def get(section: object, name: str) -> object:
         value = object.__getattribute__(section, name)
-        # a manifest holds the whole recipe, which decides about nothing
-        is_copied = sys._getframe(1).f_code.co_name in {"to_plain", "<dictcomp>"}
+        # a manifest holds the whole recipe, and two recipes are compared as wholes; neither decides
+        is_copied = sys._getframe(1).f_code.co_name in {"to_plain", "<dictcomp>", "__eq__"}
         if id(section) in places and not is_copied and not name.startswith("__"):
             inner = list(value.values()) if isinstance(value, dict) else [value]
             if not any(map(is_dataclass, inner)) and value != {}:
