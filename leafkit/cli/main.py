@@ -51,8 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    if any("\0" in word for word in words):  # no file's name may hold one
-        raise UsageError("a word of the command line holds a NUL character", "leave it out")
+    for word in words:
+        if "\0" in word:  # no file's name may hold one
+            raise UsageError(f"{ascii(word)} holds a NUL character", "leave it out")
     if not words or words[0] in _HELP:
         return _print_commands()
     if words[0] in {"--version", "version"}:

@@ -41,7 +41,7 @@ def run_embed(run: Run) -> Path:
         LeafkitError: the teacher is not there, or the collection cannot be read.
     """
     corpus = load_corpus(run, run.recipe.data.corpus)
-    teacher = load_teacher(run)
+    teacher = load_teacher(run, roles=["document"])
     vectors = load_vectors(
         run,
         teacher.model,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -248,8 +248,12 @@ def opener_of(run: Run) -> ModelOpener:
     )
 
 
-def load_teacher(run: Run) -> ModelHandle:
+def load_teacher(run: Run, roles: Collection[str] = ("query", "document")) -> ModelHandle:
     """The recipe's teacher; of ``recipe:NAME`` the last stage.
+
+    Args:
+        run: this run.
+        roles: of the texts that it will embed, whose prompts must leave room for a text.
 
     Raises:
         UsageError: the recipe names none.
@@ -262,19 +266,22 @@ def load_teacher(run: Run) -> ModelHandle:
             "trains one: recipe:NAME",
         )
     teacher = opener_of(run).open_teacher()
-    check_rooms(run, teacher)
+    check_rooms(run, teacher, roles)
     return teacher
 
 
-def check_rooms(run: Run, handle: ModelHandle) -> None:
+def check_rooms(
+    run: Run, handle: ModelHandle, roles: Collection[str] = ("query", "document")
+) -> None:
     """Refuse limits that a model's prompts fill, before any work is done.
 
     Raises:
         UsageError: nothing is left of a query or document.
     """
     data = run.recipe.data
-    for role, limit in (("query", data.max_query_tokens), ("document", data.max_document_tokens)):
+    for role in roles:
         if handle.network is not None:
+            limit = data.max_query_tokens if role == "query" else data.max_document_tokens
             handle.network.tokenize([""], role, limit)
 
 
