@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     for word in words:
         if "\0" in word:  # no file's name may hold one
-            raise UsageError(f"{ascii(word)} holds a NUL character", "leave it out")
+            raise UsageError(f"{word!a} holds a NUL character", "leave it out")
     if not words or words[0] in _HELP:
         return _print_commands()
     if words[0] in {"--version", "version"}:
