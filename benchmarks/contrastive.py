@@ -136,7 +136,7 @@ def run_sentence_transformers(rows: list[dict[str, str]], batch_size: int) -> li
     from sentence_transformers.losses import MultipleNegativesRankingLoss
     from transformers import TrainerCallback
 
-    from leafkit.models.minilm import find_minilm
+    from leafkit.models.builtin.find import find_builtin
     from leafkit.models.precision import choose_precision
 
     class Clock(TrainerCallback):
@@ -149,7 +149,7 @@ def run_sentence_transformers(rows: list[dict[str, str]], batch_size: int) -> li
         def on_train_end(self, *args: object, **kwargs: object) -> None:
             self.times.append(time.perf_counter())
 
-    model = SentenceTransformer(str(find_minilm()), device="cpu")
+    model = SentenceTransformer(str(find_builtin("builtin:minilm")), device="cpu")
     model.max_seq_length = DOCUMENT_TOKENS
     cut = [{**row, "anchor": _cut(model.tokenizer, row["anchor"])} for row in rows]
     clock = Clock()

@@ -156,7 +156,7 @@ def train_sentence_transformers(options: argparse.Namespace) -> dict[str, float]
     from sentence_transformers.losses import EmbedDistillLoss
     from transformers import TrainerCallback
 
-    from leafkit.models.minilm import find_minilm
+    from leafkit.models.builtin.find import find_builtin
 
     class Clock(TrainerCallback):
         def __init__(self) -> None:
@@ -165,7 +165,7 @@ def train_sentence_transformers(options: argparse.Namespace) -> dict[str, float]
         def on_step_end(self, *args: object, **kwargs: object) -> None:
             self.marks.append(time.perf_counter())
 
-    model = SentenceTransformer(str(find_minilm()), device=options.device)
+    model = SentenceTransformer(str(find_builtin("builtin:minilm")), device=options.device)
     model.max_seq_length = MAX_TOKENS
     rows = Dataset.from_dict(
         {
@@ -287,10 +287,10 @@ def encode_sentence_transformers(options: argparse.Namespace) -> dict[str, float
     """SentenceTransformer.encode with its defaults."""
     from sentence_transformers import SentenceTransformer
 
-    from leafkit.models.minilm import find_minilm
+    from leafkit.models.builtin.find import find_builtin
 
     texts = _encode_texts(options)
-    model = SentenceTransformer(str(find_minilm()), device=options.device)
+    model = SentenceTransformer(str(find_builtin("builtin:minilm")), device=options.device)
     model.encode(texts)
     started_s = time.perf_counter()
     model.encode(texts)

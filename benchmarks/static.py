@@ -30,7 +30,7 @@ from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.evaluation.metrics import Judgments, fast_ndcg
 from leafkit.index.exact import search_exact
-from leafkit.models.minilm import find_minilm
+from leafkit.models.builtin.find import find_builtin
 from leafkit.models.static_encoder import StaticEncoder, read_static
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.distill import load_targets, run_teach, save_student, teacher_recipe
@@ -166,7 +166,7 @@ def latency_rows(folder: Path, texts: Sequence[str]) -> list[str]:
         return vector / np.sqrt(vector @ vector)
 
     theirs = SentenceTransformer(str(folder), device="cpu")
-    minilm = SentenceTransformer(str(find_minilm()), device="cpu")
+    minilm = SentenceTransformer(str(find_builtin("builtin:minilm")), device="cpu")
     ways: dict[str, Callable[[str], object]] = {
         "leafkit, folded table, float32": fast.embed_one,
         "leafkit, folded table, float16": half.embed_one,

@@ -66,8 +66,8 @@ def distill(
     disk and goes on after an interruption.
 
     Args:
-        teacher: "builtin:minilm", "model:FOLDER_OR_HUB_ID@REVISION", "recipe:NAME" (trained below
-            ``checkpoints``), "vectors:FOLDER", "endpoint:MODEL"; or an object: what
+        teacher: "builtin:mpnet", "builtin:minilm", "model:FOLDER_OR_HUB_ID@REVISION", "recipe:NAME"
+            (trained below ``checkpoints``), "vectors:FOLDER", "endpoint:MODEL"; or an object: what
             ``leafkit.load_model`` or ``leafkit.train_teacher`` gives, or any ``Embedder``.
         student: the model that it begins as, a reference or an object (which stays as it is); None
             takes ``config.init``. A table of token vectors (``config.kind="static"``) takes its

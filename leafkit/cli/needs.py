@@ -21,8 +21,8 @@ def check_needs(command: str, recipe: Recipe) -> None:
     if command in {"distill", "embed", "bench", "inherit"} and not recipe.teacher.source:
         raise UsageError(
             f"recipe {name} names no teacher",
-            "teacher.source=model:FOLDER_OR_HUB_ID, builtin:minilm or recipe:kalm-mini; a recipe "
-            "of stages trains one: recipe:NAME",
+            "teacher.source=model:FOLDER_OR_HUB_ID, builtin:mpnet, builtin:minilm or "
+            "recipe:kalm-mini; a recipe of stages trains one: recipe:NAME",
         )
     if command in {"distill", "embed", "inherit", "export"} and not recipe.data.corpus:
         raise UsageError(f"recipe {name} names no corpus", _OWN_CORPUS)

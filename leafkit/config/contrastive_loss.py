@@ -92,8 +92,8 @@ class SoftLabelConfig:
 
     models: list[str] = texts(
         [],
-        "Whose scores are the labels: rows, bm25, builtin:minilm, stage:NAME, model:... Those of "
-        "several are brought to one scale, then averaged.",
+        "Whose scores are the labels: rows, bm25, builtin:minilm, builtin:mpnet, stage:NAME, "
+        "model:... Those of several are brought to one scale, then averaged.",
     )
     kind: str = choice(
         "kl",

@@ -17,6 +17,7 @@ from leafkit.config.recipe import Recipe
 from leafkit.config.rules_stage import FOLDER_NAME, Problem, broken_stage_rules
 from leafkit.config.synth import SynthConfig
 from leafkit.config.trainer import TrainerConfig
+from leafkit.core.builtin_models.table import BUILTIN_NAMES, is_builtin
 from leafkit.core.checkpoint_layout import (
     RECIPE_FOLDERS,
     SHARED_FOLDERS,
@@ -113,9 +114,9 @@ def _check_references(recipe: Recipe) -> list[Problem]:
     }
     for key, reference in references.items():
         kind, _, rest = reference.partition(":")
-        if reference and reference != "builtin:minilm" and (kind not in MODEL_KINDS or not rest):
+        if reference and not is_builtin(reference) and (kind not in MODEL_KINDS or not rest):
             allowed = (
-                "recipe:NAME, builtin:minilm, model:FOLDER_OR_HUB_ID@REVISION, vectors:FOLDER or "
+                f"recipe:NAME, {BUILTIN_NAMES}, model:FOLDER_OR_HUB_ID@REVISION, vectors:FOLDER or "
                 "endpoint:MODEL"
             )
             meant = f"; did you mean model:{reference}?" if kind == reference else ""

@@ -6,6 +6,7 @@ import re
 
 from leafkit.config.contrastive_loss import ContrastiveLossConfig
 from leafkit.config.stage import LABEL_TASKS, MiningConfig, SoupConfig, StageConfig
+from leafkit.core.builtin_models.table import BUILTIN_NAMES, is_builtin
 
 Problem = tuple[str, str]  # a key, and what is wrong with its value
 FOLDER_NAME = r"[A-Za-z0-9][\w.-]*"
@@ -34,18 +35,18 @@ def broken_stage_rules(path: str, stage: StageConfig, earlier: list[str]) -> lis
 def _check_model(
     key: str, reference: str, earlier: list[str], words: tuple[str, ...] = ()
 ) -> list[Problem]:
-    """A reference to a model: builtin:minilm, an earlier stage, a folder or hub id, or one of
+    """A reference to a model: a built-in one, an earlier stage, a folder or hub id, or one of
     ``words``.
     """
     kind, _, rest = reference.partition(":")
-    if reference in words or reference == "builtin:minilm" or (kind in {"model", "tiny"} and rest):
+    if reference in words or is_builtin(reference) or (kind in {"model", "tiny"} and rest):
         return []
     if kind == "stage" and rest in earlier:
         return []
     if kind == "stage":
         known = ", ".join(earlier) or "none"
         return [(key, f"{reference!r} names no earlier stage (earlier stages: {known})")]
-    allowed = ", ".join([*words, "builtin:minilm", "stage:NAME"])
+    allowed = ", ".join([*words, BUILTIN_NAMES, "stage:NAME"])
     return [(key, f"{reference!r} is not {allowed} or model:FOLDER_OR_HUB_ID@REVISION")]
 
 

@@ -104,8 +104,8 @@ class MiningConfig:
 
     model: str = text(
         "",
-        "start (the stage's start model), builtin:minilm, stage:NAME or model:...; empty searches "
-        "nothing.",
+        "start (the stage's start model), builtin:minilm, builtin:mpnet, stage:NAME or model:...; "
+        "empty searches nothing.",
     )
     num_negatives: int = number(
         0, "Hard negatives per row; KaLM-Embedding takes 7.", low=0, high=1000
@@ -183,7 +183,8 @@ class StageConfig:
 
     init: str = text(
         "builtin:minilm",
-        "builtin:minilm, stage:NAME of an earlier stage, or model:FOLDER_OR_HUB_ID@REVISION.",
+        "builtin:minilm, builtin:mpnet, stage:NAME of an earlier stage, or "
+        "model:FOLDER_OR_HUB_ID@REVISION.",
     )
     architecture: str = text(
         "", "model_type that init must have; dry_run builds tiny weights of it."

@@ -48,7 +48,8 @@ class StudentConfig:
     )
     init: str = text(
         "builtin:minilm",
-        "builtin:minilm or model:FOLDER_OR_HUB_ID@REVISION; static takes its tokenizer.",
+        "builtin:minilm, builtin:mpnet or model:FOLDER_OR_HUB_ID@REVISION; static takes its "
+        "tokenizer.",
     )
     tokens_per_batch: int = number(
         2048,

@@ -14,8 +14,8 @@ class TeacherConfig:
 
     source: str = text(
         "",
-        "recipe:NAME, builtin:minilm, model:FOLDER_OR_HUB_ID@REVISION, vectors:FOLDER or "
-        "endpoint:MODEL.",
+        "recipe:NAME, builtin:mpnet, builtin:minilm, model:FOLDER_OR_HUB_ID@REVISION, "
+        "vectors:FOLDER or endpoint:MODEL.",
     )
     overrides: list[str] = texts(
         [],

@@ -8,13 +8,16 @@ from pathlib import Path
 from leafkit.core.errors import LeafkitError
 
 
-def require_space(folder: Path, num_bytes: int, what: str) -> None:
+def require_space(
+    folder: Path, num_bytes: int, what: str, elsewhere: str = "checkpoints=DIR"
+) -> None:
     """Refuse work whose result would not fit.
 
     Args:
         folder: below which it is written; the nearest one above it that exists counts.
         num_bytes: that are written at least.
         what: is written, for the message.
+        elsewhere: what chooses another place.
 
     Raises:
         LeafkitError: fewer bytes are free there.
@@ -24,7 +27,7 @@ def require_space(folder: Path, num_bytes: int, what: str) -> None:
     if num_bytes > free:
         raise LeafkitError(
             f"{what} take {_mib(num_bytes)}, and {place} has {_mib(free)} left",
-            "free some space or choose another place with checkpoints=DIR",
+            f"free some space or choose another place with {elsewhere}",
         )
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from leafkit.config.renamed import with_new_names
 from leafkit.core.artifact import fingerprint, read_manifest
+from leafkit.core.builtin_models.table import BUILTIN_MODELS, is_builtin
 from leafkit.core.checkpoint_layout import MANIFEST_FILE, MODEL_SPACE_FILE
 from leafkit.core.errors import MissingExtra
 from leafkit.embedders.protocol import Embedder
 from leafkit.models.folder import read_space
-from leafkit.models.minilm import HUB_ID
 
 # Folders of BEIR's own downloads, and the names of the same data among mteb's tasks.
 BEIR_NAMES = {
@@ -46,7 +46,7 @@ class Training:
     Attributes:
         sources: of texts, as recipes name them.
         starts: models it began as or learnt from that say nothing of their own data:
-            builtin:minilm, hub ids.
+            built-in models, hub ids.
         unknown: what could not be followed further; with one entry the list of sources is not
             complete.
     """
@@ -61,8 +61,8 @@ def trace_training(references: Sequence[str]) -> Training:
     teacher, earlier stages.
 
     Args:
-        references: model:FOLDER, builtin:minilm, model:OWNER/NAME@REVISION, or anything else, which
-            is unknown.
+        references: model:FOLDER, builtin:NAME, model:OWNER/NAME@REVISION, or anything else,
+            which is unknown.
 
     Raises:
         LeafkitError: a manifest on the way is damaged.
@@ -75,8 +75,8 @@ def trace_training(references: Sequence[str]) -> Training:
         seen.add(reference)
         kind, _, rest = reference.partition(":")
         folder = Path(rest)
-        if reference == "builtin:minilm":
-            training.starts.add(HUB_ID)
+        if is_builtin(reference):
+            training.starts.add(BUILTIN_MODELS[reference].hub_id)
         elif kind == "model" and (folder / MANIFEST_FILE).is_file():
             pending += _trace_artifact(folder, training)
         elif kind == "model" and not folder.exists() and "/" in rest:

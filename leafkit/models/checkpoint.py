@@ -18,10 +18,13 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from leafkit.core.artifact import fingerprint as fingerprint_of
+from leafkit.core.builtin_models.table import BUILTIN_NAMES, KIND
 from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.remote_code import refuse_foreign_code
 from leafkit.models.attention import attention_mode, check_attention, pin_attention
+from leafkit.models.builtin.find import find_builtin
+from leafkit.models.builtin.hub import download
 from leafkit.models.folder import (
     fingerprint_of_folder,
     is_ranked_by_cosine,
@@ -40,7 +43,6 @@ from leafkit.models.foreign.backbone import (
 from leafkit.models.foreign.modules import read_stock
 from leafkit.models.foreign.not_stock import NotStock
 from leafkit.models.leafkit_json import check_leafkit_json, leafkit_json_fields
-from leafkit.models.minilm import download, find_minilm
 from leafkit.models.pooling import state_with_pooler
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 from leafkit.models.tiny import tiny_encoder
@@ -71,7 +73,7 @@ def load_encoder(
     """An encoder in float32, in evaluation mode.
 
     Args:
-        reference: ``builtin:minilm``, ``model:FOLDER``, ``model:OWNER/NAME@REVISION``, or
+        reference: ``builtin:NAME``, ``model:FOLDER``, ``model:OWNER/NAME@REVISION``, or
             ``tiny:ARCHITECTURE``: random weights of that architecture under MiniLM's tokenizer, the
             same ones every time.
         revision: of a hub model whose reference has none.
@@ -83,7 +85,8 @@ def load_encoder(
     """
     if reference.startswith("tiny:"):
         tiny = tiny_encoder(
-            reference.removeprefix("tiny:"), AutoTokenizer.from_pretrained(find_minilm())
+            reference.removeprefix("tiny:"),
+            AutoTokenizer.from_pretrained(find_builtin("builtin:minilm")),
         )
         tiny.fingerprint = fingerprint_of(reference)
         return tiny
@@ -99,11 +102,11 @@ def find_model(reference: str, revision: str = "", trust_remote_code: bool = Fal
         LeafkitError: the model cannot be had.
     """
     kind, _, rest = reference.partition(":")
-    if reference == "builtin:minilm":
-        return find_minilm()
+    if kind == KIND:
+        return find_builtin(reference)
     if kind != "model" or not rest:
         raise UsageError(
-            f"unknown model {reference!r}", "a model is builtin:minilm or model:FOLDER_OR_HUB_ID"
+            f"unknown model {reference!r}", f"a model is {BUILTIN_NAMES} or model:FOLDER_OR_HUB_ID"
         )
     if Path(rest).is_dir():
         return Path(rest)

@@ -106,7 +106,7 @@ def load_model(
     """An encoder of whatever kind, float32, in evaluation mode.
 
     Args:
-        reference: a model folder, or ``builtin:minilm``, ``model:FOLDER``,
+        reference: a model folder, or ``builtin:NAME``, ``model:FOLDER``,
             ``model:OWNER/NAME@REVISION``, ``tiny:ARCHITECTURE``; see ``load_encoder``.
         revision: of a hub model whose reference has none.
         trust_remote_code: see ``read_encoder``.

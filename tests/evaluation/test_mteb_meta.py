@@ -31,7 +31,8 @@ from leafkit.evaluation.mteb_meta import (
     trace_training,
 )
 from leafkit.models.checkpoint import read_encoder, write_encoder
-from leafkit.models.minilm import HUB_ID
+
+HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def write_artifact(folder: Path, stage: str, recipe: dict[str, Any], space: dict[str, Any]) -> Path:

@@ -13,8 +13,8 @@ from fake_hub import FakeHub
 
 from leafkit.config import TeacherConfig
 from leafkit.core.errors import LeafkitError
+from leafkit.models.builtin.hub import download
 from leafkit.models.checkpoint import load_encoder
-from leafkit.models.minilm import download
 from leafkit.pipeline.model_handle import ModelOpener
 
 

@@ -18,8 +18,8 @@ from transformers import AutoTokenizer
 
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.models import static_encoder
+from leafkit.models.builtin.find import find_builtin
 from leafkit.models.folder import read_space
-from leafkit.models.minilm import find_minilm
 from leafkit.models.static_encoder import (
     StaticEncoder,
     bare_tokenizer,
@@ -207,7 +207,7 @@ def test_sentence_transformers_gives_the_same_vectors(folder):
 
 def test_a_real_vocabulary_gives_the_same_vectors_there(tmp_path):
     sentence_transformers = pytest.importorskip("sentence_transformers")
-    tokenizer = bare_tokenizer(AutoTokenizer.from_pretrained(find_minilm()))
+    tokenizer = bare_tokenizer(AutoTokenizer.from_pretrained(find_builtin("builtin:minilm")))
     torch.manual_seed(0)
     encoder = StaticEncoder(tokenizer, torch.randn(tokenizer.get_vocab_size(), 8), nn.Linear(8, 24))
     write_static(encoder, tmp_path / "m", SPACE)

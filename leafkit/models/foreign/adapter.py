@@ -10,8 +10,8 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from leafkit.core.errors import LeafkitError, MissingExtra
+from leafkit.models.builtin.hub import download
 from leafkit.models.folder import ADAPTER_FILE, adapter_base, read_object
-from leafkit.models.minilm import download
 
 
 def base_folder(root: Path) -> Path:

@@ -20,6 +20,7 @@ from urllib.parse import urlparse
 from transformers import CONFIG_MAPPING
 
 from leafkit.config import LABEL_TASKS, Recipe, StageConfig, TrainSourceConfig
+from leafkit.core.builtin_models.table import BUILTIN_MODELS, is_builtin
 from leafkit.core.checkpoint_layout import DRY_RUN_ROWS
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
@@ -138,7 +139,9 @@ def _tiny(reference: str, architecture: str) -> str:
     if reference.startswith(("stage:", "tiny:")) or reference == "start":
         return reference
     architecture = architecture or (
-        "bert" if reference == "builtin:minilm" else _guess_architecture(reference)
+        BUILTIN_MODELS[reference].architecture
+        if is_builtin(reference)
+        else _guess_architecture(reference)
     )
     log(f"dry run: tiny random {architecture} weights stand in for {reference}", style="dim")
     return f"tiny:{architecture}"

@@ -1,0 +1,1 @@
+"""Models that are found, not given: built-in ones, and those of the hub."""
