@@ -33,6 +33,8 @@ from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.run import Run, folder_name
 from leafkit.pipeline.space_guard import another_dimension, check_prompts, check_space
 
+_ROLES = ("query", "document")
+
 
 @dataclass(frozen=True, slots=True)
 class ModelHandle:
@@ -248,12 +250,12 @@ def opener_of(run: Run) -> ModelOpener:
     )
 
 
-def load_teacher(run: Run, roles: Collection[str] = ("query", "document")) -> ModelHandle:
+def load_teacher(run: Run, roles: Collection[str] = _ROLES) -> ModelHandle:
     """The recipe's teacher; of ``recipe:NAME`` the last stage.
 
     Args:
         run: this run.
-        roles: of the texts that it will embed, whose prompts must leave room for a text.
+        roles: of texts to embed, whose prompts must leave room for a text.
 
     Raises:
         UsageError: the recipe names none.
@@ -262,17 +264,14 @@ def load_teacher(run: Run, roles: Collection[str] = ("query", "document")) -> Mo
     if not run.recipe.teacher.source:
         raise UsageError(
             f"recipe {run.recipe.name} names no teacher",
-            "teacher.source=recipe:kalm-mini or model:FOLDER_OR_HUB_ID; a recipe of stages "
-            "trains one: recipe:NAME",
+            "teacher.source=model:FOLDER_OR_HUB_ID, builtin:mpnet, or recipe:NAME of stages",
         )
     teacher = opener_of(run).open_teacher()
     check_rooms(run, teacher, roles)
     return teacher
 
 
-def check_rooms(
-    run: Run, handle: ModelHandle, roles: Collection[str] = ("query", "document")
-) -> None:
+def check_rooms(run: Run, handle: ModelHandle, roles: Collection[str] = _ROLES) -> None:
     """Refuse limits that a model's prompts fill, before any work is done.
 
     Raises:
@@ -392,8 +391,7 @@ def check_pair(student: ModelHandle, teacher: ModelHandle, same_space: bool) -> 
         f"no telling whether {student.reference} lives in the space of {teacher.reference}: "
         f"nothing beside it names its space",
         "measure a student that was distilled from this teacher, or give both folders of vectors "
-        'one "space" in about.json; if'
-        " you know that the two share a space, bench.same_space=true",
+        'one "space" in about.json; if you know that they share one, bench.same_space=true',
     )
 
 
