@@ -72,10 +72,17 @@ def train_step(run: Callable[[], torch.Tensor], encoder: TextEncoder) -> None:
 
 
 def fused_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, is_causal: bool
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    is_causal: bool,
+    *,
+    bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """torch's own kernel."""
-    return functional.scaled_dot_product_attention(query, key, value, is_causal=is_causal)
+    return functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=bias, is_causal=is_causal
+    )
 
 
 def compare(encoder: TextEncoder, turns: int) -> dict[str, float]:

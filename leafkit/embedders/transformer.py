@@ -42,10 +42,11 @@ class TransformerEmbedder(EmbedderBase):
             )
             if encoder.projection is not None:
                 self._ready.projection = copy.deepcopy(encoder.projection).to(device)
+            self._ready.eval()
             if (
                 device.type == "cpu"
                 and precision == torch.bfloat16
-                and can_pack(encoder.backbone)
+                and can_pack(self._ready.backbone)
                 and has_onednn_linear()
             ):
                 use_onednn_linear(self._ready.backbone)

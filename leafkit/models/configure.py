@@ -7,8 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from transformers.modeling_layers import GradientCheckpointingLayer
+
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.models.attention import MODES, set_attention
+from leafkit.models.packed.backbone import packed_layers
 from leafkit.models.pooling import POOLINGS
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.models.tokenization import with_eos
@@ -76,7 +79,8 @@ def enable_gradient_checkpointing(encoder: TextEncoder) -> None:
     pass (arXiv 1604.06174).
 
     Raises:
-        LeafkitError: the architecture has no layers that transformers can recompute.
+        LeafkitError: neither transformers nor packed execution can recompute the layers of this
+            architecture.
     """
     backbone = encoder.backbone
     # Renamed within transformers 5; where both names are there, the older one warns.
@@ -87,10 +91,17 @@ def enable_gradient_checkpointing(encoder: TextEncoder) -> None:
     try:
         enable({"use_reentrant": False})
     except ValueError as err:
-        raise LeafkitError(
-            f"{type(backbone).__name__} does not support gradient checkpointing",
-            "gradient_checkpointing=false, smaller batch",
-        ) from err
+        # transformers' MPNet has no switch, packed execution does without it
+        layers = [
+            x for x in packed_layers(backbone) if not isinstance(x, GradientCheckpointingLayer)
+        ]
+        if not layers:
+            raise LeafkitError(
+                f"{type(backbone).__name__} does not support gradient checkpointing",
+                "gradient_checkpointing=false, smaller batch",
+            ) from err
+        for layer in layers:
+            layer.gradient_checkpointing = True
 
 
 def check_architecture(encoder: TextEncoder, expected: str) -> None:

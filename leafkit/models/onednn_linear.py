@@ -15,8 +15,8 @@ import functools
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.models.bert.modeling_bert import BertIntermediate
-from transformers.models.qwen2.modeling_qwen2 import Qwen2MLP
+
+from leafkit.models.packed.backbone import architecture_of
 
 _ACTIVATIONS = {
     "gelu": ("gelu", "none"),
@@ -74,23 +74,31 @@ def has_onednn_linear() -> bool:
 
 
 def use_onednn_linear(backbone: PreTrainedModel) -> None:
-    """Exchange, in place, the linear layers of a bf16 BERT or Qwen2 on the CPU; it can neither be
-    trained nor copied then.
+    """Exchange, in place, the linear layers of a bf16 model on the CPU, and take the activation of
+    its feed-forward layers into them; it can neither be trained nor copied then.
 
     Args:
         backbone: one that ``can_pack``: of other models nobody knows who else reads a layer's
             weights.
     """
-    fused = _ACTIVATIONS.get(backbone.config.hidden_act, _NO_ACTIVATION)
+    architecture = architecture_of(type(backbone))
+    if architecture is None:
+        raise ValueError(f"{type(backbone).__name__} cannot be packed")
+    place, fused_layers = architecture.feed_forward, set()
+    if place is not None:
+        fused = _ACTIVATIONS.get(getattr(backbone.config, place.config_key), _NO_ACTIVATION)
+        for layer in architecture.layers(backbone) if fused is not _NO_ACTIVATION else ():
+            linear = layer.get_submodule(place.linear)
+            if type(linear) is nn.Linear:
+                fused_layers.add(linear)
+                _put(layer, place.activation, nn.Identity())
     for parent in list(backbone.modules()):
-        before_activation = {BertIntermediate: "dense", Qwen2MLP: "gate_proj"}.get(type(parent), "")
         for child_name, child in list(parent.named_children()):
             if type(child) is nn.Linear:
-                activation = fused if child_name == before_activation else _NO_ACTIVATION
+                activation = fused if child in fused_layers else _NO_ACTIVATION
                 setattr(parent, child_name, OneDnnLinear(child.weight, child.bias, activation))
-        if before_activation and fused is not _NO_ACTIVATION:
-            setattr(
-                parent,
-                "intermediate_act_fn" if type(parent) is BertIntermediate else "act_fn",
-                nn.Identity(),
-            )
+
+
+def _put(layer: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(layer.get_submodule(parent), name, module)

@@ -191,8 +191,8 @@ class TextEncoder(nn.Module):
             self._roomy.add((role, prompt, limit))
 
     def pool(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
-        """(B, H) float32 pooled hidden states. BERT and Qwen2 run packed, other backbones in groups
-        of similar length.
+        """(B, H) float32 pooled hidden states. Backbones that ``can_pack`` run without padding,
+        others in groups of similar length.
         """
         if can_pack(self.backbone):
             batch = pack(token_ids, self.device)

@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from transformers import BertModel
 
 from leafkit.core.errors import LeafkitError
 from leafkit.data.vector_store import VectorStore
 from leafkit.embedders import transformer
 from leafkit.embedders.fill_store import fill_store
+from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.checkpoint import read_encoder
 
@@ -186,7 +188,8 @@ def test_a_killed_run_is_resumed_to_the_same_store(tmp_path, model, embedder):
         from leafkit.data.vector_store import VectorStore
         from leafkit.models.checkpoint import read_encoder
         from leafkit.embedders.fill_store import fill_store
-        from leafkit.embedders.transformer import TransformerEmbedder
+        from leafkit.embedders.make_embedder import make_embedder
+from leafkit.embedders.transformer import TransformerEmbedder
         texts = ["", *(text for pair in tiny.make_pairs(60) for text in pair), "matrix " * 300]
         encoder = read_encoder(Path(sys.argv[1]))
         embedder = TransformerEmbedder(encoder, torch.device("cpu"), torch.float32)
@@ -225,3 +228,20 @@ def test_a_killed_run_is_resumed_to_the_same_store(tmp_path, model, embedder):
     resumed.verify()
     # the child had another number of threads
     np.testing.assert_allclose(resumed[:], undisturbed[:], atol=1e-6)
+
+
+def test_why_a_model_runs_in_padded_batches_is_said_once(capsys):
+    class Mine(BertModel):
+        pass
+
+    encoder = tiny.make_encoder()
+    make_embedder(encoder)
+    assert "padded" not in capsys.readouterr().out
+    encoder.backbone.__class__ = Mine
+    for _ in range(2):
+        make_embedder(encoder)
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        "  Mine runs in padded batches, which is slower: it is no BertModel, but a subclass that "
+        "may compute something else"
+    ]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from packed_case import make, token_ids
+from packed_case import KINDS, make, token_ids
 from torch import nn
 from torch.nn import functional
 
@@ -25,11 +25,12 @@ ACTIVATIONS = {
     "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
 }
 
-pytestmark = pytest.mark.skipif(
+needs_operators = pytest.mark.skipif(
     not has_onednn_linear(), reason="this torch has no oneDNN operators for laid-out weights"
 )
 
 
+@needs_operators
 @pytest.mark.parametrize("has_bias", [True, False])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("num_tokens", [0, 1, 7, 300])
@@ -50,7 +51,38 @@ def test_a_laid_out_layer_is_torchs_layer_rounded_once(activation, has_bias, num
     assert ((found.double() - expected).abs() <= 2.0**-8 * expected.abs() + 1e-3).all()
 
 
-@pytest.mark.parametrize("kind", ["bert", "qwen2 bidirectional", "qwen2 causal"])
+class Written(nn.Module):
+    """What a laid-out layer computes, by torch's plain operators."""
+
+    def __init__(self, weight, bias, activation):
+        super().__init__()
+        self.weight, self.bias, self.name = weight, bias, activation
+        names = {kind: name for name, kind in onednn_linear._ACTIVATIONS.items()}
+        self.activation = ACTIVATIONS[names.get(activation, "none")]
+
+    def forward(self, inputs):
+        return self.activation(functional.linear(inputs, self.weight, self.bias))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_exchanged_layers_compute_what_the_model_does(kind, monkeypatch):
+    """Every layer is exchanged, and each activation is computed once, wherever it is."""
+    monkeypatch.setattr(onednn_linear, "OneDnnLinear", Written)
+    batch, backbone = pack(token_ids(), CPU), make(kind).backbone
+    with torch.no_grad():
+        expected = run_packed(backbone, batch)
+        use_onednn_linear(backbone)
+        found = run_packed(backbone, batch)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    assert not any(type(module) is nn.Linear for module in backbone.modules())
+    written = [module for module in backbone.modules() if isinstance(module, Written)]
+    num_fused = sum(module.name != onednn_linear._NO_ACTIVATION for module in written)
+    # ModernBERT's one layer computes what is activated and what is not
+    assert num_fused == (0 if kind == "modernbert" else backbone.config.num_hidden_layers)
+
+
+@needs_operators
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_model_of_laid_out_layers_is_no_further_from_float32_than_plain_bf16(kind):
     batch = pack(token_ids(), CPU)
     with torch.inference_mode():
@@ -64,6 +96,7 @@ def test_a_model_of_laid_out_layers_is_no_further_from_float32_than_plain_bf16(k
     assert (found - exact).norm() < 1.1 * (plain - exact).norm()
 
 
+@needs_operators
 def test_an_activation_that_onednn_lacks_stays_where_it_was():
     batch = pack(token_ids(), CPU)
     outputs = []
@@ -79,6 +112,7 @@ def test_an_activation_that_onednn_lacks_stays_where_it_was():
     torch.testing.assert_close(*outputs, atol=0.05, rtol=0.05)
 
 
+@needs_operators
 def test_only_the_embedders_copy_is_laid_out_and_only_in_bf16():
     encoder = make("bert")
     for precision, is_laid_out in ((torch.float32, False), (torch.bfloat16, True)):
@@ -88,6 +122,7 @@ def test_only_the_embedders_copy_is_laid_out_and_only_in_bf16():
         assert not any(isinstance(module, OneDnnLinear) for module in encoder.modules())
 
 
+@needs_operators
 @pytest.mark.parametrize(
     "failure", [NotImplementedError("kernel"), AttributeError("operator"), RuntimeError("oneDNN")]
 )
@@ -107,6 +142,7 @@ def test_where_the_operators_fail_plain_layers_compute_the_same(failure, monkeyp
     assert (found * expected).sum(axis=1).min() > 0.999
 
 
+@needs_operators
 def test_operators_that_compute_something_else_are_not_used(monkeypatch):
     plain = OneDnnLinear.forward
     monkeypatch.setattr(OneDnnLinear, "forward", lambda self, inputs: plain(self, inputs) + 1)

@@ -1,13 +1,13 @@
 """Attention inside each text of a packed batch, without padding: a CUDA device takes all texts in
 one variable-length kernel, others go by groups of equally long texts, on contiguous views.
 
-Shapes: N tokens, R texts of a group, T their length, A heads, K heads of keys and values, D width
-    of a head.
+Shapes: N tokens, R texts of a group, T their length, S keys that some queries see, A heads, K heads
+    of keys and values, D width of a head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import Any, TypeAlias
 
@@ -21,6 +21,8 @@ from leafkit.models.packed.grouping import Packed
 _SCORES_AT_ONCE = 2**21
 # of one text: beyond it (2,300 tokens, 12 heads) the fused kernel, which never writes them out
 _LARGEST_SCORES = 2**26
+# queries of a windowed text that share the keys around them, at least
+_SMALLEST_BLOCK = 256
 # rows that do not fill their last 32 lanes: the CPU's bf16 softmax is slow on them
 _SHORT_ROWS, _LANES = (
     range(16, 64),
@@ -40,9 +42,12 @@ def attend(
     batch: Packed,
     *,
     is_causal: bool = False,
+    window: int | None = None,
+    biases_1ATT: Sequence[torch.Tensor] | None = None,
+    scale: float | None = None,
 ) -> torch.Tensor:
-    """Softmax attention inside each text, (N, A x D); scaled by 1 / sqrt(D); heads of keys and
-    values are shared where K < A.
+    """Softmax attention inside each text, (N, A x D); heads of keys and values are shared where
+    K < A.
 
     Args:
         query_NAD: queries.
@@ -50,13 +55,30 @@ def attend(
         value_NKD: values.
         batch: which rows are one text.
         is_causal: tokens see no later ones.
+        window: tokens see none that is further away than this; None for no such limit.
+        biases_1ATT: added to the scores of each group of equally long texts, (1, A, T, T).
+        scale: of the scores; None for 1 / sqrt(D).
+
+    Raises:
+        ValueError: a window and biases together, which no architecture here has.
     """
+    if window is not None and biases_1ATT is not None:
+        raise ValueError("attention takes a window or biases, not both")
+    width = query_NAD.shape[-1]
+    if scale is not None and scale != width**-0.5:
+        query_NAD = query_NAD * (scale * width**0.5)
     num_shared = query_NAD.shape[1] // key_NKD.shape[1]
     key_NAD, value_NAD = key_NKD, value_NKD
     if num_shared > 1:
         key_NAD, value_NAD = (x.repeat_interleave(num_shared, dim=1) for x in (key_NKD, value_NKD))
-    if _takes_any_lengths(query_NAD):
-        starts, longest, causal = batch.starts, batch.groups[0][1], _CAUSAL if is_causal else {}
+    longest = batch.groups[0][1]
+    if window is not None and window >= longest - 1:
+        window = None
+    has_kernel = biases_1ATT is None and (window is None or _HAS_WINDOWS)
+    if has_kernel and _takes_any_lengths(query_NAD):
+        starts, causal = batch.starts, _CAUSAL if is_causal else {}
+        if window is not None:
+            causal = {"window_size": (window, 0 if is_causal else window)}
         context_NAD: torch.Tensor = varlen_attn(
             query_NAD, key_NAD, value_NAD, starts, starts, longest, longest, **causal
         )
@@ -64,12 +86,16 @@ def attend(
     sizes = [num_texts * length for num_texts, length in batch.groups]
     parts = []
     rows = (torch.split(x, sizes) for x in (query_NAD, key_NAD, value_NAD))
-    for (num_texts, length), q, k, v in zip(batch.groups, *rows, strict=True):
+    biases = [None] * len(sizes) if biases_1ATT is None else biases_1ATT
+    for (num_texts, length), bias, q, k, v in zip(batch.groups, biases, *rows, strict=True):
         q_RATD, k_RATD, v_RATD = (
             x.unflatten(0, (num_texts, length)).transpose(1, 2) for x in (q, k, v)
         )
         for chunk in _chunks(q_RATD, k_RATD, v_RATD):
-            context_RATD = _attend_to_all(*chunk, is_causal)
+            if window is not None and window < length - 1:
+                context_RATD = _attend_near(*chunk, is_causal, window=window)
+            else:
+                context_RATD = _attend_to_all(*chunk, is_causal, bias=bias)
             parts.append(context_RATD.transpose(1, 2).flatten(0, 1).flatten(1))
     return torch.cat(parts)
 
@@ -102,38 +128,79 @@ def _chunks(q_RATD: torch.Tensor, k_RATD: torch.Tensor, v_RATD: torch.Tensor) ->
     return list(zip(*(torch.split(x, at_once) for x in (q_RATD, k_RATD, v_RATD)), strict=True))
 
 
+def _attend_near(
+    q_RATD: torch.Tensor,
+    k_RATD: torch.Tensor,
+    v_RATD: torch.Tensor,
+    is_causal: bool,
+    *,
+    window: int,
+) -> torch.Tensor:
+    """Block by block of queries, each with the keys that some of them see: the cost of a long text
+    grows with its length, not with the square of it.
+    """
+    length, device = q_RATD.shape[2], q_RATD.device
+    step = max(window, _SMALLEST_BLOCK)
+    parts = []
+    for start in range(0, length, step):
+        end = min(start + step, length)
+        first, last = max(0, start - window), end if is_causal else min(length, end + window)
+        ahead_TS = (
+            torch.arange(first, last, device=device)
+            - torch.arange(start, end, device=device)[:, None]
+        )
+        is_hidden_TS = (ahead_TS < -window) | (ahead_TS > (0 if is_causal else window))
+        bias_11TS = torch.zeros(is_hidden_TS.shape, dtype=q_RATD.dtype, device=device)[None, None]
+        bias_11TS.masked_fill_(is_hidden_TS, float("-inf"))
+        k_RASD, v_RASD = k_RATD[:, :, first:last], v_RATD[:, :, first:last]
+        parts.append(_attend_to_all(q_RATD[:, :, start:end], k_RASD, v_RASD, False, bias=bias_11TS))
+    return torch.cat(parts, dim=2)
+
+
 def _attend_to_all(
-    q_RATD: torch.Tensor, k_RATD: torch.Tensor, v_RATD: torch.Tensor, is_causal: bool
+    q_RATD: torch.Tensor,
+    k_RASD: torch.Tensor,
+    v_RASD: torch.Tensor,
+    is_causal: bool,
+    *,
+    bias: torch.Tensor | None,
 ) -> torch.Tensor:
     _, num_heads, length, _ = q_RATD.shape
     is_bf16_and_fits = (
-        q_RATD.dtype == torch.bfloat16 and num_heads * length * length <= _LARGEST_SCORES
+        q_RATD.dtype == torch.bfloat16 and num_heads * length * k_RASD.shape[2] <= _LARGEST_SCORES
     )
     if q_RATD.device.type == "cpu" and (q_RATD.requires_grad or is_bf16_and_fits):
-        return explicit_attention(q_RATD, k_RATD, v_RATD, is_causal)
-    return functional.scaled_dot_product_attention(q_RATD, k_RATD, v_RATD, is_causal=is_causal)
+        return explicit_attention(q_RATD, k_RASD, v_RASD, is_causal, bias=bias)
+    bias = None if bias is None else bias.to(q_RATD.dtype)
+    return functional.scaled_dot_product_attention(
+        q_RATD, k_RASD, v_RASD, attn_mask=bias, is_causal=is_causal
+    )
 
 
 def explicit_attention(
     query_RATD: torch.Tensor,
-    key_RATD: torch.Tensor,
-    value_RATD: torch.Tensor,
+    key_RASD: torch.Tensor,
+    value_RASD: torch.Tensor,
     is_causal: bool = False,
+    *,
+    bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """softmax(q k^T / sqrt(D)) v in three steps, all in the inputs' type; the CPU's softmax adds up
-    in float32 all the same.
+    """softmax(q k^T / sqrt(D) + bias) v in steps, all in the inputs' type; the CPU's softmax adds
+    up in float32 all the same.
 
     The CPU's fused kernel has a slow backward, and in bf16 a slow forward too. Autocast would write
     the scores in float32 and read them back. Short rows do pass through float32: on them torch's
     bf16 softmax takes longer than both conversions and the float32 one.
     """
     with torch.autocast(query_RATD.device.type, enabled=False):
-        scores_RATT = (query_RATD * query_RATD.shape[-1] ** -0.5) @ key_RATD.transpose(2, 3)
-        length = scores_RATT.shape[-1]
+        scores_RATS = (query_RATD * query_RATD.shape[-1] ** -0.5) @ key_RASD.transpose(2, 3)
+        length = scores_RATS.shape[-1]
+        if bias is not None:
+            scores_RATS += bias.to(scores_RATS.dtype)
         if is_causal:
             is_later_TT = torch.ones(
-                length, length, dtype=torch.bool, device=scores_RATT.device
+                length, length, dtype=torch.bool, device=scores_RATS.device
             ).triu(1)
-            scores_RATT = scores_RATT.masked_fill(is_later_TT, float("-inf"))
-        through = torch.float32 if length in _SHORT_ROWS and length % _LANES else scores_RATT.dtype
-        return scores_RATT.softmax(dim=-1, dtype=through).to(scores_RATT.dtype) @ value_RATD
+            scores_RATS = scores_RATS.masked_fill(is_later_TT, float("-inf"))
+        through = torch.float32 if length in _SHORT_ROWS and length % _LANES else scores_RATS.dtype
+        return scores_RATS.softmax(dim=-1, dtype=through).to(scores_RATS.dtype) @ value_RASD

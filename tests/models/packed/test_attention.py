@@ -123,27 +123,137 @@ def test_a_giant_text_goes_through_the_fused_kernel(is_causal, monkeypatch):
     monkeypatch.setattr(
         attention,
         "explicit_attention",
-        lambda q, *rest: lengths.append(q.shape[2]) or explicit(q, *rest),
+        lambda q, *rest, **more: lengths.append(q.shape[2]) or explicit(q, *rest, **more),
     )
     found = attend(query, key, value, batch_of([(1, 40), (2, 3)]), is_causal=is_causal)
     assert lengths == [3]
     torch.testing.assert_close(found, expected, atol=0.02, rtol=0.02)
 
 
-def written_out(query, key, value, starts_q, starts_k, longest_q, longest_k, **causal):
-    """What torch's variable-length kernel computes, text by text."""
-    assert causal in ({}, {"window_size": (-1, 0)}, {"is_causal": True})
+def written_out(
+    query, key, value, starts_q, starts_k, longest_q, longest_k, window_size=(-1, -1), **causal
+):
+    """What torch's variable-length kernel computes, text by text; both ends of a window count."""
+    assert causal in ({}, {"is_causal": True})
     assert starts_q is starts_k
     assert starts_q.dtype == torch.int32
     spans = list(zip(starts_q[:-1].tolist(), starts_q[1:].tolist(), strict=True))
     assert longest_q == longest_k == max(end - start for start, end in spans)
+    left, right = (-1, 0) if causal else window_size
     parts = []
     for start, end in spans:
         q, k, v = (x[start:end].transpose(0, 1) for x in (query, key, value))
+        ahead = torch.arange(end - start) - torch.arange(end - start)[:, None]
+        is_seen = ((left < 0) | (ahead >= -left)) & ((right < 0) | (ahead <= right))
         parts.append(
-            functional.scaled_dot_product_attention(q, k, v, is_causal=bool(causal)).transpose(0, 1)
+            functional.scaled_dot_product_attention(q, k, v, attn_mask=is_seen).transpose(0, 1)
         )
     return torch.cat(parts)
+
+
+GROUPS = [(1, 11), (2, 6), (3, 3), (2, 1)]
+
+
+def inputs_of(groups, num_heads=4, num_shared=1, is_training=False):
+    generator = torch.Generator().manual_seed(6)
+    num_tokens = sum(num_texts * length for num_texts, length in groups)
+    return [
+        torch.randn(num_tokens, heads, 8, generator=generator).requires_grad_(is_training)
+        for heads in (num_heads, num_heads // num_shared, num_heads // num_shared)
+    ]
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("window", [0, 1, 4, 10, 50])
+@pytest.mark.parametrize("is_training", [False, True])
+def test_tokens_see_their_window_of_the_text(is_causal, window, is_training, monkeypatch):
+    """Blocks of four queries and more: at their seams, at both ends and in texts shorter than the
+    window.
+    """
+    monkeypatch.setattr(attention, "_SMALLEST_BLOCK", 4)
+    inputs = inputs_of(GROUPS, num_shared=2, is_training=is_training)
+    batch = batch_of(GROUPS)
+    found = attend(*inputs, batch, is_causal=is_causal, window=window)
+    query, key, value = inputs
+    key, value = (x.repeat_interleave(2, dim=1) for x in (key, value))
+    starts, longest = batch.starts, batch.groups[0][1]
+    size = (window, 0 if is_causal else window)
+    expected = written_out(query, key, value, starts, starts, longest, longest, size).flatten(1)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    if is_training:
+        weights = torch.linspace(-1, 1, 32)
+        gradients = [torch.autograd.grad((x * weights).sum(), inputs) for x in (found, expected)]
+        torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("is_training", [False, True])
+@pytest.mark.parametrize("at_once", [1, 2**21])
+def test_a_bias_is_added_to_the_scores_of_its_group(is_training, at_once, monkeypatch):
+    monkeypatch.setattr(attention, "_SCORES_AT_ONCE", at_once)
+    query, key, value = inputs_of(GROUPS, is_training=is_training)
+    generator = torch.Generator().manual_seed(7)
+    biases = [
+        torch.randn(1, 4, length, length, generator=generator).requires_grad_(is_training)
+        for _, length in GROUPS
+    ]
+    found, start, parts = attend(query, key, value, batch_of(GROUPS), biases_1ATT=biases), 0, []
+    for (num_texts, length), bias in zip(GROUPS, biases, strict=True):
+        for _ in range(num_texts):
+            q, k, v = (x[start : start + length].transpose(0, 1) for x in (query, key, value))
+            weights = (q @ k.transpose(1, 2) / 8**0.5 + bias[0]).softmax(dim=-1)
+            parts.append((weights @ v).transpose(0, 1).flatten(1))
+            start += length
+    expected = torch.cat(parts)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    if is_training:
+        weights = torch.linspace(-1, 1, 32)
+        gradients = [
+            torch.autograd.grad((x * weights).sum(), [query, key, value, *biases])
+            for x in (found, expected)
+        ]
+        torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5)
+
+
+def test_another_scale_is_that_of_the_scores_and_the_usual_one_changes_nothing():
+    inputs, batch = inputs_of(GROUPS), batch_of(GROUPS)
+    plain = attend(*inputs, batch)
+    assert torch.equal(attend(*inputs, batch, scale=8**-0.5), plain)
+    scaled = [inputs[0] * (0.7 * 8**0.5), *inputs[1:]]
+    torch.testing.assert_close(attend(*inputs, batch, scale=0.7), attend(*scaled, batch))
+
+
+def test_a_window_with_biases_is_refused():
+    biases = [torch.zeros(1, 4, length, length) for _, length in GROUPS]
+    with pytest.raises(ValueError, match="not both"):
+        attend(*inputs_of(GROUPS), batch_of(GROUPS), window=3, biases_1ATT=biases)
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_the_variable_length_kernel_is_told_of_windows_and_takes_no_biases(is_causal, monkeypatch):
+    inputs, batch, calls = inputs_of(GROUPS), batch_of(GROUPS), []
+    biases = [torch.randn(1, 4, length, length) for _, length in GROUPS]
+    expected = [
+        attend(*inputs, batch, is_causal=is_causal, window=3),
+        attend(*inputs, batch, is_causal=is_causal, window=10),
+        attend(*inputs, batch, is_causal=is_causal, biases_1ATT=biases),
+    ]
+    monkeypatch.setattr(attention, "_takes_any_lengths", lambda query: True)
+    monkeypatch.setattr(attention, "_HAS_WINDOWS", True)
+    monkeypatch.setattr(
+        attention, "varlen_attn", lambda *args, **kw: calls.append(kw) or written_out(*args, **kw)
+    )
+    found = [
+        attend(*inputs, batch, is_causal=is_causal, window=3),
+        attend(*inputs, batch, is_causal=is_causal, window=10),
+        attend(*inputs, batch, is_causal=is_causal, biases_1ATT=biases),
+    ]
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    assert calls[0] == {"window_size": (3, 0 if is_causal else 3)}
+    assert calls[1] == (attention._CAUSAL if is_causal else {})
+    assert len(calls) == 2
+    monkeypatch.setattr(attention, "_HAS_WINDOWS", False)
+    attend(*inputs, batch, is_causal=is_causal, window=3)
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize("is_causal", [False, True])
