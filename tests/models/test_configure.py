@@ -93,7 +93,9 @@ def test_a_bert_takes_bidirectional_and_refuses_causal():
         configure(encoder, attention="causal")
 
 
-@pytest.mark.parametrize("architecture", ["qwen2", "mistral", "gemma3_text", "bert", "modernbert"])
+@pytest.mark.parametrize(
+    "architecture", ["qwen2", "mistral", "gemma3_text", "bert", "modernbert", "mpnet"]
+)
 def test_checkpointed_gradients_equal_the_plain_ones_and_less_is_kept(architecture):
     """What autograd keeps is counted, not timed: each tensor saved for the backward pass."""
     results = []

@@ -109,6 +109,7 @@ def compare(found, expected):
 @pytest.mark.parametrize("kind", KINDS)
 def test_packed_gradients_equal_padded_ones(kind, monkeypatch):
     encoder = make(kind)
+    assert can_pack(encoder.train().backbone)
     expected = gradients_of(encoder, monkeypatch, is_packed=False)
     assert expected.keys() == dict(encoder.named_parameters()).keys()
     for checkpointing in (False, True):
@@ -141,6 +142,33 @@ def test_in_bf16_packed_is_as_near_to_float32_as_padded_is(kind, monkeypatch):
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             errors.append(float((encoder(token_ids()) - exact).norm() / exact.norm()))
     assert errors[0] < max(1.5 * errors[1], 0.01)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_weights_in_bf16_packed_is_as_near_to_float32_as_padded_is(kind):
+    batch = pack(token_ids(), CPU)
+    texts = [token_ids()[i] for i in batch.order]
+    with torch.inference_mode():
+        exact = run_packed(make(kind).backbone, batch)
+        backbone = make(kind).backbone.bfloat16()
+        found, padded = run_packed(backbone, batch), padded_states(backbone, texts)[-1]
+    assert found.dtype == torch.bfloat16
+    errors = [float((x.float() - exact).norm() / exact.norm()) for x in (found, padded)]
+    assert errors[0] < max(1.5 * errors[1], 0.01)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_under_autocast_are_near_those_in_float32(kind, monkeypatch):
+    encoder = make(kind)
+    expected = gradients_of(encoder, monkeypatch, is_packed=True)
+    errors = []
+    for is_packed in (True, False):
+        with torch.autocast("cpu", torch.bfloat16):
+            found = gradients_of(encoder, monkeypatch, is_packed=is_packed)
+        pairs = [(found[name].float().flatten(), g.flatten()) for name, g in expected.items()]
+        ours, exact = (torch.cat(x) for x in zip(*pairs, strict=True))
+        errors.append(float((ours - exact).norm() / exact.norm()))
+    assert errors[0] < max(1.5 * errors[1], 0.02)
 
 
 @pytest.mark.parametrize("kind", ["roberta", "xlm-roberta", "mpnet"])
