@@ -17,7 +17,7 @@ from leafkit.config.recipe import Recipe
 from leafkit.config.rules_stage import FOLDER_NAME, Problem, broken_stage_rules
 from leafkit.config.synth import SynthConfig
 from leafkit.config.trainer import TrainerConfig
-from leafkit.core.builtin_models.table import BUILTIN_NAMES, is_builtin
+from leafkit.core.builtin_models.table import BUILTIN_NAMES, KIND, is_builtin
 from leafkit.core.checkpoint_layout import (
     RECIPE_FOLDERS,
     SHARED_FOLDERS,
@@ -121,6 +121,12 @@ def _check_references(recipe: Recipe) -> list[Problem]:
             )
             meant = f"; did you mean model:{reference}?" if kind == reference else ""
             problems.append((key, f"{reference!r} is not {allowed}{meant}"))
+    for key, reference in {
+        "student.init": recipe.student.init,
+        **{f"stages.{name}.neighbor_model": s.neighbor_model for name, s in recipe.stages.items()},
+    }.items():
+        if reference.startswith(f"{KIND}:") and not is_builtin(reference):
+            problems.append((key, f"unknown model {reference!r}: there are {BUILTIN_NAMES}"))
     source = recipe.teacher.source
     is_pinned = recipe.teacher.revision or "@" in source
     # its content is its identity

@@ -568,6 +568,16 @@ RULES = [
         "'bert' is not recipe:NAME, builtin:minilm, builtin:mpnet, model:.*",
     ),
     ("teacher.source=vectors:", "teacher.source", "'vectors:' is not recipe:NAME, .*"),
+    (
+        "student.init=builtin:bert",
+        "student.init",
+        "unknown model 'builtin:bert': there are builtin:minilm, .*",
+    ),
+    (
+        "stages.s.neighbor_model=builtin:bert",
+        "stages.s.neighbor_model",
+        "unknown model 'builtin:bert': there are builtin:minilm, .*",
+    ),
     ("bench.student=builtin:bert", "bench.student", "'builtin:bert' is not recipe:NAME, .*"),
     (
         "bench.tasks=[sts]",

@@ -95,6 +95,12 @@ def test_what_cannot_be_followed_is_said(tmp_path):
         trace_training([f"model:{orphan}"])
 
 
+def test_built_in_models_are_named_as_on_the_hub():
+    found = trace_training(["builtin:minilm", "builtin:mpnet", "builtin:mpnett"])
+    names = {HUB_ID, "sentence-transformers/all-mpnet-base-v2"}
+    assert found == Training(set(), names, {"builtin:mpnett"})
+
+
 def test_a_soup_s_members_and_soft_label_models_count(tmp_path):
     recipe = to_plain(Recipe())
     stages = {"a": StageConfig(), "b": StageConfig(), "mix": StageConfig()}
