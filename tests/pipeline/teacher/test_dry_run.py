@@ -103,9 +103,9 @@ def test_every_big_model_has_a_tiny_one_of_its_architecture_and_it_is_said(
 
 
 def test_built_in_models_have_tiny_ones_of_their_architectures(plan: Plan) -> None:
-    small = plan(s={"init": "builtin:mpnet", "soft_labels": {"models": ["builtin:minilm"]}})
-    stage = small.stages["s"]
-    assert (stage.init, stage.soft_labels.models) == ("tiny:mpnet", ["tiny:bert"])
+    mining = {"model": "builtin:minilm", "num_negatives": 2}
+    stage = plan(s={"init": "builtin:mpnet", "mining": mining}).stages["s"]
+    assert (stage.init, stage.mining.model) == ("tiny:mpnet", "tiny:bert")
 
 
 def test_a_folder_says_its_architecture_itself(plan: Plan, tmp_path) -> None:
