@@ -158,7 +158,7 @@ def test_a_table_student_is_a_pair_too(home):
         ({"texts": [{"id": "x", "text": "a"}, {"id": "x", "text": "b"}]}, "'x' comes more than"),
         ({"queries": ["a", ""]}, "query 1 is ''"),
         ({"queries": "one"}, "texts and queries are lists"),
-        ({"teacher": "modle:x"}, "'modle:x' is not recipe:NAME, builtin:minilm, model:FOLDER_OR_"),
+        ({"teacher": "modle:x"}, "'modle:x' is not recipe:NAME, builtin:minilm, builtin:mpnet, "),
         ({"teacher": 7}, "a int gives no vectors"),
         ({"student": 7}, "a int cannot be trained"),
         ({"config": leafkit.StudentConfig(num_epochs=-1)}, "student.num_epochs"),
@@ -273,12 +273,12 @@ class _InsideTheLoss(Exception):
 
 def test_from_distill_to_the_loss_are_at_most_six_calls(home, monkeypatch):
     """Frames of leafkit's own code, from ``leafkit.distill`` to the loss, the loss included."""
-    from leafkit.train import leaf_module
+    from leafkit.train import student_terms
 
     def loss(*tensors):
         raise _InsideTheLoss
 
-    monkeypatch.setattr(leaf_module, "leaf_loss", loss)
+    monkeypatch.setitem(student_terms.OF_VECTORS, "l2", loss)
     with pytest.raises(_InsideTheLoss) as caught:
         distill(home)
     frames = traceback.extract_tb(caught.value.__traceback__)

@@ -39,7 +39,16 @@ from leafkit.config.stage import (
     StageConfig,
     TrainSourceConfig,
 )
-from leafkit.config.student import STUDENT_KINDS, StaticConfig, StudentConfig
+from leafkit.config.student import (
+    SCORE_TERMS,
+    SCORED_TEXTS,
+    STUDENT_KINDS,
+    TERMS,
+    CandidatesConfig,
+    StaticConfig,
+    StudentConfig,
+    StudentLosses,
+)
 from leafkit.config.synth import SYNTH_LANGUAGES, SYNTH_TASKS, SynthConfig
 from leafkit.config.teacher import EmbeddingsConfig, TeacherConfig
 from leafkit.config.trainer import (
@@ -70,6 +79,8 @@ __all__ = [
     "PROMPT_SIDES",
     "QUERY_FORMS",
     "QUERY_SPLITS",
+    "SCORED_TEXTS",
+    "SCORE_TERMS",
     "SHORTFALLS",
     "SOFT_KINDS",
     "STRATEGIES",
@@ -77,8 +88,10 @@ __all__ = [
     "SYNTH_LANGUAGES",
     "SYNTH_TASKS",
     "TASKS",
+    "TERMS",
     "VECTOR_PRECISIONS",
     "BenchConfig",
+    "CandidatesConfig",
     "ContrastiveLossConfig",
     "DataConfig",
     "EmbeddingsConfig",
@@ -96,6 +109,7 @@ __all__ = [
     "StageConfig",
     "StaticConfig",
     "StudentConfig",
+    "StudentLosses",
     "SynthConfig",
     "TeacherConfig",
     "TrainSourceConfig",

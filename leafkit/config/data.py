@@ -105,6 +105,13 @@ class DataConfig:
     max_train_queries: int = number(
         0, "Train queries that the student learns from; 0 takes all.", low=0, high=_MAX_COUNT
     )
+    num_made_queries: int = number(
+        0,
+        "Titles and sentences of the corpus's documents that the student learns as queries, where "
+        "train queries are few; the teacher embeds them.",
+        low=0,
+        high=10**7,
+    )
     num_pseudo_texts: int = number(
         2048,
         "Texts of random vocabulary words, seen by stages (as anchors) and by the student.",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from leafkit.config.recipe import Recipe
+from leafkit.config.student import SCORE_TERMS
 from leafkit.core.errors import UsageError
 
 _RUN = ("name", "checkpoints", "device", "precision", "force")
@@ -142,11 +143,28 @@ _CONDITIONS = (
             "student.tokens_per_batch",
             "student.max_texts_per_batch",
             "student.num_epochs",
-            "student.ridge",
+            "student.num_checks",
             "student.optimizer.lr",
+            "student.losses.*",
         ),
         lambda recipe, _: recipe.student.kind == "transformer",
-        "student.kind=transformer; student.static has keys of its own",
+        "student.kind=transformer; an instant student takes no steps, and student.static has keys "
+        "of its own",
+    ),
+    _Condition(
+        ("student.ridge", "student.num_held_out"),
+        lambda recipe, _: recipe.student.kind != "static",
+        "student.kind=transformer or instant",
+    ),
+    _Condition(
+        ("student.optimizer.*", "student.query_repeats"),
+        lambda recipe, _: recipe.student.kind != "instant",
+        "student.kind=transformer or static: an instant student takes no steps",
+    ),
+    _Condition(
+        ("student.losses.candidates.*",),
+        lambda recipe, _: any(getattr(recipe.student.losses, term) for term in SCORE_TERMS),
+        "a weight of a term over scores, student.losses.score_kl=1 say",
     ),
     _Condition(
         ("bench.indexes.[!k]*",),

@@ -4,11 +4,77 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from leafkit.config.fields import choice, number, section, text
+from leafkit.config.fields import choice, number, section, shares, text
 from leafkit.config.trainer import OptimizerConfig
 
-STUDENT_KINDS = ("transformer", "static")
+STUDENT_KINDS = ("transformer", "instant", "static")
 _MAX_EPOCHS = 100_000
+_MAX_WEIGHT = 10_000.0
+# need a query's candidate documents
+SCORE_TERMS = ("score_kl", "score_mse", "ranking", "triplet", "margin_mse")
+TERMS = ("l2", "cosine", "in_batch", "mrl_prefix", "gor", *SCORE_TERMS)
+SCORED_TEXTS = ("queries", "all")
+
+
+def _weight(default: float, doc: str) -> float:
+    value: float = number(default, doc, low=0, high=_MAX_WEIGHT)
+    return value
+
+
+@dataclass(frozen=True)
+class CandidatesConfig:
+    """The documents over which a student's scores follow its teacher's; their vectors are the
+    teacher's and stay as they are.
+    """
+
+    texts: str = choice(
+        "queries",
+        "Which texts are scored: queries (pseudo-texts are none), or all, documents too.",
+        SCORED_TEXTS,
+    )
+    num_nearest: int = number(
+        32, "Of the teacher's own nearest documents, for each text.", above=0, high=10_000
+    )
+    num_random: int = number(32, "Of all documents, drawn anew for each batch.", low=0, high=10_000)
+    temperature: float = number(
+        0.05, "Of both sides' scores before the softmax of score_kl.", above=0, high=100
+    )
+    margin: float = number(
+        0.015, "By which a nearer document must score more, in triplet.", low=0, high=2
+    )
+
+
+@dataclass(frozen=True)
+class StudentLosses:
+    """Weights of the terms that a transformer student is trained on; 0 leaves a term out.
+
+    A term is a mean over the batch's texts; those over candidates are a mean over its scored texts.
+    """
+
+    l2: float = _weight(1.0, "Squared L2 distance to the teacher's vector (LEAF).")
+    cosine: float = _weight(0.0, "1 - cosine to the teacher's vector.")
+    score_kl: float = _weight(
+        0.0, "KL divergence of the scores over the candidates from the teacher's (soft scores)."
+    )
+    score_mse: float = _weight(0.0, "Squared difference of those scores.")
+    ranking: float = _weight(
+        0.0, "Pairs of candidates in the teacher's order, weighed by what a swap costs in nDCG."
+    )
+    triplet: float = _weight(
+        0.0, "Nearer candidates above farther ones, by candidates.margin (Jasper and Stella)."
+    )
+    margin_mse: float = _weight(0.0, "Squared difference of the candidates' margins to the best.")
+    in_batch: float = _weight(
+        0.0, "Squared difference of the batch's similarity matrices (Jasper and Stella)."
+    )
+    mrl_prefix: float = _weight(
+        0.0, "Squared L2 distance at every Matryoshka dimension of the teacher."
+    )
+    gor: float = _weight(0.0, "Squared similarity of unrelated texts (orthogonality, jina-v5).")
+    begin: dict[str, float] = shares(
+        {}, "Share of the steps after which a term counts; 0 where not named.", choices=TERMS
+    )
+    candidates: CandidatesConfig = section(CandidatesConfig, "Of the terms over scores.")
 
 
 @dataclass(frozen=True)
@@ -43,7 +109,8 @@ class StudentConfig:
 
     kind: str = choice(
         "transformer",
-        "transformer, or static: a table of token vectors, a hundred times as fast and less able.",
+        "transformer; instant: the same with the closed-form W_out alone, no training step; or "
+        "static: a table of token vectors, a hundred times as fast and less able.",
         STUDENT_KINDS,
     )
     init: str = text(
@@ -76,13 +143,32 @@ class StudentConfig:
         high=10_000,
     )
     optimizer: OptimizerConfig = section(OptimizerConfig, "AdamW and its schedule.")
+    losses: StudentLosses = section(StudentLosses, "Weighted terms of the loss.")
+    num_checks: int = number(
+        8,
+        "Times that training is checked on held-out texts; the best of these and of the start is "
+        "kept. 0 keeps the end, whatever it is.",
+        low=0,
+        high=10_000,
+    )
+    num_held_out: int = number(
+        200,
+        "Training texts, one in twenty at most, that train nothing: they choose the ridge and the "
+        "best check.",
+        low=0,
+        high=100_000,
+    )
     ridge: float = number(
-        1e-3,
-        "Strength of the ridge solution that W_out starts from, relative to the mean eigenvalue.",
-        above=0,
+        0.0,
+        "Strength of the ridge solution that W_out starts from, relative to the mean eigenvalue; 0 "
+        "chooses it and its texts by what held-out texts find.",
+        low=0,
         high=1e6,
     )
     num_ridge_texts: int = number(
-        4096, "Texts that solution is computed from.", above=0, high=10**9
+        4096,
+        "Texts of each origin (documents, queries, ...), at most, that solution is computed from.",
+        above=0,
+        high=10**9,
     )
     static: StaticConfig = section(StaticConfig, "Of student.kind=static.")

@@ -68,11 +68,11 @@ def measure_agreement(
     wanted = nearest(of_teacher, documents[0])
     bootstrap = Bootstrap(len(of_teacher), num_resamples, seed)
     overlap = {
-        way: bootstrap.mean(_overlap(wanted, nearest(of_student, found)))
+        way: bootstrap.mean(shares_found(wanted, nearest(of_student, found)))
         for way, found in (("asymmetric", documents[0]), ("symmetric", documents[1]))
     }
     rows = np.unique(np.linspace(0, len(document_ids) - 1, _MOST_DOCUMENTS).astype(np.int64))
-    cosines = _cosines(documents[0][rows], documents[1][rows])
+    of_documents = cosines(documents[0][rows], documents[1][rows])
     return Agreement(
         collection=collection,
         asked_with=asked_with,
@@ -80,20 +80,20 @@ def measure_agreement(
         num_queries=len(of_teacher),
         num_documents=len(document_ids),
         depth=depth,
-        query_cosine=bootstrap.mean(_cosines(of_teacher, of_student)),
-        document_cosine=Bootstrap(len(rows), num_resamples, seed).mean(cosines),
+        query_cosine=bootstrap.mean(cosines(of_teacher, of_student)),
+        document_cosine=Bootstrap(len(rows), num_resamples, seed).mean(of_documents),
         overlap=overlap,
     )
 
 
-def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(n,) cosine of each row of one with the same row of the other."""
     units = [truncate_then_normalize(np.asarray(x, dtype=np.float64)) for x in (a, b)]
     found: np.ndarray = np.einsum("nd,nd->n", *units)
     return found
 
 
-def _overlap(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
+def shares_found(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
     """(Q,) share of the wanted positions, (Q, k), that are among those found, in any order."""
     is_found = (wanted[:, :, None] == found[:, None, :]).any(axis=2)
     shares: np.ndarray = is_found.mean(axis=1)

@@ -34,10 +34,8 @@ def candidate_scores(
     if candidates.ndim == 2:
         scores_BK = inner_products(queries, candidates)
     else:
-        if present is not None and queries.requires_grad:
-            # a gradient of 0 times NaN would be NaN; a copy and a few rows are faster than a mask
-            candidates = candidates.clone()
-            candidates[~present] = 0.0
+        if present is not None:  # 0 times NaN is NaN, in the gradient too
+            candidates = candidates.masked_fill(~present[..., None], 0.0)
         scores_BK = inner_products(queries[:, None], candidates)[:, 0]
     return scores_BK if present is None else scores_BK.masked_fill(~present, 0.0)
 

@@ -45,6 +45,7 @@ from leafkit.results import (
     RunReport,
     SpectrumSummary,
     StepTime,
+    StudentChecks,
     TrainingTexts,
     codec,
 )
@@ -78,6 +79,7 @@ def collect_report(run: Run, command: str) -> RunReport:
         teacher=describe_model(teacher),
         student=replace(describe_model(student), name=f"{run.recipe.name} student"),
         spectrum=_spectrum_of(manifest),
+        checks=codec.from_plain(StudentChecks | None, manifest.metrics.get("held_out"), "held_out"),
         losses=collect_losses(run),
         corpora=tuple(one.about() for one in corpora),
         cuts=(*run.cuts, *map(CutTexts.from_plain, manifest.metrics.get("cuts", ()))),
@@ -176,7 +178,7 @@ def _describe_origin(recipe: Recipe) -> dict[str, Any]:
     elif kind == "model" and not is_local:
         start = rest.partition("@")[0]
     # a table takes the tokenizer alone
-    base_model = start if recipe.student.kind == "transformer" else ""
+    base_model = start if recipe.student.kind != "static" else ""
     uris = [recipe.data.corpus, *(source.uri for source in recipe.data.sources.values())]
     named = [re.split("[:@]", uri.removeprefix("hf:"))[0] for uri in uris if uri[:3] == "hf:"]
     datasets = [name for name in named if not Path(name).exists()]

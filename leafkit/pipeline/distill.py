@@ -52,6 +52,13 @@ from leafkit.pipeline.teacher.teach import run_teach
 from leafkit.pipeline.training_logs import keep_logs, recipe_options
 
 _SPECIALS = 4  # special tokens around a text, at most
+# keys of the student that a kind of it does not read
+_OF_STEPS = ("tokens_per_batch", "max_texts_per_batch", "num_epochs", "losses", "num_checks")
+_UNREAD = {
+    "transformer": ("static",),
+    "instant": ("static", "query_repeats", "optimizer", *_OF_STEPS),
+    "static": ("ridge", "num_held_out", *_OF_STEPS),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +236,8 @@ def _student_inputs(
 ) -> StudentInputs:
     recipe, data = run.recipe, run.recipe.data
     config, is_static = to_plain(recipe.student), recipe.student.kind == "static"
-    if not is_static:
-        # what a transformer does not read does not make it stale
-        config = {key: value for key, value in config.items() if key not in {"kind", "static"}}
+    # what a kind does not read does not make it stale
+    config = {k: v for k, v in config.items() if k not in _UNREAD[recipe.student.kind]}
     return StudentInputs(
         config=config,
         start=identify_model(recipe.student.init),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from leafkit.report.format import decimal, duration, grouped
+from leafkit.report.format import decimal, duration, grouped, percent
 from leafkit.results import Machine, RunReport
 
 
@@ -37,10 +37,25 @@ def steps_note(report: RunReport) -> str:
     return f"A step that is up to date has the time of the run that made it.{here}"
 
 
+# terms of the student's loss, for readers of a card
+_TERMS = {
+    "l2": "the squared distance between the two models' vectors of a text (LEAF, arXiv 2509.12539)",
+    "cosine": "1 minus the cosine of the two models' vectors of a text",
+    "score_kl": "the divergence of a query's scores over the teacher's document vectors from the "
+    "teacher's own scores",
+    "score_mse": "the squared difference of those scores",
+    "ranking": "the order of those documents, weighed by what a swap costs in nDCG",
+    "triplet": "nearer documents above farther ones",
+    "margin_mse": "the squared difference of the scores' margins",
+    "in_batch": "the squared difference of the similarities within a batch",
+    "mrl_prefix": "the squared distance at every Matryoshka dimension",
+    "gor": "the similarity of unrelated texts",
+}
+
+
 def is_static(report: RunReport) -> bool:
     """Whether the student is a table of token vectors."""
-    student = report.recipe.get("student")
-    return isinstance(student, Mapping) and student.get("kind") == "static"
+    return _student_key(report, "kind") == "static"
 
 
 def start_in_words(report: RunReport) -> str:
@@ -65,10 +80,47 @@ def training_in_words(report: RunReport) -> str:
             "A table of one vector per token, trained on 1 minus the cosine between the mean of a "
             "text's token vectors and the teacher's vector of it, on documents and then on queries."
         )
-    return (
-        "The squared distance between the two models' vectors of a text was minimised (LEAF, "
-        "arXiv 2509.12539), after the last layer was set in closed form."
+    start = "the last layer was set in closed form (ridge regression onto the teacher's vectors)"
+    if _student_key(report, "kind") == "instant":
+        return f"Nothing was trained: {start}, and that is the student."
+    weights = _student_key(report, "losses")
+    terms = [
+        f"{words} ({weight:g})" if weight != 1 else words
+        for term, words in _TERMS.items()
+        if (weight := float(weights.get(term, 0) if isinstance(weights, Mapping) else term == "l2"))
+    ]
+    return f"Minimised was {_joined(terms)}, after {start}."
+
+
+def checks_in_words(report: RunReport) -> str:
+    """What held-out texts say of the student's start and end; "" where none were held out."""
+    found = report.checks
+    if found is None:
+        return ""
+    asked = f"On {grouped(found.num_texts)} {found.texts} that trained nothing"
+    start = (
+        f"the closed-form start (ridge {found.ridge:g}, fitted to {found.fitted_to}) has cosine "
+        f"{decimal(found.start_cosine)} to the teacher and finds {percent(found.start_overlap)} of "
+        "its ten nearest documents"
     )
+    if not found.num_batches:
+        return f"{asked}, {start}; there was no training."
+    if not found.kept_after:
+        return f"{asked}, {start}; training found no more, and the start was kept."
+    return (
+        f"{asked}, {start}; the student kept, after {grouped(found.kept_after)} of "
+        f"{grouped(found.num_batches)} batches, has {decimal(found.cosine)} and finds "
+        f"{percent(found.overlap)}."
+    )
+
+
+def _student_key(report: RunReport, key: str) -> object:
+    student = report.recipe.get("student")
+    return student.get(key) if isinstance(student, Mapping) else None
+
+
+def _joined(parts: list[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def trained_on(report: RunReport, model: str) -> list[str]:

@@ -26,6 +26,7 @@ from leafkit.results.report import (
     ModelFacts,
     RunReport,
     SpectrumSummary,
+    StudentChecks,
     TrainingTexts,
     merge_reports,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "Saved",
     "SpectrumSummary",
     "StepTime",
+    "StudentChecks",
     "SystemScores",
     "Table",
     "TaskScore",

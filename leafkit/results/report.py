@@ -59,6 +59,36 @@ class SpectrumSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class StudentChecks:
+    """A student's start and end on texts that trained nothing.
+
+    Attributes:
+        texts: what they are, "queries" say.
+        num_texts: of them.
+        ridge: strength of the closed-form start.
+        fitted_to: texts that it was fitted to.
+        start_cosine: mean cosine to the teacher's vectors at the start.
+        start_overlap: share of the teacher's ten nearest documents that the start finds among the
+            teacher's vectors.
+        cosine: of the student that is kept.
+        overlap: likewise.
+        kept_after: batches after which it was the best; 0 is the start.
+        num_batches: of the training; 0 for a student without one.
+    """
+
+    texts: str
+    num_texts: int
+    ridge: float
+    fitted_to: str
+    start_cosine: float
+    start_overlap: float
+    cosine: float
+    overlap: float
+    kept_after: int
+    num_batches: int
+
+
+@dataclass(frozen=True, slots=True)
 class CorpusFacts:
     """A collection that was read.
 
@@ -139,6 +169,7 @@ class RunReport(Saved):
         teacher: the model documents are embedded with.
         student: the model queries are embedded with.
         spectrum: what the student's width lets it express.
+        checks: the student's start and end on held-out texts; None where none were held out.
         losses: loss of every step, by stage.
         bench: retrieval, tasks, indexes, latency.
         inheritance: truncation and quantisation.
@@ -167,6 +198,7 @@ class RunReport(Saved):
     teacher: ModelFacts | None = None
     student: ModelFacts | None = None
     spectrum: SpectrumSummary | None = None
+    checks: StudentChecks | None = None
     losses: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     bench: EvaluationResult | None = None
     inheritance: InheritanceGrid | None = None

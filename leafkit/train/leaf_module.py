@@ -6,9 +6,21 @@ from dataclasses import dataclass
 
 import torch
 
-from leafkit.losses.leaf import leaf_loss
+from leafkit.config import OptimizerConfig, StudentLosses
+from leafkit.losses.orthogonality import orthogonality_loss
+from leafkit.losses.prefixes import prefix_loss
+from leafkit.models.encoder_protocol import Encoder
 from leafkit.train.contrastive_batch import TokenIds
 from leafkit.train.encoder_module import EncoderModule
+from leafkit.train.student_terms import (
+    OF_VECTORS,
+    ScoredRows,
+    check_losses,
+    over_scores,
+    weights_at,
+)
+
+__all__ = ["LeafBatch", "LeafModule", "ScoredRows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +35,7 @@ class LeafBatch:
             loss.
         loss_weight: of the batch among those whose gradients are accumulated; see
             ``accumulation_weights``.
+        scored: rows with candidate documents; None where a batch has none.
     """
 
     token_ids: TokenIds
@@ -30,21 +43,71 @@ class LeafBatch:
     num_global_rows: int
     weight: float = 1.0
     loss_weight: float = 1.0
+    scored: ScoredRows | None = None
 
 
 class LeafModule(EncoderModule):
-    """Mean squared L2 distance of a student's vectors to the cached vectors of its teacher.
+    """A student that follows the cached vectors of its teacher: by default the mean squared L2
+    distance to them.
 
     Runs in any ``lightning.Trainer`` with ``DistillationData``, or with a loader of ``LeafBatch``
-    and ``num_steps``.
+    and ``num_steps``. Logs every term beside ``train/loss`` where there are several.
+
+    Args:
+        encoder: see ``EncoderModule``.
+        optimizer: likewise.
+        num_steps: likewise.
+        losses: weights of the terms; None is the squared L2 distance alone. Those over scores need
+            batches with ``scored`` rows.
+
+    Raises:
+        UsageError: the weights train nothing, or ask for what the encoder lacks.
     """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        optimizer: OptimizerConfig,
+        num_steps: int | None = None,
+        losses: StudentLosses | None = None,
+    ) -> None:
+        super().__init__(encoder, optimizer, num_steps)
+        self.weights = losses or StudentLosses()
+        self.dims = tuple(encoder.spec.mrl_dims)
+        check_losses(self.weights, self.dims)
+        self._over_scores = over_scores(self.weights.candidates)
 
     def training_step(self, batch: LeafBatch) -> torch.Tensor:
         """Loss of this process's rows, scaled so that its mean over processes is the global one."""
         raw = self.encoder(batch.token_ids)
         vectors = self.encoder.finish(raw)
+        targets = batch.targets.to(vectors.device)
+        progress = self.global_step / self.planned_steps() if self.weights.begin else 0.0
+        weights = weights_at(self.weights, progress)
         # DDP averages over processes
         share = batch.weight * self.trainer.world_size / batch.num_global_rows
-        loss = leaf_loss(vectors, batch.targets.to(vectors.device)) * share
+        terms = {}
+        for name, measure in OF_VECTORS.items():
+            if name in weights:
+                terms[name] = measure(vectors, targets) * share
+        if "mrl_prefix" in weights:
+            equal = [1 / len(self.dims)] * len(self.dims)
+            terms["mrl_prefix"] = prefix_loss(raw, targets, self.dims, equal) * share
+        if "gor" in weights:  # a mean over pairs, where the others are sums over rows
+            terms["gor"] = orthogonality_loss(vectors) * len(vectors) * share
+        if (scored := batch.scored) is not None:
+            rows = scored.rows.to(vectors.device)
+            inputs = vectors[rows], targets[rows], scored.candidates.to(vectors.device)
+            present = scored.present.to(vectors.device)
+            share = batch.weight * self.trainer.world_size / scored.num_global_rows
+            for name, measure in self._over_scores.items():
+                if name in weights:
+                    terms[name] = measure(*inputs, present=present) * share
+        # without any term the backward pass of all processes still needs a gradient
+        loss = vectors.sum() * 0.0 if not terms else torch.zeros((), device=vectors.device)
+        for name, value in terms.items():
+            loss = loss + weights[name] * value
+            if len(terms) > 1:
+                self.log(f"train/{name}", value.detach())
         self.record(loss)
         return loss * batch.loss_weight

@@ -538,7 +538,7 @@ def test_a_real_process_has_the_status_and_no_traceback(words, status):
 def test_show_explains_the_keys_of_a_section(capsys):
     assert main.main(["show", RECIPE, "student.ridge=0.5", "student.ridge", "teacher"]) == 0
     first, sentence, *others = capsys.readouterr().out.splitlines()
-    assert first == "student.ridge: 0.5  (number, above 0, at most 1_000_000)"
+    assert first == "student.ridge: 0.5  (number, at least 0, at most 1_000_000)"
     assert sentence.strip().startswith("Strength of the ridge solution")
     assert [line.partition(":")[0] for line in others[::2]] == [
         f"teacher.{name}"

@@ -375,7 +375,7 @@ def test_override_types(write: Write, override: str, expected: object) -> None:
         ("data.packages=[numpy", "data.packages: while parsing a flow sequence"),
         ("student=5", "student: 5 is not a mapping of keys to values"),
         ("seed.x=5", "seed is a value, it has no key 'x'"),
-        ("student.learning=5", "unknown key student.learning; known here: "),
+        ("student.xyz=5", "unknown key student.xyz; known here: "),
         ("base=ground", "unknown key base; "),
     ],
 )
@@ -452,7 +452,8 @@ POSITIVE = [
     "bench.num_resamples",
     "stages.s.num_neighbors",
     "student.num_ridge_texts",
-    "student.ridge",
+    "student.losses.candidates.num_nearest",
+    "student.losses.candidates.temperature",
     "stages.s.anchor_batch_size",
     "stages.s.soup.temperature",
     "stages.s.soup.num_rows",
@@ -472,6 +473,12 @@ POSITIVE = [
     "student.static.texts_per_batch",
 ]
 NOT_NEGATIVE = [
+    "student.ridge",
+    "student.num_checks",
+    "student.num_held_out",
+    "student.losses.l2",
+    "student.losses.candidates.num_random",
+    "data.num_made_queries",
     "data.max_query_tokens",
     "data.max_document_tokens",
     "bench.max_document_tokens",
@@ -606,7 +613,7 @@ RULES = [
     ("inherit.rescoring=[-1]", "inherit.rescoring", "-1 is below 0"),
     ("inherit.dims=[0]", "inherit.dims", "0 is below 1"),
     ("inherit.ranks=[0]", "inherit.ranks", "0 is below 1"),
-    ("student.kind=lstm", "student.kind", "'lstm' is not one of transformer, static"),
+    ("student.kind=lstm", "student.kind", "'lstm' is not one of transformer, instant, static"),
     ("stages.s.soft_labels.kind=dot", "stages.s.soft_labels.kind", "'dot' is not one of kl, mse"),
     (
         "data.exclude_self=maybe",

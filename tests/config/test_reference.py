@@ -17,13 +17,16 @@ RECIPE = Recipe(
 )
 
 
+MAPPINGS = ("inherit.max_gap.", "data.columns.", "student.losses.begin.")
+
+
 def test_every_key_is_there_once_with_its_default() -> None:
     names = [key.name for key in list_keys()]
     assert len(names) == len(set(names))
     plain = to_plain(RECIPE)
 
     def leaves(value: typing.Any, prefix: str) -> set[str]:
-        if not isinstance(value, dict) or prefix in ("inherit.max_gap.", "data.columns."):
+        if not isinstance(value, dict) or prefix in MAPPINGS:
             return {prefix[:-1]}
         return {leaf for name, child in value.items() for leaf in leaves(child, f"{prefix}{name}.")}
 

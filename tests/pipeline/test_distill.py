@@ -193,9 +193,10 @@ def test_a_teacher_that_does_not_normalize_has_such_a_student(home, tmp_path, st
     assert 0.9 < spectrum["ridge_cosine"] <= 1
 
 
-def test_one_text_is_enough_to_start_the_projection_from(done, start):
+def test_one_text_of_each_origin_is_enough_to_start_the_projection_from(done, start):
     run = start(done, "student.num_ridge_texts=1")
-    assert read_manifest(run.folder / "student").metrics["spectrum"]["num_texts"] == 1
+    # of each origin: documents, queries, pseudo-texts
+    assert read_manifest(run.folder / "student").metrics["spectrum"]["num_texts"] == 3
 
 
 def test_documents_alone_train_a_student_that_is_measured_by_its_agreement(

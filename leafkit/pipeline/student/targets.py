@@ -13,6 +13,7 @@ import torch
 
 from leafkit.config import DataConfig, SourceConfig, StudentConfig
 from leafkit.core.console import log
+from leafkit.data.made_queries import make_queries
 from leafkit.data.records import Collection, Query
 from leafkit.data.sources import choose_numbers
 from leafkit.embedders.count_cut import count_cut
@@ -23,7 +24,7 @@ from leafkit.models.encoder_protocol import Encoder
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.corpus import pseudo_texts, vary_queries
 from leafkit.pipeline.model_handle import ModelHandle
-from leafkit.results import CutTexts
+from leafkit.results import CutTexts, StudentChecks, codec
 from leafkit.train.trainer_options import TrainerOptions, default_options
 
 _ROWS_PER_CHUNK = 16_384
@@ -50,25 +51,43 @@ class TokenLimits:
         return self.document if role == "document" else self.query
 
 
+# where a group's texts come from
+DOCUMENTS, QUERIES, MADE_QUERIES = "documents", "queries", "made queries"
+PSEUDO_TEXTS, FURTHER_TEXTS = "pseudo-texts", "further texts"
+
+
 @dataclass(frozen=True, slots=True)
 class TextGroup:
-    """Texts of one role and origin; each is seen ``repeats`` times per pass."""
+    """Texts of one role and origin; each is seen ``repeats`` times per pass.
+
+    Attributes:
+        name: in messages.
+        texts: in order.
+        role: they are embedded in.
+        repeats: times per pass.
+        origin: ``DOCUMENTS`` of the index, ``QUERIES`` of it, ``MADE_QUERIES`` of the documents,
+            ``PSEUDO_TEXTS``, or ``FURTHER_TEXTS`` of other sources.
+    """
 
     name: str
     texts: list[str]
     role: str
     repeats: int = 1
+    origin: str = FURTHER_TEXTS
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Texts of one role with their teacher vectors, (n, D) in the same order."""
+    """Texts of one role with their teacher vectors, (n, D) in the same order; ``origin`` as in
+    ``TextGroup``.
+    """
 
     texts: list[str]
     role: str
     vectors: Vectors
     repeats: int = 1
     name: str = ""
+    origin: str = FURTHER_TEXTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +155,7 @@ class Distilled:
         start: where it began.
         loader: how long the model waited for its batches.
         cuts: what it did not read of the texts.
+        held_out: its start and end on texts that trained nothing; None where there were none.
     """
 
     student: Encoder
@@ -143,6 +163,7 @@ class Distilled:
     start: Start
     loader: Mapping[str, float]
     cuts: tuple[CutTexts, ...] = ()
+    held_out: StudentChecks | None = None
 
     def metrics(self) -> Mapping[str, Any]:
         """The figures as plain data."""
@@ -151,8 +172,12 @@ class Distilled:
             "loader": dict(self.loader),
             "cuts": [cut.to_plain() for cut in self.cuts],
             "parameters": self.student.num_parameters(),
-            "first_loss": self.losses[0],
-            "last_loss": float(np.mean(self.losses[-20:])),
+            "held_out": codec.to_plain(self.held_out),
+            **(
+                {"first_loss": self.losses[0], "last_loss": float(np.mean(self.losses[-20:]))}
+                if self.losses
+                else {}
+            ),
         }
 
 
@@ -190,19 +215,25 @@ def choose_texts(
         collection.name, asked, teacher, config, repeats=config.query_repeats
     )
     documents = [d.full_text for d in collection.documents]
-    groups = [TextGroup(f"{collection.name} documents", documents, "document")]
+    groups = [TextGroup(f"{collection.name} documents", documents, "document", 1, DOCUMENTS)]
     if known is not None:
         log(
             f"  {teacher.reference} has the vectors of its own texts alone: no pseudo-texts, no "
-            f"queries rewritten as questions"
+            f"queries made of documents or rewritten as questions"
         )
     else:
         queries = vary_queries(queries, config.question_ratio, seed)
-    groups.append(TextGroup(f"{collection.name} queries", queries, "query", config.query_repeats))
-    groups += told
+    groups.append(
+        TextGroup(f"{collection.name} queries", queries, "query", config.query_repeats, QUERIES)
+    )
+    groups += [replace(group, origin=QUERIES) for group in told]
+    if known is None and data.num_made_queries:
+        made = make_queries(collection.documents, data.num_made_queries, seed)
+        made = [text for text in made if text not in held_out]
+        groups.append(TextGroup(f"{collection.name} made queries", made, "query", 1, MADE_QUERIES))
     if known is None and vocabulary is not None:
         words = pseudo_texts(vocabulary, data.num_pseudo_texts, seed)
-        groups.append(TextGroup("pseudo-texts", words, "query"))
+        groups.append(TextGroup("pseudo-texts", words, "query", 1, PSEUDO_TEXTS))
     for name, other in (sources or {}).items():
         found = _source_groups(name, other, data.sources[name], teacher=teacher, config=config)
         groups += [
@@ -268,7 +299,7 @@ def _keep_known(vectors: PrecomputedVectors, group: TextGroup) -> TextGroup:
             f"  {group.name}: {len(group.texts) - len(kept):,} of {len(group.texts):,} texts have "
             f"no vector and train nothing"
         )
-    return TextGroup(group.name, kept, group.role, group.repeats)
+    return replace(group, texts=kept)
 
 
 def embed_groups(groups: Sequence[TextGroup], limits: TokenLimits, embed: Embed) -> list[Target]:
@@ -280,6 +311,7 @@ def embed_groups(groups: Sequence[TextGroup], limits: TokenLimits, embed: Embed)
             embed(group.texts, group.role, limits.of(group.role), group.name),
             group.repeats,
             group.name,
+            group.origin,
         )
         for group in groups
     ]

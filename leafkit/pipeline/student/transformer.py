@@ -1,37 +1,33 @@
 """Distil a transformer student from cached teacher vectors (LEAF, arXiv 2509.12539): a closed-form
-linear map first, then the whole student on the squared L2 distance.
+linear map first, then the whole student on weighted terms, the squared L2 distance by default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from leafkit.core.console import log
 from leafkit.data.batching import share_of_rank, token_budget_batches
-from leafkit.embedders.transformer import TransformerEmbedder
-from leafkit.evaluation.diagnosis.spectrum import fit_ridge, variance_kept
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 from leafkit.pipeline.model_handle import ModelHandle
-from leafkit.pipeline.student.targets import (
-    Distillation,
-    Distilled,
-    Start,
-    count_cuts,
-    read_targets,
-)
+from leafkit.pipeline.student.candidates import find_candidates
+from leafkit.pipeline.student.checks import make_checks, say_checks, summarize_checks
+from leafkit.pipeline.student.closed_form import start_projection
+from leafkit.pipeline.student.targets import Distillation, Distilled, count_cuts, read_targets
+from leafkit.pipeline.student.validation import Agreed, TokenIds, Validation, hold_out
 from leafkit.train.batch_list import BatchList
 from leafkit.train.fit import fit
+from leafkit.train.keep_best import KeepBest
 from leafkit.train.leaf_module import LeafBatch, LeafModule
+from leafkit.train.student_terms import check_losses, needs_candidates, needs_scores_alone
 from leafkit.train.world import read_world
 
 ROLES = ("query", "document")
-HELD_OUT_PART = 8  # an eighth as many texts as W_out is fitted to measure how near it comes
-TokenIds = Sequence[Sequence[Sequence[int]]]  # by target and text
 
 
 def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
@@ -45,12 +41,38 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
         LeafkitError: a loss or gradient is not finite.
     """
     student = build_student(start, task.teacher, task.seed)
+    check_losses(task.config.losses, tuple(student.spec.mrl_dims))
     token_ids = [student.tokenize(t.texts, t.role, task.limits.of(t.role)) for t in task.targets]
     cuts = count_cuts(student, task)
-    begun = start_projection(student, task, token_ids)
-    metrics: dict[str, Any] = {}
-    losses = train_student(student, task, token_ids, metrics)
-    return Distilled(student, losses, begun, metrics["loader"], cuts)
+    validation = hold_out(task, token_ids) if task.config.num_held_out else None
+    begun, form = start_projection(student, task, token_ids, validation)
+    if task.config.kind == "instant":
+        found = summarize_checks(form, validation, None, 0) if validation else None
+        return Distilled(student, [], begun, {}, cuts, found)
+    trained = train_student(student, task, token_ids, validation)
+    found = None
+    if validation is not None:
+        found = summarize_checks(form, validation, trained.best, trained.num_batches)
+    if found is not None:
+        say_checks(found)
+    return Distilled(student, trained.losses, begun, trained.loader, cuts, found)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training leaves beside the weights.
+
+    Attributes:
+        losses: of each batch.
+        loader: how long the model waited for its batches.
+        num_batches: of the training.
+        best: its checks; None where nothing was held out.
+    """
+
+    losses: list[float]
+    loader: Mapping[str, float]
+    num_batches: int
+    best: KeepBest[Agreed] | None
 
 
 def build_student(start: TextEncoder, teacher: ModelHandle, seed: int) -> TextEncoder:
@@ -78,49 +100,37 @@ def build_student(start: TextEncoder, teacher: ModelHandle, seed: int) -> TextEn
     return TextEncoder(start.backbone, start.tokenizer, spec, projection)
 
 
-def start_projection(student: TextEncoder, task: Distillation, token_ids: TokenIds) -> Start:
-    """Set W_out to the ridge solution on a sample, and measure what a map of its rank can keep of
-    the teacher, and how near the solution comes to it on texts beside the sample.
-    """
-    assert student.projection is not None
-    rows = [(g, i) for g, target in enumerate(task.targets) for i in range(len(target.texts))]
-    order = np.random.default_rng(task.seed).permutation(len(rows))
-    size = task.config.num_ridge_texts
-    sample = [rows[i] for i in np.sort(order[:size])]
-    others = [rows[i] for i in np.sort(order[size : size + -(-size // HELD_OUT_PART)])]
-    wanted = read_targets(task.targets, sample)
-    embedder = TransformerEmbedder(student, task.device, task.precision)
-
-    def pooled(texts: Sequence[tuple[int, int]]) -> np.ndarray:
-        return embedder.embed_ids([token_ids[g][i] for g, i in texts], pooled_only=True)
-
-    inputs = pooled(sample)
-    solution = fit_ridge(inputs, wanted, task.config.ridge)
-    with torch.no_grad():
-        student.projection.weight.copy_(torch.from_numpy(solution.weight.T))
-        student.projection.bias.copy_(torch.from_numpy(solution.bias))
-    unseen = pooled(others) if others else inputs
-    expected = read_targets(task.targets, others) if others else wanted
-    predicted = unseen @ solution.weight + solution.bias
-    lengths = np.linalg.norm(predicted, axis=1) * np.linalg.norm(expected, axis=1)
-    cosine = np.einsum("nd,nd->n", predicted, expected) / np.maximum(lengths, 1e-12)
-    kept = variance_kept(wanted, student.hidden_size)
-    start = Start(student.hidden_size, kept, float(cosine.mean()), len(sample), len(others))
-    log(
-        f"  a map of rank {student.hidden_size} can keep {kept:.2%} of the teacher's variance in "
-        f"{student.dim} dimensions; the closed-form W_out starts at cosine "
-        f"{start.ridge_cosine:.4f} on {start.measured_on}"
-    )
-    return start
-
-
 def train_student(
-    student: TextEncoder, task: Distillation, token_ids: TokenIds, metrics: dict[str, Any]
-) -> list[float]:
-    """Squared L2 to the teacher's vectors over token-budget batches; returns each step's loss."""
-    targets, world = task.targets, read_world()
+    student: TextEncoder,
+    task: Distillation,
+    token_ids: TokenIds,
+    validation: Validation | None = None,
+) -> Trained:
+    """The weighted terms over token-budget batches.
+
+    Where texts are held out, the student ends as it was at its best check, which may be the start.
+
+    Args:
+        student: trained in place.
+        task: texts, teacher vectors and settings.
+        token_ids: by target and text.
+        validation: what is held out.
+    """
+    targets, world, config = task.targets, read_world(), task.config
+    candidates = (
+        find_candidates(targets, config.losses.candidates, task.seed)
+        if needs_candidates(config.losses)
+        else None
+    )
+    held = validation.texts if validation else frozenset()
+    is_scored_alone = needs_scores_alone(config.losses)
     rows = [
-        (g, i) for g, t in enumerate(targets) for _ in range(t.repeats) for i in range(len(t.texts))
+        (g, i)
+        for g, target in enumerate(targets)
+        if not is_scored_alone or (candidates is not None and candidates.has(g))
+        for _ in range(target.repeats)
+        for i in range(len(target.texts))
+        if target.texts[i] not in held
     ]
     batches = plan_batches(task, [len(token_ids[g][i]) for g, i in rows])
 
@@ -131,18 +141,31 @@ def train_student(
         # a process without a row takes one along, which counts nothing
         chosen = [rows[r] for r in (share if len(share) else batch[:1])]
         vectors = torch.from_numpy(read_targets(targets, chosen))
-        return LeafBatch([token_ids[g][i] for g, i in chosen], vectors, len(batch), weight)
+        scored = None
+        if candidates is not None:
+            num_scored = sum(candidates.has(rows[r][0]) for r in batch)
+            scored = candidates.of(chosen, step, num_scored)
+        ids = [token_ids[g][i] for g, i in chosen]
+        return LeafBatch(ids, vectors, len(batch), weight, scored=scored)
 
-    return fit(
-        LeafModule(student, task.config.optimizer),
+    options, best = task.options(""), None
+    if validation is not None and config.num_checks:
+        best = make_checks(student, task, validation, len(batches))
+        options = replace(options, callbacks=[*options.callbacks, best])
+    metrics: dict[str, Any] = {}
+    losses = fit(
+        LeafModule(student, config.optimizer, losses=config.losses),
         BatchList(len(batches), make, rows=[len(batch) for batch in batches]),
         title="student: training",
         device=task.device,
         precision=task.precision,
         seed=task.seed,
         metrics=metrics,
-        options=task.options(""),
+        options=options,
     )
+    if best is not None:
+        best.restore()
+    return Trained(losses, metrics["loader"], len(batches), best)
 
 
 def plan_batches(task: Distillation, lengths: Sequence[int]) -> list[np.ndarray]:

@@ -1,0 +1,160 @@
+"""Where a transformer student begins: the closed-form map of its pooled hidden states onto the
+teacher's vectors, with the strength and the texts that held-out texts prefer.
+
+Shapes: n texts, H hidden width, D dimensions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from leafkit.core.console import log
+from leafkit.core.truncate import truncate_then_normalize
+from leafkit.embedders.transformer import TransformerEmbedder
+from leafkit.evaluation.diagnosis.spectrum import AffineMap, fit_ridge, variance_kept
+from leafkit.models.text_encoder import TextEncoder
+from leafkit.pipeline.student.targets import (
+    DOCUMENTS,
+    MADE_QUERIES,
+    QUERIES,
+    Distillation,
+    Start,
+    read_targets,
+)
+from leafkit.pipeline.student.validation import Agreed, TokenIds, Validation
+
+HELD_OUT_PART = 8  # an eighth as many texts as W_out is fitted to measure how near it comes
+_RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
+_USUAL_RIDGE = 1e-3  # where nothing is held out that could choose
+# texts of elsewhere cost what is found at home, so a fit on the index alone is tried first
+_FITTED_TO = {
+    "documents": (DOCUMENTS,),
+    "documents and queries": (DOCUMENTS, QUERIES, MADE_QUERIES),
+    "all texts": None,
+}
+Rows = list[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedForm:
+    """A ridge solution that was tried.
+
+    Attributes:
+        fitted_to: a name of the texts.
+        num_texts: of them.
+        ridge: relative to the mean eigenvalue.
+        agreed: on held-out texts; None where nothing was held out.
+    """
+
+    fitted_to: str
+    num_texts: int
+    ridge: float
+    agreed: Agreed | None
+
+    def __str__(self) -> str:
+        found = f": {self.agreed}" if self.agreed else ""
+        return f"ridge {self.ridge:g} on {self.fitted_to} ({self.num_texts:,}){found}"
+
+
+def start_projection(
+    student: TextEncoder,
+    task: Distillation,
+    token_ids: TokenIds,
+    validation: Validation | None,
+) -> tuple[Start, ClosedForm]:
+    """Set W_out to a ridge solution, and measure what a map of its rank can keep of the teacher,
+    and how near the solution comes to it on texts beside those that it was fitted to.
+
+    Args:
+        student: gets the solution.
+        task: texts and settings; ``ridge`` 0 tries several strengths, on the documents alone, with
+            the queries and with all texts, and takes what finds most on held-out texts.
+        token_ids: of the student, by target and text.
+        validation: what is held out; None takes the usual strength and all texts.
+
+    Returns:
+        How near the start is, and how it was chosen.
+    """
+    embedder = TransformerEmbedder(student, task.device, task.precision)
+    fitted, others = _sample(task, validation)
+
+    def pooled(rows: Rows) -> np.ndarray:
+        return embedder.embed_ids([token_ids[g][i] for g, i in rows], pooled_only=True)
+
+    inputs, wanted = pooled(fitted), read_targets(task.targets, fitted)
+    origins = np.array([task.targets[g].origin for g, _ in fitted])
+    asked = embedder.embed_ids(validation.token_ids, pooled_only=True) if validation else None
+    tried: list[tuple[ClosedForm, AffineMap]] = []
+    for name, ridge, chosen in _plan(task, origins, validation):
+        solution = fit_ridge(inputs[chosen], wanted[chosen], ridge)
+        agreed = None
+        if validation is not None and asked is not None:
+            agreed = validation.measure(_apply(solution, asked, student.spec.normalized))
+        tried.append((ClosedForm(name, int(chosen.sum()), ridge, agreed), solution))
+    best, solution = tried[0]
+    for form, other in tried[1:]:
+        if form.agreed and best.agreed and form.agreed.is_better(best.agreed):
+            best, solution = form, other
+    assert student.projection is not None
+    with torch.no_grad():
+        student.projection.weight.copy_(torch.from_numpy(solution.weight.T))
+        student.projection.bias.copy_(torch.from_numpy(solution.bias))
+    unseen = pooled(others) if others else inputs
+    expected = read_targets(task.targets, others) if others else wanted
+    predicted = unseen @ solution.weight + solution.bias
+    lengths = np.linalg.norm(predicted, axis=1) * np.linalg.norm(expected, axis=1)
+    cosine = np.einsum("nd,nd->n", predicted, expected) / np.maximum(lengths, 1e-12)
+    kept = variance_kept(wanted, student.hidden_size)
+    start = Start(student.hidden_size, kept, float(cosine.mean()), best.num_texts, len(others))
+    log(
+        f"  a map of rank {student.hidden_size} can keep {kept:.2%} of the teacher's variance in "
+        f"{student.dim} dimensions; the closed-form W_out starts at cosine "
+        f"{start.ridge_cosine:.4f} on {start.measured_on}"
+    )
+    if validation is not None:
+        log(f"  closed form: {best} on {validation}")
+    return start, best
+
+
+def _sample(task: Distillation, validation: Validation | None) -> tuple[Rows, Rows]:
+    """Rows to fit, as many of each origin as the settings say, and others to measure on."""
+    held = validation.texts if validation else frozenset()
+    chooser = np.random.default_rng(task.seed)
+    size, fitted, others = task.config.num_ridge_texts, [], []
+    for origin in dict.fromkeys(target.origin for target in task.targets):
+        rows = [
+            (g, i)
+            for g, target in enumerate(task.targets)
+            if target.origin == origin
+            for i in range(len(target.texts))
+            if target.texts[i] not in held
+        ]
+        order = chooser.permutation(len(rows))
+        fitted += [rows[i] for i in np.sort(order[:size])]
+        others += [rows[i] for i in np.sort(order[size : size + -(-size // HELD_OUT_PART)])]
+    return fitted, others
+
+
+def _plan(
+    task: Distillation, origins: np.ndarray, validation: Validation | None
+) -> list[tuple[str, float, np.ndarray]]:
+    """Name of the texts, strength and chosen rows of each solution to try."""
+    everything = np.ones(len(origins), dtype=bool)
+    if validation is None or task.config.ridge:
+        return [("all texts", task.config.ridge or _USUAL_RIDGE, everything)]
+    plan, seen = [], set()
+    for name, wanted in _FITTED_TO.items():
+        chosen = everything if wanted is None else np.isin(origins, wanted)
+        if not chosen.any() or (count := int(chosen.sum())) in seen:
+            continue
+        seen.add(count)
+        plan += [(name, ridge, chosen) for ridge in _RIDGES]
+    return plan
+
+
+def _apply(solution: AffineMap, inputs: np.ndarray, is_normalized: bool) -> np.ndarray:
+    raw = inputs @ solution.weight + solution.bias
+    return truncate_then_normalize(raw) if is_normalized else raw

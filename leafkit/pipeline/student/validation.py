@@ -1,0 +1,145 @@
+"""Training texts that train nothing: they say which start and which moment of a training is the
+best, without judgments.
+
+Shapes: V texts, D dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from leafkit.data.vector_store import hash_texts
+from leafkit.evaluation.agreement import DEPTH, cosines, shares_found
+from leafkit.index.exact import search_exact
+from leafkit.index.ranking import exclude_self
+from leafkit.index.vectors import Vectors
+from leafkit.pipeline.student.targets import (
+    DOCUMENTS,
+    MADE_QUERIES,
+    QUERIES,
+    Distillation,
+    read_targets,
+)
+
+_FEWEST = 20  # texts that a choice is worth basing on
+_SHARE = 0.05  # of the texts, at most
+_MOST_DOCUMENTS = 100  # they are long, and each check embeds them
+TokenIds = Sequence[Sequence[Sequence[int]]]  # by target and text
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """How near a student is to its teacher on held-out texts.
+
+    Attributes:
+        cosine: mean, of its vectors to the teacher's.
+        overlap: share of the teacher's ten nearest documents that it finds among the teacher's
+            vectors.
+    """
+
+    cosine: float
+    overlap: float
+
+    def is_better(self, other: Agreed) -> bool:
+        """By what it finds; where that is equal, by cosine."""
+        return (self.overlap, self.cosine) > (other.overlap, other.cosine)
+
+    def __str__(self) -> str:
+        return f"cosine {self.cosine:.4f}, overlap@{DEPTH} {self.overlap:.3f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Held-out texts with what the teacher finds for them.
+
+    Attributes:
+        origin: ``QUERIES``, ``MADE_QUERIES``, or ``DOCUMENTS`` that are asked as they are.
+        rows: (number of the target, number of its text), V of them.
+        token_ids: of the student, V of them.
+        vectors: (V, D) of the teacher.
+        own: (V,) position of the document that each is, or -1.
+        nearest: (V, k) the teacher's own ranking.
+        documents: the teacher's vectors of the index.
+        texts: the same as text, which nothing trains on.
+    """
+
+    origin: str
+    rows: list[tuple[int, int]]
+    token_ids: list[Sequence[int]]
+    vectors: np.ndarray
+    own: np.ndarray
+    nearest: np.ndarray
+    documents: Vectors
+    texts: frozenset[str]
+
+    @property
+    def asked(self) -> str:
+        """What the texts are, in words."""
+        return self.origin if self.origin != DOCUMENTS else "documents, asked as queries,"
+
+    def __str__(self) -> str:
+        return f"{len(self.rows):,} {self.asked} held out"
+
+    def measure(self, vectors: np.ndarray) -> Agreed:
+        """Agreement of a student's vectors of the texts, (V, D), with the teacher's."""
+        ranking = _nearest(vectors, self.documents, self.own, self.nearest.shape[1])
+        return Agreed(
+            float(cosines(self.vectors, vectors).mean()),
+            float(shares_found(self.nearest, ranking).mean()),
+        )
+
+
+def hold_out(task: Distillation, token_ids: TokenIds) -> Validation | None:
+    """Queries of the index, or its documents where there are few; None where those are few too.
+
+    The choice is by the texts' own hashes: it is the same in every run, and more texts change
+    little of it.
+
+    Args:
+        task: whose texts they are; the first target is the index.
+        token_ids: of the student, by target and text.
+    """
+    documents = task.targets[0].vectors
+    for origin in (QUERIES, MADE_QUERIES, DOCUMENTS):
+        candidates = [
+            (g, i)
+            for g, target in enumerate(task.targets)
+            if target.origin == origin
+            for i in range(len(target.texts))
+        ]
+        first: dict[str, tuple[int, int]] = {}
+        for g, i in candidates:
+            first.setdefault(task.targets[g].texts[i], (g, i))
+        most = _MOST_DOCUMENTS if origin == DOCUMENTS else task.config.num_held_out
+        count = min(most, task.config.num_held_out, int(_SHARE * len(first)))
+        if count >= _FEWEST:
+            break
+    else:
+        return None
+    if len(documents) < 2 * DEPTH:
+        return None  # nearly all of them are among the ten nearest
+    texts = list(first)
+    chosen = [texts[i] for i in np.argsort(hash_texts(texts), kind="stable")[:count].tolist()]
+    rows = sorted(first[text] for text in chosen)
+    vectors = read_targets(task.targets, rows)
+    own = np.array([i if origin == DOCUMENTS else -1 for _, i in rows], dtype=np.int64)
+    return Validation(
+        origin,
+        rows,
+        [token_ids[g][i] for g, i in rows],
+        vectors,
+        own,
+        _nearest(vectors, documents, own, DEPTH),
+        documents,
+        frozenset(chosen),
+    )
+
+
+def _nearest(vectors: np.ndarray, documents: Vectors, own: np.ndarray, k: int) -> np.ndarray:
+    """(V, k) positions of the documents nearest to vectors, each without its own."""
+    ranking = search_exact(vectors, documents, k + int((own >= 0).any()))
+    positions: np.ndarray = exclude_self(ranking, own, k).positions
+    return positions

@@ -1,0 +1,81 @@
+"""Checks of an encoder in training; the weights of the best one are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+
+
+class Comparable(Protocol):
+    """What a check finds."""
+
+    def is_better(self, other: Self, /) -> bool:
+        """Whether the other is to be replaced by this one."""
+
+
+Found = TypeVar("Found", bound=Comparable)
+
+
+class KeepBest(Callback, Generic[Found]):
+    """Measures an encoder before training, every so many batches and after the last one.
+
+    The first process decides for all: they hold the same weights, but another machine may measure
+    another last digit.
+
+    Args:
+        encoder: in training.
+        measure: checks it.
+        num_batches: of the training.
+        num_checks: at equal distances, the last one after the last batch.
+
+    Attributes:
+        checks: (batches done, what was found), the start first.
+        best: number of batches after which the encoder was best.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, measure: Callable[[], Found], num_batches: int, num_checks: int
+    ) -> None:
+        self._encoder, self._measure = encoder, measure
+        count = min(num_checks, num_batches)
+        self._due = {round((i + 1) * num_batches / count) for i in range(count)}
+        self.checks: list[tuple[int, Found]] = []
+        self.best = 0
+        self._kept: dict[str, torch.Tensor] = {}
+
+    def on_fit_start(self, trainer: Any, module: Any) -> None:
+        """The start is the first to beat."""
+        self._check(trainer, 0)
+
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Check where one is due."""
+        if batch_idx + 1 in self._due:
+            self._check(trainer, batch_idx + 1)
+
+    def restore(self) -> None:
+        """Give the encoder the best weights."""
+        if self.best != self.checks[-1][0]:
+            self._encoder.load_state_dict(self._kept)
+        self._kept = {}
+
+    @property
+    def found_best(self) -> Found:
+        """What was found of the weights that are kept."""
+        return dict(self.checks)[self.best]
+
+    def _check(self, trainer: Any, done: int) -> None:
+        found = trainer.strategy.broadcast(self._measure())
+        is_best = not self.checks or found.is_better(self.found_best)
+        self.checks.append((done, found))
+        if is_best:
+            self.best = done
+            self._kept = {
+                name: value.detach().to("cpu", copy=True)
+                for name, value in self._encoder.state_dict().items()
+            }

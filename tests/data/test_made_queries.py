@@ -1,0 +1,48 @@
+"""Titles and sentences as queries, in any language."""
+
+from __future__ import annotations
+
+import pytest
+
+from leafkit.data.made_queries import make_queries
+from leafkit.data.records import Document
+
+LONG = " ".join(["word"] * 26) + "."
+
+
+@pytest.mark.parametrize(
+    ("document", "made"),
+    [
+        (Document("a", "One two three four five. Too short.", "A title"), 2),
+        (Document("a", "One two three four five. Six seven eight nine ten!", ""), 2),
+        (Document("a", LONG, "Title"), 0),  # one word is no query, 26 are none either
+        (Document("a", "Zażółć gęślą jaźń w nocy. A potem znowu w dzień.", "Po polsku"), 3),
+        (Document("a", "面包在温暖的地方会发酵。盐会减慢发酵的速度。", "烘焙面包的基本方法"), 3),
+        (Document("a", "Heading of the text\nFirst line of the text here\nx", ""), 1),
+        (Document("a", "  spaced   out   words   in   lines. ", "  A   title "), 2),
+        (Document("a", "", ""), 0),
+    ],
+)
+def test_titles_and_single_sentences(document, made):
+    texts = make_queries([document], 9, seed=0)
+    assert len(texts) == made
+    for text in texts:
+        assert text in " ".join(f"{document.title} {document.text}".split())
+
+
+def test_every_document_is_asked_for_before_one_is_twice():
+    documents = [
+        Document(str(i), " ".join(f"Sentence {k} of document {i}." for k in range(9)), f"title {i}")
+        for i in range(20)
+    ]
+    first = make_queries(documents, 20, seed=3)
+    assert sorted(first) == sorted(document.title for document in documents)
+    second = make_queries(documents, 40, seed=3)
+    assert second[:20] == first
+    assert len({text.rpartition(" ")[2] for text in second[20:]}) == 20
+    assert make_queries(documents, 40, seed=3) == second != make_queries(documents, 40, seed=4)
+
+
+def test_a_text_of_two_documents_is_made_once():
+    documents = [Document(i, "The same sentence in both documents.", "") for i in "ab"]
+    assert make_queries(documents, 9, seed=0) == ["The same sentence in both documents."]

@@ -1,0 +1,154 @@
+"""Kinds, losses and checks of a transformer student, on tiny models."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+import leafkit
+from leafkit.config import TERMS, StudentLosses
+from leafkit.core.artifact import read_manifest
+from leafkit.core.errors import UsageError
+from leafkit.models.checkpoint import read_encoder
+from leafkit.pipeline.collect import collect_report
+from leafkit.report import provenance
+
+DOCUMENTS = [document for _, document in tiny.make_pairs()]
+QUERIES = [f"{query} number {n}" for query, _ in tiny.make_pairs()[:50] for n in range(10)]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tiny.make_home(tmp_path_factory.mktemp("home"))
+
+
+def distill(home, losses=None, **config) -> leafkit.Pair:
+    settings = {"tokens_per_batch": 512, "num_ridge_texts": 64, "num_epochs": 0.3} | config
+    return leafkit.distill(
+        f"model:{home / 'big'}",
+        f"model:{home / 'small'}",
+        DOCUMENTS,
+        QUERIES,
+        leafkit.StudentConfig(losses=losses or StudentLosses(), **settings),
+        max_query_tokens=32,
+        max_document_tokens=48,
+        num_pseudo_texts=16,
+        device="cpu",
+        precision="float32",
+    )
+
+
+def weights(pair) -> torch.Tensor:
+    return torch.cat([value.flatten() for value in pair.student.state_dict().values()])
+
+
+def test_an_instant_student_is_the_start_of_a_trained_one(home):
+    instant = distill(home, kind="instant")
+    untouched = read_encoder(home / "small")
+    for name, value in instant.student.backbone.state_dict().items():
+        assert torch.equal(value, untouched.backbone.state_dict()[name])
+    # a training that nothing moves is it too
+    still = distill(home, optimizer=leafkit.OptimizerConfig(lr=1e-12, weight_decay=0))
+    assert torch.allclose(weights(instant), weights(still), atol=1e-9)
+    assert not torch.allclose(weights(instant), weights(distill(home)), atol=1e-4)
+
+
+def test_a_training_that_does_harm_ends_as_its_start(home, caplog):
+    instant = distill(home, kind="instant")
+    with caplog.at_level("INFO", logger="leafkit"):
+        ruined = distill(home, optimizer=leafkit.OptimizerConfig(lr=1.0))
+    assert torch.equal(weights(ruined), weights(instant))
+    assert "training found no more than the closed form on 25 queries held out" in caplog.text
+    kept = distill(home, optimizer=leafkit.OptimizerConfig(lr=1.0), num_checks=0)
+    assert not torch.equal(weights(kept), weights(instant))
+
+
+@pytest.mark.parametrize("term", [term for term in TERMS if term != "l2"])
+def test_every_term_trains_in_its_own_way(term, home):
+    plain = distill(home, num_checks=0)
+    other = distill(home, StudentLosses(**{term: 5.0}), num_checks=0)
+    difference = (weights(plain) - weights(other)).abs().max()
+    assert 1e-7 < float(difference) < 0.1
+
+
+def test_scores_alone_read_queries_alone(home):
+    alone = StudentLosses(l2=0.0, score_kl=1.0)
+    few = distill(home, alone, num_checks=0, num_held_out=0)
+    # documents take no part, so other ones in their place in the batches change nothing
+    assert torch.isfinite(weights(few)).all()
+    queries = few.encode_query(QUERIES[:20])
+    assert np.isfinite(queries).all()
+
+
+def test_a_term_that_begins_late_changes_the_end_alone(home):
+    plain = distill(home, num_checks=0)
+    never = StudentLosses(score_kl=5.0, begin={"score_kl": 1.0})
+    assert torch.equal(weights(plain), weights(distill(home, never, num_checks=0)))
+    late = StudentLosses(score_kl=5.0, begin={"score_kl": 0.8})
+    early = StudentLosses(score_kl=5.0)
+    moved = [
+        float((weights(plain) - weights(distill(home, losses, num_checks=0))).norm())
+        for losses in (late, early)
+    ]
+    assert 0 < moved[0] < moved[1]
+
+
+@pytest.mark.parametrize(
+    ("losses", "reason"),
+    [
+        (StudentLosses(l2=0.0), "all weights are 0"),
+        (StudentLosses(begin={"gor": 0.5}), "gor: the term's weight is 0"),
+        (StudentLosses(begin={"l2": 0.5}), "no term counts in the first steps"),
+    ],
+)
+def test_losses_that_train_nothing_are_refused(losses, reason, home):
+    with pytest.raises(UsageError, match=reason):
+        distill(home, losses)
+
+
+def test_a_teacher_without_matryoshka_has_no_prefixes(home, tmp_path):
+    tiny.write_model(tmp_path / "plain", hidden=48, seed=1)
+    with pytest.raises(UsageError, match="no Matryoshka dimensions to follow"):
+        leafkit.distill(
+            f"model:{tmp_path / 'plain'}",
+            f"model:{home / 'small'}",
+            DOCUMENTS,
+            config=leafkit.StudentConfig(losses=StudentLosses(mrl_prefix=1.0)),
+            device="cpu",
+            precision="float32",
+        )
+
+
+@pytest.mark.parametrize("kind", ["transformer", "instant"])
+def test_report_and_card_say_how_it_started_and_ended(kind, home, tmp_path, start):
+    rows = [{"query": query, "split": "train"} for query in QUERIES]
+    plain = tiny.tiny_recipe(home, tmp_path / "ck")
+    lines = (home / "pairs.jsonl").read_text().splitlines()
+    texts = [json.loads(line) for line in lines]
+    for number, row in enumerate(rows):
+        row["positive"] = texts[number % 50]["positive"]
+    (tmp_path / "pairs.jsonl").write_text("\n".join([*lines, *map(json.dumps, rows)]))
+    plain["data"]["corpus"] = f"jsonl:{tmp_path / 'pairs.jsonl'}"
+    recipe = tiny.write_recipe(tmp_path / "tiny.yaml", plain)
+    words = ["student.kind=instant"] if kind == "instant" else ["student.losses.score_kl=1"]
+    run = start(recipe, *words, "inherit.precisions=[float32]")
+    found = read_manifest(run.folder / "student").metrics["held_out"]
+    assert found["texts"] == "queries"
+    assert found["num_texts"] >= 20
+    assert (found["num_batches"] == 0) == (kind == "instant")
+    report = collect_report(run, "leafkit distill")
+    assert report.checks is not None
+    assert report.checks.num_texts == found["num_texts"]
+    told = provenance.checks_in_words(report)
+    assert f"queries that trained nothing, the closed-form start (ridge {found['ridge']:g}" in told
+    loss = provenance.training_in_words(report)
+    if kind == "instant":
+        assert "Nothing was trained: the last layer was set in closed form" in loss
+        assert report.losses["student"] == ()
+        assert "there was no training" in told
+    else:
+        assert "the divergence of a query's scores over the teacher's document vectors" in loss

@@ -1,0 +1,156 @@
+"""Held-out texts, the closed form that they choose, and candidates of scores."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from leafkit.config import CandidatesConfig, StudentConfig
+from leafkit.core.errors import UsageError
+from leafkit.pipeline.student.candidates import find_candidates
+from leafkit.pipeline.student.targets import (
+    DOCUMENTS,
+    MADE_QUERIES,
+    PSEUDO_TEXTS,
+    QUERIES,
+    Target,
+    read_targets,
+)
+from leafkit.pipeline.student.validation import Agreed, hold_out
+
+DIM = 12
+
+
+def unit(count, seed):
+    vectors = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def make_task(documents=500, queries=0, made=0, pseudo=0, **config):
+    targets = [
+        Target([f"{origin} {i}" for i in range(count)], role, unit(count, seed), origin=origin)
+        for seed, (count, role, origin) in enumerate(
+            [
+                (documents, "document", DOCUMENTS),
+                (queries, "query", QUERIES),
+                (made, "query", MADE_QUERIES),
+                (pseudo, "query", PSEUDO_TEXTS),
+            ]
+        )
+        if count
+    ]
+    return SimpleNamespace(targets=targets, config=StudentConfig(**config))
+
+
+def ids_of(task):
+    return [[[g, i] for i in range(len(t.texts))] for g, t in enumerate(task.targets)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "origin", "number"),
+    [
+        ({"queries": 9000}, QUERIES, 200),
+        ({"queries": 600, "made": 9000}, QUERIES, 30),
+        ({"queries": 300, "made": 900}, MADE_QUERIES, 45),  # a twentieth is too few
+        ({"queries": 300, "pseudo": 9000}, DOCUMENTS, 25),  # random words are no queries
+        ({"documents": 9000}, DOCUMENTS, 100),
+        ({"queries": 9000, "num_held_out": 40}, QUERIES, 40),
+    ],
+)
+def test_the_texts_nearest_to_what_is_served_are_held_out(sizes, origin, number):
+    task = make_task(**sizes)
+    found = hold_out(task, ids_of(task))
+    assert (found.origin, len(found.rows), len(found.texts)) == (origin, number, number)
+    assert {task.targets[g].origin for g, _ in found.rows} == {origin}
+    assert found.token_ids == [[g, i] for g, i in found.rows]
+    assert [i for _, i in found.rows] == found.own.tolist() or (found.own == -1).all()
+    assert hold_out(task, ids_of(task)).rows == found.rows
+
+
+@pytest.mark.parametrize("sizes", [{"documents": 399}, {"documents": 15, "queries": 9000}])
+def test_few_texts_are_all_learned_from(sizes):
+    task = make_task(**sizes)
+    assert hold_out(task, ids_of(task)) is None
+
+
+def test_the_teachers_own_vectors_agree_and_others_do_not():
+    task = make_task(queries=900)
+    found = hold_out(task, ids_of(task))
+    itself = found.measure(found.vectors)
+    assert (itself.cosine, itself.overlap) == pytest.approx((1.0, 1.0))
+    half = found.vectors + 0.15 * unit(len(found.rows), 9)
+    near, far = found.measure(half), found.measure(unit(len(found.rows), 9))
+    assert itself.is_better(near)
+    assert near.is_better(far)
+    assert far.overlap < 0.2
+    documents = task.targets[0].vectors
+    expected = [set(np.argsort(-documents @ v)[:10]) for v in half]
+    wanted = [set(np.argsort(-documents @ v)[:10]) for v in found.vectors]
+    shares = [len(a & b) / 10 for a, b in zip(expected, wanted, strict=True)]
+    assert near.overlap == pytest.approx(np.mean(shares))
+
+
+def test_a_document_does_not_find_itself():
+    task = make_task(documents=500)
+    found = hold_out(task, ids_of(task))
+    assert not (found.nearest == found.own[:, None]).any()
+
+
+def test_what_is_found_counts_before_cosine():
+    assert Agreed(0.5, 0.7).is_better(Agreed(0.9, 0.6))
+    assert Agreed(0.6, 0.7).is_better(Agreed(0.5, 0.7))
+    assert not Agreed(0.5, 0.7).is_better(Agreed(0.5, 0.7))
+
+
+# --- candidates
+
+
+def test_candidates_are_the_teachers_nearest_and_random_ones():
+    task = make_task(documents=50, queries=6, pseudo=4)
+    found = find_candidates(task.targets, CandidatesConfig(num_nearest=5, num_random=7), seed=1)
+    assert [found.has(g) for g in range(3)] == [False, True, False]
+    rows = [(0, 3), (1, 2), (2, 0), (1, 5)]
+    scored = found.of(rows, step=4, num_global_scored=8)
+    assert scored.rows.tolist() == [1, 3]
+    assert scored.num_global_rows == 8
+    documents = task.targets[0].vectors
+    for row, (g, i) in enumerate([(1, 2), (1, 5)]):
+        nearest = np.argsort(-documents @ task.targets[g].vectors[i])[:5]
+        assert np.allclose(scored.candidates[row, :5].numpy(), documents[nearest], atol=1e-6)
+        rest = scored.candidates[row, 5:].numpy()
+        places = [int(np.argmax(documents @ vector)) for vector in rest]
+        assert len(set(places)) == len(places) <= 7
+        present = scored.present[row].tolist()
+        assert present == [True] * 5 + [place not in nearest for place in places]
+    again = found.of(rows, step=4, num_global_scored=8)
+    other = found.of(rows, step=5, num_global_scored=8)
+    assert scored.candidates.equal(again.candidates)
+    assert not (
+        scored.candidates.shape == other.candidates.shape
+        and scored.candidates.equal(other.candidates)
+    )
+    assert found.of([(0, 3), (2, 0)], step=0, num_global_scored=0) is None
+
+
+def test_documents_are_scored_where_asked_and_do_not_stand_among_their_own():
+    task = make_task(documents=20, queries=3)
+    config = CandidatesConfig(texts="all", num_nearest=40, num_random=0)
+    found = find_candidates(task.targets, config, seed=0)
+    scored = found.of([(0, 7)], step=0, num_global_scored=1)
+    assert scored.candidates.shape == (1, 19, DIM)
+    own = read_targets(task.targets, [(0, 7)])[0]
+    assert float((scored.candidates[0].numpy() @ own).max()) < 0.999
+
+
+@pytest.mark.parametrize(
+    ("sizes", "reason"),
+    [
+        ({"documents": 2, "queries": 9}, "2 documents are no candidates"),
+        ({"documents": 50, "pseudo": 9}, "no queries to score"),
+    ],
+)
+def test_scores_without_queries_or_documents_are_refused(sizes, reason):
+    with pytest.raises(UsageError, match=reason):
+        find_candidates(make_task(**sizes).targets, CandidatesConfig(), seed=0)

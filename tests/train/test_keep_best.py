@@ -1,0 +1,76 @@
+"""Checks in training, and the weights that are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from leafkit.train.keep_best import KeepBest
+
+TRAINER = SimpleNamespace(strategy=SimpleNamespace(broadcast=lambda value: value))
+
+
+@dataclass(frozen=True)
+class Height:
+    value: float
+
+    def is_better(self, other: Height) -> bool:
+        return self.value > other.value
+
+
+def run(heights, num_batches=6, num_checks=3):
+    """Weight k after k batches, and the figure that a check of it finds."""
+    model = torch.nn.Linear(1, 1)
+
+    def set_to(value):
+        with torch.no_grad():
+            model.weight.fill_(value)
+
+    set_to(0)
+    keep = KeepBest(
+        model, lambda: Height(heights[int(model.weight.item())]), num_batches, num_checks
+    )
+    keep.on_fit_start(TRAINER, None)
+    for index in range(num_batches):
+        set_to(index + 1)
+        keep.on_train_batch_end(TRAINER, None, None, None, index)
+    keep.restore()
+    return keep, int(model.weight.item())
+
+
+@pytest.mark.parametrize(
+    ("heights", "best"),
+    [
+        ([0, 9, 1, 9, 2, 9, 3], 6),  # rises: the end
+        ([0, 9, 5, 9, 2, 9, 3], 2),  # falls again: the middle
+        ([7, 9, 1, 9, 2, 9, 3], 0),  # never above the start: the start
+        ([3, 9, 3, 9, 3, 9, 3], 0),  # no better is no reason
+    ],
+)
+def test_the_best_check_is_kept_even_if_it_is_the_start(heights, best):
+    keep, weight = run(heights)
+    assert (keep.best, weight) == (best, best)
+    assert [done for done, _ in keep.checks] == [0, 2, 4, 6]
+    assert keep.found_best == Height(heights[best])
+
+
+@pytest.mark.parametrize(
+    ("num_batches", "num_checks", "at"),
+    [(6, 1, [0, 6]), (3, 8, [0, 1, 2, 3]), (7, 3, [0, 2, 5, 7]), (1, 8, [0, 1])],
+)
+def test_checks_lie_at_equal_distances_and_the_last_one_at_the_end(num_batches, num_checks, at):
+    keep, _ = run(list(range(10)), num_batches, num_checks)
+    assert [done for done, _ in keep.checks] == at
+
+
+def test_the_first_process_decides():
+    model = torch.nn.Linear(1, 1)
+    answers = iter([Height(1), Height(2)])
+    told = SimpleNamespace(strategy=SimpleNamespace(broadcast=lambda value: Height(0)))
+    keep = KeepBest(model, lambda: next(answers), 1, 1)
+    keep.on_fit_start(told, None)
+    keep.on_train_batch_end(told, None, None, None, 0)
+    assert keep.best == 0
