@@ -35,10 +35,10 @@ def summarize_checks(
         best: the training's checks; None of one without.
         num_batches: of the training.
     """
-    if form.agreed is None or (best is None and num_batches):
-        return None
     start = best.checks[0][1] if best else form.agreed
     kept = best.found_best if best else form.agreed
+    if start is None or kept is None or (best is None and num_batches):
+        return None
     return StudentChecks(
         texts=validation.asked,
         num_texts=len(validation.rows),

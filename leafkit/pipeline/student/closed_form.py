@@ -6,6 +6,8 @@ Shapes: n texts, H hidden width, D dimensions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,10 +31,11 @@ from leafkit.pipeline.student.validation import Agreed, TokenIds, Validation
 HELD_OUT_PART = 8  # an eighth as many texts as W_out is fitted to measure how near it comes
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
 _USUAL_RIDGE = 1e-3  # where nothing is held out that could choose
-# texts of elsewhere cost what is found at home, so a fit on the index alone is tried first
+# texts of elsewhere cost what is found at home, so a fit on the index alone is tried first; queries
+# that are made of the documents cost too, and are in none
 _FITTED_TO = {
     "documents": (DOCUMENTS,),
-    "documents and queries": (DOCUMENTS, QUERIES, MADE_QUERIES),
+    "documents and queries": (DOCUMENTS, QUERIES),
     "all texts": None,
 }
 Rows = list[tuple[int, int]]
@@ -64,6 +67,7 @@ def start_projection(
     task: Distillation,
     token_ids: TokenIds,
     validation: Validation | None,
+    held_out: AbstractSet[str] = frozenset(),
 ) -> tuple[Start, ClosedForm]:
     """Set W_out to a ridge solution, and measure what a map of its rank can keep of the teacher,
     and how near the solution comes to it on texts beside those that it was fitted to.
@@ -73,31 +77,34 @@ def start_projection(
         task: texts and settings; ``ridge`` 0 tries several strengths, on the documents alone, with
             the queries and with all texts, and takes what finds most on held-out texts.
         token_ids: of the student, by target and text.
-        validation: what is held out; None takes the usual strength and all texts.
+        validation: what chooses; None takes the usual strength and all texts. The choice is
+            fitted again with these texts among the others.
+        held_out: texts that checks of the training will ask for, in no fit.
 
     Returns:
         How near the start is, and how it was chosen.
     """
     embedder = TransformerEmbedder(student, task.device, task.precision)
-    fitted, others = _sample(task, validation)
+    fitted, others = _sample(task, held_out)
 
     def pooled(rows: Rows) -> np.ndarray:
         return embedder.embed_ids([token_ids[g][i] for g, i in rows], pooled_only=True)
 
     inputs, wanted = pooled(fitted), read_targets(task.targets, fitted)
     origins = np.array([task.targets[g].origin for g, _ in fitted])
+    asks = validation.texts if validation else frozenset()
+    is_asked = np.array([task.targets[g].texts[i] in asks for g, i in fitted])
     asked = embedder.embed_ids(validation.token_ids, pooled_only=True) if validation else None
-    tried: list[tuple[ClosedForm, AffineMap]] = []
+    tried: list[tuple[ClosedForm, np.ndarray]] = []
     for name, ridge, chosen in _plan(task, origins, validation):
-        solution = fit_ridge(inputs[chosen], wanted[chosen], ridge)
         agreed = None
         if validation is not None and asked is not None:
-            agreed = validation.measure(_apply(solution, asked, student.spec.normalized))
-        tried.append((ClosedForm(name, int(chosen.sum()), ridge, agreed), solution))
-    best, solution = tried[0]
-    for form, other in tried[1:]:
-        if form.agreed and best.agreed and form.agreed.is_better(best.agreed):
-            best, solution = form, other
+            rows = chosen & ~is_asked
+            trial = fit_ridge(inputs[rows], wanted[rows], ridge)
+            agreed = validation.measure(_apply(trial, asked, student.spec.normalized))
+        tried.append((ClosedForm(name, int(chosen.sum()), ridge, agreed), chosen))
+    best, rows = _choose(tried)
+    solution = fit_ridge(inputs[rows], wanted[rows], best.ridge)
     assert student.projection is not None
     with torch.no_grad():
         student.projection.weight.copy_(torch.from_numpy(solution.weight.T))
@@ -119,18 +126,18 @@ def start_projection(
     return start, best
 
 
-def _sample(task: Distillation, validation: Validation | None) -> tuple[Rows, Rows]:
+def _sample(task: Distillation, held_out: AbstractSet[str]) -> tuple[Rows, Rows]:
     """Rows to fit, as many of each origin as the settings say, and others to measure on."""
-    held = validation.texts if validation else frozenset()
     chooser = np.random.default_rng(task.seed)
     size, fitted, others = task.config.num_ridge_texts, [], []
-    for origin in dict.fromkeys(target.origin for target in task.targets):
+    origins = dict.fromkeys(target.origin for target in task.targets)
+    for origin in [origin for origin in origins if origin != MADE_QUERIES]:
         rows = [
             (g, i)
             for g, target in enumerate(task.targets)
             if target.origin == origin
             for i in range(len(target.texts))
-            if target.texts[i] not in held
+            if target.texts[i] not in held_out
         ]
         order = chooser.permutation(len(rows))
         fitted += [rows[i] for i in np.sort(order[:size])]
@@ -153,6 +160,26 @@ def _plan(
         seen.add(count)
         plan += [(name, ridge, chosen) for ridge in _RIDGES]
     return plan
+
+
+def _choose(tried: Sequence[tuple[ClosedForm, np.ndarray]]) -> tuple[ClosedForm, np.ndarray]:
+    """The texts that find most, and of their ridges the strongest that finds as much within a
+    standard error: documents that ask prefer a weaker one than queries do, and hardly tell
+    between them.
+    """
+    best, rows = tried[0]
+    for form, chosen in tried[1:]:
+        if form.agreed and best.agreed and form.agreed.is_better(best.agreed):
+            best, rows = form, chosen
+    if best.agreed is None:
+        return best, rows
+    least = best.agreed.overlap - best.agreed.error
+    as_good = [
+        form
+        for form, _ in tried
+        if form.fitted_to == best.fitted_to and form.agreed and form.agreed.overlap >= least
+    ]
+    return max(as_good, key=lambda form: form.ridge), rows
 
 
 def _apply(solution: AffineMap, inputs: np.ndarray, is_normalized: bool) -> np.ndarray:

@@ -18,7 +18,15 @@ from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.student.candidates import find_candidates
 from leafkit.pipeline.student.checks import make_checks, say_checks, summarize_checks
 from leafkit.pipeline.student.closed_form import start_projection
-from leafkit.pipeline.student.targets import Distillation, Distilled, count_cuts, read_targets
+from leafkit.pipeline.student.targets import (
+    DOCUMENTS,
+    MADE_QUERIES,
+    QUERIES,
+    Distillation,
+    Distilled,
+    count_cuts,
+    read_targets,
+)
 from leafkit.pipeline.student.validation import Agreed, TokenIds, Validation, hold_out
 from leafkit.train.batch_list import BatchList
 from leafkit.train.fit import fit
@@ -44,10 +52,14 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
     check_losses(task.config.losses, tuple(student.spec.mrl_dims))
     token_ids = [student.tokenize(t.texts, t.role, task.limits.of(t.role)) for t in task.targets]
     cuts = count_cuts(student, task)
-    validation = hold_out(task, token_ids) if task.config.num_held_out else None
-    begun, form = start_projection(student, task, token_ids, validation)
-    if task.config.kind == "instant":
-        found = summarize_checks(form, validation, None, 0) if validation else None
+    # what is made of documents says little of a start, but it is what training is to be checked on
+    chooses = hold_out(task, token_ids, (QUERIES, DOCUMENTS))
+    validation = hold_out(task, token_ids, (QUERIES, MADE_QUERIES, DOCUMENTS))
+    is_instant = task.config.kind == "instant"
+    held_out = validation.texts if validation else frozenset()
+    begun, form = start_projection(student, task, token_ids, chooses, held_out)
+    if is_instant:
+        found = summarize_checks(form, chooses, None, 0) if chooses else None
         return Distilled(student, [], begun, {}, cuts, found)
     trained = train_student(student, task, token_ids, validation)
     found = None

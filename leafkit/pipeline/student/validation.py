@@ -18,8 +18,6 @@ from leafkit.index.ranking import exclude_self
 from leafkit.index.vectors import Vectors
 from leafkit.pipeline.student.targets import (
     DOCUMENTS,
-    MADE_QUERIES,
-    QUERIES,
     Distillation,
     read_targets,
 )
@@ -38,10 +36,12 @@ class Agreed:
         cosine: mean, of its vectors to the teacher's.
         overlap: share of the teacher's ten nearest documents that it finds among the teacher's
             vectors.
+        error: standard error of the overlap, over the texts.
     """
 
     cosine: float
     overlap: float
+    error: float = 0.0
 
     def is_better(self, other: Agreed) -> bool:
         """By what it finds; where that is equal, by cosine."""
@@ -86,14 +86,16 @@ class Validation:
     def measure(self, vectors: np.ndarray) -> Agreed:
         """Agreement of a student's vectors of the texts, (V, D), with the teacher's."""
         ranking = _nearest(vectors, self.documents, self.own, self.nearest.shape[1])
+        shares = shares_found(self.nearest, ranking)
         return Agreed(
             float(cosines(self.vectors, vectors).mean()),
-            float(shares_found(self.nearest, ranking).mean()),
+            float(shares.mean()),
+            float(shares.std() / len(shares) ** 0.5),
         )
 
 
-def hold_out(task: Distillation, token_ids: TokenIds) -> Validation | None:
-    """Queries of the index, or its documents where there are few; None where those are few too.
+def hold_out(task: Distillation, token_ids: TokenIds, origins: Sequence[str]) -> Validation | None:
+    """Texts of the first origin that has enough of them; None where none has.
 
     The choice is by the texts' own hashes: it is the same in every run, and more texts change
     little of it.
@@ -101,9 +103,10 @@ def hold_out(task: Distillation, token_ids: TokenIds) -> Validation | None:
     Args:
         task: whose texts they are; the first target is the index.
         token_ids: of the student, by target and text.
+        origins: the best first.
     """
     documents = task.targets[0].vectors
-    for origin in (QUERIES, MADE_QUERIES, DOCUMENTS):
+    for origin in origins:
         candidates = [
             (g, i)
             for g, target in enumerate(task.targets)

@@ -10,6 +10,7 @@ import pytest
 from leafkit.config import CandidatesConfig, StudentConfig
 from leafkit.core.errors import UsageError
 from leafkit.pipeline.student.candidates import find_candidates
+from leafkit.pipeline.student.closed_form import ClosedForm, _choose
 from leafkit.pipeline.student.targets import (
     DOCUMENTS,
     MADE_QUERIES,
@@ -44,6 +45,9 @@ def make_task(documents=500, queries=0, made=0, pseudo=0, **config):
     return SimpleNamespace(targets=targets, config=StudentConfig(**config))
 
 
+ORIGINS = (QUERIES, MADE_QUERIES, DOCUMENTS)
+
+
 def ids_of(task):
     return [[[g, i] for i in range(len(t.texts))] for g, t in enumerate(task.targets)]
 
@@ -61,23 +65,23 @@ def ids_of(task):
 )
 def test_the_texts_nearest_to_what_is_served_are_held_out(sizes, origin, number):
     task = make_task(**sizes)
-    found = hold_out(task, ids_of(task))
+    found = hold_out(task, ids_of(task), ORIGINS)
     assert (found.origin, len(found.rows), len(found.texts)) == (origin, number, number)
     assert {task.targets[g].origin for g, _ in found.rows} == {origin}
     assert found.token_ids == [[g, i] for g, i in found.rows]
     assert [i for _, i in found.rows] == found.own.tolist() or (found.own == -1).all()
-    assert hold_out(task, ids_of(task)).rows == found.rows
+    assert hold_out(task, ids_of(task), ORIGINS).rows == found.rows
 
 
 @pytest.mark.parametrize("sizes", [{"documents": 399}, {"documents": 15, "queries": 9000}])
 def test_few_texts_are_all_learned_from(sizes):
     task = make_task(**sizes)
-    assert hold_out(task, ids_of(task)) is None
+    assert hold_out(task, ids_of(task), ORIGINS) is None
 
 
 def test_the_teachers_own_vectors_agree_and_others_do_not():
     task = make_task(queries=900)
-    found = hold_out(task, ids_of(task))
+    found = hold_out(task, ids_of(task), ORIGINS)
     itself = found.measure(found.vectors)
     assert (itself.cosine, itself.overlap) == pytest.approx((1.0, 1.0))
     half = found.vectors + 0.15 * unit(len(found.rows), 9)
@@ -94,7 +98,7 @@ def test_the_teachers_own_vectors_agree_and_others_do_not():
 
 def test_a_document_does_not_find_itself():
     task = make_task(documents=500)
-    found = hold_out(task, ids_of(task))
+    found = hold_out(task, ids_of(task), ORIGINS)
     assert not (found.nearest == found.own[:, None]).any()
 
 
@@ -154,3 +158,35 @@ def test_documents_are_scored_where_asked_and_do_not_stand_among_their_own():
 def test_scores_without_queries_or_documents_are_refused(sizes, reason):
     with pytest.raises(UsageError, match=reason):
         find_candidates(make_task(**sizes).targets, CandidatesConfig(), seed=0)
+
+
+# --- the closed form
+
+
+def form(fitted_to, ridge, overlap, error=0.02):
+    return ClosedForm(fitted_to, 100, ridge, Agreed(0.8, overlap, error)), np.array([overlap])
+
+
+@pytest.mark.parametrize(
+    ("tried", "chosen"),
+    [
+        # a difference within the error is none: the strongest counts
+        (
+            [("documents", 1e-4, 0.706), ("documents", 1e-2, 0.701), ("documents", 1e-1, 0.696)],
+            1e-1,
+        ),
+        (
+            [("documents", 1e-4, 0.706), ("documents", 1e-2, 0.701), ("documents", 1e-1, 0.640)],
+            1e-2,
+        ),
+        ([("documents", 1e-4, 0.706), ("all texts", 1e-1, 0.700)], 1e-4),  # other texts do not
+        ([("documents", 1e-4, 0.706), ("all texts", 1e-3, 0.760), ("all texts", 1e-2, 0.7)], 1e-3),
+    ],
+)
+def test_the_texts_that_find_most_and_their_strongest_ridge(tried, chosen):
+    assert _choose([form(*one) for one in tried])[0].ridge == chosen
+
+
+def test_without_held_out_texts_the_first_is_taken():
+    tried = [(ClosedForm("all texts", 9, 1e-3, None), np.ones(1))]
+    assert _choose(tried)[0].ridge == 1e-3
