@@ -482,12 +482,12 @@ def test_signals_in_the_middle_of_training_end_it_with_their_status(
     """Lightning has handlers of its own while it trains: they must not turn Ctrl-C into another
     status.
     """
-    from leafkit.train import leaf_module
+    from leafkit.train import student_terms
 
     before = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(
-        leaf_module,
-        "leaf_loss",
+    monkeypatch.setitem(
+        student_terms.OF_VECTORS,
+        "l2",
         lambda *tensors: os.kill(os.getpid(), number) or time.sleep(5),
     )
     assert main.main(["distill", f"recipe={recipe}"]) == status
@@ -608,12 +608,12 @@ def test_the_way_from_a_command_to_its_loss_is_short(
     Not counted: ``Run.step``, which calls straight back into the step that called it, and the
     function that it calls back.
     """
-    from leafkit.train import contrastive_module, leaf_module
+    from leafkit.train import contrastive_module, student_terms
 
     def loss(*tensors, **settings):
         raise _InsideTheLoss
 
-    monkeypatch.setattr(leaf_module, "leaf_loss", loss)
+    monkeypatch.setitem(student_terms.OF_VECTORS, "l2", loss)
     monkeypatch.setattr(contrastive_module, "matryoshka_info_nce", loss)
     content = tiny.tiny_recipe(home, tmp_path / "ck") | {"stages": {"only": tiny.tiny_stage(home)}}
     path = tiny.write_recipe(tmp_path / "tiny.yaml", content)

@@ -91,7 +91,7 @@ def test_a_folder_of_vectors_is_distilled_like_the_model_that_made_them(
     path = tiny.write_recipe(tmp_path / "tiny.yaml", tiny.tiny_recipe(home, tmp_path / "ck"))
     source = f"teacher.source=vectors:{vectors}"
     run = start(path, source, *FEW)
-    assert "no pseudo-texts, no queries rewritten" in capsys.readouterr().out
+    assert "no pseudo-texts, no queries made of documents or rewritten" in capsys.readouterr().out
     student = read_encoder(run.folder / "student")
     assert (student.prompt("query"), student.spec.mrl_dims, student.spec.normalized) == (
         tiny.PROMPT,

@@ -251,7 +251,7 @@ def test_a_query_with_two_answers_gives_two_rows_that_mask_each_other(
         (["stages.weak.init=model:/no/such/folder"], "no such folder"),
         (
             ["stages.weak.init=builtin:nothing"],
-            "stages.weak.init: 'builtin:nothing' is not builtin:minilm, stage:NAME or model:",
+            "stages.weak.init: 'builtin:nothing' is not builtin:minilm, builtin:mpnet, stage:NAME",
         ),
     ],
 )
