@@ -14,6 +14,7 @@ import tiny
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1300)
 def test_killed_runs_leave_nothing_behind_and_finish_alike(tmp_path: Path) -> None:
     script = Path(__file__).parents[1] / "support" / "kills.py"
     words = [str(tmp_path), "--kills", "8", "--seed", "1", "--corpus", "small"]
@@ -24,6 +25,7 @@ def test_killed_runs_leave_nothing_behind_and_finish_alike(tmp_path: Path) -> No
         capture_output=True,
         text=True,
         check=False,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "faults: 0" in done.stdout

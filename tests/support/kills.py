@@ -66,6 +66,8 @@ class Tally:
 
 def import_all() -> None:
     """Import what the commands use, once for all children."""
+    # a child that is forked after the tokenizers' threads have run waits for them for ever
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     for name in _USED:
         importlib.import_module(name)
 
