@@ -39,6 +39,8 @@ STATUSES = {
     signal.SIGTERM: {143, -signal.SIGTERM, 0},
     signal.SIGINT: {130, 1, -signal.SIGINT, 0},
 }
+# files that hold times: manifests, how long vectors took, the card
+_WITH_TIMES = {"manifest.json", ".verified.json", "made.json", "README.md"}
 KILLS_PER_RUN = 4  # that a run suffers before it may finish
 GONE_WITHIN_S = 5.0
 _USED = (
@@ -173,7 +175,7 @@ def outputs(checkpoints: Path) -> dict[str, str | dict[str, np.ndarray]]:
 def _files(checkpoints: Path) -> Iterator[Path]:
     for pattern in ("vectors/*/*", "corpora/*/*.jsonl", "*/index/*", "*/student/**/*"):
         for path in sorted(checkpoints.glob(pattern)):
-            if path.is_file() and path.name not in {"manifest.json", ".verified.json"}:
+            if path.is_file() and path.name not in _WITH_TIMES:
                 yield path
 
 
