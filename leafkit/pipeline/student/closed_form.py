@@ -36,7 +36,7 @@ _USUAL_RIDGE = 1e-3  # where nothing is held out that could choose
 _FITTED_TO = {
     "documents": (DOCUMENTS,),
     "documents and queries": (DOCUMENTS, QUERIES),
-    "all texts": None,
+    "all given texts": None,
 }
 Rows = list[tuple[int, int]]
 
@@ -151,7 +151,7 @@ def _plan(
     """Name of the texts, strength and chosen rows of each solution to try."""
     everything = np.ones(len(origins), dtype=bool)
     if validation is None or task.config.ridge:
-        return [("all texts", task.config.ridge or _USUAL_RIDGE, everything)]
+        return [("all given texts", task.config.ridge or _USUAL_RIDGE, everything)]
     plan, seen = [], set()
     for name, wanted in _FITTED_TO.items():
         chosen = everything if wanted is None else np.isin(origins, wanted)

@@ -179,8 +179,18 @@ def form(fitted_to, ridge, overlap, error=0.02):
             [("documents", 1e-4, 0.706), ("documents", 1e-2, 0.701), ("documents", 1e-1, 0.640)],
             1e-2,
         ),
-        ([("documents", 1e-4, 0.706), ("all texts", 1e-1, 0.700)], 1e-4),  # other texts do not
-        ([("documents", 1e-4, 0.706), ("all texts", 1e-3, 0.760), ("all texts", 1e-2, 0.7)], 1e-3),
+        (
+            [("documents", 1e-4, 0.706), ("all given texts", 1e-1, 0.700)],
+            1e-4,
+        ),  # other texts do not
+        (
+            [
+                ("documents", 1e-4, 0.706),
+                ("all given texts", 1e-3, 0.760),
+                ("all texts", 1e-2, 0.7),
+            ],
+            1e-3,
+        ),
     ],
 )
 def test_the_texts_that_find_most_and_their_strongest_ridge(tried, chosen):
@@ -188,5 +198,5 @@ def test_the_texts_that_find_most_and_their_strongest_ridge(tried, chosen):
 
 
 def test_without_held_out_texts_the_first_is_taken():
-    tried = [(ClosedForm("all texts", 9, 1e-3, None), np.ones(1))]
+    tried = [(ClosedForm("all given texts", 9, 1e-3, None), np.ones(1))]
     assert _choose(tried)[0].ridge == 1e-3
