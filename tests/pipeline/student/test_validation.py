@@ -187,7 +187,7 @@ def form(fitted_to, ridge, overlap, error=0.02):
             [
                 ("documents", 1e-4, 0.706),
                 ("all given texts", 1e-3, 0.760),
-                ("all texts", 1e-2, 0.7),
+                ("all given texts", 1e-2, 0.7),
             ],
             1e-3,
         ),
