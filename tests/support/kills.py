@@ -144,8 +144,9 @@ def kill_once(
     faults = []
     if status not in STATUSES[number]:
         faults.append(f"status {status}")
-    if "Traceback" in out.read_text(errors="replace"):
-        faults.append("a traceback")
+    told = out.read_text(errors="replace")
+    if "Traceback" in told:
+        faults.append(f"a traceback: {told[max(0, told.index('Traceback') - 300) :][:3000]}")
     try:
         with exclusive(checkpoints):
             pass
