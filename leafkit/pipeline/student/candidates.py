@@ -59,8 +59,9 @@ class Candidates:
             return None
         near = np.stack([self._nearest_of(*rows[r]) for r in places])
         count = min(self.config.num_random, len(self.documents))
-        drawn = np.random.default_rng((self.seed, step)).integers(0, len(self.documents), count)
-        drawn = np.broadcast_to(np.unique(drawn), (len(places), len(np.unique(drawn))))
+        generator = np.random.default_rng((self.seed, step))
+        different = np.unique(generator.integers(0, len(self.documents), count))
+        drawn = np.broadcast_to(different, (len(places), len(different)))
         is_near = (drawn[:, :, None] == near[:, None, :]).any(axis=2)
         positions = np.concatenate([near, drawn], axis=1)
         present = np.concatenate([near >= 0, ~is_near], axis=1)
