@@ -17,16 +17,13 @@ from pathlib import Path
 
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, OutputFailed, remedy_of
+from leafkit.core.stop_signals import Terminated
 from leafkit.core.version import __version__
 
 FAILED, INTERRUPTED, PIPE_CLOSED, TERMINATED = 1, 130, 141, 143
 _KEPT = "finished steps and shards are kept, the same command continues after them"
 _PACKAGE = Path(__file__).resolve().parents[1]
 _MAX_SHOWN = 2000  # characters of a message
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived."""
 
 
 def explain(err: BaseException, words: Sequence[str]) -> int:

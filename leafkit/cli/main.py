@@ -6,17 +6,15 @@ import difflib
 import importlib
 import io
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from leafkit.cli.command_table import COMMANDS
-from leafkit.cli.failures import Terminated, explain
+from leafkit.cli.failures import explain
 from leafkit.cli.word_hints import asks_for_help, check_words
 from leafkit.core.console import console, flush, set_verbosity
 from leafkit.core.errors import UsageError
+from leafkit.core.stop_signals import ignore_stops, stop_signals
 from leafkit.core.system import keep_freed_memory, tune_gc
 from leafkit.core.version import __version__
 
@@ -38,16 +36,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_verbosity("info")
     keep_freed_memory()
     tune_gc()
-    try:
-        _prepare_process()
-        status = _run(words)
-        if sys.stdout is not None:
-            flush(sys.stdout)
-        return status
-    except SystemExit:
-        raise
-    except BaseException as err:
-        return explain(err, words)
+    with stop_signals() as stops:
+        try:
+            _prepare_output()
+            status = _run(words)
+            if sys.stdout is not None:
+                flush(sys.stdout)
+            return status
+        except BaseException as err:
+            ignore_stops()
+            cause = stops.cause_of(err)
+            if isinstance(cause, SystemExit):
+                raise
+            return explain(cause, words)
 
 
 def _run(words: Sequence[str]) -> int:
@@ -63,16 +64,10 @@ def _run(words: Sequence[str]) -> int:
     return _find_command(name, rest)(rest)
 
 
-def _prepare_process() -> None:
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _stop)
+def _prepare_output() -> None:
     # a file's name may hold bytes, and a document characters, that the terminal's encoding lacks
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def _stop(number: int, frame: Any) -> None:
-    raise Terminated
 
 
 def _find_command(name: str, rest: Sequence[str]) -> Callable[[Sequence[str]], int]:

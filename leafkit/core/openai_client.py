@@ -5,14 +5,11 @@ of failing means.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import email.utils
 import os
 import random
-import signal
-import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -311,38 +308,3 @@ def backoff(attempt: int, first_s: float) -> float:
     not return together.
     """
     return min(first_s * 2.0**attempt, MAX_BACKOFF_S) * (0.5 + 0.5 * _JITTER.random())
-
-
-@contextlib.contextmanager
-def sigterm_cancels() -> Iterator[None]:
-    """Let SIGTERM cancel the current task, as asyncio does for SIGINT, and call the process's own
-    handler afterwards.
-
-    An event loop logs and forgets what a handler raises while one of the loop's own callbacks runs.
-    """
-    loop, task, handler = (
-        asyncio.get_running_loop(),
-        asyncio.current_task(),
-        signal.getsignal(signal.SIGTERM),
-    )
-    if (
-        task is None
-        or not callable(handler)
-        or threading.current_thread() is not threading.main_thread()
-    ):
-        yield
-        return
-    received: list[int] = []
-
-    def cancel() -> None:
-        received.append(signal.SIGTERM)
-        task.cancel()
-
-    loop.add_signal_handler(signal.SIGTERM, cancel)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-        signal.signal(signal.SIGTERM, handler)
-        if received:
-            handler(signal.SIGTERM, None)

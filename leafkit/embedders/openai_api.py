@@ -27,8 +27,8 @@ from leafkit.core.openai_client import (
     backoff,
     base_url_of,
     read_address,
-    sigterm_cancels,
 )
+from leafkit.core.stop_signals import cancel_on_stop
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.vector_store import Space
 from leafkit.embedders.openai_answer import BrokenAnswer, decode_vector, order_rows
@@ -261,7 +261,7 @@ class OpenAIEmbedder(EmbedderBase):
         )
 
         async def run() -> None:
-            with sigterm_cancels():
+            with cancel_on_stop():
                 try:
                     await work(client)
                 finally:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from leafkit.config import SynthConfig
 from leafkit.core.console import Bar, progress_bar
 from leafkit.core.errors import LeafkitError
-from leafkit.core.openai_client import TransientError, backoff, sigterm_cancels
+from leafkit.core.openai_client import TransientError, backoff
+from leafkit.core.stop_signals import cancel_on_stop
 from leafkit.synth.answers import RefusedAnswer, normalize
 from leafkit.synth.chat_endpoint import Endpoint
 from leafkit.synth.journal import Entry, Journal, count_entries
@@ -52,7 +53,7 @@ def generate(
 
     async def run() -> Outcome:
         runner = _Runner(endpoint, journal, config)
-        with sigterm_cancels():
+        with cancel_on_stop():
             try:
                 await runner.ask_all(
                     [job for slot in slots if (job := instruction_job(slot))], "synth: instructions"
