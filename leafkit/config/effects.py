@@ -144,12 +144,29 @@ _CONDITIONS = (
             "student.max_texts_per_batch",
             "student.num_epochs",
             "student.num_checks",
+            "student.enough_overlap",
+            "student.patience",
             "student.optimizer.lr",
             "student.losses.*",
         ),
+        lambda recipe, _: recipe.student.kind == "transformer" and recipe.student.minutes != 0,
+        "student.kind=transformer and student.minutes other than 0; an instant student takes no "
+        "steps, and student.static has keys of its own",
+    ),
+    _Condition(
+        ("student.minutes",),
         lambda recipe, _: recipe.student.kind == "transformer",
-        "student.kind=transformer; an instant student takes no steps, and student.static has keys "
-        "of its own",
+        "student.kind=transformer",
+    ),
+    _Condition(
+        ("student.num_epochs",),
+        lambda recipe, _: recipe.student.kind != "transformer" or recipe.student.minutes < 0,
+        "student.minutes=-1: a time budget takes as many passes as fit",
+    ),
+    _Condition(
+        ("student.enough_overlap", "student.patience"),
+        lambda recipe, _: recipe.student.num_checks > 0,
+        "student.num_checks of one at least",
     ),
     _Condition(
         ("student.ridge", "student.num_held_out"),
@@ -158,8 +175,9 @@ _CONDITIONS = (
     ),
     _Condition(
         ("student.optimizer.*", "student.query_repeats"),
-        lambda recipe, _: recipe.student.kind != "instant",
-        "student.kind=transformer or static: an instant student takes no steps",
+        lambda recipe, _: not recipe.student.trains_nothing,
+        "student.kind=transformer or static, and student.minutes other than 0: an instant student "
+        "takes no steps",
     ),
     _Condition(
         ("student.losses.candidates.*",),

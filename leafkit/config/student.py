@@ -129,6 +129,14 @@ class StudentConfig:
         128, "Texts per optimizer step, over all processes.", above=0, high=10_000_000
     )
     num_epochs: float = number(1.0, "Passes over the texts.", above=0, high=_MAX_EPOCHS)
+    minutes: float = number(
+        -1.0,
+        "Of training: as many batches as fit, by the speed measured first, instead of num_epochs. "
+        "0 trains nothing (the instant student), -1 trains num_epochs.",
+        unit="minutes",
+        low=-1,
+        high=1e6,
+    )
     question_ratio: float = number(
         0.0,
         "Share of the train queries rewritten as questions (how do I ...) by the rules of English "
@@ -148,6 +156,19 @@ class StudentConfig:
         8,
         "Times that training is checked on held-out texts; the best of these and of the start is "
         "kept. 0 keeps the end, whatever it is.",
+        low=0,
+        high=10_000,
+    )
+    enough_overlap: float = number(
+        0.99,
+        "Training ends, or does not begin, where held-out texts find this share of the teacher's "
+        "ten nearest documents: int8 vectors lose more. 1 trains on.",
+        above=0,
+        high=1,
+    )
+    patience: int = number(
+        0,
+        "Checks in a row that find no better student, after which training ends; 0 trains on.",
         low=0,
         high=10_000,
     )
@@ -172,3 +193,8 @@ class StudentConfig:
         high=10**9,
     )
     static: StaticConfig = section(StaticConfig, "Of student.kind=static.")
+
+    @property
+    def trains_nothing(self) -> bool:
+        """Whether the closed form is the student."""
+        return self.kind == "instant" or (self.kind == "transformer" and self.minutes == 0)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from leafkit.config import Recipe, to_plain
+from leafkit.config import Recipe, StudentConfig, to_plain
 from leafkit.config.teacher_recipe import load_teacher_recipe
 from leafkit.core.checkpoint_layout import LOSSES_FILE, STUDENT
 from leafkit.core.console import log
@@ -53,7 +53,16 @@ from leafkit.pipeline.training_logs import keep_logs, recipe_options
 
 _SPECIALS = 4  # special tokens around a text, at most
 # keys of the student that a kind of it does not read
-_OF_STEPS = ("tokens_per_batch", "max_texts_per_batch", "num_epochs", "losses", "num_checks")
+_OF_STEPS = (
+    "tokens_per_batch",
+    "max_texts_per_batch",
+    "num_epochs",
+    "minutes",
+    "losses",
+    "num_checks",
+    "enough_overlap",
+    "patience",
+)
 _UNREAD = {
     "transformer": ("static",),
     "instant": ("static", "query_repeats", "optimizer", *_OF_STEPS),
@@ -231,13 +240,21 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
     return folder
 
 
+def _unread_keys(student: StudentConfig) -> tuple[str, ...]:
+    if student.trains_nothing:
+        return _UNREAD["instant"]
+    budget = ("num_epochs",) if student.kind == "transformer" and student.minutes > 0 else ()
+    return _UNREAD[student.kind] + budget
+
+
 def _student_inputs(
     run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequence[Target]
 ) -> StudentInputs:
     recipe, data = run.recipe, run.recipe.data
     config, is_static = to_plain(recipe.student), recipe.student.kind == "static"
     # what a kind does not read does not make it stale
-    config = {k: v for k, v in config.items() if k not in _UNREAD[recipe.student.kind]}
+    unread = _unread_keys(recipe.student)
+    config = {k: v for k, v in config.items() if k not in unread}
     return StudentInputs(
         config=config,
         start=identify_model(recipe.student.init),

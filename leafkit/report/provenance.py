@@ -81,7 +81,9 @@ def training_in_words(report: RunReport) -> str:
             "text's token vectors and the teacher's vector of it, on documents and then on queries."
         )
     start = "the last layer was set in closed form (ridge regression onto the teacher's vectors)"
-    if _student_key(report, "kind") == "instant":
+    was_enough = report.checks is not None and report.checks.is_enough_at_start
+    has_no_time = _student_key(report, "minutes") == 0
+    if was_enough or has_no_time or _student_key(report, "kind") == "instant":
         return f"Nothing was trained: {start}, and that is the student."
     weights = _student_key(report, "losses")
     terms = [
@@ -105,12 +107,18 @@ def checks_in_words(report: RunReport) -> str:
     )
     if not found.num_batches:
         return f"{asked}, {start}; there was no training."
+    if found.is_enough_at_start:
+        return f"{asked}, {start}; that left nothing to train for, and is the student."
+    ended = ""
+    if found.ended_early:
+        done, planned = grouped(found.num_done or 0), grouped(found.num_batches)
+        ended = f" Training ended after {done} of {planned} batches."
     if not found.kept_after:
-        return f"{asked}, {start}; training found no more, and the start was kept."
+        return f"{asked}, {start}; training found no more, and the start was kept.{ended}"
     return (
         f"{asked}, {start}; the student kept, after {grouped(found.kept_after)} of "
         f"{grouped(found.num_batches)} batches, has {decimal(found.cosine)} and finds "
-        f"{percent(found.overlap)}."
+        f"{percent(found.overlap)}.{ended}"
     )
 
 

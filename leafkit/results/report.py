@@ -73,7 +73,8 @@ class StudentChecks:
         cosine: of the student that is kept.
         overlap: likewise.
         kept_after: batches after which it was the best; 0 is the start.
-        num_batches: of the training; 0 for a student without one.
+        num_batches: of the training, as planned; 0 for a student without one.
+        num_done: of them; None in a report of an earlier version, which did all.
     """
 
     texts: str
@@ -86,6 +87,17 @@ class StudentChecks:
     overlap: float
     kept_after: int
     num_batches: int
+    num_done: int | None = None
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether checks ended the training before its plan."""
+        return self.num_done is not None and self.num_done < self.num_batches
+
+    @property
+    def is_enough_at_start(self) -> bool:
+        """Whether the start left nothing to train for."""
+        return self.ended_early and self.num_done == 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,6 @@
-"""Checks of an encoder in training; the weights of the best one are kept."""
+"""Checks of an encoder in training; the weights of the best one are kept, and training ends where
+there is no more to gain.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +33,8 @@ class KeepBest(Callback, Generic[Found]):
         measure: checks it.
         num_batches: of the training.
         num_checks: at equal distances, the last one after the last batch.
+        is_enough: of what was found; training ends there, or does not begin.
+        patience: checks in a row without a better one, after which training ends; 0 for none.
 
     Attributes:
         checks: (batches done, what was found), the start first.
@@ -38,9 +42,17 @@ class KeepBest(Callback, Generic[Found]):
     """
 
     def __init__(
-        self, encoder: nn.Module, measure: Callable[[], Found], num_batches: int, num_checks: int
+        self,
+        encoder: nn.Module,
+        measure: Callable[[], Found],
+        num_batches: int,
+        num_checks: int,
+        *,
+        is_enough: Callable[[Found], bool] = lambda found: False,
+        patience: int = 0,
     ) -> None:
         self._encoder, self._measure = encoder, measure
+        self._is_enough, self._patience = is_enough, patience
         count = min(num_checks, num_batches)
         self._due = {round((i + 1) * num_batches / count) for i in range(count)}
         self.checks: list[tuple[int, Found]] = []
@@ -69,6 +81,11 @@ class KeepBest(Callback, Generic[Found]):
         """What was found of the weights that are kept."""
         return dict(self.checks)[self.best]
 
+    @property
+    def num_done(self) -> int:
+        """Batches after which the last check was made."""
+        return self.checks[-1][0]
+
     def _check(self, trainer: Any, done: int) -> None:
         found = trainer.strategy.broadcast(self._measure())
         is_best = not self.checks or found.is_better(self.found_best)
@@ -79,3 +96,7 @@ class KeepBest(Callback, Generic[Found]):
                 name: value.detach().to("cpu", copy=True)
                 for name, value in self._encoder.state_dict().items()
             }
+        since = [done for done, _ in self.checks].index(self.best)
+        is_late = self._patience and len(self.checks) - 1 - since >= self._patience
+        if is_late or self._is_enough(found):
+            trainer.should_stop = True

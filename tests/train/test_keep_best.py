@@ -74,3 +74,31 @@ def test_the_first_process_decides():
     keep.on_fit_start(told, None)
     keep.on_train_batch_end(told, None, None, None, 0)
     assert keep.best == 0
+
+
+def test_training_ends_where_it_is_enough_or_nothing_better_comes():
+    trainer = SimpleNamespace(strategy=TRAINER.strategy, should_stop=False)
+
+    def ends_after(heights, **settings):
+        found = iter(heights)
+        keep = KeepBest(
+            torch.nn.Linear(1, 1),
+            lambda: Height(next(found)),
+            len(heights) - 1,
+            len(heights) - 1,
+            **settings,
+        )
+        trainer.should_stop = False
+        keep.on_fit_start(trainer, None)
+        for index in range(len(heights) - 1):
+            if trainer.should_stop:
+                break
+            keep.on_train_batch_end(trainer, None, None, None, index)
+        return keep.num_done, keep.best
+
+    assert ends_after([1, 2, 3, 4]) == (3, 3)
+    assert ends_after([1, 2, 3, 4], is_enough=lambda found: found.value >= 3) == (2, 2)
+    assert ends_after([5, 2, 3, 4], is_enough=lambda found: found.value >= 3) == (0, 0)
+    assert ends_after([1, 4, 3, 3, 9], patience=2) == (3, 1)
+    assert ends_after([1, 4, 3, 5, 3, 9], patience=2) == (5, 5)
+    assert ends_after([4, 3, 9], patience=1) == (1, 0)

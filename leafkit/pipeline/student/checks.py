@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from leafkit.config import StudentConfig
 from leafkit.core.console import log
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.text_encoder import TextEncoder
@@ -12,16 +15,32 @@ from leafkit.results import StudentChecks
 from leafkit.train.keep_best import KeepBest
 
 
-def make_checks(
-    student: TextEncoder, task: Distillation, validation: Validation, num_batches: int
-) -> KeepBest[Agreed]:
-    """Checks of a student in training."""
+def make_check(
+    student: TextEncoder, task: Distillation, validation: Validation
+) -> Callable[[], Agreed]:
+    """What measures a student as it stands."""
 
     def measure() -> Agreed:
         embedder = TransformerEmbedder(student, task.device, task.precision)
         return validation.measure(embedder.embed_ids(validation.token_ids))
 
-    return KeepBest(student, measure, num_batches, task.config.num_checks)
+    return measure
+
+
+def keep_best(
+    student: TextEncoder, config: StudentConfig, check: Callable[[], Agreed], num_batches: int
+) -> KeepBest[Agreed]:
+    """The checks of a training of so many batches, by its settings."""
+    return KeepBest(
+        student,
+        check,
+        num_batches,
+        config.num_checks,
+        is_enough=lambda found: (
+            config.enough_overlap < 1 and found.overlap >= config.enough_overlap
+        ),
+        patience=config.patience,
+    )
 
 
 def summarize_checks(
@@ -50,13 +69,22 @@ def summarize_checks(
         overlap=kept.overlap,
         kept_after=best.best if best else 0,
         num_batches=num_batches,
+        num_done=best.num_done if best else 0,
     )
 
 
 def say_checks(found: StudentChecks) -> None:
-    """What training brought, in one line."""
+    """What training brought, in one line, and whether it ended before its plan."""
     start = Agreed(found.start_cosine, found.start_overlap)
     asked = f"{found.num_texts:,} {found.texts} held out"
+    if found.is_enough_at_start:
+        log(
+            f"  the closed form has {start} on {asked}: there is nothing left to train for "
+            "(student.enough_overlap=1 trains all the same)"
+        )
+        return
+    if found.ended_early:
+        log(f"  training ended after {found.num_done:,} of {found.num_batches:,} batches")
     if found.kept_after:
         log(
             f"  on {asked}: {start} at the start, {Agreed(found.cosine, found.overlap)} after "

@@ -163,9 +163,8 @@ def _plan(
 
 
 def _choose(tried: Sequence[tuple[ClosedForm, np.ndarray]]) -> tuple[ClosedForm, np.ndarray]:
-    """The texts that find most, and of their ridges the strongest that finds as much within a
-    standard error: documents that ask prefer a weaker one than queries do, and hardly tell
-    between them.
+    """The texts that find most, and of their ridges the strongest that is as good: documents that
+    ask prefer a weaker one than queries do, and hardly tell between them.
     """
     best, rows = tried[0]
     for form, chosen in tried[1:]:
@@ -173,11 +172,12 @@ def _choose(tried: Sequence[tuple[ClosedForm, np.ndarray]]) -> tuple[ClosedForm,
             best, rows = form, chosen
     if best.agreed is None:
         return best, rows
-    least = best.agreed.overlap - best.agreed.error
     as_good = [
         form
         for form, _ in tried
-        if form.fitted_to == best.fitted_to and form.agreed and form.agreed.overlap >= least
+        if form.fitted_to == best.fitted_to
+        and form.agreed is not None
+        and form.agreed.is_as_good(best.agreed)
     ]
     return max(as_good, key=lambda form: form.ridge), rows
 

@@ -16,7 +16,12 @@ from leafkit.data.batching import share_of_rank, token_budget_batches
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.student.candidates import find_candidates
-from leafkit.pipeline.student.checks import make_checks, say_checks, summarize_checks
+from leafkit.pipeline.student.checks import (
+    keep_best,
+    make_check,
+    say_checks,
+    summarize_checks,
+)
 from leafkit.pipeline.student.closed_form import start_projection
 from leafkit.pipeline.student.targets import (
     DOCUMENTS,
@@ -27,6 +32,7 @@ from leafkit.pipeline.student.targets import (
     count_cuts,
     read_targets,
 )
+from leafkit.pipeline.student.time_budget import NUM_PROBED, count_batches
 from leafkit.pipeline.student.validation import Agreed, TokenIds, Validation, hold_out
 from leafkit.train.batch_list import BatchList
 from leafkit.train.fit import fit
@@ -55,10 +61,9 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
     # what is made of documents says little of a start, but it is what training is to be checked on
     chooses = hold_out(task, token_ids, (QUERIES, DOCUMENTS))
     validation = hold_out(task, token_ids, (QUERIES, MADE_QUERIES, DOCUMENTS))
-    is_instant = task.config.kind == "instant"
     held_out = validation.texts if validation else frozenset()
     begun, form = start_projection(student, task, token_ids, chooses, held_out)
-    if is_instant:
+    if task.config.trains_nothing:
         found = summarize_checks(form, chooses, None, 0) if chooses else None
         return Distilled(student, [], begun, {}, cuts, found)
     trained = train_student(student, task, token_ids, validation)
@@ -144,10 +149,8 @@ def train_student(
         for i in range(len(target.texts))
         if target.texts[i] not in held
     ]
-    batches = plan_batches(task, [len(token_ids[g][i]) for g, i in rows])
 
-    def make(step: int) -> LeafBatch:
-        batch = batches[step]
+    def make(batch: np.ndarray, step: int) -> LeafBatch:
         share = share_of_rank(batch, world.rank, world.size)
         weight = 1.0 if len(share) else 0.0
         # a process without a row takes one along, which counts nothing
@@ -160,14 +163,29 @@ def train_student(
         ids = [token_ids[g][i] for g, i in chosen]
         return LeafBatch(ids, vectors, len(batch), weight, scored=scored)
 
+    def listed(batches: Sequence[np.ndarray]) -> BatchList:
+        return BatchList(
+            len(batches),
+            lambda step: make(batches[step], step),
+            rows=[len(batch) for batch in batches],
+        )
+
+    lengths = [len(token_ids[g][i]) for g, i in rows]
+    is_checked = validation is not None and config.num_checks > 0
+    check = make_check(student, task, validation) if validation and is_checked else None
+    num_batches = 0
+    if config.minutes > 0:
+        probed = listed(plan_batches(task, lengths, NUM_PROBED))
+        num_batches = count_batches(student, task, probed, check)
+    batches = plan_batches(task, lengths, num_batches)
     options, best = task.options(""), None
-    if validation is not None and config.num_checks:
-        best = make_checks(student, task, validation, len(batches))
+    if check is not None:
+        best = keep_best(student, config, check, len(batches))
         options = replace(options, callbacks=[*options.callbacks, best])
     metrics: dict[str, Any] = {}
     losses = fit(
         LeafModule(student, config.optimizer, losses=config.losses),
-        BatchList(len(batches), make, rows=[len(batch) for batch in batches]),
+        listed(batches),
         title="student: training",
         device=task.device,
         precision=task.precision,
@@ -180,14 +198,25 @@ def train_student(
     return Trained(losses, metrics["loader"], len(batches), best)
 
 
-def plan_batches(task: Distillation, lengths: Sequence[int]) -> list[np.ndarray]:
-    """Token-budget batches of rows of these lengths; a partial epoch is a share of its batches."""
+def plan_batches(
+    task: Distillation, lengths: Sequence[int], num_batches: int = 0
+) -> list[np.ndarray]:
+    """Token-budget batches of rows of these lengths.
+
+    Args:
+        task: settings.
+        lengths: tokens of each row.
+        num_batches: of as many epochs as that takes; 0 takes ``num_epochs``, of whose last one a
+            part is a share of its batches.
+    """
     config = task.config
     batches: list[np.ndarray] = []
-    for epoch in range(int(np.ceil(config.num_epochs))):
+    epoch = 0
+    while len(batches) < num_batches if num_batches else epoch < config.num_epochs:
         part = token_budget_batches(
             lengths, config.tokens_per_batch, config.max_texts_per_batch, task.seed, epoch=epoch
         )
-        share = min(1.0, config.num_epochs - epoch)
+        share = 1.0 if num_batches else min(1.0, config.num_epochs - epoch)
         batches += part[: max(1, round(share * len(part)))]
-    return batches
+        epoch += 1
+    return batches[: num_batches or None]

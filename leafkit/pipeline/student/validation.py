@@ -7,7 +7,7 @@ Shapes: V texts, D dimensions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -36,16 +36,23 @@ class Agreed:
         cosine: mean, of its vectors to the teacher's.
         overlap: share of the teacher's ten nearest documents that it finds among the teacher's
             vectors.
-        error: standard error of the overlap, over the texts.
+        shares: of each text, whose mean the overlap is.
     """
 
     cosine: float
     overlap: float
-    error: float = 0.0
+    shares: tuple[float, ...] = field(default=(), repr=False)
 
     def is_better(self, other: Agreed) -> bool:
         """By what it finds; where that is equal, by cosine."""
         return (self.overlap, self.cosine) > (other.overlap, other.cosine)
+
+    def is_as_good(self, other: Agreed) -> bool:
+        """Whether it finds as much on the same texts, within a standard error of the difference,
+        text by text.
+        """
+        lost = np.array(other.shares) - np.array(self.shares)
+        return bool(lost.mean() <= lost.std() / len(lost) ** 0.5)
 
     def __str__(self) -> str:
         return f"cosine {self.cosine:.4f}, overlap@{DEPTH} {self.overlap:.3f}"
@@ -90,7 +97,7 @@ class Validation:
         return Agreed(
             float(cosines(self.vectors, vectors).mean()),
             float(shares.mean()),
-            float(shares.std() / len(shares) ** 0.5),
+            tuple(shares.tolist()),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from leafkit.core.artifact import read_manifest
 from leafkit.core.errors import UsageError
 from leafkit.models.checkpoint import read_encoder
 from leafkit.pipeline.collect import collect_report
+from leafkit.pipeline.student import time_budget, transformer
 from leafkit.report import provenance
 
 DOCUMENTS = [document for _, document in tiny.make_pairs()]
@@ -65,6 +67,66 @@ def test_a_training_that_does_harm_ends_as_its_start(home, caplog):
     assert "training found no more than the closed form on 25 queries held out" in caplog.text
     kept = distill(home, optimizer=leafkit.OptimizerConfig(lr=1.0), num_checks=0)
     assert not torch.equal(weights(kept), weights(instant))
+
+
+def test_a_start_that_finds_all_trains_nothing(home, caplog):
+    settings = {"num_ridge_texts": 4096, "enough_overlap": 0.9}
+
+    def distill_self(**more) -> leafkit.Pair:
+        config = leafkit.StudentConfig(
+            **settings | more, optimizer=leafkit.OptimizerConfig(lr=1e-3), tokens_per_batch=512
+        )
+        return leafkit.distill(
+            f"model:{home / 'small'}",
+            f"model:{home / 'small'}",
+            DOCUMENTS,
+            QUERIES,
+            config,
+            max_document_tokens=48,
+            device="cpu",
+            precision="float32",
+        )
+
+    with caplog.at_level("INFO", logger="leafkit"):
+        start = distill_self()
+    assert "there is nothing left to train for" in caplog.text
+    assert torch.equal(weights(start), weights(distill_self(kind="instant")))
+    trained = distill_self(enough_overlap=1.0, num_epochs=0.1, num_checks=0)
+    assert not torch.equal(weights(start), weights(trained))
+
+
+def test_a_time_budget_trains_as_many_batches_as_it_holds(home, monkeypatch, caplog):
+    seen = []
+
+    def three(budget_s, **found):
+        seen.append((budget_s, found))
+        return 3
+
+    monkeypatch.setattr(time_budget, "batches_within", three)
+    with caplog.at_level("INFO", logger="leafkit"):
+        probed = distill(home, minutes=2.0)
+    assert "2 minutes hold 3 batches of" in caplog.text
+    [(budget_s, found)] = seen
+    assert budget_s == 120
+    assert found["seconds_per_batch"] > 0
+    assert found["checks_s"] > 0
+    assert found["spent_s"] > found["seconds_per_batch"]
+    # what was measured left no trace in what is trained
+    monkeypatch.setattr(transformer, "count_batches", lambda *of_student: 3)
+    assert torch.equal(weights(probed), weights(distill(home, minutes=2.0)))
+
+
+def test_no_time_is_the_instant_student(home):
+    assert torch.equal(weights(distill(home, minutes=0)), weights(distill(home, kind="instant")))
+
+
+def test_batches_of_a_budget_go_on_over_epochs(home):
+    task = SimpleNamespace(config=leafkit.StudentConfig(tokens_per_batch=64), seed=1)
+    once = transformer.plan_batches(task, [10] * 50)
+    assert sorted(np.concatenate(once).tolist()) == list(range(50))
+    thrice = transformer.plan_batches(task, [10] * 50, 3 * len(once))
+    assert sorted(np.concatenate(thrice).tolist()) == sorted(list(range(50)) * 3)
+    assert len(transformer.plan_batches(task, [10] * 50, 2)) == 2
 
 
 @pytest.mark.parametrize("term", [term for term in TERMS if term != "l2"])
