@@ -17,7 +17,7 @@ from pathlib import Path
 
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, OutputFailed, remedy_of
-from leafkit.core.stop_signals import Terminated
+from leafkit.core.process.stop_signals import Terminated
 from leafkit.core.version import __version__
 
 FAILED, INTERRUPTED, PIPE_CLOSED, TERMINATED = 1, 130, 141, 143

@@ -14,7 +14,7 @@ from leafkit.cli.failures import explain
 from leafkit.cli.word_hints import asks_for_help, check_words
 from leafkit.core.console import console, flush, set_verbosity
 from leafkit.core.errors import UsageError
-from leafkit.core.stop_signals import ignore_stops, stop_signals
+from leafkit.core.process.stop_signals import ignore_stops, stop_signals
 from leafkit.core.system import keep_freed_memory, tune_gc
 from leafkit.core.version import __version__
 

@@ -28,7 +28,7 @@ from leafkit.core.openai_client import (
     base_url_of,
     read_address,
 )
-from leafkit.core.stop_signals import cancel_on_stop
+from leafkit.core.process.stop_signals import cancel_on_stop
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.vector_store import Space
 from leafkit.embedders.openai_answer import BrokenAnswer, decode_vector, order_rows

@@ -27,7 +27,7 @@ from leafkit.core.artifact import (
 from leafkit.core.checkpoint_layout import FAISS_FILE
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
-from leafkit.core.lock import exclusive
+from leafkit.core.process.lock import exclusive
 from leafkit.core.swap import recover, wait_for
 from leafkit.index.build import VectorIndex, build_index
 from leafkit.index.kinds.plan import Plan, plan_indexes

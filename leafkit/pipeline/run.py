@@ -24,7 +24,7 @@ from leafkit.core.checkpoint_layout import HASHES_FILE, LOCKS_FOLDER, PRECISION_
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError
 from leafkit.core.file_hashes import remembered_hashes
-from leafkit.core.lock import exclusive, in_turn
+from leafkit.core.process.lock import exclusive, in_turn
 from leafkit.core.swap import recover
 from leafkit.core.system import release_memory
 from leafkit.core.watch import Watch, watch_tree, watching

@@ -14,7 +14,7 @@ from leafkit.config import SynthConfig
 from leafkit.core.console import Bar, progress_bar
 from leafkit.core.errors import LeafkitError
 from leafkit.core.openai_client import TransientError, backoff
-from leafkit.core.stop_signals import cancel_on_stop
+from leafkit.core.process.stop_signals import cancel_on_stop
 from leafkit.synth.answers import RefusedAnswer, normalize
 from leafkit.synth.chat_endpoint import Endpoint
 from leafkit.synth.journal import Entry, Journal, count_entries

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from leafkit.core.errors import LeafkitError
-from leafkit.core.lock import exclusive, in_turn
+from leafkit.core.process.lock import exclusive, in_turn
 
 HOLD = """
 from pathlib import Path
-from leafkit.core.lock import exclusive
+from leafkit.core.process.lock import exclusive
 with exclusive(Path("held")):
     print("held", flush=True)
     input()
@@ -132,7 +132,7 @@ print(*{pool.submit(slowly).result() for _ in range(4)}, flush=True)
 HOLD_AND_START = """
 import concurrent.futures, os, subprocess, time
 from pathlib import Path
-from leafkit.core.lock import exclusive
+from leafkit.core.process.lock import exclusive
 from leafkit.data import pydocs
 def slowly():
     time.sleep(.05)

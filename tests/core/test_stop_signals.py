@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from leafkit.cli import main as cli
-from leafkit.core.stop_signals import (
+from leafkit.core.process.stop_signals import (
     NUMBERS,
     StopSignals,
     Terminated,

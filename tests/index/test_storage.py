@@ -17,7 +17,7 @@ from leafkit.config import IndexConfig
 from leafkit.core.artifact import publish, seal_of
 from leafkit.core.checkpoint_layout import FAISS_FILE, MANIFEST_FILE
 from leafkit.core.errors import LeafkitError
-from leafkit.core.lock import exclusive
+from leafkit.core.process.lock import exclusive
 from leafkit.index import storage
 from leafkit.index.search import search_index
 from leafkit.index.storage import STEP, load_index, open_index, save_index

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from leafkit.config.load import load_recipe
 from leafkit.core.artifact import open_artifact, read_manifest
 from leafkit.core.errors import LeafkitError, UsageError
-from leafkit.core.lock import exclusive
+from leafkit.core.process.lock import exclusive
 from leafkit.data.vector_store import Space, VectorStore
 from leafkit.evaluation.per_query import read_per_query
 from leafkit.models.checkpoint import read_encoder, write_encoder

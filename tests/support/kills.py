@@ -29,7 +29,7 @@ from safetensors.numpy import load_file
 
 from leafkit.cli import main
 from leafkit.core.errors import LeafkitError
-from leafkit.core.lock import exclusive
+from leafkit.core.process.lock import exclusive
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 # a command's status by how it was stopped; 0 where it was faster, the plain signal where it had

@@ -21,7 +21,7 @@ from leafkit.core.console import log
 from leafkit.core.disk_space import require_space
 from leafkit.core.errors import LeafkitError, remedy_of
 from leafkit.core.file_hashes import sha256_of_file
-from leafkit.core.lock import in_turn
+from leafkit.core.process.lock import in_turn
 from leafkit.core.swap import recover, swap_in
 
 if TYPE_CHECKING:

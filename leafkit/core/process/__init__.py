@@ -1,0 +1,1 @@
+"""This process among others: the lock on a folder, workers, signals that stop it."""
