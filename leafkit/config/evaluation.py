@@ -170,6 +170,13 @@ class InheritConfig:
         "By how much the student's retention may fall short of the teacher's own, per precision.",
         choices=VECTOR_PRECISIONS,
     )
+    min_retention: float = number(
+        0.9,
+        "Share of the teacher's own nDCG@10 that a student must keep at full size in float32: below "
+        "it nothing is inherited, whatever the student keeps of itself. 0 asks for none.",
+        low=0,
+        high=1,
+    )
     strict: bool = flag(False, "Undecided settings fail too.")
     diagnose: bool = flag(False, "Examine the teacher alone, before any student is trained.")
     ranks: list[int] = numbers(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from leafkit.results.codec import Saved
@@ -90,6 +90,10 @@ class InheritanceGrid(Tabular, Saved):
         scales: smallest and largest number of each codec's scales, by documents/dim/precision/name;
             the arrays themselves are in scales.npz.
         cells: the settings.
+        min_retention: the floor: share of the teacher's nDCG@10 that a student must keep at full
+            size in float32 for any setting to be inherited; None in a grid of an earlier version,
+            which had no floor.
+        of_teacher: what each mode of the student keeps of it; empty in such a grid.
     """
 
     what = "inheritance grid"
@@ -102,6 +106,8 @@ class InheritanceGrid(Tabular, Saved):
     strict: bool
     scales: Mapping[str, tuple[float, float]]
     cells: tuple[GridCell, ...]
+    min_retention: float | None = None
+    of_teacher: Mapping[str, Interval] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -131,6 +137,7 @@ class InheritanceGrid(Tabular, Saved):
         sentences = [f"{outcome}: of {len(self.cells)} {plural}, {', '.join(counts)}."]
         if self.strict and self.num_undecided:
             sentences.append("Undecided settings fail too.")
+        sentences += self._of_floor()
         empty = {c.dim: c.gain_over_random for c in self.cells if c.verdict == NOTHING_TO_INHERIT}
         gain = empty[min(empty)] if empty else None
         if gain is not None:
@@ -140,6 +147,29 @@ class InheritanceGrid(Tabular, Saved):
                 f"nDCG@10 beyond {min(empty)} random directions, {gain.signed()}, is {why}."
             )
         return " ".join(sentences)
+
+    def _of_floor(self) -> list[str]:
+        """What the student keeps of its teacher, whatever it keeps of itself."""
+        if self.min_retention is None:
+            return []
+        kept = "; ".join(f"{mode} {share.percent()}" for mode, share in self.of_teacher.items())
+        told = [f"Of the teacher's own nDCG@10 the student keeps, at full size: {kept}."]
+        floor = f"{self.min_retention:.0%}"
+        low = [m for m, share in self.of_teacher.items() if share.high < self.min_retention]
+        near = [
+            m
+            for m, share in self.of_teacher.items()
+            if share.low < self.min_retention <= share.high
+        ]
+        if low:
+            told.append(
+                f"Below the floor of {floor}, so that no setting is inherited: {', '.join(low)}."
+            )
+        if near:
+            told.append(
+                f"Within noise of the floor of {floor}, so that none is decided: {', '.join(near)}."
+            )
+        return told
 
     def count(self, verdict: Verdict) -> int:
         """Settings with a verdict."""
@@ -208,12 +238,11 @@ def grid_table(grid: InheritanceGrid, cells: Sequence[GridCell]) -> Table:
 
 def _record(cell: GridCell) -> Record:
     found: Record = {}
-    for field in fields(cell):
-        value = getattr(cell, field.name)
-        if isinstance(value, Interval) or field.name == "gain_over_random":
+    for name in [column.name for column in fields(cell)]:
+        value = getattr(cell, name)
+        if isinstance(value, Interval) or name == "gain_over_random":
             ends = (value.value, value.low, value.high) if value else (None, None, None)
-            names = (field.name, f"{field.name}_low", f"{field.name}_high")
-            found |= dict(zip(names, ends, strict=True))
+            found |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
         else:
-            found[field.name] = value
+            found[name] = value
     return found

@@ -122,6 +122,8 @@ def run_grid(
     bootstrap = Bootstrap(len(judgments.ideal), num_resamples, seed)
     heads = [dim for dim in dims if dim < full_dim]
     gains = {dim: _gain(per_query, bootstrap, dim, full_dim) for dim in heads}
+    modes = [mode for mode in MODES if mode in vectors]
+    values = Retentions(per_query, full_dim, bootstrap)
     result = InheritanceGrid(
         collection=collection_name,
         num_queries=len(judgments.ideal),
@@ -130,12 +132,15 @@ def run_grid(
         scales={name: (float(v.min()), float(v.max())) for name, v in scales.items()},
         cells=judge_cells(
             plan_cells(dims, config),
-            [mode for mode in MODES if mode in vectors],
-            Retentions(per_query, full_dim, bootstrap),
+            modes,
+            values,
             gates=config.max_gap,
             sizes=sizes,
             gains=gains,
+            floor=config.min_retention,
         ),
+        min_retention=config.min_retention,
+        of_teacher={mode: values.of_teacher(mode) for mode in modes},
     )
     return Grid(result, per_query, scales)
 

@@ -36,7 +36,7 @@ def to_junit(grid: InheritanceGrid) -> str:
             "testcase",
             {"classname": f"inherit.{cell.mode}", "name": _clean(cell.setting)},
         )
-        message = describe_gap(cell)
+        message = describe_gap(cell) + _describe_floor(grid, cell.mode)
         if cell in failing:
             failure = ElementTree.SubElement(
                 case, "failure", {"type": cell.verdict, "message": message}
@@ -46,6 +46,13 @@ def to_junit(grid: InheritanceGrid) -> str:
             ElementTree.SubElement(case, "skipped", {"message": f"{cell.verdict}: {message}"})
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _describe_floor(grid: InheritanceGrid, mode: str) -> str:
+    if grid.min_retention is None:
+        return ""
+    kept = grid.of_teacher[mode].percent()
+    return f"; of the teacher's own it keeps {kept}, floor {grid.min_retention:.0%}"
 
 
 def describe_gap(cell: GridCell) -> str:

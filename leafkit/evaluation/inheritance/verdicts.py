@@ -28,6 +28,14 @@ def judge(low: float, high: float, max_gap: float) -> Verdict:
     return NOT_INHERITED if low > max_gap else UNDECIDED
 
 
+def judge_floor(kept: Interval, floor: float) -> Verdict:
+    """The best verdict that a student's settings can have: a student that lost the ranking itself
+    has nothing of its teacher's to keep, so that all settings fail where the whole interval of its
+    retention is below the floor, and none is decided where a part of it is.
+    """
+    return judge(-kept.high, -kept.low, -floor) if floor else INHERITED
+
+
 class Retentions:
     """Retention of every system in every cell, over the same resamples.
 
@@ -58,6 +66,10 @@ class Retentions:
         """
         return self._draws.ratio(cell.column(system), self._full.column(system))
 
+    def of_teacher(self, mode: str) -> Interval:
+        """A student's nDCG over the teacher's, both at full size in float32."""
+        return self._draws.ratio(self._full.column(mode), self._full.column("teacher"))
+
     def gap(self, mode: str, cell: Cell) -> Interval:
         """The teacher's retention minus the student's."""
         parts = [(cell.column(system), self._full.column(system)) for system in ("teacher", mode)]
@@ -79,6 +91,7 @@ def judge_cells(
     gates: Mapping[str, float],
     sizes: Mapping[str, int],
     gains: Mapping[int, Interval],
+    floor: float = 0.0,
 ) -> tuple[GridCell, ...]:
     """Every mode and cell: retention of teacher and student, gap, intervals, verdict.
 
@@ -94,8 +107,10 @@ def judge_cells(
         sizes: bytes of a vector, by bytes/dim/precision.
         gains: what the teacher's first dimensions keep beyond as many random directions, by their
             number.
+        floor: share of the teacher's nDCG that a student must keep; see ``judge_floor``.
     """
     judged = []
+    limits = {mode: judge_floor(values.of_teacher(mode), floor) for mode in modes}
     has_order = not gains or exceeds_random(gains[min(gains)])
     for mode in modes:
         for cell in cells:
@@ -105,6 +120,10 @@ def judge_cells(
             is_empty = cell.dim in gains and not has_order and values.num_queries > 1
             if is_empty and verdict != NOT_INHERITED:
                 verdict = NOTHING_TO_INHERIT
+            if limits[mode] == NOT_INHERITED and values.num_queries > 1:
+                verdict = NOT_INHERITED
+            elif limits[mode] == UNDECIDED and verdict == INHERITED:
+                verdict = UNDECIDED
             judged.append(
                 GridCell(
                     mode=mode,

@@ -41,7 +41,7 @@ from leafkit.results import InheritanceGrid
 
 PASSES_FORMAT = 1
 _OF_SEARCH = ("dims", "precisions", "queries", "rescoring", "int8_range", "pq_bytes")
-_OF_GATES = ("max_gap", "strict")
+_OF_GATES = ("max_gap", "min_retention", "strict")
 
 
 @dataclass(frozen=True, slots=True)

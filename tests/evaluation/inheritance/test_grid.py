@@ -19,6 +19,7 @@ from leafkit.evaluation.diagnosis.searches import Judged
 from leafkit.evaluation.diagnosis.spectrum import fit_ridge
 from leafkit.evaluation.inheritance.cells import Cell, choose_dims, plan_cells
 from leafkit.evaluation.inheritance.grid import MODES, run_grid
+from leafkit.evaluation.inheritance.junit import to_junit
 from leafkit.evaluation.inheritance.verdicts import judge
 from leafkit.evaluation.metrics import Judgments, per_query_metrics
 from leafkit.index.exact import search_exact
@@ -332,17 +333,38 @@ def test_a_fragile_teacher_does_not_condemn_a_student_that_loses_as_much():
     assert row.verdict == INHERITED
 
 
-def test_a_student_that_is_evenly_worse_inherits():
+@pytest.mark.parametrize(
+    ("floor", "verdict", "word"),
+    [(0.0, INHERITED, None), (0.5, INHERITED, None), (0.99, NOT_INHERITED, "Below the floor")],
+)
+def test_a_student_that_is_evenly_worse_inherits_above_a_floor(floor, verdict, word):
     """Retention is against the student's own full score: being worse everywhere is not a fault of
-    truncation.
+    truncation. A student that lost the ranking itself inherits nothing all the same.
     """
     noisy = unit(TEACHER[0] + 0.15 * np.random.default_rng(6).normal(size=TEACHER[0].shape))
-    row = cell(
-        grid(noisy, TEACHER[1], precisions=["float32"], dims=[]), DIM, "float32", "symmetric"
-    )
+    found = grid(noisy, TEACHER[1], precisions=["float32"], dims=[], min_retention=floor)
+    row = cell(found, DIM, "float32", "symmetric")
     assert row.student < row.teacher - 0.01
     assert row.gap.value == 0.0
-    assert row.verdict == INHERITED
+    assert row.verdict == verdict
+    kept = found.result.of_teacher["symmetric"]
+    assert kept.value == pytest.approx(row.student / row.teacher)
+    assert kept.high < 0.99
+    told = found.result.summary()
+    assert f"the student keeps, at full size: symmetric {kept.percent()}" in told
+    assert (word is None) == ("floor" not in told)
+    assert (f"floor {floor:.0%}" in to_junit(found.result)) == (verdict == NOT_INHERITED)
+
+
+def test_a_floor_within_the_interval_decides_nothing():
+    noisy = unit(TEACHER[0] + 0.15 * np.random.default_rng(6).normal(size=TEACHER[0].shape))
+    found = grid(noisy, TEACHER[1], precisions=["float32"], dims=[])
+    kept = found.result.of_teacher["symmetric"]
+    at_it = grid(
+        noisy, TEACHER[1], precisions=["float32"], dims=[], min_retention=round(kept.value, 3)
+    )
+    assert {row.verdict for row in at_it.result.cells} == {UNDECIDED}
+    assert "Within noise of the floor" in at_it.result.summary()
 
 
 def test_a_student_that_finds_nothing_keeps_nothing():
