@@ -172,8 +172,8 @@ class InheritConfig:
     )
     min_retention: float = number(
         0.9,
-        "Share of the teacher's own nDCG@10 that a student must keep at full size in float32: below "
-        "it nothing is inherited, whatever the student keeps of itself. 0 asks for none.",
+        "Share of the teacher's nDCG@10 that a student must keep at full size in float32; below "
+        "it nothing is inherited, whatever the student keeps of itself.",
         low=0,
         high=1,
     )
