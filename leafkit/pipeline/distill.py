@@ -48,6 +48,7 @@ from leafkit.pipeline.student.targets import (
     leave_out,
 )
 from leafkit.pipeline.student.transformer import distill_transformer
+from leafkit.pipeline.student.validation import relevant_documents
 from leafkit.pipeline.teacher.teach import run_teach
 from leafkit.pipeline.training_logs import keep_logs, recipe_options
 
@@ -207,6 +208,7 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
         precision=run.precision,
         seed=run.recipe.seed,
         options=partial(recipe_options, run, STUDENT),
+        relevant=relevant_documents(corpus.collection),
     )
     distill = distill_static if config.kind == "static" else distill_transformer
 

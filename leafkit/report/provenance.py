@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from leafkit.report.format import decimal, duration, grouped, percent
-from leafkit.results import Machine, RunReport
+from leafkit.results import Machine, RunReport, StudentChecks
 
 
 def version(report: RunReport) -> str:
@@ -103,7 +103,7 @@ def checks_in_words(report: RunReport) -> str:
     start = (
         f"the closed-form start (ridge {found.ridge:g}, fitted to {found.fitted_to}) has cosine "
         f"{decimal(found.start_cosine)} to the teacher and finds {percent(found.start_overlap)} of "
-        "its ten nearest documents"
+        f"its ten nearest documents{_judged(found, found.start_ndcg)}"
     )
     if not found.num_batches:
         return f"{asked}, {start}; there was no training."
@@ -118,8 +118,14 @@ def checks_in_words(report: RunReport) -> str:
     return (
         f"{asked}, {start}; the student kept, after {grouped(found.kept_after)} of "
         f"{grouped(found.num_batches)} batches, has {decimal(found.cosine)} and finds "
-        f"{percent(found.overlap)}.{ended}"
+        f"{percent(found.overlap)}{_judged(found, found.ndcg)}.{ended}"
     )
+
+
+def _judged(found: StudentChecks, ndcg: float | None) -> str:
+    if ndcg is None:
+        return ""
+    return f", with nDCG@10 {decimal(ndcg)} on the {grouped(found.num_judged)} that are judged"
 
 
 def _student_key(report: RunReport, key: str) -> object:

@@ -75,6 +75,9 @@ class StudentChecks:
         kept_after: batches after which it was the best; 0 is the start.
         num_batches: of the training, as planned; 0 for a student without one.
         num_done: of them; None in a report of an earlier version, which did all.
+        num_judged: texts with judgments; 0 where too few have any.
+        start_ndcg: nDCG@10 of these among the teacher's vectors, at the start; None without them.
+        ndcg: of the student that is kept.
     """
 
     texts: str
@@ -88,6 +91,9 @@ class StudentChecks:
     kept_after: int
     num_batches: int
     num_done: int | None = None
+    num_judged: int = 0
+    start_ndcg: float | None = None
+    ndcg: float | None = None
 
     @property
     def ended_early(self) -> bool:

@@ -70,12 +70,16 @@ def summarize_checks(
         kept_after=best.best if best else 0,
         num_batches=num_batches,
         num_done=best.num_done if best else 0,
+        num_judged=len(validation.judged) if validation.judgments else 0,
+        start_ndcg=start.ndcg,
+        ndcg=kept.ndcg,
     )
 
 
 def say_checks(found: StudentChecks) -> None:
     """What training brought, in one line, and whether it ended before its plan."""
-    start = Agreed(found.start_cosine, found.start_overlap)
+    start = Agreed(found.start_cosine, found.start_overlap, ndcg=found.start_ndcg)
+    end = Agreed(found.cosine, found.overlap, ndcg=found.ndcg)
     asked = f"{found.num_texts:,} {found.texts} held out"
     if found.is_enough_at_start:
         log(
@@ -87,8 +91,8 @@ def say_checks(found: StudentChecks) -> None:
         log(f"  training ended after {found.num_done:,} of {found.num_batches:,} batches")
     if found.kept_after:
         log(
-            f"  on {asked}: {start} at the start, {Agreed(found.cosine, found.overlap)} after "
-            f"{found.kept_after:,} of {found.num_batches:,} batches, which is kept"
+            f"  on {asked}: {start} at the start, {end} after {found.kept_after:,} of "
+            f"{found.num_batches:,} batches, which is kept"
         )
     else:
         log(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -132,6 +132,7 @@ class Distillation:
         seed: of everything random.
         options: loggers, callbacks, strategy and accumulation of a training, by its name: a static
             student is trained on documents, then on queries.
+        relevant: grades by position in the index, by train query: held-out ones are judged by them.
     """
 
     teacher: ModelHandle
@@ -143,6 +144,7 @@ class Distillation:
     precision: torch.dtype
     seed: int
     options: Callable[[str], TrainerOptions] = default_options
+    relevant: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,17 @@ Shapes: V texts, D dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from leafkit.data.records import Collection
 from leafkit.data.vector_store import hash_texts
 from leafkit.evaluation.agreement import DEPTH, cosines, shares_found
+from leafkit.evaluation.metrics import Judgments, fast_ndcg
 from leafkit.index.exact import search_exact
-from leafkit.index.ranking import exclude_self
+from leafkit.index.ranking import Ranking, exclude_self
 from leafkit.index.vectors import Vectors
 from leafkit.pipeline.student.targets import (
     DOCUMENTS,
@@ -37,11 +39,13 @@ class Agreed:
         overlap: share of the teacher's ten nearest documents that it finds among the teacher's
             vectors.
         shares: of each text, whose mean the overlap is.
+        ndcg: nDCG@10 of the judged texts among the teacher's vectors; None where too few are.
     """
 
     cosine: float
     overlap: float
     shares: tuple[float, ...] = field(default=(), repr=False)
+    ndcg: float | None = None
 
     def is_better(self, other: Agreed) -> bool:
         """By what it finds; where that is equal, by cosine."""
@@ -55,7 +59,8 @@ class Agreed:
         return bool(lost.mean() <= lost.std() / len(lost) ** 0.5)
 
     def __str__(self) -> str:
-        return f"cosine {self.cosine:.4f}, overlap@{DEPTH} {self.overlap:.3f}"
+        judged = "" if self.ndcg is None else f", nDCG@{DEPTH} {self.ndcg:.3f}"
+        return f"cosine {self.cosine:.4f}, overlap@{DEPTH} {self.overlap:.3f}{judged}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,8 @@ class Validation:
         nearest: (V, k) the teacher's own ranking.
         documents: the teacher's vectors of the index.
         texts: the same as text, which nothing trains on.
+        judged: numbers of the texts that have judgments.
+        judgments: theirs; None where too few have any.
     """
 
     origin: str
@@ -81,6 +88,8 @@ class Validation:
     nearest: np.ndarray
     documents: Vectors
     texts: frozenset[str]
+    judged: np.ndarray
+    judgments: Judgments | None = None
 
     @property
     def asked(self) -> str:
@@ -93,11 +102,16 @@ class Validation:
     def measure(self, vectors: np.ndarray) -> Agreed:
         """Agreement of a student's vectors of the texts, (V, D), with the teacher's."""
         ranking = _nearest(vectors, self.documents, self.own, self.nearest.shape[1])
-        shares = shares_found(self.nearest, ranking)
+        shares = shares_found(self.nearest, ranking.positions)
+        ndcg = None
+        if self.judgments is not None:
+            of_judged = Ranking(ranking.positions[self.judged], ranking.scores[self.judged])
+            ndcg = float(fast_ndcg(of_judged, self.judgments).mean())
         return Agreed(
             float(cosines(self.vectors, vectors).mean()),
             float(shares.mean()),
             tuple(shares.tolist()),
+            ndcg,
         )
 
 
@@ -136,20 +150,46 @@ def hold_out(task: Distillation, token_ids: TokenIds, origins: Sequence[str]) ->
     rows = sorted(first[text] for text in chosen)
     vectors = read_targets(task.targets, rows)
     own = np.array([i if origin == DOCUMENTS else -1 for _, i in rows], dtype=np.int64)
+    grades = [task.relevant.get(task.targets[g].texts[i]) for g, i in rows]
+    judged = np.array([v for v, found in enumerate(grades) if found], dtype=np.int64)
     return Validation(
         origin,
         rows,
         [token_ids[g][i] for g, i in rows],
         vectors,
         own,
-        _nearest(vectors, documents, own, DEPTH),
+        _nearest(vectors, documents, own, DEPTH).positions,
         documents,
         frozenset(chosen),
+        judged,
+        _judgments([found for found in grades if found], len(documents)),
     )
 
 
-def _nearest(vectors: np.ndarray, documents: Vectors, own: np.ndarray, k: int) -> np.ndarray:
-    """(V, k) positions of the documents nearest to vectors, each without its own."""
+def relevant_documents(collection: Collection) -> dict[str, dict[int, int]]:
+    """Grades of judged train queries by position of the document, by the query's text."""
+    positions = {document.id: i for i, document in enumerate(collection.documents)}
+    found: dict[str, dict[int, int]] = {}
+    for query in collection.queries:
+        if query.split == "train" and query.id in collection.qrels:
+            grades = collection.qrels[query.id].items()
+            known = {positions[d]: grade for d, grade in grades if grade > 0 and d in positions}
+            if known:
+                found.setdefault(query.text, {}).update(known)
+    return found
+
+
+def _judgments(grades: Sequence[Mapping[int, int]], num_documents: int) -> Judgments | None:
+    """Of queries whose grades are known by the positions of documents."""
+    if len(grades) < _FEWEST:
+        return None
+    names = [str(row) for row in range(len(grades))]
+    qrels = [{str(at): grade for at, grade in of_query.items()} for of_query in grades]
+    documents = [str(at) for at in range(num_documents)]
+    return Judgments(names, documents, dict(zip(names, qrels, strict=True)))
+
+
+def _nearest(vectors: np.ndarray, documents: Vectors, own: np.ndarray, k: int) -> Ranking:
+    """The k documents nearest to each of the V vectors, without its own."""
     ranking = search_exact(vectors, documents, k + int((own >= 0).any()))
-    positions: np.ndarray = exclude_self(ranking, own, k).positions
-    return positions
+    return exclude_self(ranking, own, k)

@@ -206,6 +206,9 @@ def test_report_and_card_say_how_it_started_and_ended(kind, home, tmp_path, star
     assert report.checks is not None
     assert report.checks.num_texts == found["num_texts"]
     told = provenance.checks_in_words(report)
+    assert report.checks.num_judged >= 20
+    assert 0 < report.checks.start_ndcg <= 1
+    assert f"on the {report.checks.num_judged} that are judged" in told
     assert f"queries that trained nothing, the closed-form start (ridge {found['ridge']:g}" in told
     loss = provenance.training_in_words(report)
     if kind == "instant":

@@ -9,6 +9,7 @@ import pytest
 
 from leafkit.config import CandidatesConfig, StudentConfig
 from leafkit.core.errors import UsageError
+from leafkit.data.records import Document, Query
 from leafkit.pipeline.student.candidates import find_candidates
 from leafkit.pipeline.student.closed_form import ClosedForm, _choose
 from leafkit.pipeline.student.targets import (
@@ -19,7 +20,7 @@ from leafkit.pipeline.student.targets import (
     Target,
     read_targets,
 )
-from leafkit.pipeline.student.validation import Agreed, hold_out
+from leafkit.pipeline.student.validation import Agreed, hold_out, relevant_documents
 
 DIM = 12
 
@@ -42,7 +43,7 @@ def make_task(documents=500, queries=0, made=0, pseudo=0, **config):
         )
         if count
     ]
-    return SimpleNamespace(targets=targets, config=StudentConfig(**config))
+    return SimpleNamespace(targets=targets, config=StudentConfig(**config), relevant={})
 
 
 ORIGINS = (QUERIES, MADE_QUERIES, DOCUMENTS)
@@ -158,6 +159,47 @@ def test_documents_are_scored_where_asked_and_do_not_stand_among_their_own():
 def test_scores_without_queries_or_documents_are_refused(sizes, reason):
     with pytest.raises(UsageError, match=reason):
         find_candidates(make_task(**sizes).targets, CandidatesConfig(), seed=0)
+
+
+# --- judgments
+
+
+def test_judged_queries_are_measured_by_their_judgments():
+    task = make_task(queries=900)
+    # half of the queries are judged: their own nearest document, at the teacher's first place
+    asked, documents = task.targets[1], task.targets[0].vectors
+    nearest = (asked.vectors @ documents.T).argmax(axis=1)
+    task.relevant = {f"queries {i}": {int(nearest[i]): 1} for i in range(0, 900, 2)}
+    found = hold_out(task, ids_of(task), ORIGINS)
+    assert len(found.judged) == sum(i % 2 == 0 for _, i in found.rows) >= 20
+    perfect = found.measure(found.vectors)
+    assert perfect.ndcg == 1.0
+    assert "nDCG@10 1.000" in str(perfect)
+    # the second place is worth 1 / log2(3)
+    second = np.argsort(-(asked.vectors @ documents.T), axis=1)[:, 1]
+    task.relevant = {f"queries {i}": {int(second[i]): 1} for i in range(900)}
+    found = hold_out(task, ids_of(task), ORIGINS)
+    assert found.measure(found.vectors).ndcg == pytest.approx(1 / np.log2(3))
+
+
+def test_too_few_judgments_are_none():
+    task = make_task(queries=900)
+    task.relevant = {f"queries {i}": {0: 1} for i in range(5)}
+    found = hold_out(task, ids_of(task), ORIGINS)
+    assert found.measure(found.vectors).ndcg is None
+
+
+def test_judgments_are_those_of_train_queries_in_the_index():
+    documents = [Document(f"d{i}", "text") for i in range(3)]
+    queries = [
+        Query("q1", "one", "train"),
+        Query("q2", "two", "test"),
+        Query("q3", "one", "train"),
+        Query("q4", "four", "train"),
+    ]
+    grades = {"q1": {"d2": 2, "d0": 0}, "q2": {"d1": 1}, "q3": {"d1": 1}, "q4": {"gone": 1}}
+    collection = SimpleNamespace(documents=documents, queries=queries, qrels=grades)
+    assert relevant_documents(collection) == {"one": {2: 2, 1: 1}}
 
 
 # --- the closed form
