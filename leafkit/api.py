@@ -30,6 +30,7 @@ from leafkit.pipeline.check_settings import check_settings
 from leafkit.pipeline.model_handle import ModelHandle, ModelOpener
 from leafkit.pipeline.model_in_memory import as_handle, identify_weights
 from leafkit.pipeline.pair import Pair
+from leafkit.pipeline.student.start import keep_layers
 from leafkit.pipeline.student.static import distill_static
 from leafkit.pipeline.student.targets import Distillation, TokenLimits, choose_texts, embed_groups
 from leafkit.pipeline.student.transformer import distill_transformer
@@ -235,13 +236,16 @@ def _open_start(student: str | TextEncoder | None, config: StudentConfig) -> Tex
                 f"student={student!r} and config.init={config.init!r} are two models",
                 "name one of them",
             )
-        return load_encoder(student or config.init)
+        reference = student or config.init
+        return keep_layers(load_encoder(reference), config, reference)
     if not isinstance(student, TextEncoder):
         raise UsageError(
             f"a {type(student).__name__} cannot be trained as a student",
             "give a reference such as 'model:FOLDER', or what leafkit.load_model gives of a "
             "transformer",
         )
+    if config.init_layers:
+        return keep_layers(student, config, "the given student")
     return copy.deepcopy(student)
 
 

@@ -15,6 +15,7 @@ from leafkit.config.evaluation import EMBEDDING_TASKS, BenchConfig
 from leafkit.config.fields import spec_of
 from leafkit.config.recipe import Recipe
 from leafkit.config.rules_stage import FOLDER_NAME, Problem, broken_stage_rules
+from leafkit.config.student import LAYERS, StudentConfig
 from leafkit.config.synth import SynthConfig
 from leafkit.config.trainer import TrainerConfig
 from leafkit.core.builtin_models.table import BUILTIN_NAMES, KIND, is_builtin
@@ -45,6 +46,7 @@ def broken_rules(recipe: Recipe) -> list[Problem]:
         *_check_endpoint("embeddings.endpoint", recipe.embeddings.endpoint),
         *_check_black_box(recipe),
         *_check_questions(recipe),
+        *_check_layers(recipe.student),
         *_check_tasks(recipe.bench),
         *_check_trainer(recipe.trainer),
     ]
@@ -273,6 +275,17 @@ def _check_questions(recipe: Recipe) -> list[Problem]:
         for uri in uris
         if ratio > 0 and uri and not uri.startswith(ENGLISH_DOCUMENTATION)
     ]
+
+
+def _check_layers(student: StudentConfig) -> list[Problem]:
+    choice = student.init_layers
+    if choice and student.kind == "static":
+        what = "is for students that begin as a transformer; a static one takes the tokenizer alone"
+        return [("student.init_layers", what)]
+    if choice and not all(re.fullmatch(LAYERS, part.strip()) for part in choice.split(",")):
+        what = f"{choice!r} is not numbers from 1, first:N, last:N or every:N, joined by commas"
+        return [("student.init_layers", what)]
+    return []
 
 
 def _check_tasks(bench: BenchConfig) -> list[Problem]:

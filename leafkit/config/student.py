@@ -13,6 +13,8 @@ _MAX_WEIGHT = 10_000.0
 # need a query's candidate documents
 SCORE_TERMS = ("score_kl", "score_mse", "ranking", "triplet", "margin_mse")
 TERMS = ("l2", "cosine", "in_batch", "mrl_prefix", "gor", *SCORE_TERMS)
+# a part of student.init_layers, between commas
+LAYERS = r"(?:(first|last|every):)?([1-9][0-9]*)"
 SCORED_TEXTS = ("queries", "all")
 
 
@@ -117,6 +119,11 @@ class StudentConfig:
         "builtin:minilm",
         "builtin:minilm, builtin:mpnet or model:FOLDER_OR_HUB_ID@REVISION; static takes its "
         "tokenizer.",
+    )
+    init_layers: str = text(
+        "",
+        "Layers of init that the student keeps: numbers from 1, first:N, last:N, every:N (layers "
+        "N, 2N, ...), joined by commas (1,6,12 or first:1,last:2); empty keeps all.",
     )
     tokens_per_batch: int = number(
         2048,

@@ -36,6 +36,7 @@ from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.pair_folder import describe_student_space
 from leafkit.pipeline.run import Run
 from leafkit.pipeline.student.held_out import choose_held_out, unseen_texts
+from leafkit.pipeline.student.start import check_start, load_start
 from leafkit.pipeline.student.static import distill_static
 from leafkit.pipeline.student.targets import (
     Distillation,
@@ -67,7 +68,7 @@ _OF_STEPS = (
 _UNREAD = {
     "transformer": ("static",),
     "instant": ("static", "query_repeats", "optimizer", *_OF_STEPS),
-    "static": ("ridge", "num_held_out", *_OF_STEPS),
+    "static": ("init_layers", "ridge", "num_held_out", *_OF_STEPS),
 }
 
 
@@ -101,6 +102,7 @@ def run_distill(run: Run) -> None:
     corpus = load_corpus(run, run.recipe.data.corpus)
     teacher = load_teacher(run)
     check_student_room(run.recipe, teacher)
+    check_start(run.recipe.student)
     held_out = choose_held_out(corpus.collection, run.recipe.bench.split, teacher)
     targets = load_targets(run, teacher, corpus)
     limit = run.recipe.data.max_document_tokens
@@ -213,7 +215,7 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
     distill = distill_static if config.kind == "static" else distill_transformer
 
     def work(metrics: dict[str, Any]) -> Distilled:
-        encoder = load_encoder(config.init)
+        encoder = load_start(config)
         # weights in float32, and the index after them in float16
         num_bytes = 4 * encoder.num_parameters() + 2 * teacher.model.dim * len(targets[0].texts)
         require_space(folder, num_bytes, "student and index")
@@ -234,7 +236,7 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
         name=STUDENT,
         folder=folder,
         inputs=_student_inputs(run, teacher, corpus, targets),
-        method=method_of(distill, load_targets, save_model),
+        method=method_of(distill, load_start, load_targets, save_model),
         work=work,
         save=save,
         on_every_process=True,

@@ -111,6 +111,7 @@ def test_a_second_run_does_nothing_again(done, start, capsys):
         ("inherit.precisions=[float32]", {"inherit"}),
         ("bench.num_samples=1", {"bench"}),
         ("seed=7", {"student", "bench", "inherit"}),
+        ("student.init_layers=last:1", {"student", "bench", "inherit"}),
         ("force=true", {"corpus pairs.jsonl", "student", "index", "bench", "inherit"}),
     ],
 )
@@ -332,6 +333,14 @@ def test_a_store_of_another_teacher_is_refused(done, start, home):
         LeafkitError, match="holds vectors of another space: teacher is '0123456789abcdef' there"
     ):
         start(done)
+
+
+def test_layers_that_the_start_lacks_are_refused_before_anything_is_embedded(home, tmp_path, start):
+    recipe = tiny.tiny_recipe(home, tmp_path / "ck")
+    recipe["student"]["init_layers"] = "first:1,last:2"
+    with pytest.raises(UsageError, match="of a start of 2 layers names layer 1 twice"):
+        start(tiny.write_recipe(tmp_path / "tiny.yaml", recipe))
+    assert not list((tmp_path / "ck").rglob("*.vectors"))
 
 
 def test_a_student_of_another_teacher_is_refused(done, start, tmp_path):

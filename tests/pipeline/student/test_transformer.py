@@ -217,3 +217,40 @@ def test_report_and_card_say_how_it_started_and_ended(kind, home, tmp_path, star
         assert "there was no training" in told
     else:
         assert "the divergence of a query's scores over the teacher's document vectors" in loss
+
+
+def test_a_student_may_begin_as_layers_of_its_own_teacher(home, caplog):
+    teacher = leafkit.load_model(f"model:{home / 'big'}")
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    settings = {"texts": DOCUMENTS, "num_pseudo_texts": 0, "device": "cpu"}
+
+    def instant(**config) -> leafkit.Pair:
+        chosen = leafkit.StudentConfig(kind="instant", num_ridge_texts=64, **config)
+        return leafkit.distill(teacher, teacher, config=chosen, precision="float32", **settings)
+
+    with caplog.at_level("INFO", logger="leafkit"):
+        last = instant(init_layers="last:1").student
+    first, whole = instant(init_layers="1").student, instant().student
+    assert "last:1: 1 of the 2 layers of the given student" in caplog.text
+    assert [m.backbone.config.num_hidden_layers for m in (first, last, whole)] == [1, 1, 2]
+    assert first.num_parameters() == last.num_parameters() < whole.num_parameters()
+    layers = [m.backbone.encoder.layer[0].state_dict() for m in (first, last)]
+    for given, kept in zip(teacher.backbone.encoder.layer, layers, strict=True):
+        assert all(torch.equal(value, kept[name]) for name, value in given.state_dict().items())
+    trained = leafkit.distill(
+        teacher,
+        teacher,
+        config=leafkit.StudentConfig(init_layers="1", num_checks=0, num_ridge_texts=64),
+        **settings,
+    )
+    assert not torch.equal(weights(trained)[:1000], weights(instant(init_layers="1"))[:1000])
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+
+
+def test_layers_that_are_not_there_are_one_error(home):
+    with pytest.raises(UsageError, match="init_layers=3: 3 is beyond the 2 layers of the start"):
+        distill(home, init_layers="3")
+    with pytest.raises(UsageError, match=r"student\.init_layers: 'half' is not numbers from 1"):
+        distill(home, init_layers="half")
+    with pytest.raises(UsageError, match="is for students that begin as a transformer"):
+        distill(home, init_layers="1", kind="static")

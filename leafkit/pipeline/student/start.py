@@ -1,0 +1,52 @@
+"""The model that a student begins as."""
+
+from __future__ import annotations
+
+from leafkit.config import StudentConfig
+from leafkit.core.console import log
+from leafkit.models.checkpoint import load_encoder
+from leafkit.models.prune_layers import prune_layers
+from leafkit.models.text_encoder import TextEncoder
+
+
+def load_start(config: StudentConfig) -> TextEncoder:
+    """The model that ``config.init`` names, with the layers that the student keeps.
+
+    Raises:
+        UsageError: it has no such layers.
+        LeafkitError: it cannot be had.
+    """
+    return keep_layers(load_encoder(config.init), config, config.init)
+
+
+def check_start(config: StudentConfig) -> None:
+    """Refuse layers that the start lacks, before its teacher embeds anything.
+
+    Raises:
+        UsageError: it has no such layers.
+        LeafkitError: it cannot be had.
+    """
+    if config.init_layers:
+        prune_layers(load_encoder(config.init), config.init_layers)
+
+
+def keep_layers(start: TextEncoder, config: StudentConfig, name: str) -> TextEncoder:
+    """A model with the layers that the student keeps; itself where that is all of them.
+
+    Args:
+        start: stays as it is.
+        config: of the student.
+        name: of the model, for the console.
+
+    Raises:
+        UsageError: it has no such layers.
+    """
+    if not config.init_layers:
+        return start
+    pruned = prune_layers(start, config.init_layers)
+    log(
+        f"  {config.init_layers}: {pruned.backbone.config.num_hidden_layers} of the "
+        f"{start.backbone.config.num_hidden_layers} layers of {name}, "
+        f"{pruned.num_parameters():,} parameters"
+    )
+    return pruned
