@@ -146,6 +146,7 @@ _CONDITIONS = (
             "student.num_checks",
             "student.enough_overlap",
             "student.patience",
+            "student.ema",
             "student.optimizer.lr",
             "student.losses.*",
         ),

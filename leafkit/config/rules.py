@@ -47,6 +47,7 @@ def broken_rules(recipe: Recipe) -> list[Problem]:
         *_check_black_box(recipe),
         *_check_questions(recipe),
         *_check_layers(recipe.student),
+        *_check_optimizers(recipe),
         *_check_tasks(recipe.bench),
         *_check_trainer(recipe.trainer),
     ]
@@ -274,6 +275,22 @@ def _check_questions(recipe: Recipe) -> list[Problem]:
         for key, (ratio, uris) in sources.items()
         for uri in uris
         if ratio > 0 and uri and not uri.startswith(ENGLISH_DOCUMENTATION)
+    ]
+
+
+def _check_optimizers(recipe: Recipe) -> list[Problem]:
+    optimizers = {
+        "student": recipe.student.optimizer,
+        **{f"stages.{name}": stage.optimizer for name, stage in recipe.stages.items()},
+    }
+    return [
+        (
+            f"{key}.optimizer.warmup_ratio",
+            f"{found.warmup_ratio:g} of all steps is more than the first of {found.num_cycles} "
+            "cycles: the learning rate would never get to its peak there",
+        )
+        for key, found in optimizers.items()
+        if 1 < found.warmup_ratio * found.num_cycles <= found.num_cycles
     ]
 
 

@@ -159,6 +159,13 @@ class StudentConfig:
     )
     optimizer: OptimizerConfig = section(OptimizerConfig, "AdamW and its schedule.")
     losses: StudentLosses = section(StudentLosses, "Weighted terms of the loss.")
+    ema: float = number(
+        0.0,
+        "Decay of a moving average of the weights over the steps (0.999, say), less in the first "
+        "steps; it is what is checked and kept. 0 keeps the weights themselves.",
+        low=0,
+        high=0.999999,
+    )
     num_checks: int = number(
         8,
         "Times that training is checked on held-out texts; the best of these and of the start is "

@@ -44,14 +44,21 @@ class TrainerConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with a linear warm-up and a linear decay."""
+    """AdamW with a linear warm-up and a linear decay, once or in several cycles."""
 
     lr: float = number(1e-4, "Peak learning rate.", above=0, high=1)
     warmup_ratio: float = number(
         0.05, "Share of the steps in which the learning rate climbs from 0.", low=0, high=1
     )
     final_lr_ratio: float = number(
-        0.1, "Learning rate of the last step as a share of the peak.", low=0, high=1
+        0.1, "Learning rate of a cycle's last step as a share of the peak.", low=0, high=1
+    )
+    num_cycles: int = number(
+        1,
+        "Times that the learning rate falls from the peak to the final share, over equal parts of "
+        "the steps; LEAF takes 3. Warm-up is at the beginning of the first alone.",
+        above=0,
+        high=1000,
     )
     weight_decay: float = number(0.01, "Of matrices; biases and norms have none.", low=0, high=10)
     max_grad_norm: float = number(

@@ -61,6 +61,7 @@ _OF_STEPS = (
     "num_epochs",
     "minutes",
     "losses",
+    "ema",
     "num_checks",
     "enough_overlap",
     "patience",

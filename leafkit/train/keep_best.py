@@ -5,11 +5,14 @@ there is no more to gain.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
+
+from leafkit.train.weight_average import WeightAverage
 
 
 class Comparable(Protocol):
@@ -35,6 +38,8 @@ class KeepBest(Callback, Generic[Found]):
         num_checks: at equal distances, the last one after the last batch.
         is_enough: of what was found; training ends there, or does not begin.
         patience: checks in a row without a better one, after which training ends; 0 for none.
+        average: of the weights, which is measured and kept in their place; of the Trainer's
+            callbacks it comes before this one.
 
     Attributes:
         checks: (batches done, what was found), the start first.
@@ -50,8 +55,9 @@ class KeepBest(Callback, Generic[Found]):
         *,
         is_enough: Callable[[Found], bool] = lambda found: False,
         patience: int = 0,
+        average: WeightAverage | None = None,
     ) -> None:
-        self._encoder, self._measure = encoder, measure
+        self._encoder, self._measure, self._average = encoder, measure, average
         self._is_enough, self._patience = is_enough, patience
         count = min(num_checks, num_batches)
         self._due = {round((i + 1) * num_batches / count) for i in range(count)}
@@ -71,7 +77,7 @@ class KeepBest(Callback, Generic[Found]):
             self._check(trainer, batch_idx + 1)
 
     def restore(self) -> None:
-        """Give the encoder the best weights."""
+        """Give the encoder the best weights; it holds those of the last check."""
         if self.best != self.checks[-1][0]:
             self._encoder.load_state_dict(self._kept)
         self._kept = {}
@@ -87,15 +93,16 @@ class KeepBest(Callback, Generic[Found]):
         return self.checks[-1][0]
 
     def _check(self, trainer: Any, done: int) -> None:
-        found = trainer.strategy.broadcast(self._measure())
-        is_best = not self.checks or found.is_better(self.found_best)
-        self.checks.append((done, found))
-        if is_best:
-            self.best = done
-            self._kept = {
-                name: value.detach().to("cpu", copy=True)
-                for name, value in self._encoder.state_dict().items()
-            }
+        with self._average.in_place() if self._average else nullcontext():
+            found = trainer.strategy.broadcast(self._measure())
+            is_best = not self.checks or found.is_better(self.found_best)
+            self.checks.append((done, found))
+            if is_best:
+                self.best = done
+                self._kept = {
+                    name: value.detach().to("cpu", copy=True)
+                    for name, value in self._encoder.state_dict().items()
+                }
         since = [done for done, _ in self.checks].index(self.best)
         is_late = self._patience and len(self.checks) - 1 - since >= self._patience
         if is_late or self._is_enough(found):

@@ -1,6 +1,8 @@
-"""AdamW with a linear warm-up and decay."""
+"""AdamW with a linear warm-up and decay, in one cycle or several."""
 
 from __future__ import annotations
+
+import bisect
 
 import torch
 from torch import nn
@@ -9,11 +11,24 @@ from leafkit.config import OptimizerConfig
 
 
 def lr_share(step: int, config: OptimizerConfig, num_steps: int) -> float:
-    """Learning rate of an optimizer step (0-based) of ``num_steps`` as a share of the peak."""
-    warmup = max(1, round(config.warmup_ratio * num_steps))
+    """Learning rate of an optimizer step (0-based) of ``num_steps`` as a share of the peak.
+
+    It climbs once and falls in every cycle, which are of equal length (LEAF, arXiv 2509.12539);
+    fewer steps than cycles are a cycle each.
+
+    >>> config = OptimizerConfig(warmup_ratio=0, final_lr_ratio=0.1, num_cycles=2)
+    >>> [round(lr_share(step, config, 8), 2) for step in range(8)]
+    [1.0, 0.7, 0.4, 0.1, 1.0, 0.7, 0.4, 0.1]
+    """
+    cycles = min(config.num_cycles, num_steps)
+    ends = [round((i + 1) * num_steps / cycles) for i in range(cycles)]
+    cycle = min(bisect.bisect_right(ends, step), cycles - 1)
+    begin = ends[cycle - 1] if cycle else 0
+    warmup = max(1, round(config.warmup_ratio * num_steps)) if cycle == 0 else 1
+    step, length = step - begin, ends[cycle] - begin
     if step < warmup:
         return (step + 1) / warmup
-    done = (step - warmup + 1) / max(1, num_steps - warmup)
+    done = (step - warmup + 1) / max(1, length - warmup)
     return 1 - (1 - config.final_lr_ratio) * min(done, 1.0)
 
 

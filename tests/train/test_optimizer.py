@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -20,6 +21,28 @@ SETTINGS = OptimizerConfig(
 def test_the_rate_climbs_to_the_peak_and_falls_to_the_final_share():
     expected = [0.5, 1.0, *(1 - 0.9 * k / 8 for k in range(1, 9))]
     assert [lr_share(step, SETTINGS, 10) for step in range(10)] == pytest.approx(expected)
+
+
+def test_in_every_cycle_the_rate_falls_from_the_peak_and_it_climbs_once():
+    cycles = replace(SETTINGS, warmup_ratio=0.2, num_cycles=3)
+    # 10 steps are cycles of 3, 4 and 3; two of the first three climb
+    expected = [0.5, 1.0, 0.1, 1.0, 0.7, 0.4, 0.1, 1.0, 0.55, 0.1]
+    assert [lr_share(step, cycles, 10) for step in range(10)] == pytest.approx(expected)
+    assert lr_share(50, cycles, 10) == pytest.approx(0.1)
+
+
+def test_the_schedule_of_leaf():
+    leaf = OptimizerConfig(lr=1e-4, warmup_ratio=0.0, final_lr_ratio=0.1, num_cycles=3)
+    rates = [leaf.lr * lr_share(step, leaf, 3000) for step in range(3000)]
+    for cycle in range(3):
+        part = rates[1000 * cycle : 1000 * (cycle + 1)]
+        assert (part[0], part[-1]) == pytest.approx((1e-4, 1e-5))
+        steps = {round(a - b, 12) for a, b in itertools.pairwise(part)}
+        assert steps == {round(9e-5 / 999, 12)}
+
+
+def test_fewer_steps_than_cycles_are_all_at_the_peak():
+    assert [lr_share(step, replace(SETTINGS, num_cycles=9), 2) for step in range(2)] == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("final", [0.0, 0.1, 1.0])

@@ -29,6 +29,7 @@ class Outcome:
             "teacher": {"source": f"recipe:{self.teach}"}
         }
         student["student"] |= {"tokens_per_batch": 24, "num_epochs": 0.2, "optimizer": {"lr": 1e-4}}
+        student["student"]["ema"] = 0.5  # each process averages weights that are the same
         self.distill = tiny.write_recipe(root / "tiny.yaml", student)
         self.folders = {1: root / "one", 2: root / "two"}
         self.runs: dict[tuple[str, int], subprocess.CompletedProcess[str]] = {}

@@ -13,6 +13,7 @@ from leafkit.pipeline.student.targets import Distillation
 from leafkit.pipeline.student.validation import Agreed, Validation
 from leafkit.results import StudentChecks
 from leafkit.train.keep_best import KeepBest
+from leafkit.train.weight_average import WeightAverage
 
 
 def make_check(
@@ -28,9 +29,16 @@ def make_check(
 
 
 def keep_best(
-    student: TextEncoder, config: StudentConfig, check: Callable[[], Agreed], num_batches: int
+    student: TextEncoder,
+    config: StudentConfig,
+    check: Callable[[], Agreed],
+    num_batches: int,
+    *,
+    average: WeightAverage | None = None,
 ) -> KeepBest[Agreed]:
-    """The checks of a training of so many batches, by its settings."""
+    """The checks of a training of so many batches, by its settings; of the average of its weights
+    where there is one.
+    """
     return KeepBest(
         student,
         check,
@@ -40,6 +48,7 @@ def keep_best(
             config.enough_overlap < 1 and found.overlap >= config.enough_overlap
         ),
         patience=config.patience,
+        average=average,
     )
 
 

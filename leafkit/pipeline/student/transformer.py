@@ -39,6 +39,7 @@ from leafkit.train.fit import fit
 from leafkit.train.keep_best import KeepBest
 from leafkit.train.leaf_module import LeafBatch, LeafModule
 from leafkit.train.student_terms import check_losses, needs_candidates, needs_scores_alone
+from leafkit.train.weight_average import WeightAverage
 from leafkit.train.world import read_world
 
 ROLES = ("query", "document")
@@ -178,9 +179,12 @@ def train_student(
         probed = listed(plan_batches(task, lengths, NUM_PROBED))
         num_batches = count_batches(student, task, probed, check)
     batches = plan_batches(task, lengths, num_batches)
-    options, best = task.options(""), None
+    options, best, average = task.options(""), None, None
+    if config.ema:
+        average = WeightAverage(student, config.ema)
+        options = replace(options, callbacks=[*options.callbacks, average])
     if check is not None:
-        best = keep_best(student, config, check, len(batches))
+        best = keep_best(student, config, check, len(batches), average=average)
         options = replace(options, callbacks=[*options.callbacks, best])
     metrics: dict[str, Any] = {}
     losses = fit(
@@ -193,6 +197,8 @@ def train_student(
         metrics=metrics,
         options=options,
     )
+    if average is not None:
+        average.keep()
     if best is not None:
         best.restore()
     return Trained(losses, metrics["loader"], len(batches), best)

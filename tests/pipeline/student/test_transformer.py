@@ -219,6 +219,16 @@ def test_report_and_card_say_how_it_started_and_ended(kind, home, tmp_path, star
         assert "the divergence of a query's scores over the teacher's document vectors" in loss
 
 
+def test_the_average_of_the_weights_is_what_is_kept(home):
+    plain, averaged = (distill(home, ema=decay, num_checks=0) for decay in (0.0, 0.9))
+    start = weights(distill(home, kind="instant"))
+    moved = float((weights(plain) - start).norm())
+    # behind the last weights, and on the way to them
+    assert 0.01 * moved < float((weights(plain) - weights(averaged)).norm()) < 0.9 * moved
+    ruined = distill(home, ema=0.9, optimizer=leafkit.OptimizerConfig(lr=1.0))
+    assert torch.equal(weights(ruined), start)
+
+
 def test_a_student_may_begin_as_layers_of_its_own_teacher(home, caplog):
     teacher = leafkit.load_model(f"model:{home / 'big'}")
     before = {name: value.clone() for name, value in teacher.state_dict().items()}

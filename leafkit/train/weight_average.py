@@ -1,0 +1,69 @@
+"""An exponential moving average of an encoder's weights while it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+
+
+class WeightAverage(Callback):
+    """Averages the trained weights after every optimizer step.
+
+        average <- d_t average + (1 - d_t) weights,    d_t = min(decay, (1 + t) / (10 + t))
+
+    of step t = 1, 2, ...: the first steps count more than ``decay`` would let them, so that a short
+    training does not end near its start. Every process averages for itself, over the same weights.
+
+    Args:
+        encoder: in training.
+        decay: between 0 and 1.
+    """
+
+    def __init__(self, encoder: nn.Module, decay: float) -> None:
+        self._encoder, self._decay = encoder, decay
+        self._average: list[torch.Tensor] = []
+        self._steps = 0
+
+    def on_fit_start(self, trainer: Any, module: Any) -> None:
+        """The start is the first average."""
+        self._average = [weight.detach().clone() for weight in self._weights()]
+        self._steps = 0
+
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take the weights in where the batch ended an optimizer step."""
+        if trainer.global_step == self._steps:
+            return
+        self._steps = trainer.global_step
+        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+        for average, weight in zip(self._average, self._weights(), strict=True):
+            average.lerp_(weight.detach(), 1 - decay)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The encoder with the average, for as long as it is looked at."""
+        trained = [weight.detach().clone() for weight in self._weights()]
+        self._give(self._average)
+        try:
+            yield
+        finally:
+            self._give(trained)
+
+    def keep(self) -> None:
+        """Give the encoder the average for good."""
+        self._give(self._average)
+        self._average = []
+
+    def _weights(self) -> list[nn.Parameter]:
+        return [weight for weight in self._encoder.parameters() if weight.requires_grad]
+
+    def _give(self, values: list[torch.Tensor]) -> None:
+        with torch.no_grad():
+            for weight, value in zip(self._weights(), values, strict=True):
+                weight.copy_(value)
