@@ -80,6 +80,20 @@ def test_the_demonstration_states_what_its_figures_were_measured_with(name: str)
     assert {key: value_at(recipe, key) for key in DEMONSTRATION} == DEMONSTRATION
 
 
+FOREIGN = ["mpnet-to-23m", "mpnet-to-6l", "mpnet-to-3l", "mpnet-to-2l", "minilm-to-3l"]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_foreign_teacher_is_followed_in_its_scores_and_slowly(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.teacher.source == f"builtin:{name.partition('-')[0]}"
+    assert (recipe.student.losses.l2, recipe.student.losses.score_kl) == (1, 1)
+    assert recipe.student.optimizer.lr == 2e-5
+    # measured on what the demonstration is measured on
+    same = [key for key in DEMONSTRATION if key.startswith(("data.", "bench."))]
+    assert {key: value_at(recipe, key) for key in same} == {key: DEMONSTRATION[key] for key in same}
+
+
 @pytest.mark.parametrize("name", ["kalm-mini", "kalm-mini-lite"])
 def test_the_demonstrations_teachers_state_theirs(name: str) -> None:
     recipe = load_recipe(name)
