@@ -120,12 +120,13 @@ def describe_run(run: Run, command: str) -> RunReport:
 
 
 def summarise_steps(steps: Sequence[Mapping[str, Any]]) -> tuple[StepTime, ...]:
-    """Each step once: what was done, and what was up to date without having been done earlier in
-    this run.
+    """Each artifact once, under the name that it was first asked for by: what was done, and what
+    was up to date without having been done earlier in this run.
     """
     first: dict[str, StepTime] = {}
     for step in steps:
-        first.setdefault(step["name"], codec.from_plain(StepTime, step, "step"))
+        told = codec.from_plain(StepTime, step, "step")
+        first.setdefault(told.artifact or told.name, told)
     return tuple(first.values())
 
 

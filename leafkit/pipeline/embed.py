@@ -101,7 +101,8 @@ def load_vectors(
     watch_tree(store.folder)
     if not computed:
         log(f"{title}: up to date ({store.folder})", style="dim")
-    run.add_step(title, started_s, is_done=bool(computed), made_s=_kept_time(store))
+    made_s = _kept_time(store)
+    run.add_step(title, store.folder, started_s, is_done=bool(computed), made_s=made_s)
     return store
 
 

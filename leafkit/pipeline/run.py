@@ -154,7 +154,8 @@ class Run:
                 # what it took to make, with what was made for it on the way and is not asked again
                 known = {step["name"] for step in self.steps}
                 self.steps += [s for s in kept.metrics.get("steps", ()) if s["name"] not in known]
-                self.add_step(name, started_s, is_done=False, made_s=kept.metrics.get("seconds"))
+                made_s = kept.metrics.get("seconds")
+                self.add_step(name, folder, started_s, is_done=False, made_s=made_s)
                 watch_tree(folder)
                 return kept
             log(
@@ -179,7 +180,7 @@ class Run:
             release_memory()
             # without the vectors that the work had to compute first
             others_s = sum(step["spent_s"] for step in self.steps[num_before:])
-            self.add_step(name, started_s + others_s, made_s=metrics.get("seconds"))
+            self.add_step(name, folder, started_s + others_s, made_s=metrics.get("seconds"))
             watch_tree(folder)
             return read_manifest(folder)
 
@@ -195,12 +196,19 @@ class Run:
             yield
 
     def add_step(
-        self, name: str, started_s: float, *, is_done: bool = True, made_s: float | None = None
+        self,
+        name: str,
+        folder: Path,
+        started_s: float,
+        *,
+        is_done: bool = True,
+        made_s: float | None = None,
     ) -> None:
         """Note a step for the report: how long it took to make, and how long this run spent on it.
 
         Args:
             name: of the step.
+            folder: of its artifact; steps of other names may ask for the same one.
             started_s: when this run began it, by ``time.perf_counter``.
             is_done: whether this run made it.
             made_s: what it took the run that made it, as its manifest says.
@@ -209,6 +217,7 @@ class Run:
         self.steps.append(
             {
                 "name": name,
+                "artifact": folder.relative_to(self.root).as_posix(),
                 "seconds": spent_s if made_s is None else made_s,
                 "status": DONE if is_done else UP_TO_DATE,
                 "spent_s": spent_s,

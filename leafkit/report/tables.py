@@ -279,7 +279,7 @@ def inheritance_table(report: RunReport, narrow: bool = False) -> Table:
     if len(cells) <= LARGE_GRID:
         return grid_table(cells, f"Inheritance on {where}", left_out)
     failing = [cell for word in ORDER_OF_CONCERN for cell in cells if cell.verdict == word]
-    title = f"Inheritance on {where}, settings that are not inherited"
+    title = f"Inheritance on {where}, all settings but the inherited"
     return grid_table(failing, title, left_out)
 
 

@@ -86,12 +86,14 @@ class StepTime:
             one that is up to date in the run that made it.
         status: "done" or "up to date".
         spent_s: wall time that this run spent on it; None where that was not recorded.
+        artifact: its folder among the checkpoints; "" where that was not recorded.
     """
 
     name: str
     seconds: float
     status: str
     spent_s: float | None = None
+    artifact: str = ""
 
 
 @dataclass(frozen=True, slots=True)

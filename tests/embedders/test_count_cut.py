@@ -103,7 +103,9 @@ def test_the_api_says_what_teacher_and_student_do_not_read(capsys):
     said = [line for line in capsys.readouterr().out.splitlines() if "are cut" in line]
     assert len(said) == 2
     assert "the teacher reads up to 32 tokens of each of 3 texts documents: 33.3% of" in said[0]
-    assert "student reads up to 32 tokens of each of 3 training documents: 33.3% of" in said[1]
+    assert (
+        "student reads up to 32 tokens of each of 3 texts trained as documents: 33.3% of" in said[1]
+    )
     uncut = leafkit.distill(
         teacher, tiny.make_encoder(seed=3), texts=texts[::2], max_document_tokens=0
     )

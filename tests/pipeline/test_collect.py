@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from leafkit.config.load import load_recipe
-from leafkit.pipeline.collect import collect_report
+from leafkit.pipeline.collect import collect_report, summarise_steps
 from leafkit.pipeline.distill import run_distill
 from leafkit.pipeline.run import open_run
 from leafkit.report.card import render_card
@@ -68,3 +68,24 @@ def test_a_second_run_keeps_the_times_of_the_first(home, tmp_path) -> None:
     spent = sum(step.spent_s or 0 for step in second.steps)
     assert spent < 0.5 * sum(made.values())
     assert "time of the run that made it" in render_report(second)
+
+
+def test_an_artifact_counts_once_by_whatever_name_it_is_asked_for():
+    def step(name: str, artifact: str, status: str) -> dict[str, object]:
+        return {"name": name, "artifact": artifact, "seconds": 60.0, "status": status}
+
+    found = summarise_steps(
+        [
+            step("minilm vectors of corpus documents", "vectors/m", "done"),
+            step("student", "mine/student", "done"),
+            step("minilm vectors of pydocs documents", "vectors/m", "up to date"),
+            step("student", "mine/student", "up to date"),
+        ]
+    )
+    assert [(s.name, s.status) for s in found] == [
+        ("minilm vectors of corpus documents", "done"),
+        ("student", "done"),
+    ]
+    # manifests of earlier versions name no artifact
+    old = [{"name": name, "seconds": 1.0, "status": "done"} for name in ("a", "b", "a")]
+    assert [s.name for s in summarise_steps(old)] == ["a", "b"]

@@ -120,7 +120,7 @@ def test_new_parts_are_there_in_lines_of_100_columns(full: dict[str, Any]) -> No
 def test_of_a_large_grid_only_what_is_not_inherited_is_listed(full: dict[str, Any]) -> None:
     text = _printed(full)
     grid = text[
-        text.index("Inheritance on pydocs, settings that are not inherited") : text.index(
+        text.index("Inheritance on pydocs, all settings but the inherited") : text.index(
             "Not passed"
         )
     ]

@@ -344,7 +344,7 @@ def count_cuts(student: Encoder, task: Distillation) -> tuple[CutTexts, ...]:
     for role in dict.fromkeys(target.role for target in task.targets):
         texts = [text for target in task.targets if target.role == role for text in target.texts]
         # queries under instructions of their own have a role of their own
-        what = "training documents" if role == "document" else "training queries"
+        what = "texts trained as documents" if role == "document" else "texts trained as queries"
         limit = task.limits.of(role) or min(task.teacher.model.max_tokens, student.limit(0))
         cut = count_cut(student, texts, role, limit, model="student", what=what)
         if cut.num_cut:
