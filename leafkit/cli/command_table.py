@@ -26,7 +26,7 @@ class Command:
 
 COMMANDS = {
     "distill": Command(
-        "recipe=NAME [key=value ...]",
+        "recipe=NAME [dry_run=true] [key=value ...]",
         "everything: corpus, teacher, teacher vectors, student, benchmark, inheritance, report",
     ),
     "teach": Command("recipe=NAME [dry_run=true] [key=value ...]", "train the teacher alone"),

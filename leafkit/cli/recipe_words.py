@@ -55,8 +55,13 @@ def read_recipe(
         return recipe
     if not may_run_dry:
         raise UsageError(
-            "dry_run=true is for the commands that train: teach and mine", "leave dry_run out"
+            "dry_run=true is for the commands that train: distill, teach and mine",
+            "leave dry_run out",
         )
+    if command == "distill":
+        from leafkit.pipeline.student.dry_run import plan_dry_distill
+
+        return plan_dry_distill(recipe)
     from leafkit.pipeline.teacher.dry_run import plan_dry_run
 
     return plan_dry_run(recipe)

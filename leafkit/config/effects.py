@@ -36,6 +36,7 @@ _TRAINING = ("seed", *_READING, *_CUTS, "data.num_pseudo_texts", "stages.*", "tr
 EFFECTS: dict[str, tuple[str, ...]] = {
     "distill": (
         *_RUN,
+        "dry_run",
         "seed",
         "data.*",
         *_MODELS,

@@ -35,7 +35,8 @@ class Recipe:
     force: bool = flag(False, "Run steps again although their inputs have not changed.")
     dry_run: bool = flag(
         False,
-        "Every stage of teach on tiny random weights of the same architecture, two steps each.",
+        "Every step of teach or distill on tiny random weights of the same architectures, a few "
+        "texts and steps; distill says what the models count at full size.",
     )
     allow_hosts: list[str] = texts(
         [],

@@ -41,7 +41,7 @@ def prune_layers(encoder: TextEncoder, choice: str) -> TextEncoder:
     old = encoder.backbone
     place, count = find_layers(old)
     kept = choose_layers(choice, count)
-    config = _config_of(old.config, kept)
+    config = config_of_layers(old.config, kept)
     # built anew, so that whatever depends on a layer's number is what it will be when read back
     with torch.random.fork_rng(devices=[]):
         new = type(old)(config, **pooler_free(str(config.model_type))).eval()
@@ -142,7 +142,8 @@ def _renumbered(
     return found
 
 
-def _config_of(old: Any, kept: Sequence[int]) -> Any:
+def config_of_layers(old: Any, kept: Sequence[int]) -> Any:
+    """The config of a model with some of another's layers, numbered from 1."""
     config = copy.deepcopy(old)
     for name in _PER_LAYER:
         if getattr(config, name, None) is not None:

@@ -376,10 +376,13 @@ def test_mine_without_a_stage_that_mines_is_status_2(home, tmp_path, capsys):
     assert "stages.NAME.mining.model" in shown
 
 
-@pytest.mark.parametrize("command", ["distill", "bench", "inherit", "embed"])
+@pytest.mark.parametrize("command", ["bench", "inherit", "embed"])
 def test_dry_run_is_for_the_commands_that_train_a_teacher(command, recipe, capsys):
     assert main.main([command, f"recipe={recipe}", "dry_run=true"]) == 2
-    assert "dry_run=true is for the commands that train: teach and mine" in capsys.readouterr().err
+    assert (
+        "dry_run=true is for the commands that train: distill, teach and mine"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("command", [pytest.param("teach", marks=pytest.mark.slow), "mine"])

@@ -18,7 +18,7 @@ from leafkit.core.watch import watch_folders
 
 def run(words: Sequence[str]) -> int:
     """Distill the recipe's student and measure the pair; the report is in the recipe's folder."""
-    recipe = read_recipe("distill", words)
+    recipe = read_recipe("distill", words, may_run_dry=True)
     from leafkit.cli.unchanged import SEARCH_HINT, show_unchanged
 
     if show_unchanged(recipe):

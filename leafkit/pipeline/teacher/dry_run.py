@@ -19,7 +19,8 @@ from urllib.parse import urlparse
 
 from transformers import CONFIG_MAPPING
 
-from leafkit.config import LABEL_TASKS, Recipe, StageConfig, TrainSourceConfig
+from leafkit.config import LABEL_TASKS, DataConfig, Recipe, StageConfig, TrainSourceConfig
+from leafkit.core.builtin_models.published import PUBLISHED
 from leafkit.core.builtin_models.table import BUILTIN_MODELS, is_builtin
 from leafkit.core.checkpoint_layout import DRY_RUN_ROWS
 from leafkit.core.console import log
@@ -62,16 +63,8 @@ def plan_dry_run(recipe: Recipe) -> Recipe:
     """
     name = f"{recipe.name}-dry-run"
     rows = Path(recipe.checkpoints) / name / DRY_RUN_ROWS
-    is_online = _hub_is_reachable()
-    data = replace(
-        recipe.data,
-        corpus="builtin:pydocs",
-        packages=PACKAGES,
-        on_bad_row="skip",
-        num_pseudo_texts=64,
-        max_query_tokens=min(512, recipe.data.max_query_tokens or 512),
-        max_document_tokens=min(MAX_TOKENS, recipe.data.max_document_tokens or MAX_TOKENS),
-    )
+    is_online = hub_is_reachable()
+    data = small_data(recipe.data)
     widths: dict[str, int] = {}
     stages = {}
     for stage_name, stage in recipe.stages.items():
@@ -90,11 +83,24 @@ def plan_dry_run(recipe: Recipe) -> Recipe:
     return replace(recipe, name=name, data=data, stages=stages, dry_run=False)
 
 
+def small_data(data: DataConfig) -> DataConfig:
+    """Few texts, in place of any corpus: the same on every machine with this Python."""
+    return replace(
+        data,
+        corpus="builtin:pydocs",
+        packages=PACKAGES,
+        on_bad_row="skip",
+        num_pseudo_texts=64,
+        max_query_tokens=min(512, data.max_query_tokens or 512),
+        max_document_tokens=min(MAX_TOKENS, data.max_document_tokens or MAX_TOKENS),
+    )
+
+
 def _plan_stage(
     stage: StageConfig, widths: dict[str, int], sources: dict[str, TrainSourceConfig]
 ) -> StageConfig:
     if stage.soup.members:
-        members = [_tiny(member, stage.architecture) for member in stage.soup.members]
+        members = [stand_in(member, stage.architecture) for member in stage.soup.members]
         return replace(stage, soup=replace(stage.soup, members=members, num_rows=NUM_ROWS))
     mining, soft, loss = stage.mining, stage.soft_labels, stage.loss
     before = widths.get(stage.init.removeprefix("stage:"), HIDDEN)
@@ -103,13 +109,13 @@ def _plan_stage(
     dims = sorted({max(1, d * width // full) for d in loss.mrl_dims}, reverse=True)
     return replace(
         stage,
-        init=_tiny(stage.init, stage.architecture),
+        init=stand_in(stage.init, stage.architecture),
         hidden_size=width if stage.hidden_size else 0,
         intermediate_size=0,
         sources=sources,
         mining=replace(
             mining,
-            model=_tiny(mining.model, "") if mining.model else "",
+            model=stand_in(mining.model, "") if mining.model else "",
             # Random weights put everything near everything, and any document anywhere in a ranking.
             first_rank=0,
             last_rank=NUM_ROWS,
@@ -119,9 +125,9 @@ def _plan_stage(
             filter_rank=max(_FILTER_RANK, mining.filter_rank) if mining.filter_rank else 0,
         ),
         soft_labels=replace(
-            soft, models=[m if m in {"rows", "bm25"} else _tiny(m, "") for m in soft.models]
+            soft, models=[m if m in {"rows", "bm25"} else stand_in(m, "") for m in soft.models]
         ),
-        neighbor_model=_tiny(stage.neighbor_model, "")
+        neighbor_model=stand_in(stage.neighbor_model, "")
         if stage.batching == "neighbors"
         else stage.neighbor_model,
         num_neighbors=4,
@@ -134,7 +140,7 @@ def _plan_stage(
     )
 
 
-def _tiny(reference: str, architecture: str) -> str:
+def stand_in(reference: str, architecture: str = "") -> str:
     """The tiny model that stands in for a big one."""
     if reference.startswith(("stage:", "tiny:")) or reference == "start":
         return reference
@@ -154,6 +160,8 @@ def _guess_architecture(reference: str) -> str:
         UsageError: neither says it.
     """
     rest = reference.removeprefix("model:").partition("@")[0]
+    if rest in PUBLISHED:
+        return PUBLISHED[rest].architecture
     config = Path(rest) / "config.json"
     if config.is_file():
         return str(json.loads(config.read_text(encoding="utf-8")).get("model_type", "bert"))
@@ -175,18 +183,38 @@ def _plan_source(
     name: str, source: TrainSourceConfig, rows: Path, *, is_online: bool, num_scored: int
 ) -> TrainSourceConfig:
     """The source with few rows; built-in rows of the same form where it cannot be had."""
-    kind, _, rest = source.uri.partition(":")
-    is_there = is_online if kind in {"hf", "mteb"} else kind == "builtin" or Path(rest).exists()
-    if kind == "builtin" or is_there:
+    if is_at_hand(source.uri, is_online=is_online):
         return replace(source, limit=min(source.limit or NUM_ROWS, NUM_ROWS))
-    log(f"dry run: built-in rows stand in for {source.uri}", style="dim")
+    uri = built_in_rows(name, source.uri, source.task, rows, num_scored=num_scored)
+    return replace(source, uri=uri, limit=0)
+
+
+def is_at_hand(uri: str, *, is_online: bool) -> bool:
+    """Whether rows of a source can be had."""
+    kind, _, rest = uri.partition(":")
+    if kind in {"hf", "mteb"}:
+        return is_online
+    return kind == "builtin" or Path(rest).exists()
+
+
+def built_in_rows(name: str, uri: str, task: str, rows: Path, *, num_scored: int = 0) -> str:
+    """Write rows that take the place of a source's, and say so; returns their address.
+
+    Args:
+        name: of the source.
+        uri: that cannot be had.
+        task: of its rows.
+        rows: folder to write into.
+        num_scored: negatives of each row, with scores.
+    """
+    log(f"dry run: built-in rows stand in for {uri}", style="dim")
     path = rows / f"{name}{f'-{num_scored}-scored' * bool(num_scored)}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    sample = sample_rows(source.task, num_scored=num_scored)
+    sample = sample_rows(task, num_scored=num_scored)
     path.write_text(
         "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in sample), encoding="utf-8"
     )
-    return replace(source, uri=f"jsonl:{path}", limit=0)
+    return f"jsonl:{path}"
 
 
 def sample_rows(task: str, count: int = NUM_ROWS, num_scored: int = 0) -> list[dict[str, object]]:
@@ -232,7 +260,7 @@ def _read_pairs() -> list[tuple[str, Document]]:
     return [(query.text, documents[positions[0]]) for query, positions in collection.pairs("train")]
 
 
-def _hub_is_reachable() -> bool:
+def hub_is_reachable() -> bool:
     """Whether rows can be fetched, found out in seconds: a client's own retries take minutes per
     source.
     """

@@ -1,0 +1,98 @@
+"""Dry runs of a distillation: sizes at full size, small plans, and the whole road offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from leafkit.cli import main
+from leafkit.cli.recipe_words import read_recipe
+from leafkit.config import StudentConfig
+from leafkit.config.load import load_recipe
+from leafkit.config.validate import find_problems
+from leafkit.core.artifact import open_artifact
+from leafkit.core.errors import UsageError
+from leafkit.models.checkpoint import load_encoder, read_encoder
+from leafkit.models.prune_layers import prune_layers
+from leafkit.pipeline.student.dry_run import full_sizes, plan_dry_distill
+from leafkit.pipeline.student.full_size import config_of, count_parameters, student_at_full_size
+
+LEAF_START = "model:nreimers/MiniLM-L6-H384-uncased@" + "a" * 40
+RECIPES = sorted(
+    path.stem
+    for path in (tiny.ROOT / "recipes").glob("*.yaml")
+    if path.stem.startswith(("mpnet", "minilm", "leaf", "kalm-to", "own-index"))
+)
+
+
+@pytest.mark.parametrize(("dim", "count"), [(768, 22_861_056)])
+def test_the_students_of_leaf_have_the_registered_counts(dim, count):
+    sizes = student_at_full_size(StudentConfig(init=LEAF_START), dim)
+    assert sizes == (22_565_376, count - 22_565_376)
+    assert student_at_full_size(StudentConfig(), dim) == sizes  # all-MiniLM-L6-v2 is as large
+
+
+def test_counts_without_weights_are_those_of_the_weights():
+    encoder = load_encoder("builtin:minilm")
+    assert count_parameters(encoder.backbone.config) == encoder.num_parameters()
+    for choice in ("every:2", "1,6"):
+        transformer, head = student_at_full_size(StudentConfig(init_layers=choice), 48)
+        assert transformer == prune_layers(encoder, choice).num_parameters()
+        assert head == sum(p.numel() for p in torch.nn.Linear(384, 48).parameters())
+    with pytest.raises(UsageError, match="beyond the 6 layers"):
+        student_at_full_size(StudentConfig(init_layers="7"), 48)
+
+
+def test_sizes_are_said_of_models_that_are_known_without_a_hub(tmp_path):
+    said = full_sizes(load_recipe("leaf-ir"))
+    assert "108,891,648 parameters, 768 dimensions" in said[0]
+    assert "22,861,056 parameters, 295,680 of them in W_out" in said[1]
+    assert config_of("model:owner/unknown@" + "a" * 40) is None
+    assert config_of(f"model:{tmp_path}") is None
+    # its vectors come out of a Dense module: the transformer's width is not theirs
+    assert config_of(f"model:{tiny.write_model(tmp_path / 'dense', dim=48)}") is None
+    plain = config_of(f"model:{tiny.write_model(tmp_path / 'plain')}")
+    assert count_parameters(plain) == read_encoder(tmp_path / "plain").num_parameters()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_of_a_student_becomes_a_small_one(name, tmp_path, capsys):
+    words = [] if load_recipe(name).teacher.source else ["teacher.source=builtin:mpnet"]
+    recipe = load_recipe(name, [*words, "dry_run=true", f"checkpoints={tmp_path}"])
+    small = plan_dry_distill(recipe)
+    assert small.name == f"{name}-dry-run"
+    assert not small.dry_run
+    # no recipe may name a tiny teacher itself
+    assert {key for key, _ in find_problems(small)} == {"teacher.source"}
+    assert small.teacher.source.startswith("tiny:")
+    is_static = recipe.student.kind == "static"
+    assert small.student.init.startswith("builtin:" if is_static else "tiny:")
+    assert small.student.kind == recipe.student.kind
+    assert small.student.optimizer == recipe.student.optimizer
+    assert small.student.losses.score_kl == recipe.student.losses.score_kl
+    uris = [source.uri for source in small.data.sources.values()]
+    assert len(uris) == len(recipe.data.sources)
+    assert all(Path(uri.removeprefix("jsonl:")).is_file() for uri in uris)
+    said = capsys.readouterr().out
+    assert all(f"stand in for {source.uri}" in said for source in recipe.data.sources.values())
+
+
+def test_its_words_are_taken(tmp_path):
+    words = ["recipe=leaf-ir", "dry_run=true", f"checkpoints={tmp_path}"]
+    assert read_recipe("distill", words, may_run_dry=True).teacher.source == "tiny:bert"
+
+
+@pytest.mark.slow
+def test_leaf_ir_runs_offline_from_end_to_end(tmp_path, capsys):
+    words = ["recipe=leaf-ir", "dry_run=true", f"checkpoints={tmp_path}", "device=cpu"]
+    assert main.main(["distill", *words]) == 0
+    assert "22,861,056 parameters" in capsys.readouterr().out
+    folder = tmp_path / "leaf-ir-dry-run"
+    assert (folder / "report.html").is_file()
+    used = open_artifact(folder / "student", "student").metrics["texts"]
+    assert {name for name, *_ in used} >= {"documents", "queries"}
+    assert sum(count for *_, count in used) > 6 * 64
+    assert read_encoder(folder / "student").dim == 64
