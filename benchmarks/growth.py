@@ -24,12 +24,12 @@ import numpy as np
 from lib.arguments import make_parser
 from lib.children import median, take_turns
 from lib.machine import describe
+from lib.plot import stack
 from lib.report import REPORTS, command, save, title, today
 
 from leafkit.core.system import resident_mib
 from leafkit.report.charts.plots import Series, line_chart
-from leafkit.report.charts.svg import WIDTH, element
-from leafkit.report.environment import stylesheet
+from leafkit.report.charts.svg import element
 
 BASE = {"texts": 10_000, "length": 16, "dim": 256}  # what stays while another one grows
 FULL = {
@@ -197,19 +197,7 @@ def draw(found: dict[str, dict[str, list[tuple[float, float]]]]) -> str:
         plot(f"Growth with {x}", x, curves, i * height)
         for i, (x, curves) in enumerate(found.items())
     ]
-    sized = [
-        str(p).replace("<svg ", f'<svg width="{WIDTH:.0f}" height="{height:.0f}" ', 1)
-        for p in plots
-    ]
-    total = height * len(plots)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {total:.0f}" '
-        f'width="660">'
-        f"<style>{stylesheet()}.chart{{width:{WIDTH:.0f}px;height:{height:.0f}px}}"
-        ".chart text{font-family:system-ui,sans-serif}</style>"
-        f'<rect width="{WIDTH:.0f}" height="{total:.0f}" '
-        f'style="fill:var(--paper)"/>{"".join(sized)}</svg>\n'
-    )
+    return stack(plots, height)
 
 
 def measure_sweep(

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import datetime
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 REPORTS = Path(__file__).parents[1] / "reports"
-_PRIVATE = ("--data", "--folder", "--checkpoints", "--work", "--run", "--teacher", "--against")
+_PRIVATE = (
+    "--data",
+    "--folder",
+    "--checkpoints",
+    "--work",
+    "--run",
+    "--teacher",
+    "--against",
+    "--out",
+)
+# the path in a reference to a file or folder, wherever it stands
+_PATH = re.compile(r"\b(beir|jsonl|csv|tsv|parquet|vectors|model):[^\s,\]]+")
 
 
 def today() -> str:
@@ -21,7 +33,7 @@ def command() -> str:
     """This call of the script, in backquotes; folders are called DIR."""
     words = sys.argv[1:]
     shown = [
-        "DIR" if before in _PRIVATE else word
+        "DIR" if before in _PRIVATE else _PATH.sub(r"\1:DIR", word)
         for before, word in zip(["", *words], words, strict=False)
     ]
     return f"`{shlex.join(['python', f'benchmarks/{Path(sys.argv[0]).name}', *shown])}`"

@@ -1,0 +1,383 @@
+"""One student of benchmarks/against.py, one way per process: ``python benchmarks/against_ways.py
+WAY --minutes M --recipe NAME key=value ...``.
+
+Prints its figures as JSON on the last line. The clock runs from the teacher's vectors to the
+finished student: reading the start model, tokenizing, closed form and training count; imports and
+measuring do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from lib.arguments import make_parser
+from lib.pinned import pin
+
+if TYPE_CHECKING:
+    from lib.case import Case
+    from lib.timed import Clock
+
+ST_BATCH = 32  # LEAF's; sentence-transformers' own default of 8 is slower
+ST_WARMUP = 0.05  # as leafkit's
+RIDGE = 1e-3
+_TEXTS_PER_LOOK = 128  # encoded between two looks at the clock
+_FIT_SHARE = 0.9  # of a budget may pass before the map is fitted
+Embed = Callable[[Sequence[str], str, int], np.ndarray]  # texts, role, limit -> (n, D)
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A finished student.
+
+    Attributes:
+        embed: its vectors, of any length.
+        seconds: that the clock showed.
+        cpu_s: likewise, of all threads.
+        texts: that it learned from, each as often as it was seen.
+        is_complete: more time would change nothing.
+        note: what a reader must know.
+    """
+
+    embed: Embed
+    seconds: float
+    cpu_s: float
+    texts: int
+    is_complete: bool = False
+    note: str = ""
+
+
+def leafkit(case: Case, options: argparse.Namespace, kind: str = "") -> Ran:
+    """The library's own distillation; ``kind`` instead of the recipe's."""
+    from lib.timed import Clock, distill_in_time
+
+    config = case.run.recipe.student
+    config = replace(config, kind=kind) if kind else config
+    clock = Clock(60 * options.minutes)
+    found = distill_in_time(case, config, clock, options.seed)
+    seconds, cpu_s = clock.seconds, clock.cpu_s
+    embedder = found.embedder(case)
+    planned = found.config
+    is_instant = planned.kind == "instant"
+    note = f"{found.num_steps} steps, {planned.num_ridge_texts:,} texts in the closed form"
+    if found.was_stopped:
+        note += ", stopped by the clock"
+    checked = found.distilled.held_out
+    if checked is not None and not is_instant:
+        note += f"; kept what it was after {checked.kept_after} of {checked.num_batches}"
+    texts = round(planned.num_epochs * len(case.rows)) if found.num_steps else 0
+    is_whole = planned.num_ridge_texts == config.num_ridge_texts
+    return Ran(embedder.embed, seconds, cpu_s, texts, is_instant and is_whole, note)
+
+
+def instant(case: Case, options: argparse.Namespace) -> Ran:
+    """leafkit's closed form, no step of training."""
+    return leafkit(case, options, "instant")
+
+
+def embed_distill(case: Case, options: argparse.Namespace) -> Ran:
+    """sentence-transformers' EmbedDistillLoss; its projection, which it leaves out of the saved
+    model, is put behind the student by hand.
+    """
+    from lib.timed import Clock
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.losses import EmbedDistillLoss
+
+    clock = Clock(60 * options.minutes)
+    model = SentenceTransformer(_start_folder(case), device="cpu")
+    model.max_seq_length = _limit(case, 0)
+    loss = EmbedDistillLoss(
+        model, distance_metric=options.distance, projection_dim=case.teacher.model.dim
+    )
+    steps = _train(case, options, clock, model, loss)
+    assert loss.projection is not None
+    weight = loss.projection.weight.detach().float().numpy()
+    bias = loss.projection.bias.detach().float().numpy()
+
+    def embed(texts: Sequence[str], role: str, limit: int) -> np.ndarray:
+        return _encode(case, model, texts, role, limit) @ weight.T + bias
+
+    note = f"{steps} steps of {ST_BATCH}, {options.distance}, projection added by hand"
+    return Ran(embed, clock.seconds, clock.cpu_s, steps * ST_BATCH, note=note)
+
+
+def mse(case: Case, options: argparse.Namespace) -> Ran:
+    """sentence-transformers' MSELoss on a student with a Dense module onto the teacher's
+    dimensions.
+    """
+    from lib.timed import Clock
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.losses import MSELoss
+    from sentence_transformers.models import Dense
+    from torch import nn
+
+    clock = Clock(60 * options.minutes)
+    start = SentenceTransformer(_start_folder(case), device="cpu")
+    width = start.get_embedding_dimension()
+    dense = Dense(width, case.teacher.model.dim, activation_function=nn.Identity())
+    # transformer and pooling; a Normalize behind them would stand before the Dense
+    model = SentenceTransformer(modules=[start[0], start[1], dense], device="cpu")
+    model.max_seq_length = _limit(case, 0)
+    steps = _train(case, options, clock, model, MSELoss(model))
+
+    def embed(texts: Sequence[str], role: str, limit: int) -> np.ndarray:
+        return _encode(case, model, texts, role, limit)
+
+    note = f"{steps} steps of {ST_BATCH}"
+    return Ran(embed, clock.seconds, clock.cpu_s, steps * ST_BATCH, note=note)
+
+
+def closed_form(case: Case, options: argparse.Namespace) -> Ran:
+    """A linear map, with intercept, of the unchanged start model's vectors onto the teacher's."""
+    from lib.timed import Clock
+
+    from leafkit.embedders.transformer import TransformerEmbedder
+    from leafkit.evaluation.diagnosis.spectrum import fit_ridge
+    from leafkit.models.checkpoint import load_encoder
+
+    rows, vectors = case.rows, case.vectors()
+    clock = Clock(60 * options.minutes)
+    embedder = TransformerEmbedder(
+        load_encoder(case.run.recipe.student.init), case.run.device, case.run.precision
+    )
+    order = np.random.default_rng(options.seed).permutation(len(rows))
+    found: list[np.ndarray] = []
+    done = 0
+    while done < len(order) and clock.seconds < _FIT_SHARE * clock.budget_s:
+        part = order[done : done + _TEXTS_PER_LOOK]
+        found.append(_encode_rows(case, embedder, [rows[i] for i in part]))
+        done += len(part)
+    if not found:
+        raise SystemExit("the budget is over before a text is encoded")
+    solution = fit_ridge(np.concatenate(found), vectors[order[:done]], RIDGE)
+    seconds, cpu_s = clock.seconds, clock.cpu_s
+
+    def embed(texts: Sequence[str], role: str, limit: int) -> np.ndarray:
+        asked = [(case.teacher.model.prompt(role) + text, role) for text in texts]
+        return _encode_rows(case, embedder, asked, limit) @ solution.weight + solution.bias
+
+    note = f"{done:,} of {len(rows):,} texts, ridge {RIDGE:g}"
+    return Ran(embed, seconds, cpu_s, done, done == len(rows), note)
+
+
+def model2vec(case: Case, options: argparse.Namespace) -> Ran:
+    """model2vec's distillation of the teacher's own token vectors, without its PCA, which would
+    leave the teacher's space; it sees no text and takes the time that it takes.
+    """
+    from lib.timed import Clock
+    from model2vec.distill import distill
+
+    if case.teacher.encoder is None:
+        raise SystemExit("does not apply: the teacher is no model that can be loaded here")
+    folder = _model_folder(case.run.recipe.teacher.source)
+    clock = Clock(60 * options.minutes)
+    model = distill(model_name=folder, device="cpu", pca_dims=None)
+    seconds, cpu_s = clock.seconds, clock.cpu_s
+
+    def embed(texts: Sequence[str], role: str, limit: int) -> np.ndarray:
+        prompt = case.teacher.model.prompt(role)
+        return np.asarray(model.encode([prompt + text for text in texts]), dtype=np.float32)
+
+    return Ran(embed, seconds, cpu_s, 0, True, "no PCA; sees no text")
+
+
+WAYS: dict[str, Callable[[Case, argparse.Namespace], Ran]] = {
+    "leafkit": leafkit,
+    "instant": instant,
+    "embed-distill": embed_distill,
+    "mse": mse,
+    "closed-form": closed_form,
+    "model2vec": model2vec,
+}
+
+
+def _model_folder(reference: str) -> str:
+    from leafkit.models.checkpoint import find_model
+
+    return str(find_model(reference, "", False))
+
+
+def _start_folder(case: Case) -> str:
+    return _model_folder(case.run.recipe.student.init)
+
+
+def _limit(case: Case, limit: int) -> int:
+    """Where the peers' students cut a text: where leafkit's does. 0 asks for the longest that is
+    trained on.
+    """
+    from leafkit.models.checkpoint import load_encoder
+
+    config = load_encoder(case.run.recipe.student.init).backbone.config
+    own = min(case.teacher.model.max_tokens, getattr(config, "max_position_embeddings", 512))
+    limits = case.home.limits
+    trained = max(limits.query or own, limits.document or own)
+    return min(limit or trained, own)
+
+
+def _encode(case: Case, model: Any, texts: Sequence[str], role: str, limit: int) -> np.ndarray:
+    """(n, d) of a SentenceTransformer, the teacher's prompt before each text."""
+    model.max_seq_length = _limit(case, limit)
+    prompt = case.teacher.model.prompt(role)
+    found = model.encode(
+        [prompt + text for text in texts], batch_size=ST_BATCH, show_progress_bar=False
+    )
+    return np.asarray(found, dtype=np.float32)
+
+
+def _encode_rows(
+    case: Case, embedder: Any, rows: Sequence[tuple[str, str]], limit: int | None = None
+) -> np.ndarray:
+    """(n, d) of the unchanged start model, each text cut as its role is."""
+    out: np.ndarray | None = None
+    for role in sorted({role for _, role in rows}):
+        places = [i for i, row in enumerate(rows) if row[1] == role]
+        cut = case.home.limits.of(role) if limit is None else limit
+        # the texts have their prompts already
+        vectors = embedder.embed([rows[i][0] for i in places], "", cut)
+        if out is None:
+            out = np.empty((len(rows), vectors.shape[1]), dtype=np.float32)
+        out[places] = vectors
+    assert out is not None
+    return out
+
+
+def _train(case: Case, options: argparse.Namespace, clock: Clock, model: Any, loss: Any) -> int:
+    """Steps of sentence-transformers' trainer until the clock's budget is over.
+
+    The learning rate warms up and falls to 0 over the budget's time, as its linear schedule does
+    over steps.
+    """
+    import torch
+    from datasets import Dataset
+    from sentence_transformers import (
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from transformers import TrainerCallback
+
+    class Timed(SentenceTransformerTrainer):
+        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+            began_s = clock.seconds
+            length_s = max(clock.budget_s - began_s, 1e-9)
+
+            def share(step: int) -> float:
+                return lr_share((clock.seconds - began_s) / length_s)
+
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+                optimizer or self.optimizer, share
+            )
+            return self.lr_scheduler
+
+    class StopInTime(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            control.should_training_stop = clock.left_s <= 0
+
+    rows = Dataset.from_dict({"text": [text for text, _ in case.rows], "label": case.vectors()})
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = SentenceTransformerTrainingArguments(
+            folder,
+            per_device_train_batch_size=ST_BATCH,
+            num_train_epochs=1_000_000,
+            learning_rate=options.peer_lr,
+            use_cpu=True,
+            bf16=str(case.run.precision) == "torch.bfloat16",
+            seed=options.seed,
+            save_strategy="no",
+            report_to=[],
+            logging_strategy="no",
+            disable_tqdm=True,
+        )
+        trainer = Timed(
+            model=model,
+            args=arguments,
+            train_dataset=rows,
+            loss=loss,
+            callbacks=[StopInTime()],
+        )
+        trainer.train()
+    model.eval()
+    return int(trainer.state.global_step)
+
+
+def lr_share(progress: float) -> float:
+    """Learning rate after a share of the time, of the peak.
+
+    >>> lr_share(0.025), lr_share(0.05), lr_share(1.0), lr_share(1.2)
+    (0.5, 1.0, 0.0, 0.0)
+    """
+    if progress < ST_WARMUP:
+        return progress / ST_WARMUP
+    return max(0.0, (1 - progress) / (1 - ST_WARMUP))
+
+
+def measure(case: Case, ran: Ran, *, symmetric: bool) -> dict[str, list[float]]:
+    """nDCG@10 of each judged query, of the teacher and of the student."""
+    from leafkit.core.truncate import truncate_then_normalize
+
+    home, limits = case.home, case.home.limits
+
+    def unit(texts: Sequence[str], role: str) -> np.ndarray:
+        return truncate_then_normalize(ran.embed(texts, role, limits.of(role)))
+
+    asked = unit(home.asked, home.role)
+    found = {"teacher": home.ndcg(home.queries), "asymmetric": home.ndcg(asked)}
+    if symmetric:
+        found["symmetric"] = home.ndcg(asked, unit(home.texts, "document"))
+    return {name: np.round(values, 6).tolist() for name, values in found.items()}
+
+
+def main() -> None:
+    """Distil one student and print its figures."""
+    parser = make_parser(__doc__)
+    parser.add_argument("way", choices=list(WAYS))
+    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--symmetric", action="store_true")
+    parser.add_argument("--peer-lr", type=float, default=1e-4)
+    parser.add_argument("--distance", default="cosine")
+    parser.add_argument("words", nargs="*")
+    options = parser.parse_intermixed_args()
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    pin(options.threads)
+    # what is imported first is not timed
+    import lib.timed  # noqa: F401
+    from lib.case import load_case, read_case_recipe
+
+    from leafkit.core.system import keep_freed_memory
+    from leafkit.core.version import git_commit
+    from leafkit.pipeline.run import open_run
+
+    if options.way in ("leafkit", "instant", "closed-form"):
+        keep_freed_memory()  # as leafkit's command line does; a peer runs as it comes
+    elif options.way != "model2vec":
+        import datasets  # noqa: F401
+        import sentence_transformers  # noqa: F401
+    with open_run(read_case_recipe(options.recipe, options.words)) as run:
+        case = load_case(run)
+        ran = WAYS[options.way](case, options)
+        figures = {
+            "about": case.about(),
+            "way": options.way,
+            "minutes": options.minutes,
+            "seed": options.seed,
+            "seconds": ran.seconds,
+            "cpu_s": ran.cpu_s,
+            "texts": ran.texts,
+            "is_complete": ran.is_complete,
+            "note": ran.note,
+            "commit": git_commit(),
+            "ndcg": measure(case, ran, symmetric=options.symmetric),
+        }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
