@@ -64,16 +64,15 @@ def leafkit(case: Case, options: argparse.Namespace, kind: str = "") -> Ran:
     seconds, cpu_s = clock.seconds, clock.cpu_s
     embedder = found.embedder(case)
     planned = found.config
-    is_instant = planned.kind == "instant"
+    is_instant = planned.trains_nothing
     note = f"{found.num_steps} steps, {planned.num_ridge_texts:,} texts in the closed form"
     if found.was_stopped:
         note += ", stopped by the clock"
     checked = found.distilled.held_out
     if checked is not None and not is_instant:
-        note += f"; kept what it was after {checked.kept_after} of {checked.num_batches}"
-    texts = round(planned.num_epochs * len(case.rows)) if found.num_steps else 0
+        note += f"; kept what it was after {checked.kept_after:,}"
     is_whole = planned.num_ridge_texts == config.num_ridge_texts
-    return Ran(embedder.embed, seconds, cpu_s, texts, is_instant and is_whole, note)
+    return Ran(embedder.embed, seconds, cpu_s, found.num_texts, is_instant and is_whole, note)
 
 
 def instant(case: Case, options: argparse.Namespace) -> Ran:
@@ -139,12 +138,12 @@ def closed_form(case: Case, options: argparse.Namespace) -> Ran:
 
     from leafkit.embedders.transformer import TransformerEmbedder
     from leafkit.evaluation.diagnosis.spectrum import fit_ridge
-    from leafkit.models.checkpoint import load_encoder
+    from leafkit.pipeline.student.start import load_start
 
     rows, vectors = case.rows, case.vectors()
     clock = Clock(60 * options.minutes)
     embedder = TransformerEmbedder(
-        load_encoder(case.run.recipe.student.init), case.run.device, case.run.precision
+        load_start(case.run.recipe.student), case.run.device, case.run.precision
     )
     order = np.random.default_rng(options.seed).permutation(len(rows))
     found: list[np.ndarray] = []

@@ -338,6 +338,20 @@ def without_gain(found: Found, names: Sequence[str]) -> list[str]:
     return lines
 
 
+def describe_mixtures(found: Found) -> list[str]:
+    """Texts of each mixture, where there are several."""
+    texts: dict[str, list[list[Any]]] = {}
+    for arm in found.arms:
+        texts.setdefault(arm.mixture.name, found.by_arm[arm][0]["about"]["texts"])
+    if len(texts) < 2:
+        return []
+    each = [
+        f"- {name}: {', '.join(f'{count:,} {what}' for what, count in groups)}"
+        for name, groups in texts.items()
+    ]
+    return ["Texts of each mixture:", "", *each, ""]
+
+
 def write_report(options: argparse.Namespace, found: Found, notes: Sequence[str]) -> Path:
     """Tables of what is there."""
     home, *away = found.collections
@@ -352,9 +366,9 @@ def write_report(options: argparse.Namespace, found: Found, notes: Sequence[str]
         f"Each student has {options.minutes:g} minutes from the teacher's vectors to its end, "
         f"{stopped} of {len(cells)} were stopped by the clock before the end of their plan. Kept: "
         "share of the teacher's nDCG@10, mean over seeds, 95% paired bootstrap over queries "
-        f"(10,000 resamples); differences are to {reference}, on the same resamples. Texts and "
-        "mixtures may differ between arms; what is measured does not.",
+        f"(10,000 resamples); differences are to {reference}, on the same resamples.",
         "",
+        *describe_mixtures(found),
         f"## In-domain: {home}",
         "",
         *table(KEPT_HEADER, kept_rows(found, [home])),

@@ -63,6 +63,7 @@ class KeepBest(Callback, Generic[Found]):
         self._due = {round((i + 1) * num_batches / count) for i in range(count)}
         self.checks: list[tuple[int, Found]] = []
         self.best = 0
+        self._num_batches_done = 0
         self._kept: dict[str, torch.Tensor] = {}
 
     def on_fit_start(self, trainer: Any, module: Any) -> None:
@@ -73,8 +74,14 @@ class KeepBest(Callback, Generic[Found]):
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Check where one is due."""
+        self._num_batches_done = batch_idx + 1
         if batch_idx + 1 in self._due:
             self._check(trainer, batch_idx + 1)
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        """A training that another callback ended between two checks is checked where it ended."""
+        if self._num_batches_done != self.num_done:
+            self._check(trainer, self._num_batches_done)
 
     def restore(self) -> None:
         """Give the encoder the best weights; it holds those of the last check."""

@@ -165,6 +165,16 @@ def test_shortened_and_quantized_and_hnsw(report):
     assert "| l2 | 16 | more than 32 |" in told
 
 
+def test_each_of_several_mixtures_is_described(tmp_path):
+    options = make_options(tmp_path, arm=["l2="], mixture=["few=data.num_made_queries=1", "many="])
+    planned = students.plan_cells(options, students.plan_arms(options))
+    cells = {cell: figures({"home": 0.8}) for cell in planned}
+    for cell, arm in planned.items():
+        cells[cell]["about"]["texts"] = [["queries", 1 if arm.mixture.name == "few" else 4000]]
+    told = students.describe_mixtures(students.Found(planned, cells))
+    assert told == ["Texts of each mixture:", "", "- few: 1 queries", "- many: 4,000 queries", ""]
+
+
 def test_a_setting_that_some_cell_lacks_is_left_out(tmp_path):
     planned = students.plan_cells(make_options(tmp_path), [])
     assert planned == {}

@@ -37,6 +37,7 @@ def run(heights, num_batches=6, num_checks=3):
     for index in range(num_batches):
         set_to(index + 1)
         keep.on_train_batch_end(TRAINER, None, None, None, index)
+    keep.on_train_end(TRAINER, None)
     keep.restore()
     return keep, int(model.weight.item())
 
@@ -64,6 +65,24 @@ def test_the_best_check_is_kept_even_if_it_is_the_start(heights, best):
 def test_checks_lie_at_equal_distances_and_the_last_one_at_the_end(num_batches, num_checks, at):
     keep, _ = run(list(range(10)), num_batches, num_checks)
     assert [done for done, _ in keep.checks] == at
+
+
+@pytest.mark.parametrize(
+    ("heights", "best"),
+    [([0, 9, 5, 6], 3), ([0, 9, 5, 4], 2), ([7, 9, 5, 4], 0)],
+)
+def test_a_training_that_somebody_else_ended_is_checked_where_it_ended(heights, best):
+    model = torch.nn.Linear(1, 1)
+    torch.nn.init.constant_(model.weight, 0)
+    keep = KeepBest(model, lambda: Height(heights[int(model.weight.item())]), 6, 3)
+    keep.on_fit_start(TRAINER, None)
+    for index in range(3):  # of six
+        torch.nn.init.constant_(model.weight, index + 1)
+        keep.on_train_batch_end(TRAINER, None, None, None, index)
+    keep.on_train_end(TRAINER, None)
+    keep.restore()
+    assert [done for done, _ in keep.checks] == [0, 2, 3]
+    assert (keep.best, int(model.weight.item())) == (best, best)
 
 
 def test_the_first_process_decides():
