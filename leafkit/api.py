@@ -30,6 +30,7 @@ from leafkit.pipeline.check_settings import check_settings
 from leafkit.pipeline.model_handle import ModelHandle, ModelOpener
 from leafkit.pipeline.model_in_memory import as_handle, identify_weights
 from leafkit.pipeline.pair import Pair
+from leafkit.pipeline.student.head import check_enough_texts, head_width
 from leafkit.pipeline.student.start import keep_layers
 from leafkit.pipeline.student.static import distill_static
 from leafkit.pipeline.student.targets import Distillation, TokenLimits, choose_texts, embed_groups
@@ -95,7 +96,8 @@ def distill(
         The pair; its documents are in the order given.
 
     Raises:
-        UsageError: there is no text, a text is empty, an id comes twice, or a reference is unknown.
+        UsageError: there is no text, a text is empty, an id comes twice, a reference is unknown,
+            or there are fewer texts than the teacher has dimensions.
         LeafkitError: a model cannot be had, a text has no vector, or a loss is not finite.
 
     Examples:
@@ -131,6 +133,9 @@ def distill(
     start = _open_start(student, config)
     vocabulary = (handle.encoder or start) if num_pseudo_texts else None
     groups = choose_texts(collection, handle, config, data, seed=seed, vocabulary=vocabulary)
+    if config.kind != "static":
+        head_width(config, start)
+    check_enough_texts(groups, config, handle.model.dim)
     limits, embed = TokenLimits(max_query_tokens, max_document_tokens), partial(_embed, handle)
     task = Distillation(
         teacher=handle,

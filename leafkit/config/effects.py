@@ -61,6 +61,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
         *_JUDGED,
         "student.init",
         "student.kind",
+        "student.head_layers",
         "student.static.width",
         "inherit.*",
     ),
@@ -171,7 +172,7 @@ _CONDITIONS = (
         "student.num_checks of one at least",
     ),
     _Condition(
-        ("student.ridge", "student.num_held_out"),
+        ("student.ridge", "student.num_held_out", "student.head_layers", "student.head_bias"),
         lambda recipe, _: recipe.student.kind != "static",
         "student.kind=transformer or instant",
     ),

@@ -15,7 +15,7 @@ from leafkit.config.evaluation import EMBEDDING_TASKS, BenchConfig
 from leafkit.config.fields import spec_of
 from leafkit.config.recipe import Recipe
 from leafkit.config.rules_stage import FOLDER_NAME, Problem, broken_stage_rules
-from leafkit.config.student import LAYERS, StudentConfig
+from leafkit.config.student import LAYERS, StudentConfig, read_layers
 from leafkit.config.synth import SynthConfig
 from leafkit.config.trainer import TrainerConfig
 from leafkit.core.builtin_models.table import BUILTIN_NAMES, KIND, is_builtin
@@ -48,6 +48,7 @@ def broken_rules(recipe: Recipe) -> list[Problem]:
         *_check_questions(recipe),
         *_check_layers(recipe.student),
         *_check_optimizers(recipe),
+        *_check_head(recipe.student),
         *_check_tasks(recipe.bench),
         *_check_trainer(recipe.trainer),
     ]
@@ -302,6 +303,14 @@ def _check_layers(student: StudentConfig) -> list[Problem]:
     if choice and not all(re.fullmatch(LAYERS, part.strip()) for part in choice.split(",")):
         what = f"{choice!r} is not numbers from 1, first:N, last:N or every:N, joined by commas"
         return [("student.init_layers", what)]
+    return []
+
+
+def _check_head(student: StudentConfig) -> list[Problem]:
+    try:
+        read_layers(student.head_layers)
+    except ValueError as err:
+        return [("student.head_layers", str(err))]
     return []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from leafkit.config.fields import choice, number, section, shares, text
+from leafkit.config.fields import choice, flag, number, section, shares, text
 from leafkit.config.trainer import OptimizerConfig
 
 STUDENT_KINDS = ("transformer", "instant", "static")
@@ -16,6 +16,23 @@ TERMS = ("l2", "cosine", "in_batch", "mrl_prefix", "gor", *SCORE_TERMS)
 # a part of student.init_layers, between commas
 LAYERS = r"(?:(first|last|every):)?([1-9][0-9]*)"
 SCORED_TEXTS = ("queries", "all")
+
+
+def read_layers(asked: str) -> tuple[int, ...] | None:
+    """What ``head_layers`` says: the numbers, none of them for the last layer alone; None for all.
+
+    Raises:
+        ValueError: it says neither.
+
+    >>> read_layers("last"), read_layers("all"), read_layers("[0, 3, 6]")
+    ((), None, (0, 3, 6))
+    """
+    if asked in ("last", "all"):
+        return () if asked == "last" else None
+    parts = asked.removeprefix("[").removesuffix("]").split(",")
+    if not all(part.strip().isdecimal() and len(part.strip()) < 6 for part in parts):
+        raise ValueError(f"{asked!r} is neither last nor all nor numbers of layers: 0,3,6")
+    return tuple(int(part) for part in parts)
 
 
 def _weight(default: float, doc: str) -> float:
@@ -125,6 +142,13 @@ class StudentConfig:
         "Layers of init that the student keeps: numbers from 1, first:N, last:N, every:N (layers "
         "N, 2N, ...), joined by commas (1,6,12 or first:1,last:2); empty keeps all.",
     )
+    head_layers: str = text(
+        "last",
+        "Whose hidden states W_out reads, side by side: last (the last layer alone); all; or "
+        "numbers, the last one among them: 0,3,6. 0 is the embedding layer. Only last has a form "
+        "that sentence-transformers loads.",
+    )
+    head_bias: bool = flag(True, "W_out adds a bias.")
     tokens_per_batch: int = number(
         2048,
         "Padded tokens per optimizer step, over all processes.",

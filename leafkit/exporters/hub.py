@@ -14,12 +14,24 @@ from leafkit.core.errors import LeafkitError
 from leafkit.exporters.model_card import make_card, with_license
 from leafkit.exporters.source import ExportSource
 from leafkit.models.encoder_protocol import Encoder, read_model, save_model
+from leafkit.models.head_layers import describe
 
 SMALLEST_COSINE = 1 - 1e-6
 
 
 def check_hub(source: ExportSource) -> None:
-    """Any encoder can be written."""
+    """Refuse what sentence-transformers has no modules for.
+
+    Raises:
+        LeafkitError: the student's head reads several layers.
+    """
+    if layers := source.encoder.spec.head_layers:
+        raise LeafkitError(
+            f"{source.name}: its head reads the layers {describe(layers)}, and the modules of "
+            "sentence-transformers hand on the last one alone",
+            'to=["onnx"] writes one graph that holds the head; leafkit search and leafkit serve '
+            "take the student as it is; student.head_layers=last makes one for this target",
+        )
 
 
 def export_hub(source: ExportSource, folder: Path) -> dict[str, float]:

@@ -46,37 +46,50 @@ class _ServedVector(nn.Module):
 
     def __init__(self, encoder: TextEncoder, for_onnxruntime: bool = False) -> None:
         super().__init__()
-        bert = encoder.backbone
+        bert, layers = encoder.backbone, encoder.spec.head_layers
+        self.layers = layers or (-1,)
         self.backbone = (
-            PlainBert(bert, for_onnxruntime) if is_plain_bert(bert) else _LastHidden(bert)
+            PlainBert(bert, for_onnxruntime)
+            if is_plain_bert(bert)
+            else _HiddenStates(bert, with_all=bool(layers))
         )
         self.projection = encoder.projection
         self.pooling, self.normalized = encoder.spec.pooling, encoder.spec.normalized
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        hidden_BTH = self.backbone(input_ids, attention_mask)
-        mask_BT1 = attention_mask.unsqueeze(-1).to(hidden_BTH.dtype)
-        if self.pooling == "mean":
-            pooled = (hidden_BTH * mask_BT1).sum(1) / mask_BT1.sum(1)
-        elif self.pooling == "cls":
-            pooled = hidden_BTH[:, 0]
-        else:
-            position = torch.arange(attention_mask.shape[1], device=attention_mask.device)
-            is_last_BT = position == attention_mask.sum(1, keepdim=True) - 1
-            pooled = (hidden_BTH * is_last_BT.unsqueeze(-1).to(hidden_BTH.dtype)).sum(1)
+        states = self.backbone(input_ids, attention_mask)
+        read = [self._pool(states[layer], attention_mask) for layer in self.layers]
+        pooled = read[0] if len(read) == 1 else torch.cat(read, dim=1)
         raw = pooled if self.projection is None else self.projection(pooled)
         return raw / raw.norm(dim=-1, keepdim=True).clamp_min(1e-12) if self.normalized else raw
 
+    def _pool(self, hidden_BTH: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        if self.pooling == "cls":
+            return hidden_BTH[:, 0]
+        if self.pooling == "mean":
+            mask_BT1 = attention_mask.unsqueeze(-1).to(hidden_BTH.dtype)
+            return (hidden_BTH * mask_BT1).sum(1) / mask_BT1.sum(1)
+        position = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+        is_last_BT = position == attention_mask.sum(1, keepdim=True) - 1
+        return (hidden_BTH * is_last_BT.unsqueeze(-1).to(hidden_BTH.dtype)).sum(1)
 
-class _LastHidden(nn.Module):
-    """Any other backbone, through transformers' own forward."""
 
-    def __init__(self, backbone: nn.Module) -> None:
+class _HiddenStates(nn.Module):
+    """Any other backbone, through transformers' own forward: its last states, or those of the
+    embeddings and of all layers.
+    """
+
+    def __init__(self, backbone: nn.Module, *, with_all: bool) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.with_all = backbone, with_all
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        return self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    ) -> Sequence[torch.Tensor]:
+        kwargs = {"output_hidden_states": True} if self.with_all else {}
+        output = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+        states: Sequence[torch.Tensor] = output.hidden_states if self.with_all else ()
+        return states or [output.last_hidden_state]
 
 
 def check_onnx(source: ExportSource) -> None:

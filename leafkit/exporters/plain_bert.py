@@ -19,7 +19,8 @@ _NEVER = -1e9  # added to the score of a padded token: its weight is exactly 0 i
 
 
 class PlainBert(nn.Module):
-    """What a plain BERT gives for ids (B, T) and mask (B, T): last hidden states (B, T, H).
+    """What a plain BERT gives for ids (B, T) and mask (B, T): the hidden states of the embeddings
+    and after each layer, (B, T, H) each.
 
     Args:
         bert: in evaluation; its modules are used, not copied, but for the fused products.
@@ -43,16 +44,18 @@ class PlainBert(nn.Module):
             for layer in bert.encoder.layer
         )
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Last hidden states, (B, T, H)."""
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> list[torch.Tensor]:
+        """Hidden states, the embeddings' first."""
         hidden_BTH = self.norm(self.words(input_ids) + self.places_TH[: input_ids.shape[1]])
         if self.for_onnxruntime:
             seen = attention_mask.to(torch.int32)
         else:
             seen = ((1 - attention_mask) * _NEVER).to(hidden_BTH.dtype)[:, None, None, :]
+        states = [hidden_BTH]
         for layer in self.layers:
             hidden_BTH = layer(hidden_BTH, seen)
-        return hidden_BTH
+            states.append(hidden_BTH)
+        return states
 
 
 class _PlainLayer(nn.Module):

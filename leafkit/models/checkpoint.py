@@ -40,8 +40,9 @@ from leafkit.models.foreign.backbone import (
     own_code,
     token_limit,
 )
-from leafkit.models.foreign.modules import read_stock
+from leafkit.models.foreign.modules import Stock, read_stock
 from leafkit.models.foreign.not_stock import NotStock
+from leafkit.models.head_layers import count_layers, find_fault
 from leafkit.models.leafkit_json import check_leafkit_json, leafkit_json_fields
 from leafkit.models.pooling import state_with_pooler
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
@@ -181,6 +182,7 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
         max_tokens=token_limit(stock.root, backbone, tokenizer, stock.settings),
         mrl_dims=tuple(getattr(backbone.config, "matryoshka_dimensions", None) or ()),
         attention=attention_mode(backbone),
+        head_layers=stock.head_layers,
     )
     if (folder / MODEL_SPACE_FILE).is_file():
         spec = replace(
@@ -194,14 +196,15 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
         backbone.eval(),
         tokenizer,
         spec,
-        _fitting(stock.projection, folder, backbone),
+        _fitting(stock, folder, backbone),
         fingerprint=fingerprint_of_folder(folder),
     ).eval()
 
 
 def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> None:
     """Write a model folder in the legacy layout: it loads in sentence-transformers with the same
-    vectors.
+    vectors. One whose head reads several layers loads here alone: its Dense module is wider than
+    what others pool.
 
     Args:
         encoder: the model; weights are written in float32.
@@ -258,14 +261,17 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
             "similarity_fn_name": encoder.spec.similarity,
         },
     )
-    pooling = {"word_embedding_dimension": encoder.hidden_size, "include_prompt": True}
+    # what the stock module gives: a Dense module of several layers takes more, so that others fail
+    # at its shape instead of giving other vectors
+    width = int(encoder.backbone.config.hidden_size)
+    pooling = {"word_embedding_dimension": width, "include_prompt": True}
     pooling |= {
         key: name == encoder.spec.pooling for name, key in _LEGACY_POOLING.items()
     } | dict.fromkeys(_UNUSED_POOLING, False)
     (folder / "1_Pooling").mkdir(exist_ok=True)
     write_json(folder / "1_Pooling" / "config.json", pooling)
     if encoder.projection is not None:
-        write_dense(encoder.projection, folder / "2_Dense")
+        write_dense(encoder.projection, folder / "2_Dense", encoder.spec.head_layers)
     if encoder.spec.normalized:
         (folder / "3_Normalize").mkdir(exist_ok=True)
     write_json(folder / MODEL_SPACE_FILE, space | leafkit_json_fields(encoder.spec))
@@ -292,10 +298,14 @@ def refuse_own_code(folder: Path, trust_remote_code: bool) -> None:
         )
 
 
-def _fitting(
-    projection: nn.Linear | None, folder: Path, backbone: PreTrainedModel
-) -> nn.Linear | None:
-    width = int(backbone.config.hidden_size)
+def _fitting(stock: Stock, folder: Path, backbone: PreTrainedModel) -> nn.Linear | None:
+    projection, layers = stock.projection, stock.head_layers
+    if fault := find_fault(layers, count_layers(backbone)):
+        raise LeafkitError(
+            f"{folder}: its Dense module reads several layers, and {fault}",
+            "write or download the model again",
+        )
+    width = int(backbone.config.hidden_size) * max(1, len(layers))
     if projection is not None and projection.in_features != width:
         raise LeafkitError(
             f"{folder}: its Dense module takes {projection.in_features} dimensions, and the model "

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ _QUERY_NAMES, _DOCUMENT_NAMES = (
 )
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")  # of sentence-transformers
 _AGAIN = "write or download the model again"
+HEAD_LAYERS = "head_layers"  # in a Dense module's file and in leafkit.json
 ADAPTER_FILE = "adapter_config.json"  # a low-rank adapter, as peft writes it
 # what stands beside a model and decides about no vector: documents, and its weights in the forms
 # of other libraries
@@ -194,15 +195,23 @@ def is_ranked_by_cosine(path: Path, *, has_normalize: bool) -> bool:
     return has_normalize or name == "cosine"
 
 
-def write_dense(projection: nn.Linear, folder: Path) -> None:
-    """Write a projection as a Dense module, float32."""
+def write_dense(projection: nn.Linear, folder: Path, layers: Sequence[int] = ()) -> None:
+    """Write a projection as a Dense module, float32.
+
+    Args:
+        projection: W_out.
+        folder: of the module; created.
+        layers: whose pooled states it reads, side by side; empty for the last layer alone.
+    """
     folder.mkdir(exist_ok=True)
-    config = {
+    config: dict[str, object] = {
         "in_features": projection.in_features,
         "out_features": projection.out_features,
         "bias": projection.bias is not None,
         "activation_function": "torch.nn.modules.linear.Identity",
     }
+    if layers:
+        config[HEAD_LAYERS] = list(layers)
     write_json(folder / "config.json", config)
     weights = {
         f"linear.{name}": value.detach().float().contiguous()

@@ -9,6 +9,8 @@ from typing import Any
 
 from leafkit.core.errors import LeafkitError
 from leafkit.models.attention import MODES
+from leafkit.models.folder import HEAD_LAYERS
+from leafkit.models.head_layers import describe
 from leafkit.models.pooling import POOLINGS
 from leafkit.models.text_encoder import EncoderSpec
 
@@ -21,13 +23,17 @@ _FILES = {
 
 
 def leafkit_json_fields(spec: EncoderSpec) -> dict[str, object]:
-    """Pooling, attention, similarity, prompts and their templates, as leafkit.json holds them."""
+    """Pooling, attention, similarity, prompts and their templates, as leafkit.json holds them; the
+    layers too, where a head reads several.
+    """
+    layers = {HEAD_LAYERS: list(spec.head_layers)} if spec.head_layers else {}
     return {
         "pooling": spec.pooling,
         "attention": spec.attention,
         "similarity": spec.similarity,
         "prompts": _told(spec.prompts),
         "templates": dict(spec.templates),
+        **layers,
     }
 
 
@@ -68,6 +74,15 @@ def check_leafkit_json(path: Path, space: Any, found: EncoderSpec) -> dict[str, 
             raise LeafkitError(
                 f"{path}: {key} {value!r} is not text by role", "write the model again"
             )
+    told, read = space.get(HEAD_LAYERS, []), list(found.head_layers)
+    if told != read:
+        ours, theirs = (describe(x) if isinstance(x, list) else x for x in (read, told))
+        raise LeafkitError(
+            f"{path.parent}: the head reads the layers {ours or 'last alone'} in "
+            f"2_Dense/config.json and {theirs or 'last alone'} in {path.name}: its vectors would "
+            "not be those it was trained for",
+            "restore 2_Dense/config.json, or write the model again",
+        )
     for key, file in _FILES.items():
         expected, other = space.get(key), getattr(found, key)
         if key == "prompts" and expected is not None:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from leafkit.core.errors import UsageError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.models.attention import attention_mode
+from leafkit.models.head_layers import count_layers, find_fault
 from leafkit.models.packed.backbone import can_pack, run_packed
 from leafkit.models.packed.grouping import group_by_length, pack
 from leafkit.models.pooling import POOLINGS, pool_packed, pool_padded
@@ -43,6 +44,8 @@ class EncoderSpec:
             it in from its backbone.
         templates: what the prompts were made of, by role ("Instruct: {instruction} \\n Query:
             {query}").
+        head_layers: hidden states that are pooled and laid side by side for the projection, 0 the
+            embeddings'; empty for the last layer's alone.
     """
 
     pooling: str = "mean"
@@ -52,6 +55,7 @@ class EncoderSpec:
     mrl_dims: tuple[int, ...] = ()
     attention: str = ""
     templates: dict[str, str] = field(default_factory=dict)
+    head_layers: tuple[int, ...] = ()
 
     @property
     def similarity(self) -> str:
@@ -63,7 +67,8 @@ class TextEncoder(nn.Module):
     """Token ids to raw vectors; ``finish`` cuts and normalizes them.
 
     Args:
-        backbone: any Hugging Face model whose output has ``last_hidden_state``.
+        backbone: any Hugging Face model whose output has ``last_hidden_state``; ``hidden_states``
+            too, where the spec names layers.
         tokenizer: its tokenizer.
         spec: pooling, prompts and lengths.
         projection: W_out of LEAF (arXiv 2509.12539), H -> D; None where the pooled vector is the
@@ -71,7 +76,8 @@ class TextEncoder(nn.Module):
         fingerprint: identity of the weights on disk; "" for a model in the making.
 
     Raises:
-        UsageError: the spec's pooling is unknown, or its attention is not the backbone's.
+        UsageError: the spec's pooling is unknown, its attention is not the backbone's, or its
+            layers are not, or have no projection onto one vector.
     """
 
     def __init__(
@@ -93,6 +99,11 @@ class TextEncoder(nn.Module):
                 f"{attention or 'an encoder has no choice'}",
                 "configure() changes both",
             )
+        fault = find_fault(spec.head_layers, count_layers(backbone))
+        if spec.head_layers and projection is None:
+            fault = "several layers need a projection, without which the last one alone is served"
+        if fault:
+            raise UsageError(f"head_layers: {fault}", "leave them empty for the last layer alone")
         self.backbone = backbone
         self.projection = projection
         self.tokenizer = tokenizer
@@ -102,8 +113,8 @@ class TextEncoder(nn.Module):
 
     @property
     def hidden_size(self) -> int:
-        """H, the width of the backbone."""
-        return int(self.backbone.config.hidden_size)
+        """H, what W_out maps from: the width of the backbone for every layer that is read."""
+        return int(self.backbone.config.hidden_size) * max(1, len(self.spec.head_layers))
 
     @property
     def dim(self) -> int:
@@ -191,12 +202,16 @@ class TextEncoder(nn.Module):
             self._roomy.add((role, prompt, limit))
 
     def pool(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
-        """(B, H) float32 pooled hidden states. Backbones that ``can_pack`` run without padding,
-        others in groups of similar length.
+        """(B, H) float32 pooled hidden states, those of several layers side by side. Backbones
+        that ``can_pack`` run without padding, others in groups of similar length.
         """
         if can_pack(self.backbone):
             batch = pack(token_ids, self.device)
-            return pool_packed(run_packed(self.backbone, batch), batch, self.spec.pooling)
+            if not self.spec.head_layers:
+                return pool_packed(run_packed(self.backbone, batch), batch, self.spec.pooling)
+            states = run_packed(self.backbone, batch, all_layers=True)
+            read = [states[layer] for layer in self.spec.head_layers]
+            return torch.cat([pool_packed(x, batch, self.spec.pooling) for x in read], dim=1)
         order, parts = [], []
         for group in group_by_length([len(ids) for ids in token_ids]):
             order.extend(group.tolist())
@@ -236,8 +251,11 @@ class TextEncoder(nn.Module):
         is_full = bool(lengths.min() == width)
         # a decoder would keep all keys and values
         kwargs = {"use_cache": False} if self.spec.attention else {}
+        if layers := self.spec.head_layers:
+            kwargs["output_hidden_states"] = True
         mask = None if is_full else mask_BT.long()
-        hidden_BTH = self.backbone(
-            input_ids=ids_BT, attention_mask=mask, **kwargs
-        ).last_hidden_state
-        return pool_padded(hidden_BTH, lengths, None if is_full else mask_BT, self.spec.pooling)
+        output = self.backbone(input_ids=ids_BT, attention_mask=mask, **kwargs)
+        read = [output.hidden_states[i] for i in layers] or [output.last_hidden_state]
+        real_BT, pooling = None if is_full else mask_BT, self.spec.pooling
+        pooled = [pool_padded(hidden_BTH, lengths, real_BT, pooling) for hidden_BTH in read]
+        return torch.cat(pooled, dim=1)

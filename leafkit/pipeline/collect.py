@@ -201,6 +201,7 @@ def describe_model(handle: ModelHandle) -> ModelFacts:
         mrl_dims=tuple(model.mrl_dims),
         flops_per_token=network.flops_per_token() if network is not None else None,
         prompts={role: model.prompt(role) for role in ("query", "document")},
+        head_layers=(network.spec.head_layers or None) if network is not None else None,
     )
 
 

@@ -35,6 +35,7 @@ from leafkit.pipeline.evaluate.inherit import run_inherit
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.pair_folder import describe_student_space
 from leafkit.pipeline.run import Run
+from leafkit.pipeline.student.head import check_enough_texts, check_layers
 from leafkit.pipeline.student.held_out import choose_held_out, unseen_texts
 from leafkit.pipeline.student.start import check_start, load_start
 from leafkit.pipeline.student.static import distill_static
@@ -69,7 +70,7 @@ _OF_STEPS = (
 _UNREAD = {
     "transformer": ("static",),
     "instant": ("static", "query_repeats", "optimizer", *_OF_STEPS),
-    "static": ("init_layers", "ridge", "num_held_out", *_OF_STEPS),
+    "static": ("init_layers", "ridge", "num_held_out", "head_layers", "head_bias", *_OF_STEPS),
 }
 
 
@@ -96,6 +97,7 @@ def run_distill(run: Run) -> None:
     Raises:
         LeafkitError: a step failed; what was finished before it stays.
     """
+    check_layers(run.recipe.student)
     if run.recipe.teacher.source.startswith("recipe:"):
         teaching = teacher_recipe(run.recipe)
         run.on_main(lambda: check_targets(teaching))
@@ -173,6 +175,7 @@ def load_targets(run: Run, teacher: ModelHandle, corpus: Corpus) -> list[Target]
             for name, source in recipe.data.sources.items()
         },
     )
+    check_enough_texts(groups, recipe.student, teacher.model.dim)
     return embed_groups(groups, _limits(recipe), _embedding_by(run, teacher))
 
 

@@ -13,8 +13,9 @@ from leafkit.report.environment import render_markdown
 from leafkit.report.format import clean, flatten, is_known
 from leafkit.results import RunReport
 
+_STOCK = "sentence-transformers"
 _TAGS = (
-    "sentence-transformers",
+    _STOCK,
     "sentence-similarity",
     "feature-extraction",
     "knowledge-distillation",
@@ -43,13 +44,15 @@ def front_matter(report: RunReport) -> list[str]:
     is_nested = student is not None and bool(student.mrl_dims)
     loss = "static-embeddings" if provenance.is_static(report) else ""
     results = [one for part in facts.scored(report) if part.collection for one in _results(part)]
+    is_stock = student is None or student.head_layers is None
+    tags = [tag for tag in _TAGS if is_stock or tag != _STOCK]
     matter = {
         "language": list(report.languages),
-        "library_name": "sentence-transformers",
+        "library_name": _STOCK if is_stock else "leafkit",
         "pipeline_tag": "sentence-similarity",
         "base_model": report.base_model,
         "datasets": list(report.datasets),
-        "tags": [*_TAGS, *(["matryoshka"] if is_nested else []), *filter(None, [loss])],
+        "tags": [*tags, *(["matryoshka"] if is_nested else []), *filter(None, [loss])],
         "model-index": [{"name": report.name, "results": results}] if results else [],
     }
     return list(_yaml({key: value for key, value in matter.items() if value}))

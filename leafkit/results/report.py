@@ -27,6 +27,8 @@ class ModelFacts:
         mrl_dims: Matryoshka dimensions.
         flops_per_token: of a forward pass; None of a model that is not loaded here.
         prompts: by role.
+        head_layers: whose hidden states its last layer reads; None where that is the last layer
+            alone.
     """
 
     name: str
@@ -35,6 +37,7 @@ class ModelFacts:
     mrl_dims: tuple[int, ...]
     flops_per_token: float | None
     prompts: Mapping[str, str]
+    head_layers: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

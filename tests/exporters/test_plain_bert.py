@@ -24,12 +24,12 @@ def test_hidden_states_are_transformers_own(bert, lengths):
     with torch.inference_mode():
         found, expected = (
             PlainBert(bert)(ids, mask),
-            bert(input_ids=ids, attention_mask=mask).last_hidden_state,
+            bert(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states,
         )
-    for row, length in enumerate(lengths):
-        torch.testing.assert_close(
-            found[row, :length], expected[row, :length], atol=1e-5, rtol=1e-5
-        )
+    assert len(found) == len(expected) == 3
+    for one, other in zip(found, expected, strict=True):
+        for row, length in enumerate(lengths):
+            torch.testing.assert_close(one[row, :length], other[row, :length], atol=1e-5, rtol=1e-5)
 
 
 def test_what_lies_in_the_padding_changes_nothing(bert):
@@ -40,7 +40,7 @@ def test_what_lies_in_the_padding_changes_nothing(bert):
     other = ids.clone()
     other[1, 3:] = 0
     with torch.inference_mode():
-        one, two = PlainBert(bert)(ids, mask), PlainBert(bert)(other, mask)
+        one, two = PlainBert(bert)(ids, mask)[-1], PlainBert(bert)(other, mask)[-1]
     assert torch.equal(one[0], two[0])
     assert torch.equal(one[1, :3], two[1, :3])
 

@@ -164,20 +164,57 @@ class AffineMap:
     bias: np.ndarray  # (D,)
 
 
-def fit_ridge(inputs: np.ndarray, targets: np.ndarray, ridge: float) -> AffineMap:
-    """Closed-form least squares with an L2 penalty on the weight, the bias free.
+@dataclass(frozen=True, slots=True)
+class RidgeSums:
+    """What a least-squares problem needs of its rows; one pass serves every strength.
+
+    Attributes:
+        covariance: (H, H) float64 sums of products of the inputs.
+        products: (H, D) float64 likewise of inputs and targets.
+        input_mean: (H,) float64 that the inputs were centred by; zeros for a map without bias.
+        target_mean: (D,) float64 likewise.
+    """
+
+    covariance: np.ndarray
+    products: np.ndarray
+    input_mean: np.ndarray
+    target_mean: np.ndarray
+
+    def solve(self, ridge: float) -> AffineMap:
+        """The map with the least squared error plus an L2 penalty on its weight, the bias free.
+
+        Args:
+            ridge: penalty relative to the mean eigenvalue of the inputs' covariance.
+        """
+        # inputs that never vary: any penalty gives weight 0
+        penalty = ridge * np.trace(self.covariance) / len(self.covariance) or 1.0
+        weight = np.linalg.solve(
+            self.covariance + penalty * np.eye(len(self.covariance)), self.products
+        )
+        bias = self.target_mean - self.input_mean @ weight
+        return AffineMap(weight.astype(np.float32), bias.astype(np.float32))
+
+
+def sum_for_ridge(inputs: np.ndarray, targets: np.ndarray, *, has_bias: bool = True) -> RidgeSums:
+    """Sums over rows for closed-form least squares.
 
     Args:
         inputs: (n, H).
         targets: (n, D).
-        ridge: penalty relative to the mean eigenvalue of the inputs' covariance.
+        has_bias: the map may add a bias, so that both sides are centred first; without one they
+            stay as they are, and the bias comes out as zeros.
     """
     x, y = inputs.astype(np.float64), targets.astype(np.float64)
-    x_mean, y_mean = x.mean(axis=0), y.mean(axis=0)
-    covariance = (x - x_mean).T @ (x - x_mean)
-    # inputs that never vary: any penalty gives weight 0
-    penalty = ridge * np.trace(covariance) / len(covariance) or 1.0
-    weight = np.linalg.solve(
-        covariance + penalty * np.eye(len(covariance)), (x - x_mean).T @ (y - y_mean)
-    )
-    return AffineMap(weight.astype(np.float32), (y_mean - x_mean @ weight).astype(np.float32))
+    x_mean, y_mean = (z.mean(axis=0) if has_bias else np.zeros(z.shape[1]) for z in (x, y))
+    x -= x_mean
+    y -= y_mean
+    return RidgeSums(x.T @ x, x.T @ y, x_mean, y_mean)
+
+
+def fit_ridge(
+    inputs: np.ndarray, targets: np.ndarray, ridge: float, *, has_bias: bool = True
+) -> AffineMap:
+    """Closed-form least squares with an L2 penalty on the weight; see ``sum_for_ridge`` and
+    ``RidgeSums.solve``.
+    """
+    return sum_for_ridge(inputs, targets, has_bias=has_bias).solve(ridge)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from leafkit.core.errors import LeafkitError
-from leafkit.models.folder import read_object
+from leafkit.models.folder import HEAD_LAYERS, read_object
 from leafkit.models.foreign.not_stock import NotStock
 
 _LINEAR = "torch.nn.modules.linear.Identity"
@@ -85,6 +85,23 @@ def read_dense(folder: Path) -> nn.Linear:
     except (RuntimeError, TypeError, AttributeError) as err:
         raise _damaged(folder, err) from err
     return projection
+
+
+def read_head_layers(folder: Path) -> tuple[int, ...]:
+    """Numbers of the layers that a Dense module reads, which leafkit alone writes; empty for the
+    last alone.
+
+    Raises:
+        LeafkitError: they are no list of whole numbers.
+    """
+    path = folder / "config.json"
+    layers = read_object(path).get(HEAD_LAYERS, [])
+    if not isinstance(layers, list) or not all(type(layer) is int for layer in layers):
+        raise LeafkitError(
+            f"{path} is corrupt: {HEAD_LAYERS} {layers!r} is not a list of numbers of layers",
+            "write or download the model again",
+        )
+    return tuple(layers)
 
 
 def _read_weights(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from leafkit.core.errors import LeafkitError
 from leafkit.models.folder import read_json, read_object
-from leafkit.models.foreign.dense import read_projection
+from leafkit.models.foreign.dense import read_head_layers, read_projection
 from leafkit.models.foreign.not_stock import NotStock
 
 STOCK = ("Transformer", "Pooling", "Dense", "Normalize")
@@ -52,6 +52,7 @@ class Stock:
         pooling: mean, cls or last.
         projection: all Dense modules as one linear map; None where there is none.
         normalized: a Normalize module comes last.
+        head_layers: that the first Dense module reads, where leafkit wrote one that reads several.
     """
 
     root: Path
@@ -59,6 +60,7 @@ class Stock:
     pooling: str
     projection: nn.Linear | None
     normalized: bool
+    head_layers: tuple[int, ...] = ()
 
 
 def read_modules(folder: Path) -> list[tuple[str, str]]:
@@ -114,6 +116,7 @@ def read_stock(folder: Path) -> Stock:
         _read_pooling(paths["Pooling"][0]),
         read_projection(paths["Dense"]) if paths["Dense"] else None,
         bool(paths["Normalize"]),
+        read_head_layers(paths["Dense"][0]) if paths["Dense"] else (),
     )
 
 

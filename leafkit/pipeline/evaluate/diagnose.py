@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leafkit.config import StudentConfig
 from leafkit.core.checkpoint_layout import DIAGNOSIS, DIAGNOSIS_FILE
 from leafkit.core.method import method_of
 from leafkit.data.records import Collection
@@ -15,12 +14,13 @@ from leafkit.evaluation.diagnosis.diagnose import Settings, diagnose
 from leafkit.evaluation.diagnosis.findings import conclude
 from leafkit.evaluation.diagnosis.searches import Judged
 from leafkit.evaluation.metrics import Judgments
-from leafkit.models.checkpoint import identify_model, load_encoder
+from leafkit.models.checkpoint import identify_model
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_query_vectors, load_vectors
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.run import Run
 from leafkit.pipeline.space_guard import check_cosine
+from leafkit.pipeline.student.head import head_width
 from leafkit.results import Diagnosis
 
 FORMAT = 2  # of the file, and of what the findings say
@@ -66,7 +66,7 @@ def run_diagnose(run: Run) -> Diagnosis:
     settings = Settings(
         mrl_dims=tuple(recipe.inherit.dims or teacher.model.mrl_dims),
         ranks=tuple(recipe.inherit.ranks),
-        student_width=_planned_width(recipe.student),
+        student_width=head_width(recipe.student),
         precisions=tuple(recipe.inherit.precisions),
         num_resamples=recipe.bench.num_resamples,
         seed=recipe.seed,
@@ -161,12 +161,3 @@ def _judge_queries(run: Run, collection: Collection, queries: VectorStore | None
     )
     own = collection.own_documents(split, run.recipe.data.exclude_self)
     return Judged(queries[:], judgments, own)
-
-
-def _planned_width(student: StudentConfig) -> int:
-    """What the student's W_out maps from: a transformer's hidden states, or a static student's
-    table.
-    """
-    return (
-        student.static.width if student.kind == "static" else load_encoder(student.init).hidden_size
-    )

@@ -16,7 +16,12 @@ import torch
 from leafkit.core.console import log
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.embedders.transformer import TransformerEmbedder
-from leafkit.evaluation.diagnosis.spectrum import AffineMap, fit_ridge, variance_kept
+from leafkit.evaluation.diagnosis.spectrum import (
+    AffineMap,
+    RidgeSums,
+    sum_for_ridge,
+    variance_kept,
+)
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.targets import (
     DOCUMENTS,
@@ -31,6 +36,8 @@ from leafkit.pipeline.student.validation import Agreed, TokenIds, Validation
 HELD_OUT_PART = 8  # an eighth as many texts as W_out is fitted to measure how near it comes
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
 _USUAL_RIDGE = 1e-3  # where nothing is held out that could choose
+# a head of several layers has more inputs than there may be texts
+_WIDE_RIDGES, _USUAL_WIDE_RIDGE = (*_RIDGES, 1.0), 1e-1
 # texts of elsewhere cost what is found at home, so a fit on the index alone is tried first; queries
 # that are made of the documents cost too, and are in none
 _FITTED_TO = {
@@ -95,29 +102,38 @@ def start_projection(
     asks = validation.texts if validation else frozenset()
     is_asked = np.array([task.targets[g].texts[i] in asks for g, i in fitted])
     asked = embedder.embed_ids(validation.token_ids, pooled_only=True) if validation else None
+    projection = student.projection
+    assert projection is not None
+
+    def sum_over(rows: np.ndarray) -> RidgeSums:
+        has_bias = projection.bias is not None
+        return sum_for_ridge(inputs[rows], wanted[rows], has_bias=has_bias)
+
     tried: list[tuple[ClosedForm, np.ndarray]] = []
-    for name, ridge, chosen in _plan(task, origins, validation):
-        agreed = None
-        if validation is not None and asked is not None:
-            rows = chosen & ~is_asked
-            trial = fit_ridge(inputs[rows], wanted[rows], ridge)
-            agreed = validation.measure(_apply(trial, asked, student.spec.normalized))
-        tried.append((ClosedForm(name, int(chosen.sum()), ridge, agreed), chosen))
+    for name, ridges, chosen in _plan(student, task, origins, validation):
+        sums = sum_over(chosen & ~is_asked) if validation else None
+        for ridge in ridges:
+            agreed = None
+            if sums is not None and validation is not None and asked is not None:
+                trial = _apply(sums.solve(ridge), asked, student.spec.normalized)
+                agreed = validation.measure(trial)
+            tried.append((ClosedForm(name, int(chosen.sum()), ridge, agreed), chosen))
     best, rows = _choose(tried)
-    solution = fit_ridge(inputs[rows], wanted[rows], best.ridge)
-    assert student.projection is not None
+    solution = sum_over(rows).solve(best.ridge)
     with torch.no_grad():
-        student.projection.weight.copy_(torch.from_numpy(solution.weight.T))
-        student.projection.bias.copy_(torch.from_numpy(solution.bias))
+        projection.weight.copy_(torch.from_numpy(solution.weight.T))
+        if projection.bias is not None:
+            projection.bias.copy_(torch.from_numpy(solution.bias))
     unseen = pooled(others) if others else inputs
     expected = read_targets(task.targets, others) if others else wanted
     predicted = unseen @ solution.weight + solution.bias
     lengths = np.linalg.norm(predicted, axis=1) * np.linalg.norm(expected, axis=1)
     cosine = np.einsum("nd,nd->n", predicted, expected) / np.maximum(lengths, 1e-12)
-    kept = variance_kept(wanted, student.hidden_size)
-    start = Start(student.hidden_size, kept, float(cosine.mean()), best.num_texts, len(others))
+    rank = min(student.hidden_size, student.dim)
+    kept = variance_kept(wanted, rank)
+    start = Start(rank, kept, float(cosine.mean()), best.num_texts, len(others))
     log(
-        f"  a map of rank {student.hidden_size} can keep {kept:.2%} of the teacher's variance in "
+        f"  a map of rank {rank} can keep {kept:.2%} of the teacher's variance in "
         f"{student.dim} dimensions; the closed-form W_out starts at cosine "
         f"{start.ridge_cosine:.4f} on {start.measured_on}"
     )
@@ -146,19 +162,22 @@ def _sample(task: Distillation, held_out: AbstractSet[str]) -> tuple[Rows, Rows]
 
 
 def _plan(
-    task: Distillation, origins: np.ndarray, validation: Validation | None
-) -> list[tuple[str, float, np.ndarray]]:
-    """Name of the texts, strength and chosen rows of each solution to try."""
+    student: TextEncoder, task: Distillation, origins: np.ndarray, validation: Validation | None
+) -> list[tuple[str, Sequence[float], np.ndarray]]:
+    """Name of the texts, strengths and chosen rows of the solutions to try."""
     everything = np.ones(len(origins), dtype=bool)
+    is_wide = bool(student.spec.head_layers)
+    usual, ridges = (_USUAL_WIDE_RIDGE, _WIDE_RIDGES) if is_wide else (_USUAL_RIDGE, _RIDGES)
     if validation is None or task.config.ridge:
-        return [("all given texts", task.config.ridge or _USUAL_RIDGE, everything)]
-    plan, seen = [], set()
+        return [("all given texts", [task.config.ridge or usual], everything)]
+    plan: list[tuple[str, Sequence[float], np.ndarray]] = []
+    seen = set()
     for name, wanted in _FITTED_TO.items():
         chosen = everything if wanted is None else np.isin(origins, wanted)
         if not chosen.any() or (count := int(chosen.sum())) in seen:
             continue
         seen.add(count)
-        plan += [(name, ridge, chosen) for ridge in _RIDGES]
+        plan.append((name, ridges, chosen))
     return plan
 
 

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from leafkit.config import StudentConfig
 from leafkit.data.batching import share_of_rank, token_budget_batches
+from leafkit.models.head_layers import choose_layers
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.student.candidates import find_candidates
@@ -55,7 +57,7 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
     Raises:
         LeafkitError: a loss or gradient is not finite.
     """
-    student = build_student(start, task.teacher, task.seed)
+    student = build_student(start, task.teacher, task.config, task.seed)
     check_losses(task.config.losses, tuple(student.spec.mrl_dims))
     token_ids = [student.tokenize(t.texts, t.role, task.limits.of(t.role)) for t in task.targets]
     cuts = count_cuts(student, task)
@@ -93,9 +95,14 @@ class Trained:
     best: KeepBest[Agreed] | None
 
 
-def build_student(start: TextEncoder, teacher: ModelHandle, seed: int) -> TextEncoder:
+def build_student(
+    start: TextEncoder, teacher: ModelHandle, config: StudentConfig, seed: int
+) -> TextEncoder:
     """The start model with W_out onto the teacher's dimensions, and the teacher's prompts, lengths
     and dimensions.
+
+    Raises:
+        UsageError: its head is to read a layer that the start model lacks.
     """
     torch.manual_seed(seed)
     longest = getattr(start.backbone.config, "max_position_embeddings", 512)
@@ -113,8 +120,11 @@ def build_student(start: TextEncoder, teacher: ModelHandle, seed: int) -> TextEn
         max_tokens=min(told.max_tokens, longest),
         mrl_dims=teacher.model.mrl_dims,
         templates=dict(told.templates),
+        head_layers=choose_layers(config.head_layers, start.backbone, "the start model"),
     )
-    projection = nn.Linear(start.hidden_size, teacher.model.dim)
+    # a start that is a student itself keeps nothing of its own head
+    width = int(start.backbone.config.hidden_size) * max(1, len(spec.head_layers))
+    projection = nn.Linear(width, teacher.model.dim, bias=config.head_bias)
     return TextEncoder(start.backbone, start.tokenizer, spec, projection)
 
 

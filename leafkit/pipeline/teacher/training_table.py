@@ -56,7 +56,7 @@ def check_prompts(
         UsageError: one does; the message names the source.
     """
     plain = replace(encoder.spec, prompts={}, max_tokens=10**9)
-    counter = TextEncoder(encoder.backbone, encoder.tokenizer, plain)
+    counter = TextEncoder(encoder.backbone, encoder.tokenizer, plain, encoder.projection)
     for source in sources:
         own = sorted({"", *source.rows.instructions})
         prompts = [source.prompt_of(instruction) for instruction in own]

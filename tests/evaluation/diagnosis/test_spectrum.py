@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from leafkit.core.errors import LeafkitError
-from leafkit.evaluation.diagnosis.spectrum import fit_ridge, measure_spectrum, variance_kept
+from leafkit.evaluation.diagnosis.spectrum import (
+    fit_ridge,
+    measure_spectrum,
+    sum_for_ridge,
+    variance_kept,
+)
 
 GENERATOR = np.random.default_rng(0)
 VECTORS = (GENERATOR.normal(size=(80, 12)) @ GENERATOR.normal(size=(12, 12)) + 3.0).astype(
@@ -217,3 +222,24 @@ def test_a_number_that_is_none_names_its_row(bad):
 def test_no_vectors_are_refused():
     with pytest.raises(LeafkitError, match="no vectors"):
         measure_spectrum([np.zeros((0, 4))])
+
+
+def test_a_map_without_bias_is_fitted_without_centring():
+    inputs, targets = np.array([[1.0], [2.0]]), np.array([[3.0], [5.0]])
+    # sum xy = 13, sum xx = 5, which is the mean eigenvalue: 13 / (5 + .2 * 5)
+    found = fit_ridge(inputs, targets, 0.2, has_bias=False)
+    np.testing.assert_allclose(found.weight, [[13 / 6]])
+    np.testing.assert_array_equal(found.bias, [0.0])
+    # centred: sum xy = 1, sum xx = .5, and the line goes through the means 1.5 and 4
+    found = fit_ridge(inputs, targets, 0.25)
+    np.testing.assert_allclose(found.weight, [[1.6]])
+    np.testing.assert_allclose(found.bias, [1.6])
+
+
+def test_one_pass_serves_every_strength():
+    targets = VECTORS[:, ::-1] ** 2
+    sums = sum_for_ridge(VECTORS, targets)
+    for ridge in (1e-4, 1.0):
+        one, other = sums.solve(ridge), fit_ridge(VECTORS, targets, ridge)
+        np.testing.assert_array_equal(one.weight, other.weight)
+        np.testing.assert_array_equal(one.bias, other.bias)

@@ -1,0 +1,67 @@
+"""What a student's head cannot be, said before anything is embedded or trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from leafkit.config import StudentConfig
+from leafkit.core.errors import UsageError
+from leafkit.models.checkpoint import load_encoder
+from leafkit.models.head_layers import choose_layers
+from leafkit.models.text_encoder import TextEncoder
+from leafkit.pipeline.student.targets import MADE_QUERIES, TextGroup
+
+
+def head_width(config: StudentConfig, start: TextEncoder | None = None) -> int:
+    """H, what the student's W_out will map from.
+
+    Args:
+        config: of the student.
+        start: the model that it begins as; None loads ``config.init`` where it decides.
+
+    Raises:
+        UsageError: the head is to read a layer that the start model lacks.
+    """
+    if config.kind == "static":
+        return config.static.width
+    what = config.init if start is None else "the start model"
+    start = start or load_encoder(config.init)
+    layers = choose_layers(config.head_layers, start.backbone, what)
+    return int(start.backbone.config.hidden_size) * max(1, len(layers))
+
+
+def check_layers(config: StudentConfig) -> None:
+    """Refuse layers that the start model lacks; the usual head needs no look at it.
+
+    Raises:
+        UsageError: it lacks one.
+    """
+    if config.kind != "static" and config.head_layers != "last":
+        head_width(config)
+
+
+def check_enough_texts(groups: Sequence[TextGroup], config: StudentConfig, dim: int) -> None:
+    """Refuse a W_out that fewer texts decide about than it has outputs.
+
+    Args:
+        groups: that the student learns from.
+        config: of the student.
+        dim: of the teacher's vectors.
+
+    Raises:
+        UsageError: there are too few.
+    """
+    if config.kind == "static":
+        return  # its map is made of the teacher's vectors of tokens
+    sizes: dict[str, int] = {}
+    for group in groups:
+        if group.origin != MADE_QUERIES:
+            sizes[group.origin] = sizes.get(group.origin, 0) + len(group.texts)
+    count = sum(min(size, config.num_ridge_texts) for size in sizes.values())
+    if count < dim:
+        raise UsageError(
+            f"{count:,} texts cannot decide about a projection onto the teacher's {dim:,} "
+            "dimensions: it needs as many texts at least",
+            "give more texts: data.num_pseudo_texts (random words) or data.sources; "
+            "student.num_ridge_texts says how many of each origin are taken, at most",
+        )
