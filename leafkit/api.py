@@ -107,7 +107,7 @@ def distill(
         ...     texts=[{"id": "inv", "text": "Inverse of a matrix."}, "Bake bread from rye."],
         ...     queries=["how do I invert a matrix"],
         ...     config=leafkit.StudentConfig(num_epochs=0.1),
-        ...     num_pseudo_texts=8,
+        ...     num_pseudo_texts=400,
         ... )
         >>> [hit.id for hit in pair.search("matrix inverse", k=2)]
         ['inv', '1']

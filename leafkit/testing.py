@@ -71,7 +71,7 @@ def check_inheritance(
         ...     "builtin:minilm",
         ...     texts=["Invert a sparse matrix.", "Bake bread from rye."],
         ...     config=leafkit.StudentConfig(num_epochs=0.1),
-        ...     num_pseudo_texts=8,
+        ...     num_pseudo_texts=400,
         ... )
         >>> judged = leafkit.Collection(
         ...     "kitchen", list(pair.documents), [leafkit.Query("q", "bread")], {"q": {"1": 1}}

@@ -18,6 +18,7 @@ from leafkit.config.rules_stage import FOLDER_NAME, Problem, broken_stage_rules
 from leafkit.config.student import LAYERS, StudentConfig, read_layers
 from leafkit.config.synth import SynthConfig
 from leafkit.config.trainer import TrainerConfig
+from leafkit.config.yaml_text import shown
 from leafkit.core.builtin_models.table import BUILTIN_NAMES, KIND, is_builtin
 from leafkit.core.checkpoint_layout import (
     RECIPE_FOLDERS,
@@ -310,7 +311,7 @@ def _check_head(student: StudentConfig) -> list[Problem]:
     try:
         read_layers(student.head_layers)
     except ValueError as err:
-        return [("student.head_layers", str(err))]
+        return [("student.head_layers", f"{shown(student.head_layers)} {err}")]
     return []
 
 

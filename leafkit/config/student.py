@@ -31,7 +31,7 @@ def read_layers(asked: str) -> tuple[int, ...] | None:
         return () if asked == "last" else None
     parts = asked.removeprefix("[").removesuffix("]").split(",")
     if not all(part.strip().isdecimal() and len(part.strip()) < 6 for part in parts):
-        raise ValueError(f"{asked!r} is neither last nor all nor numbers of layers: 0,3,6")
+        raise ValueError("is neither last nor all nor numbers of layers, 0,3,6 say")
     return tuple(int(part) for part in parts)
 
 
@@ -145,8 +145,8 @@ class StudentConfig:
     head_layers: str = text(
         "last",
         "Whose hidden states W_out reads, side by side: last (the last layer alone); all; or "
-        "numbers, the last one among them: 0,3,6. 0 is the embedding layer. Only last has a form "
-        "that sentence-transformers loads.",
+        "numbers of the student's layers, the last one among them: 0,3,6. 0 is the embedding "
+        "layer. Only last has a form that sentence-transformers loads.",
     )
     head_bias: bool = flag(True, "W_out adds a bias.")
     tokens_per_batch: int = number(

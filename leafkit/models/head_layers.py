@@ -56,7 +56,8 @@ def choose_layers(asked: str, backbone: PreTrainedModel, what: str) -> tuple[int
     if fault := find_fault(layers, num_layers):
         raise UsageError(
             f"student.head_layers={asked}: {what}: {fault}",
-            f"all, last, or some of 0 to {num_layers} with {num_layers} among them",
+            f"all, last, or some of 0 to {num_layers} with {num_layers} among them; "
+            "student.init_layers=first:N leaves upper layers out",
         )
     return () if layers == (num_layers,) else layers
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,7 +28,8 @@ _PATTERN = "global_attn_every_n_layers"  # ModernBERT's own word for its layer_t
 def prune_layers(encoder: TextEncoder, choice: str) -> TextEncoder:
     """The encoder with some of its layers; it has weights of its own.
 
-    Embeddings, the norm after the last layer, projection and tokenizer stay. What the encoder's
+    Embeddings, the norm after the last layer, projection and tokenizer stay; a projection that
+    reads several layers does not, for they would be others. What the encoder's
     folder holds reads back as the same model.
 
     Args:
@@ -54,8 +56,9 @@ def prune_layers(encoder: TextEncoder, choice: str) -> TextEncoder:
             "keep layer 1: student.init_layers=1,3,5 say",
         )
     new.load_state_dict(state)
-    spec = encoder.spec
-    return TextEncoder(new, encoder.tokenizer, spec, copy.deepcopy(encoder.projection)).eval()
+    projection = None if encoder.spec.head_layers else copy.deepcopy(encoder.projection)
+    spec = replace(encoder.spec, head_layers=())
+    return TextEncoder(new, encoder.tokenizer, spec, projection).eval()
 
 
 def choose_layers(choice: str, count: int) -> list[int]:

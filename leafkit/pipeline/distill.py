@@ -35,7 +35,7 @@ from leafkit.pipeline.evaluate.inherit import run_inherit
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.pair_folder import describe_student_space
 from leafkit.pipeline.run import Run
-from leafkit.pipeline.student.head import check_enough_texts, check_layers
+from leafkit.pipeline.student.head import check_enough_texts
 from leafkit.pipeline.student.held_out import choose_held_out, unseen_texts
 from leafkit.pipeline.student.start import check_start, load_start
 from leafkit.pipeline.student.static import distill_static
@@ -97,7 +97,7 @@ def run_distill(run: Run) -> None:
     Raises:
         LeafkitError: a step failed; what was finished before it stays.
     """
-    check_layers(run.recipe.student)
+    check_start(run.recipe.student)
     if run.recipe.teacher.source.startswith("recipe:"):
         teaching = teacher_recipe(run.recipe)
         run.on_main(lambda: check_targets(teaching))
@@ -105,7 +105,6 @@ def run_distill(run: Run) -> None:
     corpus = load_corpus(run, run.recipe.data.corpus)
     teacher = load_teacher(run)
     check_student_room(run.recipe, teacher)
-    check_start(run.recipe.student)
     held_out = choose_held_out(corpus.collection, run.recipe.bench.split, teacher)
     targets = load_targets(run, teacher, corpus)
     limit = run.recipe.data.max_document_tokens

@@ -103,7 +103,7 @@ class Pair:
         ...     "builtin:minilm",
         ...     texts=["Invert a sparse matrix.", "Bake bread from rye."],
         ...     config=leafkit.StudentConfig(num_epochs=0.1),
-        ...     num_pseudo_texts=8,
+        ...     num_pseudo_texts=400,
         ... )
         >>> pair.encode_query("matrix").shape, pair.encode_query(["a", "b"], dim=64).shape
         ((384,), (2, 64))

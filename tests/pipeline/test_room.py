@@ -45,7 +45,7 @@ def test_the_api_and_mteb_refuse_it(home):
             texts=["sort the table", "draw a graph"],
             queries=["how to sort"],
             max_query_tokens=5,
-            num_pseudo_texts=4,
+            num_pseudo_texts=60,
         )
     model = make_embedder(read_encoder(home / "big"))
     wrapped = MtebEncoder(model, model, meta=None, max_query_tokens=6)

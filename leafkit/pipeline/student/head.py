@@ -8,6 +8,7 @@ from leafkit.config import StudentConfig
 from leafkit.core.errors import UsageError
 from leafkit.models.checkpoint import load_encoder
 from leafkit.models.head_layers import choose_layers
+from leafkit.models.prune_layers import prune_layers
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.targets import MADE_QUERIES, TextGroup
 
@@ -17,27 +18,21 @@ def head_width(config: StudentConfig, start: TextEncoder | None = None) -> int:
 
     Args:
         config: of the student.
-        start: the model that it begins as; None loads ``config.init`` where it decides.
+        start: the model that it begins as, with the layers that it keeps; None loads
+            ``config.init`` where it decides.
 
     Raises:
-        UsageError: the head is to read a layer that the start model lacks.
+        UsageError: the student is to keep, or its head to read, a layer that the start model lacks.
     """
     if config.kind == "static":
         return config.static.width
     what = config.init if start is None else "the start model"
-    start = start or load_encoder(config.init)
+    if start is None:
+        start = load_encoder(config.init)
+        if config.init_layers:
+            start, what = prune_layers(start, config.init_layers), f"what is kept of {what}"
     layers = choose_layers(config.head_layers, start.backbone, what)
     return int(start.backbone.config.hidden_size) * max(1, len(layers))
-
-
-def check_layers(config: StudentConfig) -> None:
-    """Refuse layers that the start model lacks; the usual head needs no look at it.
-
-    Raises:
-        UsageError: it lacks one.
-    """
-    if config.kind != "static" and config.head_layers != "last":
-        head_width(config)
 
 
 def check_enough_texts(groups: Sequence[TextGroup], config: StudentConfig, dim: int) -> None:
@@ -53,15 +48,11 @@ def check_enough_texts(groups: Sequence[TextGroup], config: StudentConfig, dim: 
     """
     if config.kind == "static":
         return  # its map is made of the teacher's vectors of tokens
-    sizes: dict[str, int] = {}
-    for group in groups:
-        if group.origin != MADE_QUERIES:
-            sizes[group.origin] = sizes.get(group.origin, 0) + len(group.texts)
-    count = sum(min(size, config.num_ridge_texts) for size in sizes.values())
+    # W_out is fitted to no queries that are made of the documents
+    count = sum(len(group.texts) for group in groups if group.origin != MADE_QUERIES)
     if count < dim:
         raise UsageError(
             f"{count:,} texts cannot decide about a projection onto the teacher's {dim:,} "
             "dimensions: it needs as many texts at least",
-            "give more texts: data.num_pseudo_texts (random words) or data.sources; "
-            "student.num_ridge_texts says how many of each origin are taken, at most",
+            "give more texts: data.sources, or random words as data.num_pseudo_texts",
         )

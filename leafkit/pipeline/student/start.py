@@ -7,6 +7,7 @@ from leafkit.core.console import log
 from leafkit.models.checkpoint import load_encoder
 from leafkit.models.prune_layers import prune_layers
 from leafkit.models.text_encoder import TextEncoder
+from leafkit.pipeline.student.head import head_width
 
 
 def load_start(config: StudentConfig) -> TextEncoder:
@@ -20,14 +21,15 @@ def load_start(config: StudentConfig) -> TextEncoder:
 
 
 def check_start(config: StudentConfig) -> None:
-    """Refuse layers that the start lacks, before its teacher embeds anything.
+    """Refuse layers that the start lacks, before anything is computed: those that the student
+    keeps, and those that its head reads. A usual student needs no look at the model.
 
     Raises:
         UsageError: it has no such layers.
         LeafkitError: it cannot be had.
     """
-    if config.init_layers:
-        prune_layers(load_encoder(config.init), config.init_layers)
+    if config.init_layers or (config.kind != "static" and config.head_layers != "last"):
+        head_width(config)
 
 
 def keep_layers(start: TextEncoder, config: StudentConfig, name: str) -> TextEncoder:

@@ -159,8 +159,9 @@ def test_fewer_texts_than_dimensions_are_refused_before_the_work(home, tmp_path,
         distill(home, f"model:{home / 'big'}", DOCUMENTS[:30], QUERIES[:10])
     assert "num_pseudo_texts" in caught.value.hint
     recipe = tiny.write_recipe(tmp_path / "tiny.yaml", tiny.tiny_recipe(home, tmp_path / "ck"))
+    few = tiny.write_pairs(tmp_path / "few.jsonl", count=20, num_test=4, num_validation=0)
     with pytest.raises(UsageError, match="36 texts cannot decide"):
-        start(recipe, "student.num_ridge_texts=12", "data.max_train_queries=12")
+        start(recipe, f"data.corpus=jsonl:{few}", "data.num_pseudo_texts=0")
     assert not list((tmp_path / "ck").rglob("*.npy"))
 
 
