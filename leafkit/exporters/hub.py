@@ -14,7 +14,7 @@ from leafkit.core.errors import LeafkitError
 from leafkit.exporters.model_card import make_card, with_license
 from leafkit.exporters.source import ExportSource
 from leafkit.models.encoder_protocol import Encoder, read_model, save_model
-from leafkit.models.head_layers import describe
+from leafkit.models.pooling import name_layers
 
 SMALLEST_COSINE = 1 - 1e-6
 
@@ -27,7 +27,7 @@ def check_hub(source: ExportSource) -> None:
     """
     if layers := source.encoder.spec.head_layers:
         raise LeafkitError(
-            f"{source.name}: its head reads the layers {describe(layers)}, and the modules of "
+            f"{source.name}: its head reads the layers {name_layers(layers)}, and the modules of "
             "sentence-transformers hand on the last one alone",
             'to=["onnx"] writes one graph that holds the head; leafkit search and leafkit serve '
             "take the student as it is; student.head_layers=last makes one for this target",

@@ -42,9 +42,8 @@ from leafkit.models.foreign.backbone import (
 )
 from leafkit.models.foreign.modules import Stock, read_stock
 from leafkit.models.foreign.not_stock import NotStock
-from leafkit.models.head_layers import count_layers, find_fault
 from leafkit.models.leafkit_json import check_leafkit_json, leafkit_json_fields
-from leafkit.models.pooling import state_with_pooler
+from leafkit.models.pooling import count_layers, find_layer_fault, state_with_pooler
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 from leafkit.models.tiny import tiny_encoder
 from leafkit.models.tokenization import check_vocabulary, comes_back_equal, without_last_call
@@ -300,7 +299,7 @@ def refuse_own_code(folder: Path, trust_remote_code: bool) -> None:
 
 def _fitting(stock: Stock, folder: Path, backbone: PreTrainedModel) -> nn.Linear | None:
     projection, layers = stock.projection, stock.head_layers
-    if fault := find_fault(layers, count_layers(backbone)):
+    if fault := find_layer_fault(layers, count_layers(backbone)):
         raise LeafkitError(
             f"{folder}: its Dense module reads several layers, and {fault}",
             "write or download the model again",

@@ -10,8 +10,7 @@ from typing import Any
 from leafkit.core.errors import LeafkitError
 from leafkit.models.attention import MODES
 from leafkit.models.folder import HEAD_LAYERS
-from leafkit.models.head_layers import describe
-from leafkit.models.pooling import POOLINGS
+from leafkit.models.pooling import POOLINGS, name_layers
 from leafkit.models.text_encoder import EncoderSpec
 
 _FILES = {
@@ -76,7 +75,7 @@ def check_leafkit_json(path: Path, space: Any, found: EncoderSpec) -> dict[str, 
             )
     told, read = space.get(HEAD_LAYERS, []), list(found.head_layers)
     if told != read:
-        ours, theirs = (describe(x) if isinstance(x, list) else x for x in (read, told))
+        ours, theirs = (name_layers(x) if isinstance(x, list) else x for x in (read, told))
         raise LeafkitError(
             f"{path.parent}: the head reads the layers {ours or 'last alone'} in "
             f"2_Dense/config.json and {theirs or 'last alone'} in {path.name}: its vectors would "

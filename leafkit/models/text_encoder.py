@@ -15,10 +15,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from leafkit.core.errors import UsageError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.models.attention import attention_mode
-from leafkit.models.head_layers import count_layers, find_fault
 from leafkit.models.packed.backbone import can_pack, run_packed
 from leafkit.models.packed.grouping import group_by_length, pack
-from leafkit.models.pooling import POOLINGS, pool_packed, pool_padded
+from leafkit.models.pooling import (
+    POOLINGS,
+    count_layers,
+    find_layer_fault,
+    pool_packed,
+    pool_padded,
+)
 from leafkit.models.room import check_room
 from leafkit.models.tokenization import count_prompt, token_of_empty_text, truncated_ids
 
@@ -99,7 +104,7 @@ class TextEncoder(nn.Module):
                 f"{attention or 'an encoder has no choice'}",
                 "configure() changes both",
             )
-        fault = find_fault(spec.head_layers, count_layers(backbone))
+        fault = find_layer_fault(spec.head_layers, count_layers(backbone))
         if spec.head_layers and projection is None:
             fault = "several layers need a projection, without which the last one alone is served"
         if fault:

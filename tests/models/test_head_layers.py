@@ -18,7 +18,7 @@ from leafkit.exporters.source import ExportSource
 from leafkit.exporters.targets import write_targets
 from leafkit.models import text_encoder
 from leafkit.models.checkpoint import read_encoder, write_encoder
-from leafkit.models.head_layers import choose_layers, find_fault
+from leafkit.models.pooling import choose_head_layers, find_layer_fault
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 
 TEXTS = ["Compute the matrix", "", "read the queue backwards and split the string", "a"]
@@ -80,10 +80,10 @@ def test_the_last_layer_alone_is_as_it_was():
         plain.backbone, plain.tokenizer, EncoderSpec(head_layers=(2,)), plain.projection
     )
     assert torch.equal(plain.pool(ids), listed.pool(ids))
-    assert choose_layers("last", plain.backbone, "m") == ()
-    assert choose_layers("2", plain.backbone, "m") == ()
-    assert choose_layers("all", plain.backbone, "m") == (0, 1, 2)
-    assert choose_layers("[1, 2]", plain.backbone, "m") == (1, 2)
+    assert choose_head_layers("last", plain.backbone, "m") == ()
+    assert choose_head_layers("2", plain.backbone, "m") == ()
+    assert choose_head_layers("all", plain.backbone, "m") == (0, 1, 2)
+    assert choose_head_layers("[1, 2]", plain.backbone, "m") == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_layers_that_a_model_lacks_are_refused(layers, fault):
     assert caught.value.hint
     if min(layers) >= 0:
         with pytest.raises(UsageError, match=fault):
-            choose_layers(",".join(map(str, layers)), encoder.backbone, "m")
-    assert find_fault((0, 2), 2) == find_fault((), 2) == ""
+            choose_head_layers(",".join(map(str, layers)), encoder.backbone, "m")
+    assert find_layer_fault((0, 2), 2) == find_layer_fault((), 2) == ""
 
 
 def test_several_layers_need_a_projection():

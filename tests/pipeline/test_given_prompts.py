@@ -129,7 +129,7 @@ def test_the_api_gives_them_to_references_alone(tmp_path):
         tiny.make_encoder(),
         texts=["sort the table", "draw a graph", "merge a queue"],
         query_prompt=QUERY,
-        num_pseudo_texts=40,
+        num_pseudo_texts=60,
     )
     assert pair.embedder.prompt("query") == QUERY
     pair.save(tmp_path / "pair")

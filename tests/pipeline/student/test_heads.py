@@ -13,6 +13,7 @@ import leafkit
 from leafkit import api
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.models.checkpoint import read_encoder
+from leafkit.models.prune_layers import prune_layers
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 from leafkit.pipeline import distill as recipe_steps
 from leafkit.pipeline.collect import collect_report
@@ -38,11 +39,11 @@ def teacher_over(home, layers, dim=40, bias=True) -> TextEncoder:
     return TextEncoder(start.backbone, start.tokenizer, spec, projection).eval()
 
 
-def distill(home, teacher, texts=DOCUMENTS, queries=QUERIES, **config) -> leafkit.Pair:
+def distill(home, teacher, texts=DOCUMENTS, queries=QUERIES, start=None, **config) -> leafkit.Pair:
     settings = {"tokens_per_batch": 512, "num_ridge_texts": 512, "num_epochs": 0.3} | config
     return leafkit.distill(
         teacher,
-        f"model:{home / 'small'}",
+        start or f"model:{home / 'small'}",
         texts,
         queries,
         leafkit.StudentConfig(**settings),
@@ -127,6 +128,19 @@ def test_a_start_that_is_a_student_gives_its_backbone_alone(home, tmp_path):
     )
     assert other.student.spec.head_layers == ()
     assert other.student.projection.in_features == 32
+
+
+def test_layers_are_counted_in_what_is_kept_of_the_start(home):
+    cut = distill(home, f"model:{home / 'big'}", kind="instant", head_layers="0,1", init_layers="2")
+    assert cut.student.spec.head_layers == (0, 1)
+    # whose own head was another one
+    again = distill(home, f"model:{home / 'big'}", start=cut.student, kind="instant")
+    assert again.student.spec.head_layers == ()
+    whole = distill(home, f"model:{home / 'big'}", kind="instant", head_layers="all").student
+    pruned = prune_layers(whole, "1")
+    assert (pruned.spec.head_layers, pruned.projection) == ((), None)
+    with pytest.raises(UsageError, match=r"there is no layer 2: the model has 0 .* to 1"):
+        distill(home, f"model:{home / 'big'}", head_layers="0,2", init_layers="2")
 
 
 @pytest.mark.parametrize(
