@@ -87,18 +87,18 @@ def find_layer_fault(layers: Sequence[int], num_layers: int) -> str:
     return ""
 
 
-def choose_head_layers(asked: str, backbone: PreTrainedModel, what: str) -> tuple[int, ...]:
+def choose_head_layers(asked: str, num_layers: int, what: str) -> tuple[int, ...]:
     """The layers that ``student.head_layers`` names, of this model; empty for the last alone.
 
     Args:
         asked: the key's value.
-        backbone: of the student.
+        num_layers: L of the student.
         what: names the model.
 
     Raises:
         UsageError: the model lacks one, or the last is not among them.
     """
-    numbers, num_layers = read_layers(asked), count_layers(backbone)
+    numbers = read_layers(asked)
     layers = tuple(range(num_layers + 1)) if numbers is None else numbers
     if fault := find_layer_fault(layers, num_layers):
         raise UsageError(

@@ -80,10 +80,10 @@ def test_the_last_layer_alone_is_as_it_was():
         plain.backbone, plain.tokenizer, EncoderSpec(head_layers=(2,)), plain.projection
     )
     assert torch.equal(plain.pool(ids), listed.pool(ids))
-    assert choose_head_layers("last", plain.backbone, "m") == ()
-    assert choose_head_layers("2", plain.backbone, "m") == ()
-    assert choose_head_layers("all", plain.backbone, "m") == (0, 1, 2)
-    assert choose_head_layers("[1, 2]", plain.backbone, "m") == (1, 2)
+    assert choose_head_layers("last", 2, "m") == ()
+    assert choose_head_layers("2", 2, "m") == ()
+    assert choose_head_layers("all", 2, "m") == (0, 1, 2)
+    assert choose_head_layers("[1, 2]", 2, "m") == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_layers_that_a_model_lacks_are_refused(layers, fault):
     assert caught.value.hint
     if min(layers) >= 0:
         with pytest.raises(UsageError, match=fault):
-            choose_head_layers(",".join(map(str, layers)), encoder.backbone, "m")
+            choose_head_layers(",".join(map(str, layers)), 2, "m")
     assert find_layer_fault((0, 2), 2) == find_layer_fault((), 2) == ""
 
 

@@ -119,11 +119,14 @@ def _small_student(student: StudentConfig) -> StudentConfig:
         log("dry run: no mrl_prefix, a tiny teacher has no Matryoshka dimensions", style="dim")
     if student.init_layers:
         log(f"dry run: layer 1 stands for student.init_layers={student.init_layers}", style="dim")
+    if student.head_layers not in ("last", "all"):
+        log(f"dry run: all layers stand for student.head_layers={student.head_layers}", style="dim")
     static = student.static
     return replace(
         student,
         init=student.init if student.kind == "static" else stand_in(student.init),
         init_layers="1" if student.init_layers else "",
+        head_layers="last" if student.head_layers == "last" else "all",
         tokens_per_batch=min(1024, student.tokens_per_batch),
         max_texts_per_batch=BATCH_SIZE,
         num_epochs=_NUM_EPOCHS,

@@ -14,7 +14,7 @@ from leafkit.core.builtin_models.table import is_builtin
 from leafkit.core.errors import LeafkitError
 from leafkit.models.builtin.find import find_builtin
 from leafkit.models.foreign.modules import read_stock
-from leafkit.models.pooling import pooler_free
+from leafkit.models.pooling import choose_head_layers, pooler_free
 from leafkit.models.prune_layers import choose_layers, config_of_layers
 
 
@@ -47,7 +47,7 @@ def student_at_full_size(student: StudentConfig, dim: int) -> tuple[int, int] | 
     the model that it begins as is not known here.
 
     Raises:
-        UsageError: it has no such layers as the student keeps.
+        UsageError: it has no such layers as the student keeps, or as its head reads.
     """
     config = config_of(student.init)
     if config is None:
@@ -55,4 +55,6 @@ def student_at_full_size(student: StudentConfig, dim: int) -> tuple[int, int] | 
     if student.init_layers:
         kept = choose_layers(student.init_layers, int(config.num_hidden_layers))
         config = config_of_layers(config, kept)
-    return count_parameters(config), (config.hidden_size + 1) * dim
+    layers = choose_head_layers(student.head_layers, int(config.num_hidden_layers), student.init)
+    inputs = config.hidden_size * max(1, len(layers)) + student.head_bias
+    return count_parameters(config), inputs * dim

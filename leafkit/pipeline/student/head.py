@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from leafkit.config import StudentConfig
 from leafkit.core.errors import UsageError
 from leafkit.models.checkpoint import load_encoder
-from leafkit.models.pooling import choose_head_layers
+from leafkit.models.pooling import choose_head_layers, count_layers
 from leafkit.models.prune_layers import prune_layers
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.targets import MADE_QUERIES, TextGroup
@@ -31,7 +31,7 @@ def head_width(config: StudentConfig, start: TextEncoder | None = None) -> int:
         start = load_encoder(config.init)
         if config.init_layers:
             start, what = prune_layers(start, config.init_layers), f"what is kept of {what}"
-    layers = choose_head_layers(config.head_layers, start.backbone, what)
+    layers = choose_head_layers(config.head_layers, count_layers(start.backbone), what)
     return int(start.backbone.config.hidden_size) * max(1, len(layers))
 
 

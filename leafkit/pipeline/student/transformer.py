@@ -14,7 +14,7 @@ from torch import nn
 
 from leafkit.config import StudentConfig
 from leafkit.data.batching import share_of_rank, token_budget_batches
-from leafkit.models.pooling import choose_head_layers
+from leafkit.models.pooling import choose_head_layers, count_layers
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.student.candidates import find_candidates
@@ -120,7 +120,9 @@ def build_student(
         max_tokens=min(told.max_tokens, longest),
         mrl_dims=teacher.model.mrl_dims,
         templates=dict(told.templates),
-        head_layers=choose_head_layers(config.head_layers, start.backbone, "the start model"),
+        head_layers=choose_head_layers(
+            config.head_layers, count_layers(start.backbone), "the start model"
+        ),
     )
     # a start that is a student itself keeps nothing of its own head
     width = int(start.backbone.config.hidden_size) * max(1, len(spec.head_layers))

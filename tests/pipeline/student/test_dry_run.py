@@ -28,11 +28,26 @@ RECIPES = sorted(
 )
 
 
-@pytest.mark.parametrize(("dim", "count"), [(768, 22_861_056)])
-def test_the_students_of_leaf_have_the_registered_counts(dim, count):
-    sizes = student_at_full_size(StudentConfig(init=LEAF_START), dim)
+# leaf-ir, and leaf-mt, which has no bias
+@pytest.mark.parametrize(
+    ("dim", "bias", "count"), [(768, True, 22_861_056), (1024, False, 22_958_592)]
+)
+def test_the_students_of_leaf_have_the_registered_counts(dim, bias, count):
+    sizes = student_at_full_size(StudentConfig(init=LEAF_START, head_bias=bias), dim)
     assert sizes == (22_565_376, count - 22_565_376)
-    assert student_at_full_size(StudentConfig(), dim) == sizes  # all-MiniLM-L6-v2 is as large
+    # all-MiniLM-L6-v2 is as large
+    assert student_at_full_size(StudentConfig(head_bias=bias), dim) == sizes
+
+
+def test_a_head_of_several_layers_counts_and_becomes_a_small_one(tmp_path, capsys):
+    every = StudentConfig(head_layers="all")
+    assert student_at_full_size(every, 768)[1] == (7 * 384 + 1) * 768
+    with pytest.raises(UsageError, match="no layer 9"):
+        student_at_full_size(StudentConfig(head_layers="0,9"), 768)
+    words = ["student.head_layers=0,3,6", f"checkpoints={tmp_path}"]
+    small = plan_dry_distill(load_recipe("mpnet-to-23m", words))
+    assert small.student.head_layers == "all"
+    assert "all layers stand for student.head_layers=0,3,6" in capsys.readouterr().out
 
 
 def test_counts_without_weights_are_those_of_the_weights():
