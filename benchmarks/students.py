@@ -385,9 +385,10 @@ def write_report(options: argparse.Namespace, found: Found, notes: Sequence[str]
         lines += [f"## HNSW of {home}: ef for {TARGET_RECALL:.0%} recall@10", ""]
         header = ["arm", "teacher's queries", "student's queries"]
         lines += table([*header, "recall by ef, teacher", "recall by ef, student"], searched)
-    lines += [f"## What is not above {reference}", ""]
+    several = len(found.arms) > 1
+    lines += [f"## What is not above {reference}", ""] if several else []
     for what, names in (("In-domain", [home]), ("Out-of-domain", away)):
-        if names and len(found.arms) > 1:
+        if names and several:
             lines += [f"{what}:", "", *(without_gain(found, names) or ["- nothing"]), ""]
     lines += [*notes, ""] if notes else []
     return save(lines, options.name, options.out)
