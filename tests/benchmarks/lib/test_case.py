@@ -6,12 +6,14 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import tiny
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
+from against_ways import WAYS, measure
 from lib.case import case_words, describe_case, load_case, read_case_recipe
 from lib.timed import Clock, distill_in_time
 
@@ -43,8 +45,9 @@ def write_beir(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def case(tmp_path: Path):
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("case")
     collection = tmp_path / "collection"
     collection.mkdir()
     options = argparse.Namespace(
@@ -89,3 +92,44 @@ def test_nothing_that_is_asked_trains_and_a_short_budget_gives_the_closed_form(c
     assert vectors.shape == case.home.queries.shape
     cosine = np.einsum("nd,nd->n", vectors, case.home.queries).mean()
     assert cosine > 0.5  # it lives in the teacher's space
+
+
+def ways_options(seconds: float) -> argparse.Namespace:
+    return argparse.Namespace(minutes=seconds / 60, seed=0, peer_lr=1e-3, distance="cosine")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("way", "seconds"),
+    [("leafkit", 12), ("instant", 2), ("embed-distill", 3), ("mse", 3), ("closed-form", 2)],
+)
+def test_every_way_gives_a_student_of_the_teacher_s_dimensions(case, way, seconds):
+    ran = WAYS[way](case, ways_options(seconds))
+    assert ran.seconds < seconds + 20  # a busy machine
+    assert ran.texts > 0 or way == "instant"
+    found = measure(case, ran, symmetric=True)
+    assert {name: len(values) for name, values in found.items()} == {
+        "teacher": 20,
+        "asymmetric": 20,
+        "symmetric": 20,
+    }
+    assert ran.is_complete == (way in ("instant", "closed-form"))
+
+
+def test_model2vec_is_asked_for_vectors_in_the_teacher_s_space(case, monkeypatch):
+    """A stand-in with the documented call: the package itself is not needed by anything else."""
+    dim, asked = case.teacher.model.dim, {}
+
+    def distill(**given):
+        asked.update(given)
+        return SimpleNamespace(encode=lambda texts: np.ones((len(texts), dim)))
+
+    package, module = ModuleType("model2vec"), ModuleType("model2vec.distill")
+    module.distill = distill
+    monkeypatch.setitem(sys.modules, "model2vec", package)
+    monkeypatch.setitem(sys.modules, "model2vec.distill", module)
+    ran = WAYS["model2vec"](case, ways_options(1))
+    assert asked["pca_dims"] is None  # the PCA would leave the space
+    assert (Path(asked["model_name"]) / "config.json").is_file()
+    assert ran.is_complete
+    assert measure(case, ran, symmetric=False).keys() == {"teacher", "asymmetric"}
