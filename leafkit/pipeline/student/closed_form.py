@@ -98,6 +98,7 @@ def start_projection(
         return embedder.embed_ids([token_ids[g][i] for g, i in rows], pooled_only=True)
 
     inputs, wanted = pooled(fitted), read_targets(task.targets, fitted)
+    aims = _follow_lengths(inputs, wanted) if student.spec.normalized else wanted
     origins = np.array([task.targets[g].origin for g, _ in fitted])
     asks = validation.texts if validation else frozenset()
     is_asked = np.array([task.targets[g].texts[i] in asks for g, i in fitted])
@@ -107,7 +108,7 @@ def start_projection(
 
     def sum_over(rows: np.ndarray) -> RidgeSums:
         has_bias = projection.bias is not None
-        return sum_for_ridge(inputs[rows], wanted[rows], has_bias=has_bias)
+        return sum_for_ridge(inputs[rows], aims[rows], has_bias=has_bias)
 
     tried: list[tuple[ClosedForm, np.ndarray]] = []
     for name, ridges, chosen in _plan(student, task, origins, validation):
@@ -140,6 +141,18 @@ def start_projection(
     if validation is not None:
         log(f"  closed form: {best} on {validation}")
     return start, best
+
+
+def _follow_lengths(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """(n, D) targets in the proportions of the inputs' lengths, on average as long as they were.
+
+    Only directions count where vectors are normalised. A linear map keeps proportions, so that one
+    that is to give all inputs the same length spends itself on that: with targets that follow, a
+    model that is its own teacher gets the identity.
+    """
+    lengths = np.linalg.norm(inputs, axis=1, keepdims=True)
+    mean = float(lengths.mean())
+    return targets * (lengths / mean) if mean else targets
 
 
 def _sample(task: Distillation, held_out: AbstractSet[str]) -> tuple[Rows, Rows]:

@@ -56,7 +56,8 @@ def test_an_instant_student_is_the_start_of_a_trained_one(home):
     # a training that nothing moves is it too
     still = distill(home, optimizer=leafkit.OptimizerConfig(lr=1e-12, weight_decay=0))
     assert torch.allclose(weights(instant), weights(still), atol=1e-9)
-    assert not torch.allclose(weights(instant), weights(distill(home)), atol=1e-4)
+    trained = distill(home, num_checks=0)
+    assert not torch.allclose(weights(instant), weights(trained), atol=1e-4)
 
 
 def test_a_training_that_does_harm_ends_as_its_start(home, caplog):
@@ -70,7 +71,7 @@ def test_a_training_that_does_harm_ends_as_its_start(home, caplog):
 
 
 def test_a_start_that_finds_all_trains_nothing(home, caplog):
-    settings = {"num_ridge_texts": 4096, "enough_overlap": 0.9}
+    settings = {"num_ridge_texts": 4096}
 
     def distill_self(**more) -> leafkit.Pair:
         config = leafkit.StudentConfig(
@@ -90,6 +91,8 @@ def test_a_start_that_finds_all_trains_nothing(home, caplog):
     with caplog.at_level("INFO", logger="leafkit"):
         start = distill_self()
     assert "there is nothing left to train for" in caplog.text
+    # only directions count: the map does not even out lengths, and gives the teacher's vectors
+    assert "cosine 1.0000, overlap@10 1.000" in caplog.text
     assert torch.equal(weights(start), weights(distill_self(kind="instant")))
     trained = distill_self(enough_overlap=1.0, num_epochs=0.1, num_checks=0)
     assert not torch.equal(weights(start), weights(trained))
