@@ -395,22 +395,25 @@ def write_report(options: argparse.Namespace, found: Found, notes: Sequence[str]
 
 
 def prepare(options: argparse.Namespace, arms: Sequence[Arm]) -> None:
-    """The teacher's vectors of all texts, which no student's clock counts."""
+    """The teacher's vectors of all texts, which no student's clock counts; arms that cannot be read
+    are found before the first of them.
+    """
     from lib.case import load_case, read_case_recipe
 
     from leafkit.core.console import set_verbosity
     from leafkit.pipeline.run import open_run
 
+    recipes = {arm: read_case_recipe(options.recipe, arm_words(options, arm)) for arm in arms}
     set_verbosity("info")
     seen = set()
-    for arm in arms:
+    for arm, recipe in recipes.items():
         words = arm_words(options, arm)
         # what texts there are hangs on data alone, and on the kind
         deciding = tuple(w for w in words if not w.startswith("student.") or ".kind=" in w)
         if deciding in seen:
             continue
         seen.add(deciding)
-        with open_run(read_case_recipe(options.recipe, words)) as run:
+        with open_run(recipe) as run:
             load_case(run, options.out_of_domain)
     set_verbosity("warning")
 

@@ -19,6 +19,7 @@ import numpy as np
 from leafkit.config import Recipe
 from leafkit.config.load import load_recipe
 from leafkit.core.artifact import fingerprint
+from leafkit.core.errors import UsageError
 from leafkit.data.records import Collection, same_text
 from leafkit.data.sources import read_collection
 from leafkit.embedders.precomputed import PrecomputedVectors
@@ -185,9 +186,16 @@ def case_words(options: argparse.Namespace, defaults: Sequence[str] = ()) -> lis
 
 
 def read_case_recipe(name: str, words: Sequence[str]) -> Recipe:
-    """The recipe; the last of two words of one key counts."""
+    """The recipe; the last of two words of one key counts.
+
+    Raises:
+        SystemExit: no such recipe, or a key or value is wrong.
+    """
     last = {word.partition("=")[0]: word for word in words}
-    return load_recipe(name, list(last.values()))
+    try:
+        return load_recipe(name, list(last.values()))
+    except UsageError as err:
+        sys.exit(f"{err}\n{err.hint}")
 
 
 def load_case(run: Run, away: Sequence[str] = ()) -> Case:

@@ -121,6 +121,13 @@ def test_an_arm_s_words_come_last_and_replace_the_benchmark_s(tmp_path):
     assert read_case_recipe("own-data", words).student.optimizer.lr == 1e-4
 
 
+def test_an_arm_with_a_wrong_key_is_refused_before_any_work(tmp_path):
+    options = make_options(tmp_path, arm=["l2=", "kl=student.losses.score_kll=1"])
+    with pytest.raises(SystemExit, match="score_kl"):
+        students.prepare(options, students.plan_arms(options))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture
 def report(tmp_path, monkeypatch):
     """The text of a report on two arms with two seeds, one of which failed."""
