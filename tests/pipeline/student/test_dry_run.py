@@ -65,6 +65,10 @@ def test_sizes_are_said_of_models_that_are_known_without_a_hub(tmp_path):
     said = full_sizes(load_recipe("leaf-ir"))
     assert "108,891,648 parameters, 768 dimensions" in said[0]
     assert "22,861,056 parameters, 295,680 of them in W_out" in said[1]
+    # BERT-large, with pooler 335,141,888
+    said = full_sizes(load_recipe("leaf-mt"))
+    assert "334,092,288 parameters, 1,024 dimensions" in said[0]
+    assert "22,958,592 parameters, 393,216 of them in W_out" in said[1]
     assert config_of("model:owner/unknown@" + "a" * 40) is None
     assert config_of(f"model:{tmp_path}") is None
     # its vectors come out of a Dense module: the transformer's width is not theirs
