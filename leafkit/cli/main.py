@@ -32,23 +32,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where nobody reads what it prints any more.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    set_verbosity("info")
-    keep_freed_memory()
-    tune_gc()
     with stop_signals() as stops:
         try:
-            _prepare_output()
+            _prepare_process()
             status = _run(words)
             if sys.stdout is not None:
                 flush(sys.stdout)
             return status
         except BaseException as err:
             ignore_stops()
-            cause = stops.cause_of(err)
-            if isinstance(cause, SystemExit):
+            # no name keeps it: what its frames hold is cleaned up before other handlers are back
+            if isinstance(stops.cause_of(err), SystemExit):
                 raise
-            return explain(cause, words)
+            return explain(stops.cause_of(err), words)
 
 
 def _run(words: Sequence[str]) -> int:
@@ -64,7 +60,11 @@ def _run(words: Sequence[str]) -> int:
     return _find_command(name, rest)(rest)
 
 
-def _prepare_output() -> None:
+def _prepare_process() -> None:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    set_verbosity("info")
+    keep_freed_memory()
+    tune_gc()
     # a file's name may hold bytes, and a document characters, that the terminal's encoding lacks
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import glob
 import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,6 +29,7 @@ from leafkit.core.checkpoint_layout import (
 from leafkit.core.errors import LeafkitError, explain_write_errors, remedy_of
 from leafkit.core.file_hashes import HashMemory, is_stamped, read_sha256
 from leafkit.core.permissions import share
+from leafkit.core.process.lock import is_running
 from leafkit.core.swap import recover, swap_in, wait_for
 from leafkit.core.version import git_commit, versions
 
@@ -100,12 +103,18 @@ def fsync_path(path: Path) -> None:
 
 def write_durably(path: Path, content: bytes) -> None:
     """Replace a file in one step: temporary file beside it, fsync, rename, fsync of the folder.
+    What killed processes of this machine left of the same attempt is removed.
 
     Raises:
         LeafkitError: disk full or permission denied.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    host = socket.gethostname().replace("/", "-")
+    temporary = path.with_name(f".{path.name}.{host}.{os.getpid()}.tmp")
     with explain_write_errors(path):
+        for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}.*.tmp"):
+            owner = left.name.split(".")[-2]
+            if owner.isdecimal() and not is_running(int(owner)):
+                left.unlink(missing_ok=True)
         try:
             with temporary.open("wb") as stream:
                 stream.write(content)

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -619,3 +620,29 @@ def test_git_commit(
         path.write_text(text)
     monkeypatch.setattr(version, "__file__", str(tmp_path / "leafkit" / "core" / "version.py"))
     assert version.git_commit() == expected
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_attempt(tmp_path):
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    host = socket.gethostname()
+    left = tmp_path / f".cut.json.{host}.{child}.tmp"
+    alive, elsewhere, other = (
+        tmp_path / name
+        for name in (
+            f".cut.json.{host}.{os.getppid()}.tmp",
+            f".cut.json.other-{host}.{child}.tmp",
+            f".cuts.json.{host}.{child}.tmp",
+        )
+    )
+    for path in (left, alive, elsewhere, other):
+        path.write_text("half")
+    write_durably(tmp_path / "cut.json", b"whole")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "cut.json",
+        alive.name,
+        elsewhere.name,
+        other.name,
+    }

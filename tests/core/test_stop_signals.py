@@ -70,6 +70,20 @@ def exit_with_one(number: int) -> None:
         raise SystemExit(1) from None
 
 
+class Complains:
+    """Stopped in the middle, as a zip file that is being written."""
+
+    def __del__(self) -> None:
+        raise ValueError("there is an open writing handle on it")
+
+
+def complain(number: int) -> None:
+    """Leave something behind in a frame that the exception holds."""
+    thing = Complains()
+    send(number)
+    del thing
+
+
 def lose_around_a_fork(number: int) -> None:
     """Receive the signal in what runs before a fork, where Python forgets what is raised."""
     waiting = [number]
@@ -99,7 +113,7 @@ def wait_in_a_loop(number: int) -> None:
 
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize(
-    "lose", [send, forget, replace, exit_with_one, lose_around_a_fork, wait_in_a_loop]
+    "lose", [send, forget, replace, exit_with_one, complain, lose_around_a_fork, wait_in_a_loop]
 )
 def test_status_and_words_are_the_stops_own(
     monkeypatch: pytest.MonkeyPatch,

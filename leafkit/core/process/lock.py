@@ -108,14 +108,15 @@ def end_with_parent(ancestor: int) -> None:
 
     def watch() -> None:
         # where the parent was dead before it could be asked for, the second tells
-        while os.getppid() == parent and _is_running(ancestor):
+        while os.getppid() == parent and is_running(ancestor):
             time.sleep(_LOOK_EVERY_S)
         os._exit(1)
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Whether there is a process of this id on this machine."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

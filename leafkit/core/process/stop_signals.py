@@ -30,6 +30,11 @@ class StopSignals:
     def __init__(self) -> None:
         self._received: list[int] = []
 
+    @property
+    def has_come(self) -> bool:
+        """Whether a signal was received."""
+        return bool(self._received)
+
     def handle(self, number: int, frame: Any) -> None:
         """Raise ``Terminated`` or ``KeyboardInterrupt`` in the main thread."""
         self._received.append(number)
@@ -66,7 +71,8 @@ def stop_signals() -> Iterator[StopSignals]:
     hook = sys.unraisablehook
 
     def tell(unraisable: Any) -> None:
-        if not stops.send_again(unraisable):
+        # what was stopped in the middle may complain of that when it is cleaned up
+        if not stops.send_again(unraisable) and not stops.has_come:
             hook(unraisable)
 
     before = {number: signal.getsignal(number) for number in NUMBERS}
