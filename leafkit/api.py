@@ -106,7 +106,7 @@ def distill(
         ...     "builtin:minilm",
         ...     texts=[{"id": "inv", "text": "Inverse of a matrix."}, "Bake bread from rye."],
         ...     queries=["how do I invert a matrix"],
-        ...     config=leafkit.StudentConfig(num_epochs=0.1),
+        ...     config=leafkit.StudentConfig(kind="instant"),
         ...     num_pseudo_texts=400,
         ... )
         >>> [hit.id for hit in pair.search("matrix inverse", k=2)]

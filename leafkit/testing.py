@@ -70,7 +70,7 @@ def check_inheritance(
         >>> pair = leafkit.distill(
         ...     "builtin:minilm",
         ...     texts=["Invert a sparse matrix.", "Bake bread from rye."],
-        ...     config=leafkit.StudentConfig(num_epochs=0.1),
+        ...     config=leafkit.StudentConfig(kind="instant"),
         ...     num_pseudo_texts=400,
         ... )
         >>> judged = leafkit.Collection(

@@ -102,7 +102,7 @@ class Pair:
         >>> pair = leafkit.distill(
         ...     "builtin:minilm",
         ...     texts=["Invert a sparse matrix.", "Bake bread from rye."],
-        ...     config=leafkit.StudentConfig(num_epochs=0.1),
+        ...     config=leafkit.StudentConfig(kind="instant"),
         ...     num_pseudo_texts=400,
         ... )
         >>> pair.encode_query("matrix").shape, pair.encode_query(["a", "b"], dim=64).shape
