@@ -18,20 +18,29 @@ from leafkit.train.fit import fit
 from leafkit.train.leaf_module import LeafModule
 
 NUM_PROBED = 8  # batches; the first one warms up and is not counted
+_FEWEST_PROBED = 3
+_PROBED_SHARE = 0.1  # of a budget, after which a slow machine's probe ends
 
 
 class Stopwatch(Callback):
     """Seconds from the end of the first batch to the end of the last, per batch. The first process
     decides for all, which must plan alike.
+
+    Args:
+        enough_s: seconds after which the training ends, three batches long at least.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, enough_s: float) -> None:
         self.seconds_per_batch = 0.0
+        self._began_s, self._enough_s = time.perf_counter(), enough_s
         self._ends_s: list[float] = []
 
-    def on_train_batch_end(self, *of_batch: Any) -> None:
+    def on_train_batch_end(self, trainer: Any, *of_batch: Any) -> None:
         """Take the time."""
         self._ends_s.append(time.perf_counter())
+        is_enough = self._ends_s[-1] - self._began_s > self._enough_s
+        if len(self._ends_s) >= _FEWEST_PROBED and trainer.strategy.broadcast(is_enough):
+            trainer.should_stop = True
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
         """Divide."""
@@ -60,7 +69,7 @@ def count_batches(
     if check is not None:
         check()
         seconds_per_check = time.perf_counter() - started_s
-    watch = Stopwatch()
+    watch = Stopwatch(_PROBED_SHARE * config.minutes * 60)
     options = replace(task.options("probe"), callbacks=[watch], loggers=[])
     fit(
         LeafModule(copy.deepcopy(student), config.optimizer, losses=config.losses),
