@@ -26,7 +26,7 @@ from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.student.start import load_start
 from leafkit.pipeline.student.static import distill_static
-from leafkit.pipeline.student.targets import Distillation, Distilled, Target
+from leafkit.pipeline.student.targets import MADE_QUERIES, Distillation, Distilled, Target
 from leafkit.pipeline.student.transformer import distill_transformer
 from leafkit.train.trainer_options import TrainerOptions
 from lib.case import Case
@@ -199,11 +199,12 @@ def size_start(
 def tokens_of_start(
     config: StudentConfig, targets: Sequence[Target], lengths: Sequence[Sequence[int]]
 ) -> float:
-    """Tokens that the closed form reads: of each origin its texts and an eighth of them to measure
-    on.
+    """Tokens that the closed form reads: of each origin but made queries its texts, and an eighth of
+    them to measure on.
     """
     total = 0.0
-    for origin in dict.fromkeys(target.origin for target in targets):
+    origins = dict.fromkeys(target.origin for target in targets)
+    for origin in [origin for origin in origins if origin != MADE_QUERIES]:
         found = [
             n
             for target, each in zip(targets, lengths, strict=True)

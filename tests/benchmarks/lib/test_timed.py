@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 from lib.timed import Clock, Stop, size_start, tokens_of_start
 
 from leafkit.config import StudentConfig
-from leafkit.pipeline.student.targets import DOCUMENTS, QUERIES, Target
+from leafkit.pipeline.student.targets import DOCUMENTS, MADE_QUERIES, QUERIES, Target
 
 
 def target(count: int, origin: str) -> Target:
@@ -46,6 +46,8 @@ def test_the_closed_form_reads_so_many_texts_of_each_origin_and_an_eighth_more()
     lengths = [[10] * 100, [5] * 4, [5] * 4]
     config = StudentConfig(num_ridge_texts=16)
     assert tokens_of_start(config, targets, lengths) == 18 * 10 + 8 * 5
+    made = [*targets, target(50, MADE_QUERIES)]
+    assert tokens_of_start(config, made, [*lengths, [3] * 50]) == 18 * 10 + 8 * 5
     assert tokens_of_start(replace(config, num_ridge_texts=1000), targets, lengths) == 1040
 
 
