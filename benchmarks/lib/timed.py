@@ -199,8 +199,8 @@ def size_start(
 def tokens_of_start(
     config: StudentConfig, targets: Sequence[Target], lengths: Sequence[Sequence[int]]
 ) -> float:
-    """Tokens that the closed form reads: of each origin but made queries its texts, and an eighth of
-    them to measure on.
+    """Tokens that the closed form reads: of each origin but made queries its texts, and an eighth
+    of them to measure on.
     """
     total = 0.0
     origins = dict.fromkeys(target.origin for target in targets)
