@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from leafkit.core.artifact import fingerprint, write_durably
 from leafkit.core.checkpoint_layout import CUT_FILE, MADE_FILE, VECTORS_FOLDER
@@ -82,7 +83,7 @@ def load_vectors(
     identity = fingerprint(
         [*maker, space.prompt, space.max_tokens, model.precision, methods, content]
     )
-    store = VectorStore(run.root / VECTORS_FOLDER / f"{name}-{role}-{identity}", space, texts)
+    store = VectorStore(_find_store(run, name, f"{role}-{identity}"), space, texts)
     missing = store.missing()
     num_bytes = sum(shard.stop - shard.start for shard in missing) * store.bytes_per_row
     require_space(run.root, num_bytes, f"the {name} vectors of {what}")
@@ -104,6 +105,16 @@ def load_vectors(
     made_s = _kept_time(store)
     run.add_step(title, store.folder, started_s, is_done=bool(computed), made_s=made_s)
     return store
+
+
+def _find_store(run: Run, name: str, identity: str) -> Path:
+    """Where these vectors are, be it under another name of the same model: a teacher that is the
+    baseline too embeds once.
+    """
+    root = run.root / VECTORS_FOLDER
+    own = root / f"{name}-{identity}"
+    others = () if own.is_dir() else sorted(root.glob(f"*-{identity}"))
+    return next(iter(others), own)
 
 
 def _say_cut(

@@ -45,6 +45,16 @@ def redone(run: Run) -> set[str]:
     }
 
 
+def test_a_baseline_that_is_the_teacher_embeds_nothing_again(done, start, home):
+    vectors = done.parent / "ck" / "vectors"
+    before = {path.name for path in vectors.iterdir()}
+    run = start(done, f"bench.baseline=model:{home / 'big'}", work=run_bench)
+    assert {path.name for path in vectors.iterdir()} == before
+    [found] = results(run).collections
+    scores = {row.system: row.metrics["ndcg@10"].value for row in found.systems}
+    assert scores["baseline"] == scores["teacher"]
+
+
 def test_figures_of_every_system_and_their_values_per_query(done, start, home, away):
     run = start(
         done,
