@@ -173,12 +173,14 @@ class RidgeSums:
         products: (H, D) float64 likewise of inputs and targets.
         input_mean: (H,) float64 that the inputs were centred by; zeros for a map without bias.
         target_mean: (D,) float64 likewise.
+        bias_leverage: what a row weighs in its own prediction by the bias alone: 1/n, or 0.
     """
 
     covariance: np.ndarray
     products: np.ndarray
     input_mean: np.ndarray
     target_mean: np.ndarray
+    bias_leverage: float
 
     def solve(self, ridge: float) -> AffineMap:
         """The map with the least squared error plus an L2 penalty on its weight, the bias free.
@@ -186,13 +188,36 @@ class RidgeSums:
         Args:
             ridge: penalty relative to the mean eigenvalue of the inputs' covariance.
         """
-        # inputs that never vary: any penalty gives weight 0
-        penalty = ridge * np.trace(self.covariance) / len(self.covariance) or 1.0
-        weight = np.linalg.solve(
-            self.covariance + penalty * np.eye(len(self.covariance)), self.products
-        )
+        weight = np.linalg.solve(self._penalized(ridge), self.products)
         bias = self.target_mean - self.input_mean @ weight
         return AffineMap(weight.astype(np.float32), bias.astype(np.float32))
+
+    def predict_left_out(self, inputs: np.ndarray, targets: np.ndarray, ridge: float) -> np.ndarray:
+        """What some of the rows would be predicted as by the map that is fitted, with the same
+        penalty, to all others: the residual over 1 minus the row's leverage (Allen 1974, PRESS).
+
+        Args:
+            inputs: (m, H) of the rows.
+            targets: (m, D) likewise.
+            ridge: as of ``solve``.
+
+        Returns:
+            (m, D) float64.
+        """
+        x, y = inputs - self.input_mean, targets - self.target_mean
+        inverse = np.linalg.solve(self._penalized(ridge), np.concatenate([self.products, x.T], 1))
+        weight, solved = np.split(inverse, [self.products.shape[1]], axis=1)
+        leverage = np.einsum("mh,hm->m", x, solved) + self.bias_leverage
+        # a row that alone decides about its prediction leaves nothing to predict it by
+        residual = (y - x @ weight) / np.maximum(1 - leverage, 1e-9)[:, None]
+        predicted: np.ndarray = targets - residual
+        return predicted
+
+    def _penalized(self, ridge: float) -> np.ndarray:
+        # inputs that never vary: any penalty gives weight 0
+        penalty = ridge * np.trace(self.covariance) / len(self.covariance) or 1.0
+        penalized: np.ndarray = self.covariance + penalty * np.eye(len(self.covariance))
+        return penalized
 
 
 def sum_for_ridge(inputs: np.ndarray, targets: np.ndarray, *, has_bias: bool = True) -> RidgeSums:
@@ -208,7 +233,7 @@ def sum_for_ridge(inputs: np.ndarray, targets: np.ndarray, *, has_bias: bool = T
     x_mean, y_mean = (z.mean(axis=0) if has_bias else np.zeros(z.shape[1]) for z in (x, y))
     x -= x_mean
     y -= y_mean
-    return RidgeSums(x.T @ x, x.T @ y, x_mean, y_mean)
+    return RidgeSums(x.T @ x, x.T @ y, x_mean, y_mean, 1 / len(x) if has_bias else 0.0)
 
 
 def fit_ridge(

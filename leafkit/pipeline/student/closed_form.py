@@ -1,5 +1,6 @@
 """Where a transformer student begins: the closed-form map of its pooled hidden states onto the
-teacher's vectors, with the strength and the texts that held-out texts prefer.
+teacher's vectors, with the texts that held-out texts prefer, and the strength that they prefer or
+that documents left out one by one do.
 
 Shapes: n texts, H hidden width, D dimensions.
 """
@@ -16,6 +17,7 @@ import torch
 from leafkit.core.console import log
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.embedders.transformer import TransformerEmbedder
+from leafkit.evaluation.agreement import cosines
 from leafkit.evaluation.diagnosis.spectrum import (
     AffineMap,
     RidgeSums,
@@ -34,10 +36,8 @@ from leafkit.pipeline.student.targets import (
 from leafkit.pipeline.student.validation import Agreed, TokenIds, Validation
 
 HELD_OUT_PART = 8  # an eighth as many texts as W_out is fitted to measure how near it comes
-_RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
-_USUAL_RIDGE = 1e-3  # where nothing is held out that could choose
-# a head of several layers has more inputs than there may be texts
-_WIDE_RIDGES, _USUAL_WIDE_RIDGE = (*_RIDGES, 1.0), 1e-1
+_RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+_MOST_LEFT_OUT = 4096  # documents
 # texts of elsewhere cost what is found at home, so a fit on the index alone is tried first; queries
 # that are made of the documents cost too, and are in none
 _FITTED_TO = {
@@ -57,15 +57,20 @@ class ClosedForm:
         num_texts: of them.
         ridge: relative to the mean eigenvalue.
         agreed: on held-out texts; None where nothing was held out.
+        left_out: mean cosine of documents to what the others predict of them; None where queries
+            choose, or nothing is to be chosen.
     """
 
     fitted_to: str
     num_texts: int
     ridge: float
     agreed: Agreed | None
+    left_out: float | None = None
 
     def __str__(self) -> str:
         found = f": {self.agreed}" if self.agreed else ""
+        if self.left_out is not None and not found:
+            found = f": cosine {self.left_out:.4f} of documents left out one by one"
         return f"ridge {self.ridge:g} on {self.fitted_to} ({self.num_texts:,}){found}"
 
 
@@ -82,10 +87,11 @@ def start_projection(
     Args:
         student: gets the solution.
         task: texts and settings; ``ridge`` 0 tries several strengths, on the documents alone, with
-            the queries and with all texts, and takes what finds most on held-out texts.
+            the queries and with all texts, and takes what finds most on held-out texts. Where these
+            are no queries, documents left out one by one choose the strength.
         token_ids: of the student, by target and text.
-        validation: what chooses; None takes the usual strength and all texts. The choice is
-            fitted again with these texts among the others.
+        validation: what chooses; None takes all texts. The choice is fitted again with these texts
+            among the others.
         held_out: texts that checks of the training will ask for, in no fit.
 
     Returns:
@@ -110,15 +116,22 @@ def start_projection(
         has_bias = projection.bias is not None
         return sum_for_ridge(inputs[rows], aims[rows], has_bias=has_bias)
 
+    documents = np.flatnonzero(origins == DOCUMENTS)[:_MOST_LEFT_OUT]
     tried: list[tuple[ClosedForm, np.ndarray]] = []
-    for name, ridges, chosen in _plan(student, task, origins, validation):
+    for name, ridges, chosen in _plan(task, origins, validation):
         sums = sum_over(chosen & ~is_asked) if validation else None
+        leaves_out = len(ridges) > 1 and (validation is None or validation.origin == DOCUMENTS)
+        whole = sum_over(chosen) if leaves_out else None
         for ridge in ridges:
-            agreed = None
+            agreed = left_out = None
             if sums is not None and validation is not None and asked is not None:
                 trial = _apply(sums.solve(ridge), asked, student.spec.normalized)
                 agreed = validation.measure(trial)
-            tried.append((ClosedForm(name, int(chosen.sum()), ridge, agreed), chosen))
+            if whole is not None:
+                told = whole.predict_left_out(inputs[documents], aims[documents], ridge)
+                left_out = float(cosines(aims[documents], told).mean())
+            form = ClosedForm(name, int(chosen.sum()), ridge, agreed, left_out)
+            tried.append((form, chosen))
     best, rows = _choose(tried)
     solution = sum_over(rows).solve(best.ridge)
     with torch.no_grad():
@@ -140,6 +153,8 @@ def start_projection(
     )
     if validation is not None:
         log(f"  closed form: {best} on {validation}")
+    elif best.left_out is not None:
+        log(f"  closed form: {best}")
     return start, best
 
 
@@ -175,14 +190,13 @@ def _sample(task: Distillation, held_out: AbstractSet[str]) -> tuple[Rows, Rows]
 
 
 def _plan(
-    student: TextEncoder, task: Distillation, origins: np.ndarray, validation: Validation | None
+    task: Distillation, origins: np.ndarray, validation: Validation | None
 ) -> list[tuple[str, Sequence[float], np.ndarray]]:
     """Name of the texts, strengths and chosen rows of the solutions to try."""
     everything = np.ones(len(origins), dtype=bool)
-    is_wide = bool(student.spec.head_layers)
-    usual, ridges = (_USUAL_WIDE_RIDGE, _WIDE_RIDGES) if is_wide else (_USUAL_RIDGE, _RIDGES)
     if validation is None or task.config.ridge:
-        return [("all given texts", [task.config.ridge or usual], everything)]
+        ridges = [task.config.ridge] if task.config.ridge else _RIDGES
+        return [("all given texts", ridges, everything)]
     plan: list[tuple[str, Sequence[float], np.ndarray]] = []
     seen = set()
     for name, wanted in _FITTED_TO.items():
@@ -190,27 +204,25 @@ def _plan(
         if not chosen.any() or (count := int(chosen.sum())) in seen:
             continue
         seen.add(count)
-        plan.append((name, ridges, chosen))
+        plan.append((name, _RIDGES, chosen))
     return plan
 
 
 def _choose(tried: Sequence[tuple[ClosedForm, np.ndarray]]) -> tuple[ClosedForm, np.ndarray]:
-    """The texts that find most, and of their ridges the strongest that is as good: documents that
-    ask prefer a weaker one than queries do, and hardly tell between them.
+    """The texts that find most, and of their ridges the one that predicts left-out documents best,
+    where these were asked; else the strongest that is as good.
     """
     best, rows = tried[0]
     for form, chosen in tried[1:]:
         if form.agreed and best.agreed and form.agreed.is_better(best.agreed):
             best, rows = form, chosen
+    forms = [form for form, _ in tried if form.fitted_to == best.fitted_to]
+    left_out = {form.left_out: form for form in forms if form.left_out is not None}
+    if left_out:
+        return left_out[max(left_out)], rows
     if best.agreed is None:
         return best, rows
-    as_good = [
-        form
-        for form, _ in tried
-        if form.fitted_to == best.fitted_to
-        and form.agreed is not None
-        and form.agreed.is_as_good(best.agreed)
-    ]
+    as_good = [form for form in forms if form.agreed and form.agreed.is_as_good(best.agreed)]
     return max(as_good, key=lambda form: form.ridge), rows
 
 

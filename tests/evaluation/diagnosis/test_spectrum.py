@@ -243,3 +243,26 @@ def test_one_pass_serves_every_strength():
         one, other = sums.solve(ridge), fit_ridge(VECTORS, targets, ridge)
         np.testing.assert_array_equal(one.weight, other.weight)
         np.testing.assert_array_equal(one.bias, other.bias)
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("ridge", [1e-3, 0.5])
+def test_a_left_out_row_is_predicted_by_the_map_of_all_others(ridge, has_bias):
+    generator = np.random.default_rng(3)
+    inputs, targets = generator.normal(size=(30, 6)) + 1.0, generator.normal(size=(30, 4)) - 2.0
+    sums = sum_for_ridge(inputs, targets, has_bias=has_bias)
+    rows = np.array([0, 7, 29])
+    found = sums.predict_left_out(inputs[rows], targets[rows], ridge)
+    penalty = ridge * np.trace(sums.covariance) / 6
+    for row, predicted in zip(rows, found, strict=True):
+        x, y = np.delete(inputs, row, axis=0), np.delete(targets, row, axis=0)
+        x_mean, y_mean = (z.mean(axis=0) * has_bias for z in (x, y))
+        covariance = (x - x_mean).T @ (x - x_mean) + penalty * np.eye(6)
+        weight = np.linalg.solve(covariance, (x - x_mean).T @ (y - y_mean))
+        expected = (inputs[row] - x_mean) @ weight + y_mean
+        np.testing.assert_allclose(predicted, expected, rtol=1e-8)
+
+
+def test_a_row_without_others_predicts_nothing_endless():
+    sums = sum_for_ridge(np.ones((1, 3)), np.ones((1, 2)))
+    assert np.isfinite(sums.predict_left_out(np.ones((1, 3)), np.ones((1, 2)), 0.1)).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -96,6 +97,26 @@ def test_a_start_that_finds_all_trains_nothing(home, caplog):
     assert torch.equal(weights(start), weights(distill_self(kind="instant")))
     trained = distill_self(enough_overlap=1.0, num_epochs=0.1, num_checks=0)
     assert not torch.equal(weights(start), weights(trained))
+
+
+def test_few_documents_are_fitted_as_strongly_as_they_predict_each_other(home, caplog):
+    """Fewer documents than dimensions fit anything: what is left out says how strong the ridge is
+    to be, also where too few texts could be held out.
+    """
+    with caplog.at_level("INFO", logger="leafkit"):
+        leafkit.distill(
+            f"model:{home / 'big'}",
+            f"model:{home / 'small'}",
+            DOCUMENTS,
+            config=leafkit.StudentConfig(kind="instant"),
+            max_document_tokens=48,
+            num_pseudo_texts=0,
+            device="cpu",
+            precision="float32",
+        )
+    assert "of documents left out one by one" in caplog.text
+    ridge = float(re.search(r"closed form: ridge (\S+) on all given texts", caplog.text)[1])
+    assert ridge >= 0.01
 
 
 def test_a_time_budget_trains_as_many_batches_as_it_holds(home, monkeypatch, caplog):

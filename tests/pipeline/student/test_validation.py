@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -253,6 +254,22 @@ def form(fitted_to, ridge, overlap, seed=0):
 )
 def test_the_texts_that_find_most_and_their_strongest_ridge(tried, chosen):
     assert _choose([form(*one) for one in tried])[0].ridge == chosen
+
+
+def test_documents_left_out_one_by_one_choose_the_strength():
+    def left_out(fitted_to, ridge, overlap, cosine):
+        made, rows = form(fitted_to, ridge, overlap)
+        return replace(made, left_out=cosine), rows
+
+    tried = [
+        left_out("documents", 1e-4, 0.72, 0.60),
+        left_out("documents", 1e-1, 0.70, 0.85),
+        left_out("documents", 1.0, 0.60, 0.80),
+        left_out("all given texts", 1e-2, 0.50, 0.99),  # the texts are chosen by what is found
+    ]
+    assert _choose(tried)[0].ridge == 1e-1
+    unasked = [(replace(made, agreed=None), rows) for made, rows in tried[:3]]
+    assert _choose(unasked)[0].ridge == 1e-1
 
 
 def test_without_held_out_texts_the_first_is_taken():
