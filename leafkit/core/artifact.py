@@ -29,7 +29,7 @@ from leafkit.core.checkpoint_layout import (
 from leafkit.core.errors import LeafkitError, explain_write_errors, remedy_of
 from leafkit.core.file_hashes import HashMemory, is_stamped, read_sha256
 from leafkit.core.permissions import share
-from leafkit.core.process.lock import is_running
+from leafkit.core.process.workers import is_running
 from leafkit.core.swap import recover, swap_in, wait_for
 from leafkit.core.version import git_commit, versions
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from leafkit.core.process.lock import end_with_parent
+from leafkit.core.process.workers import end_with_parent
 
 VERSION = 1  # of the reading below; a change makes corpora stale
 _SKIPPED_FOLDERS = frozenset(

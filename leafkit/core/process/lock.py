@@ -1,4 +1,4 @@
-"""One process at a time: the lock on a folder, and workers that do not outlive who started them."""
+"""One process at a time: the lock on a folder."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import contextlib
 import fcntl
 import os
 import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from leafkit.core.checkpoint_layout import LOCK_FILE
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, explain_write_errors
 
-_LOOK_EVERY_S = 0.2  # of a worker for its parent
 # descriptors of the locks that this process holds
 _held: set[int] = set()
 
@@ -93,34 +90,3 @@ def _hold(file: Path, waiting: str = "") -> Iterator[str | None]:
         if os.getpid() == owner:  # in a forked process it is closed, and its number another file's
             _held.discard(descriptor)
             os.close(descriptor)
-
-
-def end_with_parent(ancestor: int) -> None:
-    """End this worker as soon as the process ``ancestor`` has ended, however it did.
-
-    A pool's workers wait for work that never comes where the process that wants it is killed.
-
-    Args:
-        ancestor: id of the process that made the pool. It is this one's parent, or that of a server
-            between the two which forks the workers and ends with it.
-    """
-    parent = os.getppid()
-
-    def watch() -> None:
-        # where the parent was dead before it could be asked for, the second tells
-        while os.getppid() == parent and is_running(ancestor):
-            time.sleep(_LOOK_EVERY_S)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
-
-
-def is_running(process: int) -> bool:
-    """Whether there is a process of this id on this machine."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
