@@ -1,15 +1,18 @@
-"""The instant student: which texts and which ridge its closed form should be fitted to.
+"""The instant student: which texts, ridge and lengths its closed form should be fitted to.
 
     python benchmarks/closed_form.py recipe=own-data data.corpus=beir:FOLDER \
         teacher.source=builtin:mpnet data.num_made_queries=4000 data.num_pseudo_texts=0
 
 Words are those of leafkit distill; teacher vectors are kept in the recipe's checkpoints folder. For
-every choice: what held-out documents and made queries find, and, what none of them may know, the
-share of the teacher's nDCG@10 that the judged queries keep. Writes a dated report.
+every choice: what held-out documents and made queries find, the cosine of documents left out one by
+one, and, what none of them may know, the share of the teacher's nDCG@10 that the judged queries
+keep. Lengths: the targets have length one, or the proportions of the start's own vectors. Writes a
+dated report.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import numpy as np
@@ -23,7 +26,7 @@ from leafkit.core.truncate import truncate_then_normalize
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.agreement import cosines, shares_found
 from leafkit.evaluation.bootstrap import Bootstrap
-from leafkit.evaluation.diagnosis.spectrum import fit_ridge
+from leafkit.evaluation.diagnosis.spectrum import sum_for_ridge
 from leafkit.evaluation.metrics import per_query_metrics
 from leafkit.index.exact import search_exact
 from leafkit.index.ranking import exclude_self, tie_order
@@ -33,10 +36,12 @@ from leafkit.pipeline.distill import load_targets
 from leafkit.pipeline.embed import load_query_vectors
 from leafkit.pipeline.model_handle import load_teacher
 from leafkit.pipeline.run import Run, open_run
+from leafkit.pipeline.student.closed_form import follow_lengths
 from leafkit.pipeline.student.targets import DOCUMENTS, MADE_QUERIES
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 FITTED = {"documents": (DOCUMENTS,), "documents and made queries": (DOCUMENTS, MADE_QUERIES)}
+LENGTHS = {"one": lambda inputs, targets: targets, "the start's": follow_lengths}
 HELD_OUT = {DOCUMENTS: 0.05, MADE_QUERIES: 0.05}
 DEPTH = 10
 
@@ -99,14 +104,15 @@ def measure(run: Run, recipe: Recipe) -> tuple[list[list[str]], str]:
     }
     of_teacher, rows = ndcg(real_wanted), []
     bootstrap = Bootstrap(len(queries), recipe.bench.num_resamples, recipe.seed)
-    for name, origins in FITTED.items():
+    for name, lengths in itertools.product(FITTED, LENGTHS):
+        kept = {o: np.setdiff1d(np.arange(len(pooled[o])), held[o]) for o in FITTED[name]}
+        inputs = np.concatenate([pooled[o][kept[o]] for o in kept])
+        aims = LENGTHS[lengths](inputs, np.concatenate([wanted[o][kept[o]] for o in kept]))
+        sums, of_index = sum_for_ridge(inputs, aims), slice(0, len(kept[DOCUMENTS]))
         for ridge in RIDGES:
-            kept = {o: np.setdiff1d(np.arange(len(pooled[o])), held[o]) for o in origins}
-            solution = fit_ridge(
-                np.concatenate([pooled[o][kept[o]] for o in origins]),
-                np.concatenate([wanted[o][kept[o]] for o in origins]),
-                ridge,
-            )
+            solution = sums.solve(ridge)
+            predicted = sums.predict_left_out(inputs[of_index], aims[of_index], ridge)
+            left_out = cosines(aims[of_index], predicted).mean()
 
             def apply(inputs: np.ndarray, fitted=solution) -> np.ndarray:  # noqa: ANN001
                 return truncate_then_normalize(inputs @ fitted.weight + fitted.bias)
@@ -123,8 +129,10 @@ def measure(run: Run, recipe: Recipe) -> tuple[list[list[str]], str]:
             rows.append(
                 [
                     name,
+                    lengths,
                     f"{ridge:g}",
                     *overlaps,
+                    f"{left_out:.3f}",
                     f"{shares_found(*found).mean():.3f}",
                     f"{cosines(real_wanted, vectors).mean():.3f}",
                     f"{retention.value:.1%} [{retention.low:.1%}, {retention.high:.1%}]",
@@ -148,13 +156,15 @@ def main() -> None:
     with open_run(recipe) as run:
         rows, what = measure(run, recipe)
         precision = str(run.precision)
-    header = ["fitted to", "ridge", "held-out documents", "held-out made queries"]
-    header += ["judged queries", "their cosine", "of the teacher's nDCG@10, asymmetric"]
+    header = ["fitted to", "lengths", "ridge", "held-out documents", "held-out made queries"]
+    header += ["left-out documents, cosine", "judged queries", "their cosine"]
+    header += ["of the teacher's nDCG@10, asymmetric"]
     lines = [
         *title("The closed form of an instant student"),
         f"`python benchmarks/closed_form.py ...`, {describe('torch')}, {precision}. {what}",
         "",
-        "Columns 3 to 5: share of the teacher's ten nearest documents that are found (overlap@10).",
+        "Held-out texts and judged queries: share of the teacher's ten nearest documents that are "
+        "found (overlap@10).",
         "",
         *table(header, rows),
     ]

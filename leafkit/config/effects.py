@@ -60,6 +60,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
         *_STUDENT,
         *_JUDGED,
         "student.init",
+        "student.init_layers",
         "student.kind",
         "student.head_layers",
         "student.static.width",

@@ -27,6 +27,7 @@ OF_SECTIONS = {
     "data.num_pseudo_texts=9": {"synth", "embed", "bench", "inherit", "export"},
     "student.num_epochs=2": set(RUNS) - {"distill"},
     "student.init=builtin:minilm": set(RUNS) - {"distill", "inherit"},
+    "student.init_layers=first:3": set(RUNS) - {"distill", "inherit"},
     "synth.model=x": set(RUNS) - {"synth"},
     "bench.num_samples=1": set(RUNS) - {"distill", "bench"},
     "bench.split=test": {"teach", "mine", "synth", "embed"},

@@ -104,7 +104,7 @@ def start_projection(
         return embedder.embed_ids([token_ids[g][i] for g, i in rows], pooled_only=True)
 
     inputs, wanted = pooled(fitted), read_targets(task.targets, fitted)
-    aims = _follow_lengths(inputs, wanted) if student.spec.normalized else wanted
+    aims = follow_lengths(inputs, wanted) if student.spec.normalized else wanted
     origins = np.array([task.targets[g].origin for g, _ in fitted])
     asks = validation.texts if validation else frozenset()
     is_asked = np.array([task.targets[g].texts[i] in asks for g, i in fitted])
@@ -158,7 +158,7 @@ def start_projection(
     return start, best
 
 
-def _follow_lengths(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def follow_lengths(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """(n, D) targets in the proportions of the inputs' lengths, on average as long as they were.
 
     Only directions count where vectors are normalised. A linear map keeps proportions, so that one

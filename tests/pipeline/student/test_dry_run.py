@@ -112,6 +112,7 @@ def test_leaf_ir_runs_offline_from_end_to_end(tmp_path, capsys):
     folder = tmp_path / "leaf-ir-dry-run"
     assert (folder / "report.html").is_file()
     used = open_artifact(folder / "student", "student").metrics["texts"]
-    assert {name for name, *_ in used} >= {"documents", "queries"}
+    names = {name for name, *_ in used}
+    assert names >= {"pydocs documents", "pydocs queries", "amazonqa documents"}, names
     assert sum(count for *_, count in used) > 6 * 64
     assert read_encoder(folder / "student").dim == 64
