@@ -11,7 +11,7 @@ STUDENT_KINDS = ("transformer", "instant", "static")
 _MAX_EPOCHS = 100_000
 _MAX_WEIGHT = 10_000.0
 # need a query's candidate documents
-SCORE_TERMS = ("score_kl", "score_mse", "ranking", "triplet", "margin_mse")
+SCORE_TERMS = ("score_kl", "score_mse", "ranking", "triplet", "margin_mse", "contrastive")
 TERMS = ("l2", "cosine", "in_batch", "mrl_prefix", "gor", *SCORE_TERMS)
 # a part of student.init_layers, between commas
 LAYERS = r"(?:(first|last|every):)?([1-9][0-9]*)"
@@ -56,7 +56,10 @@ class CandidatesConfig:
     )
     num_random: int = number(32, "Of all documents, drawn anew for each batch.", low=0, high=10_000)
     temperature: float = number(
-        0.05, "Of both sides' scores before the softmax of score_kl.", above=0, high=100
+        0.05,
+        "Scores are divided by it before the softmax of score_kl, both sides', and of contrastive.",
+        above=0,
+        high=100,
     )
     margin: float = number(
         0.015, "By which a nearer document must score more, in triplet.", low=0, high=2
@@ -83,6 +86,11 @@ class StudentLosses:
         0.0, "Nearer candidates above farther ones, by candidates.margin (Jasper and Stella)."
     )
     margin_mse: float = _weight(0.0, "Squared difference of the candidates' margins to the best.")
+    contrastive: float = _weight(
+        0.0,
+        "InfoNCE of judged train queries: their relevant documents above the other candidates, all "
+        "as the teacher embeds them. A mean over judged queries; the others have no part in it.",
+    )
     in_batch: float = _weight(
         0.0, "Squared difference of the batch's similarity matrices (Jasper and Stella)."
     )

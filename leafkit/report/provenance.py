@@ -47,6 +47,7 @@ _TERMS = {
     "ranking": "the order of those documents, weighed by what a swap costs in nDCG",
     "triplet": "nearer documents above farther ones",
     "margin_mse": "the squared difference of the scores' margins",
+    "contrastive": "InfoNCE of judged queries against the teacher's document vectors",
     "in_batch": "the squared difference of the similarities within a batch",
     "mrl_prefix": "the squared distance at every Matryoshka dimension",
     "gor": "the similarity of unrelated texts",

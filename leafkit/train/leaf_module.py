@@ -9,6 +9,7 @@ import torch
 from leafkit.config import OptimizerConfig, StudentLosses
 from leafkit.losses.orthogonality import orthogonality_loss
 from leafkit.losses.prefixes import prefix_loss
+from leafkit.losses.ranking import contrastive_loss
 from leafkit.models.encoder_protocol import Encoder
 from leafkit.train.contrastive_batch import TokenIds
 from leafkit.train.encoder_module import EncoderModule
@@ -97,12 +98,21 @@ class LeafModule(EncoderModule):
             terms["gor"] = orthogonality_loss(vectors) * len(vectors) * share
         if (scored := batch.scored) is not None:
             rows = scored.rows.to(vectors.device)
-            inputs = vectors[rows], targets[rows], scored.candidates.to(vectors.device)
+            candidates = scored.candidates.to(vectors.device)
             present = scored.present.to(vectors.device)
+            inputs = vectors[rows], targets[rows], candidates
             share = batch.weight * self.trainer.world_size / scored.num_global_rows
             for name, measure in self._over_scores.items():
                 if name in weights:
                     terms[name] = measure(*inputs, present=present) * share
+            if "contrastive" in weights and scored.positives is not None:
+                positives = scored.positives.to(vectors.device)
+                temperature = self.weights.candidates.temperature
+                summed = contrastive_loss(
+                    vectors[rows], candidates, positives, temperature, present=present
+                )
+                share = batch.weight * self.trainer.world_size / max(1, scored.num_global_judged)
+                terms["contrastive"] = summed * share
         # without any term the backward pass of all processes still needs a gradient
         loss = vectors.sum() * 0.0 if not terms else torch.zeros((), device=vectors.device)
         for name, value in terms.items():

@@ -27,12 +27,17 @@ class ScoredRows:
         candidates: (s, K, D) the teacher's vectors of documents, the nearest first.
         present: (s, K) bool, false for a candidate that takes no part.
         num_global_rows: scored rows of the global batch.
+        positives: (s, K) bool, true for a document that judgments call relevant; None where the
+            contrastive term does not ask.
+        num_global_judged: rows of the global batch that have any.
     """
 
     rows: torch.Tensor
     candidates: torch.Tensor
     present: torch.Tensor
     num_global_rows: int
+    positives: torch.Tensor | None = None
+    num_global_judged: int = 0
 
 
 # sums over rows of the student's vectors and the teacher's, (b, D) each
@@ -94,6 +99,7 @@ def weights_of(losses: StudentLosses) -> dict[str, float]:
         "ranking": losses.ranking,
         "triplet": losses.triplet,
         "margin_mse": losses.margin_mse,
+        "contrastive": losses.contrastive,
     }
 
 

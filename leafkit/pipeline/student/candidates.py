@@ -6,13 +6,14 @@ Shapes: n texts of a target, b rows of a batch, s of them scored, K candidates, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from leafkit.config import CandidatesConfig
+from leafkit.core.console import log
 from leafkit.core.errors import UsageError
 from leafkit.index.exact import search_exact
 from leafkit.index.ranking import exclude_self
@@ -21,6 +22,8 @@ from leafkit.pipeline.student.targets import DOCUMENTS, PSEUDO_TEXTS, Target
 from leafkit.train.leaf_module import ScoredRows
 
 _FEWEST = 2  # candidates that say anything about an order
+_MOST_RELEVANT = 8  # of a query in one batch; other batches have others
+Relevant = Mapping[str, Mapping[int, int]]  # grades by position of the document, by text
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,28 +35,35 @@ class Candidates:
         nearest: by target (n, k) positions of documents.
         config: numbers of candidates.
         seed: of those at random.
+        relevant: (r,) positions of relevant documents by (number of the target, number of its
+            text); empty where the contrastive term does not ask.
     """
 
     documents: Vectors
     nearest: Sequence[np.ndarray | None]
     config: CandidatesConfig
     seed: int
+    relevant: Mapping[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
     def has(self, target: int) -> bool:
         """Whether a target's texts are scored."""
         return self.nearest[target] is not None
 
     def of(
-        self, rows: Sequence[tuple[int, int]], step: int, num_global_scored: int
+        self,
+        rows: Sequence[tuple[int, int]],
+        step: int,
+        batch: Sequence[tuple[int, int]] | None = None,
     ) -> ScoredRows | None:
-        """Candidates of a batch's rows; None where none of them is scored. A random document that
-        is among a text's nearest counts once.
+        """Candidates of a batch's rows; None where none of them is scored. A document that is among
+        them twice counts once.
 
         Args:
             rows: (number of the target, number of its text).
             step: of the training; the random documents are drawn by it, the same on all processes.
-            num_global_scored: rows of the global batch that are scored.
+            batch: rows of the global batch; None where these are all.
         """
+        batch = rows if batch is None else batch
         places = [r for r, (g, _) in enumerate(rows) if self.has(g)]
         if not places:
             return None
@@ -62,16 +72,39 @@ class Candidates:
         generator = np.random.default_rng((self.seed, step))
         different = np.unique(generator.integers(0, len(self.documents), count))
         drawn = np.broadcast_to(different, (len(places), len(different)))
-        is_near = (drawn[:, :, None] == near[:, None, :]).any(axis=2)
-        positions = np.concatenate([near, drawn], axis=1)
-        present = np.concatenate([near >= 0, ~is_near], axis=1)
+        positions, positives = np.concatenate([near, drawn], axis=1), None
+        if self.relevant:
+            judged = [self._draw_relevant(rows[r], step) for r in places]
+            width = max(len(found) for found in judged)
+            columns = np.full((len(places), width), -1)
+            for column, found in zip(columns, judged, strict=True):
+                column[: len(found)] = found
+            positions = np.concatenate([positions, columns], axis=1)
+            positives = np.stack(
+                [
+                    np.isin(line, self.relevant.get(rows[r], ()))
+                    for line, r in zip(positions, places, strict=True)
+                ]
+            )
+        present = (positions >= 0) & ~_seen_before(positions)
         unique, inverse = np.unique(np.where(positions < 0, 0, positions), return_inverse=True)
         vectors = np.asarray(self.documents[unique], dtype=np.float32)
         return ScoredRows(
             torch.tensor(places),
             torch.from_numpy(vectors[inverse.reshape(positions.shape)]),
             torch.from_numpy(present),
-            num_global_scored,
+            sum(self.has(g) for g, _ in batch),
+            None if positives is None else torch.from_numpy(positives),
+            sum(row in self.relevant for row in batch),
+        )
+
+    def _draw_relevant(self, row: tuple[int, int], step: int) -> np.ndarray:
+        """(r,) some of a text's relevant documents, other ones in each step."""
+        found = self.relevant.get(row, np.empty(0, dtype=np.int64))
+        if len(found) <= _MOST_RELEVANT:
+            return found
+        return np.random.default_rng((self.seed, step, *row)).choice(
+            found, _MOST_RELEVANT, replace=False
         )
 
     def _nearest_of(self, target: int, text: int) -> np.ndarray:
@@ -81,16 +114,38 @@ class Candidates:
         return row
 
 
-def find_candidates(targets: Sequence[Target], config: CandidatesConfig, seed: int) -> Candidates:
+def _seen_before(positions: np.ndarray) -> np.ndarray:
+    """(s, K) bool: whether a position stands further left in its row already.
+
+    >>> _seen_before(np.array([[4, 2, 4, 2, 7]])).tolist()
+    [[False, False, True, True, False]]
+    """
+    order = np.argsort(positions, axis=1, kind="stable")
+    ranked = np.take_along_axis(positions, order, axis=1)
+    is_repeated = np.zeros(positions.shape, dtype=bool)
+    is_repeated[:, 1:] = ranked[:, 1:] == ranked[:, :-1]
+    seen = np.empty_like(is_repeated)
+    np.put_along_axis(seen, order, is_repeated, axis=1)
+    return seen
+
+
+def find_candidates(
+    targets: Sequence[Target],
+    config: CandidatesConfig,
+    seed: int,
+    relevant: Relevant | None = None,
+) -> Candidates:
     """The teacher's nearest documents of every text that is scored.
 
     Args:
         targets: the first one is the index.
         config: which texts, how many candidates.
         seed: of the random ones.
+        relevant: what judgments say, for the contrastive term; None where it is not asked for.
 
     Raises:
-        UsageError: no text is scored, or the index has too few documents.
+        UsageError: no text is scored, or judged where that is asked for, or the index has too few
+            documents.
     """
     documents = targets[0].vectors
     if len(documents) <= _FEWEST:
@@ -105,7 +160,34 @@ def find_candidates(targets: Sequence[Target], config: CandidatesConfig, seed: i
             "give train queries, or student.losses.candidates.texts=all scores the documents "
             "themselves",
         )
-    return Candidates(documents, nearest, config, seed)
+    judged: dict[tuple[int, int], np.ndarray] = {}
+    if relevant is not None:
+        judged = _find_relevant(targets, nearest, relevant)
+    return Candidates(documents, nearest, config, seed, judged)
+
+
+def _find_relevant(
+    targets: Sequence[Target], nearest: Sequence[np.ndarray | None], relevant: Relevant
+) -> dict[tuple[int, int], np.ndarray]:
+    """Positions of the relevant documents of every scored query that has any."""
+    queries = [
+        (g, i, text)
+        for g, target in enumerate(targets)
+        if nearest[g] is not None and target.role != "document"
+        for i, text in enumerate(target.texts)
+    ]
+    judged = {
+        (g, i): np.array(sorted(relevant[text]), dtype=np.int64)
+        for g, i, text in queries
+        if relevant.get(text)
+    }
+    if not judged:
+        raise UsageError(
+            "student.losses.contrastive: no train query has judged documents",
+            "leave it at 0: the terms over the teacher's own scores need no judgments",
+        )
+    log(f"  contrastive: {len(judged):,} of {len(queries):,} training queries are judged")
+    return judged
 
 
 def _nearest(target: Target, documents: Vectors, config: CandidatesConfig) -> np.ndarray | None:

@@ -147,11 +147,10 @@ def train_student(
         validation: what is held out.
     """
     targets, world, config = task.targets, read_world(), task.config
-    candidates = (
-        find_candidates(targets, config.losses.candidates, task.seed)
-        if needs_candidates(config.losses)
-        else None
-    )
+    candidates = None
+    if needs_candidates(config.losses):
+        relevant = task.relevant if config.losses.contrastive else None
+        candidates = find_candidates(targets, config.losses.candidates, task.seed, relevant)
     held = validation.texts if validation else frozenset()
     is_scored_alone = needs_scores_alone(config.losses)
     rows = [
@@ -171,8 +170,7 @@ def train_student(
         vectors = torch.from_numpy(read_targets(targets, chosen))
         scored = None
         if candidates is not None:
-            num_scored = sum(candidates.has(rows[r][0]) for r in batch)
-            scored = candidates.of(chosen, step, num_scored)
+            scored = candidates.of(chosen, step, [rows[r] for r in batch])
         ids = [token_ids[g][i] for g, i in chosen]
         return LeafBatch(ids, vectors, len(batch), weight, scored=scored)
 

@@ -12,13 +12,14 @@ import tiny
 import torch
 
 import leafkit
-from leafkit.config import TERMS, StudentLosses
+from leafkit.config import TERMS, CandidatesConfig, StudentLosses
 from leafkit.core.artifact import read_manifest
 from leafkit.core.errors import UsageError
 from leafkit.models.checkpoint import read_encoder
 from leafkit.pipeline.collect import collect_report
 from leafkit.pipeline.student import time_budget, transformer
 from leafkit.report import provenance
+from leafkit.train.leaf_module import LeafBatch, LeafModule, ScoredRows
 
 DOCUMENTS = [document for _, document in tiny.make_pairs()]
 QUERIES = [f"{query} number {n}" for query, _ in tiny.make_pairs()[:50] for n in range(10)]
@@ -153,12 +154,38 @@ def test_batches_of_a_budget_go_on_over_epochs(home):
     assert len(transformer.plan_batches(task, [10] * 50, 2)) == 2
 
 
-@pytest.mark.parametrize("term", [term for term in TERMS if term != "l2"])
+@pytest.mark.parametrize("term", [t for t in TERMS if t not in ("l2", "contrastive")])
 def test_every_term_trains_in_its_own_way(term, home):
     plain = distill(home, num_checks=0)
     other = distill(home, StudentLosses(**{term: 5.0}), num_checks=0)
     difference = (weights(plain) - weights(other)).abs().max()
     assert 1e-7 < float(difference) < 0.1
+
+
+def test_judgments_train_the_judged_queries_alone(home):
+    """By hand: of two scored rows one is judged, the other has no part in the mean."""
+    torch.manual_seed(0)
+    encoder = tiny.make_encoder()
+    losses = StudentLosses(l2=0.0, contrastive=1.0, candidates=CandidatesConfig(temperature=0.5))
+    module = LeafModule(encoder, leafkit.OptimizerConfig(), num_steps=1, losses=losses)
+    module._trainer = SimpleNamespace(world_size=1)
+    module.record = lambda loss: None
+    ids = encoder.tokenize(["a query", "another query of more words"], "query", 16)
+    candidates = torch.nn.functional.normalize(torch.randn(2, 3, encoder.dim), dim=2)
+    scored = ScoredRows(
+        torch.tensor([0, 1]),
+        candidates,
+        torch.ones(2, 3, dtype=torch.bool),
+        2,
+        torch.tensor([[False, True, False], [False, False, False]]),
+        1,
+    )
+    loss = module.training_step(LeafBatch(ids, torch.zeros(2, encoder.dim), 2, scored=scored))
+    with torch.no_grad():
+        logits = candidates[0] @ encoder.finish(encoder(ids))[0] / 0.5
+    assert loss.item() == pytest.approx(float(logits.logsumexp(0) - logits[1]), rel=1e-5)
+    with pytest.raises(UsageError, match="no train query has judged documents"):
+        distill(home, StudentLosses(contrastive=1.0))
 
 
 def test_scores_alone_read_queries_alone(home):

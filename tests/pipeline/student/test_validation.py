@@ -118,9 +118,9 @@ def test_candidates_are_the_teachers_nearest_and_random_ones():
     found = find_candidates(task.targets, CandidatesConfig(num_nearest=5, num_random=7), seed=1)
     assert [found.has(g) for g in range(3)] == [False, True, False]
     rows = [(0, 3), (1, 2), (2, 0), (1, 5)]
-    scored = found.of(rows, step=4, num_global_scored=8)
+    scored = found.of(rows, step=4, batch=rows * 4)
     assert scored.rows.tolist() == [1, 3]
-    assert scored.num_global_rows == 8
+    assert (scored.num_global_rows, scored.num_global_judged, scored.positives) == (8, 0, None)
     documents = task.targets[0].vectors
     for row, (g, i) in enumerate([(1, 2), (1, 5)]):
         nearest = np.argsort(-documents @ task.targets[g].vectors[i])[:5]
@@ -130,24 +130,53 @@ def test_candidates_are_the_teachers_nearest_and_random_ones():
         assert len(set(places)) == len(places) <= 7
         present = scored.present[row].tolist()
         assert present == [True] * 5 + [place not in nearest for place in places]
-    again = found.of(rows, step=4, num_global_scored=8)
-    other = found.of(rows, step=5, num_global_scored=8)
+    again = found.of(rows, step=4, batch=rows * 4)
+    other = found.of(rows, step=5, batch=rows * 4)
     assert scored.candidates.equal(again.candidates)
     assert not (
         scored.candidates.shape == other.candidates.shape
         and scored.candidates.equal(other.candidates)
     )
-    assert found.of([(0, 3), (2, 0)], step=0, num_global_scored=0) is None
+    assert found.of([(0, 3), (2, 0)], step=0) is None
 
 
 def test_documents_are_scored_where_asked_and_do_not_stand_among_their_own():
     task = make_task(documents=20, queries=3)
     config = CandidatesConfig(texts="all", num_nearest=40, num_random=0)
     found = find_candidates(task.targets, config, seed=0)
-    scored = found.of([(0, 7)], step=0, num_global_scored=1)
+    scored = found.of([(0, 7)], step=0)
     assert scored.candidates.shape == (1, 19, DIM)
     own = read_targets(task.targets, [(0, 7)])[0]
     assert float((scored.candidates[0].numpy() @ own).max()) < 0.999
+
+
+def test_judged_documents_are_candidates_once_and_said_to_be_relevant():
+    task = make_task(documents=50, queries=4, made=2)
+    documents, asked = task.targets[0].vectors, task.targets[1].vectors
+    order = np.argsort(-asked @ documents.T, axis=1)
+    # one that is near, one that is far, more than one batch has room for, and none
+    wanted = [{int(order[0, 1]): 1}, {int(order[1, 40]): 2}, dict.fromkeys(range(20), 1), {}]
+    relevant = {f"queries {i}": grades for i, grades in enumerate(wanted)}
+    config = CandidatesConfig(num_nearest=5, num_random=7)
+    found = find_candidates(task.targets, config, 1, relevant)
+    rows = [(0, 9), (1, 0), (1, 1), (1, 2), (1, 3), (2, 1)]
+    batches = [found.of(rows, step, rows * 2) for step in range(40)]
+    seen: set[int] = set()
+    for scored in batches:
+        assert (scored.num_global_rows, scored.num_global_judged) == (10, 6)
+        assert scored.positives.shape == scored.present.shape == scored.candidates.shape[:2]
+        vectors = scored.candidates.numpy()
+        places = np.linalg.norm(vectors[:, :, None] - documents, axis=3).argmin(axis=2)
+        for row, grades in enumerate([*wanted, {}]):
+            there = places[row][scored.present[row].numpy()]
+            assert len(set(there.tolist())) == len(there)
+            marked = places[row][(scored.present & scored.positives)[row].numpy()]
+            assert set(marked.tolist()) == set(grades) & set(there.tolist())
+            assert bool(len(marked)) == bool(grades)
+        seen |= set(places[2][(scored.present & scored.positives)[2].numpy()].tolist())
+    assert seen == set(range(20))
+    with pytest.raises(UsageError, match="no train query has judged documents"):
+        find_candidates(task.targets, config, 1, {"queries 9": {0: 1}})
 
 
 @pytest.mark.parametrize(
