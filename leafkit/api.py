@@ -31,7 +31,7 @@ from leafkit.pipeline.model_handle import ModelHandle, ModelOpener
 from leafkit.pipeline.model_in_memory import as_handle, identify_weights
 from leafkit.pipeline.pair import Pair
 from leafkit.pipeline.student.head import check_enough_texts, head_width
-from leafkit.pipeline.student.start import keep_layers
+from leafkit.pipeline.student.start import shape_start
 from leafkit.pipeline.student.static import distill_static
 from leafkit.pipeline.student.targets import Distillation, TokenLimits, choose_texts, embed_groups
 from leafkit.pipeline.student.transformer import distill_transformer
@@ -242,16 +242,16 @@ def _open_start(student: str | TextEncoder | None, config: StudentConfig) -> Tex
                 "name one of them",
             )
         reference = student or config.init
-        return keep_layers(load_encoder(reference), config, reference)
+        return shape_start(load_encoder(reference), config, reference)
     if not isinstance(student, TextEncoder):
         raise UsageError(
             f"a {type(student).__name__} cannot be trained as a student",
             "give a reference such as 'model:FOLDER', or what leafkit.load_model gives of a "
             "transformer",
         )
-    if config.init_layers:
-        return keep_layers(student, config, "the given student")
-    return copy.deepcopy(student)
+    # what is pruned is a copy already
+    given = student if config.init_layers else copy.deepcopy(student)
+    return shape_start(given, config, "the given student")
 
 
 def _embed(

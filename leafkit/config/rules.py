@@ -296,11 +296,15 @@ def _check_optimizers(recipe: Recipe) -> list[Problem]:
     ]
 
 
+_OF_TRANSFORMERS = ("init_layers", "attention", "pooling")
+
+
 def _check_layers(student: StudentConfig) -> list[Problem]:
     choice = student.init_layers
-    if choice and student.kind == "static":
+    if student.kind == "static":
         what = "is for students that begin as a transformer; a static one takes the tokenizer alone"
-        return [("student.init_layers", what)]
+        keys = [key for key in _OF_TRANSFORMERS if getattr(student, key)]
+        return [(f"student.{key}", what) for key in keys]
     if choice and not all(re.fullmatch(LAYERS, part.strip()) for part in choice.split(",")):
         what = f"{choice!r} is not numbers from 1, first:N, last:N or every:N, joined by commas"
         return [("student.init_layers", what)]

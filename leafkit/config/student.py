@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leafkit.config.fields import choice, flag, number, section, shares, text
+from leafkit.config.stage import ATTENTIONS, POOLING_CHOICES
 from leafkit.config.trainer import OptimizerConfig
 
 STUDENT_KINDS = ("transformer", "instant", "static")
@@ -149,6 +150,16 @@ class StudentConfig:
         "",
         "Layers of init that the student keeps: numbers from 1, first:N, last:N, every:N (layers "
         "N, 2N, ...), joined by commas (1,6,12 or first:1,last:2); empty keeps all.",
+    )
+    attention: str = choice(
+        "",
+        "bidirectional removes a decoder's causal mask; empty keeps what the checkpoint says.",
+        ATTENTIONS,
+    )
+    pooling: str = choice(
+        "",
+        "Of the hidden states that W_out reads; empty keeps what the checkpoint says.",
+        POOLING_CHOICES,
     )
     head_layers: str = text(
         "last",

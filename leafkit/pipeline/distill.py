@@ -67,10 +67,11 @@ _OF_STEPS = (
     "enough_overlap",
     "patience",
 )
+_OF_TRANSFORMERS = ("init_layers", "attention", "pooling", "head_layers", "head_bias")
 _UNREAD = {
     "transformer": ("static",),
     "instant": ("static", "query_repeats", "optimizer", *_OF_STEPS),
-    "static": ("init_layers", "ridge", "num_held_out", "head_layers", "head_bias", *_OF_STEPS),
+    "static": ("ridge", "num_held_out", *_OF_TRANSFORMERS, *_OF_STEPS),
 }
 
 

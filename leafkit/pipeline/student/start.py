@@ -5,19 +5,20 @@ from __future__ import annotations
 from leafkit.config import StudentConfig
 from leafkit.core.console import log
 from leafkit.models.checkpoint import load_encoder
+from leafkit.models.configure import configure
 from leafkit.models.prune_layers import prune_layers
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.head import head_width
 
 
 def load_start(config: StudentConfig) -> TextEncoder:
-    """The model that ``config.init`` names, with the layers that the student keeps.
+    """The model that ``config.init`` names, shaped as the student.
 
     Raises:
-        UsageError: it has no such layers.
+        UsageError: it has no such layers, or cannot be given that attention or pooling.
         LeafkitError: it cannot be had.
     """
-    return keep_layers(load_encoder(config.init), config, config.init)
+    return shape_start(load_encoder(config.init), config, config.init)
 
 
 def check_start(config: StudentConfig) -> None:
@@ -32,17 +33,25 @@ def check_start(config: StudentConfig) -> None:
         head_width(config)
 
 
-def keep_layers(start: TextEncoder, config: StudentConfig, name: str) -> TextEncoder:
-    """A model with the layers that the student keeps; itself where that is all of them.
+def shape_start(start: TextEncoder, config: StudentConfig, name: str) -> TextEncoder:
+    """A model with the layers that the student keeps, and its attention and pooling.
 
     Args:
-        start: stays as it is.
+        start: it or its weights are in the result, and change with it.
         config: of the student.
         name: of the model, for the console.
 
     Raises:
-        UsageError: it has no such layers.
+        UsageError: it has no such layers, or cannot be given that attention or pooling.
+        LeafkitError: its architecture does not follow.
     """
+    start = _keep_layers(start, config, name)
+    if not config.attention and not config.pooling:
+        return start
+    return configure(start, config.attention, config.pooling)
+
+
+def _keep_layers(start: TextEncoder, config: StudentConfig, name: str) -> TextEncoder:
     if not config.init_layers:
         return start
     pruned = prune_layers(start, config.init_layers)

@@ -15,6 +15,7 @@ import leafkit
 from leafkit.config import TERMS, CandidatesConfig, StudentLosses
 from leafkit.core.artifact import read_manifest
 from leafkit.core.errors import UsageError
+from leafkit.models.attention import sees_later_tokens
 from leafkit.models.checkpoint import read_encoder
 from leafkit.pipeline.collect import collect_report
 from leafkit.pipeline.student import time_budget, transformer
@@ -34,7 +35,7 @@ def distill(home, losses=None, **config) -> leafkit.Pair:
     settings = {"tokens_per_batch": 512, "num_ridge_texts": 64, "num_epochs": 0.3} | config
     return leafkit.distill(
         f"model:{home / 'big'}",
-        f"model:{home / 'small'}",
+        settings.pop("init", f"model:{home / 'small'}"),
         DOCUMENTS,
         QUERIES,
         leafkit.StudentConfig(losses=losses or StudentLosses(), **settings),
@@ -306,6 +307,47 @@ def test_a_student_may_begin_as_layers_of_its_own_teacher(home, caplog):
     )
     assert not torch.equal(weights(trained)[:1000], weights(instant(init_layers="1"))[:1000])
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "mistral"])
+def test_a_decoder_becomes_a_bidirectional_student(architecture, home, tmp_path):
+    def student(**config) -> leafkit.Pair:
+        return distill(home, init=f"tiny:{architecture}", minutes=0, **config)
+
+    causal, both = student(attention="causal"), student(attention="bidirectional", pooling="mean")
+    assert causal.student.spec.attention == "causal"
+    assert (both.student.spec.attention, both.student.spec.pooling) == ("bidirectional", "mean")
+    assert not sees_later_tokens(causal.student.backbone, is_padded=False)
+    assert sees_later_tokens(both.student.backbone, is_padded=False)
+    trained = distill(
+        home, init=f"tiny:{architecture}", attention="bidirectional", pooling="mean", num_checks=0
+    )
+    both.save(tmp_path / "pair")
+    again = leafkit.load_pair(tmp_path / "pair")
+    asked = QUERIES[:5]
+    assert np.allclose(again.encode_query(asked), both.encode_query(asked), atol=1e-5)
+    assert not np.allclose(trained.encode_query(asked), both.encode_query(asked), atol=1e-4)
+
+
+def test_an_encoder_has_another_pooling_and_no_other_attention(home):
+    first = distill(home, minutes=0, pooling="cls").student
+    assert first.spec.pooling == "cls"
+    teacher = leafkit.load_model(f"model:{home / 'big'}")
+    before = teacher.spec
+    given = leafkit.distill(
+        teacher,
+        teacher,
+        DOCUMENTS,
+        config=leafkit.StudentConfig(kind="instant", pooling="last", num_ridge_texts=64),
+        num_pseudo_texts=0,
+        device="cpu",
+        precision="float32",
+    )
+    assert (given.student.spec.pooling, teacher.spec) == ("last", before)
+    with pytest.raises(UsageError, match="was built to be bidirectional"):
+        distill(home, attention="causal")
+    with pytest.raises(UsageError, match=r"student\.pooling: is for students that begin as a"):
+        distill(home, pooling="cls", kind="static")
 
 
 def test_layers_that_are_not_there_are_one_error(home):
