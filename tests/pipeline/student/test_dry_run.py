@@ -24,7 +24,7 @@ LEAF_START = "model:nreimers/MiniLM-L6-H384-uncased@" + "a" * 40
 RECIPES = sorted(
     path.stem
     for path in (tiny.ROOT / "recipes").glob("*.yaml")
-    if path.stem.startswith(("mpnet", "minilm", "leaf", "kalm-to", "own-index"))
+    if path.stem.startswith(("mpnet", "minilm", "leaf", "kalm-to", "kalm-base-to", "own-index"))
 )
 
 
