@@ -23,6 +23,7 @@ from leafkit.core.errors import LeafkitError
 from leafkit.core.version import versions
 from leafkit.core.watch import is_as_watched, state_of
 from leafkit.data.builtin import PYDOCS_QUESTION, pydocs_fingerprint
+from leafkit.train.world import read_world
 
 if TYPE_CHECKING:
     from leafkit.pipeline.run import Run
@@ -60,9 +61,11 @@ def is_finished(recipe: Recipe) -> bool:
     """Whether a run of this very recipe has finished here, and nothing that it read has changed
     since, nor anything that it wrote.
     """
-    if recipe.force or os.environ.get("WORLD_SIZE", "1") != "1":
+    if recipe.force:
         return False
     try:
+        if read_world().size > 1:
+            return False
         text = (Path(recipe.checkpoints) / recipe.name / FINISHED_FILE).read_text(encoding="utf-8")
         record = json.loads(text)
         now = json.loads(json.dumps(_circumstances(recipe)))

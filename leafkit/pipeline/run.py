@@ -5,7 +5,6 @@ took.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import re
 import time
@@ -31,7 +30,8 @@ from leafkit.core.watch import Watch, watch_tree, watching
 from leafkit.models.precision import choose_device, describe_precision, keep_precision
 from leafkit.pipeline.check_targets import check_targets
 from leafkit.results import CutTexts
-from leafkit.train.world import World, check_meeting_place, read_world
+from leafkit.train.launch import check_shared_folder, join_processes, say_idle_devices
+from leafkit.train.world import World
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -40,8 +40,6 @@ T = TypeVar("T")
 # letters of a source or a model in a folder's name; a fingerprint behind it tells two apart
 _MAX_NAME = 100
 DONE, UP_TO_DATE = "done", "up to date"  # status of a step
-# the longest that one process may work while others wait
-PROCESS_TIMEOUT = datetime.timedelta(hours=6)
 
 
 @dataclass
@@ -291,23 +289,14 @@ def open_run(recipe: Recipe, *, trains: bool = True) -> Iterator[Run]:
         LeafkitError: another run is at work there, or the folder cannot be written.
         UsageError: the device is not there.
     """
-    world = read_world()
     device = choose_device(recipe.device)
-    if device.type == "cuda":
-        torch.cuda.set_device(world.local_rank)
+    world = join_processes(device.type)
     # another one is set below, where something must be asked of the checkpoints folder
     run = Run(recipe, device, torch.float32, world)
-    if world.size > 1 and not torch.distributed.is_initialized():
-        check_meeting_place()
-        torch.distributed.init_process_group(
-            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-            timeout=PROCESS_TIMEOUT,
-            rank=world.rank,
-            world_size=world.size,
-        )
     with contextlib.ExitStack() as stack:
         for place in (run.root, run.folder) if trains else (run.folder,):
             run.on_main(partial(stack.enter_context, exclusive(place)))
+        check_shared_folder(run.root, world)
         stack.enter_context(remembered_hashes(run.root / HASHES_FILE, is_kept=run.is_main))
         run.watch = stack.enter_context(watching(run.root))
         run.on_main(lambda: check_targets(recipe))
@@ -319,6 +308,7 @@ def open_run(recipe: Recipe, *, trains: bool = True) -> Iterator[Run]:
             f"{recipe.name}: {device.type}, {numbers}, {torch.get_num_threads()} threads, "
             f"{world.size} process(es)"
         )
+        say_idle_devices(device.type, world)
         yield run
     if world.size > 1 and torch.distributed.is_initialized():
         torch.distributed.barrier()

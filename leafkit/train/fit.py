@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
+import secrets
 import signal
+import tempfile
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.plugins.environments import (
-    LightningEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from torch.utils.data import DataLoader
 
@@ -25,6 +23,7 @@ from leafkit.core.errors import UsageError
 from leafkit.core.system import release_memory
 from leafkit.train.batch_list import BatchList
 from leafkit.train.encoder_module import EncoderModule
+from leafkit.train.launch import LaunchEnvironment
 from leafkit.train.trainer_options import TrainerOptions
 from leafkit.train.world import World, read_world
 
@@ -147,17 +146,14 @@ def build_trainer(
         raise UsageError(
             "training on an NPU is not part of this version", "device=cpu or device=cuda"
         )
-    environment: Any = LightningEnvironment()
-    if world.size > 1:
-        environment = (
-            TorchElasticEnvironment() if TorchElasticEnvironment.detect() else SLURMEnvironment()
-        )
-    return lightning.Trainer(
+    trainer = lightning.Trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
         devices=world.num_local,
         num_nodes=world.num_nodes,
         strategy=_choose_strategy(options.strategy, device, world),
-        plugins=[environment],
+        plugins=[LaunchEnvironment(world)],
+        # out of any other folder it would load a hpc_ckpt_N.ckpt that lies there, whatever it is of
+        default_root_dir=Path(tempfile.gettempdir()) / f"leafkit-{secrets.token_hex(8)}",
         precision="bf16-mixed" if precision == torch.bfloat16 else "32-true",
         max_steps=num_steps,
         max_epochs=1,
@@ -172,6 +168,14 @@ def build_trainer(
         num_sanity_val_steps=0,
         inference_mode=False,
     )
+    # Lightning's SIGTERM handler broadcasts to the other processes from within, which may hang, and
+    # the command's own one ends it
+    trainer._signal_connector.register_signal_handlers = _keep_signal_handlers
+    return trainer
+
+
+def _keep_signal_handlers() -> None:
+    """In place of Lightning's registration."""
 
 
 def _choose_strategy(strategy: str | Strategy, device: torch.device, world: World) -> Any:

@@ -21,7 +21,7 @@ from leafkit.train.contrastive_module import ContrastiveModule
 from leafkit.train.fit import add_loader, build_trainer, fit
 from leafkit.train.leaf_module import LeafBatch, LeafModule
 from leafkit.train.trainer_options import TrainerOptions
-from leafkit.train.world import World, read_world
+from leafkit.train.world import World
 
 CPU = torch.device("cpu")
 NUM_STEPS = 5
@@ -250,46 +250,6 @@ def test_npu_training_is_refused():
             world=World(0, 1, 1),
             options=TrainerOptions(),
         )
-
-
-@pytest.mark.parametrize(
-    ("variables", "world", "nodes"),
-    [
-        ({}, World(0, 1, 1), 1),
-        ({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, World(3, 4, 2), 2),
-        ({"RANK": "1", "WORLD_SIZE": "2"}, World(1, 2, 2), 1),
-        (
-            {
-                "SLURM_NTASKS": "8",
-                "SLURM_PROCID": "5",
-                "SLURM_NNODES": "2",
-                "SLURM_JOB_NAME": "train",
-            },
-            World(5, 8, 4),
-            2,
-        ),
-        (
-            {"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "interactive"},
-            World(0, 1, 1),
-            1,
-        ),
-    ],
-)
-def test_the_world_is_read_from_the_launcher(monkeypatch, variables, world, nodes):
-    for name in (
-        "RANK",
-        "WORLD_SIZE",
-        "LOCAL_WORLD_SIZE",
-        "SLURM_NTASKS",
-        "SLURM_PROCID",
-        "SLURM_NNODES",
-        "SLURM_JOB_NAME",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert read_world() == world
-    assert read_world().num_nodes == nodes
 
 
 # --- the loader

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
@@ -73,7 +74,14 @@ def _hold(file: Path, waiting: str = "") -> Iterator[str | None]:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError as err:
+            if err.errno not in {errno.EWOULDBLOCK, errno.EAGAIN}:
+                raise LeafkitError(
+                    f"{file.parent} lies on a file system that locks no files "
+                    f"({os.strerror(err.errno or 0)}), so that two runs could write there at once",
+                    "mount it with locks (Lustre: -o flock; NFS: a running lock daemon), or give "
+                    "another place with checkpoints=DIR",
+                ) from err
             told = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip()
             if not waiting:
                 yield told or "another process"
