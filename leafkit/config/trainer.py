@@ -40,6 +40,14 @@ class TrainerConfig:
         above=0,
         high=10_000,
     )
+    checkpoint_minutes: float = number(
+        10.0,
+        "Between two saves of a training's state, from which the same command goes on after a "
+        "kill; SIGTERM and Ctrl-C save at once. 0 saves nothing: what is cut short begins anew.",
+        unit="minutes",
+        low=0,
+        high=100_000,
+    )
 
 
 @dataclass(frozen=True)

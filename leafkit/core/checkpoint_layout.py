@@ -56,6 +56,7 @@ MODEL_SPACE_FILE = "leafkit.json"
 LOSSES_FILE = "losses.json"  # the loss of each training step
 SOURCES_FILE = "sources.json"  # the rows that each batch of a stage took
 LOGS_FOLDER = "logs"  # folder of what loggers wrote while a step trained
+STATE_FOLDER = "state"  # likewise of a training's state; hidden, and gone when the step is there
 NOT_OF_THE_MODEL = (MODEL_SPACE_FILE, MANIFEST_FILE, LOSSES_FILE, SOURCES_FILE)
 
 CUT_FILE = "cut.json"  # of a folder of vectors: what the model did not read of the texts

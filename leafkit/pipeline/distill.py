@@ -13,6 +13,7 @@ from typing import Any
 
 from leafkit.config import Recipe, StudentConfig, to_plain
 from leafkit.config.teacher_recipe import load_teacher_recipe
+from leafkit.core.artifact import fingerprint
 from leafkit.core.checkpoint_layout import LOSSES_FILE, STUDENT
 from leafkit.core.console import log
 from leafkit.core.disk_space import require_space
@@ -34,7 +35,7 @@ from leafkit.pipeline.evaluate.diagnose import run_diagnose
 from leafkit.pipeline.evaluate.inherit import run_inherit
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.pair_folder import describe_student_space
-from leafkit.pipeline.run import Run
+from leafkit.pipeline.run import Run, plain_inputs
 from leafkit.pipeline.student.head import check_enough_texts
 from leafkit.pipeline.student.held_out import choose_held_out, unseen_texts
 from leafkit.pipeline.student.start import check_start, load_start
@@ -52,7 +53,7 @@ from leafkit.pipeline.student.targets import (
 from leafkit.pipeline.student.transformer import distill_transformer
 from leafkit.pipeline.student.validation import relevant_documents
 from leafkit.pipeline.teacher.teach import run_teach
-from leafkit.pipeline.training_logs import keep_logs, recipe_options
+from leafkit.pipeline.training_logs import forget_state, keep_logs, recipe_options
 
 _SPECIALS = 4  # special tokens around a text, at most
 # keys of the student that a kind of it does not read
@@ -204,6 +205,10 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
         LeafkitError: a loss is not finite, or the student cannot be written.
     """
     folder, config = run.folder / STUDENT, run.recipe.student
+    distill = distill_static if config.kind == "static" else distill_transformer
+    inputs = _student_inputs(run, teacher, corpus, targets)
+    method = method_of(distill, load_start, load_targets, save_model)
+    identity = fingerprint([plain_inputs(inputs), method])
     task = Distillation(
         teacher=teacher,
         targets=targets,
@@ -213,10 +218,9 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
         device=run.device,
         precision=run.precision,
         seed=run.recipe.seed,
-        options=partial(recipe_options, run, STUDENT),
+        options=partial(recipe_options, run, STUDENT, identity=identity),
         relevant=relevant_documents(corpus.collection),
     )
-    distill = distill_static if config.kind == "static" else distill_transformer
 
     def work(metrics: dict[str, Any]) -> Distilled:
         encoder = load_start(config)
@@ -239,12 +243,13 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
     run.step(
         name=STUDENT,
         folder=folder,
-        inputs=_student_inputs(run, teacher, corpus, targets),
-        method=method_of(distill, load_start, load_targets, save_model),
+        inputs=inputs,
+        method=method,
         work=work,
         save=save,
         on_every_process=True,
     )
+    forget_state(run, STUDENT)
     return folder
 
 

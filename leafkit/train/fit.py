@@ -9,6 +9,7 @@ import signal
 import tempfile
 import time
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,16 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy, Strategy
-from torch.utils.data import DataLoader
 
 from leafkit.core.console import Bar, log, progress_bar
 from leafkit.core.errors import UsageError
+from leafkit.core.process.stop_signals import wait_with_stops
 from leafkit.core.system import release_memory
+from leafkit.train.batch_data import PassLoader
 from leafkit.train.batch_list import BatchList
 from leafkit.train.encoder_module import EncoderModule
 from leafkit.train.launch import LaunchEnvironment
+from leafkit.train.resume import DurableIO, SaveState, State, find_state
 from leafkit.train.trainer_options import TrainerOptions
 from leafkit.train.world import World, read_world
 
@@ -81,21 +84,18 @@ def fit(
     for name in ("lightning.pytorch", "lightning.fabric"):
         # what it says of devices is said in our own words
         logging.getLogger(name).setLevel(logging.WARNING)
-    with progress_bar(title, len(batches), "steps") as bar, warnings.catch_warnings():
+    place = options.checkpoints
+    begun = find_state(place) if place is not None else None
+    if begun is not None:
+        log(f"  {title}: goes on after {begun.num_batches:,} of {len(batches):,} batches")
+    num_left = len(batches) - (begun.num_batches if begun is not None else 0)
+    with progress_bar(title, num_left, "steps") as bar, warnings.catch_warnings():
         # Lightning's hints about loaders and batch sizes do not fit lists of batches
         warnings.simplefilter("ignore")
         trainer = build_trainer(num_steps, device, precision, world=world, options=options)
         trainer.callbacks.append(_ShowProgress(bar))
-        loader = DataLoader(batches, batch_size=None, shuffle=False, num_workers=0)
-        on_interrupt = signal.getsignal(signal.SIGINT)
         before_s, started_s = batches.waited_s, time.perf_counter()
-        try:
-            with batches.made_ahead():
-                trainer.fit(module, loader)
-        except SystemExit as stop:
-            # Lightning ends Ctrl-C with exit status 1 and ignores SIGINT from then on
-            signal.signal(signal.SIGINT, on_interrupt)
-            raise KeyboardInterrupt from stop
+        _run(trainer, module, batches, options, begun)
         waited_s, training_s = batches.waited_s - before_s, time.perf_counter() - started_s
     log(
         f"  loader: the model waited {waited_s / training_s:.1%} of {training_s:.0f} s", style="dim"
@@ -108,6 +108,27 @@ def fit(
     release_memory()
     module.encoder.to("cpu").eval()
     return module.losses
+
+
+def _run(
+    trainer: lightning.Trainer,
+    module: EncoderModule,
+    batches: BatchList,
+    options: TrainerOptions,
+    begun: State | None,
+) -> None:
+    """Train, from where the last run of this very training stopped, and keep its state."""
+    loader = PassLoader(len(batches), lambda epoch: batches)
+    on_interrupt, place = signal.getsignal(signal.SIGINT), options.checkpoints
+    with wait_with_stops() if place is not None else nullcontext() as stop:
+        if place is not None:
+            trainer.callbacks.append(SaveState(place, stop, options.accumulate_grad_batches))
+        try:
+            trainer.fit(module, loader, ckpt_path=begun.path if begun is not None else None)
+        except SystemExit as ended:
+            # Lightning ends Ctrl-C with exit status 1 and ignores SIGINT from then on
+            signal.signal(signal.SIGINT, on_interrupt)
+            raise KeyboardInterrupt from ended
 
 
 def add_loader(metrics: dict[str, Any], waited_s: float, training_s: float) -> None:
@@ -151,7 +172,7 @@ def build_trainer(
         devices=world.num_local,
         num_nodes=world.num_nodes,
         strategy=_choose_strategy(options.strategy, device, world),
-        plugins=[LaunchEnvironment(world)],
+        plugins=[LaunchEnvironment(world), DurableIO()],
         # out of any other folder it would load a hpc_ckpt_N.ckpt that lies there, whatever it is of
         default_root_dir=Path(tempfile.gettempdir()) / f"leafkit-{secrets.token_hex(8)}",
         precision="bf16-mixed" if precision == torch.bfloat16 else "32-true",

@@ -40,6 +40,8 @@ class KeepBest(Callback, Generic[Found]):
         patience: checks in a row without a better one, after which training ends; 0 for none.
         average: of the weights, which is measured and kept in their place; of the Trainer's
             callbacks it comes before this one.
+        pack: what was found as plain values, for the training's saved state.
+        unpack: the other way.
 
     Attributes:
         checks: (batches done, what was found), the start first.
@@ -56,7 +58,10 @@ class KeepBest(Callback, Generic[Found]):
         is_enough: Callable[[Found], bool] = lambda found: False,
         patience: int = 0,
         average: WeightAverage | None = None,
+        pack: Callable[[Found], Any] = lambda found: found,
+        unpack: Callable[[Any], Found] = lambda plain: plain,
     ) -> None:
+        self._pack, self._unpack = pack, unpack
         self._encoder, self._measure, self._average = encoder, measure, average
         self._is_enough, self._patience = is_enough, patience
         count = min(num_checks, num_batches)
@@ -67,8 +72,13 @@ class KeepBest(Callback, Generic[Found]):
         self._kept: dict[str, torch.Tensor] = {}
 
     def on_fit_start(self, trainer: Any, module: Any) -> None:
-        """The start is the first to beat."""
-        self._check(trainer, 0)
+        """The start is the first to beat; a training that goes on has checked it, and may have
+        ended early.
+        """
+        if self.checks:
+            self._conclude(trainer)
+        else:
+            self._check(trainer, 0)
 
     def on_train_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -110,7 +120,26 @@ class KeepBest(Callback, Generic[Found]):
                     name: value.detach().to("cpu", copy=True)
                     for name, value in self._encoder.state_dict().items()
                 }
+        self._conclude(trainer)
+
+    def _conclude(self, trainer: Any) -> None:
+        """End the training where there is no more to gain."""
         since = [done for done, _ in self.checks].index(self.best)
         is_late = self._patience and len(self.checks) - 1 - since >= self._patience
-        if is_late or self._is_enough(found):
+        if is_late or self._is_enough(self.checks[-1][1]):
             trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, object]:
+        """Checks and best weights, for a training that goes on."""
+        return {
+            "checks": [[done, self._pack(found)] for done, found in self.checks],
+            "best": self.best,
+            "num_batches_done": self._num_batches_done,
+            "kept": self._kept,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with them."""
+        self.checks = [(done, self._unpack(plain)) for done, plain in state_dict["checks"]]
+        self.best, self._kept = state_dict["best"], state_dict["kept"]
+        self._num_batches_done = state_dict["num_batches_done"]

@@ -114,13 +114,13 @@ def join_processes(device_type: str) -> World:
     return world
 
 
-def _meet(world: World, address: str, port: int) -> torch.distributed.Store:
+def _meet(world: World, address: str, port: int) -> Any:
     if world.launcher == SRUN:
         # libraries that form groups of their own look for these
         os.environ.setdefault("MASTER_ADDR", address)
         os.environ.setdefault("MASTER_PORT", str(port))
     try:
-        return torch.distributed.TCPStore(
+        return torch.distributed.TCPStore(  # type: ignore[attr-defined]  # torch exports it so
             address, port, world.size, is_master=world.rank == 0, timeout=_MEETING_TIMEOUT
         )
     except (RuntimeError, ValueError) as err:

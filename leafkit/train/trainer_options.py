@@ -13,6 +13,7 @@ from lightning.pytorch.strategies import Strategy
 
 from leafkit.config import TrainerConfig
 from leafkit.core.errors import MissingExtra
+from leafkit.train.resume import Checkpoints
 
 # a recipe comes from anywhere, so it names callbacks and loggers out of these lists alone
 _CALLBACKS: dict[str, Callable[[], Callback]] = {
@@ -37,12 +38,15 @@ class TrainerOptions:
         strategy: auto, ddp or a Lightning strategy; auto takes DDP where several processes were
             launched.
         accumulate_grad_batches: batches per optimizer step.
+        checkpoints: where the training's state is kept while it runs; None keeps none, and a
+            training that is cut short begins anew.
     """
 
     loggers: Sequence[Logger] = ()
     callbacks: Sequence[Callback] = ()
     strategy: str | Strategy = "auto"
     accumulate_grad_batches: int = 1
+    checkpoints: Checkpoints | None = None
 
 
 def default_options(training: str) -> TrainerOptions:

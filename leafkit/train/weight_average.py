@@ -30,8 +30,13 @@ class WeightAverage(Callback):
         self._steps = 0
 
     def on_fit_start(self, trainer: Any, module: Any) -> None:
-        """The start is the first average."""
-        self._average = [weight.detach().clone() for weight in self._weights()]
+        """The start is the first average, unless the training goes on with one."""
+        weights = self._weights()
+        if self._average:
+            pairs = zip(self._average, weights, strict=True)
+            self._average = [average.to(weight.device) for average, weight in pairs]
+            return
+        self._average = [weight.detach().clone() for weight in weights]
         self._steps = 0
 
     def on_train_batch_end(
@@ -59,6 +64,14 @@ class WeightAverage(Callback):
         """Give the encoder the average for good."""
         self._give(self._average)
         self._average = []
+
+    def state_dict(self) -> dict[str, object]:
+        """The average, for a training that goes on."""
+        return {"average": self._average, "steps": self._steps}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with it."""
+        self._average, self._steps = list(state_dict["average"]), state_dict["steps"]
 
     def _weights(self) -> list[nn.Parameter]:
         return [weight for weight in self._encoder.parameters() if weight.requires_grad]

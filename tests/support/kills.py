@@ -23,9 +23,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import tiny
-from safetensors.numpy import load_file
 
 from leafkit.cli import main
 from leafkit.core.errors import LeafkitError
@@ -162,55 +160,47 @@ def kill_once(
     return status, faults
 
 
-def outputs(checkpoints: Path) -> dict[str, str | dict[str, np.ndarray]]:
-    """What a command made, by file: sha256, or arrays of weights; no times and no reports."""
-    found: dict[str, str | dict[str, np.ndarray]] = {}
-    for path in _files(checkpoints):
-        name = path.relative_to(checkpoints).as_posix()
-        content = path.read_bytes()
-        is_weights = path.suffix == ".safetensors"
-        found[name] = load_file(path) if is_weights else hashlib.sha256(content).hexdigest()
-    return found
+def outputs(checkpoints: Path) -> dict[str, str]:
+    """sha256 of what a command made, by file; no times and no reports."""
+    return {
+        path.relative_to(checkpoints).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in _files(checkpoints)
+    }
 
 
 def _files(checkpoints: Path) -> Iterator[Path]:
-    for pattern in ("vectors/*/*", "corpora/*/*.jsonl", "*/index/*", "*/student/**/*"):
+    patterns = ("vectors/*/*", "corpora/*/*.jsonl", "*/index/*", "*/student/**/*", "*/tune/**/*")
+    for pattern in patterns:
         for path in sorted(checkpoints.glob(pattern)):
             if path.is_file() and path.name not in _WITH_TIMES:
                 yield path
 
 
 def differences(first: Path, second: Path) -> list[str]:
-    """Names of files that two folders do not have alike; weights may differ by rounding."""
+    """Names of files that two folders do not have alike, to the bit."""
     here, there = outputs(first), outputs(second)
-    # the student's fingerprint is in leafkit.json and the losses are rounded as the weights are
-    rounded = {"losses.json", "leafkit.json"}
     return [
-        name
-        for name in sorted(here.keys() | there.keys())
-        if name not in here
-        or name not in there
-        or (not _is_same(here[name], there[name]) and Path(name).name not in rounded)
+        name for name in sorted(here.keys() | there.keys()) if here.get(name) != there.get(name)
     ]
 
 
-def _is_same(first: str | dict[str, np.ndarray], second: str | dict[str, np.ndarray]) -> bool:
-    if isinstance(first, str) or isinstance(second, str):
-        return first == second
-    return first.keys() == second.keys() and all(
-        np.allclose(first[name], second[name], rtol=1e-5, atol=1e-5) for name in first
-    )
-
-
 def scenarios(folder: Path, corpus: str) -> dict[str, list[str]]:
-    """Commands by name: a whole distillation, and the reading of the built-in corpus."""
+    """Commands by name: distillations of either kind and a teacher's stage, whose states are saved
+    again and again, and the reading of the built-in corpus.
+    """
     home = tiny.make_home(folder / "home")
-    recipe = tiny.write_recipe(folder / "tiny.yaml", tiny.tiny_recipe(home, folder / "unused"))
+    plain = tiny.tiny_recipe(home, folder / "unused")
+    recipe = tiny.write_recipe(folder / "tiny.yaml", plain)
+    stages = {"tune": tiny.tiny_stage(home, num_steps=30)}
+    teaching = tiny.write_recipe(folder / "teaching.yaml", plain | {"stages": stages})
     packages = CORPORA[corpus]
     named = [] if packages is None else [f"data.packages={json.dumps(packages)}"]
+    often = "trainer.checkpoint_minutes=0.001"
     return {
-        "distill": ["distill", f"recipe={recipe}", "student.num_epochs=20"],
+        "distill": ["distill", f"recipe={recipe}", "student.num_epochs=20", often],
         "corpus": ["embed", f"recipe={recipe}", "data.corpus=builtin:pydocs", *named],
+        "teach": ["teach", f"recipe={teaching}", often],
+        "static": ["distill", f"recipe={recipe}", "student.kind=static", often],
     }
 
 

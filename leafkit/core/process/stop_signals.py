@@ -24,11 +24,28 @@ class Terminated(BaseException):
     """SIGTERM arrived."""
 
 
+class PendingStop:
+    """A stop that waits for a good moment.
+
+    Attributes:
+        number: of the signal; 0 while none has come.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    @staticmethod
+    def cause(number: int) -> BaseException:
+        """What a signal raises."""
+        return KeyboardInterrupt() if number == signal.SIGINT else Terminated()
+
+
 class StopSignals:
     """What has been received while a command runs, and the handler that raises it."""
 
     def __init__(self) -> None:
         self._received: list[int] = []
+        self._pending: PendingStop | None = None
 
     @property
     def has_come(self) -> bool:
@@ -36,9 +53,27 @@ class StopSignals:
         return bool(self._received)
 
     def handle(self, number: int, frame: Any) -> None:
-        """Raise ``Terminated`` or ``KeyboardInterrupt`` in the main thread."""
+        """Raise ``Terminated`` or ``KeyboardInterrupt`` in the main thread, or leave the first
+        signal to who waits for it; a second one waits for nobody.
+        """
         self._received.append(number)
-        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+        if self._pending is not None and not self._pending.number:
+            self._pending.number = number
+            return
+        raise PendingStop.cause(number)
+
+    @contextlib.contextmanager
+    def pending(self) -> Iterator[PendingStop]:
+        """Within it the first signal is noted and raises nothing. Whoever asks for this raises it
+        where it suits; at the end it is raised here.
+        """
+        self._pending = waiting = PendingStop()
+        try:
+            yield waiting
+        finally:
+            self._pending = None
+        if waiting.number:
+            raise PendingStop.cause(waiting.number)
 
     def cause_of(self, err: BaseException) -> BaseException:
         """The stop that an error comes of, else the error itself."""
@@ -94,6 +129,20 @@ def ignore_stops() -> None:
     if threading.current_thread() is threading.main_thread():
         for number in NUMBERS:
             signal.signal(number, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def wait_with_stops() -> Iterator[PendingStop | None]:
+    """Within it the command's own handler notes the first signal and raises nothing; None where the
+    process handles signals in another way, which stays.
+    """
+    owners = [getattr(signal.getsignal(number), "__self__", None) for number in NUMBERS]
+    ours = [owner for owner in owners if isinstance(owner, StopSignals)]
+    if not ours or threading.current_thread() is not threading.main_thread():
+        yield None
+        return
+    with ours[0].pending() as waiting:
+        yield waiting
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 from leafkit.config import StudentConfig
 from leafkit.core.console import log
@@ -49,6 +50,8 @@ def keep_best(
         ),
         patience=config.patience,
         average=average,
+        pack=asdict,
+        unpack=lambda plain: Agreed(**plain | {"shares": tuple(plain["shares"])}),
     )
 
 

@@ -70,7 +70,7 @@ def count_batches(
         check()
         seconds_per_check = time.perf_counter() - started_s
     watch = Stopwatch(_PROBED_SHARE * config.minutes * 60)
-    options = replace(task.options("probe"), callbacks=[watch], loggers=[])
+    options = replace(task.options("probe"), callbacks=[watch], loggers=[], checkpoints=None)
     fit(
         LeafModule(copy.deepcopy(student), config.optimizer, losses=config.losses),
         probed,

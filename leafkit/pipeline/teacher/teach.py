@@ -5,17 +5,18 @@ artifact.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from leafkit.config import StageConfig, to_plain
+from leafkit.core.artifact import fingerprint
 from leafkit.core.checkpoint_layout import LOSSES_FILE, SOURCES_FILE
 from leafkit.core.errors import UsageError
 from leafkit.core.method import method_of
 from leafkit.models.checkpoint import write_encoder
 from leafkit.pipeline.corpus import load_corpus
-from leafkit.pipeline.run import Run
+from leafkit.pipeline.run import Run, plain_inputs
 from leafkit.pipeline.teacher.average import HeldOut, average_stage
 from leafkit.pipeline.teacher.mine import mine_sources
 from leafkit.pipeline.teacher.recipe_library import RecipeLibrary
@@ -23,7 +24,7 @@ from leafkit.pipeline.teacher.soft_labels import BM25, ROWS
 from leafkit.pipeline.teacher.sources import identify_sources, read_sources
 from leafkit.pipeline.teacher.stage import TrainedStage, train_stage
 from leafkit.pipeline.teacher.task import StageTask
-from leafkit.pipeline.training_logs import keep_logs, recipe_options
+from leafkit.pipeline.training_logs import forget_state, keep_logs, recipe_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,9 @@ def _training_step(run: Run, name: str, config: StageConfig) -> Path:
         precision=str(task.precision),
         accumulated=task.options.accumulate_grad_batches,
     )
+    method = method_of(train_stage, StageTask, RecipeLibrary)
+    identity = fingerprint([plain_inputs(inputs), method])
+    task = replace(task, options=recipe_options(run, name, identity=identity))
 
     def work(metrics: dict[str, Any]) -> TrainedStage:
         trained = train_stage(task)
@@ -151,11 +155,12 @@ def _training_step(run: Run, name: str, config: StageConfig) -> Path:
         name=name,
         folder=folder,
         inputs=inputs,
-        method=method_of(train_stage, StageTask, RecipeLibrary),
+        method=method,
         work=work,
         save=save,
         on_every_process=True,
     )
+    forget_state(run, name)
     return folder
 
 
