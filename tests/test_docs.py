@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from pathlib import Path
 
@@ -87,8 +88,12 @@ def test_overrides_in_the_text_are_taken() -> None:
 
 def test_every_page_is_in_the_navigation_and_every_link_leads_somewhere() -> None:
     entries = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["nav"]
-    listed = {Path(path) for entry in entries for path in entry.values()}
+    places = [place for entry in entries for place in entry.values()]
+    nested = [entry for place in places if isinstance(place, list) for entry in place]
+    places = [place for place in places if isinstance(place, str)]
+    listed = {Path(path) for path in [*places, *(p for e in nested for p in e.values())]}
     assert {*PAGES, MADE} == listed
     for page, text in PAGES.items():
         for link in re.findall(r"\]\((?!http)([^)#]+)", text):
-            assert (page.parent / link) in listed, f"{page} links to {link}"
+            target = Path(os.path.normpath(page.parent / link))
+            assert target in listed, f"{page} links to {link}"

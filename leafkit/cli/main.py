@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from leafkit.cli.command_table import COMMANDS
 from leafkit.cli.failures import explain
+from leafkit.cli.requeue import requeue_job
 from leafkit.cli.word_hints import asks_for_help, check_words
 from leafkit.core.console import console, flush, set_verbosity
 from leafkit.core.errors import UsageError
@@ -44,7 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # no name keeps it: what its frames hold is cleaned up before other handlers are back
             if isinstance(stops.cause_of(err), SystemExit):
                 raise
-            return explain(stops.cause_of(err), words)
+            status = explain(stops.cause_of(err), words)
+            if stops.wants_requeue:
+                requeue_job()
+            return status
 
 
 def _run(words: Sequence[str]) -> int:

@@ -111,6 +111,27 @@ def wait_in_a_loop(number: int) -> None:
     asyncio.run(work())
 
 
+@pytest.mark.parametrize("code", [0, 1])
+def test_sigusr1_queues_the_job_again(code, tmp_path, monkeypatch, capfd):
+    """A scontrol that notes what it is told."""
+    tool = tmp_path / "scontrol"
+    tool.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/told\necho no such job >&2\nexit {code}\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    monkeypatch.setattr(cli, "_run", lambda words: send(signal.SIGUSR1))
+    assert cli.main([]) == 143
+    assert (tmp_path / "told").read_text() == "requeue 4711\n"
+    said = capfd.readouterr()
+    told = "is not queued again: no such job" if code else "4711 is queued again"
+    assert told in said.out + said.err
+    # one process of a job asks for it, and none where no scheduler is
+    for name, value in (("SLURM_PROCID", "1"), ("SLURM_JOB_ID", "")):
+        monkeypatch.setenv(name, value)
+        assert cli.main([]) == 143
+    assert (tmp_path / "told").read_text() == "requeue 4711\n"
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize(
     "lose", [send, forget, replace, exit_with_one, complain, lose_around_a_fork, wait_in_a_loop]
@@ -128,7 +149,7 @@ def test_status_and_words_are_the_stops_own(
     monkeypatch.setattr(cli, "_run", run)
     before = [signal.getsignal(n) for n in NUMBERS], sys.unraisablehook
     started_s = time.monotonic()
-    assert cli.main([]) == {signal.SIGTERM: 143, signal.SIGINT: 130}[number]
+    assert cli.main([]) == (130 if number == signal.SIGINT else 143)
     assert time.monotonic() - started_s < WAIT_S
     assert ([signal.getsignal(n) for n in NUMBERS], sys.unraisablehook) == before
     told = "".join(capfd.readouterr())

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end a command wherever they reach it, and the status says so.
+"""SIGTERM, SIGUSR1 and Ctrl-C end a command wherever they reach it, and the status says so.
 
 A handler that raises is not enough. Python prints and forgets what is raised inside a callback
 that has no caller (a finaliser, what runs before and after a fork), so that the signal is lost;
@@ -17,11 +17,12 @@ from types import FrameType
 from typing import Any
 
 _AGAIN_AFTER_S = 0.05  # a lost signal is sent again, when the callback that lost it is over
-NUMBERS = (signal.SIGTERM, signal.SIGINT)
+# SLURM sends the last one, where it is asked to, before a job's time is up
+NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived."""
+    """SIGTERM or SIGUSR1 arrived."""
 
 
 class PendingStop:
@@ -52,6 +53,11 @@ class StopSignals:
         """Whether a signal was received."""
         return bool(self._received)
 
+    @property
+    def wants_requeue(self) -> bool:
+        """Whether the time of a job is nearly up."""
+        return signal.SIGUSR1 in self._received
+
     def handle(self, number: int, frame: Any) -> None:
         """Raise ``Terminated`` or ``KeyboardInterrupt`` in the main thread, or leave the first
         signal to who waits for it; a second one waits for nobody.
@@ -79,7 +85,7 @@ class StopSignals:
         """The stop that an error comes of, else the error itself."""
         if not self._received or isinstance(err, KeyboardInterrupt | Terminated):
             return err
-        return Terminated() if self._received[0] == signal.SIGTERM else KeyboardInterrupt()
+        return PendingStop.cause(self._received[0])
 
     def send_again(self, unraisable: Any) -> bool:
         """Where a callback has lost a stop, send its signal once more; whether it was one."""
@@ -95,7 +101,7 @@ class StopSignals:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[StopSignals]:
-    """Let both signals raise in the main thread; what handled them before does so afterwards.
+    """Let these signals raise in the main thread; what handled them before does so afterwards.
 
     A process that was started with Ctrl-C ignored (a shell's background job) goes on ignoring it.
     """
