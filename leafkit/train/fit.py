@@ -16,6 +16,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from leafkit.core.console import Bar, log, progress_bar
@@ -27,7 +28,7 @@ from leafkit.train.batch_list import BatchList
 from leafkit.train.encoder_module import EncoderModule
 from leafkit.train.launch import LaunchEnvironment
 from leafkit.train.resume import DurableIO, SaveState, State, find_state
-from leafkit.train.trainer_options import TrainerOptions
+from leafkit.train.trainer_options import METRICS_FILE, TrainerOptions
 from leafkit.train.world import World, read_world
 
 _RECENT_BATCHES = 20  # whose mean loss the progress bar shows
@@ -88,6 +89,7 @@ def fit(
     begun = find_state(place) if place is not None else None
     if begun is not None:
         log(f"  {title}: goes on after {begun.num_batches:,} of {len(batches):,} batches")
+        _set_aside_metrics(options, begun.num_batches)
     num_left = len(batches) - (begun.num_batches if begun is not None else 0)
     with progress_bar(title, num_left, "steps") as bar, warnings.catch_warnings():
         # Lightning's hints about loaders and batch sizes do not fit lists of batches
@@ -129,6 +131,15 @@ def _run(
             # Lightning ends Ctrl-C with exit status 1 and ignores SIGINT from then on
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from ended
+
+
+def _set_aside_metrics(options: TrainerOptions, num_batches: int) -> None:
+    """Keep what a csv logger has written of a training that goes on: Lightning's deletes it."""
+    for logger in options.loggers:
+        if isinstance(logger, CSVLogger) and read_world().rank == 0:
+            written = Path(logger.log_dir) / METRICS_FILE
+            if written.is_file():
+                written.replace(written.with_name(f"metrics_before_{num_batches}.csv"))
 
 
 def add_loader(metrics: dict[str, Any], waited_s: float, training_s: float) -> None:

@@ -90,7 +90,8 @@ class DurableIO(CheckpointIO):
                         raise LeafkitError(
                             f"the state of the training cannot be written into {target.parent}: "
                             f"{str(err).splitlines()[0]}",
-                            "make room there; the same command goes on from the last state",
+                            "make room there, and the same command goes on from the last state; "
+                            "trainer.checkpoint_minutes=0 saves none",
                         ) from err
                     raise err.__context__ from err
                 if target.exists():
@@ -144,12 +145,7 @@ class SaveState(Callback):
         is_last = self._num_batches == trainer.num_training_batches
         if self._num_batches % self._accumulate and not is_last:
             return
-        number = self._stop.number if self._stop is not None else 0
-        is_due = time.monotonic() - self._saved_s >= self._place.every_s
-        if trainer.world_size > 1:
-            told = torch.tensor([number, int(is_due)])
-            torch.distributed.all_reduce(told, op=torch.distributed.ReduceOp.MAX)
-            number, is_due = int(told[0]), bool(told[1])
+        number, is_due = self._agree(trainer, self._place.every_s)
         if number or is_due:
             self._save(trainer)
         if number:
@@ -161,8 +157,18 @@ class SaveState(Callback):
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
         """A long training is saved at its end too: what follows may be cut short."""
-        if time.monotonic() - self._saved_s >= _WORTH_SAVING * self._place.every_s:
+        if self._agree(trainer, _WORTH_SAVING * self._place.every_s)[1]:
             self._save(trainer)
+
+    def _agree(self, trainer: Any, after_s: float) -> tuple[int, bool]:
+        """The signal that has come to any process, and whether any has not saved for so long."""
+        number = self._stop.number if self._stop is not None else 0
+        is_due = time.monotonic() - self._saved_s >= after_s
+        if trainer.world_size > 1:  # clocks differ, and all must do the same
+            told = torch.tensor([number, int(is_due)])
+            torch.distributed.all_reduce(told, op=torch.distributed.ReduceOp.MAX)
+            number, is_due = int(told[0]), bool(told[1])
+        return number, is_due
 
     def _save(self, trainer: Any) -> None:
         trainer.save_checkpoint(self._place.folder / _LAST)

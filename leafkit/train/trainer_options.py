@@ -20,6 +20,7 @@ _CALLBACKS: dict[str, Callable[[], Callback]] = {
     "lr_monitor": lambda: LearningRateMonitor("step"),
     "device_stats": lambda: DeviceStatsMonitor(cpu_stats=True),
 }
+METRICS_FILE = "metrics.csv"  # Lightning's name of what the csv logger writes
 # modules of which one must be there, and the extra that brings it
 _NEEDED_MODULES = {
     "tensorboard": (("tensorboard", "tensorboardX"), "tensorboard"),

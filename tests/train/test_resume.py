@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 import signal
@@ -11,6 +12,7 @@ import pytest
 import tiny
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger
 
 from leafkit.config import OptimizerConfig, StudentLosses
 from leafkit.core.errors import LeafkitError
@@ -169,6 +171,24 @@ def test_what_had_ended_early_stays_ended(place):
         again.module.optimizer_config = OptimizerConfig(lr=0.5)
         assert is_same(again.run(), weights)
         assert again.losses == whole.losses
+
+
+def test_what_the_csv_logger_wrote_before_stays(place, tmp_path):
+    def train(*extra) -> None:
+        training = Training(replace(place, every_s=0), *extra)
+        logger = CSVLogger(tmp_path, name="logs", version="")
+        training.options = replace(training.options, loggers=[logger])
+        training.run()
+
+    with pytest.raises(SystemError):
+        train(Kill(6))
+    train()
+    found = [tmp_path / "logs" / name for name in ("metrics_before_6.csv", "metrics.csv")]
+    steps = []
+    for path in found:
+        with path.open() as lines:
+            steps += [int(row["step"]) for row in csv.DictReader(lines)]
+    assert sorted(set(steps)) == list(range(NUM_BATCHES))
 
 
 @pytest.mark.parametrize("harm", ["truncated", "empty", "text", "code"])
