@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from leafkit.config.recipe import Recipe
-from leafkit.config.student import SCORE_TERMS
+from leafkit.config.student import SCORE_TERMS, StudentLosses
 from leafkit.core.errors import UsageError
 
 _RUN = ("name", "checkpoints", "device", "precision", "force")
@@ -106,6 +106,10 @@ def _asks_endpoint(recipe: Recipe, _: str) -> bool:
     return any(reference.startswith("endpoint:") for reference in references)
 
 
+def _scores(losses: StudentLosses) -> bool:
+    return any(getattr(losses, term) for term in SCORE_TERMS)
+
+
 def _diagnoses(recipe: Recipe, _: str) -> bool:
     return recipe.inherit.diagnose
 
@@ -184,8 +188,16 @@ _CONDITIONS = (
         "takes no steps",
     ),
     _Condition(
+        ("student.head_steps",),
+        lambda recipe, _: (
+            recipe.student.kind != "static"
+            and (recipe.student.trains_nothing or _scores(recipe.student.losses))
+        ),
+        "student.kind=instant, or a weight of a term over scores, student.losses.score_kl=1 say",
+    ),
+    _Condition(
         ("student.losses.candidates.*",),
-        lambda recipe, _: any(getattr(recipe.student.losses, term) for term in SCORE_TERMS),
+        lambda recipe, _: _scores(recipe.student.losses),
         "a weight of a term over scores, student.losses.score_kl=1 say",
     ),
     _Condition(

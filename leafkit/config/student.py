@@ -168,6 +168,14 @@ class StudentConfig:
         "layer. Only last has a form that sentence-transformers loads.",
     )
     head_bias: bool = flag(True, "W_out adds a bias.")
+    head_steps: int = number(
+        400,
+        "Steps that W_out alone takes from the closed form towards the teacher's ranking, on "
+        "hidden states that stay as they are: seconds. For the instant student, and where a term "
+        "over scores has a weight; what held-out texts find decides which are kept. 0 takes none.",
+        low=0,
+        high=1_000_000,
+    )
     tokens_per_batch: int = number(
         2048,
         "Padded tokens per optimizer step, over all processes.",

@@ -82,10 +82,15 @@ def training_in_words(report: RunReport) -> str:
             "text's token vectors and the teacher's vector of it, on documents and then on queries."
         )
     start = "the last layer was set in closed form (ridge regression onto the teacher's vectors)"
+    if report.checks is not None and report.checks.head_steps:
+        start += (
+            f" and moved {grouped(report.checks.head_steps)} steps towards the teacher's scores, "
+            "on hidden states that stayed as they are"
+        )
     was_enough = report.checks is not None and report.checks.is_enough_at_start
     has_no_time = _student_key(report, "minutes") == 0
     if was_enough or has_no_time or _student_key(report, "kind") == "instant":
-        return f"Nothing was trained: {start}, and that is the student."
+        return f"The model itself was not trained: {start}, and that is the student."
     weights = _student_key(report, "losses")
     terms = [
         f"{words} ({weight:g})" if weight != 1 else words
@@ -101,8 +106,10 @@ def checks_in_words(report: RunReport) -> str:
     if found is None:
         return ""
     asked = f"On {grouped(found.num_texts)} {found.texts} that trained nothing"
+    steps = f", then {grouped(found.head_steps)} steps on scores" if found.head_steps else ""
     start = (
-        f"the closed-form start (ridge {found.ridge:g}, fitted to {found.fitted_to}) has cosine "
+        f"the closed-form start (ridge {found.ridge:g}, fitted to {found.fitted_to}{steps}) has "
+        f"cosine "
         f"{decimal(found.start_cosine)} to the teacher and finds {percent(found.start_overlap)} of "
         f"its ten nearest documents{_judged(found, found.start_ndcg)}"
     )

@@ -81,6 +81,8 @@ class StudentChecks:
         num_judged: texts with judgments; 0 where too few have any.
         start_ndcg: nDCG@10 of these among the teacher's vectors, at the start; None without them.
         ndcg: of the student that is kept.
+        head_steps: that the last layer took on scores after the closed form; the start is what
+            they led to.
     """
 
     texts: str
@@ -97,6 +99,7 @@ class StudentChecks:
     num_judged: int = 0
     start_ndcg: float | None = None
     ndcg: float | None = None
+    head_steps: int = 0
 
     @property
     def ended_early(self) -> bool:

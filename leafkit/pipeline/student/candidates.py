@@ -129,6 +129,12 @@ def _seen_before(positions: np.ndarray) -> np.ndarray:
     return seen
 
 
+def can_score(targets: Sequence[Target]) -> bool:
+    """Whether there are queries to score and documents to score them over."""
+    has_queries = any(t.origin != PSEUDO_TEXTS and t.role != "document" for t in targets)
+    return has_queries and len(targets[0].texts) > _FEWEST
+
+
 def find_candidates(
     targets: Sequence[Target],
     config: CandidatesConfig,

@@ -10,6 +10,7 @@ from leafkit.core.console import log
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.closed_form import ClosedForm
+from leafkit.pipeline.student.score_head import ScoreHead
 from leafkit.pipeline.student.targets import Distillation
 from leafkit.pipeline.student.validation import Agreed, Validation
 from leafkit.results import StudentChecks
@@ -56,7 +57,12 @@ def keep_best(
 
 
 def summarize_checks(
-    form: ClosedForm, validation: Validation, best: KeepBest[Agreed] | None, num_batches: int
+    form: ClosedForm,
+    validation: Validation,
+    best: KeepBest[Agreed] | None,
+    num_batches: int,
+    *,
+    fitted: ScoreHead | None = None,
 ) -> StudentChecks | None:
     """Start and end in one line of figures; None where a training was not checked.
 
@@ -65,9 +71,11 @@ def summarize_checks(
         validation: what was held out.
         best: the training's checks; None of one without.
         num_batches: of the training.
+        fitted: steps on scores that were kept, which the start includes; None where there are none.
     """
-    start = best.checks[0][1] if best else form.agreed
-    kept = best.found_best if best else form.agreed
+    begun = fitted.agreed if fitted is not None else form.agreed
+    start = best.checks[0][1] if best else begun
+    kept = best.found_best if best else begun
     if start is None or kept is None or (best is None and num_batches):
         return None
     return StudentChecks(
@@ -85,6 +93,7 @@ def summarize_checks(
         num_judged=len(validation.judged) if validation.judgments else 0,
         start_ndcg=start.ndcg,
         ndcg=kept.ndcg,
+        head_steps=fitted.num_steps if fitted is not None else 0,
     )
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from leafkit.config import StudentConfig
+from leafkit.config import CandidatesConfig, StudentConfig
 from leafkit.data.batching import share_of_rank, token_budget_batches
 from leafkit.models.pooling import choose_head_layers, count_layers
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 from leafkit.pipeline.model_handle import ModelHandle
-from leafkit.pipeline.student.candidates import find_candidates
+from leafkit.pipeline.student.candidates import Candidates, can_score, find_candidates
 from leafkit.pipeline.student.checks import (
     keep_best,
     make_check,
@@ -25,6 +25,7 @@ from leafkit.pipeline.student.checks import (
     summarize_checks,
 )
 from leafkit.pipeline.student.closed_form import start_projection
+from leafkit.pipeline.student.score_head import fit_score_head
 from leafkit.pipeline.student.targets import (
     DOCUMENTS,
     MADE_QUERIES,
@@ -67,16 +68,33 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
     validation = hold_out(task, token_ids, (QUERIES, MADE_QUERIES, DOCUMENTS))
     held_out = validation.texts if validation else frozenset()
     begun, form = start_projection(student, task, token_ids, chooses, held_out)
+    candidates, fitted = _candidates_of(task), None
+    if task.config.head_steps and candidates is not None and validation is not None:
+        fitted = fit_score_head(student, task, token_ids, candidates, validation)
     if task.config.trains_nothing:
-        found = summarize_checks(form, chooses, None, 0) if chooses else None
+        chooses = validation if fitted is not None else chooses
+        found = summarize_checks(form, chooses, None, 0, fitted=fitted) if chooses else None
         return Distilled(student, [], begun, {}, cuts, found)
-    trained = train_student(student, task, token_ids, validation)
+    trained = train_student(student, task, token_ids, validation, candidates)
     found = None
     if validation is not None:
-        found = summarize_checks(form, validation, trained.best, trained.num_batches)
+        found = summarize_checks(form, validation, trained.best, trained.num_batches, fitted=fitted)
     if found is not None:
         say_checks(found)
     return Distilled(student, trained.losses, begun, trained.loader, cuts, found)
+
+
+def _candidates_of(task: Distillation) -> Candidates | None:
+    """Documents that the student's scores are over; None where nothing is scored."""
+    config = task.config
+    if config.trains_nothing:  # it reads no losses
+        if not config.head_steps or not can_score(task.targets):
+            return None
+        return find_candidates(task.targets, CandidatesConfig(), task.seed)
+    if not needs_candidates(config.losses):
+        return None
+    relevant = task.relevant if config.losses.contrastive else None
+    return find_candidates(task.targets, config.losses.candidates, task.seed, relevant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +154,7 @@ def train_student(
     task: Distillation,
     token_ids: TokenIds,
     validation: Validation | None = None,
+    candidates: Candidates | None = None,
 ) -> Trained:
     """The weighted terms over token-budget batches.
 
@@ -146,12 +165,9 @@ def train_student(
         task: texts, teacher vectors and settings.
         token_ids: by target and text.
         validation: what is held out.
+        candidates: of the terms over scores; None where none has a weight.
     """
     targets, world, config = task.targets, read_world(), task.config
-    candidates = None
-    if needs_candidates(config.losses):
-        relevant = task.relevant if config.losses.contrastive else None
-        candidates = find_candidates(targets, config.losses.candidates, task.seed, relevant)
     held = validation.texts if validation else frozenset()
     is_scored_alone = needs_scores_alone(config.losses)
     rows = [

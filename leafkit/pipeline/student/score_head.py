@@ -1,0 +1,166 @@
+"""W_out fitted to scores: after the closed form, a few hundred steps on hidden states that stay as
+they are. Queries rank the index as the teacher does, documents stay near their vectors.
+
+Of hidden states that stand still a step costs a thousandth of one through the model: it is the
+cheapest part of a student, and of the ranking the largest (benchmarks/reports, closed_form).
+
+Shapes: b texts, H hidden width, D dimensions.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from leafkit.core.console import log
+from leafkit.core.truncate import truncate_then_normalize
+from leafkit.embedders.transformer import TransformerEmbedder
+from leafkit.losses.leaf import leaf_loss
+from leafkit.losses.scores import score_kl
+from leafkit.models.text_encoder import TextEncoder
+from leafkit.pipeline.student.candidates import Candidates
+from leafkit.pipeline.student.targets import DOCUMENTS, Distillation, read_targets
+from leafkit.pipeline.student.validation import Agreed, TokenIds, Validation
+
+_FEWEST_QUERIES = 100  # that a fit is worth basing on
+_TEXTS_PER_STEP = 128  # queries, and as many documents
+# learning rate as a share of W_out's own root mean square, which follows the width of the start
+_RELATIVE_LR, _FINAL_SHARE = 0.01, 0.1
+_NUM_CHECKS = 4
+Rows = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreHead:
+    """A W_out that was kept.
+
+    Attributes:
+        num_steps: that led to it.
+        agreed: what it finds on held-out texts.
+    """
+
+    num_steps: int
+    agreed: Agreed
+
+
+def fit_score_head(
+    student: TextEncoder,
+    task: Distillation,
+    token_ids: TokenIds,
+    candidates: Candidates,
+    validation: Validation,
+) -> ScoreHead | None:
+    """Move W_out from the closed form towards the teacher's ranking: KL divergence of the queries'
+    scores over their candidates, and the squared distance of documents to their own vectors, both
+    of weight 1. What finds most on held-out texts is kept, which may be the closed form.
+
+    Args:
+        student: with the closed form; gets what was kept.
+        task: texts and settings; ``head_steps`` is how many.
+        token_ids: of the student, by target and text.
+        candidates: of the queries.
+        validation: what chooses; none of its texts is fitted to.
+
+    Returns:
+        The steps that were kept; None where the closed form stays.
+    """
+    queries, documents = _choose_rows(task, candidates, validation.texts)
+    projection = student.projection
+    assert projection is not None
+    if len(queries) < _FEWEST_QUERIES:
+        return None
+    embedder = TransformerEmbedder(student, task.device, task.precision)
+
+    def pooled(ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        return torch.from_numpy(embedder.embed_ids(ids, pooled_only=True))
+
+    asked = pooled(validation.token_ids)
+    inputs = {rows: pooled([token_ids[g][i] for g, i in rows]) for rows in (queries, documents)}
+    targets = {
+        rows: torch.from_numpy(read_targets(task.targets, rows)) for rows in (queries, documents)
+    }
+    head = copy.deepcopy(projection).to("cpu", torch.float32)
+
+    def finish(states: torch.Tensor) -> torch.Tensor:
+        raw = head(states)
+        return nn.functional.normalize(raw, dim=1) if student.spec.normalized else raw
+
+    def measure() -> Agreed:
+        with torch.no_grad():
+            return validation.measure(_finished(head(asked).numpy(), student.spec.normalized))
+
+    num_steps, chooser = task.config.head_steps, np.random.default_rng(task.seed)
+    optimizer = torch.optim.Adam(
+        head.parameters(), lr=_RELATIVE_LR * float(head.weight.detach().square().mean().sqrt())
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: 1 - (1 - _FINAL_SHARE) * step / num_steps
+    )
+    start = best = measure()
+    kept, kept_after = copy.deepcopy(head.state_dict()), 0
+    for step in range(1, num_steps + 1):
+        batch = chooser.integers(0, len(queries), _TEXTS_PER_STEP)
+        scored = candidates.of([queries[i] for i in batch], step)
+        assert scored is not None
+        near = chooser.integers(0, len(documents), _TEXTS_PER_STEP)
+        loss = score_kl(
+            finish(inputs[queries][batch]),
+            targets[queries][batch],
+            scored.candidates,
+            candidates.config.temperature,
+            present=scored.present,
+        ) + leaf_loss(finish(inputs[documents][near]), targets[documents][near])
+        optimizer.zero_grad()
+        (loss / _TEXTS_PER_STEP).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        if step % max(1, num_steps // _NUM_CHECKS) == 0:
+            found = measure()
+            if found.is_better(best):
+                best, kept, kept_after = found, copy.deepcopy(head.state_dict()), step
+    if not kept_after:
+        log(f"  scores: W_out finds no more after {num_steps} steps than the closed form")
+        return None
+    with torch.no_grad():
+        projection.load_state_dict(kept)
+    log(f"  scores: {best} after {kept_after} steps of W_out alone, {start} before")
+    return ScoreHead(kept_after, best)
+
+
+def _choose_rows(
+    task: Distillation, candidates: Candidates, held_out: AbstractSet[str]
+) -> tuple[Rows, Rows]:
+    """Rows of queries that have candidates, and of documents; as many of each as the closed form
+    takes of an origin.
+    """
+    chooser = np.random.default_rng(task.seed)
+
+    def some(rows: list[tuple[int, int]]) -> Rows:
+        order = chooser.permutation(len(rows))[: task.config.num_ridge_texts]
+        return tuple(rows[i] for i in np.sort(order))
+
+    queries = [
+        (g, i)
+        for g, target in enumerate(task.targets)
+        if candidates.has(g) and target.role != "document"
+        for i in range(len(target.texts))
+        if target.texts[i] not in held_out
+    ]
+    documents = [
+        (g, i)
+        for g, target in enumerate(task.targets)
+        if target.origin == DOCUMENTS
+        for i in range(len(target.texts))
+        if target.texts[i] not in held_out
+    ]
+    return some(queries), some(documents)
+
+
+def _finished(vectors: np.ndarray, is_normalized: bool) -> np.ndarray:
+    return truncate_then_normalize(vectors) if is_normalized else vectors
