@@ -16,7 +16,6 @@ import torch
 
 from leafkit.core.console import log
 from leafkit.core.truncate import truncate_then_normalize
-from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.agreement import cosines
 from leafkit.evaluation.diagnosis.spectrum import (
     AffineMap,
@@ -25,6 +24,7 @@ from leafkit.evaluation.diagnosis.spectrum import (
     variance_kept,
 )
 from leafkit.models.text_encoder import TextEncoder
+from leafkit.pipeline.student.pooled_states import PooledStates
 from leafkit.pipeline.student.targets import (
     DOCUMENTS,
     MADE_QUERIES,
@@ -33,7 +33,7 @@ from leafkit.pipeline.student.targets import (
     Start,
     read_targets,
 )
-from leafkit.pipeline.student.validation import Agreed, TokenIds, Validation
+from leafkit.pipeline.student.validation import Agreed, Validation
 
 HELD_OUT_PART = 8  # an eighth as many texts as W_out is fitted to measure how near it comes
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -77,7 +77,7 @@ class ClosedForm:
 def start_projection(
     student: TextEncoder,
     task: Distillation,
-    token_ids: TokenIds,
+    states: PooledStates,
     validation: Validation | None,
     held_out: AbstractSet[str] = frozenset(),
 ) -> tuple[Start, ClosedForm]:
@@ -89,7 +89,7 @@ def start_projection(
         task: texts and settings; ``ridge`` 0 tries several strengths, on the documents alone, with
             the queries and with all texts, and takes what finds most on held-out texts. Where these
             are no queries, documents left out one by one choose the strength.
-        token_ids: of the student, by target and text.
+        states: of the student's backbone.
         validation: what chooses; None takes all texts. The choice is fitted again with these texts
             among the others.
         held_out: texts that checks of the training will ask for, in no fit.
@@ -97,18 +97,13 @@ def start_projection(
     Returns:
         How near the start is, and how it was chosen.
     """
-    embedder = TransformerEmbedder(student, task.device, task.precision)
     fitted, others = _sample(task, held_out)
-
-    def pooled(rows: Rows) -> np.ndarray:
-        return embedder.embed_ids([token_ids[g][i] for g, i in rows], pooled_only=True)
-
-    inputs, wanted = pooled(fitted), read_targets(task.targets, fitted)
+    inputs, wanted = states.of(fitted), read_targets(task.targets, fitted)
     aims = follow_lengths(inputs, wanted) if student.spec.normalized else wanted
     origins = np.array([task.targets[g].origin for g, _ in fitted])
     asks = validation.texts if validation else frozenset()
     is_asked = np.array([task.targets[g].texts[i] in asks for g, i in fitted])
-    asked = embedder.embed_ids(validation.token_ids, pooled_only=True) if validation else None
+    asked = states.of(validation.rows) if validation else None
     projection = student.projection
     assert projection is not None
 
@@ -138,7 +133,7 @@ def start_projection(
         projection.weight.copy_(torch.from_numpy(solution.weight.T))
         if projection.bias is not None:
             projection.bias.copy_(torch.from_numpy(solution.bias))
-    unseen = pooled(others) if others else inputs
+    unseen = states.of(others) if others else inputs
     expected = read_targets(task.targets, others) if others else wanted
     predicted = unseen @ solution.weight + solution.bias
     lengths = np.linalg.norm(predicted, axis=1) * np.linalg.norm(expected, axis=1)

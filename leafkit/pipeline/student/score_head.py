@@ -10,7 +10,6 @@ Shapes: b texts, H hidden width, D dimensions.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -20,13 +19,13 @@ from torch import nn
 
 from leafkit.core.console import log
 from leafkit.core.truncate import truncate_then_normalize
-from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.losses.leaf import leaf_loss
 from leafkit.losses.scores import score_kl
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.candidates import Candidates
+from leafkit.pipeline.student.pooled_states import PooledStates
 from leafkit.pipeline.student.targets import DOCUMENTS, Distillation, read_targets
-from leafkit.pipeline.student.validation import Agreed, TokenIds, Validation
+from leafkit.pipeline.student.validation import Agreed, Validation
 
 _FEWEST_QUERIES = 100  # that a fit is worth basing on
 _TEXTS_PER_STEP = 128  # queries, and as many documents
@@ -52,7 +51,7 @@ class ScoreHead:
 def fit_score_head(
     student: TextEncoder,
     task: Distillation,
-    token_ids: TokenIds,
+    states: PooledStates,
     candidates: Candidates,
     validation: Validation,
 ) -> ScoreHead | None:
@@ -63,25 +62,20 @@ def fit_score_head(
     Args:
         student: with the closed form; gets what was kept.
         task: texts and settings; ``head_steps`` is how many.
-        token_ids: of the student, by target and text.
+        states: of the student's backbone.
         candidates: of the queries.
         validation: what chooses; none of its texts is fitted to.
 
     Returns:
         The steps that were kept; None where the closed form stays.
     """
-    queries, documents = _choose_rows(task, candidates, validation.texts)
+    queries, documents = _choose_rows(task, candidates, validation.texts, states)
     projection = student.projection
     assert projection is not None
     if len(queries) < _FEWEST_QUERIES:
         return None
-    embedder = TransformerEmbedder(student, task.device, task.precision)
-
-    def pooled(ids: Sequence[Sequence[int]]) -> torch.Tensor:
-        return torch.from_numpy(embedder.embed_ids(ids, pooled_only=True))
-
-    asked = pooled(validation.token_ids)
-    inputs = {rows: pooled([token_ids[g][i] for g, i in rows]) for rows in (queries, documents)}
+    asked = torch.from_numpy(states.of(validation.rows))
+    inputs = {rows: torch.from_numpy(states.of(rows)) for rows in (queries, documents)}
     targets = {
         rows: torch.from_numpy(read_targets(task.targets, rows)) for rows in (queries, documents)
     }
@@ -134,16 +128,20 @@ def fit_score_head(
 
 
 def _choose_rows(
-    task: Distillation, candidates: Candidates, held_out: AbstractSet[str]
+    task: Distillation,
+    candidates: Candidates,
+    held_out: AbstractSet[str],
+    states: PooledStates,
 ) -> tuple[Rows, Rows]:
     """Rows of queries that have candidates, and of documents; as many of each as the closed form
-    takes of an origin.
+    takes of an origin, those first whose states are there.
     """
     chooser = np.random.default_rng(task.seed)
 
     def some(rows: list[tuple[int, int]]) -> Rows:
-        order = chooser.permutation(len(rows))[: task.config.num_ridge_texts]
-        return tuple(rows[i] for i in np.sort(order))
+        order = chooser.permutation(len(rows)).tolist()
+        order.sort(key=lambda i: not states.has(rows[i]))
+        return tuple(rows[i] for i in sorted(order[: task.config.num_ridge_texts]))
 
     queries = [
         (g, i)

@@ -25,6 +25,7 @@ from leafkit.pipeline.student.checks import (
     summarize_checks,
 )
 from leafkit.pipeline.student.closed_form import start_projection
+from leafkit.pipeline.student.pooled_states import PooledStates
 from leafkit.pipeline.student.score_head import fit_score_head
 from leafkit.pipeline.student.targets import (
     DOCUMENTS,
@@ -67,10 +68,12 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
     chooses = hold_out(task, token_ids, (QUERIES, DOCUMENTS))
     validation = hold_out(task, token_ids, (QUERIES, MADE_QUERIES, DOCUMENTS))
     held_out = validation.texts if validation else frozenset()
-    begun, form = start_projection(student, task, token_ids, chooses, held_out)
+    states = PooledStates(student, task, token_ids)
+    begun, form = start_projection(student, task, states, chooses, held_out)
     candidates, fitted = _candidates_of(task), None
     if task.config.head_steps and candidates is not None and validation is not None:
-        fitted = fit_score_head(student, task, token_ids, candidates, validation)
+        fitted = fit_score_head(student, task, states, candidates, validation)
+    del states  # the backbone is trained now
     if task.config.trains_nothing:
         chooses = validation if fitted is not None else chooses
         found = summarize_checks(form, chooses, None, 0, fitted=fitted) if chooses else None

@@ -1,0 +1,45 @@
+"""A start's pooled hidden states, each text encoded once for all that is fitted to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from leafkit.embedders.transformer import TransformerEmbedder
+from leafkit.models.text_encoder import TextEncoder
+from leafkit.pipeline.student.targets import Distillation
+from leafkit.pipeline.student.validation import TokenIds
+
+Row = tuple[int, int]  # number of the target, number of its text
+
+
+class PooledStates:
+    """States by row; what was asked for before is not encoded again. The model must stay as it is.
+
+    Args:
+        student: whose backbone encodes.
+        task: device and precision.
+        token_ids: of the student, by target and text.
+    """
+
+    def __init__(self, student: TextEncoder, task: Distillation, token_ids: TokenIds) -> None:
+        self._embedder = TransformerEmbedder(student, task.device, task.precision)
+        self._token_ids = token_ids
+        self._known: dict[Row, np.ndarray] = {}
+
+    def has(self, row: Row) -> bool:
+        """Whether a row's states are there already."""
+        return row in self._known
+
+    def of(self, rows: Sequence[Row]) -> np.ndarray:
+        """(n, H) float32 states of rows."""
+        missing = [row for row in dict.fromkeys(rows) if row not in self._known]
+        if missing:
+            states = self.of_ids([self._token_ids[g][i] for g, i in missing])
+            self._known.update(zip(missing, states, strict=True))
+        return np.stack([self._known[row] for row in rows])
+
+    def of_ids(self, token_ids: Sequence[Sequence[int]]) -> np.ndarray:
+        """(n, H) float32 states of texts that are no row's."""
+        return self._embedder.embed_ids(token_ids, pooled_only=True)
