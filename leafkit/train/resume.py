@@ -165,7 +165,7 @@ class SaveState(Callback):
         number = self._stop.number if self._stop is not None else 0
         is_due = time.monotonic() - self._saved_s >= after_s
         if trainer.world_size > 1:  # clocks differ, and all must do the same
-            told = torch.tensor([number, int(is_due)])
+            told = torch.tensor([number, int(is_due)], device=trainer.strategy.root_device)
             torch.distributed.all_reduce(told, op=torch.distributed.ReduceOp.MAX)
             number, is_due = int(told[0]), bool(told[1])
         return number, is_due

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import tiny
 import torch
 
 import leafkit
 from leafkit.config import StudentLosses
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.losses.scores import score_kl
 from leafkit.pipeline.student import score_head
 from leafkit.pipeline.student.validation import Agreed
@@ -64,6 +67,21 @@ def test_it_moves_the_last_layer_alone_towards_the_teachers_scores(home, monkeyp
 
     assert divergence(moved) < 0.97 * divergence(plain)
     assert torch.equal(head(moved), head(distill(home, head_steps=200)))
+
+
+def test_each_text_is_encoded_once(home, monkeypatch):
+    encoded = Counter()
+    embed = TransformerEmbedder.embed_ids
+
+    def count(self, token_ids, **options):
+        if options.get("pooled_only"):
+            encoded.update(map(tuple, token_ids))
+        return embed(self, token_ids, **options)
+
+    monkeypatch.setattr(TransformerEmbedder, "embed_ids", count)
+    distill(home, head_steps=8)
+    assert len(encoded) > 500
+    assert set(encoded.values()) == {1}
 
 
 def test_what_finds_no_more_is_not_kept(home, monkeypatch, caplog):
