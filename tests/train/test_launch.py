@@ -196,7 +196,7 @@ class Launched:
 
     def __init__(self, root: Path) -> None:
         home = tiny.make_home(root / "home")
-        stage = tiny.tiny_stage(home, num_steps=4, batch_size=12)
+        stage = tiny.tiny_stage(home, num_steps=4, batch_size=12, anchor_batch_size=6)
         recipe = tiny.tiny_recipe(home, root / "unset") | {"stages": {"only": stage}}
         self.recipe = tiny.write_recipe(root / "teach.yaml", recipe)
         self.root = root
