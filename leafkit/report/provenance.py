@@ -82,7 +82,9 @@ def training_in_words(report: RunReport) -> str:
             "text's token vectors and the teacher's vector of it, on documents and then on queries."
         )
     start = "the last layer was set in closed form (ridge regression onto the teacher's vectors)"
+    untrained = "Nothing"
     if report.checks is not None and report.checks.head_steps:
+        untrained = "No other layer"
         start += (
             f" and moved {grouped(report.checks.head_steps)} steps towards the teacher's scores, "
             "on hidden states that stayed as they are"
@@ -90,7 +92,7 @@ def training_in_words(report: RunReport) -> str:
     was_enough = report.checks is not None and report.checks.is_enough_at_start
     has_no_time = _student_key(report, "minutes") == 0
     if was_enough or has_no_time or _student_key(report, "kind") == "instant":
-        return f"The model itself was not trained: {start}, and that is the student."
+        return f"{untrained} was trained: {start}, and that is the student."
     weights = _student_key(report, "losses")
     terms = [
         f"{words} ({weight:g})" if weight != 1 else words

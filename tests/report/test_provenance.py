@@ -68,5 +68,18 @@ def test_start_and_end_on_held_out_texts(data: dict[str, Any], changes, end) -> 
     assert told.endswith(end)
 
 
+def test_steps_on_scores_are_part_of_the_start(data: dict[str, Any]) -> None:
+    data["checks"] = CHECKS | {"head_steps": 300, "kept_after": 0, "num_batches": 0}
+    data["recipe"]["student"] = {"kind": "instant"}
+    report = read_report(data)
+    assert "(ridge 0.01, fitted to documents, then 300 steps on scores) has cosine 0.773" in (
+        provenance.checks_in_words(report)
+    )
+    assert provenance.training_in_words(report).startswith(
+        "No other layer was trained: the last layer was set in closed form (ridge regression onto "
+        "the teacher's vectors) and moved 300 steps towards the teacher's scores"
+    )
+
+
 def test_without_held_out_texts_nothing_is_said(data: dict[str, Any]) -> None:
     assert provenance.checks_in_words(read_report(data)) == ""

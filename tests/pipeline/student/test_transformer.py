@@ -264,7 +264,9 @@ def test_report_and_card_say_how_it_started_and_ended(kind, home, tmp_path, star
     assert f"queries that trained nothing, the closed-form start (ridge {found['ridge']:g}" in told
     loss = provenance.training_in_words(report)
     if kind == "instant":
-        assert "Nothing was trained: the last layer was set in closed form" in loss
+        untrained = "No other layer" if found["head_steps"] else "Nothing"
+        assert f"{untrained} was trained: the last layer was set in closed form" in loss
+        assert ("steps towards the teacher's scores" in loss) == bool(found["head_steps"])
         assert report.losses["student"] == ()
         assert "there was no training" in told
     else:
