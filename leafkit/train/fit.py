@@ -9,7 +9,8 @@ import signal
 import tempfile
 import time
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from leafkit.train.batch_data import PassLoader
 from leafkit.train.batch_list import BatchList
 from leafkit.train.encoder_module import EncoderModule
 from leafkit.train.launch import LaunchEnvironment
-from leafkit.train.resume import DurableIO, SaveState, State, find_state
+from leafkit.train.resume import DurableIO, SaveState, find_state
 from leafkit.train.trainer_options import METRICS_FILE, TrainerOptions
 from leafkit.train.world import World, read_world
 
@@ -97,7 +98,9 @@ def fit(
         trainer = build_trainer(num_steps, device, precision, world=world, options=options)
         trainer.callbacks.append(_ShowProgress(bar))
         before_s, started_s = batches.waited_s, time.perf_counter()
-        _run(trainer, module, batches, options, begun)
+        loader = PassLoader(len(batches), lambda epoch: batches)
+        with _stopping_well(trainer, options):
+            trainer.fit(module, loader, ckpt_path=begun.path if begun is not None else None)
         waited_s, training_s = batches.waited_s - before_s, time.perf_counter() - started_s
     log(
         f"  loader: the model waited {waited_s / training_s:.1%} of {training_s:.0f} s", style="dim"
@@ -112,21 +115,15 @@ def fit(
     return module.losses
 
 
-def _run(
-    trainer: lightning.Trainer,
-    module: EncoderModule,
-    batches: BatchList,
-    options: TrainerOptions,
-    begun: State | None,
-) -> None:
-    """Train, from where the last run of this very training stopped, and keep its state."""
-    loader = PassLoader(len(batches), lambda epoch: batches)
+@contextmanager
+def _stopping_well(trainer: lightning.Trainer, options: TrainerOptions) -> Iterator[None]:
+    """A training whose state is kept, and whose Ctrl-C is one."""
     on_interrupt, place = signal.getsignal(signal.SIGINT), options.checkpoints
     with wait_with_stops() if place is not None else nullcontext() as stop:
         if place is not None:
             trainer.callbacks.append(SaveState(place, stop, options.accumulate_grad_batches))
         try:
-            trainer.fit(module, loader, ckpt_path=begun.path if begun is not None else None)
+            yield
         except SystemExit as ended:
             # Lightning ends Ctrl-C with exit status 1 and ignores SIGINT from then on
             signal.signal(signal.SIGINT, on_interrupt)

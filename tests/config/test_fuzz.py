@@ -16,7 +16,7 @@ from leafkit.config import Recipe, to_plain
 from leafkit.config.load import load_recipe, to_yaml
 from leafkit.core.errors import UsageError
 
-_MAX_MESSAGE = 2000
+_MAX_MESSAGE = 4000  # twenty mistakes of one recipe, each with its place in the file
 
 
 def _value(recipe: Recipe, key: str) -> object:
