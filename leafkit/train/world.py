@@ -1,6 +1,4 @@
-"""The processes of a launch, as torchrun, srun or a plain environment says; the only place that
-reads their variables.
-"""
+"""The processes of a launch, as the variables of torchrun, srun or a plain environment say."""
 
 from __future__ import annotations
 

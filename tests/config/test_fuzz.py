@@ -16,7 +16,7 @@ from leafkit.config import Recipe, to_plain
 from leafkit.config.load import load_recipe, to_yaml
 from leafkit.core.errors import UsageError
 
-_MAX_MESSAGE = 4000  # twenty mistakes of one recipe, each with its place in the file
+_MAX_MESSAGE = 2000
 
 
 def _value(recipe: Recipe, key: str) -> object:
@@ -32,7 +32,7 @@ def _check(case: BadRecipe, path: Path) -> str:
     key = case.about.partition("=" if case.overrides else ": ")[0]
     recipe, err = _load(path, case.overrides)
     if recipe is None:
-        told = str(err)
+        told = str(err).replace(str(path.parent), "")  # as long as this machine has it
         assert err is not None, case.about
         assert err.hint, case.about
         assert len(told) < _MAX_MESSAGE, (case.about, len(told))

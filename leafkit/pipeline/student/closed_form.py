@@ -31,6 +31,8 @@ from leafkit.pipeline.student.targets import (
     QUERIES,
     Distillation,
     Start,
+    list_rows,
+    of_origin,
     read_targets,
 )
 from leafkit.pipeline.student.validation import Agreed, Validation
@@ -171,13 +173,7 @@ def _sample(task: Distillation, held_out: AbstractSet[str]) -> tuple[Rows, Rows]
     size, fitted, others = task.config.num_ridge_texts, [], []
     origins = dict.fromkeys(target.origin for target in task.targets)
     for origin in [origin for origin in origins if origin != MADE_QUERIES]:
-        rows = [
-            (g, i)
-            for g, target in enumerate(task.targets)
-            if target.origin == origin
-            for i in range(len(target.texts))
-            if target.texts[i] not in held_out
-        ]
+        rows = list_rows(task.targets, of_origin(origin), without=held_out)
         order = chooser.permutation(len(rows))
         fitted += [rows[i] for i in np.sort(order[:size])]
         others += [rows[i] for i in np.sort(order[size : size + -(-size // HELD_OUT_PART)])]

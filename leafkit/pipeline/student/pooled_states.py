@@ -36,10 +36,7 @@ class PooledStates:
         """(n, H) float32 states of rows."""
         missing = [row for row in dict.fromkeys(rows) if row not in self._known]
         if missing:
-            states = self.of_ids([self._token_ids[g][i] for g, i in missing])
+            token_ids = [self._token_ids[g][i] for g, i in missing]
+            states = self._embedder.embed_ids(token_ids, pooled_only=True)
             self._known.update(zip(missing, states, strict=True))
         return np.stack([self._known[row] for row in rows])
-
-    def of_ids(self, token_ids: Sequence[Sequence[int]]) -> np.ndarray:
-        """(n, H) float32 states of texts that are no row's."""
-        return self._embedder.embed_ids(token_ids, pooled_only=True)

@@ -1,8 +1,7 @@
 """W_out fitted to scores: after the closed form, a few hundred steps on hidden states that stay as
 they are. Queries rank the index as the teacher does, documents stay near their vectors.
 
-Of hidden states that stand still a step costs a thousandth of one through the model: it is the
-cheapest part of a student, and of the ranking the largest (benchmarks/reports, closed_form).
+No step goes through the model, so that all of them take seconds.
 
 Shapes: b texts, H hidden width, D dimensions.
 """
@@ -15,16 +14,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
 from leafkit.core.console import log
-from leafkit.core.truncate import truncate_then_normalize
 from leafkit.losses.leaf import leaf_loss
 from leafkit.losses.scores import score_kl
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.candidates import Candidates
 from leafkit.pipeline.student.pooled_states import PooledStates
-from leafkit.pipeline.student.targets import DOCUMENTS, Distillation, read_targets
+from leafkit.pipeline.student.targets import (
+    DOCUMENTS,
+    Distillation,
+    list_rows,
+    of_origin,
+    read_targets,
+)
 from leafkit.pipeline.student.validation import Agreed, Validation
 
 _FEWEST_QUERIES = 100  # that a fit is worth basing on
@@ -82,13 +85,9 @@ def fit_score_head(
     }
     head = copy.deepcopy(projection).to("cpu", torch.float32)
 
-    def finish(states: torch.Tensor) -> torch.Tensor:
-        raw = head(states)
-        return nn.functional.normalize(raw, dim=1) if student.spec.normalized else raw
-
     def measure() -> Agreed:
         with torch.no_grad():
-            return validation.measure(_finished(head(asked).numpy(), student.spec.normalized))
+            return validation.measure(student.finish(head(asked)).numpy())
 
     num_steps, chooser = task.config.head_steps, np.random.default_rng(task.seed)
     optimizer = torch.optim.Adam(
@@ -107,12 +106,12 @@ def fit_score_head(
         assert scored is not None
         near = chooser.integers(0, len(documents), _TEXTS_PER_STEP)
         loss = score_kl(
-            finish(inputs[queries][batch]),
+            student.finish(head(inputs[queries][batch])),
             targets[queries][batch],
             scored.candidates,
             candidates.config.temperature,
             present=scored.present,
-        ) + leaf_loss(finish(inputs[documents][near]), targets[documents][near])
+        ) + leaf_loss(student.finish(head(inputs[documents][near])), targets[documents][near])
         optimizer.zero_grad()
         (loss / _TEXTS_PER_STEP).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -146,22 +145,10 @@ def _choose_rows(
         order.sort(key=lambda i: not states.has(rows[i]))
         return tuple(rows[i] for i in sorted(order[: task.config.num_ridge_texts]))
 
-    queries = [
-        (g, i)
-        for g, target in enumerate(task.targets)
-        if candidates.has(g) and target.role != "document"
-        for i in range(len(target.texts))
-        if target.texts[i] not in held_out
-    ]
-    documents = [
-        (g, i)
-        for g, target in enumerate(task.targets)
-        if target.origin == DOCUMENTS
-        for i in range(len(target.texts))
-        if target.texts[i] not in held_out
-    ]
+    queries = list_rows(
+        task.targets,
+        lambda g, target: candidates.has(g) and target.role != "document",
+        without=held_out,
+    )
+    documents = list_rows(task.targets, of_origin(DOCUMENTS), without=held_out)
     return some(queries), some(documents)
-
-
-def _finished(vectors: np.ndarray, is_normalized: bool) -> np.ndarray:
-    return truncate_then_normalize(vectors) if is_normalized else vectors

@@ -35,6 +35,7 @@ from leafkit.pipeline.student.targets import (
     Distilled,
     Start,
     count_cuts,
+    list_rows,
     read_chunks,
     read_targets,
 )
@@ -134,7 +135,7 @@ def measure_start(student: StaticEncoder, task: Distillation, token_ids: TokenId
     """What a map of the table's rank can keep of the teacher, and how near the start is, on a
     sample of the texts.
     """
-    rows = [(g, i) for g, target in enumerate(task.targets) for i in range(len(target.texts))]
+    rows = list_rows(task.targets)
     chosen = np.random.default_rng(task.seed).permutation(len(rows))[: task.config.num_ridge_texts]
     sample = [rows[i] for i in np.sort(chosen)]
     wanted = read_targets(task.targets, sample)

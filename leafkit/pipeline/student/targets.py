@@ -353,6 +353,33 @@ def count_cuts(student: Encoder, task: Distillation) -> tuple[CutTexts, ...]:
     return tuple(cuts)
 
 
+def of_origin(origin: str) -> Callable[[int, Target], bool]:
+    """What ``list_rows`` asks for texts of one origin."""
+    return lambda _, target: target.origin == origin
+
+
+def list_rows(
+    targets: Sequence[Target],
+    is_wanted: Callable[[int, Target], bool] = lambda number, target: True,
+    *,
+    without: AbstractSet[str] = frozenset(),
+) -> list[tuple[int, int]]:
+    """(number of the target, number of its text) of every text, in order.
+
+    Args:
+        targets: of the student.
+        is_wanted: asked of the number of a target and of it.
+        without: texts that are left out.
+    """
+    return [
+        (g, i)
+        for g, target in enumerate(targets)
+        if is_wanted(g, target)
+        for i in range(len(target.texts))
+        if target.texts[i] not in without
+    ]
+
+
 def read_targets(targets: Sequence[Target], rows: Sequence[tuple[int, int]]) -> np.ndarray:
     """(n, D) float32 teacher vectors of rows, each (number of the target, number of its text)."""
     groups, texts = np.array([g for g, _ in rows]), np.array([i for _, i in rows])

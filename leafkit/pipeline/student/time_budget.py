@@ -16,6 +16,8 @@ from leafkit.pipeline.student.targets import Distillation
 from leafkit.train.batch_list import BatchList
 from leafkit.train.fit import fit
 from leafkit.train.leaf_module import LeafModule
+from leafkit.train.resume import find_state
+from leafkit.train.trainer_options import TrainerOptions
 
 NUM_PROBED = 8  # batches; the first one warms up and is not counted
 _FEWEST_PROBED = 3
@@ -46,6 +48,35 @@ class Stopwatch(Callback):
         """Divide."""
         spent_s = self._ends_s[-1] - self._ends_s[0]
         self.seconds_per_batch = trainer.strategy.broadcast(spent_s / (len(self._ends_s) - 1))
+
+
+def plan_budget(
+    student: TextEncoder,
+    task: Distillation,
+    options: TrainerOptions,
+    probed: Callable[[], BatchList],
+    check: Callable[[], object] | None,
+) -> tuple[int, TrainerOptions]:
+    """Batches that ``student.minutes`` holds, and the Trainer's options that remember them: a
+    training that goes on keeps its plan, whatever the speed of today.
+
+    Args:
+        student: see ``count_batches``; so are task and check.
+        task: settings.
+        options: of the training.
+        probed: makes the batches that the speed is measured on.
+        check: one check of the training; None where there are none.
+    """
+    place = options.checkpoints
+    begun = find_state(place) if place is not None else None
+    if begun is not None:
+        num_batches = int(begun.facts["num_batches"])
+    else:
+        num_batches = count_batches(student, task, probed(), check)
+    if place is None:
+        return num_batches, options
+    place = replace(place, facts={"num_batches": num_batches})
+    return num_batches, replace(options, checkpoints=place)
 
 
 def count_batches(

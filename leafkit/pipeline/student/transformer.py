@@ -36,13 +36,12 @@ from leafkit.pipeline.student.targets import (
     count_cuts,
     read_targets,
 )
-from leafkit.pipeline.student.time_budget import NUM_PROBED, count_batches
+from leafkit.pipeline.student.time_budget import NUM_PROBED, plan_budget
 from leafkit.pipeline.student.validation import Agreed, TokenIds, Validation, hold_out
 from leafkit.train.batch_list import BatchList
 from leafkit.train.fit import fit
 from leafkit.train.keep_best import KeepBest
 from leafkit.train.leaf_module import LeafBatch, LeafModule
-from leafkit.train.resume import find_state
 from leafkit.train.student_terms import check_losses, needs_candidates, needs_scores_alone
 from leafkit.train.weight_average import WeightAverage
 from leafkit.train.world import read_world
@@ -204,19 +203,16 @@ def train_student(
     lengths = [len(token_ids[g][i]) for g, i in rows]
     is_checked = validation is not None and config.num_checks > 0
     check = make_check(student, task, validation) if validation and is_checked else None
-    num_batches = 0
-    options, best, average = task.options(""), None, None
+    num_batches, options = 0, task.options("")
+    best = average = None
     if config.minutes > 0:
-        place = options.checkpoints
-        begun = find_state(place) if place is not None else None
-        # the speed of today is not asked where yesterday's has planned the training
-        num_batches = begun.facts["num_batches"] if begun is not None else 0
-        if not num_batches:
-            probed = listed(plan_batches(task, lengths, NUM_PROBED))
-            num_batches = count_batches(student, task, probed, check)
-        if place is not None:
-            kept = replace(place, facts={"num_batches": num_batches})
-            options = replace(options, checkpoints=kept)
+        num_batches, options = plan_budget(
+            student,
+            task,
+            options,
+            lambda: listed(plan_batches(task, lengths, NUM_PROBED)),
+            check,
+        )
     batches = plan_batches(task, lengths, num_batches)
     if config.ema:
         average = WeightAverage(student, config.ema)

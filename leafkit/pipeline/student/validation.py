@@ -21,6 +21,8 @@ from leafkit.index.vectors import Vectors
 from leafkit.pipeline.student.targets import (
     DOCUMENTS,
     Distillation,
+    list_rows,
+    of_origin,
     read_targets,
 )
 
@@ -128,12 +130,7 @@ def hold_out(task: Distillation, token_ids: TokenIds, origins: Sequence[str]) ->
     """
     documents = task.targets[0].vectors
     for origin in origins:
-        candidates = [
-            (g, i)
-            for g, target in enumerate(task.targets)
-            if target.origin == origin
-            for i in range(len(target.texts))
-        ]
+        candidates = list_rows(task.targets, of_origin(origin))
         first: dict[str, tuple[int, int]] = {}
         for g, i in candidates:
             first.setdefault(task.targets[g].texts[i], (g, i))

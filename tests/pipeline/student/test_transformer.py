@@ -138,7 +138,7 @@ def test_a_time_budget_trains_as_many_batches_as_it_holds(home, monkeypatch, cap
     assert found["checks_s"] > 0
     assert found["spent_s"] > found["seconds_per_batch"]
     # what was measured left no trace in what is trained
-    monkeypatch.setattr(transformer, "count_batches", lambda *of_student: 3)
+    monkeypatch.setattr(time_budget, "count_batches", lambda *of_student: 3)
     assert torch.equal(weights(probed), weights(distill(home, minutes=2.0)))
 
 
