@@ -1,4 +1,4 @@
-"""README's promises that a machine can check; .ci/run runs its two commands literally."""
+"""README's promises that a machine can check; .ci/run and .ci/release run its two commands."""
 
 from __future__ import annotations
 
