@@ -5,12 +5,14 @@ that is faster.
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from leafkit.core.console import Bar
+from leafkit.core.process.core_threads import run_on_cores
 from leafkit.data.vector_store import Space
 from leafkit.embedders.protocol import EmbedderBase
 from leafkit.models.onednn_linear import has_onednn_linear, use_onednn_linear
@@ -113,18 +115,24 @@ class TransformerEmbedder(EmbedderBase):
         """
         width = self.encoder.hidden_size if pooled_only else self.encoder.dim
         out = np.empty((len(token_ids), width), dtype=np.float32)
-        order = sorted(range(len(token_ids)), key=lambda i: -len(token_ids[i]))
-        start = 0
-        with torch.inference_mode():
-            while start < len(order):
-                count = max(1, TOKENS_PER_BATCH // max(1, len(token_ids[order[start]])))
-                rows = order[start : start + count]
-                pooled = self._ready.pool([token_ids[i] for i in rows])
-                vectors = pooled if pooled_only else self._ready.finish(self._ready.project(pooled))
-                out[rows] = vectors.cpu().numpy()
-                start += count
-                if bar is not None:
+
+        counting = threading.Lock()
+
+        def embed_rows(rows: list[int]) -> None:
+            pooled = self._ready.pool([token_ids[i] for i in rows])
+            vectors = pooled if pooled_only else self._ready.finish(self._ready.project(pooled))
+            out[rows] = vectors.cpu().numpy()
+            if bar is not None:
+                with counting:
                     bar.advance(len(rows))
+
+        batches = _cut_into_batches([len(ids) for ids in token_ids])
+        with torch.inference_mode():
+            if self._ready.device.type == "cpu":
+                run_on_cores(batches, embed_rows)
+            else:
+                for rows in batches:
+                    embed_rows(rows)
         return out
 
     def embed(
@@ -142,3 +150,15 @@ class TransformerEmbedder(EmbedderBase):
             raw = encoder(encoder.tokenize([text], role, max_tokens))
             vector: np.ndarray = encoder.finish(raw)[0].cpu().numpy()
         return vector
+
+
+def _cut_into_batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Rows of similar length, the longest first; a text above the token budget stands alone."""
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    batches: list[list[int]] = []
+    start = 0
+    while start < len(order):
+        count = max(1, TOKENS_PER_BATCH // max(1, lengths[order[start]]))
+        batches.append(order[start : start + count])
+        start += count
+    return batches
