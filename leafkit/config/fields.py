@@ -10,6 +10,8 @@ every key against it, ``leafkit show`` and the recipes reference print it.
 from __future__ import annotations
 
 import copy
+import functools
+import typing
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field
 from typing import Any
@@ -114,6 +116,12 @@ def names(default: dict[str, str], doc: str, *, choices: tuple[str, ...]) -> Any
 def section(make: Callable[[], Any], doc: str) -> Any:
     """Keys of their own: a dataclass, or names that each have one."""
     return field(default_factory=make, metadata={_KEY: Spec(doc)})
+
+
+@functools.cache
+def hints_of(section: type) -> dict[str, Any]:
+    """Types of a section's keys by name; resolved once, for every recipe asks for them often."""
+    return typing.get_type_hints(section)
 
 
 def spec_of(declared: Field[Any]) -> Spec:

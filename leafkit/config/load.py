@@ -7,6 +7,7 @@ Order: defaults < base recipe (one) < recipe < ``key=value``. The only module th
 from __future__ import annotations
 
 import difflib
+import functools
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from leafkit.config.fields import hints_of
 from leafkit.config.recipe import Recipe, to_plain
 from leafkit.config.renamed import familiar_keys, new_name, old_value, with_new_names
 from leafkit.config.rules import is_consent, with_own_hosts
@@ -148,13 +150,18 @@ def from_plain(plain: dict[str, Any]) -> Recipe:
         return typing.cast(
             Recipe,
             OmegaConf.to_object(
-                OmegaConf.merge(
-                    OmegaConf.structured(Recipe), OmegaConf.create(with_new_names(plain))
-                )
+                OmegaConf.merge(_defaults(), OmegaConf.create(with_new_names(plain)))
             ),
         )
     except OmegaConfBaseException as err:
         raise ValueError(str(err).splitlines()[0]) from err
+
+
+@functools.cache
+def _defaults() -> DictConfig:
+    """The recipe without settings, typed; what is merged with it works on a copy."""
+    made: DictConfig = OmegaConf.structured(Recipe)
+    return made
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -255,7 +262,7 @@ def _resolve_type(path: tuple[str, ...]) -> tuple[Any | None, str]:
                     else f"known here: {', '.join(names)}"
                 )
                 return None, f"unknown key {'.'.join(path[: i + 1])}; {hint}"
-            current = typing.get_type_hints(current)[part]
+            current = hints_of(current)[part]
         elif typing.get_origin(current) is dict:
             current = typing.get_args(current)[1]
         else:
@@ -265,7 +272,7 @@ def _resolve_type(path: tuple[str, ...]) -> tuple[Any | None, str]:
 
 def _nearest(name: str, section: Any) -> str:
     """The key of a section, or of a section in it, that is most like ``name``; else empty."""
-    hints = typing.get_type_hints(section)
+    hints = hints_of(section)
     names = {key: key for key in hints}
     inner = {key: kind for key, kind in hints.items() if is_dataclass(kind)}
     for key, kind in inner.items():
@@ -374,7 +381,7 @@ def _build(name: str, settings: list[_Setting], problems: list[str]) -> Recipe:
             reason = (str(err).splitlines() or ["no value that a recipe may hold"])[0]
             problems.append(f"{setting.origin}: {setting.key}: {reason[:_MAX_REASON]}")
     try:
-        typed = OmegaConf.merge(OmegaConf.structured(Recipe), OmegaConf.create(given))
+        typed = OmegaConf.merge(_defaults(), OmegaConf.create(given))
         recipe = typing.cast(Recipe, OmegaConf.to_object(typed))
     except OmegaConfBaseException as err:
         problems.append(str(err).splitlines()[0][:_MAX_REASON])

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from leafkit.config.fields import allowed, spec_of
+from leafkit.config.fields import allowed, hints_of, spec_of
 from leafkit.config.recipe import Recipe, to_plain
 from leafkit.config.renamed import familiar_keys, new_name
 from leafkit.core.errors import UsageError
@@ -48,7 +48,7 @@ def list_keys(section: Any = None, prefix: str = "") -> Iterator[Key]:
         prefix: what stands before the names, ``student.`` say.
     """
     section = Recipe() if section is None else section
-    hints = typing.get_type_hints(type(section))
+    hints = hints_of(type(section))
     for declared in fields(section):
         name, hint, value = (
             prefix + declared.name,

@@ -12,7 +12,7 @@ from typing import Any
 from leafkit.config.effects import OF_A_RUN, has_effect, key_of
 from leafkit.config.endpoint import EndpointConfig
 from leafkit.config.evaluation import EMBEDDING_TASKS, BenchConfig
-from leafkit.config.fields import spec_of
+from leafkit.config.fields import hints_of, spec_of
 from leafkit.config.recipe import Recipe
 from leafkit.config.rules_stage import FOLDER_NAME, Problem, broken_stage_rules
 from leafkit.config.student import LAYERS, StudentConfig, read_layers
@@ -332,7 +332,7 @@ def is_consent(path: tuple[str, ...]) -> bool:
     """Whether the key at ``path``, which exists, is for the command line alone."""
     section: Any = Recipe
     for part in path[:-1]:
-        hints = typing.get_type_hints(section) if is_dataclass(section) else {}
+        hints = hints_of(section) if is_dataclass(section) else {}
         section = hints[part] if hints else typing.get_args(section)[1]
     return is_dataclass(section) and any(
         f.name == path[-1] and spec_of(f).is_consent for f in fields(section)

@@ -258,6 +258,7 @@ def test_distill_leaves_a_report_and_says_how_to_search(finished, capsys, home):
     assert f"leafkit search {finished}" in shown
 
 
+@pytest.mark.slow
 def test_documents_alone_are_distilled_reported_and_searched(recipe, tmp_path, capsys):
     documents = tiny.write_documents(tmp_path / "docs.jsonl")
     assert main.main(["distill", f"recipe={recipe}", f"data.corpus=jsonl:{documents}"]) == 0
@@ -348,6 +349,7 @@ def test_a_failed_gate_is_status_1(finished, monkeypatch):
     assert main.main(["inherit", word, "seed=99", "inherit.precisions=[float32]"]) == 1
 
 
+@pytest.mark.slow
 def test_teach_prints_the_teachers_folder(home, tmp_path, capsys):
     content = tiny.tiny_recipe(home, tmp_path / "ck") | {"stages": {"only": tiny.tiny_stage(home)}}
     path = tiny.write_recipe(tmp_path / "teach.yaml", content)
@@ -355,6 +357,7 @@ def test_teach_prints_the_teachers_folder(home, tmp_path, capsys):
     assert f"teacher: {tmp_path / 'ck' / 'teach' / 'only'}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_mine_prints_where_the_rows_are_and_trains_nothing(home, tmp_path, capsys):
     mining = {"model": "start", "num_negatives": 2, "first_rank": 0, "last_rank": 20}
     content = tiny.tiny_recipe(home, tmp_path / "ck") | {
@@ -478,6 +481,7 @@ def test_signals_end_a_command_with_their_status(number, status, monkeypatch, ca
     assert "the same command continues after them" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_in_the_middle_of_training_end_it_with_their_status(
     number, status, recipe, monkeypatch, capsys

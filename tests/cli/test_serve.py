@@ -32,6 +32,7 @@ def folder(tmp_path_factory):
     return place
 
 
+@pytest.mark.slow
 def test_a_folder_is_served_until_it_is_told_to_stop(folder):
     process = subprocess.Popen(
         [sys.executable, "-m", "leafkit.cli", "serve", str(folder), "port=0"],

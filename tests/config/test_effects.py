@@ -207,6 +207,7 @@ def test_no_command_reads_a_key_that_it_refuses(whole, monkeypatch) -> None:
     assert recipe_words.read_recipe is read_recipe
 
 
+@pytest.mark.slow
 def test_a_teacher_is_trained_with_what_the_command_line_sets(home, tmp_path, capsys) -> None:
     """What used to be "up to date" although the report called it used."""
     plain = tiny.tiny_recipe(home, tmp_path / "ck")

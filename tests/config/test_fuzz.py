@@ -100,6 +100,7 @@ def sound(tmp_path: Path) -> bytes:
     return to_yaml(load_recipe("kalm-to-23m")).encode()
 
 
+@pytest.mark.slow
 def test_some_values_and_files(tmp_path: Path, sound: bytes) -> None:
     counts = _check_all(islice(bad_values(seed=1), 40), tmp_path)
     counts += _check_all(bad_files(sound, 50), tmp_path)

@@ -448,6 +448,7 @@ def test_caches_and_logs_are_no_users_files(published: Path, name: str) -> None:
     assert open_artifact(published).inputs == NEW
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("can_exchange", [True, False])
 @pytest.mark.parametrize("is_first", [True, False], ids=["first", "replacing"])
 def test_kill_at_every_operation_leaves_the_old_or_the_new_artifact(

@@ -92,4 +92,8 @@ def test_a_signal_ends_jobs_amid_their_work():
 
 
 def _at_work() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("core-") and thread.is_alive()]
+    return [
+        thread
+        for thread in threading.enumerate()
+        if thread.name.startswith("core-") and thread.is_alive()
+    ]

@@ -157,6 +157,7 @@ def test_a_partial_store_names_what_is_missing_and_resumes(tmp_path: Path) -> No
     _fill(again).verify()
 
 
+@pytest.mark.slow
 def test_kill_at_every_operation_then_resume_gives_the_same_bytes(tmp_path: Path) -> None:
     def store() -> VectorStore:
         return _store(tmp_path / "resumed", rows_per_shard=5)

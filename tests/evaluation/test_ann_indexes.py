@@ -165,6 +165,7 @@ def test_rescoring_reads_more_bytes_and_says_so(rows):
     )
 
 
+@pytest.mark.slow
 def test_two_runs_give_the_same_figures_but_the_times(rows):
     def untimed(found):
         return [replace(r, build_s=0, queries_per_s=0, repetitions=0) for r in found]
@@ -172,6 +173,7 @@ def test_two_runs_give_the_same_figures_but_the_times(rows):
     assert untimed(compare()) == untimed(rows)
 
 
+@pytest.mark.slow
 def test_a_vector_store_gives_the_figures_of_its_array(tmp_path):
     texts = [str(i) for i in range(len(DOCUMENTS))]
     store = VectorStore(

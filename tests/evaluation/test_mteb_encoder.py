@@ -140,6 +140,7 @@ def minilm(precision: str = "float32") -> TransformerEmbedder:
     )
 
 
+@pytest.mark.slow
 def test_mteb_finds_leafkit_s_ndcg_on_a_part_of_scifact(shared_data: Path, tmp_path: Path):
     corpus, queries, qrels = mteb_task.read_beir_rows(shared_data / "scifact")
     chooser = random.Random(0)
@@ -473,6 +474,7 @@ def test_without_mteb_the_install_command_is_shown(monkeypatch):
     assert caught.value.hint == 'pip install "leafkit[bench]"'
 
 
+@pytest.mark.slow
 def test_neither_mteb_nor_scikit_learn_is_imported_with_the_modules(run_python):
     modules = "leafkit.data.mteb_source, leafkit.evaluation.mteb_encoder, leafkit.evaluation.tasks"
     code = (

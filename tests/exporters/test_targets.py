@@ -27,6 +27,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.slow
 def test_every_target_is_a_folder_of_its_own(tmp_path):
     places = write_targets(source(), tmp_path / "out", ["hub", "onnx"])
     assert places == {"hub": tmp_path / "out" / "student", "onnx": tmp_path / "out" / "onnx"}

@@ -36,6 +36,7 @@ def written(built):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_builds_the_same_index_byte_for_byte(kind):
     assert written(make_index(DOCUMENTS, kind)) == written(built_once(kind))

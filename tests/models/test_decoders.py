@@ -174,6 +174,7 @@ def test_a_tokenizer_without_padding_is_given_one_when_it_is_written(tmp_path):
     assert float(np.abs(vectors(encoder, "query").numpy() - theirs).max()) <= 5e-6
 
 
+@pytest.mark.slow
 def test_a_text_of_32768_tokens_is_embedded_in_bounded_memory(tmp_path):
     """A score matrix of that length would take 4 GiB per head in float32."""
     encoder = tiny_encoder(

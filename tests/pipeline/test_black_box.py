@@ -84,6 +84,7 @@ def redone(run) -> set[str]:
     return {step["name"] for step in run.steps if step["status"] == "done"}
 
 
+@pytest.mark.slow
 def test_a_folder_of_vectors_is_distilled_like_the_model_that_made_them(
     home, tmp_path, teacher, start, capsys
 ):
@@ -125,6 +126,7 @@ def test_a_folder_of_vectors_is_distilled_like_the_model_that_made_them(
     assert "black-box" in render_card(report)
 
 
+@pytest.mark.slow
 def test_queries_without_a_vector_train_nothing_and_more_of_them_change_no_space(
     home, tmp_path, teacher, start, capsys
 ):

@@ -47,6 +47,7 @@ def _documents() -> list[tuple[int, str]]:
     return list(enumerate(document for _, document in tiny.make_pairs()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [_of_soup, _static, _not_judged])
 def test_a_run_without_a_part_ends_with_a_report(home, tmp_path, change) -> None:
     recipe = tiny.tiny_recipe(home, tmp_path / "ck") | change(home, tmp_path)
@@ -57,6 +58,7 @@ def test_a_run_without_a_part_ends_with_a_report(home, tmp_path, change) -> None
         assert "None" not in text
 
 
+@pytest.mark.slow
 def test_a_second_run_keeps_the_times_of_the_first(home, tmp_path) -> None:
     recipe = tiny.write_recipe(tmp_path / "tiny.yaml", tiny.tiny_recipe(home, tmp_path / "ck"))
     first, second = report_on(recipe), report_on(recipe)

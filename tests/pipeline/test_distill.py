@@ -72,6 +72,7 @@ def test_the_student_lives_in_the_teachers_space(finished, home):
     assert float((cosines.argmax(dim=1) == torch.arange(len(texts))).float().mean()) > 0.4
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_below_the_closed_form_start(home, tmp_path, start):
     recipe = tiny.write_recipe(tmp_path / "tiny.yaml", tiny.tiny_recipe(home, tmp_path / "ck"))
     start(
@@ -103,6 +104,7 @@ def test_a_second_run_does_nothing_again(done, start, capsys):
         assert f"{stage}: up to date" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
@@ -131,6 +133,7 @@ def test_another_teacher_runs_everything_but_the_corpus_again(done, start, tmp_p
     assert "other vectors of pairs documents" in found
 
 
+@pytest.mark.slow
 def test_a_changed_file_runs_everything_again(home, tmp_path, start):
     data = shutil.copy(home / "pairs.jsonl", tmp_path / "pairs.jsonl")
     recipe = tiny.tiny_recipe(home, tmp_path / "ck")
@@ -142,6 +145,7 @@ def test_a_changed_file_runs_everything_again(home, tmp_path, start):
     assert {"corpus pairs.jsonl", *STAGES} <= redone(start(path))
 
 
+@pytest.mark.slow
 def test_other_texts_of_another_source_train_the_student_again(home, tmp_path, start):
     """As many rows as before, other words: the student must not be taken for up to date."""
     extra = tiny.write_documents(tmp_path / "extra.jsonl", count=20)
@@ -155,6 +159,7 @@ def test_other_texts_of_another_source_train_the_student_again(home, tmp_path, s
     assert "student" in redone(start(path))
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_weights_and_others_do_not(finished, home, tmp_path, start):
     recipe = tiny.write_recipe(tmp_path / "tiny.yaml", tiny.tiny_recipe(home, tmp_path / "ck"))
     start(recipe)
@@ -164,6 +169,7 @@ def test_equal_seeds_give_equal_weights_and_others_do_not(finished, home, tmp_pa
     assert not equal(first, weights(tmp_path / "ck" / "tiny" / "student"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("epochs", "share"), [(0.5, 0.5), (1.0, 1.0), (2.5, 2.5)])
 def test_a_share_of_an_epoch_is_a_share_of_the_steps(home, tmp_path, start, epochs, share):
     recipe = tiny.tiny_recipe(home, tmp_path / "ck")
@@ -217,6 +223,7 @@ def test_documents_alone_train_a_student_that_is_measured_by_its_agreement(
     assert (found.asked_with, found.training) == ("documents as queries", "seen in training")
 
 
+@pytest.mark.slow
 def test_other_collections_are_measured_where_the_corpus_has_no_queries(home, tmp_path, start):
     documents = tiny.write_documents(tmp_path / "docs.jsonl")
     recipe = tiny.tiny_recipe(home, tmp_path / "ck")

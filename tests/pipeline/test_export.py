@@ -92,6 +92,7 @@ def test_a_damaged_graph_is_refused(exported):
         load_pair(exported)
 
 
+@pytest.mark.slow
 def test_a_static_student_goes_the_whole_road(home, tmp_path, start):
     """distill, bench, inherit, search and report of a table; its index is that of any other student
     of this teacher.

@@ -175,6 +175,7 @@ def test_another_recipe_of_the_teacher_is_seen(tmp_path: Path, place: Path) -> N
     assert finished_module._circumstances(recipe) != before
 
 
+@pytest.mark.slow
 def test_the_command_that_has_nothing_to_do_loads_nothing(place: Path) -> None:
     (place / "ck/tiny" / FINISHED_FILE).unlink()
     (place / "ck/tiny/report.json").unlink()  # it is none, and so would not be replaced

@@ -43,6 +43,7 @@ def expected_vectors(folder, texts, role):
     return make_embedder(prompted).embed(texts, role, 64)
 
 
+@pytest.mark.slow
 def test_they_reach_teacher_student_pair_search_serve_and_bench(recipe, tmp_path, start):
     run = start(recipe, *GIVEN)
     student = read_encoder(run.folder / "student")

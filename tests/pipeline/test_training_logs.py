@@ -23,6 +23,7 @@ def recipe(home, tmp_path):
     return tiny.write_recipe(tmp_path / "teach.yaml", content)
 
 
+@pytest.mark.slow
 def test_what_loggers_wrote_is_part_of_the_step(recipe, start):
     plain = start(recipe, work=run_teach).folder / "tune"
     identity = fingerprint_of_folder(plain)
@@ -38,6 +39,7 @@ def test_what_loggers_wrote_is_part_of_the_step(recipe, start):
     assert fingerprint_of_folder(folder) == identity  # logging changes no model
 
 
+@pytest.mark.slow
 def test_accumulation_trains_another_teacher_on_as_many_steps(recipe, start):
     once = start(recipe, work=run_teach).folder / "tune"
     before = json.loads((once / "losses.json").read_text())
@@ -63,6 +65,7 @@ def test_what_the_section_cannot_do_is_refused(recipe, words, complaint):
     assert complaint in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "folders"),
     [([], [""]), (["student.kind=static", "student.static.width=16"], ["documents", "queries"])],

@@ -374,6 +374,7 @@ print("after", flush=True)
 """
 
 
+@pytest.mark.slow
 def test_sigterm_lets_the_open_request_finish(tmp_path):
     (tmp_path / "test_serve_support.py").write_text(
         f"import importlib.util, sys\n"

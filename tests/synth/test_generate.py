@@ -60,7 +60,7 @@ def ask(server: ChatServer, tmp_path: Path):
 
     def run(**changes: Any) -> Result:
         endpoint = EndpointConfig(
-            base_url=server.url, max_concurrency=2, max_retries=2, backoff_s=0.001, timeout_s=5.0
+            base_url=server.url, max_concurrency=2, max_retries=2, backoff_s=0.001, timeout_s=60.0
         )
         of_endpoint = {f.name: changes.pop(f.name) for f in fields(endpoint) if f.name in changes}
         config = SynthConfig(

@@ -192,6 +192,7 @@ def test_two_runs_are_bit_identical():
     assert torch.equal(gradients, others)
 
 
+@pytest.mark.slow
 def test_every_signal_changes_the_loss(monkeypatch):
     """Else the comparisons above could agree on leaving one out."""
     losses = {}

@@ -111,6 +111,7 @@ def test_a_recipe_without_a_corpus_measures_the_other_collections(done, start, a
     assert [(c.name, c.kind) for c in results(run).collections] == [("away", "out-of-domain")]
 
 
+@pytest.mark.slow
 def test_what_has_not_changed_is_not_measured_again(done, start, away):
     first = start(done, f"bench.collections=[{away}]", work=run_bench)
     assert redone(first) == {"bench away", "bench"}  # the distillation measured pairs

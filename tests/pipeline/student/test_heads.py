@@ -130,6 +130,7 @@ def test_a_start_that_is_a_student_gives_its_backbone_alone(home, tmp_path):
     assert other.student.projection.in_features == 32
 
 
+@pytest.mark.slow
 def test_layers_are_counted_in_what_is_kept_of_the_start(home):
     cut = distill(home, f"model:{home / 'big'}", kind="instant", head_layers="0,1", init_layers="2")
     assert cut.student.spec.head_layers == (0, 1)

@@ -73,6 +73,7 @@ def test_texts_that_are_left_out_take_their_vectors_with_them():
     assert leave_out(targets, frozenset()) == targets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("teacher", ["model", "vectors"])
 def test_documents_without_judgments_are_measured_and_reported(home, tmp_path, start, teacher):
     pairs = tiny.make_pairs(420)

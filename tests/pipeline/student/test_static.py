@@ -102,6 +102,7 @@ def test_its_queries_find_the_teachers_documents(made, home):
     assert teacher.dim == student.dim
 
 
+@pytest.mark.slow
 def test_it_is_not_made_again_unless_its_inputs_change(home, tmp_path):
     path = recipe(home, tmp_path)
     first = distil(path)

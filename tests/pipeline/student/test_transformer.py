@@ -198,6 +198,7 @@ def test_scores_alone_read_queries_alone(home):
     assert np.isfinite(queries).all()
 
 
+@pytest.mark.slow
 def test_a_term_that_begins_late_changes_the_end_alone(home):
     plain = distill(home, num_checks=0)
     never = StudentLosses(score_kl=5.0, begin={"score_kl": 1.0})
@@ -237,6 +238,7 @@ def test_a_teacher_without_matryoshka_has_no_prefixes(home, tmp_path):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["transformer", "instant"])
 def test_report_and_card_say_how_it_started_and_ended(kind, home, tmp_path, start):
     rows = [{"query": query, "split": "train"} for query in QUERIES]

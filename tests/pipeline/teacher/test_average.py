@@ -116,6 +116,7 @@ def test_too_few_held_out_rows_are_refused(write: Write, members, start, tmp_pat
     start(write(members, weights=[1, 0, 0]), f"data.corpus=jsonl:{pairs}", work=run_teach)
 
 
+@pytest.mark.slow
 def test_a_second_run_averages_nothing_and_changes_do(
     write: Write, members, start, tmp_path
 ) -> None:
@@ -140,6 +141,7 @@ def test_a_second_run_averages_nothing_and_changes_do(
     assert status(recipe, *given) == "done"
 
 
+@pytest.mark.slow
 def test_stages_of_the_recipe_are_members_and_a_soup_is_a_start(
     write: Write, start, home, tmp_path
 ) -> None:
@@ -212,6 +214,7 @@ def test_a_member_that_is_not_there_is_named(write: Write, members, start, tmp_p
 # --- prompts of sources
 
 
+@pytest.mark.slow
 def test_stages_of_other_sources_share_their_prompts(write: Write, start, home, tmp_path) -> None:
     """kalm-v2 averages a stage of three sources with one of a single source."""
     for name in ("wiki", "news"):

@@ -249,6 +249,7 @@ MATTER = [
 ]
 
 
+@pytest.mark.slow
 def test_settings_mine_again_only_where_they_matter(write, start):
     recipe = write()
     start(recipe, work=run_mine)
@@ -264,6 +265,7 @@ def test_settings_mine_again_only_where_they_matter(write, start):
         )
 
 
+@pytest.mark.slow
 def test_another_source_file_or_mining_model_mines_again(write, start, tmp_path, home):
     recipe = write()
     start(recipe, work=run_mine)
@@ -339,6 +341,7 @@ def test_a_damaged_artifact_is_named(write, start):
 # --- leafkit mine
 
 
+@pytest.mark.slow
 def test_mine_trains_earlier_stages_alone(write, start, home, tmp_path):
     recipe = load_recipe(str(write()))
     tune = to_plain(recipe.stages["tune"]) | {"init": "stage:weak"}

@@ -251,6 +251,7 @@ def test_without_soft_models_scores_of_rows_are_not_used(prepare: Prepare) -> No
     assert [s.tolist() for s in prepare(rows_with([2] * 4, scores=True), []).soft] == [[]] * 4
 
 
+@pytest.mark.slow
 def test_soft_labels_change_the_training_and_a_changed_model_trains_again(
     write, start, home, tmp_path
 ) -> None:

@@ -97,6 +97,7 @@ def test_each_stage_is_an_artifact_and_a_model(recipe, start, capsys):
     assert f"{tune.num_parameters():,} parameters" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_second_run_does_nothing_and_a_change_goes_on_to_the_later_stages(recipe, start):
     start(recipe, work=run_teach)
     assert set(statuses(start(recipe, work=run_teach)).values()) == {"up to date"}
@@ -148,6 +149,7 @@ def test_the_soup_lies_between_start_and_trained_weights(recipe, start):
         assert torch.allclose(value, 0.6 * full[name] + 0.4 * begin[name], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_teachers(recipe, start, tmp_path):
     first = start(recipe, work=run_teach)
     second = start(recipe, f"checkpoints={tmp_path / 'other'}", work=run_teach)
@@ -290,6 +292,7 @@ def test_a_damaged_stage_is_named_before_it_is_built_upon(recipe, start):
         start(recipe, work=run_teach)
 
 
+@pytest.mark.slow
 def test_a_student_of_a_teacher_trained_here(recipe, start, home, tmp_path):
     """teacher.source=recipe:... trains the teacher first; a second run trains neither."""
     mine = tiny.tiny_recipe(home, tmp_path / "ck") | {"teacher": {"source": f"recipe:{recipe}"}}
@@ -351,6 +354,7 @@ def test_preparing_leaves_the_start_model_alone(tmp_path):
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_start_of_a_later_stage_is_fingerprinted(recipe, start):
     run = start(recipe, work=run_teach)
     assert (

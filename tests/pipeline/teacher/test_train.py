@@ -55,6 +55,7 @@ def weights(embedder) -> dict[str, torch.Tensor]:
     return embedder.encoder.state_dict()
 
 
+@pytest.mark.slow
 def test_it_trains_what_the_recipe_trains(home, tmp_path, start, monkeypatch, capsys):
     """The same rows as a source of the recipe: the same teacher, bit for bit."""
     uri = f"jsonl:{tmp_path / 'rows.jsonl'}"
@@ -97,6 +98,7 @@ def test_other_weights_are_another_space(home):
     assert len(one.fingerprint) == 16
 
 
+@pytest.mark.slow
 def test_stages_build_on_one_another_mine_score_and_average(home):
     mining = MiningConfig(model="stage:weak", num_negatives=2, first_rank=0, last_rank=20)
     stages = {
