@@ -196,6 +196,19 @@ _CONDITIONS = (
         "student.kind=instant, or a weight of a term over scores, student.losses.score_kl=1 say",
     ),
     _Condition(
+        ("student.start_weight",),
+        lambda recipe, _: (
+            recipe.student.kind != "static"
+            and (
+                recipe.student.head_steps > 0
+                if recipe.student.trains_nothing
+                else _scores(recipe.student.losses)
+            )
+        ),
+        "a term over scores, student.losses.score_kl=1 say, or student.kind=instant with "
+        "student.head_steps",
+    ),
+    _Condition(
         ("student.losses.candidates.*",),
         lambda recipe, _: _scores(recipe.student.losses),
         "a weight of a term over scores, student.losses.score_kl=1 say",

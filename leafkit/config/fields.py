@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import functools
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import Field, dataclass, field
 from typing import Any
 
@@ -118,9 +118,13 @@ def section(make: Callable[[], Any], doc: str) -> Any:
     return field(default_factory=make, metadata={_KEY: Spec(doc)})
 
 
-@functools.cache
-def hints_of(section: type) -> dict[str, Any]:
+def hints_of(section: Any) -> Mapping[str, Any]:
     """Types of a section's keys by name; resolved once, for every recipe asks for them often."""
+    return _resolve_hints(typing.cast(Hashable, section))
+
+
+@functools.cache
+def _resolve_hints(section: Any) -> Mapping[str, Any]:
     return typing.get_type_hints(section)
 
 

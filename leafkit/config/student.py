@@ -176,6 +176,14 @@ class StudentConfig:
         low=0,
         high=1_000_000,
     )
+    start_weight: float = number(
+        0.0,
+        "Weight of the start model's own scores beside the teacher's, whose weight is 1, wherever "
+        "the student follows scores: in head_steps and in the terms over scores. For a start that "
+        "retrieves well as it came; it reads every document once for that.",
+        low=0,
+        high=100,
+    )
     tokens_per_batch: int = number(
         2048,
         "Padded tokens per optimizer step, over all processes.",

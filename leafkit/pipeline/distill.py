@@ -72,7 +72,14 @@ _OF_TRANSFORMERS = ("init_layers", "attention", "pooling", "head_layers", "head_
 _UNREAD = {
     "transformer": ("static",),
     "instant": ("static", "query_repeats", "optimizer", *_OF_STEPS),
-    "static": ("ridge", "num_held_out", "head_steps", *_OF_TRANSFORMERS, *_OF_STEPS),
+    "static": (
+        "ridge",
+        "num_held_out",
+        "head_steps",
+        "start_weight",
+        *_OF_TRANSFORMERS,
+        *_OF_STEPS,
+    ),
 }
 
 

@@ -19,6 +19,7 @@ from leafkit.train.student_terms import (
     check_losses,
     over_scores,
     weights_at,
+    with_second_opinion,
 )
 
 __all__ = ["LeafBatch", "LeafModule", "ScoredRows"]
@@ -98,9 +99,8 @@ class LeafModule(EncoderModule):
             terms["gor"] = orthogonality_loss(vectors) * len(vectors) * share
         if (scored := batch.scored) is not None:
             rows = scored.rows.to(vectors.device)
-            candidates = scored.candidates.to(vectors.device)
             present = scored.present.to(vectors.device)
-            inputs = vectors[rows], targets[rows], candidates
+            inputs = with_second_opinion(vectors[rows], targets[rows], scored)
             share = batch.weight * self.trainer.world_size / scored.num_global_rows
             for name, measure in self._over_scores.items():
                 if name in weights:
@@ -108,6 +108,7 @@ class LeafModule(EncoderModule):
             if "contrastive" in weights and scored.positives is not None:
                 positives = scored.positives.to(vectors.device)
                 temperature = self.weights.candidates.temperature
+                candidates = scored.candidates.to(vectors.device)
                 summed = contrastive_loss(
                     vectors[rows], candidates, positives, temperature, present=present
                 )

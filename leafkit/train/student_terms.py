@@ -19,6 +19,21 @@ from leafkit.losses.scores import in_batch_loss, score_kl, score_mse
 
 
 @dataclass(frozen=True, slots=True)
+class SecondOpinion:
+    """Another model's scores, to be followed beside the teacher's.
+
+    Attributes:
+        rows: (s, E) its vectors of the scored rows.
+        candidates: (s, K, E) its vectors of their candidates.
+        weight: of its scores; the teacher's have 1.
+    """
+
+    rows: torch.Tensor
+    candidates: torch.Tensor
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
 class ScoredRows:
     """Rows of a batch with their candidate documents.
 
@@ -30,6 +45,7 @@ class ScoredRows:
         positives: (s, K) bool, true for a document that judgments call relevant; None where the
             contrastive term does not ask.
         num_global_judged: rows of the global batch that have any.
+        second: whose scores count beside the teacher's; None where the teacher's alone do.
     """
 
     rows: torch.Tensor
@@ -38,6 +54,42 @@ class ScoredRows:
     num_global_rows: int
     positives: torch.Tensor | None = None
     num_global_judged: int = 0
+    second: SecondOpinion | None = None
+
+
+def with_second_opinion(
+    student: torch.Tensor, teacher: torch.Tensor, scored: ScoredRows
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Student's and teacher's vectors of the scored rows and their candidates', such that the
+    student's scores stay what they are and the teacher's become the mean of both opinions,
+    (t.c + w u.d) / (1 + w) with u and d the other model's vectors and w its weight (distillation
+    of an ensemble, Hinton et al., arXiv 1503.02531, of inner products).
+
+    >>> second = SecondOpinion(torch.ones(1, 1), torch.tensor([[[1.0], [0.0]]]), 1.0)
+    >>> rows, c = torch.tensor([0]), torch.eye(2)[None]
+    >>> scored = ScoredRows(rows, c, torch.ones(1, 2, dtype=torch.bool), 1, second=second)
+    >>> v, t, c = with_second_opinion(torch.eye(2)[:1], torch.eye(2)[1:], scored)
+    >>> (c @ v[0]).tolist(), (c @ t[0]).tolist()
+    ([[1.0, 0.0]], [[0.5, 0.5]])
+
+    Args:
+        student: (s, D); gradients pass.
+        teacher: (s, D).
+        scored: candidates on any device; the results are on the student's.
+
+    Returns:
+        (s, D + E), (s, D + E), (s, K, D + E); of D dimensions where nothing is beside the teacher.
+    """
+    candidates = scored.candidates.to(student.device)
+    if scored.second is None:
+        return student, teacher, candidates
+    rows = scored.second.rows.to(student.device)
+    weight = scored.second.weight
+    return (
+        torch.nn.functional.pad(student, (0, rows.shape[1])),
+        torch.cat([teacher, weight * rows], dim=1) / (1 + weight),
+        torch.cat([candidates, scored.second.candidates.to(student.device)], dim=2),
+    )
 
 
 # sums over rows of the student's vectors and the teacher's, (b, D) each

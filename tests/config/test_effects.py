@@ -92,6 +92,12 @@ def test_a_command_takes_what_it_reads_and_refuses_the_rest(command: str, whole)
         ("bench", ["bench.indexes.ef_search=[16]"], "indexes.kinds"),
         ("inherit", ["inherit.pq_bytes=8"], "pq among inherit.precisions"),
         ("inherit", ["inherit.ranks=[8]"], "inherit.diagnose=true"),
+        ("distill", ["student.start_weight=1"], "score_kl"),
+        (
+            "distill",
+            ["student.kind=instant", "student.head_steps=0", "student.start_weight=1"],
+            "head_steps",
+        ),
         ("inherit", ["inherit.diagnose=true", "inherit.strict=true"], "inherit.diagnose=false"),
         ("teach", ["stages.tune.lora.alpha=8"], "lora.rank"),
         ("teach", ["stages.tune.mining.first_rank=1"], "mining.model"),

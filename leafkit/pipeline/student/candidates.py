@@ -19,11 +19,28 @@ from leafkit.index.exact import search_exact
 from leafkit.index.ranking import exclude_self
 from leafkit.index.vectors import Vectors, read_blocks
 from leafkit.pipeline.student.targets import DOCUMENTS, PSEUDO_TEXTS, Target
-from leafkit.train.leaf_module import ScoredRows
+from leafkit.train.student_terms import ScoredRows, SecondOpinion
 
 _FEWEST = 2  # candidates that say anything about an order
 _MOST_RELEVANT = 8  # of a query in one batch; other batches have others
 Relevant = Mapping[str, Mapping[int, int]]  # grades by position of the document, by text
+
+
+@dataclass(frozen=True, slots=True)
+class StartScores:
+    """How the start model itself scores, by its own unit vectors of E dimensions.
+
+    Attributes:
+        weight: of its scores beside the teacher's, whose weight is 1.
+        documents: (N, E) of the index.
+        texts: by target (n, E); None where a target's texts are not scored.
+        nearest: by target (n, k) positions of the documents that it finds for them; likewise.
+    """
+
+    weight: float
+    documents: np.ndarray
+    texts: Sequence[np.ndarray | None]
+    nearest: Sequence[np.ndarray | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +54,7 @@ class Candidates:
         seed: of those at random.
         relevant: (r,) positions of relevant documents by (number of the target, number of its
             text); empty where the contrastive term does not ask.
+        start: the start's own scores beside the teacher's; None where they do not count.
     """
 
     documents: Vectors
@@ -44,6 +62,7 @@ class Candidates:
     config: CandidatesConfig
     seed: int
     relevant: Mapping[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    start: StartScores | None = None
 
     def has(self, target: int) -> bool:
         """Whether a target's texts are scored."""
@@ -67,14 +86,15 @@ class Candidates:
         places = [r for r, (g, _) in enumerate(rows) if self.has(g)]
         if not places:
             return None
-        near = np.stack([self._nearest_of(*rows[r]) for r in places])
+        scored = [rows[r] for r in places]
+        near = np.concatenate([_rows_of(found, scored) for found in self._rankings()], axis=1)
         count = min(self.config.num_random, len(self.documents))
         generator = np.random.default_rng((self.seed, step))
         different = np.unique(generator.integers(0, len(self.documents), count))
         drawn = np.broadcast_to(different, (len(places), len(different)))
         positions, positives = np.concatenate([near, drawn], axis=1), None
         if self.relevant:
-            judged = [self._draw_relevant(rows[r], step) for r in places]
+            judged = [self._draw_relevant(row, step) for row in scored]
             width = max(len(found) for found in judged)
             columns = np.full((len(places), width), -1)
             for column, found in zip(columns, judged, strict=True):
@@ -82,20 +102,39 @@ class Candidates:
             positions = np.concatenate([positions, columns], axis=1)
             positives = np.stack(
                 [
-                    np.isin(line, self.relevant.get(rows[r], ()))
-                    for line, r in zip(positions, places, strict=True)
+                    np.isin(line, self.relevant.get(row, ()))
+                    for line, row in zip(positions, scored, strict=True)
                 ]
             )
         present = (positions >= 0) & ~_seen_before(positions)
         unique, inverse = np.unique(np.where(positions < 0, 0, positions), return_inverse=True)
+        inverse = inverse.reshape(positions.shape)
         vectors = np.asarray(self.documents[unique], dtype=np.float32)
         return ScoredRows(
             torch.tensor(places),
-            torch.from_numpy(vectors[inverse.reshape(positions.shape)]),
+            torch.from_numpy(vectors[inverse]),
             torch.from_numpy(present),
             sum(self.has(g) for g, _ in batch),
             None if positives is None else torch.from_numpy(positives),
             sum(row in self.relevant for row in batch),
+            self._second_opinion(scored, unique, inverse),
+        )
+
+    def _rankings(self) -> list[Sequence[np.ndarray | None]]:
+        """The teacher's nearest documents, and the start's where its scores count."""
+        return [self.nearest] if self.start is None else [self.nearest, self.start.nearest]
+
+    def _second_opinion(
+        self, scored: Sequence[tuple[int, int]], unique: np.ndarray, inverse: np.ndarray
+    ) -> SecondOpinion | None:
+        """The start's vectors of scored texts and of their candidates."""
+        if self.start is None:
+            return None
+        documents = self.start.documents[unique]
+        return SecondOpinion(
+            torch.from_numpy(_rows_of(self.start.texts, scored)),
+            torch.from_numpy(documents[inverse]),
+            self.start.weight,
         )
 
     def _draw_relevant(self, row: tuple[int, int], step: int) -> np.ndarray:
@@ -107,11 +146,15 @@ class Candidates:
             found, _MOST_RELEVANT, replace=False
         )
 
-    def _nearest_of(self, target: int, text: int) -> np.ndarray:
-        found = self.nearest[target]
-        assert found is not None
-        row: np.ndarray = found[text]
-        return row
+
+def _rows_of(by_target: Sequence[np.ndarray | None], rows: Sequence[tuple[int, int]]) -> np.ndarray:
+    """(s, ...) rows of the arrays of their targets, which have them."""
+    found = []
+    for target, text in rows:
+        array = by_target[target]
+        assert array is not None
+        found.append(array[text])
+    return np.stack(found)
 
 
 def _seen_before(positions: np.ndarray) -> np.ndarray:

@@ -27,10 +27,15 @@ class PooledStates:
         self._embedder = TransformerEmbedder(student, task.device, task.precision)
         self._token_ids = token_ids
         self._known: dict[Row, np.ndarray] = {}
+        self._width = student.hidden_size
 
     def has(self, row: Row) -> bool:
         """Whether a row's states are there already."""
         return row in self._known
+
+    def are_of(self, token_ids: Sequence[Sequence[int]], target: int, width: int) -> bool:
+        """Whether states of this width, of these tokens, are those of a target's texts."""
+        return width == self._width and list(token_ids) == list(self._token_ids[target])
 
     def of(self, rows: Sequence[Row]) -> np.ndarray:
         """(n, H) float32 states of rows."""

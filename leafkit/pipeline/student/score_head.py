@@ -29,6 +29,7 @@ from leafkit.pipeline.student.targets import (
     read_targets,
 )
 from leafkit.pipeline.student.validation import Agreed, Validation
+from leafkit.train.student_terms import with_second_opinion
 
 _FEWEST_QUERIES = 100  # that a fit is worth basing on
 _TEXTS_PER_STEP = 128  # queries, and as many documents
@@ -106,9 +107,9 @@ def fit_score_head(
         assert scored is not None
         near = chooser.integers(0, len(documents), _TEXTS_PER_STEP)
         loss = score_kl(
-            student.finish(head(inputs[queries][batch])),
-            targets[queries][batch],
-            scored.candidates,
+            *with_second_opinion(
+                student.finish(head(inputs[queries][batch])), targets[queries][batch], scored
+            ),
             candidates.config.temperature,
             present=scored.present,
         ) + leaf_loss(student.finish(head(inputs[documents][near])), targets[documents][near])

@@ -27,6 +27,7 @@ from leafkit.pipeline.student.checks import (
 from leafkit.pipeline.student.closed_form import start_projection
 from leafkit.pipeline.student.pooled_states import PooledStates
 from leafkit.pipeline.student.score_head import fit_score_head
+from leafkit.pipeline.student.start_scores import score_by_start
 from leafkit.pipeline.student.targets import (
     DOCUMENTS,
     MADE_QUERIES,
@@ -70,6 +71,8 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
     states = PooledStates(student, task, token_ids)
     begun, form = start_projection(student, task, states, chooses, held_out)
     candidates, fitted = _candidates_of(task), None
+    if candidates is not None and task.config.start_weight:
+        candidates = score_by_start(start, task, states, candidates)
     if task.config.head_steps and candidates is not None and validation is not None:
         fitted = fit_score_head(student, task, states, candidates, validation)
     del states  # the backbone is trained now

@@ -1,0 +1,67 @@
+"""How the start model itself scores the documents, before anything of it is trained: a second
+opinion beside the teacher's.
+
+A start that retrieves well ranks by other signs than its teacher, so that both together rank better
+than either, and a student finds its start's part of that easily. Documents stay the teacher's.
+
+Shapes: n texts of a target, E dimensions of the start's own vectors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from leafkit.core.console import log
+from leafkit.core.truncate import truncate_then_normalize
+from leafkit.embedders.transformer import TransformerEmbedder
+from leafkit.index.exact import search_exact
+from leafkit.index.ranking import exclude_self
+from leafkit.models.text_encoder import TextEncoder
+from leafkit.pipeline.student.candidates import Candidates, StartScores
+from leafkit.pipeline.student.pooled_states import PooledStates
+from leafkit.pipeline.student.targets import DOCUMENTS, Distillation
+
+
+def score_by_start(
+    start: TextEncoder, task: Distillation, states: PooledStates, candidates: Candidates
+) -> Candidates:
+    """The candidates with the start's scores beside the teacher's: the documents, and the texts
+    that are scored, embedded by the start as it came, with its own prompts and head.
+
+    Args:
+        start: not trained yet.
+        task: texts, limits and ``start_weight``.
+        states: of the student's backbone, which serve where the start reads the same tokens.
+        candidates: say which texts are scored, and how many documents are near.
+    """
+    scored = [number for number in range(len(task.targets)) if candidates.has(number)]
+    log(
+        f"  scores: the start's own count {task.config.start_weight:g} times the teacher's; it "
+        f"reads all {len(task.targets[0].texts):,} documents for that"
+    )
+    vectors = {number: _embed(start, task, states, number) for number in {0, *scored}}
+    nearest: list[np.ndarray | None] = [None] * len(task.targets)
+    for number in scored:
+        is_index = task.targets[number].origin == DOCUMENTS
+        asked = vectors[number]
+        k = min(candidates.config.num_nearest, len(vectors[0]) - is_index)
+        own = np.arange(len(asked)) if is_index else np.full(len(asked), -1)
+        ranking = search_exact(asked, vectors[0], k + is_index)
+        nearest[number] = exclude_self(ranking, own, k).positions.astype(np.int32)
+    texts = [vectors[n] if n in scored else None for n in range(len(task.targets))]
+    beside = StartScores(task.config.start_weight, vectors[0], texts, nearest)
+    return replace(candidates, start=beside)
+
+
+def _embed(start: TextEncoder, task: Distillation, states: PooledStates, number: int) -> np.ndarray:
+    """(n, E) unit vectors of a target's texts."""
+    target = task.targets[number]
+    ids = start.tokenize(target.texts, target.role, task.limits.of(target.role))
+    if start.projection is None and states.are_of(ids, number, start.hidden_size):
+        found = states.of([(number, i) for i in range(len(ids))])
+    else:
+        found = TransformerEmbedder(start, task.device, task.precision).embed_ids(ids)
+    unit: np.ndarray = truncate_then_normalize(found)
+    return unit
