@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from leafkit.config import CandidatesConfig, StudentConfig
+from leafkit.core.console import log
 from leafkit.data.batching import share_of_rank, token_budget_batches
 from leafkit.models.pooling import choose_head_layers, count_layers
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
@@ -71,8 +72,11 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
     states = PooledStates(student, task, token_ids)
     begun, form = start_projection(student, task, states, chooses, held_out)
     candidates, fitted = _candidates_of(task), None
-    if candidates is not None and task.config.start_weight:
-        candidates = score_by_start(start, task, states, candidates)
+    if task.config.start_weight:
+        if candidates is None:
+            log("  student.start_weight counts for nothing here: no scores are followed")
+        else:
+            candidates = score_by_start(start, task, states, candidates)
     if task.config.head_steps and candidates is not None and validation is not None:
         fitted = fit_score_head(student, task, states, candidates, validation)
     del states  # the backbone is trained now

@@ -117,3 +117,10 @@ def test_states_serve_where_the_start_reads_the_same_tokens(home, monkeypatch, c
     apart = distill(home, **config)
     difference = shared.student.projection.weight - apart.student.projection.weight
     assert difference.abs().max() < 1e-3
+
+
+def test_where_no_scores_are_followed_it_says_that_they_count_for_nothing(home, caplog):
+    config = {"kind": "transformer", "num_epochs": 0.1, "num_checks": 0}
+    with caplog.at_level("INFO", logger="leafkit"):
+        distill(home, **config, start_weight=1)
+    assert "student.start_weight counts for nothing here" in caplog.text
