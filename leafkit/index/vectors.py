@@ -43,6 +43,24 @@ class ChosenRows:
         return self._source[self._rows[rows]]
 
 
+class SideBySide:
+    """Two models' vectors of the same texts as one, so that inner products are the sum of both.
+
+    Args:
+        first: (n, D).
+        second: (n, E).
+    """
+
+    def __init__(self, first: Vectors, second: Vectors) -> None:
+        self._parts = first, second
+
+    def __len__(self) -> int:
+        return len(self._parts[0])
+
+    def __getitem__(self, rows: slice | np.ndarray, /) -> np.ndarray:
+        return np.concatenate([part[rows].astype(np.float32) for part in self._parts], axis=1)
+
+
 def dimension(source: Vectors) -> int:
     """D, of any source that is not empty."""
     return int(source[0:1].shape[1])

@@ -18,10 +18,12 @@ from leafkit.core.truncate import truncate_then_normalize
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.index.exact import search_exact
 from leafkit.index.ranking import exclude_self
+from leafkit.index.vectors import SideBySide
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.candidates import Candidates, StartScores
 from leafkit.pipeline.student.pooled_states import PooledStates
 from leafkit.pipeline.student.targets import DOCUMENTS, Distillation
+from leafkit.pipeline.student.validation import Validation
 
 
 def score_by_start(
@@ -53,6 +55,27 @@ def score_by_start(
     texts = [vectors[n] if n in scored else None for n in range(len(task.targets))]
     beside = StartScores(task.config.start_weight, vectors[0], texts, nearest)
     return replace(candidates, start=beside)
+
+
+def follow_both(validation: Validation, candidates: Candidates) -> Validation:
+    """Held-out texts that are checked on what the student is to follow: the teacher's scores and
+    the start's together, over all documents.
+
+    Args:
+        validation: whose nearest documents are the teacher's alone.
+        candidates: with the start's scores; of texts that are not scored the documents' are known.
+    """
+    start = candidates.start
+    if start is None:
+        return validation
+    own = []
+    for number, text in validation.rows:
+        vectors = start.texts[number]
+        # documents come first; held out they are asked as they are
+        own.append((start.documents if vectors is None else vectors)[text])
+    asked = SideBySide(validation.vectors, start.weight * np.stack(own))
+    together = SideBySide(candidates.documents, start.documents)
+    return validation.following(asked[:], together)
 
 
 def _embed(start: TextEncoder, task: Distillation, states: PooledStates, number: int) -> np.ndarray:

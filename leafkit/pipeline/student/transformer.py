@@ -28,7 +28,7 @@ from leafkit.pipeline.student.checks import (
 from leafkit.pipeline.student.closed_form import start_projection
 from leafkit.pipeline.student.pooled_states import PooledStates
 from leafkit.pipeline.student.score_head import fit_score_head
-from leafkit.pipeline.student.start_scores import score_by_start
+from leafkit.pipeline.student.start_scores import follow_both, score_by_start
 from leafkit.pipeline.student.targets import (
     DOCUMENTS,
     MADE_QUERIES,
@@ -77,6 +77,8 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
             log("  student.start_weight counts for nothing here: no scores are followed")
         else:
             candidates = score_by_start(start, task, states, candidates)
+            if validation is not None:
+                validation = follow_both(validation, candidates)
     if task.config.head_steps and candidates is not None and validation is not None:
         fitted = fit_score_head(student, task, states, candidates, validation)
     del states  # the backbone is trained now

@@ -7,7 +7,7 @@ Shapes: V texts, D dimensions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -42,16 +42,23 @@ class Agreed:
             vectors.
         shares: of each text, whose mean the overlap is.
         ndcg: nDCG@10 of the judged texts among the teacher's vectors; None where too few are.
+        followed: share of the ten nearest documents by the scores that the student is to follow;
+            None where these are the teacher's alone, of which the overlap says it.
     """
 
     cosine: float
     overlap: float
     shares: tuple[float, ...] = field(default=(), repr=False)
     ndcg: float | None = None
+    followed: float | None = None
 
     def is_better(self, other: Agreed) -> bool:
-        """By what it finds; where that is equal, by cosine."""
-        return (self.overlap, self.cosine) > (other.overlap, other.cosine)
+        """By what it finds of that which it is to find; where that is equal, by cosine."""
+        return (self._aim, self.cosine) > (other._aim, other.cosine)
+
+    @property
+    def _aim(self) -> float:
+        return self.overlap if self.followed is None else self.followed
 
     def is_as_good(self, other: Agreed) -> bool:
         """Whether it finds as much on the same texts, within a standard error of the difference,
@@ -61,8 +68,12 @@ class Agreed:
         return bool(lost.mean() <= lost.std() / len(lost) ** 0.5)
 
     def __str__(self) -> str:
-        judged = "" if self.ndcg is None else f", nDCG@{DEPTH} {self.ndcg:.3f}"
-        return f"cosine {self.cosine:.4f}, overlap@{DEPTH} {self.overlap:.3f}{judged}"
+        parts = [f"cosine {self.cosine:.4f}", f"overlap@{DEPTH} {self.overlap:.3f}"]
+        if self.followed is not None:
+            parts.append(f"{self.followed:.3f} with teacher and start together")
+        if self.ndcg is not None:
+            parts.append(f"nDCG@{DEPTH} {self.ndcg:.3f}")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +91,7 @@ class Validation:
         texts: the same as text, which nothing trains on.
         judged: numbers of the texts that have judgments.
         judgments: theirs; None where too few have any.
+        followed: (V, k) the ranking that the student is to follow, where it is another.
     """
 
     origin: str
@@ -92,6 +104,7 @@ class Validation:
     texts: frozenset[str]
     judged: np.ndarray
     judgments: Judgments | None = None
+    followed: np.ndarray | None = None
 
     @property
     def asked(self) -> str:
@@ -105,7 +118,9 @@ class Validation:
         """Agreement of a student's vectors of the texts, (V, D), with the teacher's."""
         ranking = _nearest(vectors, self.documents, self.own, self.nearest.shape[1])
         shares = shares_found(self.nearest, ranking.positions)
-        ndcg = None
+        ndcg = followed = None
+        if self.followed is not None:
+            followed = float(shares_found(self.followed, ranking.positions).mean())
         if self.judgments is not None:
             of_judged = Ranking(ranking.positions[self.judged], ranking.scores[self.judged])
             ndcg = float(fast_ndcg(of_judged, self.judgments).mean())
@@ -114,7 +129,18 @@ class Validation:
             float(shares.mean()),
             tuple(shares.tolist()),
             ndcg,
+            followed,
         )
+
+    def following(self, vectors: np.ndarray, documents: Vectors) -> Validation:
+        """The same texts for a student that is to follow other scores than the teacher's.
+
+        Args:
+            vectors: (V, E) of the texts.
+            documents: (N, E) of the index; inner products are the scores.
+        """
+        depth = self.nearest.shape[1]
+        return replace(self, followed=_nearest(vectors, documents, self.own, depth).positions)
 
 
 def hold_out(task: Distillation, token_ids: TokenIds, origins: Sequence[str]) -> Validation | None:

@@ -14,6 +14,8 @@ from leafkit.config import CandidatesConfig, StudentLosses
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.pipeline.student.candidates import Candidates, StartScores
 from leafkit.pipeline.student.pooled_states import PooledStates
+from leafkit.pipeline.student.start_scores import follow_both
+from leafkit.pipeline.student.validation import Agreed, Validation
 from leafkit.train.student_terms import over_scores, with_second_opinion
 
 TOPICS = "sorting indexing parsing caching logging routing testing packing loading saving".split()
@@ -80,6 +82,42 @@ def test_every_term_over_scores_follows_both():
         alone = term(student, teacher, scored.candidates, present=scored.present)
         # the triplet asks the teacher which document is nearest, and the student alone for scores
         assert torch.equal(both, alone) == (name == "triplet"), name
+
+
+@pytest.mark.parametrize("origin", ["queries", "documents"])
+def test_what_is_held_out_asks_for_what_both_rank_first(origin):
+    candidates, documents, start = make_candidates(weight=2.0)
+    asks_documents = origin == "documents"
+    rows = [(0, 6), (0, 2)] if asks_documents else [(1, 1), (1, 0)]
+    own = np.array([6, 2]) if asks_documents else np.full(2, -1)
+    vectors, nearest = unit(2, 4, 7), np.array([[0, 1], [2, 3]])
+    held_out = Validation(
+        origin, rows, [[1], [2]], vectors, own, nearest, documents, frozenset("ab"), np.array([])
+    )
+    followed = follow_both(held_out, candidates)
+    asked = start.documents[[6, 2]] if asks_documents else start.texts[1][[1, 0]]
+    scores = vectors @ documents.T + 2.0 * asked @ start.documents.T
+    if asks_documents:
+        scores[[0, 1], own] = -np.inf
+    assert followed.followed.tolist() == np.argsort(-scores, axis=1)[:, :2].tolist()
+    assert np.array_equal(followed.nearest, nearest)
+    student = unit(2, 4, 8)
+    of_student = student @ documents.T
+    if asks_documents:
+        of_student[[0, 1], own] = -np.inf
+    finds = np.argsort(-of_student, axis=1)[:, :2]
+    shared = [len(set(a) & set(b)) / 2 for a, b in zip(finds, followed.followed, strict=True)]
+    agreed = followed.measure(student)
+    assert agreed.followed == pytest.approx(np.mean(shared))
+    assert agreed.overlap == held_out.measure(student).overlap
+    assert f"{agreed.followed:.3f} with teacher and start together" in str(agreed)
+
+
+def test_the_better_one_finds_more_of_what_it_follows():
+    less, more = Agreed(0.9, 0.8, followed=0.5), Agreed(0.8, 0.7, followed=0.6)
+    assert more.is_better(less)
+    assert not less.is_better(more)
+    assert Agreed(0.9, 0.8).is_better(Agreed(0.8, 0.7))
 
 
 def test_they_change_the_student_and_its_training(home):
