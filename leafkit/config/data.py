@@ -26,6 +26,7 @@ COLUMN_NAMES = (
     "s2",
     "score",
 )
+SOURCE_TAKES = ("all", "queries", "documents", "as_queries")
 OWN_DOCUMENT_POLICIES = ("auto", "always", "never")
 MAX_TOKENS = 1_000_000  # longer texts than any model takes
 _MAX_COUNT = 10**9
@@ -40,6 +41,12 @@ class SourceConfig:
     )
     limit: int = number(
         0, "Texts taken of each role, at random; 0 takes all.", low=0, high=_MAX_COUNT
+    )
+    take: str = choice(
+        "all",
+        "all takes documents and train queries; queries or documents these alone; as_queries takes "
+        "plain texts that are questions, and trains them as queries.",
+        SOURCE_TAKES,
     )
 
 

@@ -15,6 +15,7 @@ from leafkit.data.sources.kinds import (
     source_fingerprint,
 )
 from leafkit.data.sources.sample import choose_numbers
+from leafkit.data.sources.training_texts import training_texts
 from leafkit.data.values import is_number
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "read_collection",
     "read_raw_rows",
     "source_fingerprint",
+    "training_texts",
 ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from leafkit.config import Recipe, TrainSourceConfig, to_plain
+from leafkit.config import Recipe, SourceConfig, TrainSourceConfig, to_plain
 from leafkit.config.load import from_plain, load_recipe
 from leafkit.core.artifact import read_manifest
 from leafkit.core.checkpoint_layout import CONTAMINATION, CONTAMINATION_FILE, MANIFEST_FILE, STUDENT
@@ -21,11 +21,11 @@ from leafkit.data.prompts import without_prompt
 from leafkit.data.records import Collection, clean_text
 from leafkit.data.sources import (
     BadRows,
-    choose_numbers,
     has_raw_rows,
     read_collection,
     read_raw_rows,
     source_fingerprint,
+    training_texts,
 )
 from leafkit.data.training_rows import has_task_rows, read_task_rows
 from leafkit.pipeline.corpus import load_corpus
@@ -52,17 +52,19 @@ class TrainingSource:
             sources), rows (a teacher's stage) or disclosed (named by bench.training_sources).
         recipe: whose data section says how it is read.
         config: uri, limit and task.
+        take: of texts, what of them; see ``SourceConfig``.
     """
 
     kind: str
     recipe: Recipe
     config: TrainSourceConfig
+    take: str = "all"
 
     def identity(self) -> list[Any]:
         """What decides about its texts."""
         return [
             self.kind,
-            to_plain(self.config),
+            [to_plain(self.config), self.take],
             source_fingerprint(self.config.uri, self.recipe.data),
         ]
 
@@ -220,7 +222,7 @@ def list_training(
         strangers = []
     unique = {
         json.dumps(
-            [s.kind, s.config.uri, s.config.task, s.config.limit, to_plain(s.recipe.data)]
+            [s.kind, s.config.uri, s.config.task, s.config.limit, s.take, to_plain(s.recipe.data)]
         ): s
         for s in sources
     }
@@ -267,7 +269,9 @@ def _of_folder(name: str) -> tuple[list[TrainingSource], list[str]]:
 def _distilled_from(maker: Recipe) -> tuple[list[TrainingSource], list[str]]:
     corpus = TrainingSource("corpus", maker, TrainSourceConfig(uri=maker.data.corpus))
     further = [
-        TrainingSource("texts", maker, TrainSourceConfig(uri=source.uri, limit=source.limit))
+        TrainingSource(
+            "texts", maker, TrainSourceConfig(uri=source.uri, limit=source.limit), source.take
+        )
         for source in maker.data.sources.values()
     ]
     return [corpus, *further], [maker.student.init]
@@ -343,20 +347,18 @@ def _read_source(
     elif source.kind == "rows":
         yield from _texts_of(load_corpus(there, config.uri, config.limit, "train").collection)
     elif source.kind == "texts":
-        yield from _texts_of(read_collection(config.uri, data), config.limit)
+        of_texts = SourceConfig(config.uri, config.limit, source.take)
+        yield from _texts_of(read_collection(config.uri, data), of_texts)
     else:
         is_same = config.uri == alone.recipe.data.corpus and data == alone.recipe.data
         read = [chosen.corpus for chosen in corpora if chosen.kind == IN_DOMAIN and is_same]
         yield from _texts_of((read[0] if read else load_corpus(there, config.uri)).collection)
 
 
-def _texts_of(collection: Collection, limit: int = 0) -> Iterator[str]:
-    """Documents, then train queries; at most ``limit`` of each (0: all), those that train."""
-    documents = [document.full_text for document in collection.documents]
-    queries = [query.text for query in collection.queries if query.split == "train"]
-    for texts in (documents, queries):
-        chosen = choose_numbers(len(texts), limit or len(texts), Counter())
-        yield from filter(None, (texts[i] for i in chosen))
+def _texts_of(collection: Collection, source: SourceConfig | None = None) -> Iterator[str]:
+    """Documents, then train queries: those that train."""
+    documents, queries = training_texts(collection, source or SourceConfig(), Counter())
+    yield from filter(None, [*documents, *(query.text for query in queries)])
 
 
 def _read_disclosed(there: Run, uri: str) -> Iterator[str]:

@@ -142,4 +142,7 @@ def _small_student(student: StudentConfig) -> StudentConfig:
 def _small_source(name: str, source: SourceConfig, rows: Path, *, is_online: bool) -> SourceConfig:
     if is_at_hand(source.uri, is_online=is_online):
         return replace(source, limit=min(source.limit or NUM_ROWS, NUM_ROWS))
-    return replace(source, uri=built_in_rows(name, source.uri, "retrieval", rows), limit=0)
+    # what stands in are pairs
+    take = "queries" if source.take == "as_queries" else source.take
+    uri = built_in_rows(name, source.uri, "retrieval", rows)
+    return replace(source, uri=uri, limit=0, take=take)

@@ -15,7 +15,7 @@ from leafkit.config import DataConfig, SourceConfig, StudentConfig
 from leafkit.core.console import log
 from leafkit.data.made_queries import make_queries
 from leafkit.data.records import Collection, Query
-from leafkit.data.sources import choose_numbers
+from leafkit.data.sources import training_texts
 from leafkit.embedders.count_cut import count_cut
 from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.embedders.prompted import has_own_prompt, prompted_queries, warn_of_prompts
@@ -277,12 +277,8 @@ def _source_groups(
     teacher: ModelHandle,
     config: StudentConfig,
 ) -> list[TextGroup]:
-    documents = [d.full_text for d in collection.documents]
-    queries = [q for q in collection.queries if q.split == "train"]
     counts = Counter(collection.counts)
-    if source.limit:
-        documents = [documents[i] for i in choose_numbers(len(documents), source.limit, counts)]
-        queries = [queries[i] for i in choose_numbers(len(queries), source.limit, counts)]
+    documents, queries = training_texts(collection, source, counts)
     for what, count in counts.items():
         log(f"  {name}: {what}: {count:,}", style="dim")
     usual, told = _by_prompt(name, queries, teacher, config, repeats=1)

@@ -80,6 +80,20 @@ def test_a_test_query_among_the_students_sources_is_found(check, home, tmp_path)
     assert found["pairs"].examples[0].training == query.upper()
     limited, _ = check(data={"sources": {"more": {"uri": uri, "limit": 1}}})
     assert limited["pairs"].training_texts == found["pairs"].training_texts - 1
+    asked, _ = check(data={"sources": {"more": {"uri": uri, "take": "as_queries"}}})
+    assert asked["pairs"].queries == found["pairs"].queries
+
+
+def test_of_a_source_only_what_is_taken_counts(check, home, tmp_path):
+    rows = [
+        {"query": f"question {n}", "positive": f"answer {n}", "split": "train"} for n in range(3)
+    ]
+    uri = write_rows(tmp_path / "more.jsonl", rows)
+    counts = {}
+    for take in ("all", "queries", "documents"):
+        found, _ = check(data={"sources": {"more": {"uri": uri, "take": take}}})
+        counts[take] = found["pairs"].training_texts
+    assert counts["queries"] == counts["documents"] == counts["all"] - 3
 
 
 def test_an_away_collection_is_checked_against_home(check, home, tmp_path):
