@@ -1,10 +1,12 @@
-"""Queries made of documents, for collections that have few or none: titles and single sentences.
+"""Queries made of documents, for collections that have few or none: titles and single sentences,
+and stretches of documents that have neither.
 
 They are what a document says of itself, in its own language; nothing is rewritten.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -16,6 +18,7 @@ _ENDS = re.compile(r"(?<=[.!?\u0964\u061f])\s+|(?<=[\u3002\uff01\uff1f])|\n+")
 _WORDS = range(5, 26)  # of a sentence; shorter ones say little, longer ones are no query
 _CHARACTERS = range(8, 61)  # of a sentence in a script without spaces
 _FEWEST_IN_TITLE = 2  # words
+_MOST_IN_STRETCH, _MOST_CHARACTERS_IN_STRETCH = 12, 24  # words; characters without spaces
 _WITHOUT_SPACES = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
 
 
@@ -26,6 +29,13 @@ def make_queries(documents: Sequence[Document], count: int, seed: int) -> list[s
     >>> document = Document("a", "Bread rises when it is warm. Salt slows it.", "Baking bread")
     >>> sorted(make_queries([document], 9, seed=0))
     ['Baking bread', 'Bread rises when it is warm.']
+
+    A document whole is no query: where it has no title and no single sentences, its words are cut
+    into stretches.
+
+    >>> document = Document("b", "digital storage of great capacity with random and fast access")
+    >>> sorted(make_queries([document], 9, seed=0))
+    ['digital storage of great capacity', 'with random and fast access']
 
     Args:
         documents: of the index.
@@ -51,7 +61,13 @@ def make_queries(documents: Sequence[Document], count: int, seed: int) -> list[s
 
 
 def _parts(document: Document) -> Iterator[str]:
-    """The title, then sentences in order."""
+    """The title, then sentences in order; else stretches; a short document, else, whole."""
+    whole = " ".join(document.full_text.split())
+    parts = list(_title_and_sentences(document))
+    yield from [part for part in parts if part != whole] or _stretches(whole) or parts
+
+
+def _title_and_sentences(document: Document) -> Iterator[str]:
     title = " ".join(document.title.split())
     if len(title.split()) >= _FEWEST_IN_TITLE or _is_sentence(title):
         yield title
@@ -65,3 +81,15 @@ def _is_sentence(text: str) -> bool:
     if _WITHOUT_SPACES.search(text):
         return len(text) in _CHARACTERS
     return len(text.split()) in _WORDS
+
+
+def _stretches(text: str) -> list[str]:
+    """At least two parts, of nearly equal length."""
+    is_spaced = not _WITHOUT_SPACES.search(text)
+    units = text.split() if is_spaced else list(text)
+    longest = _MOST_IN_STRETCH if is_spaced else _MOST_CHARACTERS_IN_STRETCH
+    count = max(2, -(-len(units) // longest))
+    ends = [len(units) * i // count for i in range(count + 1)]
+    joint = " " if is_spaced else ""
+    found = [joint.join(units[a:b]).strip() for a, b in itertools.pairwise(ends)]
+    return [part for part in found if _is_sentence(part)]

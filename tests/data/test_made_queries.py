@@ -7,7 +7,7 @@ import pytest
 from leafkit.data.made_queries import make_queries
 from leafkit.data.records import Document
 
-LONG = " ".join(["word"] * 26) + "."
+LONG = " ".join(f"word{n}" for n in range(26)) + "."
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,11 @@ LONG = " ".join(["word"] * 26) + "."
     [
         (Document("a", "One two three four five. Too short.", "A title"), 2),
         (Document("a", "One two three four five. Six seven eight nine ten!", ""), 2),
-        (Document("a", LONG, "Title"), 0),  # one word is no query, 26 are none either
+        # one word is no query, 26 are none either: stretches of them are
+        (Document("a", LONG, "Title"), 3),
+        (Document("a", "One two three four five six seven eight nine ten.", ""), 2),
+        (Document("a", "One two three four five.", ""), 1),  # too short to be cut
+        (Document("a", "面包在温暖的地方会发酵而盐会减慢它发酵的速度", ""), 2),
         (Document("a", "Zażółć gęślą jaźń w nocy. A potem znowu w dzień.", "Po polsku"), 3),
         (Document("a", "面包在温暖的地方会发酵。盐会减慢发酵的速度。", "烘焙面包的基本方法"), 3),
         (Document("a", "Heading of the text\nFirst line of the text here\nx", ""), 1),
