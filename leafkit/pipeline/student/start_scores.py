@@ -9,6 +9,7 @@ Shapes: n texts of a target, E dimensions of the start's own vectors.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from leafkit.core.console import log
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.embedders.transformer import TransformerEmbedder
+from leafkit.evaluation.agreement import DEPTH, shares_found
 from leafkit.index.exact import search_exact
 from leafkit.index.ranking import exclude_self
 from leafkit.index.vectors import SideBySide
@@ -52,9 +54,20 @@ def score_by_start(
         own = np.arange(len(asked)) if is_index else np.full(len(asked), -1)
         ranking = search_exact(asked, vectors[0], k + is_index)
         nearest[number] = exclude_self(ranking, own, k).positions.astype(np.int32)
+    log(f"  scores: it finds {_shared(candidates, nearest):.3f} of the teacher's ten nearest")
     texts = [vectors[n] if n in scored else None for n in range(len(task.targets))]
     beside = StartScores(task.config.start_weight, vectors[0], texts, nearest)
     return replace(candidates, start=beside)
+
+
+def _shared(candidates: Candidates, nearest: Sequence[np.ndarray | None]) -> float:
+    """Overlap@10 of both rankings, the mean over all scored texts."""
+    shares = [
+        shares_found(theirs[:, :DEPTH], own[:, :DEPTH])
+        for theirs, own in zip(candidates.nearest, nearest, strict=True)
+        if theirs is not None and own is not None
+    ]
+    return float(np.concatenate(shares).mean())
 
 
 def follow_both(validation: Validation, candidates: Candidates) -> Validation:

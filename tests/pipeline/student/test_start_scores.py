@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -149,6 +150,7 @@ def test_states_serve_where_the_start_reads_the_same_tokens(home, monkeypatch, c
     with caplog.at_level("INFO", logger="leafkit"):
         shared = distill(home, **config)
     assert "reads all 400 documents" in caplog.text
+    assert re.search(r"it finds [01]\.\d{3} of the teacher's ten nearest", caplog.text)
     assert set(encoded.values()) == {1}
     # its own vectors are what the states make, so that a start of other prompts does as well
     monkeypatch.setattr(PooledStates, "are_of", lambda *_: False)
