@@ -88,9 +88,12 @@ def test_a_foreign_teacher_is_followed_in_its_scores_and_slowly(name: str) -> No
     recipe = load_recipe(name)
     assert recipe.teacher.source == f"builtin:{name.partition('-')[0]}"
     assert (recipe.student.losses.l2, recipe.student.losses.score_kl) == (1, 1)
-    assert recipe.student.optimizer.lr == 2e-5
+    assert recipe.student.optimizer.lr == 5e-5
+    # some of a model's layers were never trained to retrieve by themselves
+    assert recipe.student.start_weight == (0 if recipe.student.init_layers else 1)
     # measured on what the demonstration is measured on
-    same = [key for key in DEMONSTRATION if key.startswith(("data.", "bench."))]
+    same = [key for key in DEMONSTRATION if key.startswith(("data.max_", "bench."))]
+    same.remove("data.max_train_queries")
     assert {key: value_at(recipe, key) for key in same} == {key: DEMONSTRATION[key] for key in same}
 
 
