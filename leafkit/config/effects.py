@@ -177,9 +177,20 @@ _CONDITIONS = (
         "student.num_checks of one at least",
     ),
     _Condition(
-        ("student.ridge", "student.num_held_out", "student.head_layers", "student.head_bias"),
+        (
+            "student.ridge",
+            "student.num_held_out",
+            "student.head",
+            "student.head_layers",
+            "student.head_bias",
+        ),
         lambda recipe, _: recipe.student.kind != "static",
         "student.kind=transformer or instant",
+    ),
+    _Condition(
+        ("student.head_hidden",),
+        lambda recipe, _: recipe.student.kind != "static" and recipe.student.head == "two_layer",
+        "student.head=two_layer, and student.kind=transformer or instant",
     ),
     _Condition(
         ("student.optimizer.*", "student.query_repeats"),

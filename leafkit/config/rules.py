@@ -316,6 +316,15 @@ def _check_head(student: StudentConfig) -> list[Problem]:
         read_layers(student.head_layers)
     except ValueError as err:
         return [("student.head_layers", f"{shown(student.head_layers)} {err}")]
+    if student.kind == "static" and student.head != "linear":
+        what = f"{student.head} is for students with a transformer; a static one's map is linear"
+        return [("student.head", what)]
+    if student.head == "two_layer" and student.trains_nothing and not student.head_steps:
+        what = (
+            "two_layer begins as the linear head, and nothing would train it: set "
+            "student.head_steps, or train with student.kind=transformer"
+        )
+        return [("student.head", what)]
     return []
 
 

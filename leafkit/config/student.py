@@ -9,6 +9,7 @@ from leafkit.config.stage import ATTENTIONS, POOLING_CHOICES
 from leafkit.config.trainer import OptimizerConfig
 
 STUDENT_KINDS = ("transformer", "instant", "static")
+HEADS = ("linear", "two_layer")
 _MAX_EPOCHS = 100_000
 _MAX_WEIGHT = 10_000.0
 # need a query's candidate documents
@@ -160,6 +161,16 @@ class StudentConfig:
         "",
         "Of the hidden states that W_out reads; empty keeps what the checkpoint says.",
         POOLING_CHOICES,
+    )
+    head: str = choice(
+        "linear",
+        "What maps pooled hidden states into the teacher's space: linear, W_out; or two_layer, "
+        "which adds W2 gelu(W1 x + b1) to it and begins as the linear one. Both have a form that "
+        "sentence-transformers loads.",
+        HEADS,
+    )
+    head_hidden: int = number(
+        512, "Width between the two layers.", unit="dimensions", above=0, high=65_536
     )
     head_layers: str = text(
         "last",

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import normalizers
-from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
@@ -26,6 +25,7 @@ from leafkit.models.attention import attention_mode, check_attention, pin_attent
 from leafkit.models.builtin.find import find_builtin
 from leafkit.models.builtin.hub import download
 from leafkit.models.folder import (
+    GELU,
     fingerprint_of_folder,
     is_ranked_by_cosine,
     read_object,
@@ -42,18 +42,13 @@ from leafkit.models.foreign.backbone import (
 )
 from leafkit.models.foreign.modules import Stock, read_stock
 from leafkit.models.foreign.not_stock import NotStock
+from leafkit.models.heads.two_layer import Head, TwoLayerHead, to_dense
 from leafkit.models.leafkit_json import check_leafkit_json, leafkit_json_fields
 from leafkit.models.pooling import count_layers, find_layer_fault, state_with_pooler
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 from leafkit.models.tiny import tiny_encoder
 from leafkit.models.tokenization import check_vocabulary, comes_back_equal, without_last_call
 
-_MODULE_TYPES = {
-    "Transformer": "",
-    "Pooling": "1_Pooling",
-    "Dense": "2_Dense",
-    "Normalize": "3_Normalize",
-}
 PROMPTS_FILE = "config_sentence_transformers.json"
 _LEGACY_POOLING = {
     "mean": "pooling_mode_mean_tokens",
@@ -230,20 +225,23 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
             " load again as what it was",
             "take the tokenizer that belongs to the architecture",
         )
+    head = encoder.projection
+    normalize = "4_Normalize" if isinstance(head, TwoLayerHead) else "3_Normalize"
     used = [
-        "Transformer",
-        "Pooling",
-        *(["Dense"] if encoder.projection is not None else []),
-        *(["Normalize"] if encoder.spec.normalized else []),
+        ("Transformer", ""),
+        ("Pooling", "1_Pooling"),
+        *([("Dense", "2_Dense")] if head is not None else []),
+        *([("Dense", "3_Dense")] if isinstance(head, TwoLayerHead) else []),
+        *([("Normalize", normalize)] if encoder.spec.normalized else []),
     ]
     modules = [
         {
             "idx": i,
             "name": str(i),
-            "path": _MODULE_TYPES[name],
+            "path": place,
             "type": f"sentence_transformers.models.{name}",
         }
-        for i, name in enumerate(used)
+        for i, (name, place) in enumerate(used)
     ]
     write_json(folder / "modules.json", modules)
     write_json(
@@ -269,10 +267,14 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
     } | dict.fromkeys(_UNUSED_POOLING, False)
     (folder / "1_Pooling").mkdir(exist_ok=True)
     write_json(folder / "1_Pooling" / "config.json", pooling)
-    if encoder.projection is not None:
-        write_dense(encoder.projection, folder / "2_Dense", encoder.spec.head_layers)
+    if isinstance(head, TwoLayerHead):
+        first, second = to_dense(head)
+        write_dense(first, folder / "2_Dense", encoder.spec.head_layers, activation=GELU)
+        write_dense(second, folder / "3_Dense")
+    elif head is not None:
+        write_dense(head, folder / "2_Dense", encoder.spec.head_layers)
     if encoder.spec.normalized:
-        (folder / "3_Normalize").mkdir(exist_ok=True)
+        (folder / normalize).mkdir(exist_ok=True)
     write_json(folder / MODEL_SPACE_FILE, space | leafkit_json_fields(encoder.spec))
 
 
@@ -297,7 +299,7 @@ def refuse_own_code(folder: Path, trust_remote_code: bool) -> None:
         )
 
 
-def _fitting(stock: Stock, folder: Path, backbone: PreTrainedModel) -> nn.Linear | None:
+def _fitting(stock: Stock, folder: Path, backbone: PreTrainedModel) -> Head | None:
     projection, layers = stock.projection, stock.head_layers
     if fault := find_layer_fault(layers, count_layers(backbone)):
         raise LeafkitError(

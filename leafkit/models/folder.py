@@ -26,6 +26,9 @@ _QUERY_NAMES, _DOCUMENT_NAMES = (
 )
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")  # of sentence-transformers
 _AGAIN = "write or download the model again"
+# what a Dense module does after its linear map; GELU is torch's own, by the error function
+IDENTITY = "torch.nn.modules.linear.Identity"
+GELU = "torch.nn.modules.activation.GELU"
 HEAD_LAYERS = "head_layers"  # in a Dense module's file and in leafkit.json
 ADAPTER_FILE = "adapter_config.json"  # a low-rank adapter, as peft writes it
 # what stands beside a model and decides about no vector: documents, and its weights in the forms
@@ -195,20 +198,23 @@ def is_ranked_by_cosine(path: Path, *, has_normalize: bool) -> bool:
     return has_normalize or name == "cosine"
 
 
-def write_dense(projection: nn.Linear, folder: Path, layers: Sequence[int] = ()) -> None:
+def write_dense(
+    projection: nn.Linear, folder: Path, layers: Sequence[int] = (), *, activation: str = IDENTITY
+) -> None:
     """Write a projection as a Dense module, float32.
 
     Args:
         projection: W_out.
         folder: of the module; created.
         layers: whose pooled states it reads, side by side; empty for the last layer alone.
+        activation: what comes after it, IDENTITY or GELU.
     """
     folder.mkdir(exist_ok=True)
     config: dict[str, object] = {
         "in_features": projection.in_features,
         "out_features": projection.out_features,
         "bias": projection.bias is not None,
-        "activation_function": "torch.nn.modules.linear.Identity",
+        "activation_function": activation,
     }
     if layers:
         config[HEAD_LAYERS] = list(layers)

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from leafkit.core.errors import UsageError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.models.attention import attention_mode
+from leafkit.models.heads.two_layer import Head, apply_head
 from leafkit.models.packed.backbone import can_pack, run_packed
 from leafkit.models.packed.grouping import group_by_length, pack
 from leafkit.models.pooling import (
@@ -76,8 +77,8 @@ class TextEncoder(nn.Module):
             too, where the spec names layers.
         tokenizer: its tokenizer.
         spec: pooling, prompts and lengths.
-        projection: W_out of LEAF (arXiv 2509.12539), H -> D; None where the pooled vector is the
-            output.
+        projection: W_out of LEAF (arXiv 2509.12539), H -> D, or a head of two layers; None where
+            the pooled vector is the output.
         fingerprint: identity of the weights on disk; "" for a model in the making.
 
     Raises:
@@ -90,7 +91,7 @@ class TextEncoder(nn.Module):
         backbone: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         spec: EncoderSpec,
-        projection: nn.Linear | None = None,
+        projection: Head | None = None,
         *,
         fingerprint: str = "",
     ) -> None:
@@ -231,12 +232,11 @@ class TextEncoder(nn.Module):
         return self.project(self.pool(token_ids))
 
     def project(self, pooled: torch.Tensor) -> torch.Tensor:
-        """W_out in float32: (B, H) -> (B, D)."""
+        """The head in float32: (B, H) -> (B, D)."""
         if self.projection is None:
             return pooled
         with torch.autocast(pooled.device.type, enabled=False):
-            weight, bias = self.projection.weight.float(), self.projection.bias
-            return nn.functional.linear(pooled, weight, None if bias is None else bias.float())
+            return apply_head(self.projection, pooled)
 
     def finish(self, raw: torch.Tensor, dim: int | None = None) -> torch.Tensor:
         """Raw vectors as they are served: cut to ``dim``, then normalised where the model

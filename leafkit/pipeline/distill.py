@@ -68,7 +68,15 @@ _OF_STEPS = (
     "enough_overlap",
     "patience",
 )
-_OF_TRANSFORMERS = ("init_layers", "attention", "pooling", "head_layers", "head_bias")
+_OF_TRANSFORMERS = (
+    "init_layers",
+    "attention",
+    "pooling",
+    "head",
+    "head_hidden",
+    "head_layers",
+    "head_bias",
+)
 _UNREAD = {
     "transformer": ("static",),
     "instant": ("static", "query_repeats", "optimizer", *_OF_STEPS),
@@ -261,10 +269,11 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
 
 
 def _unread_keys(student: StudentConfig) -> tuple[str, ...]:
+    hidden = ("head_hidden",) if student.head != "two_layer" else ()
     if student.trains_nothing:
-        return _UNREAD["instant"]
+        return _UNREAD["instant"] + hidden
     budget = ("num_epochs",) if student.kind == "transformer" and student.minutes > 0 else ()
-    return _UNREAD[student.kind] + budget
+    return _UNREAD[student.kind] + budget + hidden
 
 
 def _student_inputs(

@@ -89,17 +89,21 @@ def training_in_words(report: RunReport) -> str:
             f" and moved {grouped(report.checks.head_steps)} steps towards the teacher's scores, "
             "on hidden states that stayed as they are"
         )
+    beside = ""
+    if _student_key(report, "head") == "two_layer":
+        beside = ", with a second layer beside it that began at 0"
     was_enough = report.checks is not None and report.checks.is_enough_at_start
     has_no_time = _student_key(report, "minutes") == 0
     if was_enough or has_no_time or _student_key(report, "kind") == "instant":
-        return f"{untrained} was trained: {start}, and that is the student."
+        beside = beside if untrained != "Nothing" else ""  # one that nothing moved was left out
+        return f"{untrained} was trained: {start}{beside}, and that is the student."
     weights = _student_key(report, "losses")
     terms = [
         f"{words} ({weight:g})" if weight != 1 else words
         for term, words in _TERMS.items()
         if (weight := float(weights.get(term, 0) if isinstance(weights, Mapping) else term == "l2"))
     ]
-    return f"Minimised was {_joined(terms)}, after {start}."
+    return f"Minimised was {_joined(terms)}, after {start}{beside}."
 
 
 def checks_in_words(report: RunReport) -> str:

@@ -1,4 +1,4 @@
-"""Dense modules as one linear map."""
+"""Dense modules as one linear map, or as a head of two layers."""
 
 from __future__ import annotations
 
@@ -14,34 +14,36 @@ from safetensors.torch import load_file
 from torch import nn
 
 from leafkit.core.errors import LeafkitError
-from leafkit.models.folder import HEAD_LAYERS, read_object
+from leafkit.models.folder import GELU, HEAD_LAYERS, IDENTITY, read_object
 from leafkit.models.foreign.not_stock import NotStock
+from leafkit.models.heads.two_layer import Head, from_dense
 
-_LINEAR = "torch.nn.modules.linear.Identity"
 _OUTPUT = "sentence_embedding"
 
 
-def read_projection(folders: Sequence[Path]) -> nn.Linear:
+def read_projection(folders: Sequence[Path]) -> Head:
     """Dense modules in a row, none with an activation, as the one linear map that they are,
-    float32: W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2).
+    float32: W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2). Or the two that a head of two layers
+    is written as, the first under GELU.
 
     Args:
         folders: of the modules, in order; at least one.
 
     Raises:
-        NotStock: a module is more than linear.
+        NotStock: a module is more than linear, and no such head.
         LeafkitError: a file is missing or damaged, or a module does not take what the one before it
             gives.
     """
+    if len(folders) == 2 and _activation_of(folders[0]) == GELU:
+        first, second = _read_map(folders[0], GELU), read_dense(folders[1])
+        _check_follows(folders[0], first, folders[1], second)
+        if (head := from_dense(first, second)) is None:
+            raise _not_linear(folders[0], GELU)
+        return head
     whole = read_dense(folders[0])
     for before, folder in itertools.pairwise(folders):
         after = read_dense(folder)
-        if after.in_features != whole.out_features:
-            raise LeafkitError(
-                f"{folder / 'config.json'}: in_features {after.in_features}, and {before.name} "
-                f"before it gives {whole.out_features} dimensions",
-                "write or download the model again",
-            )
+        _check_follows(before, whole, folder, after)
         whole = _compose(whole, after)
     return whole
 
@@ -53,15 +55,16 @@ def read_dense(folder: Path) -> nn.Linear:
         NotStock: it is more than linear, or works on something else than the text's vector.
         LeafkitError: it is missing or damaged.
     """
+    return _read_map(folder, IDENTITY)
+
+
+def _read_map(folder: Path, activation: str) -> nn.Linear:
+    """The map before a Dense module's activation, which must be this one."""
     path = folder / "config.json"
     config = read_object(path)
-    # sentence-transformers' own default, and what it takes for a name that is not torch's
-    activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
-    if activation != _LINEAR:
-        raise NotStock(
-            f"{folder}: a Dense module with activation {activation.rpartition('.')[2]} is not "
-            f"linear"
-        )
+    found = _activation_of(folder)
+    if found != activation or (found != IDENTITY and config.get("use_residual")):
+        raise _not_linear(folder, found)
     for key in ("module_input_name", "module_output_name"):
         if config.get(key) not in (None, _OUTPUT):
             raise NotStock(f"{path}: {key} is {config[key]!r}, not {_OUTPUT}")
@@ -102,6 +105,26 @@ def read_head_layers(folder: Path) -> tuple[int, ...]:
             "write or download the model again",
         )
     return tuple(layers)
+
+
+def _activation_of(folder: Path) -> str:
+    # sentence-transformers' own default, and what it takes for a name that is not torch's
+    default = "torch.nn.modules.activation.Tanh"
+    return str(read_object(folder / "config.json").get("activation_function", default))
+
+
+def _not_linear(folder: Path, activation: str) -> NotStock:
+    name = activation.rpartition(".")[2]
+    return NotStock(f"{folder}: a Dense module with activation {name} is not linear")
+
+
+def _check_follows(before: Path, first: nn.Linear, folder: Path, second: nn.Linear) -> None:
+    if second.in_features != first.out_features:
+        raise LeafkitError(
+            f"{folder / 'config.json'}: in_features {second.in_features}, and {before.name} "
+            f"before it gives {first.out_features} dimensions",
+            "write or download the model again",
+        )
 
 
 def _read_weights(folder: Path) -> dict[str, Any]:

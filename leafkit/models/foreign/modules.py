@@ -1,5 +1,5 @@
-"""The modules that a sentence-transformers folder lists, read as pooling, one linear map and
-normalization.
+"""The modules that a sentence-transformers folder lists, read as pooling, one linear map or head of
+two layers, and normalization.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from torch import nn
-
 from leafkit.core.errors import LeafkitError
 from leafkit.models.folder import read_json, read_object
 from leafkit.models.foreign.dense import read_head_layers, read_projection
 from leafkit.models.foreign.not_stock import NotStock
+from leafkit.models.heads.two_layer import Head
 
 STOCK = ("Transformer", "Pooling", "Dense", "Normalize")
 PACKAGE = "sentence_transformers."
@@ -50,7 +49,8 @@ class Stock:
         root: folder of the transformer.
         settings: of the transformer's module: max_seq_length, do_lower_case.
         pooling: mean, cls or last.
-        projection: all Dense modules as one linear map; None where there is none.
+        projection: all Dense modules as one linear map, or as a head of two layers; None where
+            there is none.
         normalized: a Normalize module comes last.
         head_layers: that the first Dense module reads, where leafkit wrote one that reads several.
     """
@@ -58,7 +58,7 @@ class Stock:
     root: Path
     settings: Mapping[str, Any]
     pooling: str
-    projection: nn.Linear | None
+    projection: Head | None
     normalized: bool
     head_layers: tuple[int, ...] = ()
 

@@ -23,6 +23,7 @@ from leafkit.evaluation.diagnosis.spectrum import (
     sum_for_ridge,
     variance_kept,
 )
+from leafkit.models.heads.two_layer import TwoLayerHead, head_rank, linear_part
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.pooled_states import PooledStates
 from leafkit.pipeline.student.targets import (
@@ -84,7 +85,8 @@ def start_projection(
     held_out: AbstractSet[str] = frozenset(),
 ) -> tuple[Start, ClosedForm]:
     """Set W_out to a ridge solution, and measure what a map of its rank can keep of the teacher,
-    and how near the solution comes to it on texts beside those that it was fitted to.
+    and how near the solution comes to it on texts beside those that it was fitted to. A head of two
+    layers gets its first one ready for these texts, and gives what W_out alone gives.
 
     Args:
         student: gets the solution.
@@ -106,8 +108,9 @@ def start_projection(
     asks = validation.texts if validation else frozenset()
     is_asked = np.array([task.targets[g].texts[i] in asks for g, i in fitted])
     asked = states.of(validation.rows) if validation else None
-    projection = student.projection
-    assert projection is not None
+    head = student.projection
+    assert head is not None
+    projection = linear_part(head)
 
     def sum_over(rows: np.ndarray) -> RidgeSums:
         has_bias = projection.bias is not None
@@ -135,12 +138,14 @@ def start_projection(
         projection.weight.copy_(torch.from_numpy(solution.weight.T))
         if projection.bias is not None:
             projection.bias.copy_(torch.from_numpy(solution.bias))
+    if isinstance(head, TwoLayerHead):
+        head.spread(torch.from_numpy(inputs))
     unseen = states.of(others) if others else inputs
     expected = read_targets(task.targets, others) if others else wanted
     predicted = unseen @ solution.weight + solution.bias
     lengths = np.linalg.norm(predicted, axis=1) * np.linalg.norm(expected, axis=1)
     cosine = np.einsum("nd,nd->n", predicted, expected) / np.maximum(lengths, 1e-12)
-    rank = min(student.hidden_size, student.dim)
+    rank = head_rank(head)
     kept = variance_kept(wanted, rank)
     start = Start(rank, kept, float(cosine.mean()), best.num_texts, len(others))
     log(

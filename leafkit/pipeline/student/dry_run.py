@@ -103,7 +103,7 @@ def full_sizes(recipe: Recipe) -> list[str]:
         if counts is not None:
             lines.append(
                 f"at full size: student {recipe.student.init}: {sum(counts):,} parameters, "
-                f"{counts[1]:,} of them in W_out"
+                f"{counts[1]:,} of them in the head"
             )
     return lines
 
@@ -126,6 +126,7 @@ def _small_student(student: StudentConfig) -> StudentConfig:
         student,
         init=student.init if student.kind == "static" else stand_in(student.init),
         init_layers="1" if student.init_layers else "",
+        head_hidden=min(32, student.head_hidden),
         head_layers="last" if student.head_layers == "last" else "all",
         tokens_per_batch=min(1024, student.tokens_per_batch),
         max_texts_per_batch=BATCH_SIZE,

@@ -16,6 +16,7 @@ from leafkit.models.builtin.find import find_builtin
 from leafkit.models.foreign.modules import read_stock
 from leafkit.models.pooling import choose_head_layers, pooler_free
 from leafkit.models.prune_layers import choose_layers, config_of_layers
+from leafkit.pipeline.student.head import make_head
 
 
 def config_of(reference: str) -> Any | None:
@@ -43,8 +44,8 @@ def count_parameters(config: Any) -> int:
 
 
 def student_at_full_size(student: StudentConfig, dim: int) -> tuple[int, int] | None:
-    """Parameters of a student's transformer and of its W_out onto ``dim`` dimensions; None where
-    the model that it begins as is not known here.
+    """Parameters of a student's transformer and of its head onto ``dim`` dimensions; None where the
+    model that it begins as is not known here.
 
     Raises:
         UsageError: it has no such layers as the student keeps, or as its head reads.
@@ -56,5 +57,6 @@ def student_at_full_size(student: StudentConfig, dim: int) -> tuple[int, int] | 
         kept = choose_layers(student.init_layers, int(config.num_hidden_layers))
         config = config_of_layers(config, kept)
     layers = choose_head_layers(student.head_layers, int(config.num_hidden_layers), student.init)
-    inputs = config.hidden_size * max(1, len(layers)) + student.head_bias
-    return count_parameters(config), inputs * dim
+    with torch.device("meta"):
+        head = make_head(student, config.hidden_size * max(1, len(layers)), dim)
+    return count_parameters(config), sum(weight.numel() for weight in head.parameters())

@@ -1,12 +1,17 @@
-"""What a student's head cannot be, said before anything is embedded or trained."""
+"""A student's head as it is asked for, and what it cannot be, said before anything is embedded or
+trained.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import nn
+
 from leafkit.config import StudentConfig
 from leafkit.core.errors import UsageError
 from leafkit.models.checkpoint import load_encoder
+from leafkit.models.heads.two_layer import Head, TwoLayerHead
 from leafkit.models.pooling import choose_head_layers, count_layers
 from leafkit.models.prune_layers import prune_layers
 from leafkit.models.text_encoder import TextEncoder
@@ -33,6 +38,13 @@ def head_width(config: StudentConfig, start: TextEncoder | None = None) -> int:
             start, what = prune_layers(start, config.init_layers), f"what is kept of {what}"
     layers = choose_head_layers(config.head_layers, count_layers(start.backbone), what)
     return int(start.backbone.config.hidden_size) * max(1, len(layers))
+
+
+def make_head(config: StudentConfig, width: int, dim: int) -> Head:
+    """The head that ``config.head`` names, with random weights: (B, width) -> (B, dim)."""
+    if config.head == "two_layer":
+        return TwoLayerHead(width, config.head_hidden, dim, bias=config.head_bias)
+    return nn.Linear(width, dim, bias=config.head_bias)
 
 
 def check_enough_texts(groups: Sequence[TextGroup], config: StudentConfig, dim: int) -> None:

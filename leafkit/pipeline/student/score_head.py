@@ -1,5 +1,6 @@
-"""W_out fitted to scores: after the closed form, a few hundred steps on hidden states that stay as
-they are. Queries rank the index as the teacher does, documents stay near their vectors.
+"""The head fitted to scores: after the closed form, a few hundred steps on hidden states that stay
+as they are, of W_out or of both layers. Queries rank the index as the teacher does, documents stay
+near their vectors.
 
 No step goes through the model, so that all of them take seconds.
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ import torch
 from leafkit.core.console import log
 from leafkit.losses.leaf import leaf_loss
 from leafkit.losses.scores import score_kl
+from leafkit.models.heads.two_layer import Head, TwoLayerHead, linear_part
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.candidates import Candidates
 from leafkit.pipeline.student.pooled_states import PooledStates
@@ -33,7 +36,7 @@ from leafkit.train.student_terms import with_second_opinion
 
 _FEWEST_QUERIES = 100  # that a fit is worth basing on
 _TEXTS_PER_STEP = 128  # queries, and as many documents
-# learning rate as a share of W_out's own root mean square, which follows the width of the start
+# learning rate as a share of a matrix's own root mean square, which follows the width of the start
 _RELATIVE_LR, _FINAL_SHARE = 0.01, 0.1
 _NUM_CHECKS = 4
 _ENOUGH_OVERLAP = 0.99  # int8 vectors lose more
@@ -42,7 +45,7 @@ Rows = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class ScoreHead:
-    """A W_out that was kept.
+    """A head that was kept.
 
     Attributes:
         num_steps: that led to it.
@@ -60,9 +63,10 @@ def fit_score_head(
     candidates: Candidates,
     validation: Validation,
 ) -> ScoreHead | None:
-    """Move W_out from the closed form towards the teacher's ranking: KL divergence of the queries'
-    scores over their candidates, and the squared distance of documents to their own vectors, both
-    of weight 1. What finds most on held-out texts is kept, which may be the closed form.
+    """Move the head from the closed form towards the teacher's ranking: KL divergence of the
+    queries' scores over their candidates, and the squared distance of documents to their own
+    vectors, both of weight 1. What finds most on held-out texts is kept, which may be the closed
+    form.
 
     Args:
         student: with the closed form; gets what was kept.
@@ -91,12 +95,11 @@ def fit_score_head(
             return validation.measure(student.finish(head(asked)).numpy())
 
     num_steps, chooser = task.config.head_steps, np.random.default_rng(task.seed)
-    optimizer = torch.optim.Adam(
-        head.parameters(), lr=_RELATIVE_LR * float(head.weight.detach().square().mean().sqrt())
-    )
+    optimizer = torch.optim.Adam(_with_learning_rates(head, inputs[documents]))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: 1 - (1 - _FINAL_SHARE) * step / num_steps
     )
+    name = "the head" if isinstance(head, TwoLayerHead) else "W_out"
     start = best = measure()
     if start.overlap >= _ENOUGH_OVERLAP:
         return None
@@ -122,12 +125,36 @@ def fit_score_head(
             if found.is_better(best):
                 best, kept, kept_after = found, copy.deepcopy(head.state_dict()), step
     if not kept_after:
-        log(f"  scores: W_out finds no more after {num_steps} steps than the closed form")
+        log(f"  scores: {name} finds no more after {num_steps} steps than the closed form")
         return None
     with torch.no_grad():
         projection.load_state_dict(kept)
-    log(f"  scores: {best} after {kept_after} steps of W_out alone, {start} before")
+    log(f"  scores: {best} after {kept_after} steps of {name} alone, {start} before")
     return ScoreHead(kept_after, best)
+
+
+@torch.no_grad()
+def _with_learning_rates(head: Head, states: torch.Tensor) -> list[dict[str, Any]]:
+    """Parameters with learning rates. W2, which begins at 0, moves as W_out does in proportion to
+    the lengths of what the two read.
+
+    Args:
+        head: at the closed form.
+        states: (n, H) that it reads.
+    """
+    linear = linear_part(head)
+    relative = _RELATIVE_LR * _root_mean_square(linear.weight)
+    groups: list[dict[str, Any]] = [{"params": list(linear.parameters()), "lr": relative}]
+    if isinstance(head, TwoLayerHead):
+        read = float(states.norm(dim=1).mean() / head.activate(states).norm(dim=1).mean())
+        own = _RELATIVE_LR * _root_mean_square(head.inner.weight)
+        groups.append({"params": list(head.inner.parameters()), "lr": own})
+        groups.append({"params": list(head.outer.parameters()), "lr": relative * read})
+    return groups
+
+
+def _root_mean_square(weight: torch.Tensor) -> float:
+    return float(weight.square().mean().sqrt())
 
 
 def _choose_rows(

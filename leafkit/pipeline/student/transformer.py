@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from leafkit.config import CandidatesConfig, StudentConfig
 from leafkit.core.console import log
 from leafkit.data.batching import share_of_rank, token_budget_batches
+from leafkit.models.heads.two_layer import TwoLayerHead
 from leafkit.models.pooling import choose_head_layers, count_layers
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 from leafkit.pipeline.model_handle import ModelHandle
@@ -26,6 +26,7 @@ from leafkit.pipeline.student.checks import (
     summarize_checks,
 )
 from leafkit.pipeline.student.closed_form import start_projection
+from leafkit.pipeline.student.head import make_head
 from leafkit.pipeline.student.pooled_states import PooledStates
 from leafkit.pipeline.student.score_head import fit_score_head
 from leafkit.pipeline.student.start_scores import follow_both, score_by_start
@@ -83,6 +84,7 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
         fitted = fit_score_head(student, task, states, candidates, validation)
     del states  # the backbone is trained now
     if task.config.trains_nothing:
+        _drop_idle_layer(student)
         chooses = validation if fitted is not None else chooses
         found = summarize_checks(form, chooses, None, 0, fitted=fitted) if chooses else None
         return Distilled(student, [], begun, {}, cuts, found)
@@ -92,7 +94,16 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
         found = summarize_checks(form, validation, trained.best, trained.num_batches, fitted=fitted)
     if found is not None:
         say_checks(found)
+    _drop_idle_layer(student)
     return Distilled(student, trained.losses, begun, trained.loader, cuts, found)
+
+
+def _drop_idle_layer(student: TextEncoder) -> None:
+    """Keep a head of two layers as the linear one that it is where nothing moved W2 from 0."""
+    head = student.projection
+    if isinstance(head, TwoLayerHead) and not bool(head.outer.weight.any()):
+        log("  nothing moved the second layer from 0: the student keeps the linear head that it is")
+        student.projection = head.linear
 
 
 def _candidates_of(task: Distillation) -> Candidates | None:
@@ -128,7 +139,7 @@ class Trained:
 def build_student(
     start: TextEncoder, teacher: ModelHandle, config: StudentConfig, seed: int
 ) -> TextEncoder:
-    """The start model with W_out onto the teacher's dimensions, and the teacher's prompts, lengths
+    """The start model with a head onto the teacher's dimensions, and the teacher's prompts, lengths
     and dimensions.
 
     Raises:
@@ -156,8 +167,8 @@ def build_student(
     )
     # a start that is a student itself keeps nothing of its own head
     width = int(start.backbone.config.hidden_size) * max(1, len(spec.head_layers))
-    projection = nn.Linear(width, teacher.model.dim, bias=config.head_bias)
-    return TextEncoder(start.backbone, start.tokenizer, spec, projection)
+    head = make_head(config, width, teacher.model.dim)
+    return TextEncoder(start.backbone, start.tokenizer, spec, head)
 
 
 def train_student(
