@@ -1,5 +1,5 @@
-"""Heads of two layers: their equation, their two Dense modules here and in sentence-transformers, as
-a graph, and what is refused.
+"""Heads of two layers: their equation, their two Dense modules here and in sentence-transformers,
+as a graph, and what is refused.
 """
 
 from __future__ import annotations
@@ -214,9 +214,7 @@ def test_a_damaged_folder_is_refused(tmp_path):
     weights = load_file(file)
     weights["linear.weight"][0, 1] = 0.5
     save_file(weights, file)
-    with pytest.raises(
-        NotStock, match="2_Dense: a Dense module with activation GELU is not linear"
-    ):
+    with pytest.raises(NotStock, match="2_Dense: a Dense module with activation GELU"):
         read_encoder(tmp_path)
     config = tmp_path / "3_Dense" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"in_features": 7}))
