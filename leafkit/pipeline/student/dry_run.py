@@ -101,9 +101,10 @@ def full_sizes(recipe: Recipe) -> list[str]:
         if recipe.student.kind != "static":
             counts = student_at_full_size(recipe.student, config.hidden_size)
         if counts is not None:
+            named = "W_out" if recipe.student.head == "linear" else "the head"
             lines.append(
                 f"at full size: student {recipe.student.init}: {sum(counts):,} parameters, "
-                f"{counts[1]:,} of them in the head"
+                f"{counts[1]:,} of them in {named}"
             )
     return lines
 

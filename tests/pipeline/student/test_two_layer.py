@@ -97,7 +97,7 @@ def test_scores_move_both_layers_further_than_one(home, monkeypatch):
 
 
 def test_it_trains_is_saved_and_exported(home, tmp_path, monkeypatch):
-    settings = {"tokens_per_batch": 512, "num_epochs": 0.3, "num_checks": 0, "head_bias": False}
+    settings = {"tokens_per_batch": 512, "num_epochs": 0.05, "num_checks": 0, "head_bias": False}
     monkeypatch.setattr(Agreed, "is_better", lambda self, other: False)
     plain = {"kind": "transformer", **settings}
     pair = distill(home, **plain, **TWO, losses=StudentLosses(score_kl=1.0))
