@@ -21,6 +21,7 @@ from leafkit.data.records import Collection, Document, Query, clean_text
 from leafkit.embedders.count_cut import say_cut
 from leafkit.embedders.distinct import check_distinct
 from leafkit.embedders.make_embedder import make_embedder
+from leafkit.embedders.prefix import take_first_dims, whole_dim
 from leafkit.embedders.protocol import Embedder
 from leafkit.models.checkpoint import load_encoder
 from leafkit.models.encoder_protocol import Encoder
@@ -30,7 +31,7 @@ from leafkit.pipeline.check_settings import check_settings
 from leafkit.pipeline.model_handle import ModelHandle, ModelOpener
 from leafkit.pipeline.model_in_memory import as_handle, identify_weights
 from leafkit.pipeline.pair import Pair
-from leafkit.pipeline.student.head import check_enough_texts, head_width
+from leafkit.pipeline.student.head import check_enough_texts, check_head
 from leafkit.pipeline.student.start import shape_start
 from leafkit.pipeline.student.static import distill_static
 from leafkit.pipeline.student.targets import Distillation, TokenLimits, choose_texts, embed_groups
@@ -130,11 +131,12 @@ def distill(
             where, arithmetic, Path(checkpoints), embeddings=embeddings or EmbeddingsConfig()
         ),
     )
+    model = take_first_dims(handle.model, config.dim, handle.reference)
+    handle = replace(handle, model=model)
     start = _open_start(student, config)
     vocabulary = (handle.encoder or start) if num_pseudo_texts else None
     groups = choose_texts(collection, handle, config, data, seed=seed, vocabulary=vocabulary)
-    if config.kind != "static":
-        head_width(config, start)
+    check_head(config, model.dim, start)
     check_enough_texts(groups, config, handle.model.dim)
     limits, embed = TokenLimits(max_query_tokens, max_document_tokens), partial(_embed, handle)
     task = Distillation(
@@ -160,6 +162,7 @@ def distill(
         teacher=handle,
         reference=handle.reference,
         teacher_prompts=handle.given_prompts,
+        prefix_of=whole_dim(model),
     )
 
 

@@ -30,6 +30,7 @@ _READING = (
 _CUTS = ("data.max_query_tokens", "data.max_document_tokens")
 _MODELS = ("teacher.*", "embeddings.*", "allow_hosts")
 _STUDENT = ("bench.student", "bench.same_space")
+_DIM = "student.dim"
 _JUDGED = ("bench.split", "bench.num_resamples", "seed")
 _TRAINING = ("seed", *_READING, *_CUTS, "data.num_pseudo_texts", "stages.*", "trainer.*")
 # command -> patterns of keys that it reads; ! takes keys out again
@@ -49,8 +50,8 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "teach": (*_RUN, "dry_run", *_TRAINING),
     "mine": (*_RUN, "dry_run", *_TRAINING),
     "synth": ("name", "checkpoints", "force", "seed", "synth.*", "allow_hosts"),
-    "embed": (*_RUN, *_READING, "data.max_document_tokens", *_MODELS),
-    "bench": (*_RUN, "seed", *_READING, *_CUTS, "data.exclude_self", *_MODELS, "bench.*"),
+    "embed": (*_RUN, *_READING, "data.max_document_tokens", *_MODELS, _DIM),
+    "bench": (*_RUN, "seed", *_READING, *_CUTS, "data.exclude_self", *_MODELS, "bench.*", _DIM),
     "inherit": (
         *_RUN,
         *_READING,
@@ -59,6 +60,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
         *_MODELS,
         *_STUDENT,
         *_JUDGED,
+        _DIM,
         "student.init",
         "student.init_layers",
         "student.kind",
@@ -66,7 +68,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
         "student.static.width",
         "inherit.*",
     ),
-    "export": (*_RUN, *_READING, *_CUTS, *_MODELS, *_STUDENT, *_JUDGED),
+    "export": (*_RUN, *_READING, *_CUTS, *_MODELS, *_STUDENT, *_JUDGED, _DIM),
     "show": ("*",),
 }
 
@@ -115,7 +117,7 @@ def _diagnoses(recipe: Recipe, _: str) -> bool:
 
 
 _CONDITIONS = (
-    _Condition(("student.*", "inherit.ranks"), _diagnoses, "inherit.diagnose=true", "inherit"),
+    _Condition(("student.[!d]*", "inherit.ranks"), _diagnoses, "inherit.diagnose=true", "inherit"),
     _Condition(
         (
             *_STUDENT,
@@ -186,6 +188,11 @@ _CONDITIONS = (
         ),
         lambda recipe, _: recipe.student.kind != "static",
         "student.kind=transformer or instant",
+    ),
+    _Condition(
+        ("student.ridge", "student.head_layers", "student.head_bias", "student.head_steps"),
+        lambda recipe, _: recipe.student.head != "none",
+        "student.head=linear or two_layer",
     ),
     _Condition(
         ("student.head_hidden",),

@@ -319,6 +319,12 @@ def _check_head(student: StudentConfig) -> list[Problem]:
     if student.kind == "static" and student.head != "linear":
         what = f"{student.head} is for students with a transformer; a static one's map is linear"
         return [("student.head", what)]
+    if student.head == "none" and student.trains_nothing:
+        what = "none leaves nothing to fit, and an instant student is fitted alone: train it"
+        return [("student.head", what)]
+    if student.head == "none" and student.head_layers != "last":
+        what = f"{shown(student.head_layers)}: student.head=none hands on the last layer alone"
+        return [("student.head_layers", what)]
     if student.head == "two_layer" and student.trains_nothing and not student.head_steps:
         what = (
             "two_layer begins as the linear head, and nothing would train it: set "

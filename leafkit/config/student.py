@@ -9,7 +9,7 @@ from leafkit.config.stage import ATTENTIONS, POOLING_CHOICES
 from leafkit.config.trainer import OptimizerConfig
 
 STUDENT_KINDS = ("transformer", "instant", "static")
-HEADS = ("linear", "two_layer")
+HEADS = ("linear", "two_layer", "none")
 _MAX_EPOCHS = 100_000
 _MAX_WEIGHT = 10_000.0
 # need a query's candidate documents
@@ -162,11 +162,20 @@ class StudentConfig:
         "Of the hidden states that W_out reads; empty keeps what the checkpoint says.",
         POOLING_CHOICES,
     )
+    dim: int = number(
+        0,
+        "Of the student's vectors: N matches the first N dimensions of a Matryoshka teacher, cut "
+        "and normalized again, and the pair, its index included, lives there. 0 matches all of "
+        "them.",
+        unit="dimensions",
+        low=0,
+        high=65_536,
+    )
     head: str = choice(
         "linear",
-        "What maps pooled hidden states into the teacher's space: linear, W_out; or two_layer, "
-        "which adds W2 gelu(W1 x + b1) to it and begins as the linear one. Both have a form that "
-        "sentence-transformers loads.",
+        "What maps pooled hidden states into the teacher's space: linear, W_out; two_layer, which "
+        "adds W2 gelu(W1 x + b1) to it and begins as the linear one; or none, for hidden states "
+        "as wide as the student's vectors. All have a form that sentence-transformers loads.",
         HEADS,
     )
     head_hidden: int = number(

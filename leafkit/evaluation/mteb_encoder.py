@@ -25,11 +25,12 @@ from leafkit.data.mteb_source import task_instruction
 from leafkit.data.prompts import make_prompt
 from leafkit.embedders.distinct import probe_model
 from leafkit.embedders.make_embedder import make_embedder
+from leafkit.embedders.prefix import PrefixEmbedder
 from leafkit.embedders.prompted import has_template, place_prompts, prompt_with
 from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.mteb_meta import describe
 from leafkit.models.encoder_protocol import load_model
-from leafkit.models.folder import read_space, read_teacher_prompts
+from leafkit.models.folder import read_prefix_of, read_space, read_teacher_prompts
 from leafkit.models.given_prompts import give_prompts
 from leafkit.models.precision import choose_device, choose_precision
 from leafkit.models.text_encoder import TextEncoder
@@ -264,11 +265,13 @@ def load_for_mteb(
     if teacher and isinstance(encoders[-1], TextEncoder):
         prompts = read_teacher_prompts(_space_of(student))
         encoders[-1] = give_prompts(encoders[-1], prompts, teacher, is_own=False)
-    models = [make_embedder(encoder, where, dtype) for encoder in encoders]
+    models: list[Embedder] = [make_embedder(encoder, where, dtype) for encoder in encoders]
     for model, reference in zip(models, references, strict=True):
         probe_model(model, reference)
     if teacher and not same_space:
         _check_space(student, models[0], teacher, models[1])
+    if teacher and models[-1].dim == read_prefix_of(_space_of(student)):
+        models[-1] = PrefixEmbedder(models[-1], models[0].dim)
     return wrap_for_mteb(
         models[0],
         models[-1],

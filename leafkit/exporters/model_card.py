@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from leafkit.exporters.source import ExportSource
+from leafkit.models.folder import read_prefix_of
 
 _TAGS = (
     "sentence-transformers",
@@ -54,6 +55,10 @@ def with_license(card: str, license_id: str) -> str:
 
 
 def _usage(source: ExportSource) -> str:
+    cut = ""
+    if read_prefix_of(source.space):  # cut, then of length one again
+        cut = f", truncate_dim={source.encoder.dim}"
+        cut += ", normalize_embeddings=True" if source.encoder.spec.normalized else ""
     lines = [
         "from sentence_transformers import SentenceTransformer",
         "",
@@ -61,7 +66,7 @@ def _usage(source: ExportSource) -> str:
         'teacher = SentenceTransformer("FOLDER_OR_HUB_ID_OF_THE_TEACHER")',
         "",
         'queries = student.encode_query(["how do I invert a sparse matrix?"])',
-        'documents = teacher.encode_document(["Compute the inverse of a sparse matrix."])',
+        f'documents = teacher.encode_document(["Compute the inverse of a sparse matrix."]{cut})',
         "scores = queries @ documents.T",
     ]
     note = (
@@ -75,12 +80,14 @@ def _usage(source: ExportSource) -> str:
 def _space(source: ExportSource, space: Mapping[str, Any]) -> str:
     encoder = source.encoder
     dims = ", ".join(map(str, encoder.spec.mrl_dims))
+    whole = read_prefix_of(space)
+    first = f", the first of the teacher's {whole:,}, cut and normalized again" if whole else ""
     rows = [
         "## The space it lives in",
         "",
         f"- teacher: {_plain(space.get('teacher_reference') or 'not named')}",
         f"- space: {_plain(space.get('teacher') or 'not named')}",
-        f"- dimensions: {encoder.dim}" + (f"; Matryoshka: {dims}" if dims else ""),
+        f"- dimensions: {encoder.dim}{first}" + (f"; Matryoshka: {dims}" if dims else ""),
         f"- parameters: {encoder.num_parameters():,}",
         "- Vectors of any other model, also of another version of the teacher, do not mix with "
         "these.",

@@ -101,6 +101,18 @@ def read_teacher_prompts(space: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def read_prefix_of(space: Mapping[str, Any]) -> int:
+    """The whole dimension of the teacher whose first dimensions a student lives in; 0 for a student
+    of all of them, as most are.
+    """
+    found = space.get("prefix_of") or 0
+    if type(found) is not int or found < 0:
+        raise LeafkitError(
+            f"{MODEL_SPACE_FILE}: prefix_of {found!r} is not a number of dimensions", _AGAIN
+        )
+    return found
+
+
 def fingerprint_of_folder(folder: Path) -> str:
     """Identity of a model: every file that its vectors may depend on, its own code and the model
     under an adapter included.

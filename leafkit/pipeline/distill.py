@@ -19,7 +19,7 @@ from leafkit.core.console import log
 from leafkit.core.disk_space import require_space
 from leafkit.core.method import method_of
 from leafkit.data.sources import read_collection, source_fingerprint
-from leafkit.embedders.precomputed import PrecomputedVectors
+from leafkit.embedders.prefix import precomputed_of, whole_dim
 from leafkit.evaluation.diagnosis.findings import INHERITABLE
 from leafkit.index.vectors import Vectors
 from leafkit.models.checkpoint import identify_model, load_encoder
@@ -36,7 +36,7 @@ from leafkit.pipeline.evaluate.inherit import run_inherit
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.pair_folder import describe_student_space
 from leafkit.pipeline.run import Run, plain_inputs
-from leafkit.pipeline.student.head import check_enough_texts
+from leafkit.pipeline.student.head import check_enough_texts, check_head
 from leafkit.pipeline.student.held_out import choose_held_out, unseen_texts
 from leafkit.pipeline.student.start import check_start, load_start
 from leafkit.pipeline.student.static import distill_static
@@ -121,6 +121,7 @@ def run_distill(run: Run) -> None:
         run_teach(run.with_recipe(teaching))
     corpus = load_corpus(run, run.recipe.data.corpus)
     teacher = load_teacher(run)
+    check_head(run.recipe.student, teacher.model.dim)
     check_student_room(run.recipe, teacher)
     held_out = choose_held_out(corpus.collection, run.recipe.bench.split, teacher)
     targets = load_targets(run, teacher, corpus)
@@ -176,7 +177,7 @@ def check_student_room(recipe: Recipe, teacher: ModelHandle) -> None:
 def load_targets(run: Run, teacher: ModelHandle, corpus: Corpus) -> list[Target]:
     """Everything the student learns from, with teacher vectors that are computed once and kept."""
     recipe = run.recipe
-    is_precomputed = isinstance(teacher.model, PrecomputedVectors)
+    is_precomputed = precomputed_of(teacher.model) is not None
     vocabulary = None if is_precomputed else teacher.encoder or load_encoder(recipe.student.init)
     groups = choose_texts(
         corpus.collection,
@@ -249,7 +250,11 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
 
     def save(result: Distilled, draft: Path) -> None:
         space = describe_student_space(
-            result.student, teacher.space_id, teacher.reference, teacher.given_prompts
+            result.student,
+            teacher.space_id,
+            teacher.reference,
+            teacher.given_prompts,
+            prefix_of=whole_dim(teacher.model),
         )
         save_model(result.student, draft, space)
         (draft / LOSSES_FILE).write_text(json.dumps(result.losses))
@@ -269,11 +274,13 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
 
 
 def _unread_keys(student: StudentConfig) -> tuple[str, ...]:
-    hidden = ("head_hidden",) if student.head != "two_layer" else ()
+    of_head = ("head_hidden",) if student.head != "two_layer" else ()
+    if student.head == "none":
+        of_head += ("head_bias", "head_steps", "ridge")
     if student.trains_nothing:
-        return _UNREAD["instant"] + hidden
+        return _UNREAD["instant"] + of_head
     budget = ("num_epochs",) if student.kind == "transformer" and student.minutes > 0 else ()
-    return _UNREAD[student.kind] + budget + hidden
+    return _UNREAD[student.kind] + budget + of_head
 
 
 def _student_inputs(

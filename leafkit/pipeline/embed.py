@@ -15,12 +15,14 @@ from leafkit.core.console import log
 from leafkit.core.disk_space import require_space
 from leafkit.core.method import method_of
 from leafkit.core.watch import watch_tree
+from leafkit.data.prefix_vectors import PrefixVectors, StoredVectors
 from leafkit.data.records import Query
 from leafkit.data.vector_store import VectorStore, hash_texts
 from leafkit.embedders.count_cut import count_cut
 from leafkit.embedders.distinct import check_distinct
 from leafkit.embedders.fill_store import fill_store
 from leafkit.embedders.lookup_table import LookupTableEmbedder
+from leafkit.embedders.prefix import PrefixEmbedder
 from leafkit.embedders.prompted import prompted_queries
 from leafkit.embedders.protocol import Embedder
 from leafkit.embedders.transformer import TransformerEmbedder
@@ -38,7 +40,7 @@ def load_query_vectors(
     *,
     max_tokens: int,
     what: str,
-) -> VectorStore:
+) -> StoredVectors:
     """``load_vectors`` of queries, each under its own instruction where it has one."""
     texts, role = prompted_queries(model, queries, f"{what}, {name}")
     return load_vectors(run, model, name, texts, role=role, max_tokens=max_tokens, what=what)
@@ -53,7 +55,7 @@ def load_vectors(
     role: str,
     max_tokens: int,
     what: str,
-) -> VectorStore:
+) -> StoredVectors:
     """The store with the vectors of ``texts``; what it lacks is computed, shared among the
     processes.
 
@@ -66,10 +68,18 @@ def load_vectors(
         max_tokens: cut of the texts.
         what: what the texts are, for messages ("pydocs documents").
 
+    Returns:
+        The store; of a model at its first dimensions those of the whole model's store.
+
     Raises:
         LeafkitError: the store is damaged or belongs to something else, a vector is not finite, or
             a text has none.
     """
+    if isinstance(model, PrefixEmbedder):
+        whole = load_vectors(
+            run, model.whole, name, texts, role=role, max_tokens=max_tokens, what=what
+        )
+        return PrefixVectors(whole, model.dim)
     model.require(texts, role)
     space = model.space(role, max_tokens)
     maker = (

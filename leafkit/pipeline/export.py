@@ -68,12 +68,14 @@ class PairToExport(Protocol):
         space: of the documents' vectors.
         reference: how a recipe names the teacher.
         teacher_prompts: by role, those that the teacher was given.
+        prefix_of: the teacher's whole dimension, where the pair lives in its first ones; else 0.
     """
 
     student: Encoder
     space: Space
     reference: str
     teacher_prompts: Mapping[str, str]
+    prefix_of: int
 
 
 def export(
@@ -135,7 +137,11 @@ def _read_source(folder: Path) -> ExportSource:
 
 def _pair_source(pair: PairToExport) -> ExportSource:
     space = describe_student_space(
-        pair.student, pair.space.teacher, pair.reference, pair.teacher_prompts
+        pair.student,
+        pair.space.teacher,
+        pair.reference,
+        pair.teacher_prompts,
+        prefix_of=pair.prefix_of,
     )
     return ExportSource(pair.student, space)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from leafkit.config import INDEX_KINDS, TeacherConfig
-from leafkit.core.artifact import Manifest, open_artifact, read_manifest
+from leafkit.core.artifact import Manifest, fingerprint, open_artifact, read_manifest
 from leafkit.core.checkpoint_layout import (
     BENCH,
     CORPORA_FOLDER,
@@ -24,6 +26,7 @@ from leafkit.core.checkpoint_layout import (
 )
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.data.prefix_vectors import first_dims
 from leafkit.data.records import Collection
 from leafkit.data.vector_store import Space
 from leafkit.embedders.distinct import probe_model
@@ -33,13 +36,14 @@ from leafkit.embedders.protocol import Embedder
 from leafkit.index.build import VectorIndex
 from leafkit.index.storage import open_index
 from leafkit.models.encoder_protocol import Encoder, read_model
-from leafkit.models.folder import read_space, read_teacher_prompts
+from leafkit.models.folder import read_prefix_of, read_space, read_teacher_prompts
 from leafkit.models.precision import choose_device
 from leafkit.pipeline.document_index import read_space_of_index, read_vectors_of_index
 from leafkit.pipeline.model_handle import ModelHandle, ModelOpener
 from leafkit.pipeline.model_in_memory import as_handle
 from leafkit.pipeline.pair import Pair, Retention, retention_of
 from leafkit.pipeline.space_guard import check_student
+from leafkit.pipeline.student.targets import read_chunks
 from leafkit.results import EvaluationResult, GraphQuality
 from leafkit.results.codec import Mismatch, from_plain
 
@@ -92,6 +96,10 @@ def load_pair(
     probe_model(embedder, str(folder / STUDENT))
     vectors = read_vectors_of_index(folder / INDEX, space)
     about = read_space(folder / STUDENT)
+    identity = manifests[INDEX].fingerprint()
+    if student.dim < space.dim:
+        vectors, space = _cut(vectors, space, student.dim)
+        identity = fingerprint([identity, space.dim])
     told, prompts = str(about.get("teacher_reference", "")), read_teacher_prompts(about)
     reference = told if teacher is None else teacher if isinstance(teacher, str) else "given"
     return Pair(
@@ -105,7 +113,8 @@ def load_pair(
         else None,
         teacher_prompts=prompts,
         reference=reference,
-        index=None if index == "flat" else _open_index(folder, index, space, manifests[INDEX]),
+        prefix_of=read_prefix_of(about),
+        index=None if index == "flat" else _open_index(folder, index, vectors, space, identity),
         judged=partial(_find_corpus, folder, manifests[INDEX]),
         retention=_read_retention(folder, manifests[STUDENT], student.fingerprint),
     )
@@ -134,13 +143,22 @@ def _open_teacher(
     return opener.open_teacher()
 
 
-def _open_index(folder: Path, kind: str, space: Space, manifest: Manifest) -> VectorIndex:
+def _cut(vectors: np.ndarray, space: Space, dim: int) -> tuple[np.ndarray, Space]:
+    """An index of all the teacher's dimensions, at its first ones, as it is stored: in float16."""
+    out = np.empty((len(vectors), dim), dtype=vectors.dtype)
+    for start, block in read_chunks(vectors):
+        out[start : start + len(block)] = first_dims(block, dim, is_unit=space.normalized)
+    return out, replace(space, dim=dim)
+
+
+def _open_index(
+    folder: Path, kind: str, vectors: np.ndarray, space: Space, identity: str
+) -> VectorIndex:
     if not space.normalized:
         raise UsageError(
             f"index={kind} needs vectors of length one, which this teacher's are not", "index=flat"
         )
-    vectors = read_vectors_of_index(folder / INDEX, space)
-    return open_index(folder / index_folder(kind), kind, vectors, manifest.fingerprint())
+    return open_index(folder / index_folder(kind), kind, vectors, identity)
 
 
 def _open_graph(folder: Path, student: Encoder) -> OnnxGraphEmbedder | None:

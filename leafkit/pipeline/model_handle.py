@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,6 +24,7 @@ from leafkit.embedders.open_folder import open_folder
 from leafkit.embedders.openai_api import SECTION as ENDPOINT_SECTION
 from leafkit.embedders.openai_api import OpenAIEmbedder
 from leafkit.embedders.precomputed import PrecomputedVectors
+from leafkit.embedders.prefix import take_first_dims
 from leafkit.embedders.protocol import Embedder, LocalEmbedder
 from leafkit.models.checkpoint import find_model
 from leafkit.models.encoder_protocol import Encoder, load_model, read_model
@@ -173,11 +174,8 @@ class ModelOpener:
         """
         wait_for(folder)
         if not folder.is_dir():
-            raise LeafkitError(
-                f"there is no {'student' if step == STUDENT else 'teacher'}: {folder}: no such "
-                f"artifact",
-                hint,
-            )
+            what = "student" if step == STUDENT else "teacher"
+            raise LeafkitError(f"there is no {what}: {folder}: no such artifact", hint)
         open_artifact(folder, step)
         model = make_embedder(read_model(folder), self.device, self.precision)
         return _handle(model, folder, name, f"model:{folder}")
@@ -251,14 +249,14 @@ def opener_of(run: Run) -> ModelOpener:
 
 
 def load_teacher(run: Run, roles: Collection[str] = _ROLES) -> ModelHandle:
-    """The recipe's teacher; of ``recipe:NAME`` the last stage.
+    """The recipe's teacher, at ``student.dim`` dimensions; of ``recipe:NAME`` the last stage.
 
     Args:
         run: this run.
         roles: of texts to embed, whose prompts must leave room for a text.
 
     Raises:
-        UsageError: the recipe names none.
+        UsageError: the recipe names none, or it has no such dimensions.
         LeafkitError: it is not there, or damaged.
     """
     if not run.recipe.teacher.source:
@@ -266,7 +264,9 @@ def load_teacher(run: Run, roles: Collection[str] = _ROLES) -> ModelHandle:
             f"recipe {run.recipe.name} names no teacher",
             "teacher.source=model:FOLDER_OR_HUB_ID, builtin:mpnet, or recipe:NAME of stages",
         )
-    teacher = opener_of(run).open_teacher()
+    whole = opener_of(run).open_teacher()
+    model = take_first_dims(whole.model, run.recipe.student.dim, whole.reference)
+    teacher = replace(whole, model=model)
     check_rooms(run, teacher, roles)
     return teacher
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import overload
@@ -17,6 +17,7 @@ from leafkit.core.printable import printable
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.records import Collection, Document
 from leafkit.data.vector_store import Space
+from leafkit.embedders.prefix import PrefixEmbedder
 from leafkit.embedders.protocol import Embedder, encode_in_role
 from leafkit.index.build import VectorIndex
 from leafkit.index.exact import search_exact
@@ -84,6 +85,8 @@ class Pair:
         judged: finds the collection with judged queries where ``collection`` has none.
         retention: where it was measured before.
         teacher_prompts: by role, those that the teacher was given in place of its files'.
+        prefix_of: the teacher's whole dimension, where the pair lives in its first dimensions;
+            else 0.
 
     Attributes:
         student: as given.
@@ -93,6 +96,7 @@ class Pair:
         reference: as given.
         retention: what was measured last; None where nothing was.
         teacher_prompts: as given.
+        prefix_of: as given.
 
     Raises:
         LeafkitError: student, vectors and documents do not fit.
@@ -125,6 +129,7 @@ class Pair:
         judged: Callable[[], Collection | None] | None = None,
         retention: Retention | None = None,
         teacher_prompts: Mapping[str, str] | None = None,
+        prefix_of: int = 0,
     ) -> None:
         if len(vectors) != len(collection.documents):
             raise LeafkitError(
@@ -137,6 +142,7 @@ class Pair:
         self.documents: Sequence[Document] = collection.documents
         self.reference, self.retention = reference, retention
         self.teacher_prompts: Mapping[str, str] = dict(teacher_prompts or {})
+        self.prefix_of = prefix_of
         self._collection, self._judged = collection, judged
         self._embedder, self._teacher, self._index = embedder, teacher, index
         self._matrix: tuple[int, np.ndarray] | None = None
@@ -178,7 +184,12 @@ class Pair:
             opened = self._teacher()
             if opened.declared != self.space.teacher:
                 check_space(opened.reference, opened.space_id, self.space.teacher)
-            self._teacher = opened
+            model = opened.model
+            if model.dim == self.prefix_of:
+                model = PrefixEmbedder(model, self.dim)
+            if model.dim != self.dim:
+                raise another_dimension(self.dim, model.dim)
+            self._teacher = replace(opened, model=model)
         return self._teacher.model
 
     @property
@@ -343,6 +354,7 @@ class Pair:
             space=self.space,
             reference=self.reference,
             teacher_prompts=self.teacher_prompts,
+            prefix_of=self.prefix_of,
             retention={}
             if retention is None
             else {"measured_on": retention.measured_on, "intervals": retention.intervals},
@@ -351,11 +363,12 @@ class Pair:
     def describe(self) -> dict[str, str]:
         """The pair in words, by what they are about."""
         dims = f" (Matryoshka {', '.join(map(str, self.mrl_dims))})" if self.mrl_dims else ""
+        first = f", the first of the teacher's {self.prefix_of:,}" if self.prefix_of else ""
         return {
             "student": f"{self.student.num_parameters():,} parameters",
             "teacher": printable(self.reference) or "unknown",
             "documents": f"{len(self.documents):,} in {printable(self.name)}",
-            "dimensions": f"{self.dim:,}{dims}",
+            "dimensions": f"{self.dim:,}{first}{dims}",
             "space": self.space.teacher,
             "retention": printable(
                 str(self.retention or "not measured: leafkit.evaluate(pair, ...)")

@@ -18,7 +18,12 @@ from leafkit.results.codec import to_plain
 
 
 def describe_student_space(
-    student: Encoder, teacher: str, reference: str, prompts: Mapping[str, str]
+    student: Encoder,
+    teacher: str,
+    reference: str,
+    prompts: Mapping[str, str],
+    *,
+    prefix_of: int = 0,
 ) -> dict[str, object]:
     """What leafkit.json says of the space that a student lives in.
 
@@ -27,6 +32,8 @@ def describe_student_space(
         teacher: name of the space.
         reference: how a recipe names the teacher.
         prompts: that the teacher was given, by role; those of its own files are not among them.
+        prefix_of: the teacher's whole dimension, where the student lives in its first dimensions;
+            else 0.
     """
     return {
         "kind": "student",
@@ -35,6 +42,7 @@ def describe_student_space(
         "teacher_prompts": dict(prompts),
         "dim": student.dim,
         "normalized": student.spec.normalized,
+        **({"prefix_of": prefix_of} if prefix_of else {}),
     }
 
 
@@ -47,6 +55,7 @@ def save_parts(
     space: Space,
     reference: str,
     teacher_prompts: Mapping[str, str],
+    prefix_of: int,
     retention: Mapping[str, object],
 ) -> None:
     """Write a pair: two artifacts that ``leafkit.pipeline.load_pair`` reads.
@@ -59,6 +68,7 @@ def save_parts(
         space: that they are in.
         reference: how a recipe names the teacher.
         teacher_prompts: see ``describe_student_space``.
+        prefix_of: likewise.
         retention: what was measured, as plain data can hold it.
 
     Raises:
@@ -78,5 +88,7 @@ def save_parts(
         save_documents(collection, vectors, space, draft)
     metrics: dict[str, Any] = {"retention": to_plain(retention)} if retention else {}
     with publish(folder / STUDENT, STUDENT, inputs, {}, metrics=metrics) as draft:
-        about = describe_student_space(student, space.teacher, reference, teacher_prompts)
+        about = describe_student_space(
+            student, space.teacher, reference, teacher_prompts, prefix_of=prefix_of
+        )
         save_model(student, draft, about)

@@ -7,11 +7,12 @@ from pathlib import Path
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.vector_store import Space
 from leafkit.models.encoder_protocol import Encoder
-from leafkit.models.folder import read_space
+from leafkit.models.folder import read_prefix_of, read_space
 
 
 def check_student(folder: Path, student: Encoder, teacher: str, dim: int) -> None:
-    """Refuse a student that leafkit distilled from another teacher than that of an index.
+    """Refuse a student that leafkit distilled from another teacher than that of an index. One of
+    the teacher's first dimensions may ask an index of all of them, cut.
 
     Args:
         folder: of the student.
@@ -23,9 +24,11 @@ def check_student(folder: Path, student: Encoder, teacher: str, dim: int) -> Non
         LeafkitError: another teacher's student, prompts that are not those it was distilled with,
             or another dimension.
     """
-    check_space(str(folder), read_space(folder).get("teacher", ""), teacher)
+    space = read_space(folder)
+    check_space(str(folder), space.get("teacher", ""), teacher)
     check_prompts(folder, student)
-    if student.dim != dim:
+    is_cut = space.get("dim") == student.dim and dim == read_prefix_of(space)
+    if student.dim != dim and not is_cut:
         raise another_dimension(student.dim, dim)
 
 
@@ -90,5 +93,6 @@ def another_dimension(student: int, teacher: int) -> LeafkitError:
     return LeafkitError(
         f"the student's vectors have {student} dimensions and the teacher's {teacher}: they "
         f"share no space",
-        "measure a student that was distilled from this teacher",
+        "measure a student that was distilled from this teacher; one of its first dimensions needs "
+        "the student.dim that it was distilled with",
     )

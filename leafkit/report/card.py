@@ -128,6 +128,7 @@ def render_card(report: RunReport) -> str:
         front_matter=Markup("\n".join(["---", *front_matter(report), "---"])),
         made=[provenance.measured(report), report.machine.precision, commit],
         max_query_tokens=recipe.get("data.max_query_tokens"),
+        first_dims=recipe.get("student.dim"),
         facts=facts,
         provenance=provenance,
         tables=tables,

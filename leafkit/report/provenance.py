@@ -65,6 +65,8 @@ def start_in_words(report: RunReport) -> str:
     if found is None:
         return ""
     how = "with the table of its start" if is_static(report) else "with the closed-form last layer"
+    if _student_key(report, "head") == "none":
+        how = "as it came"
     if found.num_held_out is None:
         return f"{how}, measured on {grouped(found.num_texts)} texts"
     if not found.num_held_out:
@@ -82,6 +84,8 @@ def training_in_words(report: RunReport) -> str:
             "text's token vectors and the teacher's vector of it, on documents and then on queries."
         )
     start = "the last layer was set in closed form (ridge regression onto the teacher's vectors)"
+    if _student_key(report, "head") == "none":
+        start = "no map: the pooled hidden states of the start model, as it came, are the vectors"
     untrained = "Nothing"
     if report.checks is not None and report.checks.head_steps:
         untrained = "No other layer"
@@ -113,9 +117,9 @@ def checks_in_words(report: RunReport) -> str:
         return ""
     asked = f"On {grouped(found.num_texts)} {found.texts} that trained nothing"
     steps = f", then {grouped(found.head_steps)} steps on scores" if found.head_steps else ""
+    how = f"closed-form start (ridge {found.ridge:g}, fitted to {found.fitted_to}{steps})"
     start = (
-        f"the closed-form start (ridge {found.ridge:g}, fitted to {found.fitted_to}{steps}) has "
-        f"cosine "
+        f"the {how if found.fitted_to else 'start as it came'} has cosine "
         f"{decimal(found.start_cosine)} to the teacher and finds {percent(found.start_overlap)} of "
         f"its ten nearest documents{_judged(found, found.start_ndcg)}"
     )

@@ -69,7 +69,8 @@ class StudentChecks:
         texts: what they are, "queries" say.
         num_texts: of them.
         ridge: strength of the closed-form start.
-        fitted_to: texts that it was fitted to.
+        fitted_to: texts that it was fitted to; "" of a student without a head, which starts as its
+            model came.
         start_cosine: mean cosine to the teacher's vectors at the start.
         start_overlap: share of the teacher's ten nearest documents that the start finds among the
             teacher's vectors.
@@ -100,6 +101,11 @@ class StudentChecks:
     start_ndcg: float | None = None
     ndcg: float | None = None
     head_steps: int = 0
+
+    @property
+    def start_name(self) -> str:
+        """What the student was before training, in words."""
+        return "the closed form" if self.fitted_to else "the start as it came"
 
     @property
     def ended_early(self) -> bool:

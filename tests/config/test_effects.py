@@ -98,6 +98,7 @@ def test_a_command_takes_what_it_reads_and_refuses_the_rest(command: str, whole)
             ["student.kind=instant", "student.head_steps=0", "student.start_weight=1"],
             "head_steps",
         ),
+        ("distill", ["student.head=none", "student.ridge=0.1"], "student.head=linear"),
         ("distill", ["student.head_hidden=64"], "student.head=two_layer"),
         ("inherit", ["inherit.diagnose=true", "inherit.strict=true"], "inherit.diagnose=false"),
         ("teach", ["stages.tune.lora.alpha=8"], "lora.rank"),

@@ -11,7 +11,8 @@ from typing import Any
 from leafkit.core.artifact import read_manifest
 from leafkit.core.checkpoint_layout import FIGURES_FILE, STUDENT
 from leafkit.core.method import method_of
-from leafkit.data.vector_store import VectorStore, hash_texts
+from leafkit.data.prefix_vectors import StoredVectors
+from leafkit.data.vector_store import hash_texts
 from leafkit.evaluation.agreement import measure_agreement
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors
@@ -49,8 +50,8 @@ def measure_unjudged(run: Run, teacher: ModelHandle, student: ModelHandle) -> li
     if held_out is None:
         return []
     texts = [document.full_text for document in collection.documents]
-    queries: list[VectorStore] = []
-    documents: list[VectorStore] = []
+    queries: list[StoredVectors] = []
+    documents: list[StoredVectors] = []
     for handle in (teacher, student):
         is_query = held_out.role == "query"
         limits = recipe.data.max_query_tokens, recipe.data.max_document_tokens

@@ -8,8 +8,8 @@ from typing import Any
 
 from leafkit.core.checkpoint_layout import DIAGNOSIS, DIAGNOSIS_FILE
 from leafkit.core.method import method_of
+from leafkit.data.prefix_vectors import StoredVectors
 from leafkit.data.records import Collection
-from leafkit.data.vector_store import VectorStore
 from leafkit.evaluation.diagnosis.diagnose import Settings, diagnose
 from leafkit.evaluation.diagnosis.findings import conclude
 from leafkit.evaluation.diagnosis.searches import Judged
@@ -133,7 +133,7 @@ def _describe_inputs(
     )
 
 
-def _embed_queries(run: Run, teacher: ModelHandle, collection: Collection) -> VectorStore | None:
+def _embed_queries(run: Run, teacher: ModelHandle, collection: Collection) -> StoredVectors | None:
     """Teacher vectors of the judged queries; None where there is none."""
     split = run.recipe.bench.split
     queries = collection.judged(split)
@@ -149,7 +149,9 @@ def _embed_queries(run: Run, teacher: ModelHandle, collection: Collection) -> Ve
     )
 
 
-def _judge_queries(run: Run, collection: Collection, queries: VectorStore | None) -> Judged | None:
+def _judge_queries(
+    run: Run, collection: Collection, queries: StoredVectors | None
+) -> Judged | None:
     """Query vectors with their judgments."""
     if queries is None:
         return None

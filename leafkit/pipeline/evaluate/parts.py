@@ -15,7 +15,7 @@ from leafkit.config import to_plain
 from leafkit.core.artifact import fingerprint
 from leafkit.core.checkpoint_layout import FIGURES_FILE, MEASURED_FOLDER, PER_QUERY_FILE
 from leafkit.core.method import method_of
-from leafkit.data.vector_store import VectorStore
+from leafkit.data.prefix_vectors import StoredVectors
 from leafkit.evaluation.ann_indexes import compare_indexes
 from leafkit.evaluation.benchmark import Benchmark, run_benchmark
 from leafkit.evaluation.comparison import ENCODERS
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T")
-Stores = dict[str, tuple[VectorStore, VectorStore]]  # of queries and of documents, by encoder
+Stores = dict[str, tuple[StoredVectors, StoredVectors]]  # of queries and of documents, by encoder
 
 
 @dataclass(frozen=True, slots=True)

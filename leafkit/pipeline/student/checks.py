@@ -104,7 +104,7 @@ def say_checks(found: StudentChecks) -> None:
     asked = f"{found.num_texts:,} {found.texts} held out"
     if found.is_enough_at_start:
         log(
-            f"  the closed form has {start} on {asked}: there is nothing left to train for "
+            f"  {found.start_name} has {start} on {asked}: there is nothing left to train for "
             "(student.enough_overlap=1 trains all the same)"
         )
         return
@@ -117,7 +117,7 @@ def say_checks(found: StudentChecks) -> None:
         )
     else:
         log(
-            f"  training found no more than the closed form on {asked} ({start}); that is kept. A "
-            "lower student.optimizer.lr, or student.losses.score_kl=1, may find more",
+            f"  training found no more than {found.start_name} on {asked} ({start}); that is kept. "
+            "A lower student.optimizer.lr, or student.losses.score_kl=1, may find more",
             style="yellow",
         )

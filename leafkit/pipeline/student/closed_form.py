@@ -56,7 +56,8 @@ class ClosedForm:
     """A ridge solution that was tried.
 
     Attributes:
-        fitted_to: a name of the texts.
+        fitted_to: a name of the texts; "" where there is no head to fit, and the start is the model
+            as it came.
         num_texts: of them.
         ridge: relative to the mean eigenvalue.
         agreed: on held-out texts; None where nothing was held out.
@@ -72,6 +73,8 @@ class ClosedForm:
 
     def __str__(self) -> str:
         found = f": {self.agreed}" if self.agreed else ""
+        if not self.fitted_to:
+            return f"the start as it came{found}"
         if self.left_out is not None and not found:
             found = f": cosine {self.left_out:.4f} of documents left out one by one"
         return f"ridge {self.ridge:g} on {self.fitted_to} ({self.num_texts:,}){found}"
@@ -158,6 +161,33 @@ def start_projection(
     elif best.left_out is not None:
         log(f"  closed form: {best}")
     return start, best
+
+
+def measure_bare_start(
+    student: TextEncoder,
+    task: Distillation,
+    states: PooledStates,
+    validation: Validation | None,
+    held_out: AbstractSet[str] = frozenset(),
+) -> tuple[Start, ClosedForm]:
+    """How near a student without a head is to its teacher before training; nothing is fitted.
+    Arguments and results as of ``start_projection``.
+    """
+    rows, _ = _sample(task, held_out)
+    is_unit = student.spec.normalized
+
+    def served(rows: Rows) -> np.ndarray:
+        found = states.of(rows)
+        return truncate_then_normalize(found) if is_unit else found
+
+    agreed = validation.measure(served(validation.rows)) if validation is not None else None
+    cosine = float(cosines(read_targets(task.targets, rows), served(rows)).mean())
+    start = Start(student.dim, 1.0, cosine, len(rows), len(rows))
+    log(f"  no head: the start as it came has cosine {cosine:.4f} on {start.measured_on}")
+    form = ClosedForm("", 0, 0.0, agreed)
+    if validation is not None:
+        log(f"  {form} on {validation}")
+    return start, form
 
 
 def follow_lengths(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -99,7 +99,8 @@ def full_sizes(recipe: Recipe) -> list[str]:
         )
         counts = None
         if recipe.student.kind != "static":
-            counts = student_at_full_size(recipe.student, config.hidden_size)
+            dim = recipe.student.dim or config.hidden_size
+            counts = student_at_full_size(recipe.student, dim)
         if counts is not None:
             named = "W_out" if recipe.student.head == "linear" else "the head"
             lines.append(
@@ -122,9 +123,12 @@ def _small_student(student: StudentConfig) -> StudentConfig:
         log(f"dry run: layer 1 stands for student.init_layers={student.init_layers}", style="dim")
     if student.head_layers not in ("last", "all"):
         log(f"dry run: all layers stand for student.head_layers={student.head_layers}", style="dim")
+    if student.dim:
+        log(f"dry run: all dimensions stand for student.dim={student.dim}", style="dim")
     static = student.static
     return replace(
         student,
+        dim=0,
         init=student.init if student.kind == "static" else stand_in(student.init),
         init_layers="1" if student.init_layers else "",
         head_hidden=min(32, student.head_hidden),

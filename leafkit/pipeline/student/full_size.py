@@ -59,4 +59,5 @@ def student_at_full_size(student: StudentConfig, dim: int) -> tuple[int, int] | 
     layers = choose_head_layers(student.head_layers, int(config.num_hidden_layers), student.init)
     with torch.device("meta"):
         head = make_head(student, config.hidden_size * max(1, len(layers)), dim)
-    return count_parameters(config), sum(weight.numel() for weight in head.parameters())
+    weights = head.parameters() if head is not None else ()
+    return count_parameters(config), sum(weight.numel() for weight in weights)

@@ -40,8 +40,35 @@ def head_width(config: StudentConfig, start: TextEncoder | None = None) -> int:
     return int(start.backbone.config.hidden_size) * max(1, len(layers))
 
 
-def make_head(config: StudentConfig, width: int, dim: int) -> Head:
-    """The head that ``config.head`` names, with random weights: (B, width) -> (B, dim)."""
+def check_head(config: StudentConfig, dim: int, start: TextEncoder | None = None) -> None:
+    """Refuse a head that the start model cannot have. A usual student needs no look at the model.
+
+    Args:
+        config: of the student.
+        dim: of its vectors.
+        start: as of ``head_width``.
+
+    Raises:
+        UsageError: it has no such layers, or is to have no head and is not as wide as the vectors.
+    """
+    if config.kind == "static" or (start is None and config.head != "none"):
+        return
+    width = head_width(config, start)
+    if config.head == "none" and width != dim:
+        raise UsageError(
+            f"student.head=none: the hidden states have {width:,} dimensions and the student's "
+            f"vectors {dim:,}",
+            f"student.dim={width} matches a teacher's first {width} dimensions, where it was "
+            "trained for them; student.head=linear maps onto any",
+        )
+
+
+def make_head(config: StudentConfig, width: int, dim: int) -> Head | None:
+    """The head that ``config.head`` names, with random weights: (B, width) -> (B, dim); None where
+    the pooled hidden states are the vectors.
+    """
+    if config.head == "none":
+        return None
     if config.head == "two_layer":
         return TwoLayerHead(width, config.head_hidden, dim, bias=config.head_bias)
     return nn.Linear(width, dim, bias=config.head_bias)
@@ -58,8 +85,8 @@ def check_enough_texts(groups: Sequence[TextGroup], config: StudentConfig, dim: 
     Raises:
         UsageError: there are too few.
     """
-    if config.kind == "static":
-        return  # its map is made of the teacher's vectors of tokens
+    if config.kind == "static" or config.head == "none":
+        return  # a table's map is made of the teacher's vectors of tokens
     # W_out is fitted to no queries that are made of the documents
     count = sum(len(group.texts) for group in groups if group.origin != MADE_QUERIES)
     if count < dim:

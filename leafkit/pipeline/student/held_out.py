@@ -9,7 +9,7 @@ import numpy as np
 
 from leafkit.data.records import Collection
 from leafkit.data.vector_store import hash_texts
-from leafkit.embedders.precomputed import PrecomputedVectors
+from leafkit.embedders.prefix import precomputed_of
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.results.agreement import HELD_OUT, SEEN
 
@@ -53,7 +53,7 @@ def choose_held_out(collection: Collection, split: str, teacher: ModelHandle) ->
     """
     if collection.judged(split):
         return None
-    known = teacher.model if isinstance(teacher.model, PrecomputedVectors) else None
+    known = precomputed_of(teacher.model)
 
     def choose(texts: Sequence[str], role: str, most: int) -> list[str]:
         distinct = list(dict.fromkeys(texts))

@@ -19,7 +19,7 @@ from torch import nn
 from leafkit.core.console import log
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.batching import share_of_rank
-from leafkit.embedders.precomputed import PrecomputedVectors
+from leafkit.embedders.prefix import precomputed_of
 from leafkit.evaluation.diagnosis.spectrum import variance_kept
 from leafkit.models.static_encoder import (
     StaticEncoder,
@@ -89,7 +89,7 @@ def start_student(task: Distillation, tokenizer: Tokenizer, token_ids: TokenIds)
     """
     teacher = task.teacher
     num_tokens, dim = tokenizer.get_vocab_size(), teacher.model.dim
-    if isinstance(teacher.model, PrecomputedVectors):
+    if precomputed_of(teacher.model) is not None:
         log(
             f"  {teacher.reference} has the vectors of its own texts alone: tokens start at the "
             f"mean of texts with them"
@@ -144,7 +144,7 @@ def measure_start(student: StaticEncoder, task: Distillation, token_ids: TokenId
     cosine = float(np.einsum("nd,nd->n", vectors, truncate_then_normalize(wanted)).mean())
     kept = variance_kept(wanted, student.hidden_size)
     # vectors of single tokens were not fitted to any text; means of texts were
-    is_fitted = isinstance(task.teacher.model, PrecomputedVectors)
+    is_fitted = precomputed_of(task.teacher.model) is not None
     start = Start(student.hidden_size, kept, cosine, len(sample), 0 if is_fitted else len(sample))
     log(
         f"  a map of rank {student.hidden_size} can keep {kept:.2%} of the teacher's variance in "

@@ -18,6 +18,7 @@ from leafkit.data.records import Collection, Query
 from leafkit.data.sources import training_texts
 from leafkit.embedders.count_cut import count_cut
 from leafkit.embedders.precomputed import PrecomputedVectors
+from leafkit.embedders.prefix import precomputed_of
 from leafkit.embedders.prompted import has_own_prompt, prompted_queries, warn_of_prompts
 from leafkit.index.vectors import ChosenRows, Vectors
 from leafkit.models.encoder_protocol import Encoder
@@ -34,9 +35,7 @@ class Embed(Protocol):
     """The teacher's vectors of texts: computed, or found where they were kept."""
 
     def __call__(self, texts: Sequence[str], role: str, max_tokens: int, what: str) -> Vectors:
-        """(n, D) vectors of texts in a role, cut at ``max_tokens``; ``what`` names them in
-        messages.
-        """
+        """(n, D) vectors of texts in a role, cut at ``max_tokens``; ``what`` is for messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +207,7 @@ def choose_texts(
         held_out: queries that train nothing, because the student is measured on them. Documents
             are all there, for the index; see ``leave_out``.
     """
-    known = teacher.model if isinstance(teacher.model, PrecomputedVectors) else None
+    known = precomputed_of(teacher.model)
     asked = [q for q in collection.queries if q.split == "train" and q.text not in held_out]
     if data.max_train_queries:
         chosen = np.random.default_rng(seed).permutation(len(asked))[: data.max_train_queries]

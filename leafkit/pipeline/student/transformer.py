@@ -25,8 +25,8 @@ from leafkit.pipeline.student.checks import (
     say_checks,
     summarize_checks,
 )
-from leafkit.pipeline.student.closed_form import start_projection
-from leafkit.pipeline.student.head import make_head
+from leafkit.pipeline.student.closed_form import measure_bare_start, start_projection
+from leafkit.pipeline.student.head import check_head, make_head
 from leafkit.pipeline.student.pooled_states import PooledStates
 from leafkit.pipeline.student.score_head import fit_score_head
 from leafkit.pipeline.student.start_scores import follow_both, score_by_start
@@ -71,7 +71,8 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
     validation = hold_out(task, token_ids, (QUERIES, MADE_QUERIES, DOCUMENTS))
     held_out = validation.texts if validation else frozenset()
     states = PooledStates(student, task, token_ids)
-    begun, form = start_projection(student, task, states, chooses, held_out)
+    begin = start_projection if student.projection is not None else measure_bare_start
+    begun, form = begin(student, task, states, chooses, held_out)
     candidates, fitted = _candidates_of(task), None
     if task.config.start_weight:
         if candidates is None:
@@ -80,7 +81,8 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
             candidates = score_by_start(start, task, states, candidates)
             if validation is not None:
                 validation = follow_both(validation, candidates)
-    if task.config.head_steps and candidates is not None and validation is not None:
+    is_fitted = task.config.head_steps > 0 and student.projection is not None
+    if is_fitted and candidates is not None and validation is not None:
         fitted = fit_score_head(student, task, states, candidates, validation)
     del states  # the backbone is trained now
     if task.config.trains_nothing:
@@ -143,7 +145,8 @@ def build_student(
     and dimensions.
 
     Raises:
-        UsageError: its head is to read a layer that the start model lacks.
+        UsageError: its head is to read a layer that the start model lacks, or there is to be none
+            and its hidden states are not as wide as the teacher's vectors.
     """
     torch.manual_seed(seed)
     longest = getattr(start.backbone.config, "max_position_embeddings", 512)
@@ -165,6 +168,7 @@ def build_student(
             config.head_layers, count_layers(start.backbone), "the start model"
         ),
     )
+    check_head(config, teacher.model.dim, start)
     # a start that is a student itself keeps nothing of its own head
     width = int(start.backbone.config.hidden_size) * max(1, len(spec.head_layers))
     head = make_head(config, width, teacher.model.dim)
