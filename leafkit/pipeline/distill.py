@@ -274,7 +274,7 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
 
 
 def _unread_keys(student: StudentConfig) -> tuple[str, ...]:
-    of_head = ("head_hidden",) if student.head != "two_layer" else ()
+    of_head: tuple[str, ...] = ("head_hidden",) if student.head != "two_layer" else ()
     if student.head == "none":
         of_head += ("head_bias", "head_steps", "ridge")
     if student.trains_nothing:
