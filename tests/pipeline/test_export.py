@@ -134,7 +134,9 @@ def test_a_finished_folder_is_exported_with_the_card_of_its_report(exported, tmp
 def test_a_pair_is_exported_into_the_space_of_its_documents(tmp_path):
     student = tiny.make_encoder().eval()
     space = Space("abc", student.dim, "", 64, "mean", normalized=True)
-    pair = SimpleNamespace(student=student, space=space, reference="model:big", teacher_prompts={})
+    pair = SimpleNamespace(
+        student=student, space=space, reference="model:big", teacher_prompts={}, prefix_of=0
+    )
     places = export(pair, tmp_path / "hub", to=["hub"])
     found = read_space(places["hub"])
     assert (found["teacher"], found["teacher_reference"]) == ("abc", "model:big")
