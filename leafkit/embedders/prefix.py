@@ -123,7 +123,7 @@ def take_first_dims(model: Embedder, dim: int, reference: str) -> Embedder:
     Raises:
         UsageError: the teacher's vectors are no longer ones cut there.
     """
-    if dim in (0, model.dim):
+    if not dim or dim == model.dim:  # an endpoint is asked for its dimension, so not without need
         return model
     known = [other for other in model.mrl_dims if other < model.dim]
     if dim in known:
