@@ -40,7 +40,11 @@ class SourceConfig:
         "", "builtin:NAME, jsonl:PATH (csv:, tsv:, parquet:), beir:PATH or hf:NAME[:CONFIG]@SPLIT."
     )
     limit: int = number(
-        0, "Texts taken of each role, at random; 0 takes all.", low=0, high=_MAX_COUNT
+        0,
+        "Texts taken of each role (of hf: that many rows), drawn by their content, so that a "
+        "higher limit keeps what a lower one took; 0 takes all.",
+        low=0,
+        high=_MAX_COUNT,
     )
     take: str = choice(
         "all",

@@ -76,7 +76,13 @@ class TrainSourceConfig:
         low=0,
         high=1e9,
     )
-    limit: int = number(0, "Rows taken, at random; 0 takes all.", low=0, high=_MAX_COUNT)
+    limit: int = number(
+        0,
+        "Rows taken, drawn by their content, so that a higher limit keeps what a lower one took; 0 "
+        "takes all.",
+        low=0,
+        high=_MAX_COUNT,
+    )
     prompt_on: str = choice(
         "auto",
         "both puts the prompt before documents too; auto does so for symmetric tasks, but not "

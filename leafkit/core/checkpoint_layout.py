@@ -5,6 +5,7 @@ spells one.
         vectors/MODEL-ROLE-ID/    vectors of texts, shared by all recipes
         corpora/SOURCE-ID/        collections as they were read, shared too
         measured/PART-ID/         what was measured on one collection or task, shared too
+        tokens/ID/                token ids of texts, shared too
         RECIPE/
             STAGE/                one of the teacher's training stages: a model folder
             mined/STAGE/SOURCE/   hard negatives
@@ -22,7 +23,8 @@ from __future__ import annotations
 
 # folders beside those of the recipes
 VECTORS_FOLDER, CORPORA_FOLDER, MEASURED_FOLDER = "vectors", "corpora", "measured"
-SHARED_FOLDERS = (VECTORS_FOLDER, CORPORA_FOLDER, MEASURED_FOLDER)
+TOKENS_FOLDER = "tokens"
+SHARED_FOLDERS = (VECTORS_FOLDER, CORPORA_FOLDER, MEASURED_FOLDER, TOKENS_FOLDER)
 LOCK_FILE = ".lock"  # held by the one run that may write
 LOCKS_FOLDER = ".locks"  # of single artifacts that recipes share, while they are made
 PRECISION_FILE = ".precision.json"  # what precision=auto chose here, by device
@@ -58,6 +60,9 @@ SOURCES_FILE = "sources.json"  # the rows that each batch of a stage took
 LOGS_FOLDER = "logs"  # folder of what loggers wrote while a step trained
 STATE_FOLDER = "state"  # likewise of a training's state; hidden, and gone when the step is there
 NOT_OF_THE_MODEL = (MODEL_SPACE_FILE, MANIFEST_FILE, LOSSES_FILE, SOURCES_FILE)
+
+# of token ids
+TOKEN_IDS_FILE, TOKEN_OFFSETS_FILE, TOKENS_FILE = "ids.int32", "offsets.int64", "tokens.json"
 
 CUT_FILE = "cut.json"  # of a folder of vectors: what the model did not read of the texts
 
@@ -97,8 +102,8 @@ SYNTH_JOURNAL_FILE = "journal.jsonl"
 # of vectors computed elsewhere that a user brings
 VECTORS_ABOUT_FILE = "about.json"
 
-# of a vector store: how long its vectors took
-MADE_FILE = "made.json"
+# of a vector store: how long its vectors took, and what decides about them beside the texts
+MADE_FILE, MAKER_FILE = "made.json", "maker.json"
 
 # reports: STEM.json and STEM.html
 REPORT, BENCH_REPORT, INHERIT_REPORT, DIAGNOSIS_REPORT = "report", "bench", "inherit", "diagnosis"

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def token_budget_batches(
-    lengths: Sequence[int],
+    lengths: Sequence[int] | np.ndarray,
     max_tokens: int,
     max_rows: int,
     seed: int,

@@ -125,13 +125,24 @@ class MappedRows:
         if self._range is not None:
             _place(path, self._range[number].ctypes.data, size)
         else:
-            try:
-                # Arrow's map outlives its file, numpy's keeps a descriptor
-                with pyarrow.memory_map(str(path)) as file:
-                    self._parts[number] = memoryview(file.read_buffer())
-            except OSError as err:  # Arrow's say what, but not where
-                raise OSError(err.errno or errno.EIO, str(err), str(path)) from err
+            self._parts[number] = map_numbers(path, np.dtype(np.uint8)).data
         self._is_mapped[number] = True
+
+
+def map_numbers(path: Path, dtype: np.dtype) -> np.ndarray:
+    """(n,) all numbers of a file, mapped from it; no descriptor stays open.
+
+    Raises:
+        OSError: it cannot be read; ``filename`` names it.
+    """
+    if not path.stat().st_size:  # nothing can be mapped
+        return np.empty(0, dtype=dtype)
+    try:
+        # Arrow's map outlives its file, numpy's keeps a descriptor
+        with pyarrow.memory_map(str(path)) as file:
+            return np.frombuffer(file.read_buffer(), dtype=dtype)
+    except OSError as err:  # Arrow's say what, but not where
+        raise OSError(err.errno or errno.EIO, str(err), str(path)) from err
 
 
 @functools.cache

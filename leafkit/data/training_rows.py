@@ -146,7 +146,11 @@ def rows_of_collection(name: str, collection: Collection, limit: int = 0) -> Tra
         q.split == "train" for q in collection.queries
     ) - len(rows.relevant)
     if limit and len(rows) > limit:
-        rows = rows.take(choose_numbers(len(rows), limit, counts))
+        contents = (
+            f"{query}\0{rows.documents[positive]}"
+            for query, positive in zip(rows.queries, rows.positives, strict=True)
+        )
+        rows = rows.take(choose_numbers(contents, limit, counts))
     rows.counts = {what: count for what, count in counts.items() if count}
     if not rows:
         raise LeafkitError(

@@ -34,6 +34,7 @@ from leafkit.data.storable import to_storable
 
 DEFAULT_ROWS_PER_SHARD = 2048
 _HASH_BYTES = 8
+HASH = np.dtype("<u8")  # of a text, as it is kept
 _HASHED = ("vectors", "hashes")  # files of a shard whose sha256 its commit record holds
 _ROWS_PER_GATHER = 4096  # bounds what a gather holds beside its result
 # texts of one shard whose vectors are not all equal by chance: fewer may differ in case alone
@@ -74,7 +75,7 @@ def hash_texts(texts: Sequence[str]) -> np.ndarray:
         hashlib.blake2b(t.encode("utf-8", "replace"), digest_size=_HASH_BYTES).digest()
         for t in texts
     )
-    return np.frombuffer(b"".join(digests), dtype="<u8")
+    return np.frombuffer(b"".join(digests), dtype=HASH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,10 @@ class VectorStore:
             LeafkitError: a committed shard belongs to another space, to other texts, or is damaged.
         """
         return [shard for shard in self._plan if not self._is_committed(shard)]
+
+    def hashes(self, shard: Shard | None = None) -> np.ndarray:
+        """(rows,) uint64 hashes of the texts of a shard, or of all."""
+        return self._hashes if shard is None else self._hashes[shard.start : shard.stop]
 
     def write(self, shard: Shard, vectors: np.ndarray) -> None:
         """Commit one shard.
@@ -293,7 +298,7 @@ class VectorStore:
                     path, f"is missing or has not the {size} bytes of its commit record"
                 )
         self._check_sha256(record)
-        hashes = np.fromfile(self.folder / vector_shard_file(shard.number, "hashes"), dtype="<u8")
+        hashes = np.fromfile(self.folder / vector_shard_file(shard.number, "hashes"), dtype=HASH)
         wrong = np.flatnonzero(hashes != self._hashes[shard.start : shard.stop])
         if len(wrong):
             raise LeafkitError(

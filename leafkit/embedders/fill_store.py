@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
-from leafkit.core.console import progress_bar
-from leafkit.data.vector_store import VectorStore
+import numpy as np
+
+from leafkit.core.console import Bar, progress_bar
+from leafkit.data.stored.kept_rows import KeptRows
+from leafkit.data.vector_store import Shard, VectorStore
 from leafkit.embedders.protocol import Embedder, RefusedText
 
 
@@ -18,6 +22,7 @@ def fill_store(
     title: str,
     rank: int = 0,
     num_ranks: int = 1,
+    kept: KeptRows | None = None,
 ) -> int:
     """Compute and commit what a store lacks, shard by shard; a run that is killed loses one shard
     at most.
@@ -30,9 +35,10 @@ def fill_store(
         title: what the progress bar says.
         rank: this process; it takes every ``num_ranks``-th missing shard.
         num_ranks: processes at work on the store.
+        kept: vectors of these texts that other stores hold, which are copied; None computes all.
 
     Returns:
-        Number of vectors computed.
+        Number of vectors committed.
 
     Raises:
         RefusedText: a text has no vector; its number counts all texts.
@@ -42,13 +48,40 @@ def fill_store(
     num_texts = sum(shard.stop - shard.start for shard in shards)
     if not num_texts:
         return 0
-    with progress_bar(title, num_texts, "texts") as bar:
+    num_new = num_texts
+    if kept is not None:
+        num_new -= sum(int(kept.has(store.hashes(shard)).sum()) for shard in shards)
+    with progress_bar(title, num_new, "texts") if num_new else nullcontext() as bar:
         for shard in shards:
-            try:
-                vectors = model.embed(
-                    texts[shard.start : shard.stop], role, store.space.max_tokens, bar
-                )
-            except RefusedText as err:
-                raise RefusedText(shard.start + err.number, err.text, err.what, err.hint) from None
-            store.write(shard, vectors)
+            store.write(shard, _vectors_of(shard, store, model, texts, role, bar=bar, kept=kept))
     return num_texts
+
+
+def _vectors_of(
+    shard: Shard,
+    store: VectorStore,
+    model: Embedder,
+    texts: Sequence[str],
+    role: str,
+    *,
+    bar: Bar | None,
+    kept: KeptRows | None,
+) -> np.ndarray:
+    """(rows, D) of a shard: those that other stores hold, and the others by the model."""
+    part = texts[shard.start : shard.stop]
+    is_known = np.zeros(len(part), dtype=bool)
+    if kept is not None:
+        is_known, vectors = kept.take(store.hashes(shard))
+    places = np.flatnonzero(~is_known).tolist()
+    new = part if len(places) == len(part) else [part[i] for i in places]
+    if not new:
+        return vectors
+    try:
+        found = model.embed(new, role, store.space.max_tokens, bar)
+    except RefusedText as err:
+        number = shard.start + places[err.number]
+        raise RefusedText(number, err.text, err.what, err.hint) from None
+    if len(new) == len(part):
+        return found
+    vectors[places] = found
+    return vectors

@@ -17,7 +17,7 @@ import numpy as np
 from leafkit.core.artifact import fingerprint
 from leafkit.core.console import Bar
 from leafkit.core.errors import UsageError
-from leafkit.data.prefix_vectors import first_dims
+from leafkit.data.stored.prefix_vectors import first_dims
 from leafkit.data.vector_store import Space
 from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.embedders.protocol import Embedder, EmbedderBase

@@ -17,6 +17,7 @@ from leafkit.data.vector_store import Space
 from leafkit.embedders.protocol import EmbedderBase
 from leafkit.models.onednn_linear import has_onednn_linear, use_onednn_linear
 from leafkit.models.packed.backbone import can_pack
+from leafkit.models.packed.grouping import TokenIds
 from leafkit.models.text_encoder import TextEncoder
 
 TOKENS_PER_BATCH = 4096  # larger batches take more memory and are no faster on a CPU
@@ -101,7 +102,7 @@ class TransformerEmbedder(EmbedderBase):
         )
 
     def embed_ids(
-        self, token_ids: Sequence[Sequence[int]], pooled_only: bool = False, bar: Bar | None = None
+        self, token_ids: TokenIds, pooled_only: bool = False, bar: Bar | None = None
     ) -> np.ndarray:
         """Vectors of tokenised texts, in the order given.
 

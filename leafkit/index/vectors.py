@@ -111,3 +111,9 @@ def read_blocks(documents: Vectors, what: str = "document") -> Iterator[tuple[in
     """
     for start in range(0, len(documents), BLOCK_ROWS):
         yield start, as_floats(documents, slice(start, start + BLOCK_ROWS), what)
+
+
+def read_chunks(vectors: Vectors) -> Iterator[tuple[int, np.ndarray]]:
+    """``(first row, vectors)`` over all rows, in order, in bounded memory."""
+    for start in range(0, len(vectors), _CHECKED_ROWS):
+        yield start, vectors[start : start + _CHECKED_ROWS]

@@ -20,6 +20,7 @@ from leafkit.models.checkpoint import (
     refuse_own_code,
     write_encoder,
 )
+from leafkit.models.packed.grouping import TokenIds
 from leafkit.models.static_encoder import StaticEncoder, is_static, read_static, write_static
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 
@@ -63,13 +64,13 @@ class Encoder(Protocol):
     def count_uncut(self, texts: Sequence[str], role: str) -> list[int]:
         """Tokens of each text with its role's prompt, however many there are."""
 
-    def pool(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
+    def pool(self, token_ids: TokenIds) -> torch.Tensor:
         """(B, H) float32, before W_out."""
 
     def project(self, pooled: torch.Tensor) -> torch.Tensor:
         """W_out in float32: (B, H) -> (B, D)."""
 
-    def __call__(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
+    def __call__(self, token_ids: TokenIds) -> torch.Tensor:
         """(B, D) float32 raw vectors: neither cut nor normalized."""
 
     def finish(self, raw: torch.Tensor, dim: int | None = None) -> torch.Tensor:

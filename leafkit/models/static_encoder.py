@@ -41,6 +41,7 @@ from leafkit.models.folder import (
 from leafkit.models.foreign.dense import read_dense
 from leafkit.models.foreign.not_stock import NotStock
 from leafkit.models.leafkit_json import check_leafkit_json, leafkit_json_fields
+from leafkit.models.packed.grouping import TokenIds
 from leafkit.models.text_encoder import EncoderSpec
 
 MAX_PARAMETERS = 23_000_000  # of the transformer student that this one replaces
@@ -153,14 +154,14 @@ class StaticEncoder(nn.Module):
         """Tokens of each text, however many there are."""
         return list(map(len, tokenize(self.tokenizer, texts)))
 
-    def pool(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
+    def pool(self, token_ids: TokenIds) -> torch.Tensor:
         """(B, H) mean of the token vectors; zero for a text without tokens."""
         device = self.device
         starts = np.cumsum([0, *(len(ids) for ids in token_ids[:-1])])
         flat = np.concatenate([np.asarray(ids, dtype=np.int64) for ids in token_ids])
         return self.table(torch.from_numpy(flat).to(device), torch.from_numpy(starts).to(device))
 
-    def forward(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
+    def forward(self, token_ids: TokenIds) -> torch.Tensor:
         """(B, D) float32 raw vectors: neither cut nor normalised."""
         return self.project(self.pool(token_ids))
 

@@ -29,11 +29,11 @@ class Start:
     bias: np.ndarray  # (D,) float32
 
 
-def count_tokens(token_ids: Iterable[np.ndarray], num_tokens: int) -> np.ndarray:
-    """(V,) how often each token occurs in all texts."""
+def count_tokens(parts: Iterable[np.ndarray], num_tokens: int) -> np.ndarray:
+    """(V,) how often each token occurs in all texts, whose ids come in parts of any size."""
     counts = np.zeros(num_tokens, dtype=np.int64)
-    for ids in token_ids:
-        np.add.at(counts, ids, 1)
+    for ids in parts:
+        counts += np.bincount(ids, minlength=num_tokens)
     return counts
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -17,7 +18,7 @@ from leafkit.core.truncate import truncate_then_normalize
 from leafkit.models.attention import attention_mode
 from leafkit.models.heads.two_layer import Head, apply_head
 from leafkit.models.packed.backbone import can_pack, run_packed
-from leafkit.models.packed.grouping import group_by_length, pack
+from leafkit.models.packed.grouping import TokenIds, group_by_length, pack
 from leafkit.models.pooling import (
     POOLINGS,
     count_layers,
@@ -207,7 +208,7 @@ class TextEncoder(nn.Module):
             check_room(role, prompt, prompt_tokens=num_tokens, limit=limit)
             self._roomy.add((role, prompt, limit))
 
-    def pool(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
+    def pool(self, token_ids: TokenIds) -> torch.Tensor:
         """(B, H) float32 pooled hidden states, those of several layers side by side. Backbones
         that ``can_pack`` run without padding, others in groups of similar length.
         """
@@ -227,7 +228,7 @@ class TextEncoder(nn.Module):
         back[torch.tensor(order)] = torch.arange(len(order))
         return pooled[back.to(pooled.device)]
 
-    def forward(self, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
+    def forward(self, token_ids: TokenIds) -> torch.Tensor:
         """(B, D) float32 raw vectors: neither cut nor normalised."""
         return self.project(self.pool(token_ids))
 
@@ -244,13 +245,14 @@ class TextEncoder(nn.Module):
         """
         return truncate_then_normalize(raw, dim) if self.spec.normalized else raw[..., :dim]
 
-    def _pool_padded(self, token_ids: list[Sequence[int]]) -> torch.Tensor:
+    def _pool_padded(self, token_ids: TokenIds) -> torch.Tensor:
         lengths = torch.tensor([len(ids) for ids in token_ids])
         width = int(lengths.max())
         pad = self.tokenizer.pad_token_id or 0
-        ids_BT = torch.tensor(
-            [[*ids, *[pad] * (width - len(ids))] for ids in token_ids], device=self.device
-        )
+        padded = np.full((len(token_ids), width), pad, dtype=np.int64)
+        for row, ids in zip(padded, token_ids, strict=True):
+            row[: len(ids)] = ids
+        ids_BT = torch.from_numpy(padded).to(self.device)
         lengths = lengths.to(self.device)
         mask_BT = torch.arange(width, device=self.device)[None, :] < lengths[:, None]
         is_full = bool(lengths.min() == width)

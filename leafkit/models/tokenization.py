@@ -5,10 +5,14 @@ token for a text without any.
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tokenizers import normalizers, pre_tokenizers, processors
+import tokenizers
+import transformers
+from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer
 
 from leafkit.core.errors import LeafkitError
@@ -58,6 +62,26 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
             "without a vocabulary all words are one unknown token",
             "restore the file, or download the model again with all its files",
         )
+
+
+def identify_tokenizer(tokenizer: PreTrainedTokenizerBase | Tokenizer) -> str:
+    """What decides about the ids that a fast tokenizer gives a text, beside the call's own limit:
+    its content, without the truncation and padding of its last call, and the version of the
+    libraries. "" for a slow one, whose content is in code and files of many kinds.
+    """
+    around: list[object] = [tokenizers.__version__]
+    backend: object = tokenizer
+    if not isinstance(tokenizer, Tokenizer):
+        if not tokenizer.is_fast:
+            return ""
+        backend = tokenizer.backend_tokenizer
+        ends = (tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)
+        around += [transformers.__version__, type(tokenizer).__name__, *ends]
+        around += [tokenizer.truncation_side, bool(getattr(tokenizer, "split_special_tokens", 0))]
+    if not isinstance(backend, Tokenizer):
+        return ""
+    content = json.loads(backend.to_str()) | {"truncation": None, "padding": None}
+    return hashlib.sha256(json.dumps([around, content], sort_keys=True).encode()).hexdigest()
 
 
 def count_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> int:

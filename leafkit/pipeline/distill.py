@@ -18,7 +18,7 @@ from leafkit.core.checkpoint_layout import LOSSES_FILE, STUDENT
 from leafkit.core.console import log
 from leafkit.core.disk_space import require_space
 from leafkit.core.method import method_of
-from leafkit.data.sources import read_collection, source_fingerprint
+from leafkit.data.sources import read_source, source_fingerprint
 from leafkit.embedders.prefix import precomputed_of, whole_dim
 from leafkit.evaluation.diagnosis.findings import INHERITABLE
 from leafkit.index.vectors import Vectors
@@ -29,7 +29,7 @@ from leafkit.models.tokenization import count_prompt
 from leafkit.pipeline.check_targets import check_targets
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.document_index import write_index
-from leafkit.pipeline.embed import load_vectors
+from leafkit.pipeline.embed import load_tokens, load_vectors
 from leafkit.pipeline.evaluate.bench import run_bench
 from leafkit.pipeline.evaluate.diagnose import run_diagnose
 from leafkit.pipeline.evaluate.inherit import run_inherit
@@ -188,7 +188,7 @@ def load_targets(run: Run, teacher: ModelHandle, corpus: Corpus) -> list[Target]
         vocabulary=vocabulary,
         held_out=unseen_texts(choose_held_out(corpus.collection, recipe.bench.split, teacher)),
         sources={
-            name: read_collection(source.uri, recipe.data)
+            name: read_source(source.uri, source.limit, recipe.data)
             for name, source in recipe.data.sources.items()
         },
     )
@@ -236,6 +236,7 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
         seed=run.recipe.seed,
         options=partial(recipe_options, run, STUDENT, identity=identity),
         relevant=relevant_documents(corpus.collection),
+        tokenize=partial(load_tokens, run),
     )
 
     def work(metrics: dict[str, Any]) -> Distilled:

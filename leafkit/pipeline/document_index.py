@@ -15,12 +15,11 @@ from leafkit.core.method import method_of
 from leafkit.data.records import Collection
 from leafkit.data.storable import to_storable
 from leafkit.data.vector_store import Space, VectorStore
-from leafkit.index.vectors import Vectors
+from leafkit.index.vectors import Vectors, read_chunks
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.run import Run
-from leafkit.pipeline.student.targets import read_chunks
 from leafkit.results import codec
 
 

@@ -1,22 +1,33 @@
-"""Vectors of texts, computed once per encoder and text and kept in stores under
-checkpoints/vectors.
+"""Vectors and token ids of texts, computed once and kept: vectors per encoder and text in stores
+under checkpoints/vectors, token ids of long lists of texts under checkpoints/tokens.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from leafkit.core.artifact import fingerprint, write_durably
-from leafkit.core.checkpoint_layout import CUT_FILE, MADE_FILE, VECTORS_FOLDER
-from leafkit.core.console import log
+from leafkit.core.checkpoint_layout import (
+    CUT_FILE,
+    MADE_FILE,
+    MAKER_FILE,
+    TOKENS_FOLDER,
+    VECTORS_FOLDER,
+)
+from leafkit.core.console import log, progress_bar
 from leafkit.core.disk_space import require_space
+from leafkit.core.errors import LeafkitError, explain_write_errors
 from leafkit.core.method import method_of
 from leafkit.core.watch import watch_tree
-from leafkit.data.prefix_vectors import PrefixVectors, StoredVectors
 from leafkit.data.records import Query
+from leafkit.data.stored.flat_tokens import FlatTokens, open_tokens, write_tokens
+from leafkit.data.stored.kept_rows import KeptRows
+from leafkit.data.stored.prefix_vectors import PrefixVectors, StoredVectors
 from leafkit.data.vector_store import VectorStore, hash_texts
 from leafkit.embedders.count_cut import count_cut
 from leafkit.embedders.distinct import check_distinct
@@ -25,11 +36,13 @@ from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.embedders.prefix import PrefixEmbedder
 from leafkit.embedders.prompted import prompted_queries
 from leafkit.embedders.protocol import Embedder
+from leafkit.embedders.token_reader import TokenReader, read_flat
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.pipeline.run import Run
 from leafkit.results import CutTexts
 
 _LOCAL = (TransformerEmbedder, LookupTableEmbedder)  # whose vectors the code here decides about
+_FEWEST_KEPT = 8192  # texts whose token ids are worth a file: fewer are read in a second
 
 
 def load_query_vectors(
@@ -56,8 +69,8 @@ def load_vectors(
     max_tokens: int,
     what: str,
 ) -> StoredVectors:
-    """The store with the vectors of ``texts``; what it lacks is computed, shared among the
-    processes.
+    """The store with the vectors of ``texts``; what it lacks is copied from stores of other texts
+    of the same maker, where these have it, and else computed, shared among the processes.
 
     Args:
         run: this run.
@@ -89,10 +102,9 @@ def load_vectors(
     )
     # other vectors were computed elsewhere, perhaps for money: new code is no reason to ask again
     methods = [method_of(kind) for kind in _LOCAL if isinstance(model, kind)]
+    decides = [*maker, space.prompt, space.max_tokens, model.precision, methods]
     content = hash_texts(texts).tobytes().hex()
-    identity = fingerprint(
-        [*maker, space.prompt, space.max_tokens, model.precision, methods, content]
-    )
+    identity = fingerprint([*decides, content])
     store = VectorStore(_find_store(run, name, f"{role}-{identity}"), space, texts)
     missing = store.missing()
     num_bytes = sum(shard.stop - shard.start for shard in missing) * store.bytes_per_row
@@ -100,21 +112,115 @@ def load_vectors(
     started_s = time.perf_counter()
     title = f"{name} vectors of {what}"
     with run.turn(store.folder):
+        kept = _find_kept(run, store, fingerprint([role, *decides]), title=title)
         computed = fill_store(
-            store, model, texts, role, title=title, rank=run.world.rank, num_ranks=run.world.size
+            store,
+            model,
+            texts,
+            role,
+            title=title,
+            rank=run.world.rank,
+            num_ranks=run.world.size,
+            kept=kept,
         )
         run.barrier()
         if computed:
             check_distinct(texts, store, title)
         run.on_main(lambda: _say_cut(run, store, model, texts, role=role, name=name, what=what))
         if computed and run.is_main:
-            _add_time(store, time.perf_counter() - started_s)
+            _add_time(store, time.perf_counter() - started_s, kept)
     watch_tree(store.folder)
     if not computed:
         log(f"{title}: up to date ({store.folder})", style="dim")
-    made_s = _kept_time(store)
-    run.add_step(title, store.folder, started_s, is_done=bool(computed), made_s=made_s)
+    made = _read_made(store)
+    run.add_step(
+        title,
+        store.folder,
+        started_s,
+        is_done=bool(computed),
+        made_s=made.get("seconds"),
+        reused=int(made.get("reused", 0)),
+    )
     return store
+
+
+def _find_kept(run: Run, store: VectorStore, maker: str, *, title: str) -> KeptRows | None:
+    """What other stores hold of the texts that a store lacks; None where it lacks nothing, or they
+    hold nothing.
+
+    Args:
+        run: this run.
+        store: whose folder gets the maker's mark, by which later stores find it.
+        maker: identity of what decides about the vectors beside the texts.
+        title: names model and texts.
+    """
+
+    def look() -> tuple[list[tuple[int, int]], list[str]]:
+        missing, mark = store.missing(), store.folder / MAKER_FILE
+        if len(store) and _read_json(mark).get("maker") != maker:
+            with explain_write_errors(store.folder):
+                store.folder.mkdir(parents=True, exist_ok=True)
+            write_durably(mark, json.dumps({"maker": maker}).encode())
+        marks = sorted((run.root / VECTORS_FOLDER).glob(f"*/{MAKER_FILE}")) if missing else []
+        others = [path for path in marks if path.parent != store.folder]
+        folders = [str(path.parent) for path in others if _read_json(path).get("maker") == maker]
+        return [(shard.start, shard.stop) for shard in missing], folders
+
+    # the others may find less missing, once the first one is at work
+    missing, folders = run.on_main(look)
+    if not folders:
+        return None
+    wanted = np.concatenate([store.hashes()[start:stop] for start, stop in missing])
+    kept = KeptRows(map(Path, folders), store.space, store.dtype, wanted)
+    if not kept.num_found:
+        return None
+    log(
+        f"  {title}: {kept.num_found:,} of {len(wanted):,} are in {kept.num_stores:,} other stores "
+        "and copied"
+    )
+    return kept
+
+
+def load_tokens(run: Run, reader: TokenReader, texts: Sequence[str]) -> FlatTokens:
+    """Token ids of texts, mapped from files that the first process wrote; of a few texts, and of a
+    tokenizer that cannot be told from others, in the memory of each process.
+
+    Files that are damaged are named and made anew: nothing but time is lost.
+
+    Args:
+        run: this run.
+        reader: tokenizes.
+        texts: in order.
+
+    Raises:
+        LeafkitError: the files cannot be written, or another process does not see them as they
+            were written.
+    """
+    if len(texts) < _FEWEST_KEPT:
+        return read_flat(reader, texts)
+    identity = run.on_main(lambda: reader.identify_ids(texts))
+    if not identity:
+        return read_flat(reader, texts)
+    folder = run.root / TOKENS_FOLDER / identity
+
+    def find_or_write() -> None:
+        try:
+            if open_tokens(folder, identity, len(texts)) is not None:
+                return
+        except LeafkitError as err:
+            log(f"  {err}: tokenized anew", style="yellow")
+        with progress_bar("token ids", len(texts), "texts") as bar:
+            write_tokens(folder, identity, reader.read_parts(texts, bar))
+
+    with run.turn(folder):
+        run.on_main(find_or_write)
+        found = open_tokens(folder, identity, len(texts), is_verified=True)
+    if found is None:
+        raise LeafkitError(
+            f"process {run.world.rank} does not see {folder}, which process 0 wrote",
+            "all processes need one file system under checkpoints",
+        )
+    return found
 
 
 def _find_store(run: Run, name: str, identity: str) -> Path:
@@ -151,18 +257,27 @@ def _say_cut(
     run.note_cut(found)
 
 
-def _add_time(store: VectorStore, seconds: float) -> None:
-    """Note how long the vectors took, for reports of later runs; a store that was resumed has the
-    time of all its runs.
+def _add_time(store: VectorStore, seconds: float, kept: KeptRows | None) -> None:
+    """Note how long the vectors took, and how many were another store's, for reports of later runs;
+    a store that was resumed has those of all its runs.
     """
-    total_s = round(seconds + (_kept_time(store) or 0.0), 3)
-    write_durably(store.folder / MADE_FILE, json.dumps({"seconds": total_s}).encode())
+    before = _read_made(store)
+    made = {"seconds": round(seconds + before.get("seconds", 0.0), 3)}
+    reused = int(before.get("reused", 0)) + (kept.num_found if kept else 0)
+    content = made | ({"reused": reused} if reused else {})
+    write_durably(store.folder / MADE_FILE, json.dumps(content).encode())
 
 
-def _kept_time(store: VectorStore) -> float | None:
-    """Seconds that the store's vectors took; None where nobody noted it."""
+def _read_made(store: VectorStore) -> Mapping[str, float]:
+    """What ``_add_time`` noted; nothing where nobody did: no figure of quality hangs on it."""
+    found = _read_json(store.folder / MADE_FILE)
+    return {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
+
+
+def _read_json(path: Path) -> Mapping[str, object]:
+    """An object that is kept beside vectors; empty where there is none."""
     try:
-        found = json.loads((store.folder / MADE_FILE).read_text(encoding="utf-8"))["seconds"]
-        return float(found)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # no figure of quality hangs on it
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -26,8 +26,8 @@ from leafkit.core.checkpoint_layout import (
 )
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
-from leafkit.data.prefix_vectors import first_dims
 from leafkit.data.records import Collection
+from leafkit.data.stored.prefix_vectors import first_dims
 from leafkit.data.vector_store import Space
 from leafkit.embedders.distinct import probe_model
 from leafkit.embedders.make_embedder import make_embedder
@@ -35,6 +35,7 @@ from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.embedders.protocol import Embedder
 from leafkit.index.build import VectorIndex
 from leafkit.index.storage import open_index
+from leafkit.index.vectors import read_chunks
 from leafkit.models.encoder_protocol import Encoder, read_model
 from leafkit.models.folder import read_prefix_of, read_space, read_teacher_prompts
 from leafkit.models.precision import choose_device
@@ -43,7 +44,6 @@ from leafkit.pipeline.model_handle import ModelHandle, ModelOpener
 from leafkit.pipeline.model_in_memory import as_handle
 from leafkit.pipeline.pair import Pair, Retention, retention_of
 from leafkit.pipeline.space_guard import check_student
-from leafkit.pipeline.student.targets import read_chunks
 from leafkit.results import EvaluationResult, GraphQuality
 from leafkit.results.codec import Mismatch, from_plain
 

@@ -201,6 +201,7 @@ class Run:
         *,
         is_done: bool = True,
         made_s: float | None = None,
+        reused: int = 0,
     ) -> None:
         """Note a step for the report: how long it took to make, and how long this run spent on it.
 
@@ -210,6 +211,7 @@ class Run:
             started_s: when this run began it, by ``time.perf_counter``.
             is_done: whether this run made it.
             made_s: what it took the run that made it, as its manifest says.
+            reused: vectors in it that were made for other texts before.
         """
         spent_s = time.perf_counter() - started_s
         self.steps.append(
@@ -220,6 +222,7 @@ class Run:
                 "status": DONE if is_done else UP_TO_DATE,
                 "spent_s": spent_s,
             }
+            | ({"reused": reused} if reused else {})
         )
 
     def on_main(self, work: Callable[[], T]) -> T:

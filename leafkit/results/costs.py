@@ -87,6 +87,7 @@ class StepTime:
         status: "done" or "up to date".
         spent_s: wall time that this run spent on it; None where that was not recorded.
         artifact: its folder among the checkpoints; "" where that was not recorded.
+        reused: vectors in it that were made for other texts before; None where there are none.
     """
 
     name: str
@@ -94,6 +95,7 @@ class StepTime:
     status: str
     spent_s: float | None = None
     artifact: str = ""
+    reused: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

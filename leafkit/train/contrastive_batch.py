@@ -18,8 +18,7 @@ import torch
 
 from leafkit.config import MixingConfig
 from leafkit.data.batching import share_of_rank
-
-TokenIds = Sequence[Sequence[int]]
+from leafkit.models.packed.grouping import TokenIds
 
 
 @dataclass(frozen=True, slots=True)

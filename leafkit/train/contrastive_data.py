@@ -12,6 +12,7 @@ from leafkit.core.errors import UsageError
 from leafkit.data.batching import random_batches
 from leafkit.data.pair_records import rows_of_pairs
 from leafkit.data.prompts import find_prompt
+from leafkit.embedders.token_reader import read_flat, reader_of
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.train.batch_data import BatchData
 from leafkit.train.batch_list import BatchList
@@ -118,8 +119,10 @@ class ContrastiveData(BatchData):
             )
         nothing = np.zeros(0, dtype=np.float32)
         return TrainingTable(
-            queries=encoder.tokenize(rows.queries, "query", self._max_tokens[0]),
-            documents=encoder.tokenize(rows.documents, "document", self._max_tokens[1]),
+            queries=read_flat(reader_of(encoder, "query", self._max_tokens[0]), rows.queries),
+            documents=read_flat(
+                reader_of(encoder, "document", self._max_tokens[1]), rows.documents
+            ),
             positives=np.array(rows.positives),
             negatives=[np.array(found, dtype=np.int64) for found in rows.negatives],
             relevant=[np.array(sorted(rows.relevant[q])) for q in rows.query_ids],

@@ -9,6 +9,8 @@ import torch
 
 from leafkit.core.errors import UsageError
 from leafkit.data.batching import share_of_rank, token_budget_batches
+from leafkit.data.stored.flat_tokens import flatten
+from leafkit.embedders.token_reader import reader_of
 from leafkit.train.batch_data import BatchData
 from leafkit.train.batch_list import BatchList
 from leafkit.train.leaf_module import LeafBatch
@@ -69,7 +71,7 @@ class DistillationData(BatchData):
             raise UsageError("there is no text to train on", "DistillationData(texts, vectors)")
         self._tokens_per_batch, self._max_texts = tokens_per_batch, max_texts_per_batch
         self._max_tokens, self._seed = max_tokens, seed
-        self._token_ids: list[list[int]] = []
+        self._token_ids = flatten([])
 
     def setup(self, stage: str) -> None:
         """Tokenize with the trained encoder and count the batches.
@@ -78,10 +80,13 @@ class DistillationData(BatchData):
             UsageError: the vectors are not of the encoder's dimension, or not finite.
         """
         encoder = self.trainer.lightning_module.encoder
-        self._token_ids = []
-        for role, texts, vectors in self._groups:
+        for role, _, vectors in self._groups:
             _check_vectors(role, vectors, encoder.dim)
-            self._token_ids += encoder.tokenize(texts, role, self._max_tokens)
+        self._token_ids = flatten(
+            part
+            for role, texts, _ in self._groups
+            for part in reader_of(encoder, role, self._max_tokens).read_parts(texts)
+        )
         self.num_batches = len(self._plan(0))
 
     def make_pass(self, epoch: int) -> BatchList:
@@ -100,9 +105,12 @@ class DistillationData(BatchData):
         return BatchList(len(batches), make, rows=[len(batch) for batch in batches])
 
     def _plan(self, epoch: int) -> list[np.ndarray]:
-        lengths = [len(ids) for ids in self._token_ids]
         return token_budget_batches(
-            lengths, self._tokens_per_batch, self._max_texts, self._seed, epoch=epoch
+            self._token_ids.lengths,
+            self._tokens_per_batch,
+            self._max_texts,
+            self._seed,
+            epoch=epoch,
         )
 
     def _targets(self, rows: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from leafkit.models.packed.grouping import TokenIds
 from leafkit.models.text_encoder import TextEncoder
 
 
@@ -33,9 +34,7 @@ def split_by_tokens(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     return chunks
 
 
-def encode_in_chunks(
-    encoder: TextEncoder, token_ids: Sequence[Sequence[int]], chunk_tokens: int
-) -> torch.Tensor:
+def encode_in_chunks(encoder: TextEncoder, token_ids: TokenIds, chunk_tokens: int) -> torch.Tensor:
     """(B, D) raw vectors, like ``encoder(token_ids)``, holding the activations of one chunk at a
     time.
 

@@ -11,7 +11,7 @@ from leafkit.losses.orthogonality import orthogonality_loss
 from leafkit.losses.prefixes import prefix_loss
 from leafkit.losses.ranking import contrastive_loss
 from leafkit.models.encoder_protocol import Encoder
-from leafkit.train.contrastive_batch import TokenIds
+from leafkit.models.packed.grouping import TokenIds
 from leafkit.train.encoder_module import EncoderModule
 from leafkit.train.student_terms import (
     OF_VECTORS,

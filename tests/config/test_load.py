@@ -992,11 +992,11 @@ def test_a_stage_may_not_take_the_folder_of_something_else(write: Write, name: s
     assert f"stages.{name}: '{name}' cannot name a stage's folder" in found
 
 
-@pytest.mark.parametrize("name", ["vectors", "corpora", "measured", "Vectors"])
+@pytest.mark.parametrize("name", ["vectors", "corpora", "measured", "tokens", "Vectors"])
 def test_a_recipe_may_not_take_a_folder_that_recipes_share(write: Write, name: str) -> None:
     (found,) = _mistakes(write(f"name: {name}"))
     assert f"name: '{name}' is taken" in found
-    assert "vectors, corpora, measured" in found
+    assert "vectors, corpora, measured, tokens" in found
 
 
 @pytest.mark.parametrize("reference", ["builtin:minilm", "builtin:mpnet"])

@@ -10,7 +10,7 @@ import tiny
 import torch
 
 from leafkit.core.errors import UsageError
-from leafkit.data.prefix_vectors import PrefixVectors, first_dims
+from leafkit.data.stored.prefix_vectors import PrefixVectors, first_dims
 from leafkit.data.vector_store import Space, VectorStore
 from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.embedders.prefix import (

@@ -90,7 +90,7 @@ def test_a_model_or_a_source_of_any_name_has_its_folder() -> None:
     assert name.endswith("-end")
 
 
-@pytest.mark.parametrize("place", ["", "mine", "vectors", "corpora", "measured"])
+@pytest.mark.parametrize("place", ["", "mine", "vectors", "corpora", "measured", "tokens"])
 def test_a_folder_that_cannot_be_written_is_found_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:

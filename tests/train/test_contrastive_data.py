@@ -46,8 +46,8 @@ def test_a_document_that_answers_the_query_in_another_row_is_no_negative():
     batch = attach(ContrastiveData(rows, batch_size=3)).make_pass(0)[0]
     masked = {
         tuple(ids): [
-            documents
-            for documents, is_masked in zip(batch.documents, row, strict=True)
+            ids_of_one.tolist()
+            for ids_of_one, is_masked in zip(batch.documents, row, strict=True)
             if is_masked
         ]
         for ids, row in zip(batch.queries, batch.masked.tolist(), strict=True)

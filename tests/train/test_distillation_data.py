@@ -63,8 +63,8 @@ def test_the_shares_of_processes_make_up_the_batch():
     for i in range(len(whole)):
         shares = [part[i] for part in parts]
         assert {share.num_global_rows for share in shares} == {len(whole[i].token_ids)}
-        joined = [ids for share in shares if share.weight for ids in share.token_ids]
-        assert sorted(joined) == sorted(whole[i].token_ids)
+        joined = [tuple(ids) for share in shares if share.weight for ids in share.token_ids]
+        assert sorted(joined) == sorted(map(tuple, whole[i].token_ids))
     assert any(part[i].weight == 0.0 for part in parts for i in range(len(whole)))
 
 

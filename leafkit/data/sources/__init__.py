@@ -12,6 +12,7 @@ from leafkit.data.sources.kinds import (
     open_source,
     read_collection,
     read_raw_rows,
+    read_source,
     source_fingerprint,
 )
 from leafkit.data.sources.sample import choose_numbers
@@ -28,6 +29,7 @@ __all__ = [
     "open_source",
     "read_collection",
     "read_raw_rows",
+    "read_source",
     "source_fingerprint",
     "training_texts",
 ]

@@ -20,7 +20,7 @@ from leafkit.data.sources.files import fingerprint_files
 from leafkit.data.sources.finish import finish_collection
 from leafkit.data.sources.names import Columns
 from leafkit.data.sources.rows import collect_rows
-from leafkit.data.sources.sample import SEED, choose_numbers
+from leafkit.data.sources.sample import SEED, choose_numbers, row_content
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SAVED = ("state.json", "dataset_dict.json")  # in a folder that datasets' save_to_disk wrote
@@ -127,7 +127,7 @@ class HubSource:
             counts[f"rows taken at random out of a stream's first {_SHUFFLED_ROWS:,}"] += limit
             rows = rows.shuffle(seed=SEED, buffer_size=_SHUFFLED_ROWS).take(limit)
         elif limit:
-            for number in choose_numbers(len(rows), limit, counts):
+            for number in choose_numbers((row_content(dict(r)) for r in rows), limit, counts):
                 yield f"{self.uri} row {number}", dict(rows[number])
             return
         for number, row in enumerate(rows):

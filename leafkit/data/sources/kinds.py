@@ -73,6 +73,22 @@ def read_collection(
     return open_source(uri).read(data, limit=limit, default_split=default_split)
 
 
+def read_source(uri: str, limit: int, data: DataConfig) -> Collection:
+    """The collection of a source of which ``limit`` texts of each role train a student (0: all).
+
+    Of a data set in the form of ``hf:`` as many rows are read, for it may have more than a machine
+    holds; other sources are read whole, and their texts drawn then: rows of a file may name each
+    other.
+
+    Raises:
+        UsageError: the source is of no known kind or does not exist.
+        LeafkitError: it is empty, or a row is bad and the policy is to stop.
+    """
+    source = open_source(uri)
+    rows = limit if isinstance(source, HubSource) else 0
+    return source.read(data, limit=rows, default_split="")
+
+
 def source_fingerprint(uri: str, data: DataConfig) -> str:
     """Identity of a source's content, without reading all of it where that can be helped.
 

@@ -19,7 +19,7 @@ from leafkit.data.sources.jsonl import parse_json_line, read_json_lines
 from leafkit.data.sources.names import Columns
 from leafkit.data.sources.parquet import read_parquet
 from leafkit.data.sources.rows import collect_rows
-from leafkit.data.sources.sample import choose_rows
+from leafkit.data.sources.sample import choose_rows, row_content
 from leafkit.data.values import Row
 
 FILE_KINDS = ("jsonl", "csv", "tsv", "parquet")
@@ -64,10 +64,11 @@ class RowFile:
         """
         found: Iterator[tuple[str, Row | None]]
         if self.kind == "jsonl":
-            lines = choose_rows(partial(read_json_lines, self.path), limit, bad.counts)
+            lines = choose_rows(partial(read_json_lines, self.path), limit, bad.counts, bytes.strip)
             found = ((where, parse_json_line(where, line, bad)) for where, line in lines)
         elif self.kind == "parquet":
-            found = choose_rows(partial(read_parquet, self.path), limit, bad.counts)
+            rows = choose_rows(partial(read_parquet, self.path), limit, bad.counts, row_content)
+            found = ((where, row) for where, row in rows)
         else:
             found = self._read_cells(bad, limit)
         yield from Columns.of(data).rename(
@@ -83,7 +84,7 @@ class RowFile:
             next(rows)  # the names
             return rows
 
-        for where, cells in choose_rows(body, limit, bad.counts):
+        for where, cells in choose_rows(body, limit, bad.counts, _content_of_cells):
             yield where, parse_cells(where, cells, names, bad)
 
     def read(self, data: DataConfig, *, limit: int, default_split: str) -> Collection:
@@ -103,3 +104,7 @@ class RowFile:
             is_sample=limit > 0,
         )
         return finish_collection(self.uri, collection, counts)
+
+
+def _content_of_cells(cells: list[str]) -> bytes:
+    return "\0".join(cells).encode("utf-8", "replace")

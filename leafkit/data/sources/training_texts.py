@@ -46,6 +46,7 @@ def training_texts(
             "take=all takes what there is",
         )
     if source.limit:
-        documents = [documents[i] for i in choose_numbers(len(documents), source.limit, counts)]
-        queries = [queries[i] for i in choose_numbers(len(queries), source.limit, counts)]
+        documents = [documents[i] for i in choose_numbers(documents, source.limit, counts)]
+        asked = (query.text for query in queries)
+        queries = [queries[i] for i in choose_numbers(asked, source.limit, counts)]
     return documents, queries

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+TokenIds = Sequence[Sequence[int] | np.ndarray]  # by text: a list, or a view of a flat array
+
 
 def group_by_length(
     lengths: Sequence[int], max_waste: float = 0.1, max_tokens: int = 16384
@@ -65,7 +67,7 @@ class Packed:
     order: np.ndarray
 
 
-def pack(token_ids: Sequence[Sequence[int]], device: torch.device) -> Packed:
+def pack(token_ids: TokenIds, device: torch.device) -> Packed:
     """Concatenate texts, longest first."""
     lengths = np.array([len(ids) for ids in token_ids])
     order = np.argsort(-lengths, kind="stable")

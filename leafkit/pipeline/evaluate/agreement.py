@@ -11,7 +11,7 @@ from typing import Any
 from leafkit.core.artifact import read_manifest
 from leafkit.core.checkpoint_layout import FIGURES_FILE, STUDENT
 from leafkit.core.method import method_of
-from leafkit.data.prefix_vectors import StoredVectors
+from leafkit.data.stored.prefix_vectors import StoredVectors
 from leafkit.data.vector_store import hash_texts
 from leafkit.evaluation.agreement import measure_agreement
 from leafkit.pipeline.corpus import Corpus, load_corpus

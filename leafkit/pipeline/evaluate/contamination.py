@@ -22,8 +22,8 @@ from leafkit.data.records import Collection, clean_text
 from leafkit.data.sources import (
     BadRows,
     has_raw_rows,
-    read_collection,
     read_raw_rows,
+    read_source,
     source_fingerprint,
     training_texts,
 )
@@ -348,7 +348,7 @@ def _read_source(
         yield from _texts_of(load_corpus(there, config.uri, config.limit, "train").collection)
     elif source.kind == "texts":
         of_texts = SourceConfig(config.uri, config.limit, source.take)
-        yield from _texts_of(read_collection(config.uri, data), of_texts)
+        yield from _texts_of(read_source(config.uri, config.limit, data), of_texts)
     else:
         is_same = config.uri == alone.recipe.data.corpus and data == alone.recipe.data
         read = [chosen.corpus for chosen in corpora if chosen.kind == IN_DOMAIN and is_same]

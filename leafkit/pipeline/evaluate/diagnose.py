@@ -8,8 +8,8 @@ from typing import Any
 
 from leafkit.core.checkpoint_layout import DIAGNOSIS, DIAGNOSIS_FILE
 from leafkit.core.method import method_of
-from leafkit.data.prefix_vectors import StoredVectors
 from leafkit.data.records import Collection
+from leafkit.data.stored.prefix_vectors import StoredVectors
 from leafkit.evaluation.diagnosis.diagnose import Settings, diagnose
 from leafkit.evaluation.diagnosis.findings import conclude
 from leafkit.evaluation.diagnosis.searches import Judged

@@ -15,7 +15,7 @@ from leafkit.config import to_plain
 from leafkit.core.artifact import fingerprint
 from leafkit.core.checkpoint_layout import FIGURES_FILE, MEASURED_FOLDER, PER_QUERY_FILE
 from leafkit.core.method import method_of
-from leafkit.data.prefix_vectors import StoredVectors
+from leafkit.data.stored.prefix_vectors import StoredVectors
 from leafkit.evaluation.ann_indexes import compare_indexes
 from leafkit.evaluation.benchmark import Benchmark, run_benchmark
 from leafkit.evaluation.comparison import ENCODERS

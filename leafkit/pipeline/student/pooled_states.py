@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from leafkit.data.stored.flat_tokens import FlatTokens
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.targets import Distillation
@@ -20,7 +21,7 @@ class PooledStates:
     Args:
         student: whose backbone encodes.
         task: device and precision.
-        token_ids: of the student, by target and text.
+        token_ids: of the student, by target.
     """
 
     def __init__(self, student: TextEncoder, task: Distillation, token_ids: TokenIds) -> None:
@@ -33,9 +34,9 @@ class PooledStates:
         """Whether a row's states are there already."""
         return row in self._known
 
-    def are_of(self, token_ids: Sequence[Sequence[int]], target: int, width: int) -> bool:
+    def are_of(self, token_ids: FlatTokens, target: int, width: int) -> bool:
         """Whether states of this width, of these tokens, are those of a target's texts."""
-        return width == self._width and list(token_ids) == list(self._token_ids[target])
+        return width == self._width and token_ids.equals(self._token_ids[target])
 
     def of(self, rows: Sequence[Row]) -> np.ndarray:
         """(n, H) float32 states of rows."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from leafkit.core.console import log
 from leafkit.core.truncate import truncate_then_normalize
+from leafkit.embedders.token_reader import reader_of
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.agreement import DEPTH, shares_found
 from leafkit.index.exact import search_exact
@@ -94,7 +95,8 @@ def follow_both(validation: Validation, candidates: Candidates) -> Validation:
 def _embed(start: TextEncoder, task: Distillation, states: PooledStates, number: int) -> np.ndarray:
     """(n, E) unit vectors of a target's texts."""
     target = task.targets[number]
-    ids = start.tokenize(target.texts, target.role, task.limits.of(target.role))
+    reader = reader_of(start, target.role, task.limits.of(target.role))
+    ids = task.tokenize(reader, target.texts)
     if start.projection is None and states.are_of(ids, number, start.hidden_size):
         found = states.of([(number, i) for i in range(len(ids))])
     else:

@@ -7,7 +7,7 @@ the teacher's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,14 +19,16 @@ from torch import nn
 from leafkit.core.console import log
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.batching import share_of_rank
+from leafkit.data.stored.flat_tokens import FlatTokens
 from leafkit.embedders.prefix import precomputed_of
+from leafkit.embedders.token_reader import bare_reader
 from leafkit.evaluation.diagnosis.spectrum import variance_kept
+from leafkit.index.vectors import read_chunks
 from leafkit.models.static_encoder import (
     StaticEncoder,
     bare_tokenizer,
     check_size,
     token_texts,
-    tokenize,
 )
 from leafkit.models.static_init import context_vectors, count_tokens, start_table
 from leafkit.models.text_encoder import TextEncoder
@@ -34,11 +36,12 @@ from leafkit.pipeline.student.targets import (
     Distillation,
     Distilled,
     Start,
+    Target,
     count_cuts,
     list_rows,
-    read_chunks,
     read_targets,
 )
+from leafkit.pipeline.student.train_rows import pairs_of, train_rows
 from leafkit.train.batch_list import BatchList
 from leafkit.train.fit import fit
 from leafkit.train.static_module import StaticBatch, StaticModule, join_texts
@@ -46,7 +49,7 @@ from leafkit.train.world import read_world
 
 ROLES = {"document": "documents", "query": "queries"}
 TOKEN_TEXT_LENGTH = 16  # tokens; a token's text may be more than one token of the teacher's
-TokenIds = Sequence[Sequence[np.ndarray]]  # by target and text
+TokenIds = Sequence[FlatTokens]  # by target
 
 
 def distill_static(start: TextEncoder, task: Distillation) -> Distilled:
@@ -64,10 +67,7 @@ def distill_static(start: TextEncoder, task: Distillation) -> Distilled:
     tokenizer = bare_tokenizer(start.tokenizer)
     check_size(tokenizer.get_vocab_size(), task.config.static.width, task.teacher.model.dim)
     token_ids = [
-        [
-            np.array(ids, np.int32)
-            for ids in tokenize(tokenizer, target.texts, _cut_of(task, target.role))
-        ]
+        task.tokenize(bare_reader(tokenizer, _cut_of(task, target.role)), target.texts)
         for target in task.targets
     ]
     student = start_student(task, tokenizer, token_ids)
@@ -102,7 +102,7 @@ def start_student(task: Distillation, tokenizer: Tokenizer, token_ids: TokenIds)
         vectors = context_vectors(parts, num_tokens, dim)
     else:
         vectors = token_vectors(task, tokenizer)
-    counts = count_tokens((ids for group in token_ids for ids in group), num_tokens)
+    counts = count_tokens((ids for group in token_ids for ids in group.chunks()), num_tokens)
     start = start_table(vectors, counts, task.config.static.width)
     projection = nn.Linear(len(start.weight), dim)
     with torch.no_grad():
@@ -158,8 +158,11 @@ def train_static(
 ) -> list[float]:
     """1 - cosine on documents, then on queries; returns the loss of each step."""
     settings, targets, world = task.config.static, task.targets, read_world()
-    used = np.unique(np.concatenate([ids for group in token_ids for ids in group]))
-    place = np.zeros(student.table.num_embeddings, dtype=np.int32)
+    num_tokens = student.table.num_embeddings
+    used = np.flatnonzero(
+        count_tokens((ids for group in token_ids for ids in group.chunks()), num_tokens)
+    )
+    place = np.zeros(num_tokens, dtype=np.int32)
     place[used] = np.arange(len(used))
     losses: list[float] = []
     phases = (
@@ -167,24 +170,18 @@ def train_static(
         ("query", settings.query_epochs, settings.query_lr),
     )
     for role, num_epochs, lr in phases:
-        rows = [
-            (g, i)
-            for g, t in enumerate(targets)
-            if t.role == role
-            for _ in range(t.repeats)
-            for i in range(len(t.texts))
-        ]
-        if not rows:
+        rows = train_rows(targets, _of_role(role))
+        if not len(rows):
             continue
         batches = plan_batches(len(rows), settings.texts_per_batch, num_epochs, task.seed)
 
         def make(
-            step: int, rows: list[tuple[int, int]] = rows, batches: list[np.ndarray] = batches
+            step: int, rows: np.ndarray = rows, batches: list[np.ndarray] = batches
         ) -> StaticBatch:
             share = share_of_rank(batches[step], world.rank, world.size)
             weight = 1.0 if len(share) else 0.0
             # a process without a row takes one along, which counts nothing
-            chosen = [rows[r] for r in (share if len(share) else batches[step][:1])]
+            chosen = pairs_of(rows[share if len(share) else batches[step][:1]])
             texts = [place[token_ids[g][i]] for g, i in chosen]
             return join_texts(texts, read_targets(targets, chosen), len(batches[step]), weight)
 
@@ -201,6 +198,10 @@ def train_static(
         )
         module.write_back()
     return losses
+
+
+def _of_role(role: str) -> Callable[[int, Target], bool]:
+    return lambda _, target: target.role == role
 
 
 def plan_batches(num_rows: int, batch_size: int, num_epochs: float, seed: int) -> list[np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from leafkit.embedders.count_cut import count_cut
 from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.embedders.prefix import precomputed_of
 from leafkit.embedders.prompted import has_own_prompt, prompted_queries, warn_of_prompts
+from leafkit.embedders.token_reader import Tokenize, read_flat
 from leafkit.index.vectors import ChosenRows, Vectors
 from leafkit.models.encoder_protocol import Encoder
 from leafkit.models.text_encoder import TextEncoder
@@ -27,8 +28,6 @@ from leafkit.pipeline.corpus import pseudo_texts, vary_queries
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.results import CutTexts, StudentChecks, codec
 from leafkit.train.trainer_options import TrainerOptions, default_options
-
-_ROWS_PER_CHUNK = 16_384
 
 
 class Embed(Protocol):
@@ -132,6 +131,7 @@ class Distillation:
         options: loggers, callbacks, strategy and accumulation of a training, by its name: a static
             student is trained on documents, then on queries.
         relevant: grades by position in the index, by train query: held-out ones are judged by them.
+        tokenize: gives token ids of texts, in memory or out of kept files.
     """
 
     teacher: ModelHandle
@@ -144,6 +144,7 @@ class Distillation:
     seed: int
     options: Callable[[str], TrainerOptions] = default_options
     relevant: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    tokenize: Tokenize = read_flat
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,9 +388,3 @@ def read_targets(targets: Sequence[Target], rows: Sequence[tuple[int, int]]) -> 
     if out is None:
         raise ValueError("no rows to read")
     return out
-
-
-def read_chunks(vectors: Vectors) -> Iterator[tuple[int, np.ndarray]]:
-    """``(first row, vectors)`` over all rows, in order, in bounded memory."""
-    for start in range(0, len(vectors), _ROWS_PER_CHUNK):
-        yield start, vectors[start : start + _ROWS_PER_CHUNK]

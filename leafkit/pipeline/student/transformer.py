@@ -14,6 +14,7 @@ import torch
 from leafkit.config import CandidatesConfig, StudentConfig
 from leafkit.core.console import log
 from leafkit.data.batching import share_of_rank, token_budget_batches
+from leafkit.embedders.token_reader import reader_of
 from leafkit.models.heads.two_layer import TwoLayerHead
 from leafkit.models.pooling import choose_head_layers, count_layers
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
@@ -40,6 +41,7 @@ from leafkit.pipeline.student.targets import (
     read_targets,
 )
 from leafkit.pipeline.student.time_budget import NUM_PROBED, plan_budget
+from leafkit.pipeline.student.train_rows import lengths_of, pairs_of, train_rows
 from leafkit.pipeline.student.validation import Agreed, TokenIds, Validation, hold_out
 from leafkit.train.batch_list import BatchList
 from leafkit.train.fit import fit
@@ -64,7 +66,10 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
     """
     student = build_student(start, task.teacher, task.config, task.seed)
     check_losses(task.config.losses, tuple(student.spec.mrl_dims))
-    token_ids = [student.tokenize(t.texts, t.role, task.limits.of(t.role)) for t in task.targets]
+    token_ids = [
+        task.tokenize(reader_of(student, t.role, task.limits.of(t.role)), t.texts)
+        for t in task.targets
+    ]
     cuts = count_cuts(student, task)
     # what is made of documents says little of a start, but it is what training is to be checked on
     chooses = hold_out(task, token_ids, (QUERIES, DOCUMENTS))
@@ -189,31 +194,28 @@ def train_student(
     Args:
         student: trained in place.
         task: texts, teacher vectors and settings.
-        token_ids: by target and text.
+        token_ids: by target.
         validation: what is held out.
         candidates: of the terms over scores; None where none has a weight.
     """
     targets, world, config = task.targets, read_world(), task.config
     held = validation.texts if validation else frozenset()
     is_scored_alone = needs_scores_alone(config.losses)
-    rows = [
-        (g, i)
-        for g, target in enumerate(targets)
-        if not is_scored_alone or (candidates is not None and candidates.has(g))
-        for _ in range(target.repeats)
-        for i in range(len(target.texts))
-        if target.texts[i] not in held
-    ]
+    rows = train_rows(
+        targets,
+        lambda g, _: not is_scored_alone or (candidates is not None and candidates.has(g)),
+        without=held,
+    )
 
     def make(batch: np.ndarray, step: int) -> LeafBatch:
         share = share_of_rank(batch, world.rank, world.size)
         weight = 1.0 if len(share) else 0.0
         # a process without a row takes one along, which counts nothing
-        chosen = [rows[r] for r in (share if len(share) else batch[:1])]
+        chosen = pairs_of(rows[share if len(share) else batch[:1]])
         vectors = torch.from_numpy(read_targets(targets, chosen))
         scored = None
         if candidates is not None:
-            scored = candidates.of(chosen, step, [rows[r] for r in batch])
+            scored = candidates.of(chosen, step, pairs_of(rows[batch]))
         ids = [token_ids[g][i] for g, i in chosen]
         return LeafBatch(ids, vectors, len(batch), weight, scored=scored)
 
@@ -224,7 +226,7 @@ def train_student(
             rows=[len(batch) for batch in batches],
         )
 
-    lengths = [len(token_ids[g][i]) for g, i in rows]
+    lengths = lengths_of(token_ids, rows)
     is_checked = validation is not None and config.num_checks > 0
     check = make_check(student, task, validation) if validation and is_checked else None
     num_batches, options = 0, task.options("")
@@ -263,7 +265,7 @@ def train_student(
 
 
 def plan_batches(
-    task: Distillation, lengths: Sequence[int], num_batches: int = 0
+    task: Distillation, lengths: Sequence[int] | np.ndarray, num_batches: int = 0
 ) -> list[np.ndarray]:
     """Token-budget batches of rows of these lengths.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from leafkit.data.records import Collection
+from leafkit.data.stored.flat_tokens import FlatTokens
 from leafkit.data.vector_store import hash_texts
 from leafkit.evaluation.agreement import DEPTH, cosines, shares_found
 from leafkit.evaluation.metrics import Judgments, fast_ndcg
@@ -29,7 +30,7 @@ from leafkit.pipeline.student.targets import (
 _FEWEST = 20  # texts that a choice is worth basing on
 _SHARE = 0.05  # of the texts, at most
 _MOST_DOCUMENTS = 100  # they are long, and each check embeds them
-TokenIds = Sequence[Sequence[Sequence[int]]]  # by target and text
+TokenIds = Sequence[FlatTokens]  # by target
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Validation:
 
     origin: str
     rows: list[tuple[int, int]]
-    token_ids: list[Sequence[int]]
+    token_ids: list[np.ndarray]
     vectors: np.ndarray
     own: np.ndarray
     nearest: np.ndarray
@@ -151,7 +152,7 @@ def hold_out(task: Distillation, token_ids: TokenIds, origins: Sequence[str]) ->
 
     Args:
         task: whose texts they are; the first target is the index.
-        token_ids: of the student, by target and text.
+        token_ids: of the student, by target.
         origins: the best first.
     """
     documents = task.targets[0].vectors

@@ -18,6 +18,7 @@ from leafkit.core.errors import UsageError
 from leafkit.data.batching import share_of_rank
 from leafkit.data.prompts import make_prompt
 from leafkit.embedders.prompted import EXAMPLES
+from leafkit.embedders.token_reader import reader_of
 from leafkit.models.configure import check_architecture, configure, enable_gradient_checkpointing
 from leafkit.models.grow import grow
 from leafkit.models.lora import add_adapters, merge_adapters
@@ -194,8 +195,8 @@ def make_batches(
     """
     config, data = task.config, task.data
     table = TrainingTable(
-        queries=encoder.tokenize(rows.queries, "", data.max_query_tokens),
-        documents=encoder.tokenize(rows.documents, "", data.max_document_tokens),
+        queries=task.tokenize(reader_of(encoder, "", data.max_query_tokens), rows.queries),
+        documents=task.tokenize(reader_of(encoder, "", data.max_document_tokens), rows.documents),
         positives=rows.positives,
         negatives=rows.negatives,
         relevant=rows.relevant,

@@ -14,6 +14,7 @@ from leafkit.core.errors import UsageError
 from leafkit.data.prompts import Example, make_prompt
 from leafkit.data.records import Collection
 from leafkit.data.training_rows import TrainingRows
+from leafkit.embedders.token_reader import Tokenize, read_flat
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.index.vectors import Vectors
 from leafkit.models.text_encoder import TextEncoder
@@ -134,6 +135,7 @@ class StageTask:
         seed: of everything random.
         pairs: rows of a stage that names no source; None takes ``data.corpus``.
         options: loggers, callbacks, strategy, accumulation.
+        tokenize: gives token ids of texts, in memory or out of kept files.
     """
 
     name: str
@@ -146,6 +148,7 @@ class StageTask:
     seed: int
     pairs: TrainingRows | None = None
     options: TrainerOptions = field(default_factory=TrainerOptions)
+    tokenize: Tokenize = read_flat
 
     def load_model(self, reference: str) -> NamedModel:
         """A model of the library; ``start`` is what the stage starts from."""

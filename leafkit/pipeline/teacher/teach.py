@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from leafkit.core.errors import UsageError
 from leafkit.core.method import method_of
 from leafkit.models.checkpoint import write_encoder
 from leafkit.pipeline.corpus import load_corpus
+from leafkit.pipeline.embed import load_tokens
 from leafkit.pipeline.run import Run, plain_inputs
 from leafkit.pipeline.teacher.average import HeldOut, average_stage
 from leafkit.pipeline.teacher.mine import mine_sources
@@ -115,6 +117,7 @@ def recipe_task(
         world=run.world,
         seed=run.recipe.seed,
         options=recipe_options(run, name),
+        tokenize=partial(load_tokens, run),
     )
 
 

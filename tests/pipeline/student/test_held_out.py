@@ -10,9 +10,9 @@ import pytest
 import tiny
 
 from leafkit.data.records import Collection, Document, Query
-from leafkit.index.vectors import ChosenRows
+from leafkit.index.vectors import ChosenRows, read_chunks
 from leafkit.pipeline.student.held_out import choose_held_out, unseen_texts
-from leafkit.pipeline.student.targets import Target, leave_out, read_chunks, read_targets
+from leafkit.pipeline.student.targets import Target, leave_out, read_targets
 from leafkit.results import EvaluationResult, RunReport
 from leafkit.results.agreement import HELD_OUT, SEEN
 

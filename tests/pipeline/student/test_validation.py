@@ -11,6 +11,7 @@ import pytest
 from leafkit.config import CandidatesConfig, StudentConfig
 from leafkit.core.errors import UsageError
 from leafkit.data.records import Document, Query
+from leafkit.data.stored.flat_tokens import flatten
 from leafkit.pipeline.student.candidates import find_candidates
 from leafkit.pipeline.student.closed_form import ClosedForm, _choose
 from leafkit.pipeline.student.targets import (
@@ -51,7 +52,7 @@ ORIGINS = (QUERIES, MADE_QUERIES, DOCUMENTS)
 
 
 def ids_of(task):
-    return [[[g, i] for i in range(len(t.texts))] for g, t in enumerate(task.targets)]
+    return [flatten([[[g, i] for i in range(len(t.texts))]]) for g, t in enumerate(task.targets)]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_the_texts_nearest_to_what_is_served_are_held_out(sizes, origin, number)
     found = hold_out(task, ids_of(task), ORIGINS)
     assert (found.origin, len(found.rows), len(found.texts)) == (origin, number, number)
     assert {task.targets[g].origin for g, _ in found.rows} == {origin}
-    assert found.token_ids == [[g, i] for g, i in found.rows]
+    assert [ids.tolist() for ids in found.token_ids] == [[g, i] for g, i in found.rows]
     assert [i for _, i in found.rows] == found.own.tolist() or (found.own == -1).all()
     assert hold_out(task, ids_of(task), ORIGINS).rows == found.rows
 

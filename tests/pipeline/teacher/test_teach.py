@@ -233,7 +233,8 @@ def test_a_query_with_two_answers_gives_two_rows_that_mask_each_other(
     assert batch.masked[torch.arange(48), batch.positives].all()
     assert len(batch.positives.unique()) == 48
     masking = batch.masked[:, batch.positives]
-    same_query = torch.tensor([[a == b for b in batch.queries] for a in batch.queries])
+    queries = [ids.tolist() for ids in batch.queries]
+    same_query = torch.tensor([[a == b for b in queries] for a in queries])
     assert masking[same_query].all()
     assert torch.equal(masking, same_query) == (question_ratio == 0)
 
