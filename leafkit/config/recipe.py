@@ -13,8 +13,9 @@ from leafkit.config.student import StudentConfig
 from leafkit.config.synth import SynthConfig
 from leafkit.config.teacher import EmbeddingsConfig, TeacherConfig
 from leafkit.config.trainer import TrainerConfig
+from leafkit.core.devices import KINDS
 
-DEVICES = ("auto", "cpu", "cuda", "npu", "mps")
+DEVICES = ("auto", *KINDS)
 PRECISIONS = ("auto", "float32", "bf16")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from leafkit.core.console import Bar
+from leafkit.core.devices import kind_of
 from leafkit.core.process.core_threads import run_on_cores
 from leafkit.data.vector_store import Space
 from leafkit.embedders.protocol import EmbedderBase
@@ -47,7 +48,7 @@ class TransformerEmbedder(EmbedderBase):
                 self._ready.projection = copy.deepcopy(encoder.projection).to(device)
             self._ready.eval()
             if (
-                device.type == "cpu"
+                kind_of(device).is_host
                 and precision == torch.bfloat16
                 and can_pack(self._ready.backbone)
                 and has_onednn_linear()
@@ -129,7 +130,7 @@ class TransformerEmbedder(EmbedderBase):
 
         batches = _cut_into_batches([len(ids) for ids in token_ids])
         with torch.inference_mode():
-            if self._ready.device.type == "cpu":
+            if kind_of(self._ready.device).is_host:
                 run_on_cores(batches, embed_rows)
             else:
                 for rows in batches:

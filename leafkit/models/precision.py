@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import json
 import time
 from pathlib import Path
@@ -12,6 +11,8 @@ from pathlib import Path
 import torch
 
 from leafkit.core.artifact import write_durably
+from leafkit.core.console import log
+from leafkit.core.devices import KINDS, DeviceKind, kind_of
 from leafkit.core.errors import MissingExtra, UsageError
 
 _PROBE_SHAPE = (2048, 384, 1536)  # the feed-forward product of a 384-wide encoder over one batch
@@ -28,26 +29,25 @@ def choose_device(name: str) -> torch.device:
         MissingExtra: the device needs a package that is not installed.
     """
     if name == "auto":
-        name = next((n for n in ("cuda", "npu", "mps") if _is_available(n)), "cpu")
-    elif name == "npu" and importlib.util.find_spec("torch_npu") is None:
-        raise MissingExtra("torch_npu", "npu", "device=npu")
-    elif name != "cpu" and not _is_available(name):
+        return torch.device(next(kind.name for kind in KINDS.values() if _is_there(kind)))
+    kind = KINDS[name]
+    if not kind.is_installed():
+        raise MissingExtra(kind.package, kind.extra, f"device={name}")
+    reason = kind.why_missing()
+    if reason:
         raise UsageError(
-            f"device={name}: there is none on this machine",
+            f"device={name}: {reason}",
             "leafkit doctor lists what there is; device=auto chooses",
         )
     return torch.device(name)
 
 
-def _is_available(name: str) -> bool:
-    if name == "cuda":
-        return torch.cuda.is_available()
-    if name == "mps":
-        return torch.backends.mps.is_available()
-    if name == "npu":
-        npu = getattr(torch, "npu", None)
-        return npu is not None and bool(npu.is_available())
-    return name == "cpu"
+def _is_there(kind: DeviceKind) -> bool:
+    """Whether auto may take it; who installed a package for a device learns why it goes unused."""
+    reason = kind.why_missing()
+    if reason and kind.package and kind.is_installed():
+        log(f"device=auto takes no {kind.title}: {reason}", style="yellow")
+    return not reason
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
@@ -58,15 +58,16 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """
     if name == "float32":
         return torch.float32
-    if not _can_bf16(device):
+    if not kind_of(device).has_bf16():
         if name == "bf16":
             raise UsageError(
-                "precision=bf16: this GPU has no bf16", "precision=float32, or precision=auto"
+                f"precision=bf16: this {kind_of(device).title} has no bf16",
+                "precision=float32, or precision=auto",
             )
         return torch.float32
-    if name == "bf16" or device.type in {"cuda", "npu"}:
+    if name == "bf16" or kind_of(device).prefers_bf16:
         return torch.bfloat16
-    return torch.bfloat16 if device.type == "cpu" and use_bf16_on_cpu() else torch.float32
+    return torch.bfloat16 if kind_of(device).is_host and use_bf16_on_cpu() else torch.float32
 
 
 def keep_precision(name: str, device: torch.device, path: Path) -> tuple[torch.dtype, bool]:
@@ -91,16 +92,12 @@ def keep_precision(name: str, device: torch.device, path: Path) -> tuple[torch.d
         kept = dict(json.loads(path.read_text(encoding="utf-8")))
     dtype = _AUTO.get(str(kept.get(device.type)))
     # a bf16 of another GPU is of no use to one that has none
-    if dtype is not None and (dtype == torch.float32 or _can_bf16(device)):
+    if dtype is not None and (dtype == torch.float32 or kind_of(device).has_bf16()):
         return dtype, True
     chosen = choose_precision(name, device)
     kept[device.type] = str(chosen).removeprefix("torch.")
     write_durably(path, json.dumps(kept).encode())
     return chosen, False
-
-
-def _can_bf16(device: torch.device) -> bool:
-    return device.type != "cuda" or torch.cuda.is_bf16_supported()
 
 
 def describe_precision(
@@ -112,7 +109,7 @@ def describe_precision(
     text = str(chosen).removeprefix("torch.")
     if is_kept:
         return f"{text} (chosen when these checkpoints were begun)"
-    if name == "auto" and device.type == "cpu":
+    if name == "auto" and kind_of(device).is_host:
         text += f" (probe: bf16 at {bf16_speedup():.1f} times float32's matrix speed)"
     return text
 

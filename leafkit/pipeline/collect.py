@@ -29,6 +29,7 @@ from leafkit.core.checkpoint_layout import (
     RESULTS_FILE,
     STUDENT,
 )
+from leafkit.core.devices import kind_of
 from leafkit.core.system import cpu_name, memory_gib
 from leafkit.core.version import git_commit, versions
 from leafkit.pipeline.corpus import load_corpus
@@ -215,6 +216,6 @@ def describe_machine(run: Run) -> Machine:
         peak_memory_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         device=run.device.type,
         precision=str(run.precision).removeprefix("torch."),
-        accelerator=torch.cuda.get_device_name() if run.device.type == "cuda" else "",
+        accelerator=kind_of(run.device).model_name(),
         processes=run.world.size,
     )

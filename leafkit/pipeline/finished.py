@@ -19,6 +19,7 @@ from leafkit.config import Recipe, to_plain
 from leafkit.config.load import load_recipe
 from leafkit.core.artifact import fingerprint, write_durably
 from leafkit.core.checkpoint_layout import FINISHED_FILE
+from leafkit.core.devices import KINDS
 from leafkit.core.errors import LeafkitError
 from leafkit.core.version import versions
 from leafkit.core.watch import is_as_watched, state_of
@@ -88,8 +89,13 @@ def _circumstances(recipe: Recipe) -> dict[str, object]:
         "versions": versions(),
         "machine": [
             platform.node(),
-            os.environ.get("CUDA_VISIBLE_DEVICES", ""),
-            sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*")),
+            [os.environ.get(kind.visible, "") for kind in KINDS.values() if kind.visible],
+            sorted(
+                path.name
+                for kind in KINDS.values()
+                if kind.device_files
+                for path in Path("/dev").glob(kind.device_files)
+            ),
             Path("/dev/kfd").exists(),
         ],
     }

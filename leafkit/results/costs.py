@@ -44,7 +44,7 @@ class IndexRow:
         kind: of the index.
         setting: of the search, in words.
         queries: "teacher" or "student".
-        device: "cpu" or "cuda".
+        device: where it computed, as torch names its kind: "cpu", "cuda", "npu", "mps".
         faiss: the factory string.
         bytes_per_vector: of the whole serialised index, over its vectors.
         rescore_bytes_per_vector: of the vectors that rescoring reads beside the index.
@@ -108,7 +108,7 @@ class Machine:
         threads: of the arithmetic.
         memory_gib: that the system has.
         peak_memory_gib: resident, of the process that measured.
-        device: "cpu" or "cuda" or "npu".
+        device: as torch names its kind: "cpu", "cuda", "npu", "mps".
         precision: of the arithmetic.
         accelerator: name of the device, "" on a CPU.
         processes: of the launch.

@@ -21,6 +21,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from leafkit.core.console import Bar, log, progress_bar
+from leafkit.core.devices import kind_of
 from leafkit.core.errors import UsageError
 from leafkit.core.process.stop_signals import wait_with_stops
 from leafkit.core.system import release_memory
@@ -176,7 +177,7 @@ def build_trainer(
             "training on an NPU is not part of this version", "device=cpu or device=cuda"
         )
     trainer = lightning.Trainer(
-        accelerator={"cuda": "gpu"}.get(device.type, device.type),
+        accelerator=kind_of(device).lightning,
         devices=world.num_local,
         num_nodes=world.num_nodes,
         strategy=_choose_strategy(options.strategy, device, world),
@@ -223,7 +224,7 @@ def _choose_strategy(strategy: str | Strategy, device: torch.device, world: Worl
             "chunk_tokens, accumulate_grad_batches or lora",
         )
     if world.size > 1:
-        return DDPStrategy(process_group_backend="nccl" if device.type == "cuda" else "gloo")
+        return DDPStrategy(process_group_backend=kind_of(device).collectives)
     if strategy == "ddp":
         raise UsageError(
             "trainer.strategy=ddp and this launch has one process",

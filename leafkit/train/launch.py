@@ -16,6 +16,7 @@ import torch
 from lightning.fabric.plugins.environments import ClusterEnvironment
 
 from leafkit.core.console import log
+from leafkit.core.devices import KINDS, DeviceKind
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.train.world import SRUN, TORCHRUN, World, meeting_place, read_world
 
@@ -90,17 +91,18 @@ def join_processes(device_type: str) -> World:
             has devices.
         LeafkitError: not all processes came.
     """
-    world = read_world()
+    world, kind = read_world(), KINDS[device_type]
+    if world.is_placed:  # before anything asks for a device
+        _take_device(kind, world)
     if world.size > 1 and not torch.distributed.is_initialized():
-        backend = "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo"
         address, port = meeting_place(world)
         if world.launcher == TORCHRUN:  # its agent is the meeting place
             torch.distributed.init_process_group(
-                backend, timeout=PROCESS_TIMEOUT, rank=world.rank, world_size=world.size
+                kind.backend, timeout=PROCESS_TIMEOUT, rank=world.rank, world_size=world.size
             )
         else:
             torch.distributed.init_process_group(
-                backend,
+                kind.backend,
                 store=_meet(world, address, port),
                 timeout=PROCESS_TIMEOUT,
                 rank=world.rank,
@@ -108,9 +110,7 @@ def join_processes(device_type: str) -> World:
             )
     if world.size > 1:
         world = _place(world)
-    if device_type == "cuda":
-        _check_devices(world, torch.cuda.device_count())
-        torch.cuda.set_device(world.local_rank)
+    _take_device(kind, world)
     return world
 
 
@@ -164,18 +164,22 @@ def _place(world: World) -> World:
     return placed
 
 
-def _check_devices(world: World, count: int) -> None:
-    """Refuse more processes on a node than it has GPUs.
+def _take_device(kind: DeviceKind, world: World) -> None:
+    """Give this process the device of its number, where a machine has several.
 
     Raises:
-        UsageError: there are more.
+        UsageError: there are more processes on this node than devices.
     """
+    if not kind.visible:
+        return
+    count = kind.count()
     if world.local_rank >= count:
         raise UsageError(
             f"process {world.rank} is number {world.local_rank} of its node, {socket.gethostname()}"
-            f", counted from 0, and {count} GPU(s) can be seen there",
-            "start one process per GPU; CUDA_VISIBLE_DEVICES may hide some",
+            f", counted from 0, and {count} {kind.title}(s) can be seen there",
+            f"start one process per {kind.title}; {kind.visible} may hide some",
         )
+    kind.take(world.local_rank)
 
 
 def check_shared_folder(folder: Path, world: World) -> None:
@@ -226,11 +230,12 @@ def _appears(file: Path) -> bool:
 
 
 def say_idle_devices(device_type: str, world: World) -> None:
-    """Say how to use the other GPUs, where one process runs and there are several."""
-    count = torch.cuda.device_count() if device_type == "cuda" and world.size == 1 else 1
+    """Say how to use the other devices, where one process runs and there are several."""
+    kind = KINDS[device_type]
+    count = kind.count() if kind.visible and world.size == 1 else 1
     if count > 1:
         log(
-            f"  1 of {count} GPUs is used: torchrun --nproc-per-node {count} -m leafkit.cli ... "
-            "uses all",
+            f"  1 of {count} {kind.title}s is used: torchrun --nproc-per-node {count} "
+            "-m leafkit.cli ... uses all",
             style="yellow",
         )

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from leafkit.config import OptimizerConfig
+from leafkit.core.devices import kind_of
 
 
 def lr_share(step: int, config: OptimizerConfig, num_steps: int) -> float:
@@ -47,7 +48,7 @@ def build_optimizer(
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
-    fused = trained[0].device.type in {"cpu", "cuda"}
+    fused = kind_of(trained[0].device).has_fused_adamw
     optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, fused=fused)
     return optimizer, build_schedule(optimizer, config, num_steps)
 

@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import Callback
 
 from leafkit.core.artifact import fsync_path
 from leafkit.core.console import log
+from leafkit.core.devices import DeviceKind, kind_of
 from leafkit.core.errors import LeafkitError, explain_write_errors
 from leafkit.core.process.stop_signals import PendingStop
 from leafkit.train.world import read_world
@@ -180,13 +181,13 @@ class SaveState(Callback):
             "identity": self._place.identity,
             "facts": dict(self._place.facts),
             "num_batches": self._num_batches,
-            "random": _random_state(),
+            "random": _random_state(kind_of(trainer.strategy.root_device)),
         }
 
     def on_load_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
         """Go on with the generators where they were."""
         self._num_batches = checkpoint[_KEY]["num_batches"]
-        _set_random_state(checkpoint[_KEY]["random"])
+        _set_random_state(checkpoint[_KEY]["random"], kind_of(trainer.strategy.root_device))
 
 
 def find_state(place: Checkpoints) -> State | None:
@@ -218,7 +219,7 @@ def _find_state(place: Checkpoints) -> State | None:
     return None
 
 
-def _random_state() -> dict[str, object]:
+def _random_state(kind: DeviceKind) -> dict[str, object]:
     kind, keys, *place = np.random.get_state()  # noqa: NPY002 - the global one
     state: dict[str, object] = {
         "torch": torch.get_rng_state(),
@@ -229,17 +230,18 @@ def _random_state() -> dict[str, object]:
         ],
         "python": random.getstate(),
     }
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        state["cuda"] = torch.cuda.get_rng_state()
+    of_device = kind.random_state()
+    if of_device is not None:
+        state[kind.name] = of_device
     return state
 
 
-def _set_random_state(state: Mapping[str, Any]) -> None:
+def _set_random_state(state: Mapping[str, Any], kind: DeviceKind) -> None:
     torch.set_rng_state(state["torch"])
     kind, keys, place, has_gauss, gauss = state["numpy"]
     words = keys.numpy().astype(np.uint32)
     np.random.set_state((kind, words, int(place), int(has_gauss), gauss))  # noqa: NPY002
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
+    if kind.name in state:  # not where the training began on a device of another kind
+        kind.set_random_state(state[kind.name])

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from leafkit.config import OptimizerConfig
+from leafkit.core.devices import kind_of
 from leafkit.losses.leaf import cosine_loss
 from leafkit.models.static_encoder import StaticEncoder
 from leafkit.train.encoder_module import EncoderModule
@@ -100,7 +101,9 @@ class StaticModule(EncoderModule):
                 "weight_decay": 0.0,
             },
         ]
-        optimizer = torch.optim.AdamW(groups, fused=self.rows.weight.device.type in {"cpu", "cuda"})
+        optimizer = torch.optim.AdamW(
+            groups, fused=kind_of(self.rows.weight.device).has_fused_adamw
+        )
         schedule = build_schedule(optimizer, s, self.planned_steps())
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -522,7 +522,7 @@ SHARES = [
 ]
 CHOICES = {
     "data.on_bad_row": "error, skip",
-    "device": "auto, cpu, cuda, npu, mps",
+    "device": "auto, cuda, npu, mps, cpu",
     "precision": "auto, float32, bf16",
     "stages.s.batching": "random, neighbors",
     "bench.split": "test, validation, train",

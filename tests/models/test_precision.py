@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from leafkit.core import devices
+from leafkit.core.devices import DeviceKind
 from leafkit.core.errors import MissingExtra, UsageError
 from leafkit.models import precision
 from leafkit.models.precision import (
@@ -18,7 +20,11 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def available(monkeypatch, *names):
-    monkeypatch.setattr(precision, "_is_available", lambda name: name in names)
+    monkeypatch.setattr(DeviceKind, "why_missing", lambda kind: missing(kind, names))
+
+
+def missing(kind, names):
+    return "" if kind.name in (*names, "cpu") else "there is none on this machine"
 
 
 @pytest.mark.parametrize(
@@ -44,7 +50,7 @@ def test_a_missing_device_is_a_usage_error_with_a_remedy(monkeypatch, name):
 
 
 def test_npu_without_its_package_names_the_extra(monkeypatch):
-    monkeypatch.setattr(precision.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="torch_npu") as caught:
         choose_device("npu")
     assert caught.value.hint == 'pip install "leafkit[npu]"'
@@ -54,7 +60,7 @@ def test_npu_with_its_package_but_without_a_device_is_refused(monkeypatch):
     """``import torch_npu`` may succeed on a machine whose NPU is not there: the name alone is not
     enough.
     """
-    monkeypatch.setattr(precision.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: object())
     available(monkeypatch)
     with pytest.raises(UsageError, match="device=npu: there is none on this machine"):
         choose_device("npu")

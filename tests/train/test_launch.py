@@ -18,6 +18,7 @@ import pytest
 import tiny
 import torch
 
+from leafkit.core.devices import KINDS
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.process.lock import exclusive
 from leafkit.train import launch, world
@@ -172,10 +173,19 @@ def test_idle_gpus_are_named_once_there_are_some(monkeypatch, caplog):
     assert "1 of 4 GPUs is used: torchrun --nproc-per-node 4" in caplog.text
 
 
-def test_more_processes_than_gpus_are_refused():
-    with pytest.raises(UsageError, match=r"number 2 of its node.*2 GPU\(s\) can be seen"):
-        launch._check_devices(World(2, 3, 3, 2), 2)
-    launch._check_devices(World(1, 3, 3, 1), 2)
+def test_a_process_takes_the_gpu_of_its_number_and_more_processes_than_gpus_are_refused(
+    monkeypatch,
+):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    with pytest.raises(UsageError, match=r"number 2 of its node.*2 GPU\(s\) can be seen") as caught:
+        launch._take_device(KINDS["cuda"], World(2, 3, 3, 2))
+    assert "CUDA_VISIBLE_DEVICES" in caught.value.hint
+    assert taken == []
+    launch._take_device(KINDS["cuda"], World(1, 3, 3, 1))
+    launch._take_device(KINDS["cpu"], World(7, 8, 8, 7))
+    assert taken == [1]
 
 
 def test_a_file_system_without_locks_is_named(monkeypatch, tmp_path):

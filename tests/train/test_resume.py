@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
 
 from leafkit.config import OptimizerConfig, StudentLosses
+from leafkit.core.devices import KINDS
 from leafkit.core.errors import LeafkitError
 from leafkit.core.process.stop_signals import Terminated, stop_signals
 from leafkit.train import resume
@@ -262,7 +263,7 @@ def test_random_numbers_go_on_where_they_were():
     random.seed(5)
     np.random.seed(5)  # noqa: NPY002
     draw()
-    state = resume._random_state()
+    state = resume._random_state(KINDS["cpu"])
     first = draw()
-    resume._set_random_state(state)
+    resume._set_random_state(state, KINDS["cpu"])
     assert draw() == first

@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 from torch.nn.attention import varlen
 
+from leafkit.core.devices import has_flash_attention, kind_of
 from leafkit.models.packed.grouping import Packed
 
 # scores of a few texts are weighed while they are in the cache: 4 MiB in bf16
@@ -107,23 +108,17 @@ def _takes_any_lengths(query_NAD: torch.Tensor) -> bool:
     Group by group every length costs launches of its own. Tested by its fake form and against a
     written-out equivalent on the CPU; not run on such a device so far.
     """
-    if query_NAD.device.type != "cuda" or torch.version.hip is not None:
-        return False
     is_half = query_NAD.dtype in (torch.bfloat16, torch.float16)
     width = query_NAD.shape[-1]
-    return (
-        is_half
-        and width % 8 == 0
-        and width <= 256
-        and torch.cuda.get_device_capability(query_NAD.device) >= (8, 0)
-    )
+    is_fitting = is_half and width % 8 == 0 and width <= 256
+    return is_fitting and has_flash_attention(query_NAD.device)
 
 
 def _chunks(q_RATD: torch.Tensor, k_RATD: torch.Tensor, v_RATD: torch.Tensor) -> list[_Inputs]:
     """A group's texts, on a CPU a few at a time unless all is kept for a backward pass."""
     num_texts, num_heads, length, _ = q_RATD.shape
     at_once = max(1, _SCORES_AT_ONCE // (num_heads * length * length))
-    if q_RATD.requires_grad or q_RATD.device.type != "cpu" or at_once >= num_texts:
+    if q_RATD.requires_grad or not kind_of(q_RATD.device).is_host or at_once >= num_texts:
         return [(q_RATD, k_RATD, v_RATD)]
     return list(zip(*(torch.split(x, at_once) for x in (q_RATD, k_RATD, v_RATD)), strict=True))
 
@@ -169,7 +164,7 @@ def _attend_to_all(
     is_bf16_and_fits = (
         q_RATD.dtype == torch.bfloat16 and num_heads * length * k_RASD.shape[2] <= _LARGEST_SCORES
     )
-    if q_RATD.device.type == "cpu" and (q_RATD.requires_grad or is_bf16_and_fits):
+    if kind_of(q_RATD.device).is_host and (q_RATD.requires_grad or is_bf16_and_fits):
         return explicit_attention(q_RATD, k_RASD, v_RASD, is_causal, bias=bias)
     bias = None if bias is None else bias.to(q_RATD.dtype)
     return functional.scaled_dot_product_attention(

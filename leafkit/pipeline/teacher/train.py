@@ -44,7 +44,7 @@ def train_teacher(
         held_out: pairs that a soup without weights weighs its members by.
         data: where texts are cut, how many pseudo-texts anchor the start; None takes the defaults.
         seed: of everything random.
-        device: auto, cpu, cuda or mps.
+        device: auto, cpu, cuda, npu or mps.
         precision: auto, float32 or bf16.
         trainer: loggers, callbacks, strategy and gradient accumulation.
 
