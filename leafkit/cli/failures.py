@@ -23,6 +23,7 @@ from leafkit.core.version import __version__
 FAILED, INTERRUPTED, PIPE_CLOSED, TERMINATED = 1, 130, 141, 143
 _KEPT = "finished steps and shards are kept, the same command continues after them"
 _PACKAGE = Path(__file__).resolve().parents[1]
+_NOT_LOADED = "Failed to load the backend extension"  # torch's words, such as of torch_npu
 _MAX_SHOWN = 2000  # characters of a message
 
 
@@ -59,6 +60,13 @@ def explain(err: BaseException, words: Sequence[str]) -> int:
             "free some memory, or take smaller batches, fewer documents or a smaller model",
         )
         return FAILED
+    if isinstance(err, RuntimeError) and _NOT_LOADED in str(err):
+        _complain(
+            f"torch cannot be imported: {str(err).partition('. ')[0]}{_reason(err.__cause__)}",
+            "leafkit doctor tells what it lacks; TORCH_DEVICE_BACKEND_AUTOLOAD=0 in the "
+            "environment leaves it out",
+        )
+        return FAILED
     _complain(
         f"unexpected {type(err).__name__}{_reason(err)}, at {_place(err)}",
         f"this is a fault of leafkit: please report it with {_write_log(err, words)}",
@@ -71,10 +79,10 @@ def _names(err: OSError) -> str:
     return " -> ".join(both) or str(err.filename)
 
 
-def _reason(err: BaseException) -> str:
+def _reason(err: BaseException | None) -> str:
     """What the exception says, on one line, with a colon before it; empty where that is nothing."""
     try:
-        told = " ".join(str(err).split())
+        told = " ".join(str(err or "").split())
     except Exception:
         return ""  # a message that cannot be made is not worth another failure
     return f": {told}" if told else ""

@@ -58,11 +58,11 @@ class DeviceKind:
         """Torch's module for the kind, such as ``torch.cuda``.
 
         Raises:
-            RuntimeError: the package that brings it has not been imported.
+            AttributeError: the package that brings it has not been imported.
         """
         import torch
 
-        return torch.get_device_module(self.name)
+        return getattr(torch, self.name)
 
     def is_installed(self) -> bool:
         """Whether this Python has what the kind needs. Imports nothing."""

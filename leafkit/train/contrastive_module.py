@@ -20,6 +20,7 @@ from leafkit.losses.orthogonality import orthogonality_loss
 from leafkit.losses.soft_labels import soft_kl, soft_mse
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.train.contrastive_batch import MixingPlan, PairBatch
+from leafkit.train.devices.gather import gather_rows
 from leafkit.train.encoder_module import EncoderModule
 from leafkit.train.gradcache import encode_in_chunks
 
@@ -102,8 +103,7 @@ class ContrastiveModule(EncoderModule):
         if self.trainer.world_size == 1:
             return documents
         padding = documents.new_ones(num_columns - len(documents), documents.shape[1])
-        gathered: torch.Tensor = self.all_gather(torch.cat([documents, padding]), sync_grads=True)
-        return gathered.flatten(0, 1)
+        return gather_rows(torch.cat([documents, padding]))
 
     def _contrastive(
         self, queries: torch.Tensor, candidates: torch.Tensor, batch: PairBatch
@@ -179,7 +179,7 @@ class ContrastiveModule(EncoderModule):
     ) -> torch.Tensor:
         """The orthogonality regulariser (GOR) on all queries and documents of the global batch."""
         if self.trainer.world_size > 1:
-            queries = self.all_gather(queries, sync_grads=True).flatten(0, 1)
+            queries = gather_rows(queries)
         documents = candidates[~batch.is_padding.to(candidates.device)]
         return at_each_dimension(
             lambda d: sum(

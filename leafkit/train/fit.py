@@ -27,6 +27,7 @@ from leafkit.core.process.stop_signals import wait_with_stops
 from leafkit.core.system import release_memory
 from leafkit.train.batch_data import PassLoader
 from leafkit.train.batch_list import BatchList
+from leafkit.train.devices.npu import NpuAccelerator, npu_precision, npu_strategy
 from leafkit.train.encoder_module import EncoderModule
 from leafkit.train.launch import LaunchEnvironment
 from leafkit.train.resume import DurableIO, SaveState, find_state
@@ -172,19 +173,19 @@ def build_trainer(
     Raises:
         UsageError: a device or a strategy that is not supported.
     """
-    if device.type == "npu":
-        raise UsageError(
-            "training on an NPU is not part of this version", "device=cpu or device=cuda"
-        )
+    kind = kind_of(device)
+    plugins: list[Any] = [LaunchEnvironment(world), DurableIO(kind)]
+    if not kind.lightning:
+        plugins.append(npu_precision(precision))
     trainer = lightning.Trainer(
-        accelerator=kind_of(device).lightning,
+        accelerator=kind.lightning or NpuAccelerator(),
         devices=world.num_local,
         num_nodes=world.num_nodes,
         strategy=_choose_strategy(options.strategy, device, world),
-        plugins=[LaunchEnvironment(world), DurableIO()],
+        plugins=plugins,
         # out of any other folder it would load a hpc_ckpt_N.ckpt that lies there, whatever it is of
         default_root_dir=Path(tempfile.gettempdir()) / f"leafkit-{secrets.token_hex(8)}",
-        precision="bf16-mixed" if precision == torch.bfloat16 else "32-true",
+        precision=_name_precision(precision) if kind.lightning else None,
         max_steps=num_steps,
         max_epochs=1,
         accumulate_grad_batches=options.accumulate_grad_batches,
@@ -202,6 +203,10 @@ def build_trainer(
     # the command's own one ends it
     trainer._signal_connector.register_signal_handlers = _keep_signal_handlers
     return trainer
+
+
+def _name_precision(precision: torch.dtype) -> str:
+    return "bf16-mixed" if precision == torch.bfloat16 else "32-true"
 
 
 def _keep_signal_handlers() -> None:
@@ -223,11 +228,12 @@ def _choose_strategy(strategy: str | Strategy, device: torch.device, world: Worl
             "trainer.strategy=auto or ddp; where memory is short: gradient_checkpointing, "
             "chunk_tokens, accumulate_grad_batches or lora",
         )
-    if world.size > 1:
-        return DDPStrategy(process_group_backend=kind_of(device).collectives)
-    if strategy == "ddp":
+    kind = kind_of(device)
+    if world.size > 1 and kind.lightning:
+        return DDPStrategy(process_group_backend=kind.collectives)
+    if strategy == "ddp" and world.size == 1:
         raise UsageError(
             "trainer.strategy=ddp and this launch has one process",
             "torchrun --nproc-per-node=N -m leafkit.cli ..., or trainer.strategy=auto",
         )
-    return "auto"
+    return "auto" if kind.lightning else npu_strategy(world.size)

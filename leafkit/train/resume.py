@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.callbacks import Callback
 
 from leafkit.core.artifact import fsync_path
@@ -66,7 +67,14 @@ class State:
 class DurableIO(CheckpointIO):
     """Checkpoints that are whole or not there: Lightning's own go through the system's folder for
     temporary files, are not flushed, and swallow a PermissionError.
+
+    Args:
+        kind: of the device that trains.
     """
+
+    def __init__(self, kind: DeviceKind) -> None:
+        super().__init__()
+        self._kind = kind
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
@@ -76,6 +84,8 @@ class DurableIO(CheckpointIO):
         Raises:
             LeafkitError: the disk is full or cannot be written; the last whole state stays.
         """
+        if self._kind.package:  # its tensors are written as calls that a safe reader refuses
+            checkpoint = move_data_to_device(checkpoint, torch.device("cpu"))
         target = Path(path)
         draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
@@ -166,7 +176,10 @@ class SaveState(Callback):
         number = self._stop.number if self._stop is not None else 0
         is_due = time.monotonic() - self._saved_s >= after_s
         if trainer.world_size > 1:  # clocks differ, and all must do the same
-            told = torch.tensor([number, int(is_due)], device=trainer.strategy.root_device)
+            # not in 64 bits, which Ascend's library sums but slowly, if at all
+            told = torch.tensor(
+                [number, int(is_due)], dtype=torch.int32, device=trainer.strategy.root_device
+            )
             torch.distributed.all_reduce(told, op=torch.distributed.ReduceOp.MAX)
             number, is_due = int(told[0]), bool(told[1])
         return number, is_due

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import types
 from pathlib import Path
 
 import pytest
@@ -14,27 +13,23 @@ import torch
 
 from leafkit.config.recipe import DEVICES
 from leafkit.core.devices import KINDS, DeviceKind, has_flash_attention, kind_of
+from leafkit.models.precision import choose_device
 
 CPU = torch.device("cpu")
+NPU = KINDS["npu"]
+LACKS_CANN = "libhccl.so: cannot open shared object file: No such file or directory"
 
 
-def run(code: str, folder: Path, project_root: Path, **env: str) -> list[object]:
-    """What a fresh Python prints as JSON, with the modules of a folder at hand."""
-    environment: Mapping[str, str] = {
-        **os.environ,
-        "PYTHONPATH": f"{folder}{os.pathsep}{project_root}",
-        **env,
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", f"import json, sys\n{code}"],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: list[object] = json.loads(done.stdout)
-    return found
+@pytest.fixture
+def write_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Puts a module in the place of Ascend's package, and forgets it afterwards."""
+
+    def write(content: str) -> None:
+        (tmp_path / "torch_npu.py").write_text(content)
+        monkeypatch.syspath_prepend(tmp_path)
+
+    yield write
+    sys.modules.pop("torch_npu", None)
 
 
 def test_a_recipe_may_name_every_kind_and_auto() -> None:
@@ -61,82 +56,73 @@ def test_of_an_unknown_kind_nothing_is_taken_for_granted() -> None:
     assert not has_flash_attention(torch.device("meta"))
 
 
-def test_knowing_the_kinds_needs_neither_torch_nor_what_brings_an_npu_to_it(
+def test_knowing_the_kinds_imports_neither_torch_nor_what_brings_an_npu_to_it(
     tmp_path: Path, project_root: Path
 ) -> None:
     (tmp_path / "torch_npu.py").write_text("")
     code = (
+        "import sys\n"
         "from leafkit.core.devices import KINDS\n"
-        "seen = [kind.is_installed() for kind in KINDS.values()]\n"
-        "print(json.dumps([seen, 'torch' in sys.modules, 'torch_npu' in sys.modules]))"
+        "assert all(kind.is_installed() for kind in KINDS.values())\n"
+        "print(sorted({'torch', 'torch_npu'} & sys.modules.keys()))"
     )
-    assert run(code, tmp_path, project_root) == [[True] * 4, False, False]
+    path = f"{tmp_path}{os.pathsep}{project_root}"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
+    )
+    assert done.stdout == "[]\n", done.stderr
 
 
-def test_the_package_is_imported_for_an_npu_alone(tmp_path: Path, project_root: Path) -> None:
-    (tmp_path / "torch_npu.py").write_text("")
-    code = (
-        "from leafkit.core.devices import KINDS\n"
-        "told = []\n"
-        "for name in ('cpu', 'cuda', 'npu'):\n"
-        "    KINDS[name].why_missing()\n"
-        "    told.append('torch_npu' in sys.modules)\n"
-        "print(json.dumps(told))"
-    )
-    assert run(code, tmp_path, project_root) == [False, False, True]
+def test_the_package_is_imported_for_an_npu_alone(write_package) -> None:
+    write_package("")
+    for name in ("cpu", "cuda", "mps"):
+        KINDS[name].why_missing()
+    assert choose_device("cpu") == CPU
+    assert "torch_npu" not in sys.modules
+    NPU.why_missing()
+    assert "torch_npu" in sys.modules
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (
-            'raise ImportError("libhccl.so: cannot open shared object file")',
-            "torch_npu cannot be imported: libhccl.so: cannot open shared object file",
+            f"raise ImportError({LACKS_CANN!r})",
+            f"torch_npu cannot be imported: {LACKS_CANN}",
         ),
         ("raise RuntimeError", "torch_npu cannot be imported: RuntimeError"),
-        (
-            "import types, torch\ntorch.npu = types.SimpleNamespace(is_available=lambda: False)",
-            "there is none on this machine",
-        ),
-        (
-            "import types, torch\ntorch.npu = types.SimpleNamespace(is_available=lambda: 1 / 0)",
-            "torch does not reach it: division by zero",
-        ),
-        (
-            "import types, torch\ntorch.npu = types.SimpleNamespace(is_available=lambda: True)\n"
-            "torch.utils.rename_privateuse1_backend('npu')",
-            "",
-        ),
+        ("is_available = lambda: False", "there is none on this machine"),
+        ("is_available = lambda: 1 / 0", "torch does not reach it: division by zero"),
+        ("is_available = lambda: True", ""),
     ],
 )
 def test_why_an_npu_cannot_be_used(
-    tmp_path: Path, project_root: Path, content: str, reason: str
+    write_package, monkeypatch: pytest.MonkeyPatch, content: str, reason: str
 ) -> None:
-    (tmp_path / "torch_npu.py").write_text(content)
-    code = (
-        "import torch\n"
-        "from leafkit.core.devices import KINDS\n"
-        "print(json.dumps([KINDS['npu'].why_missing()]))"
-    )
-    if "rename" not in content:  # the package names the device before torch is asked for it
-        content = f"{content}\n"
-    assert run(code, tmp_path, project_root) == [reason]
+    write_package(content)
+    npu = types.SimpleNamespace(is_available=lambda: sys.modules["torch_npu"].is_available())
+    monkeypatch.setattr(torch, "npu", npu, raising=False)
+    assert NPU.why_missing() == reason
 
 
-def test_auto_says_why_an_installed_package_goes_unused(tmp_path: Path, project_root: Path) -> None:
-    (tmp_path / "torch_npu.py").write_text('raise ImportError("libhccl.so: not found")')
-    code = (
-        "import logging\n"
-        "told = []\n"
-        "from leafkit.models.precision import choose_device\n"
-        "logging.getLogger('leafkit').setLevel('INFO')\n"
-        "handler = logging.Handler()\n"
-        "handler.emit = lambda record: told.append(record.getMessage())\n"
-        "logging.getLogger('leafkit').addHandler(handler)\n"
-        "print(json.dumps([choose_device('auto').type, *told]))"
-    )
-    found = run(code, tmp_path, project_root)
-    assert found == [
-        "cpu",
-        "device=auto takes no NPU: torch_npu cannot be imported: libhccl.so: not found",
-    ]
+def test_auto_says_why_an_installed_package_goes_unused(
+    write_package, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.mps, "is_available", lambda: False)
+    write_package(f"raise ImportError({LACKS_CANN!r})")
+    with caplog.at_level("INFO", logger="leafkit"):
+        assert choose_device("auto") == CPU
+    assert f"device=auto takes no NPU: torch_npu cannot be imported: {LACKS_CANN}" in caplog.text
+
+
+def test_auto_does_not_ask_for_an_npu_where_there_is_a_gpu(
+    write_package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    write_package("raise ImportError")
+    assert choose_device("auto").type == "cuda"

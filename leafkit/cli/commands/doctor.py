@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +14,7 @@ from leafkit.cli.plain_words import refuse_words
 from leafkit.config.recipe import Recipe
 from leafkit.core.builtin_models.table import BUILTIN_MODELS
 from leafkit.core.console import console
+from leafkit.core.devices import KINDS
 from leafkit.core.system import cpu_name, memory_gib
 from leafkit.core.version import __version__, git_commit
 
@@ -35,6 +36,12 @@ _WANTED_FOR = {
     "wandb": ("wandb", "trainer.loggers=[wandb]"),
     "psutil": ("monitor", "trainer.callbacks=[device_stats]"),
 }
+# CANN's set_env.sh sets them, and usually lies there
+_CANN_VARIABLES = ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")
+_CANN_SCRIPTS = (
+    Path("/usr/local/Ascend/ascend-toolkit/set_env.sh"),
+    Path("/usr/local/Ascend/cann/set_env.sh"),
+)
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _TRUE = {"1", "on", "yes", "true"}  # as huggingface_hub reads them
 
@@ -44,6 +51,9 @@ Finding = tuple[str, str, str]  # what, its state, and a hint or ""
 def run(words: Sequence[str]) -> int:
     """Print one line for each thing that leafkit can use."""
     refuse_words("doctor", words)
+    if "torch" not in sys.modules:
+        # an extension that does not load is to be told of below; it would break `import torch`
+        os.environ["TORCH_DEVICE_BACKEND_AUTOLOAD"] = "0"
     for what, state, hint in examine():
         console.print(f"{what:22} {state}" + (f"\n{'':22} -> {hint}" if hint else ""), markup=False)
     return 0
@@ -142,43 +152,62 @@ def _bf16() -> Finding:
 
 
 def _accelerators() -> list[Finding]:
+    return [_gpu(), *_npu()]
+
+
+def _gpu() -> Finding:
     import torch
 
-    rows = []
-    if torch.cuda.is_available():
-        names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-        rows.append(("GPU", names, ""))
-    elif torch.version.cuda:
-        rows.append(("GPU", "torch has CUDA but sees no GPU", "check the driver with nvidia-smi"))
+    if not KINDS["cuda"].why_missing():
+        names = (torch.cuda.get_device_name(i) for i in range(KINDS["cuda"].count()))
+        return ("GPU", ", ".join(names), "")
+    if torch.version.cuda:
+        return ("GPU", "torch has CUDA but sees no GPU", "check the driver with nvidia-smi")
+    return (
+        "GPU",
+        f"torch {torch.__version__} is a build without CUDA",
+        'pip install "leafkit[gpu]" on a machine with one',
+    )
+
+
+def _npu() -> list[Finding]:
+    """What an Ascend machine needs, one below the other: the driver, CANN, torch_npu."""
+    kind = KINDS["npu"]
+    num_files = len(list(Path("/dev").glob(kind.device_files)))
+    if not kind.is_installed():
+        state = f", and the driver shows {num_files} device(s)" if num_files else ""
+        hint = (
+            f'after CANN: pip install "leafkit[{kind.extra}]"'
+            if num_files
+            else "only for Ascend machines: it needs CANN, without which it breaks `import torch`"
+        )
+        return [("NPU", f"{kind.package} is not installed{state}", hint)]
+    named = next((name for name in _CANN_VARIABLES if os.environ.get(name)), "")
+    cann = (
+        ("CANN", f"{os.environ[named]} ({named})", "")
+        if named
+        else ("CANN", f"not set up: {_CANN_VARIABLES[0]} is not set", _find_cann())
+    )
+    reason = kind.why_missing()
+    if not reason:
+        state = f"{kind.count()} device(s), {kind.model_name()}; tested on a made-up device only"
+        return [("NPU", state, ""), cann]
+    if not named:
+        hint = f"set CANN up; where there is none: pip uninstall {kind.package}"
+    elif "imported" in reason:
+        hint = f"{kind.package} must be of torch's own minor version, and of CANN's"
+    elif not num_files:
+        hint = "the driver shows no device in /dev: check it with npu-smi info"
     else:
-        rows.append(
-            (
-                "GPU",
-                f"torch {torch.__version__} is a build without CUDA",
-                'pip install "leafkit[gpu]" on a machine with one',
-            )
-        )
-    if importlib.util.find_spec("torch_npu") is None:
-        rows.append(
-            (
-                "NPU",
-                "torch_npu is not installed",
-                "only for Ascend machines: it needs CANN, and without CANN it breaks `import "
-                "torch`",
-            )
-        )
-    else:
-        npu = getattr(torch, "npu", None)
-        rows.append(
-            (
-                "NPU",
-                f"{npu.device_count()} device(s)"
-                if npu is not None and npu.is_available()
-                else "torch_npu sees no device",
-                "",
-            )
-        )
-    return rows
+        hint = f"npu-smi info lists what the driver sees; {kind.visible} may hide some"
+    return [("NPU", reason, hint), cann]
+
+
+def _find_cann() -> str:
+    scripts = [path for path in _CANN_SCRIPTS if path.is_file()]
+    if scripts:
+        return f"source {scripts[0]}"
+    return f"install Ascend's CANN, then source its set_env.sh (usually {_CANN_SCRIPTS[0]})"
 
 
 def _faiss() -> Finding:

@@ -1,0 +1,1 @@
+"""What training needs of a device beside torch: Lightning's parts for it, and collectives."""
