@@ -285,9 +285,15 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def run_cli(
-    *words: str, processes: int = 1, cwd: Path | None = None, timeout: float = 120
+    *words: str,
+    processes: int = 1,
+    cwd: Path | None = None,
+    timeout: float = 120,
+    env: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """``leafkit WORDS`` in a child process, or in several under torchrun."""
+    """``leafkit WORDS`` in a child process, or in several under torchrun; ``env`` changes their
+    environment.
+    """
     launcher = (
         ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         if processes > 1
@@ -296,7 +302,7 @@ def run_cli(
     command = [sys.executable, *launcher, "-m", "leafkit.cli", *words]
     return subprocess.run(
         command,
-        env=environment(),
+        env=environment(**(env or {})),
         cwd=cwd,
         timeout=timeout,
         capture_output=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,16 +11,14 @@ import tiny
 import torch
 
 from leafkit.config import ContrastiveLossConfig, MixingConfig, OptimizerConfig
-from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.errors import LeafkitError
 from leafkit.models.configure import enable_gradient_checkpointing
 from leafkit.models.tiny import tiny_encoder
 from leafkit.train.batch_list import BatchList
 from leafkit.train.contrastive_batch import PairBatch, TrainingTable, collate
 from leafkit.train.contrastive_module import ContrastiveModule
-from leafkit.train.fit import add_loader, build_trainer, fit
+from leafkit.train.fit import add_loader, fit
 from leafkit.train.leaf_module import LeafBatch, LeafModule
-from leafkit.train.trainer_options import TrainerOptions
-from leafkit.train.world import World
 
 CPU = torch.device("cpu")
 NUM_STEPS = 5
@@ -239,17 +236,6 @@ def test_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train(*leaf_parts())
     assert list(tmp_path.iterdir()) == []
-
-
-def test_npu_training_is_refused():
-    with pytest.raises(UsageError, match="training on an NPU"):
-        build_trainer(
-            1,
-            SimpleNamespace(type="npu"),
-            torch.float32,
-            world=World(0, 1, 1),
-            options=TrainerOptions(),
-        )
 
 
 # --- the loader
