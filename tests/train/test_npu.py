@@ -143,7 +143,7 @@ def test_each_process_takes_its_own_device_before_anything_else(outcome):
 
 @pytest.mark.slow
 def test_on_the_cpu_no_device_is_asked_for(outcome):
-    """The package is at hand, and transformers imports it wherever it is; torch seeds all there is."""
+    """The package is at hand, and transformers imports it; torch seeds all there is."""
     calls = [path.read_text().splitlines() for path in outcome.calls["cpu"].iterdir()]
     assert {call.split()[0] for one in calls for call in one} <= {"manual_seed_all"}
 

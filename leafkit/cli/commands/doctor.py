@@ -42,6 +42,7 @@ _CANN_SCRIPTS = (
     Path("/usr/local/Ascend/ascend-toolkit/set_env.sh"),
     Path("/usr/local/Ascend/cann/set_env.sh"),
 )
+_DEVICE_FILES = Path("/dev")
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _TRUE = {"1", "on", "yes", "true"}  # as huggingface_hub reads them
 
@@ -173,7 +174,7 @@ def _gpu() -> Finding:
 def _npu() -> list[Finding]:
     """What an Ascend machine needs, one below the other: the driver, CANN, torch_npu."""
     kind = KINDS["npu"]
-    num_files = len(list(Path("/dev").glob(kind.device_files)))
+    num_files = len(list(_DEVICE_FILES.glob(kind.device_files)))
     if not kind.is_installed():
         state = f", and the driver shows {num_files} device(s)" if num_files else ""
         hint = (
