@@ -233,11 +233,11 @@ def _find_state(place: Checkpoints) -> State | None:
 
 
 def _random_state(kind: DeviceKind) -> dict[str, object]:
-    kind, keys, *place = np.random.get_state()  # noqa: NPY002 - the global one
+    algorithm, keys, *place = np.random.get_state()  # noqa: NPY002 - the global one
     state: dict[str, object] = {
         "torch": torch.get_rng_state(),
         "numpy": [
-            str(kind),
+            str(algorithm),
             torch.from_numpy(np.asarray(keys).astype(np.int64)),
             *map(float, place),
         ],
@@ -251,9 +251,9 @@ def _random_state(kind: DeviceKind) -> dict[str, object]:
 
 def _set_random_state(state: Mapping[str, Any], kind: DeviceKind) -> None:
     torch.set_rng_state(state["torch"])
-    kind, keys, place, has_gauss, gauss = state["numpy"]
+    algorithm, keys, place, has_gauss, gauss = state["numpy"]
     words = keys.numpy().astype(np.uint32)
-    np.random.set_state((kind, words, int(place), int(has_gauss), gauss))  # noqa: NPY002
+    np.random.set_state((algorithm, words, int(place), int(has_gauss), gauss))  # noqa: NPY002
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     if kind.name in state:  # not where the training began on a device of another kind
