@@ -22,6 +22,7 @@ from leafkit.core.devices import KINDS
 from leafkit.core.errors import UsageError
 
 NPU = KINDS["npu"]
+_MAX_SUMMED_BYTES = 4  # of a number
 
 
 class NpuAccelerator(Accelerator):
@@ -102,6 +103,14 @@ class NpuDDPStrategy(DDPStrategy):
         """None are named to DDP: Lightning would open a stream of CUDA's for them, and a model on
         one device needs none.
         """
+
+    def reduce(self, tensor: Any, group: Any = None, reduce_op: Any = "mean") -> Any:
+        """The mean or sum over processes; in 64 bits (Lightning adds up lengths of loaders) over
+        main memory, for Ascend's library has that in software at best.
+        """
+        if isinstance(tensor, torch.Tensor) and tensor.element_size() > _MAX_SUMMED_BYTES:
+            return super().reduce(tensor.cpu(), group, reduce_op).to(tensor.device)
+        return super().reduce(tensor, group, reduce_op)
 
 
 def npu_strategy(num_processes: int) -> NpuDDPStrategy | SingleDeviceStrategy:
