@@ -117,10 +117,14 @@ def test_in_float32_an_npu_trains_what_the_cpu_trains(outcome, part):
 @pytest.mark.parametrize("name", ["one", "two"])
 def test_one_and_two_npus_equal_the_cpu_within_the_noise_of_bf16(outcome, name, part):
     expected, found = outcome.losses("cpu", part), outcome.losses(name, part)
-    assert found != outcome.losses("float32", part)  # bf16 was at work
-    assert found == pytest.approx(expected, rel=0.03)
+    assert found != pytest.approx(expected, rel=1e-5)  # bf16 was at work
+    if part == "teach/only":
+        assert found == pytest.approx(expected, rel=0.01)
+    else:  # squared distances of unit vectors, each of which bf16 moves by 2^-8 at most
+        moved = [abs(a**0.5 - b**0.5) for a, b in zip(found, expected, strict=True)]
+        assert max(moved) < 2 * 2**-8
     first, second = outcome.weights("cpu", part), outcome.weights(name, part)
-    assert float((first - second).norm()) < 0.02 * float(first.norm())
+    assert float((first - second).norm()) < 0.005 * float(first.norm())
 
 
 @pytest.mark.slow
