@@ -99,7 +99,9 @@ class DeviceKind:
         """The device that this process has taken, with its number where there are several."""
         import torch
 
-        return torch.device(self.name, self.module().current_device() if self.visible else None)
+        if not self.visible:
+            return torch.device(self.name)
+        return torch.device(self.name, self.module().current_device())
 
     def model_name(self) -> str:
         """Of the device at work, as its driver tells; "" of the processor, and where none does."""
