@@ -142,7 +142,11 @@ BAD = [
     ),
     (["search", "/tmp", "how", "index=nix"], "index=nix: no such kind", "one of flat"),
     (["doctor", "recipe=x"], "doctor takes no words, not 'recipe=x'", "leafkit doctor"),
-    (["distill", RECIPE, "device=warp"], "'warp' is not one of auto, cuda, npu, mps, cpu", "leafkit show"),
+    (
+        ["distill", RECIPE, "device=warp"],
+        "'warp' is not one of auto, cuda, npu, mps, cpu",
+        "leafkit show",
+    ),
     (
         ["distill", RECIPE, "precision=int4"],
         "'int4' is not one of auto, float32, bf16",
