@@ -113,6 +113,8 @@ def test_leaf_ir_runs_offline_from_end_to_end(tmp_path, capsys):
     assert (folder / "report.html").is_file()
     used = open_artifact(folder / "student", "student").metrics["texts"]
     names = {name for name, *_ in used}
-    assert names >= {"pydocs documents", "pydocs queries", "amazonqa documents"}, names
+    assert names >= {"pydocs documents", "pydocs queries", "amazonqa queries"}, names
+    # of pairs LEAF takes the queries alone
+    assert not names & {"amazonqa documents", "ccnews queries"}, names
     assert sum(count for *_, count in used) > 6 * 64
     assert read_encoder(folder / "student").dim == 64
