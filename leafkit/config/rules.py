@@ -325,12 +325,6 @@ def _check_head(student: StudentConfig) -> list[Problem]:
     if student.head == "none" and student.head_layers != "last":
         what = f"{shown(student.head_layers)}: student.head=none hands on the last layer alone"
         return [("student.head_layers", what)]
-    if student.head == "two_layer" and student.trains_nothing and not student.head_steps:
-        what = (
-            "two_layer begins as the linear head, and nothing would train it: set "
-            "student.head_steps, or train with student.kind=transformer"
-        )
-        return [("student.head", what)]
     return []
 
 

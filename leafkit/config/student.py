@@ -138,7 +138,7 @@ class StudentConfig:
 
     kind: str = choice(
         "transformer",
-        "transformer; instant: the same with the closed-form W_out alone, no training step; or "
+        "transformer; instant: the same with the closed-form head alone, no training step; or "
         "static: a table of token vectors, a hundred times as fast and less able.",
         STUDENT_KINDS,
     )
@@ -174,8 +174,8 @@ class StudentConfig:
     head: str = choice(
         "linear",
         "What maps pooled hidden states into the teacher's space: linear, W_out; two_layer, which "
-        "adds W2 gelu(W1 x + b1) to it and begins as the linear one; or none, for hidden states "
-        "as wide as the student's vectors. All have a form that sentence-transformers loads.",
+        "adds W2 gelu(W1 x + b1) to it where that finds more; or none, for hidden states as wide "
+        "as the student's vectors. All have a form that sentence-transformers loads.",
         HEADS,
     )
     head_hidden: int = number(
@@ -190,7 +190,7 @@ class StudentConfig:
     head_bias: bool = flag(True, "W_out adds a bias.")
     head_steps: int = number(
         400,
-        "Steps that W_out alone takes from the closed form towards the teacher's ranking, on "
+        "Steps that the head alone takes from the closed form towards the teacher's ranking, on "
         "hidden states that stay as they are: seconds. For the instant student, and where a term "
         "over scores has a weight; what held-out texts find decides which are kept. 0 takes none.",
         low=0,

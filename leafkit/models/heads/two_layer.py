@@ -16,6 +16,8 @@ import torch
 from torch import nn
 
 _SMALLEST_SPREAD = 1e-6
+# of the variance of what W reads; 1 and 1/16 gave no other quality
+_SHARE_OF_VARIANCE = 0.25
 
 
 class TwoLayerHead(nn.Module):
@@ -66,6 +68,18 @@ class TwoLayerHead(nn.Module):
         scale = entering.std(dim=0, correction=0).clamp_min(_SMALLEST_SPREAD)
         self.inner.weight.div_(scale[:, None])
         self.inner.bias.copy_(-entering.mean(dim=0) / scale)
+
+    @torch.no_grad()
+    def measure_scale(self, pooled: torch.Tensor) -> float:
+        """What W2 reads times this number has a fixed share of the variance of what W reads, so
+        that a closed form of both can have one penalty.
+
+        Args:
+            pooled: (n, H).
+        """
+        activated, states = self.activate(pooled), pooled.float()
+        own = activated.var(dim=0, correction=0).mean().clamp_min(_SMALLEST_SPREAD**2)
+        return float((_SHARE_OF_VARIANCE * states.var(dim=0, correction=0).mean() / own).sqrt())
 
 
 Head = nn.Linear | TwoLayerHead

@@ -7,9 +7,10 @@ Shapes: n texts, H hidden width, D dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +24,13 @@ from leafkit.evaluation.diagnosis.spectrum import (
     sum_for_ridge,
     variance_kept,
 )
-from leafkit.models.heads.two_layer import TwoLayerHead, head_rank, linear_part
+from leafkit.models.heads.two_layer import (
+    Head,
+    TwoLayerHead,
+    apply_head,
+    head_rank,
+    linear_part,
+)
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.pooled_states import PooledStates
 from leafkit.pipeline.student.targets import (
@@ -49,6 +56,7 @@ _FITTED_TO = {
     "all given texts": None,
 }
 Rows = list[tuple[int, int]]
+Fit = TypeVar("Fit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,7 @@ class ClosedForm:
         agreed: on held-out texts; None where nothing was held out.
         left_out: mean cosine of documents to what the others predict of them; None where queries
             choose, or nothing is to be chosen.
+        num_layers: that were solved: 1 is W_out alone.
     """
 
     fitted_to: str
@@ -70,6 +79,12 @@ class ClosedForm:
     ridge: float
     agreed: Agreed | None
     left_out: float | None = None
+    num_layers: int = 1
+
+    @property
+    def what_is_fitted(self) -> str:
+        """In words."""
+        return "W_out" if self.num_layers == 1 else "head of two layers"
 
     def __str__(self) -> str:
         found = f": {self.agreed}" if self.agreed else ""
@@ -77,7 +92,8 @@ class ClosedForm:
             return f"the start as it came{found}"
         if self.left_out is not None and not found:
             found = f": cosine {self.left_out:.4f} of documents left out one by one"
-        return f"ridge {self.ridge:g} on {self.fitted_to} ({self.num_texts:,}){found}"
+        layers = "two layers, " if self.num_layers > 1 else ""
+        return f"{layers}ridge {self.ridge:g} on {self.fitted_to} ({self.num_texts:,}){found}"
 
 
 def start_projection(
@@ -88,8 +104,9 @@ def start_projection(
     held_out: AbstractSet[str] = frozenset(),
 ) -> tuple[Start, ClosedForm]:
     """Set W_out to a ridge solution, and measure what a map of its rank can keep of the teacher,
-    and how near the solution comes to it on texts beside those that it was fitted to. A head of two
-    layers gets its first one ready for these texts, and gives what W_out alone gives.
+    and how near the solution comes to it on texts beside those that it was fitted to. Of a head of
+    two layers W1 is random, made ready for these texts, and W2 is solved together with W_out
+    (random features, Rahimi & Recht 2007) where both find more than W_out alone.
 
     Args:
         student: gets the solution.
@@ -106,54 +123,36 @@ def start_projection(
     """
     fitted, others = _sample(task, held_out)
     inputs, wanted = states.of(fitted), read_targets(task.targets, fitted)
-    aims = follow_lengths(inputs, wanted) if student.spec.normalized else wanted
-    origins = np.array([task.targets[g].origin for g, _ in fitted])
-    asks = validation.texts if validation else frozenset()
-    is_asked = np.array([task.targets[g].texts[i] in asks for g, i in fitted])
-    asked = states.of(validation.rows) if validation else None
     head = student.projection
     assert head is not None
-    projection = linear_part(head)
-
-    def sum_over(rows: np.ndarray) -> RidgeSums:
-        has_bias = projection.bias is not None
-        return sum_for_ridge(inputs[rows], aims[rows], has_bias=has_bias)
-
-    documents = np.flatnonzero(origins == DOCUMENTS)[:_MOST_LEFT_OUT]
-    tried: list[tuple[ClosedForm, np.ndarray]] = []
-    for name, ridges, chosen in _plan(task, origins, validation):
-        sums = sum_over(chosen & ~is_asked) if validation else None
-        leaves_out = len(ridges) > 1 and (validation is None or validation.origin == DOCUMENTS)
-        whole = sum_over(chosen) if leaves_out else None
-        for ridge in ridges:
-            agreed = left_out = None
-            if sums is not None and validation is not None and asked is not None:
-                trial = _apply(sums.solve(ridge), asked, student.spec.normalized)
-                agreed = validation.measure(trial)
-            if whole is not None:
-                told = whole.predict_left_out(inputs[documents], aims[documents], ridge)
-                left_out = float(cosines(aims[documents], told).mean())
-            form = ClosedForm(name, int(chosen.sum()), ridge, agreed, left_out)
-            tried.append((form, chosen))
-    best, rows = _choose(tried)
-    solution = sum_over(rows).solve(best.ridge)
-    with torch.no_grad():
-        projection.weight.copy_(torch.from_numpy(solution.weight.T))
-        if projection.bias is not None:
-            projection.bias.copy_(torch.from_numpy(solution.bias))
     if isinstance(head, TwoLayerHead):
         head.spread(torch.from_numpy(inputs))
+    asks = validation.texts if validation else frozenset()
+    texts = _Texts(
+        inputs,
+        follow_lengths(inputs, wanted) if student.spec.normalized else wanted,
+        np.array([task.targets[g].origin for g, _ in fitted]),
+        np.array([task.targets[g].texts[i] in asks for g, i in fitted]),
+        states.of(validation.rows) if validation else None,
+    )
+    num_layers = 2 if isinstance(head, TwoLayerHead) else 1
+    tried = [
+        one
+        for count in range(1, num_layers + 1)
+        for one in _try_all(student, task, texts, validation, _Reading(head, count, inputs))
+    ]
+    best, (reading, chosen) = _choose(tried)
+    reading.set(reading.sum_over(texts, chosen).solve(best.ridge))
     unseen = states.of(others) if others else inputs
     expected = read_targets(task.targets, others) if others else wanted
-    predicted = unseen @ solution.weight + solution.bias
-    lengths = np.linalg.norm(predicted, axis=1) * np.linalg.norm(expected, axis=1)
-    cosine = np.einsum("nd,nd->n", predicted, expected) / np.maximum(lengths, 1e-12)
+    with torch.no_grad():
+        predicted = apply_head(head, torch.from_numpy(unseen)).numpy()
     rank = head_rank(head)
-    kept = variance_kept(wanted, rank)
-    start = Start(rank, kept, float(cosine.mean()), best.num_texts, len(others))
+    kept, cosine = variance_kept(wanted, rank), float(cosines(expected, predicted).mean())
+    start = Start(rank, kept, cosine, best.num_texts, len(others))
     log(
         f"  a map of rank {rank} can keep {kept:.2%} of the teacher's variance in "
-        f"{student.dim} dimensions; the closed-form W_out starts at cosine "
+        f"{student.dim} dimensions; the closed-form {best.what_is_fitted} starts at cosine "
         f"{start.ridge_cosine:.4f} on {start.measured_on}"
     )
     if validation is not None:
@@ -161,6 +160,96 @@ def start_projection(
     elif best.left_out is not None:
         log(f"  closed form: {best}")
     return start, best
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """The texts to fit, and those that are asked.
+
+    Attributes:
+        states: (n, H) of the backbone.
+        aims: (n, D) what the head is to give.
+        origins: (n,) what each text is.
+        is_asked: (n,) bool, whether it is asked.
+        asked: (V, H) states of the texts that choose; None where nothing does.
+    """
+
+    states: np.ndarray
+    aims: np.ndarray
+    origins: np.ndarray
+    is_asked: np.ndarray
+    asked: np.ndarray | None
+
+
+class _Reading:
+    """W_out alone, or with it the second layer, as one linear map of what they read.
+
+    Args:
+        head: whose they are.
+        num_layers: 1 or 2.
+        states: (n, H) that it is fitted to.
+    """
+
+    def __init__(self, head: Head, num_layers: int, states: np.ndarray) -> None:
+        self.num_layers, self._head, self._scale = num_layers, head, 1.0
+        if num_layers > 1:
+            assert isinstance(head, TwoLayerHead)
+            self._scale = head.measure_scale(torch.from_numpy(states))
+
+    def inputs(self, states: np.ndarray) -> np.ndarray:
+        """(n, H) or (n, H + K) of states (n, H)."""
+        if self.num_layers == 1:
+            return states
+        assert isinstance(self._head, TwoLayerHead)
+        with torch.no_grad():
+            activated = self._head.activate(torch.from_numpy(states)).numpy()
+        return np.concatenate([states, activated * self._scale], axis=1)
+
+    def sum_over(self, texts: _Texts, rows: np.ndarray) -> RidgeSums:
+        """Of chosen texts, (n,) bool."""
+        has_bias = linear_part(self._head).bias is not None
+        return sum_for_ridge(self.inputs(texts.states[rows]), texts.aims[rows], has_bias=has_bias)
+
+    @torch.no_grad()
+    def set(self, solution: AffineMap) -> None:
+        """Give the head a solution."""
+        linear, weight = linear_part(self._head), torch.from_numpy(solution.weight.T)
+        linear.weight.copy_(weight[:, : linear.in_features])
+        if linear.bias is not None:
+            linear.bias.copy_(torch.from_numpy(solution.bias))
+        if self.num_layers > 1:
+            assert isinstance(self._head, TwoLayerHead)
+            self._head.outer.weight.copy_(weight[:, linear.in_features :] * self._scale)
+
+
+def _try_all(
+    student: TextEncoder,
+    task: Distillation,
+    texts: _Texts,
+    validation: Validation | None,
+    reading: _Reading,
+) -> Iterator[tuple[ClosedForm, tuple[_Reading, np.ndarray]]]:
+    """Solutions with the texts, (n,) bool, that each was fitted to."""
+    documents = np.flatnonzero(texts.origins == DOCUMENTS)[:_MOST_LEFT_OUT]
+    asked = None if texts.asked is None else reading.inputs(texts.asked)
+    is_choice = task.config.head == "two_layer"
+    for name, ridges, chosen in _plan(task, texts.origins, validation):
+        sums = reading.sum_over(texts, chosen & ~texts.is_asked) if validation else None
+        leaves_out = validation is None or validation.origin == DOCUMENTS
+        whole = None
+        if leaves_out and len(documents) and (is_choice or len(ridges) > 1):
+            whole = reading.sum_over(texts, chosen)
+        for ridge in ridges:
+            agreed = left_out = None
+            if sums is not None and validation is not None and asked is not None:
+                trial = _apply(sums.solve(ridge), asked, student.spec.normalized)
+                agreed = validation.measure(trial)
+            if whole is not None:
+                aims = texts.aims[documents]
+                told = whole.predict_left_out(reading.inputs(texts.states[documents]), aims, ridge)
+                left_out = float(cosines(aims, told).mean())
+            form = ClosedForm(name, int(chosen.sum()), ridge, agreed, left_out, reading.num_layers)
+            yield form, (reading, chosen)
 
 
 def measure_bare_start(
@@ -234,22 +323,29 @@ def _plan(
     return plan
 
 
-def _choose(tried: Sequence[tuple[ClosedForm, np.ndarray]]) -> tuple[ClosedForm, np.ndarray]:
-    """The texts that find most, and of their ridges the one that predicts left-out documents best,
-    where these were asked; else the strongest that is as good.
+def _choose(tried: Sequence[tuple[ClosedForm, Fit]]) -> tuple[ClosedForm, Fit]:
+    """The texts that find most, with a second layer where that finds more beyond noise; of their
+    ridges the one that predicts left-out documents best, where these were asked, else the strongest
+    that is as good. Where nothing was held out, left-out documents choose the layers too.
     """
-    best, rows = tried[0]
-    for form, chosen in tried[1:]:
-        if form.agreed and best.agreed and form.agreed.is_better(best.agreed):
-            best, rows = form, chosen
-    forms = [form for form, _ in tried if form.fitted_to == best.fitted_to]
-    left_out = {form.left_out: form for form in forms if form.left_out is not None}
-    if left_out:
-        return left_out[max(left_out)], rows
+    best, _ = tried[0]
+    for form, _ in tried[1:]:
+        if not form.agreed or not best.agreed or not form.agreed.is_better(best.agreed):
+            continue
+        if form.num_layers == best.num_layers or not best.agreed.is_as_good(form.agreed):
+            best = form
+    alike = [
+        (form, fit)
+        for form, fit in tried
+        if form.fitted_to == best.fitted_to
+        and (form.num_layers == best.num_layers or best.agreed is None)
+    ]
+    if any(form.left_out is not None for form, _ in alike):
+        return max(alike, key=lambda one: one[0].left_out or -1.0)
     if best.agreed is None:
-        return best, rows
-    as_good = [form for form in forms if form.agreed and form.agreed.is_as_good(best.agreed)]
-    return max(as_good, key=lambda form: form.ridge), rows
+        return tried[0]
+    as_good = [one for one in alike if one[0].agreed and one[0].agreed.is_as_good(best.agreed)]
+    return max(as_good, key=lambda one: one[0].ridge)
 
 
 def _apply(solution: AffineMap, inputs: np.ndarray, is_normalized: bool) -> np.ndarray:

@@ -302,6 +302,23 @@ def test_documents_left_out_one_by_one_choose_the_strength():
     assert _choose(unasked)[0].ridge == 1e-1
 
 
+@pytest.mark.parametrize(("overlap", "num_layers"), [(0.708, 1), (0.69, 1), (0.76, 2)])
+def test_a_second_layer_is_taken_where_it_finds_more_beyond_noise(overlap, num_layers):
+    one = form("documents", 1e-2, 0.706)
+    two, rows = form("documents", 1e-1, overlap, seed=1)
+    chosen, _ = _choose([one, (replace(two, num_layers=2), rows)])
+    assert chosen.num_layers == num_layers
+
+
+def test_left_out_documents_choose_the_layers_where_nothing_was_held_out():
+    tried = [
+        (ClosedForm("all given texts", 9, 1e-1, None, left_out, num_layers), np.ones(1))
+        for left_out, num_layers in ((0.70, 1), (0.72, 1), (0.75, 2), (0.74, 2))
+    ]
+    assert _choose(tried)[0].left_out == 0.75
+    assert str(_choose(tried)[0]).startswith("two layers, ridge 0.1 on all given texts (9)")
+
+
 def test_without_held_out_texts_the_first_is_taken():
     tried = [(ClosedForm("all given texts", 9, 1e-3, None), np.ones(1))]
     assert _choose(tried)[0].ridge == 1e-3
