@@ -111,6 +111,7 @@ def main() -> None:
     parser.add_argument("--dims", type=int, nargs="*", default=[])
     parser.add_argument("--asymmetric-only", action="store_true")
     parser.add_argument("--no-hnsw", action="store_true")
+    parser.add_argument("--away-only", action="store_true", help="measure nothing at home")
     parser.add_argument("--words", nargs="*", default=[], metavar="key=value")
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -124,7 +125,7 @@ def main() -> None:
 
     keep_freed_memory()
     with open_run(read_case_recipe(options.recipe, options.words)) as run:
-        case = load_case(run, options.out_of_domain)
+        case = load_case(run, options.out_of_domain, is_home_judged=not options.away_only)
         clock = Clock(60 * options.minutes)
         timed = distill_in_time(case, run.recipe.student, clock, options.seed)
         seconds, cpu_s = clock.seconds, clock.cpu_s

@@ -114,8 +114,8 @@ class Case:
 
     @property
     def measured(self) -> list[Judged]:
-        """All collections, the indexed one first."""
-        return [self.home, *self.away]
+        """All collections with judged queries, the indexed one first."""
+        return [one for one in (self.home, *self.away) if one.asked]
 
     @property
     def rows(self) -> list[tuple[str, str]]:
@@ -198,12 +198,13 @@ def read_case_recipe(name: str, words: Sequence[str]) -> Recipe:
         sys.exit(f"{err}\n{err.hint}")
 
 
-def load_case(run: Run, away: Sequence[str] = ()) -> Case:
+def load_case(run: Run, away: Sequence[str] = (), *, is_home_judged: bool = True) -> Case:
     """Texts and vectors; what the folder lacks, the teacher embeds now.
 
     Args:
         run: of the case's recipe.
         away: other collections to measure on.
+        is_home_judged: the indexed collection has judged queries; else it trains alone.
 
     Raises:
         SystemExit: a collection has no judged query.
@@ -211,13 +212,13 @@ def load_case(run: Run, away: Sequence[str] = ()) -> Case:
     recipe = run.recipe
     teacher = load_teacher(run)
     limits = TokenLimits(recipe.data.max_query_tokens, recipe.data.max_document_tokens)
-    home = _judged(run, teacher, recipe.data.corpus, limits)
+    home = _judged(run, teacher, recipe.data.corpus, limits, may_lack=not is_home_judged)
     others = replace(limits, document=recipe.bench.max_document_tokens)
     further = [_judged(run, teacher, uri, others) for uri in away]
     asked = {
         same_text(query.text)
         for one in (home, *further)
-        for query in one.collection.judged(one.split)
+        for query in (one.collection.judged(one.split) if one.asked else ())
     }
     is_precomputed = isinstance(teacher.model, PrecomputedVectors)
     vocabulary = None if is_precomputed else teacher.encoder or load_encoder(recipe.student.init)
@@ -250,19 +251,13 @@ def load_case(run: Run, away: Sequence[str] = ()) -> Case:
     return Case(run, teacher, leave_out(targets, same), home, further, len(same))
 
 
-def _judged(run: Run, teacher: ModelHandle, uri: str, limits: TokenLimits) -> Judged:
+def _judged(
+    run: Run, teacher: ModelHandle, uri: str, limits: TokenLimits, *, may_lack: bool = False
+) -> Judged:
     collection, split = load_corpus(run, uri).collection, run.recipe.bench.split
-    queries = collection.judged(split)
-    if not queries:
+    queries = [] if may_lack else collection.judged(split)
+    if not queries and not may_lack:
         sys.exit(f"{uri} has no judged query of the split {split}: there is nothing to measure")
-    asked = load_query_vectors(
-        run,
-        teacher.model,
-        teacher.name,
-        queries,
-        max_tokens=limits.query,
-        what=f"{collection.name} {split} queries",
-    )
     documents = load_vectors(
         run,
         teacher.model,
@@ -271,6 +266,17 @@ def _judged(run: Run, teacher: ModelHandle, uri: str, limits: TokenLimits) -> Ju
         role="document",
         max_tokens=limits.document,
         what=f"{collection.name} documents",
+    )
+    if not queries:
+        none = np.empty((0, teacher.model.dim), dtype=np.float32)
+        return Judged(collection, split, limits, [], "query", none, documents)
+    asked = load_query_vectors(
+        run,
+        teacher.model,
+        teacher.name,
+        queries,
+        max_tokens=limits.query,
+        what=f"{collection.name} {split} queries",
     )
     texts, role = prompted_queries(teacher.model, queries)
     vectors = np.asarray(asked[:], dtype=np.float32)

@@ -49,6 +49,16 @@ class Retention:
         kept = [self._kept(name, values[name], self._teacher[name]) for name in self._names]
         return self._average(kept)
 
+    def resampled(self, values: Sequence[Values]) -> np.ndarray:
+        """(R, S) shares of the teacher's mean of S systems, on the same resamples."""
+        by_collection = [
+            np.stack(
+                [self._kept(name, one[name], self._teacher[name])[1] for one in values], axis=1
+            )
+            for name in self._names
+        ]
+        return np.asarray(np.mean(by_collection, axis=0))
+
     def difference(self, a: Values, b: Values) -> Interval:
         """What a keeps of the teacher minus what b keeps, on the same resamples."""
         gaps = []
