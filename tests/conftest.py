@@ -16,12 +16,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from leafkit.config import DataConfig
 from leafkit.core.console import set_verbosity
+from leafkit.core.devices import KINDS
 
 # as the command line does, so that tests can read what a run says
 set_verbosity("info")
@@ -54,6 +57,23 @@ def data_config(tmp_path: Path) -> DataConfig:
     return DataConfig(
         corpus=f"jsonl:{tmp_path / 'home.jsonl'}", packages=[], out_of_domain_packages=[]
     )
+
+
+@pytest.fixture
+def ahead(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes the processor count as a device that it runs ahead of, or not; further facts of its
+    kind by name.
+    """
+    import torch
+
+    plain = KINDS["cpu"]
+
+    def count(is_ahead: bool, **facts: Any) -> None:
+        # there is no device that could read pinned memory
+        monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)
+        monkeypatch.setitem(KINDS, "cpu", replace(plain, runs_ahead=is_ahead, **facts))
+
+    return count
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,10 @@ class DeviceKind:
             are threads of this process.
         has_fused_adamw: torch's AdamW has one kernel for all of a step.
         prefers_bf16: bfloat16 is the faster arithmetic wherever the device has it.
+        runs_ahead: the processor queues work and copies without waiting for the device, and torch
+            is known to have what that takes: see ``send``, ``fetch``.
+        tokens_at_once: that encoding gives the device together: a large device is idle on few,
+            the processor is no faster on more.
     """
 
     name: str
@@ -48,6 +53,8 @@ class DeviceKind:
     is_host: bool = False
     has_fused_adamw: bool = False
     prefers_bf16: bool = False
+    runs_ahead: bool = False
+    tokens_at_once: int = 4096
 
     @property
     def backend(self) -> str:
@@ -136,6 +143,9 @@ KINDS = {
             device_files="nvidia[0-9]*",
             has_fused_adamw=True,
             prefers_bf16=True,
+            runs_ahead=True,
+            # a 23M student: some 0.5 TFLOPs, against thousands of operators to launch
+            tokens_at_once=32_768,
         ),
         DeviceKind(
             "npu",
@@ -156,6 +166,32 @@ KINDS = {
 def kind_of(device: torch.device) -> DeviceKind:
     """The kind of a device; of one that leafkit does not know nothing is taken for granted."""
     return KINDS.get(device.type) or DeviceKind(device.type, device.type)
+
+
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of main memory on a device. Where that runs ahead, through memory that the device
+    reads by itself: a plain copy waits until the device has done all that it was told before.
+    """
+    if not kind_of(device).runs_ahead or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def fetch(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """A tensor's way into main memory: call the result to have it there. On a device that runs
+    ahead the copy is queued now, and the call waits for what was queued before it alone.
+    """
+    kind = kind_of(tensor.device)
+    if not kind.runs_ahead:
+        return tensor.cpu
+    copied, arrived = tensor.to("cpu", non_blocking=True), kind.module().Event()
+    arrived.record()
+
+    def wait() -> torch.Tensor:
+        arrived.synchronize()
+        return copied
+
+    return wait
 
 
 def has_flash_attention(device: torch.device) -> bool:

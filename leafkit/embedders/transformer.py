@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from leafkit.core.console import Bar
-from leafkit.core.devices import kind_of
+from leafkit.core.devices import fetch, kind_of
 from leafkit.core.process.core_threads import run_on_cores
 from leafkit.data.vector_store import Space
 from leafkit.embedders.protocol import EmbedderBase
@@ -20,8 +20,6 @@ from leafkit.models.onednn_linear import has_onednn_linear, use_onednn_linear
 from leafkit.models.packed.backbone import can_pack
 from leafkit.models.packed.grouping import TokenIds
 from leafkit.models.text_encoder import TextEncoder
-
-TOKENS_PER_BATCH = 4096  # larger batches take more memory and are no faster on a CPU
 
 
 class TransformerEmbedder(EmbedderBase):
@@ -117,24 +115,26 @@ class TransformerEmbedder(EmbedderBase):
         """
         width = self.encoder.hidden_size if pooled_only else self.encoder.dim
         out = np.empty((len(token_ids), width), dtype=np.float32)
-
         counting = threading.Lock()
 
-        def embed_rows(rows: list[int]) -> None:
+        def begin(rows: list[int]) -> Callable[[], torch.Tensor]:
             pooled = self._ready.pool([token_ids[i] for i in rows])
             vectors = pooled if pooled_only else self._ready.finish(self._ready.project(pooled))
-            out[rows] = vectors.cpu().numpy()
+            return fetch(vectors)
+
+        def take(rows: list[int], arriving: Callable[[], torch.Tensor]) -> None:
+            out[rows] = arriving().numpy()
             if bar is not None:
                 with counting:
                     bar.advance(len(rows))
 
-        batches = _cut_into_batches([len(ids) for ids in token_ids])
+        kind = kind_of(self._ready.device)
+        batches = _cut_into_batches([len(ids) for ids in token_ids], kind.tokens_at_once)
         with torch.inference_mode():
-            if kind_of(self._ready.device).is_host:
-                run_on_cores(batches, embed_rows)
+            if kind.is_host:
+                run_on_cores(batches, lambda rows: take(rows, begin(rows)))
             else:
-                for rows in batches:
-                    embed_rows(rows)
+                _run_one_ahead(batches, begin, take)
         return out
 
     def embed(
@@ -154,13 +154,30 @@ class TransformerEmbedder(EmbedderBase):
         return vector
 
 
-def _cut_into_batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Rows of similar length, the longest first; a text above the token budget stands alone."""
+def _run_one_ahead(
+    batches: Sequence[list[int]],
+    begin: Callable[[list[int]], Callable[[], torch.Tensor]],
+    take: Callable[[list[int], Callable[[], torch.Tensor]], None],
+) -> None:
+    """Begin each batch before the one before it is taken, so that the device has work while the
+    processor packs.
+    """
+    under_way: list[tuple[list[int], Callable[[], torch.Tensor]]] = []
+    for rows in batches:
+        under_way.append((rows, begin(rows)))
+        if len(under_way) > 1:
+            take(*under_way.pop(0))
+    for rest in under_way:
+        take(*rest)
+
+
+def _cut_into_batches(lengths: Sequence[int], num_tokens: int) -> list[list[int]]:
+    """Rows of similar length, the longest first; a text above ``num_tokens`` stands alone."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     batches: list[list[int]] = []
     start = 0
     while start < len(order):
-        count = max(1, TOKENS_PER_BATCH // max(1, lengths[order[start]]))
+        count = max(1, num_tokens // max(1, lengths[order[start]]))
         batches.append(order[start : start + count])
         start += count
     return batches

@@ -19,6 +19,7 @@ from torch import nn
 from transformers import CONFIG_MAPPING, MODEL_MAPPING, PreTrainedModel
 
 from leafkit.config.student import read_layers
+from leafkit.core.devices import kind_of, send
 from leafkit.core.errors import UsageError
 from leafkit.models.packed.grouping import Packed
 
@@ -47,7 +48,13 @@ def pool_padded(
 
 
 def pool_packed(hidden_NH: torch.Tensor, batch: Packed, pooling: str) -> torch.Tensor:
-    """(B, H) float32 pooled vectors in the order the texts were given: mean, cls or last."""
+    """(B, H) float32 pooled vectors in the order the texts were given: mean, cls or last.
+
+    Group by group where kernels are cheap to launch, all texts in one where they are not.
+    """
+    back = send(torch.from_numpy(np.argsort(batch.order)), hidden_NH.device)
+    if kind_of(hidden_NH.device).runs_ahead:
+        return _pool_texts(hidden_NH, batch.starts.long(), pooling)[back]
     parts = []
     for (num_texts, length), hidden in zip(
         batch.groups, torch.split(hidden_NH, [r * t for r, t in batch.groups]), strict=True
@@ -57,8 +64,17 @@ def pool_packed(hidden_NH: torch.Tensor, batch: Packed, pooling: str) -> torch.T
             parts.append(hidden_RTH.sum(dim=1, dtype=torch.float32) / length)
         else:
             parts.append(hidden_RTH[:, 0 if pooling == "cls" else -1].float())
-    back = torch.from_numpy(np.argsort(batch.order)).to(hidden_NH.device)
     return torch.cat(parts)[back]
+
+
+def _pool_texts(hidden_NH: torch.Tensor, starts: torch.Tensor, pooling: str) -> torch.Tensor:
+    """(texts, H) float32 of texts of any lengths; ``starts`` has the end of the last one too."""
+    if pooling == "cls":
+        return hidden_NH[starts[:-1]].float()
+    if pooling == "last":
+        return hidden_NH[starts[1:] - 1].float()
+    # unsafe leaves out a look at the starts, for which the processor would wait
+    return torch.segment_reduce(hidden_NH.float(), "mean", offsets=starts, axis=0, unsafe=True)
 
 
 def count_layers(backbone: PreTrainedModel) -> int:

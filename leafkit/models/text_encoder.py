@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from leafkit.core.devices import send
 from leafkit.core.errors import UsageError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.models.attention import attention_mode
@@ -226,7 +227,7 @@ class TextEncoder(nn.Module):
         pooled = torch.cat(parts)
         back = torch.empty(len(order), dtype=torch.long)
         back[torch.tensor(order)] = torch.arange(len(order))
-        return pooled[back.to(pooled.device)]
+        return pooled[send(back, pooled.device)]
 
     def forward(self, token_ids: TokenIds) -> torch.Tensor:
         """(B, D) float32 raw vectors: neither cut nor normalised."""
@@ -252,10 +253,9 @@ class TextEncoder(nn.Module):
         padded = np.full((len(token_ids), width), pad, dtype=np.int64)
         for row, ids in zip(padded, token_ids, strict=True):
             row[: len(ids)] = ids
-        ids_BT = torch.from_numpy(padded).to(self.device)
-        lengths = lengths.to(self.device)
-        mask_BT = torch.arange(width, device=self.device)[None, :] < lengths[:, None]
         is_full = bool(lengths.min() == width)
+        ids_BT, lengths = (send(x, self.device) for x in (torch.from_numpy(padded), lengths))
+        mask_BT = torch.arange(width, device=self.device)[None, :] < lengths[:, None]
         # a decoder would keep all keys and values
         kwargs = {"use_cache": False} if self.spec.attention else {}
         if layers := self.spec.head_layers:

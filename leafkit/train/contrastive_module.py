@@ -13,6 +13,7 @@ from leafkit.config import (
     OptimizerConfig,
     SoftLabelConfig,
 )
+from leafkit.core.devices import send
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.losses.contrastive import at_each_dimension, inner_products, matryoshka_info_nce
 from leafkit.losses.mixing import mix_listwise, mix_pairwise
@@ -88,7 +89,7 @@ class ContrastiveModule(EncoderModule):
         if s.gor_weight > 0:
             terms.append(s.gor_weight * self._orthogonality(queries, candidates, batch))
         if len(batch.anchors):
-            distance = truncate_then_normalize(anchors) - batch.anchor_targets.to(raw.device)
+            distance = truncate_then_normalize(anchors) - send(batch.anchor_targets, raw.device)
             terms.append(s.anchor_weight * distance.square().sum(dim=1).mean())
         loss = torch.stack(terms).sum()
         self.record(loss)
@@ -113,15 +114,15 @@ class ContrastiveModule(EncoderModule):
         extra = (
             None if batch.mixing is None else self._mix(queries, candidates, batch, batch.mixing)
         )
-        extra_masked = None if batch.mixing is None else batch.mixing.masked.to(device)
+        extra_masked = None if batch.mixing is None else send(batch.mixing.masked, device)
         return matryoshka_info_nce(
             queries,
             candidates,
-            batch.positives.to(device),
+            send(batch.positives, device),
             s.temperature,
             # cosines differ by 2 at most: rounding must not mask where nothing is to be masked
             margin=s.false_negative_margin if s.false_negative_margin < 2 else None,
-            masked=batch.masked.to(device),
+            masked=send(batch.masked, device),
             dims=self.mrl_dims,
             weights=self.mrl_weights,
             gamma=s.focal_gamma,
@@ -136,10 +137,12 @@ class ContrastiveModule(EncoderModule):
         device = queries.device
         unit_CD = truncate_then_normalize(candidates)
         mixed = mix_pairwise(
-            unit_CD[plan.first.to(device)], unit_CD[plan.second.to(device)], plan.share.to(device)
+            unit_CD[send(plan.first, device)],
+            unit_CD[send(plan.second, device)],
+            send(plan.share, device),
         )
-        listed = plan.listed.to(device)
-        hard_BMD = unit_CD[batch.own[:, 1:].to(device)]
+        listed = send(plan.listed, device)
+        hard_BMD = unit_CD[send(batch.own[:, 1:], device)]
         lists_BEMD = hard_BMD[:, None].expand(-1, listed.shape[1], -1, -1)
         query_BD = truncate_then_normalize(queries)
         return torch.cat(
@@ -157,9 +160,9 @@ class ContrastiveModule(EncoderModule):
         s, device = self.soft_labels, queries.device
         assert batch.soft is not None
         own, present, teacher = (
-            batch.own.to(device),
-            batch.present.to(device),
-            batch.soft.to(device),
+            send(batch.own, device),
+            send(batch.present, device),
+            send(batch.soft, device),
         )
 
         def loss(dim: int) -> torch.Tensor:
@@ -180,7 +183,9 @@ class ContrastiveModule(EncoderModule):
         """The orthogonality regulariser (GOR) on all queries and documents of the global batch."""
         if self.trainer.world_size > 1:
             queries = gather_rows(queries)
-        documents = candidates[~batch.is_padding.to(candidates.device)]
+        # chosen by number: the device would be waited for to learn how many a mask leaves
+        real = torch.nonzero(~batch.is_padding)[:, 0]
+        documents = candidates[send(real, candidates.device)]
         return at_each_dimension(
             lambda d: sum(
                 (orthogonality_loss(truncate_then_normalize(v, d)) for v in (queries, documents)),

@@ -9,9 +9,10 @@ import lightning
 import torch
 
 from leafkit.config import OptimizerConfig
-from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.errors import UsageError
 from leafkit.models.encoder_protocol import Encoder
 from leafkit.train.batch_data import BatchData
+from leafkit.train.devices.watched import WatchedNumbers
 from leafkit.train.optimizer import build_optimizer
 
 
@@ -36,6 +37,7 @@ class EncoderModule(lightning.LightningModule):
         self.optimizer_config = optimizer
         self.num_steps = num_steps
         self.losses: list[float] = []
+        self._watched = WatchedNumbers()
         self._is_checkpointed = False
         # plain numbers: a checkpoint loads with weights_only=True
         self.hparams.update(optimizer=asdict(optimizer))
@@ -96,7 +98,8 @@ class EncoderModule(lightning.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
-        """Clip by the optimizer's own limit, and stop where the gradient is not a number.
+        """Clip by the optimizer's own limit, and stop where the gradient is not a number; on a GPU
+        that is seen one step later.
 
         Raises:
             UsageError: the Trainer has another limit.
@@ -111,15 +114,12 @@ class EncoderModule(lightning.LightningModule):
         norm = torch.nn.utils.clip_grad_norm_(
             self.parameters(), self.optimizer_config.max_grad_norm
         )
-        if not torch.isfinite(norm):
-            raise LeafkitError(
-                f"the gradient of step {self.global_step} is not finite",
-                "use precision=float32 or a lower lr",
-            )
+        self._watched.watch("gradient", self.global_step, norm)
         self.log("train/grad_norm", norm)
 
     def record(self, loss: torch.Tensor) -> None:
-        """Add the global batch's loss to the curve and log it with the learning rate.
+        """Add the global batch's loss to the curve and log it with the learning rate. On a GPU the
+        curve is one step behind until the training ends: nothing waits for the device.
 
         Raises:
             LeafkitError: the loss is not finite.
@@ -127,17 +127,23 @@ class EncoderModule(lightning.LightningModule):
         value = (
             self.all_gather(loss.detach()).mean() if self.trainer.world_size > 1 else loss.detach()
         )
-        if not torch.isfinite(value):
-            raise LeafkitError(
-                f"the loss of step {self.global_step} is not finite",
-                "use precision=float32 or a lower lr",
-            )
-        self.losses.append(float(value))
+        self._watched.watch("loss", self.global_step, value, self.losses.append)
         self.log("train/loss", value, prog_bar=True)
-        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        # a plain number would be copied to the device, which is waited for
+        self.log("train/lr", torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"]))
+
+    def on_train_end(self) -> None:
+        """No number stays on its way."""
+        self._watched.settle()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The loss curve travels with the weights."""
+        """The loss curve travels with the weights; nothing is saved behind a loss or gradient that
+        is not finite.
+
+        Raises:
+            LeafkitError: one is not.
+        """
+        self._watched.settle()
         checkpoint["losses"] = list(self.losses)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -47,8 +47,8 @@ class _ShowProgress(Callback):
     def on_train_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        recent = module.losses[-_RECENT_BATCHES:]
-        self._bar.advance(1, f"loss {sum(recent) / len(recent):.4f}")
+        recent = module.losses[-_RECENT_BATCHES:]  # none of the first batch on a GPU
+        self._bar.advance(1, f"loss {sum(recent) / len(recent):.4f}" if recent else "")
 
 
 def fit(

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from leafkit.core.devices import send
 from leafkit.models.packed.grouping import TokenIds
 from leafkit.models.text_encoder import TextEncoder
 
@@ -51,4 +52,4 @@ def encode_in_chunks(encoder: TextEncoder, token_ids: TokenIds, chunk_tokens: in
     ]
     order = torch.tensor([i for chunk in chunks for i in chunk])
     vectors = torch.cat(parts)
-    return vectors[torch.argsort(order).to(vectors.device)]
+    return vectors[send(torch.argsort(order), vectors.device)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from leafkit.config import OptimizerConfig, StudentLosses
+from leafkit.core.devices import send
 from leafkit.losses.orthogonality import orthogonality_loss
 from leafkit.losses.prefixes import prefix_loss
 from leafkit.losses.ranking import contrastive_loss
@@ -83,7 +84,7 @@ class LeafModule(EncoderModule):
         """Loss of this process's rows, scaled so that its mean over processes is the global one."""
         raw = self.encoder(batch.token_ids)
         vectors = self.encoder.finish(raw)
-        targets = batch.targets.to(vectors.device)
+        targets = send(batch.targets, vectors.device)
         progress = self.global_step / self.planned_steps() if self.weights.begin else 0.0
         weights = weights_at(self.weights, progress)
         # DDP averages over processes
@@ -98,17 +99,17 @@ class LeafModule(EncoderModule):
         if "gor" in weights:  # a mean over pairs, where the others are sums over rows
             terms["gor"] = orthogonality_loss(vectors) * len(vectors) * share
         if (scored := batch.scored) is not None:
-            rows = scored.rows.to(vectors.device)
-            present = scored.present.to(vectors.device)
+            rows = send(scored.rows, vectors.device)
+            present = send(scored.present, vectors.device)
             inputs = with_second_opinion(vectors[rows], targets[rows], scored)
             share = batch.weight * self.trainer.world_size / scored.num_global_rows
             for name, measure in self._over_scores.items():
                 if name in weights:
                     terms[name] = measure(*inputs, present=present) * share
             if "contrastive" in weights and scored.positives is not None:
-                positives = scored.positives.to(vectors.device)
+                positives = send(scored.positives, vectors.device)
                 temperature = self.weights.candidates.temperature
-                candidates = scored.candidates.to(vectors.device)
+                candidates = inputs[2][..., : vectors.shape[1]]  # the teacher's part
                 summed = contrastive_loss(
                     vectors[rows], candidates, positives, temperature, present=present
                 )

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from leafkit.config import OptimizerConfig
-from leafkit.core.devices import kind_of
+from leafkit.core.devices import kind_of, send
 from leafkit.losses.leaf import cosine_loss
 from leafkit.models.static_encoder import StaticEncoder
 from leafkit.train.encoder_module import EncoderModule
@@ -83,10 +83,11 @@ class StaticModule(EncoderModule):
 
     def training_step(self, batch: StaticBatch) -> torch.Tensor:
         device = self.rows.weight.device
-        raw_BD = self.encoder.project(self.rows(batch.rows_N.to(device), batch.starts_B.to(device)))
+        rows_N, starts_B = send(batch.rows_N, device), send(batch.starts_B, device)
+        raw_BD = self.encoder.project(self.rows(rows_N, starts_B))
         # DDP averages over processes
         share = batch.weight * self.trainer.world_size / batch.num_global_rows
-        loss = cosine_loss(raw_BD, batch.targets_BD.to(device)) * share
+        loss = cosine_loss(raw_BD, send(batch.targets_BD, device)) * share
         self.record(loss)
         return loss * batch.loss_weight
 

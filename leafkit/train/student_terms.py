@@ -12,6 +12,7 @@ from functools import partial
 import torch
 
 from leafkit.config import SCORE_TERMS, CandidatesConfig, StudentLosses
+from leafkit.core.devices import send
 from leafkit.core.errors import UsageError
 from leafkit.losses.leaf import cosine_loss, leaf_loss
 from leafkit.losses.ranking import margin_mse, ranking_loss, triplet_loss
@@ -80,15 +81,15 @@ def with_second_opinion(
     Returns:
         (s, D + E), (s, D + E), (s, K, D + E); of D dimensions where nothing is beside the teacher.
     """
-    candidates = scored.candidates.to(student.device)
+    candidates = send(scored.candidates, student.device)
     if scored.second is None:
         return student, teacher, candidates
-    rows = scored.second.rows.to(student.device)
+    rows = send(scored.second.rows, student.device)
     weight = scored.second.weight
     return (
         torch.nn.functional.pad(student, (0, rows.shape[1])),
         torch.cat([teacher, weight * rows], dim=1) / (1 + weight),
-        torch.cat([candidates, scored.second.candidates.to(student.device)], dim=2),
+        torch.cat([candidates, send(scored.second.candidates, student.device)], dim=2),
     )
 
 

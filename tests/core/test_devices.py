@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from leafkit.config.recipe import DEVICES
-from leafkit.core.devices import KINDS, DeviceKind, has_flash_attention, kind_of
+from leafkit.core.devices import KINDS, DeviceKind, fetch, has_flash_attention, kind_of, send
 from leafkit.models.precision import choose_device
 
 CPU = torch.device("cpu")
@@ -126,3 +126,54 @@ def test_auto_does_not_ask_for_an_npu_where_there_is_a_gpu(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     write_package("raise ImportError")
     assert choose_device("auto").type == "cuda"
+
+
+def test_on_the_processor_nothing_is_copied_to_be_sent_or_fetched() -> None:
+    tensor = torch.arange(3.0)
+    assert send(tensor, CPU) is tensor
+    assert fetch(tensor)() is tensor
+
+
+def test_what_is_sent_ahead_goes_through_pinned_memory_without_waiting(ahead, monkeypatch) -> None:
+    """Only main memory can be pinned, and a queued copy of memory that is not would be read while
+    it changes.
+    """
+    ahead(True)
+    calls = []
+
+    class Noting:
+        device = CPU
+
+        def pin_memory(self) -> Noting:
+            calls.append("pinned")
+            return self
+
+        def to(self, device: torch.device, **how: bool) -> Noting:
+            calls.append((device.type, how))
+            return self
+
+    send(Noting(), CPU)
+    assert calls == ["pinned", ("cpu", {"non_blocking": True})]
+    calls.clear()
+    elsewhere = Noting()
+    elsewhere.device = torch.device("meta")
+    send(elsewhere, CPU)
+    assert calls == [("cpu", {})]
+
+
+def test_what_is_fetched_is_waited_for_when_it_is_wanted(ahead, monkeypatch) -> None:
+    ahead(True)
+    calls = []
+
+    class Event:
+        def record(self) -> None:
+            calls.append("queued")
+
+        def synchronize(self) -> None:
+            calls.append("waited")
+
+    monkeypatch.setattr(torch.cpu, "Event", Event)
+    arriving = fetch(torch.arange(3.0))
+    assert calls == ["queued"]
+    assert arriving().tolist() == [0, 1, 2]
+    assert calls == ["queued", "waited"]

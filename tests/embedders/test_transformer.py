@@ -46,20 +46,45 @@ def make_store(folder: Path, embedder: TransformerEmbedder, dtype: str = "float3
     )
 
 
-def test_order_is_kept_and_batches_do_not_matter(embedder, monkeypatch):
+def test_order_is_kept_and_batches_do_not_matter(embedder, ahead):
     whole = embedder.embed(TEXTS, "document", 64)
     alone = np.concatenate([embedder.embed([text], "document", 64) for text in TEXTS])
     assert whole.dtype == np.float32
     assert whole.shape == (len(TEXTS), 48)
     assert np.abs(whole - alone).max() < 2e-6
-    monkeypatch.setattr(transformer, "TOKENS_PER_BATCH", 100)
+    ahead(False, tokens_at_once=100)
     assert np.abs(whole - embedder.embed(TEXTS, "document", 64)).max() < 2e-6
 
 
-def test_a_text_above_the_token_budget_is_embedded_all_the_same(embedder, monkeypatch):
+def test_a_text_above_the_token_budget_is_embedded_all_the_same(embedder, ahead):
     whole = embedder.embed(TEXTS[-1:], "document", 128)
-    monkeypatch.setattr(transformer, "TOKENS_PER_BATCH", 8)
+    ahead(False, tokens_at_once=8)
     assert np.array_equal(whole, embedder.embed(TEXTS[-1:], "document", 128))
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, len(TEXTS)])
+def test_a_device_that_is_run_ahead_of_has_its_next_batch_before_the_last_is_taken(
+    embedder, ahead, monkeypatch, count
+):
+    texts, events = TEXTS[:count], []
+    expected = embedder.embed(texts, "document", 64)
+
+    def noting_fetch(vectors):
+        number = len([1 for what, _ in events if what == "begun"])
+        events.append(("begun", number))
+        return lambda: events.append(("taken", number)) or vectors
+
+    ahead(True, is_host=False, tokens_at_once=100)
+    monkeypatch.setattr(transformer, "fetch", noting_fetch)
+    found = embedder.embed(texts, "document", 64)
+    assert np.abs(found - expected).max(initial=0) < 2e-6
+    begun, taken = ([n for what, n in events if what == kind] for kind in ("begun", "taken"))
+    assert begun == taken == list(range(len(begun)))
+    assert (len(begun) > 2) is (count > 5)
+    for number in begun[:-1]:
+        assert events.index(("begun", number + 1)) < events.index(("taken", number))
+        if number + 2 in begun:  # no more than two are held
+            assert events.index(("taken", number)) < events.index(("begun", number + 2))
 
 
 def test_vectors_are_the_encoders_own(embedder):
@@ -187,7 +212,8 @@ def test_a_killed_run_is_resumed_to_the_same_store(tmp_path, model, embedder):
         import tiny
         from leafkit.data.vector_store import VectorStore
         from leafkit.models.checkpoint import read_encoder
-        from leafkit.embedders.fill_store import fill_store
+        from leafkit.embedders import transformer
+from leafkit.embedders.fill_store import fill_store
         from leafkit.embedders.transformer import TransformerEmbedder
         texts = ["", *(text for pair in tiny.make_pairs(60) for text in pair), "matrix " * 300]
         encoder = read_encoder(Path(sys.argv[1]))

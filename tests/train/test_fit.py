@@ -207,6 +207,33 @@ def test_a_gradient_that_is_not_finite_stops_the_run_before_the_step():
     assert torch.equal(module.encoder.projection.bias, before)
 
 
+@pytest.mark.parametrize("parts", [leaf_parts, pair_parts])
+def test_a_training_that_runs_ahead_of_its_device_is_the_same_training(parts, ahead):
+    module, batches = parts()
+    expected = train(module, batches)
+    ahead(True)
+    other, batches = parts()
+    assert train(other, batches) == pytest.approx(expected, abs=1e-6)
+    for name, weight in module.state_dict().items():
+        if "key.bias" not in name:  # it changes no softmax: AdamW scales up what is rounding
+            torch.testing.assert_close(other.state_dict()[name], weight, atol=1e-5, rtol=1e-5)
+
+
+def test_a_training_that_runs_ahead_ends_where_a_number_is_not_finite(ahead):
+    ahead(True)
+    module, batches = leaf_parts()
+    module.encoder.projection.weight.register_hook(lambda grad: grad * float("inf"))
+    with pytest.raises(LeafkitError, match="the gradient of step 0 is not finite"):
+        train(module, batches)
+    module, batches = leaf_parts()
+    with torch.no_grad():
+        module.encoder.projection.weight.fill_(float("nan"))
+    with pytest.raises(LeafkitError, match="the loss of step 0 is not finite"):
+        train(module, BatchList(1, lambda step: batches[0]))  # no later step finds it
+    with pytest.raises(LeafkitError, match="is not finite"):
+        module.on_save_checkpoint({})
+
+
 def test_gradients_are_scaled_down_to_the_norm():
     """With plain SGD in AdamW's place a step is as long as the clipped gradient."""
     module, batches = leaf_parts(scale=50.0, max_grad_norm=0.25)

@@ -32,6 +32,8 @@ _SHORT_ROWS, _LANES = (
 varlen_attn: Callable[..., Any] = varlen.varlen_attn
 # torch 2.10 has is_causal instead
 _HAS_WINDOWS = "window_size" in signature(varlen_attn).parameters
+# torch 2.10 wants as many heads of keys as of queries
+_SHARES_HEADS = "enable_gqa" in signature(varlen_attn).parameters
 _CAUSAL: dict[str, Any] = {"window_size": (-1, 0)} if _HAS_WINDOWS else {"is_causal": True}
 _Inputs: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -69,17 +71,20 @@ def attend(
     if scale is not None and scale != width**-0.5:
         query_NAD = query_NAD * (scale * width**0.5)
     num_shared = query_NAD.shape[1] // key_NKD.shape[1]
-    key_NAD, value_NAD = key_NKD, value_NKD
-    if num_shared > 1:
-        key_NAD, value_NAD = (x.repeat_interleave(num_shared, dim=1) for x in (key_NKD, value_NKD))
     longest = batch.groups[0][1]
     if window is not None and window >= longest - 1:
         window = None
     has_kernel = biases_1ATT is None and (window is None or _HAS_WINDOWS)
-    if has_kernel and _takes_any_lengths(query_NAD):
+    has_kernel = has_kernel and _takes_any_lengths(query_NAD)
+    key_NAD, value_NAD = key_NKD, value_NKD
+    if num_shared > 1 and not (has_kernel and _SHARES_HEADS):
+        key_NAD, value_NAD = (x.repeat_interleave(num_shared, dim=1) for x in (key_NKD, value_NKD))
+    if has_kernel:
         starts, causal = batch.starts, _CAUSAL if is_causal else {}
         if window is not None:
             causal = {"window_size": (window, 0 if is_causal else window)}
+        if num_shared > 1 and _SHARES_HEADS:
+            causal = causal | {"enable_gqa": True}
         context_NAD: torch.Tensor = varlen_attn(
             query_NAD, key_NAD, value_NAD, starts, starts, longest, longest, **causal
         )

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from leafkit.core.devices import send
+
 TokenIds = Sequence[Sequence[int] | np.ndarray]  # by text: a list, or a view of a flat array
 
 
@@ -73,10 +75,10 @@ def pack(token_ids: TokenIds, device: torch.device) -> Packed:
     order = np.argsort(-lengths, kind="stable")
     sizes, counts = np.unique(lengths, return_counts=True)
     ids = np.concatenate([np.asarray(token_ids[i], dtype=np.int64) for i in order])
-    positions = np.concatenate([np.arange(lengths[i]) for i in order])
     groups = [(int(r), int(t)) for t, r in zip(sizes[::-1], counts[::-1], strict=True)]
-    starts = np.concatenate([[0], np.cumsum(lengths[order])]).astype(np.int32)
+    starts = np.concatenate([[0], np.cumsum(lengths[order])])
+    positions = np.arange(len(ids)) - np.repeat(starts[:-1], lengths[order])
     ids_N, positions_N, starts_of_texts = (
-        torch.from_numpy(x).to(device) for x in (ids, positions, starts)
+        send(torch.from_numpy(x), device) for x in (ids, positions, starts.astype(np.int32))
     )
     return Packed(ids_N, positions_N, groups, starts_of_texts, order)

@@ -131,9 +131,21 @@ def test_a_giant_text_goes_through_the_fused_kernel(is_causal, monkeypatch):
 
 
 def written_out(
-    query, key, value, starts_q, starts_k, longest_q, longest_k, window_size=(-1, -1), **causal
+    query,
+    key,
+    value,
+    starts_q,
+    starts_k,
+    longest_q,
+    longest_k,
+    window_size=(-1, -1),
+    enable_gqa=False,
+    **causal,
 ):
     """What torch's variable-length kernel computes, text by text; both ends of a window count."""
+    assert enable_gqa == (key.shape[1] < query.shape[1])
+    num_shared = query.shape[1] // key.shape[1]
+    key, value = (x.repeat_interleave(num_shared, dim=1) for x in (key, value))
     assert causal in ({}, {"is_causal": True})
     assert starts_q is starts_k
     assert starts_q.dtype == torch.int32
@@ -258,9 +270,11 @@ def test_the_variable_length_kernel_is_told_of_windows_and_takes_no_biases(is_ca
 
 @pytest.mark.parametrize("is_causal", [False, True])
 @pytest.mark.parametrize("num_shared", [1, 2])
+@pytest.mark.parametrize("shares_heads", [False, True])
 def test_the_variable_length_kernel_is_told_which_rows_are_one_text(
-    is_causal, num_shared, monkeypatch
+    is_causal, num_shared, shares_heads, monkeypatch
 ):
+    monkeypatch.setattr(attention, "_SHARES_HEADS", shares_heads)
     generator = torch.Generator().manual_seed(5)
     inputs = [
         torch.randn(17, heads, 8, generator=generator, requires_grad=True)
@@ -311,3 +325,5 @@ def test_a_cuda_device_takes_all_texts_at_once_where_its_kernel_can(
         found = attend(query, key, key, fake, is_causal=is_causal)
     assert (found.shape, found.dtype, found.device.type) == ((16, 4 * width), dtype, "cuda")
     assert len(calls) == is_taken
+    # heads of keys are not copied for a kernel that shares them
+    assert all(call.get("enable_gqa", False) == attention._SHARES_HEADS for call in calls)

@@ -62,6 +62,22 @@ def test_packed_equals_each_text_alone(kind):
                 )
 
 
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_all_texts_are_pooled_at_once_where_launches_cost(pooling, ahead):
+    """Vectors and gradients are those of group by group."""
+    batch = pack(token_ids(), CPU)
+    hidden = torch.randn(len(batch.ids_N), 8, generator=torch.Generator().manual_seed(0))
+    found = []
+    for is_ahead in (False, True):
+        ahead(is_ahead)
+        given = hidden.bfloat16().requires_grad_()
+        pooled = pool_packed(given, batch, pooling)
+        (pooled * torch.linspace(-1, 1, 8)).sum().backward()
+        found.append((pooled.detach(), given.grad))
+    assert found[1][0].dtype == torch.float32
+    torch.testing.assert_close(found[1], found[0], atol=1e-6, rtol=1e-6)
+
+
 def padded_states(backbone, texts):
     """transformers' own hidden states, (L + 1, N, H), of texts in one padded matrix."""
     width = max(map(len, texts))
