@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from gpu_parts.made import fake_targets, synchronize
+from gpu_parts.made import fake_targets
 from leafkit.config import OptimizerConfig, StudentLosses
+from leafkit.core.devices import kind_of
 from leafkit.data.batching import token_budget_batches
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.train.batch_list import BatchList
@@ -45,13 +46,13 @@ class StepClock(Callback):
     ) -> None:
         """Begin behind the last step that warms up."""
         if batch_idx + 1 == self._num_warm:
-            synchronize(self._device)
+            kind_of(self._device).wait()
             self._started_s = time.perf_counter()
         self.num_steps = max(0, batch_idx + 1 - self._num_warm)
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
         """End when the device has done all."""
-        synchronize(self._device)
+        kind_of(self._device).wait()
         self.seconds = time.perf_counter() - self._started_s
 
 

@@ -109,12 +109,6 @@ def device_of(setting: Setting) -> torch.device:
     return torch.device(setting.device)
 
 
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that it was told."""
-    if not kind_of(device).is_host:
-        kind_of(device).module().synchronize()
-
-
 def peak_gib(device: torch.device) -> float | None:
     """Most memory that tensors have held on the device in this process; None on a processor."""
     if kind_of(device).is_host:
@@ -124,10 +118,10 @@ def peak_gib(device: torch.device) -> float | None:
 
 def seconds_of(work: Callable[[], Any], device: torch.device) -> float:
     """Seconds that work takes until the device has done it."""
-    synchronize(device)
+    kind_of(device).wait()
     started_s = time.perf_counter()
     work()
-    synchronize(device)
+    kind_of(device).wait()
     return time.perf_counter() - started_s
 
 
@@ -140,7 +134,7 @@ def profile(work: Callable[[], Any], device: torch.device) -> str:
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (not is_host)
     with profiled(activities=activities) as found:
         work()
-        synchronize(device)
+        kind_of(device).wait()
     by = "self_cpu_time_total" if is_host else "self_device_time_total"
     averages = found.key_averages()
     return str(averages.table(sort_by=by, row_limit=_TOP, max_name_column_width=60))

@@ -19,7 +19,6 @@ from gpu_parts.made import (
     make_texts,
     peak_gib,
     profile,
-    synchronize,
 )
 from gpu_parts.part import PROFILE, Emit, Part, Row, Setting, Verdict, at_least, of_way, quotient
 from leafkit.config import StudentConfig
@@ -103,7 +102,7 @@ def _train_peer(
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if state.global_step in (num_steps // 3, num_steps):
-                synchronize(device)
+                kind_of(device).wait()
                 now_s = time.perf_counter()
                 self.started_s, self.seconds = now_s, now_s - self.started_s
 

@@ -118,6 +118,11 @@ class DeviceKind:
         """Whether bfloat16 can be computed in."""
         return not self.visible or bool(self.module().is_bf16_supported())
 
+    def wait(self) -> None:
+        """Until the device has done all that it was told; nothing where it is not run ahead of."""
+        if self.runs_ahead:
+            self.module().synchronize()
+
     def random_state(self) -> torch.Tensor | None:
         """Of the generator of the device at work; None of the processor, whose generator is
         torch's own.

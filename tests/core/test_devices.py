@@ -161,6 +161,15 @@ def test_what_is_sent_ahead_goes_through_pinned_memory_without_waiting(ahead, mo
     assert calls == [("cpu", {})]
 
 
+def test_a_device_is_waited_for_where_it_is_run_ahead_of(ahead, monkeypatch) -> None:
+    calls = []
+    monkeypatch.setattr(torch.cpu, "synchronize", lambda: calls.append("waited"))
+    for is_ahead, expected in ((False, []), (True, ["waited"])):
+        ahead(is_ahead)
+        kind_of(CPU).wait()
+        assert calls == expected
+
+
 def test_what_is_fetched_is_waited_for_when_it_is_wanted(ahead, monkeypatch) -> None:
     ahead(True)
     calls = []

@@ -11,6 +11,7 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback
 
 from leafkit.core.console import log
+from leafkit.core.devices import kind_of
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.targets import Distillation
 from leafkit.train.batch_list import BatchList
@@ -38,7 +39,9 @@ class Stopwatch(Callback):
         self._ends_s: list[float] = []
 
     def on_train_batch_end(self, trainer: Any, *of_batch: Any) -> None:
-        """Take the time."""
+        """Take the time; that of the first batch when the device has really ended it."""
+        if not self._ends_s:
+            kind_of(trainer.strategy.root_device).wait()
         self._ends_s.append(time.perf_counter())
         is_enough = self._ends_s[-1] - self._began_s > self._enough_s
         if len(self._ends_s) >= _FEWEST_PROBED and trainer.strategy.broadcast(is_enough):
@@ -46,6 +49,8 @@ class Stopwatch(Callback):
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
         """Divide."""
+        kind_of(trainer.strategy.root_device).wait()
+        self._ends_s[-1] = time.perf_counter()
         spent_s = self._ends_s[-1] - self._ends_s[0]
         self.seconds_per_batch = trainer.strategy.broadcast(spent_s / (len(self._ends_s) - 1))
 
