@@ -1,5 +1,6 @@
-"""Attention inside each text of a packed batch, without padding: a CUDA device takes all texts in
-one variable-length kernel, others go by groups of equally long texts, on contiguous views.
+"""Attention inside each text of a packed batch: a CUDA device takes all texts in one
+variable-length kernel, or where that cannot be (float32, a bias) runs of similar length, padded a
+little; others go by groups of equally long texts, on contiguous views, without padding.
 
 Shapes: N tokens, R texts of a group, T their length, S keys that some queries see, A heads, K heads
     of keys and values, D width of a head.
@@ -8,6 +9,7 @@ Shapes: N tokens, R texts of a group, T their length, S keys that some queries s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from inspect import signature
 from typing import Any, TypeAlias
 
@@ -16,7 +18,7 @@ from torch.nn import functional
 from torch.nn.attention import varlen
 
 from leafkit.core.devices import has_flash_attention, kind_of
-from leafkit.models.packed.grouping import Packed
+from leafkit.models.packed.grouping import Packed, group_by_length
 
 # scores of a few texts are weighed while they are in the cache: 4 MiB in bf16
 _SCORES_AT_ONCE = 2**21
@@ -24,6 +26,10 @@ _SCORES_AT_ONCE = 2**21
 _LARGEST_SCORES = 2**26
 # queries of a windowed text that share the keys around them, at least
 _SMALLEST_BLOCK = 256
+# where launches cost, texts are padded to runs: positions of padding in one, at most
+_MOST_PADDING = 0.2
+# torch's kernels read masks by as many numbers, and copy those of other widths
+_MASK_STEP = 8
 # rows that do not fill their last 32 lanes: the CPU's bf16 softmax is slow on them
 _SHORT_ROWS, _LANES = (
     range(16, 64),
@@ -89,6 +95,9 @@ def attend(
             query_NAD, key_NAD, value_NAD, starts, starts, longest, longest, **causal
         )
         return context_NAD.flatten(1)
+    if kind_of(query_NAD.device).runs_ahead:
+        inputs = query_NAD, key_NAD, value_NAD
+        return _attend_in_runs(inputs, batch, is_causal, window=window, biases_1ATT=biases_1ATT)
     sizes = [num_texts * length for num_texts, length in batch.groups]
     parts = []
     rows = (torch.split(x, sizes) for x in (query_NAD, key_NAD, value_NAD))
@@ -117,6 +126,72 @@ def _takes_any_lengths(query_NAD: torch.Tensor) -> bool:
     width = query_NAD.shape[-1]
     is_fitting = is_half and width % 8 == 0 and width <= 256
     return is_fitting and has_flash_attention(query_NAD.device)
+
+
+@lru_cache(maxsize=4)
+def _runs(groups: tuple[tuple[int, int], ...]) -> list[tuple[int, int, int]]:
+    """Runs of texts of similar length, longest first: number of texts, of tokens, and the group
+    whose texts are the longest of the run.
+    """
+    lengths = [length for num_texts, length in groups for _ in range(num_texts)]
+    group_of = [number for number, (num_texts, _) in enumerate(groups) for _ in range(num_texts)]
+    runs, first = [], 0
+    for run in group_by_length(lengths, _MOST_PADDING):
+        end = first + len(run)
+        runs.append((len(run), sum(lengths[first:end]), group_of[first]))
+        first = end
+    return runs
+
+
+def _attend_in_runs(
+    inputs: _Inputs,
+    batch: Packed,
+    is_causal: bool,
+    *,
+    window: int | None,
+    biases_1ATT: Sequence[torch.Tensor] | None,
+) -> torch.Tensor:
+    """What ``attend`` gives, with texts of similar length padded to the longest of them: each
+    length by itself costs launches that a GPU waits for.
+    """
+    parts, first_text, first_token = [], 0, 0
+    for num_texts, num_tokens, group in _runs(tuple(batch.groups)):
+        tokens = slice(first_token, first_token + num_tokens)
+        starts = batch.starts[first_text : first_text + num_texts + 1]
+        first_text, first_token = first_text + num_texts, first_token + num_tokens
+        length = batch.groups[group][1]
+        lengths_R = starts.diff()
+        width = -(-length // _MASK_STEP) * _MASK_STEP
+        texts_N = torch.repeat_interleave(
+            torch.arange(num_texts, device=starts.device), lengths_R, output_size=num_tokens
+        )
+        places_N = texts_N * width + batch.positions_N[tokens]
+        at_T = torch.arange(width, device=starts.device)
+        is_hidden = (at_T >= lengths_R[:, None])[:, None, None]
+        if is_causal or window is not None:
+            ahead_TT = at_T - at_T[:, None]
+            before = -width if window is None else -window
+            after = 0 if is_causal else -before
+            is_hidden = is_hidden | (ahead_TT < before) | (ahead_TT > after)
+        dtype = inputs[0].dtype
+        bias = torch.zeros((), dtype=dtype, device=starts.device)
+        if biases_1ATT is not None:
+            more = width - length
+            bias = functional.pad(biases_1ATT[group].to(dtype), (0, more, 0, more))
+        # not minus infinity: what pads may see nothing, and a softmax of nothing is no number
+        mask = torch.where(is_hidden, torch.finfo(dtype).min, bias)
+        q_RATD, k_RATD, v_RATD = (
+            x.new_zeros(num_texts * width, *x.shape[1:])
+            .index_copy(0, places_N, x[tokens])
+            .view(num_texts, width, *x.shape[1:])
+            .transpose(1, 2)
+            for x in inputs
+        )
+        context_RATD = functional.scaled_dot_product_attention(
+            q_RATD, k_RATD, v_RATD, attn_mask=mask
+        )
+        parts.append(context_RATD.transpose(1, 2).flatten(0, 1)[places_N].flatten(1))
+    return torch.cat(parts)
 
 
 def _chunks(q_RATD: torch.Tensor, k_RATD: torch.Tensor, v_RATD: torch.Tensor) -> list[_Inputs]:

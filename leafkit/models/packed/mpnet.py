@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from leafkit.core.devices import kind_of
 from leafkit.models.packed.architecture import (
     Architecture,
     Layer,
@@ -36,13 +37,23 @@ def _states(model: Model, batch: Packed) -> Iterator[torch.Tensor]:
     )
     hidden_NH = embeddings.dropout(embeddings.LayerNorm(summed_NH))
     yield hidden_NH
-    # of the texts it takes only how many and how long they are
-    biases_1ATT = [
-        encoder.compute_position_bias(hidden_NH[None, :length]) for _, length in batch.groups
-    ]
+    biases_1ATT = _biases(encoder, hidden_NH, batch)
     for layer in encoder.layer:
         hidden_NH = run_layer(_run_layer, layer, hidden_NH, batch, biases_1ATT)
         yield hidden_NH
+
+
+def _biases(encoder: Model, hidden_NH: torch.Tensor, batch: Packed) -> list[torch.Tensor]:
+    """Of each group of equally long texts. A bias depends on the distance alone, so that those of
+    shorter texts are parts of the longest one's; only where computing each would cost launches are
+    they taken from there, for the gradient of a part is as large as the whole.
+    """
+    lengths = [length for _, length in batch.groups]
+    if kind_of(hidden_NH.device).runs_ahead:
+        whole = encoder.compute_position_bias(hidden_NH[None, : lengths[0]])
+        return [whole[..., :length, :length] for length in lengths]
+    # of the texts it takes only how many and how long they are
+    return [encoder.compute_position_bias(hidden_NH[None, :length]) for length in lengths]
 
 
 def _run_layer(

@@ -226,6 +226,58 @@ def test_a_bias_is_added_to_the_scores_of_its_group(is_training, at_once, monkey
         torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5)
 
 
+# one run, several, texts of a length that fills a mask's step, one text
+RUNS = [
+    [(2, 12), (3, 11), (1, 10)],
+    [(1, 40), (2, 16), (2, 14), (5, 3), (2, 1)],
+    [(3, 8)],
+    [(1, 5)],
+]
+
+
+@pytest.mark.parametrize("groups", RUNS)
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("window", [None, 1, 4])
+def test_runs_of_similar_length_equal_each_length_by_itself(groups, is_causal, window, ahead):
+    """Vectors and gradients; padding sees nothing where the window is narrow, and says nothing."""
+    inputs = inputs_of(groups, num_shared=2, is_training=True)
+    found = []
+    for is_ahead in (False, True):
+        ahead(is_ahead)
+        context = attend(*inputs, batch_of(groups), is_causal=is_causal, window=window)
+        weights = torch.linspace(-1, 1, 32)
+        gradients = torch.autograd.grad((context * weights).sum(), inputs)
+        found.append((context.detach(), *gradients))
+    torch.testing.assert_close(found[1], found[0], atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("groups", RUNS)
+def test_runs_of_similar_length_have_the_bias_of_their_longest(groups, ahead):
+    """As biases by distance are: each is a part of the longest one."""
+    longest = groups[0][1]
+    generator = torch.Generator().manual_seed(8)
+    whole = torch.randn(1, 4, longest, longest, generator=generator).requires_grad_()
+    inputs = [*inputs_of(groups, is_training=True), whole]
+    found = []
+    for is_ahead in (False, True):
+        ahead(is_ahead)
+        biases = [whole[..., :length, :length] for _, length in groups]
+        context = attend(*inputs[:3], batch_of(groups), biases_1ATT=biases)
+        gradients = torch.autograd.grad((context * torch.linspace(-1, 1, 32)).sum(), inputs)
+        found.append((context.detach(), *gradients))
+    torch.testing.assert_close(found[1], found[0], atol=5e-6, rtol=1e-5)
+
+
+def test_a_run_has_little_padding_and_every_text_once():
+    groups = tuple((1 + length % 3, length) for length in range(90, 4, -1))
+    runs = attention._runs(groups)
+    assert len(runs) < len(groups) / 5
+    assert sum(num_texts for num_texts, _, _ in runs) == sum(num_texts for num_texts, _ in groups)
+    assert sum(tokens for _, tokens, _ in runs) == sum(r * t for r, t in groups)
+    for num_texts, num_tokens, group in runs:
+        assert num_tokens >= (1 - attention._MOST_PADDING) * num_texts * groups[group][1]
+
+
 def test_another_scale_is_that_of_the_scores_and_the_usual_one_changes_nothing():
     inputs, batch = inputs_of(GROUPS), batch_of(GROUPS)
     plain = attend(*inputs, batch)
@@ -311,12 +363,20 @@ def test_the_variable_length_kernel_is_told_which_rows_are_one_text(
 def test_a_cuda_device_takes_all_texts_at_once_where_its_kernel_can(
     dtype, width, capability, is_taken, is_causal, monkeypatch
 ):
-    """Shapes alone, on a fake device: torch's own declaration of the kernel accepts the call."""
+    """Shapes alone, on a fake device: torch's own declaration of the kernel accepts the call. Where
+    it does not, texts go in runs of similar length.
+    """
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     calls = []
     real = attention.varlen_attn
     monkeypatch.setattr(
         attention, "varlen_attn", lambda *args, **kw: calls.append(kw) or real(*args, **kw)
+    )
+    in_runs = []
+    monkeypatch.setattr(
+        attention,
+        "_attend_in_runs",
+        lambda inputs, *rest, **kw: in_runs.append(kw) or torch.empty_like(inputs[0]).flatten(1),
     )
     batch = batch_of([(2, 5), (3, 2)])
     with FakeTensorMode():
@@ -324,6 +384,6 @@ def test_a_cuda_device_takes_all_texts_at_once_where_its_kernel_can(
         fake = replace(batch, starts=torch.empty(6, dtype=torch.int32, device="cuda"))
         found = attend(query, key, key, fake, is_causal=is_causal)
     assert (found.shape, found.dtype, found.device.type) == ((16, 4 * width), dtype, "cuda")
-    assert len(calls) == is_taken
+    assert (len(calls), len(in_runs)) == (is_taken, not is_taken)
     # heads of keys are not copied for a kernel that shares them
     assert all(call.get("enable_gqa", False) == attention._SHARES_HEADS for call in calls)

@@ -62,6 +62,24 @@ def test_packed_equals_each_text_alone(kind):
                 )
 
 
+@pytest.mark.parametrize("kind", ONE_OF_EACH)
+def test_a_model_gives_the_same_where_launches_cost(kind, ahead):
+    """Hidden states, and gradients of all weights."""
+    backbone, found = make(kind, positions=160).backbone, []
+    for is_ahead in (False, True):
+        ahead(is_ahead)
+        batch = pack(token_ids((*LONG, 38, 37)), CPU)
+        backbone.zero_grad()
+        hidden = run_packed(backbone, batch)
+        (hidden * torch.linspace(-1, 1, hidden.shape[1])).sum().backward()
+        gradients = [p.grad.clone() for p in backbone.parameters() if p.grad is not None]
+        found.append((hidden.detach(), *gradients))
+    torch.testing.assert_close(found[1][0], found[0][0], atol=1e-5, rtol=1e-5)
+    # of all weights: biases of keys change no softmax, so that their gradients are rounding alone
+    largest = max(float(gradient.abs().max()) for gradient in found[0][1:])
+    torch.testing.assert_close(found[1][1:], found[0][1:], atol=2e-6 * largest, rtol=1e-4)
+
+
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_all_texts_are_pooled_at_once_where_launches_cost(pooling, ahead):
     """Vectors and gradients are those of group by group."""
