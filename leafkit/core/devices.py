@@ -36,8 +36,9 @@ class DeviceKind:
             are threads of this process.
         has_fused_adamw: torch's AdamW has one kernel for all of a step.
         prefers_bf16: bfloat16 is the faster arithmetic wherever the device has it.
-        runs_ahead: the processor queues work and copies without waiting for the device, and torch
-            is known to have what that takes: see ``send``, ``fetch``.
+        runs_ahead: the processor queues work and copies without waiting for the device, so that few
+            large kernels are better than many small ones, and torch is known to have what that
+            takes (``send``, ``fetch``).
         tokens_at_once: that encoding gives the device together: a large device is idle on few,
             the processor is no faster on more.
     """

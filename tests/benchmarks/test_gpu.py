@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import subprocess
 import sys
 import time
@@ -173,3 +174,20 @@ def test_a_tiny_run_leaves_rows_and_a_report(tmp_path):
         assert "| processor |" in report.read_text()
         assert [row.get("ended") for row in read_rows(rows)][-1] == "done"
         report.unlink()
+
+
+@pytest.mark.slow
+def test_a_run_that_is_told_to_end_takes_its_part_with_it(tmp_path):
+    words = [sys.executable, SCRIPT, "--tiny", "--only", "whole", "--out", str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout.readline() == "whole ...\n"
+        children, deadline = [], time.monotonic() + 60
+        while not children and time.monotonic() < deadline:
+            time.sleep(0.1)
+            children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(60) == 143
+    assert children
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+    (rows,) = tmp_path.glob("*.jsonl")
+    assert len(read_rows(rows)) == 1  # what the run is

@@ -129,7 +129,7 @@ def _takes_any_lengths(query_NAD: torch.Tensor) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _runs(groups: tuple[tuple[int, int], ...]) -> list[tuple[int, int, int]]:
+def _runs(groups: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int, int], ...]:
     """Runs of texts of similar length, longest first: number of texts, of tokens, and the group
     whose texts are the longest of the run.
     """
@@ -140,7 +140,7 @@ def _runs(groups: tuple[tuple[int, int], ...]) -> list[tuple[int, int, int]]:
         end = first + len(run)
         runs.append((len(run), sum(lengths[first:end]), group_of[first]))
         first = end
-    return runs
+    return tuple(runs)
 
 
 def _attend_in_runs(
