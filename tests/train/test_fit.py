@@ -339,11 +339,11 @@ def test_the_phases_of_a_stage_add_up():
 
 @pytest.mark.parametrize("method", ["leaf", "contrastive"])
 @pytest.mark.parametrize("architecture", ["bert", "qwen2", "mistral", "modernbert"])
-def test_checkpointed_layers_are_computed_twice_with_the_same_losses(architecture, method):
+def test_checkpointed_layers_are_computed_twice_with_the_same_gradients(architecture, method):
     """Recomputation happens in training mode alone, and somebody who measures between two batches
     leaves evaluation mode; dropout, which that mode has too, stays off.
     """
-    losses, calls = [], []
+    losses, calls, gradients = [], [], []
     for is_checkpointed in (False, True):
         encoder = tiny_encoder(architecture, tiny.make_tokenizer(), seed=1, max_tokens=64)
         if is_checkpointed:
@@ -369,7 +369,16 @@ def test_checkpointed_layers_are_computed_twice_with_the_same_losses(architectur
             else ContrastiveModule(encoder, settings(), loss)
         )
         module.on_train_batch_end = lambda *_, encoder=encoder: encoder.eval()
+        of_steps: list[torch.Tensor] = []
+        module.on_before_optimizer_step = lambda *_, encoder=encoder, of_steps=of_steps: (
+            of_steps.append(torch.cat([p.grad.flatten() for p in encoder.parameters()]))
+        )
+        gradients.append(of_steps)
         losses.append(train(module, BatchList(2, make)))
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
-    plain, checkpointed = calls.count(0), calls.count(1)
-    assert checkpointed == 2 * plain > 0
+    for plain, recomputed in zip(*gradients, strict=True):
+        assert float(plain.norm()) > 0.1
+        torch.testing.assert_close(recomputed, plain, atol=1e-6, rtol=0)
+    assert len(gradients[0]) == 2
+    num_plain, num_checkpointed = calls.count(0), calls.count(1)
+    assert num_checkpointed == 2 * num_plain > 0
