@@ -11,7 +11,7 @@ from leafkit.config.fields import choice, number, texts
 LOGGERS = ("csv", "tensorboard", "wandb")
 # fixed: a downloaded recipe must not name code that is then run
 CALLBACKS = ("lr_monitor", "device_stats")
-STRATEGIES = ("auto", "ddp")
+STRATEGIES = ("auto", "ddp", "fsdp")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,9 @@ class TrainerConfig:
     )
     strategy: str = choice(
         "auto",
-        "auto takes DDP where several processes were launched; ddp refuses to run in one.",
+        "auto takes DDP where several processes were launched; fsdp shares weights, gradients and "
+        "moments out among them, for a model that does not fit one device. ddp and fsdp refuse to "
+        "run in one process.",
         STRATEGIES,
     )
     accumulate_grad_batches: int = number(

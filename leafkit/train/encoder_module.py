@@ -7,11 +7,14 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from leafkit.config import OptimizerConfig
 from leafkit.core.errors import UsageError
 from leafkit.models.encoder_protocol import Encoder
+from leafkit.models.text_encoder import TextEncoder
 from leafkit.train.batch_data import BatchData
+from leafkit.train.devices.sharded import gather_into, shard, whole
 from leafkit.train.devices.watched import WatchedNumbers
 from leafkit.train.optimizer import build_optimizer
 
@@ -23,7 +26,9 @@ class EncoderModule(lightning.LightningModule):
     clipped). Clips by its own max_grad_norm: a Trainer with ``gradient_clip_val`` is refused.
 
     Args:
-        encoder: trained in place; its dropout is switched off when training starts.
+        encoder: trained in place; its dropout is switched off when training starts. Under
+            Lightning's ``ModelParallelStrategy`` what trains are shares of it, and it stays in main
+            memory until the fit ends.
         optimizer: AdamW's numbers.
         num_steps: optimizer steps, over which the learning rate falls. None asks the Trainer's data
             module (``DistillationData``, ``ContrastiveData``), which counts its own batches.
@@ -39,8 +44,41 @@ class EncoderModule(lightning.LightningModule):
         self.losses: list[float] = []
         self._watched = WatchedNumbers()
         self._is_checkpointed = False
+        # in a list: a module of a module would be moved to the device with it
+        self._given: list[Encoder] = []
         # plain numbers: a checkpoint loads with weights_only=True
         self.hparams.update(optimizer=asdict(optimizer))
+
+    def configure_model(self) -> None:
+        """Share the weights out among the processes, where the Trainer's strategy is made for it.
+
+        Raises:
+            UsageError: of an encoder that cannot be.
+        """
+        strategy = self.trainer.strategy
+        if not isinstance(strategy, ModelParallelStrategy) or self._given:
+            return
+        if not isinstance(self.encoder, TextEncoder):
+            raise UsageError(
+                f"{type(self.encoder).__name__} is trained whole, ModelParallelStrategy is for "
+                "transformers",
+                "DDPStrategy",
+            )
+        self._given = [self.encoder]
+        self.encoder = shard(self.encoder, strategy.device_mesh["data_parallel"])
+
+    def gather(self) -> None:
+        """Bring the encoder that was given up to date, where shares of it train. All processes take
+        part.
+        """
+        for given in self._given:
+            gather_into(given, self.encoder)
+
+    def on_fit_end(self) -> None:
+        """The encoder that was given is the module's own again, with what was learnt."""
+        self.gather()
+        if self._given:
+            self.encoder = self._given.pop()
 
     def on_fit_start(self) -> None:
         """Switch dropout off, and give the settings to the loggers.
@@ -111,9 +149,10 @@ class EncoderModule(lightning.LightningModule):
                 f"max_grad_norm={self.optimizer_config.max_grad_norm:g} of the optimizer",
                 "leave gradient_clip_val out and set max_grad_norm",
             )
-        norm = torch.nn.utils.clip_grad_norm_(
-            self.parameters(), self.optimizer_config.max_grad_norm
-        )
+        trained = [weight for weight in self.parameters() if weight.grad is not None]
+        found = torch.nn.utils.get_total_norm([w.grad for w in trained if w.grad is not None])
+        norm = whole(found)  # of shares the norm has shares too
+        torch.nn.utils.clip_grads_with_norm_(trained, self.optimizer_config.max_grad_norm, norm)
         self._watched.watch("gradient", self.global_step, norm)
         self.log("train/grad_norm", norm)
 

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,17 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
+from leafkit.config import STRATEGIES
 from leafkit.core.console import Bar, log, progress_bar
 from leafkit.core.devices import kind_of
 from leafkit.core.errors import UsageError
 from leafkit.core.process.stop_signals import wait_with_stops
 from leafkit.core.system import release_memory
+from leafkit.models.text_encoder import TextEncoder
 from leafkit.train.batch_data import PassLoader
 from leafkit.train.batch_list import BatchList
 from leafkit.train.devices.npu import NpuAccelerator, npu_precision, npu_strategy
+from leafkit.train.devices.sharded import ShardedStrategy
 from leafkit.train.encoder_module import EncoderModule
 from leafkit.train.launch import LaunchEnvironment
 from leafkit.train.resume import DurableIO, SaveState, find_state
@@ -80,6 +84,9 @@ def fit(
     """
     options = options or TrainerOptions()
     world = read_world()
+    if options.strategy == "fsdp" and not isinstance(module.encoder, TextEncoder):
+        log(f"  {title}: a table of vectors is small, ddp stands in for trainer.strategy=fsdp")
+        options = replace(options, strategy="ddp")
     batches = batches.accumulated(options.accumulate_grad_batches)
     num_steps = math.ceil(len(batches) / options.accumulate_grad_batches)
     if module.num_steps is None:
@@ -217,23 +224,28 @@ def _choose_strategy(strategy: str | Strategy, device: torch.device, world: Worl
     """The strategy of this launch.
 
     Raises:
-        UsageError: it shards the weights, or needs more processes than there are.
+        UsageError: it is not known, or not for this device, or needs more processes than there are.
     """
     if isinstance(strategy, Strategy):
         return strategy
-    if strategy not in {"auto", "ddp"}:
+    if strategy not in STRATEGIES:
         raise UsageError(
-            f"trainer.strategy={strategy} is not supported: gradients are clipped, models averaged "
-            "and saved as whole tensors on every process",
-            "trainer.strategy=auto or ddp; where memory is short: gradient_checkpointing, "
-            "chunk_tokens, accumulate_grad_batches or lora",
+            f"trainer.strategy={strategy} is not supported", f"one of {', '.join(STRATEGIES)}"
         )
     kind = kind_of(device)
-    if world.size > 1 and kind.lightning:
-        return DDPStrategy(process_group_backend=kind.collectives)
-    if strategy == "ddp" and world.size == 1:
+    if strategy != "auto" and world.size == 1:
         raise UsageError(
-            "trainer.strategy=ddp and this launch has one process",
+            f"trainer.strategy={strategy} and this launch has one process",
             "torchrun --nproc-per-node=N -m leafkit.cli ..., or trainer.strategy=auto",
         )
+    if strategy == "fsdp":
+        if not kind.lightning:
+            raise UsageError(
+                f"trainer.strategy=fsdp is not for {kind.title}s",
+                "trainer.strategy=ddp; where memory is short: gradient_checkpointing, "
+                "chunk_tokens, accumulate_grad_batches or lora",
+            )
+        return ShardedStrategy(world.size, kind.collectives)
+    if world.size > 1 and kind.lightning:
+        return DDPStrategy(process_group_backend=kind.collectives)
     return "auto" if kind.lightning else npu_strategy(world.size)

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
+from leafkit.train.encoder_module import EncoderModule
 from leafkit.train.weight_average import WeightAverage
 
 
@@ -78,7 +79,7 @@ class KeepBest(Callback, Generic[Found]):
         if self.checks:
             self._conclude(trainer)
         else:
-            self._check(trainer, 0)
+            self._check(trainer, module, 0)
 
     def on_train_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -86,12 +87,12 @@ class KeepBest(Callback, Generic[Found]):
         """Check where one is due."""
         self._num_batches_done = batch_idx + 1
         if batch_idx + 1 in self._due:
-            self._check(trainer, batch_idx + 1)
+            self._check(trainer, module, batch_idx + 1)
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
         """A training that another callback ended between two checks is checked where it ended."""
         if self._num_batches_done != self.num_done:
-            self._check(trainer, self._num_batches_done)
+            self._check(trainer, module, self._num_batches_done)
 
     def restore(self) -> None:
         """Give the encoder the best weights; it holds those of the last check."""
@@ -109,8 +110,10 @@ class KeepBest(Callback, Generic[Found]):
         """Batches after which the last check was made."""
         return self.checks[-1][0]
 
-    def _check(self, trainer: Any, done: int) -> None:
+    def _check(self, trainer: Any, module: Any, done: int) -> None:
         with self._average.in_place() if self._average else nullcontext():
+            if isinstance(module, EncoderModule):
+                module.gather()
             found = trainer.strategy.broadcast(self._measure())
             is_best = not self.checks or found.is_better(self.found_best)
             self.checks.append((done, found))

@@ -10,6 +10,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
+from leafkit.train.devices.sharded import share_like, whole
+from leafkit.train.encoder_module import EncoderModule
+
 
 class WeightAverage(Callback):
     """Averages the trained weights after every optimizer step.
@@ -26,15 +29,20 @@ class WeightAverage(Callback):
 
     def __init__(self, encoder: nn.Module, decay: float) -> None:
         self._encoder, self._decay = encoder, decay
+        self._trained: Any = encoder  # or its shares
         self._average: list[torch.Tensor] = []
         self._steps = 0
 
     def on_fit_start(self, trainer: Any, module: Any) -> None:
         """The start is the first average, unless the training goes on with one."""
+        if isinstance(module, EncoderModule):
+            self._trained = module.encoder
         weights = self._weights()
         if self._average:
             pairs = zip(self._average, weights, strict=True)
-            self._average = [average.to(weight.device) for average, weight in pairs]
+            self._average = [
+                share_like(average.to(weight.device), weight) for average, weight in pairs
+            ]
             return
         self._average = [weight.detach().clone() for weight in weights]
         self._steps = 0
@@ -49,6 +57,11 @@ class WeightAverage(Callback):
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
         for average, weight in zip(self._average, self._weights(), strict=True):
             average.lerp_(weight.detach(), 1 - decay)
+
+    def on_fit_end(self, trainer: Any, module: Any) -> None:
+        """Nothing trains any more: the average is for the encoder itself, gathered."""
+        self._average = [whole(average) for average in self._average]
+        self._trained = self._encoder
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -67,14 +80,14 @@ class WeightAverage(Callback):
 
     def state_dict(self) -> dict[str, object]:
         """The average, for a training that goes on."""
-        return {"average": self._average, "steps": self._steps}
+        return {"average": [whole(value) for value in self._average], "steps": self._steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with it."""
         self._average, self._steps = list(state_dict["average"]), state_dict["steps"]
 
     def _weights(self) -> list[nn.Parameter]:
-        return [weight for weight in self._encoder.parameters() if weight.requires_grad]
+        return [weight for weight in self._trained.parameters() if weight.requires_grad]
 
     def _give(self, values: list[torch.Tensor]) -> None:
         with torch.no_grad():

@@ -55,7 +55,7 @@ def test_accumulation_trains_another_teacher_on_as_many_steps(recipe, start):
         (["trainer.callbacks=[lr_monitor]"], "trainer.callbacks: lr_monitor would measure"),
         (["trainer.loggers=[mlflow]"], "trainer.loggers"),
         (["trainer.callbacks=[os.system]", "trainer.loggers=[csv]"], "trainer.callbacks"),
-        (["trainer.strategy=fsdp"], "trainer.strategy"),
+        (["trainer.strategy=deepspeed"], "trainer.strategy"),
         (["trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches"),
     ],
 )

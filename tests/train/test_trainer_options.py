@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -14,7 +15,8 @@ from leafkit.config import OptimizerConfig, TrainerConfig
 from leafkit.core.errors import MissingExtra, UsageError
 from leafkit.train import trainer_options
 from leafkit.train.batch_list import BatchList
-from leafkit.train.fit import build_trainer, fit
+from leafkit.train.devices.sharded import ShardedStrategy
+from leafkit.train.fit import _choose_strategy, build_trainer, fit
 from leafkit.train.leaf_module import LeafBatch, LeafModule
 from leafkit.train.trainer_options import TrainerOptions, make_options
 from leafkit.train.world import World
@@ -108,19 +110,30 @@ def test_a_lightning_strategy_is_taken_as_it_is():
 def test_several_processes_get_ddp(monkeypatch):
     from lightning.pytorch.strategies import DDPStrategy
 
-    from leafkit.train.fit import _choose_strategy
-
     for name in ("auto", "ddp"):
         assert isinstance(_choose_strategy(name, CPU, World(0, 2, 2)), DDPStrategy)
 
 
-def test_ddp_in_one_process_is_refused():
-    with pytest.raises(UsageError, match="one process") as caught:
-        build(TrainerOptions(strategy="ddp"))
+def test_fsdp_shares_out_among_all_processes():
+    strategy = _choose_strategy("fsdp", CPU, World(0, 6, 2))
+    assert isinstance(strategy, ShardedStrategy)
+    assert (strategy._data_parallel_size, strategy._tensor_parallel_size) == (6, 1)
+
+
+def test_fsdp_on_a_device_without_it_is_refused():
+    with pytest.raises(UsageError, match=r"trainer\.strategy=fsdp is not for NPUs"):
+        _choose_strategy("fsdp", SimpleNamespace(type="npu"), World(0, 2, 2))
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_strategies_of_several_processes_are_refused_in_one(strategy):
+    with pytest.raises(UsageError, match=f"strategy={strategy} and .* one process") as caught:
+        build(TrainerOptions(strategy=strategy))
     assert "torchrun" in caught.value.hint
 
 
-@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed", "nothing"])
-def test_strategies_that_shard_the_weights_are_refused(strategy):
-    with pytest.raises(UsageError, match=f"trainer.strategy={strategy} is not supported"):
+@pytest.mark.parametrize("strategy", ["deepspeed", "nothing"])
+def test_other_strategies_are_refused(strategy):
+    with pytest.raises(UsageError, match=f"trainer.strategy={strategy} is not supported") as caught:
         build(TrainerOptions(strategy=strategy))
+    assert caught.value.hint == "one of auto, ddp, fsdp"

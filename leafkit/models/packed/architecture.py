@@ -19,6 +19,7 @@ from leafkit.models.packed.grouping import Packed
 # transformers' models and layers: its classes are not imported, which would load them all
 Model: TypeAlias = Any
 Layer: TypeAlias = Any
+SHARDED_RUN = "run_sharded"  # the method of a sharded layer that stands for its forward
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,19 @@ def run_layer(
     compute: Callable[..., torch.Tensor], layer: Layer, hidden_NH: torch.Tensor, *inputs: Any
 ) -> torch.Tensor:
     """``compute(layer, hidden_NH, *inputs)``; a layer whose gradient checkpointing is on keeps only
-    its input in training mode.
+    its input in training mode, and one that is sharded gathers its weights meanwhile.
     """
+    run_sharded = getattr(layer, SHARDED_RUN, None)
+    if run_sharded is not None:
+        gathered: torch.Tensor = run_sharded(compute, hidden_NH, *inputs)
+        return gathered
+    return run_whole(layer, compute, hidden_NH, *inputs)
+
+
+def run_whole(
+    layer: Layer, compute: Callable[..., torch.Tensor], hidden_NH: torch.Tensor, *inputs: Any
+) -> torch.Tensor:
+    """The same of a layer whose weights are all there."""
     if getattr(layer, "gradient_checkpointing", False) and layer.training:
         recomputed: torch.Tensor = checkpoint(
             compute, layer, hidden_NH, *inputs, use_reentrant=False
