@@ -71,9 +71,14 @@ def add_adapters(
         peft.inject_adapter_in_model(config, encoder.backbone)
 
 
-def merge_adapters(encoder: TextEncoder) -> None:
+def merge_adapters(encoder: TextEncoder, share: float = 1.0) -> None:
     """Add every adapter to the weight it adapts, in place; afterwards the backbone is plain and all
     of it trains again.
+
+    Args:
+        encoder: with adapters.
+        share: of what the adapters add. That is the average of the trained model with the one
+            without adapters, share W' + (1 - share) W, for which no copy of W is needed.
 
     Raises:
         UsageError: there are no adapters.
@@ -90,6 +95,7 @@ def merge_adapters(encoder: TextEncoder) -> None:
     if not adapted:
         raise UsageError("there are no adapters to merge", "add_adapters puts them in")
     for name, module in adapted:
+        module.scale_layer(share)
         module.merge()
         parent, _, child = name.rpartition(".")
         setattr(backbone.get_submodule(parent), child, module.get_base_layer())

@@ -138,3 +138,19 @@ def test_a_missing_peft_is_named_with_its_extra(monkeypatch):
     with pytest.raises(MissingExtra, match="'peft'") as caught:
         add_adapters(make("qwen2"), 4, 8, QWEN, seed=0)
     assert caught.value.hint == 'pip install "leafkit[lora]"'
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_a_share_of_the_adapters_is_the_average_with_the_model_without_them(share):
+    before = make("qwen2").state_dict()
+    ends = {}
+    for merged in (1.0, share):
+        encoder = make("qwen2")
+        add_adapters(encoder, 4, 8, QWEN, seed=0)
+        train(encoder)
+        merge_adapters(encoder, merged)
+        ends[merged] = encoder.state_dict()
+    for name, value in ends[share].items():
+        expected = share * ends[1.0][name] + (1 - share) * before[name]
+        torch.testing.assert_close(value, expected, atol=1e-6, rtol=0)
+    assert share > 0 or all(torch.equal(ends[share][name], before[name]) for name in before)

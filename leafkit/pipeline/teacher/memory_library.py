@@ -61,6 +61,10 @@ class MemoryLibrary:
             )
         return NamedModel(name, reference, self.stages[name])
 
+    def keeps(self, reference: str) -> bool:
+        """The models of finished stages, and no others."""
+        return reference.startswith("stage:")
+
     def read_collection(self, uri: str, limit: int, default_split: str) -> Collection:
         """What a source of a stage holds."""
         return read_collection(uri, self.data, limit, default_split)

@@ -83,6 +83,10 @@ class RecipeLibrary:
         name = folder_name(reference.rpartition("@")[0] or reference)
         return NamedModel(name, identity, load_encoder(reference))
 
+    def keeps(self, reference: str) -> bool:
+        """None: each is read anew."""
+        return False
+
     def read_collection(self, uri: str, limit: int, default_split: str) -> Collection:
         """The corpus artifact of a source."""
         return load_corpus(self._run, uri, limit, default_split).collection

@@ -4,7 +4,6 @@ and scored; batches; training; average with the start.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,7 +28,7 @@ from leafkit.pipeline.teacher.batch_plan import BatchPlan, plan_batches
 from leafkit.pipeline.teacher.mine import mine_sources
 from leafkit.pipeline.teacher.soft_labels import score_sources
 from leafkit.pipeline.teacher.sources import read_sources
-from leafkit.pipeline.teacher.task import ROLES, Source, StageTask
+from leafkit.pipeline.teacher.task import ROLES, START, Source, StageTask
 from leafkit.pipeline.teacher.training_table import StageRows, check_prompts, join_sources
 from leafkit.train.batch_list import BatchList
 from leafkit.train.contrastive_batch import PairBatch, TrainingTable, collate
@@ -57,19 +56,38 @@ class TrainedStage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Anchors:
-    """General texts that are held near where the start model put them."""
+class Anchors:
+    """General texts that are held near where the start model put them.
 
-    token_ids: list[list[int]]
-    targets: np.ndarray  # (a, D) unit vectors
+    Attributes:
+        texts: (role, text).
+        vectors: (a, D) the start's unit vectors of them.
+    """
 
-    def share(self, step: int, size: int, task: StageTask) -> tuple[list[list[int]], torch.Tensor]:
+    texts: list[tuple[str, str]]
+    vectors: np.ndarray
+
+    def tokenize(self, encoder: TextEncoder, max_tokens: int) -> list[list[int]]:
+        """Token ids of each text, with the trained model's prompts."""
+        ids: list[list[int]] = [[] for _ in self.texts]
+        for role, places in _places_by_role(self.texts).items():
+            found = encoder.tokenize([self.texts[i][1] for i in places], role, max_tokens)
+            for place, token_ids in zip(places, found, strict=True):
+                ids[place] = token_ids
+        return ids
+
+    def targets_of(self, dim: int) -> np.ndarray:
+        """(a, dim) unit vectors; a grown model's vector is the start's, repeated."""
+        copies = dim // self.vectors.shape[1]
+        targets = np.tile(self.vectors, (1, copies)) / np.sqrt(copies)
+        return np.ascontiguousarray(targets, dtype=np.float32)
+
+    def share(self, step: int, size: int, task: StageTask) -> np.ndarray:
         """This process's anchors of a batch; the texts are gone through in order, over and over."""
-        if not self.token_ids:
-            return [], torch.from_numpy(self.targets[:0])
-        chosen = np.arange(step * size, (step + 1) * size) % len(self.token_ids)
-        chosen = share_of_rank(chosen, task.world.rank, task.world.size)
-        return [self.token_ids[i] for i in chosen], torch.from_numpy(self.targets[chosen])
+        if not self.texts:
+            return np.zeros(0, dtype=np.int64)
+        chosen = np.arange(step * size, (step + 1) * size) % len(self.texts)
+        return share_of_rank(chosen, task.world.rank, task.world.size)
 
 
 def train_stage(task: StageTask) -> TrainedStage:
@@ -79,18 +97,18 @@ def train_stage(task: StageTask) -> TrainedStage:
         LeafkitError: a source, a model or a row cannot be used, or a loss is not finite.
     """
     config, data = task.config, task.data
-    start = task.load_model(config.init).encoder
-    check_architecture(start, config.architecture)
+    check_architecture(task.hold_start(), config.architecture)
     sources, rows = prepare_rows(task)
-    encoder = prepare_encoder(start, config, task.seed, sources)
+    plan = plan_batches(task, rows)
+    figures: dict[str, Any] = {"same_task_share": plan.same_task_share}
+    anchors = embed_anchors(task, len(plan.batches) * config.anchor_batch_size)
+    encoder = prepare_encoder(task.take_start(), config, task.seed, sources)
     check_prompts(encoder, sources, data.max_query_tokens, data.max_document_tokens)
     log(
         f"  {encoder.num_parameters():,} parameters, {encoder.flops_per_token() / 1e6:.1f} "
         f"MFLOPs per token, {encoder.dim} dimensions"
     )
-    plan = plan_batches(task, rows)
-    figures: dict[str, Any] = {"same_task_share": plan.same_task_share}
-    batches = make_batches(task, encoder, start, rows=rows, plan=plan)
+    batches = make_batches(task, encoder, anchors, rows=rows, plan=plan)
     if config.gradient_checkpointing:
         enable_gradient_checkpointing(encoder)
     if config.lora.rank:
@@ -114,9 +132,12 @@ def train_stage(task: StageTask) -> TrainedStage:
         metrics=figures,
         options=task.options,
     )
+    share = config.wise_ft_alpha
     if config.lora.rank:
-        merge_adapters(encoder)
-    average_into(encoder, prepare_encoder(start, config, task.seed, sources), config.wise_ft_alpha)
+        merge_adapters(encoder, share)
+    elif share < 1:  # the start is read again: a copy beside the training would double its memory
+        begin = prepare_encoder(task.take_start(), config, task.seed, sources)
+        average_into(encoder, begin, share)
     figures |= {
         "parameters": encoder.num_parameters(),
         "first_loss": losses[0],
@@ -136,20 +157,19 @@ def prepare_rows(task: StageTask) -> tuple[list[Source], StageRows]:
 def prepare_encoder(
     start: TextEncoder, config: StageConfig, seed: int, sources: Sequence[Source]
 ) -> TextEncoder:
-    """A copy of the start model, grown if the stage says so, with the stage's prompts and
-    Matryoshka dimensions.
+    """The start model, grown if the stage says so, with the stage's prompts and Matryoshka
+    dimensions. Its weights are taken over: go on with the result.
 
     The first source's prompt is the query prompt; every source's stands under its own name too.
 
     Raises:
         UsageError: a Matryoshka dimension is above the model's.
     """
+    encoder = start
     if config.hidden_size or config.intermediate_size:
         encoder = grow(
             start, config.hidden_size or start.hidden_size, config.intermediate_size, seed
         )
-    else:
-        encoder = copy.deepcopy(start)
     too_large = [d for d in config.loss.mrl_dims if d > encoder.dim]
     if too_large:
         raise UsageError(
@@ -179,7 +199,7 @@ def _templates(source: Source) -> dict[str, str]:
 def make_batches(
     task: StageTask,
     encoder: TextEncoder,
-    start: TextEncoder,
+    anchors: Anchors,
     *,
     rows: StageRows,
     plan: BatchPlan,
@@ -189,7 +209,7 @@ def make_batches(
     Args:
         task: the stage.
         encoder: tokenizes.
-        start: gives the anchors' targets.
+        anchors: what is held where the start model put it.
         rows: of the stage; prompts are in their texts already.
         plan: which rows stand together.
     """
@@ -203,11 +223,11 @@ def make_batches(
         in_batch=rows.in_batch,
         soft=rows.soft,
     )
-    num_anchors = len(plan.batches) * config.anchor_batch_size
-    anchors = _embed_anchors(task, encoder, start, num_anchors)
+    targets = anchors.targets_of(encoder.dim)
+    token_ids = anchors.tokenize(encoder, data.max_query_tokens)
 
     def make(step: int) -> PairBatch:
-        anchor_ids, anchor_targets = anchors.share(step, config.anchor_batch_size, task)
+        chosen = anchors.share(step, config.anchor_batch_size, task)
         return collate(
             table,
             plan.batches[step],
@@ -216,40 +236,35 @@ def make_batches(
             step=step,
             rank=task.world.rank,
             num_ranks=task.world.size,
-            anchors=anchor_ids,
-            anchor_targets=anchor_targets,
+            anchors=[token_ids[i] for i in chosen],
+            anchor_targets=torch.from_numpy(targets[chosen]),
         )
 
     return BatchList(len(plan.batches), make, rows=[len(batch) for batch in plan.batches])
 
 
-def _embed_anchors(
-    task: StageTask, encoder: TextEncoder, start: TextEncoder, num_used: int
-) -> _Anchors:
-    """Anchor texts, half as queries and half as documents, and where the start model put them.
+def embed_anchors(task: StageTask, num_used: int) -> Anchors:
+    """Anchor texts, half as queries and half as documents, and where the start model puts them.
 
     The start model sees its own prompts: where it had none, the trained one learns that its prompt
     adds nothing. Of the texts only as many are taken as training comes to.
     """
+    start = task.load_model(START).encoder
     is_anchored = task.config.loss.anchor_weight > 0
-    texts = pseudo_texts(encoder, task.data.num_pseudo_texts if is_anchored else 0, task.seed)
+    texts = pseudo_texts(start, task.data.num_pseudo_texts if is_anchored else 0, task.seed)
     if not texts:
-        return _Anchors([], np.zeros((0, encoder.dim), dtype=np.float32))
+        return Anchors([], np.zeros((0, start.dim), dtype=np.float32))
     in_roles = [("query", text) for text in texts[::2]] + [
         ("document", text) for text in texts[1::2]
     ]
     order = np.random.default_rng(task.seed).permutation(len(texts))[:num_used]
     chosen = [in_roles[i] for i in order]
     embedder, max_tokens = task.embedder(start), task.data.max_query_tokens
-    ids: list[list[int]] = [[] for _ in chosen]
     vectors = np.empty((len(chosen), start.dim), dtype=np.float32)
-    for role in ROLES:
-        places = [place for place, (its, _) in enumerate(chosen) if its == role]
-        of_role = [chosen[place][1] for place in places]
-        vectors[places] = embedder.embed(of_role, role, max_tokens)
-        found = encoder.tokenize(of_role, role, max_tokens)
-        for place, token_ids in zip(places, found, strict=True):
-            ids[place] = token_ids
-    copies = encoder.dim // start.dim  # a grown model's vector is the start's, repeated
-    targets = np.tile(vectors, (1, copies)) / np.sqrt(copies)
-    return _Anchors(ids, np.ascontiguousarray(targets, dtype=np.float32))
+    for role, places in _places_by_role(chosen).items():
+        vectors[places] = embedder.embed([chosen[i][1] for i in places], role, max_tokens)
+    return Anchors(chosen, vectors)
+
+
+def _places_by_role(texts: Sequence[tuple[str, str]]) -> dict[str, list[int]]:
+    return {role: [i for i, (its, _) in enumerate(texts) if its == role] for role in ROLES}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -93,6 +94,9 @@ class Library(Protocol):
     def load_model(self, reference: str) -> NamedModel:
         """builtin:minilm, model:FOLDER_OR_HUB_ID@REVISION, or stage:NAME of an earlier stage."""
 
+    def keeps(self, reference: str) -> bool:
+        """Whether ``load_model`` gives a model that is needed again, and must stay as it is."""
+
     def read_collection(self, uri: str, limit: int, default_split: str) -> Collection:
         """The collection that a source names."""
 
@@ -136,6 +140,7 @@ class StageTask:
         pairs: rows of a stage that names no source; None takes ``data.corpus``.
         options: loggers, callbacks, strategy, accumulation.
         tokenize: gives token ids of texts, in memory or out of kept files.
+        held: the start model between ``hold_start`` and ``take_start``, by its reference.
     """
 
     name: str
@@ -149,10 +154,23 @@ class StageTask:
     pairs: TrainingRows | None = None
     options: TrainerOptions = field(default_factory=TrainerOptions)
     tokenize: Tokenize = read_flat
+    held: dict[str, NamedModel] = field(default_factory=dict)
 
     def load_model(self, reference: str) -> NamedModel:
         """A model of the library; ``start`` is what the stage starts from."""
-        return self.library.load_model(self._resolve(reference))
+        resolved = self._resolve(reference)
+        return self.held.get(resolved) or self.library.load_model(resolved)
+
+    def hold_start(self) -> TextEncoder:
+        """The start model, which whoever asks for it gets until it is taken: it is loaded once."""
+        self.held[self.config.init] = self.load_model(START)
+        return self.held[self.config.init].encoder
+
+    def take_start(self) -> TextEncoder:
+        """The start model, for the caller to change."""
+        encoder = self.load_model(START).encoder
+        self.held.clear()
+        return copy.deepcopy(encoder) if self.library.keeps(self.config.init) else encoder
 
     def identify(self, reference: str) -> str:
         """What decides about a model's weights."""

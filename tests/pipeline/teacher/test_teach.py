@@ -12,16 +12,18 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from leafkit.config import StageConfig, TrainSourceConfig, rules
+from leafkit.config import DataConfig, StageConfig, TrainSourceConfig, rules
 from leafkit.core.artifact import open_artifact, read_manifest
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.training_rows import TrainingRows
-from leafkit.models.checkpoint import read_encoder, write_encoder
+from leafkit.models.checkpoint import read_encoder
 from leafkit.pipeline.distill import run_distill
-from leafkit.pipeline.teacher import stage
+from leafkit.pipeline.teacher import recipe_library, stage
+from leafkit.pipeline.teacher.memory_library import MemoryLibrary
 from leafkit.pipeline.teacher.stage import prepare_encoder
-from leafkit.pipeline.teacher.task import Source
+from leafkit.pipeline.teacher.task import Source, StageTask
 from leafkit.pipeline.teacher.teach import run_stage, run_teach
+from leafkit.train.world import read_world
 
 PROMPT = "find the answer : "
 
@@ -342,17 +344,39 @@ def test_every_source_has_a_prompt_under_its_name_and_the_first_ones_is_the_quer
     assert encoder.spec.prompts == {"query": "wiki : ", "wiki": "wiki : ", "news": "news : "}
 
 
-def test_preparing_leaves_the_start_model_alone(tmp_path):
-    begin = tiny.make_encoder()
-    write_encoder(begin, tmp_path / "a", {})
-    encoder = prepare_encoder(begin, StageConfig(), 0, [home_source()])
-    with torch.no_grad():
-        for weight in encoder.parameters():
-            weight.zero_()
-    write_encoder(begin, tmp_path / "b", {})
-    assert (tmp_path / "a" / "model.safetensors").read_bytes() == (
-        tmp_path / "b" / "model.safetensors"
-    ).read_bytes()
+def test_the_start_is_loaded_once_and_read_again_for_an_average_alone(recipe, start, monkeypatch):
+    """Whoever asks for it, mining too, gets the one that is then trained."""
+    loaded: list[str] = []
+    load = recipe_library.load_encoder
+    monkeypatch.setattr(
+        recipe_library, "load_encoder", lambda name: loaded.append(name) or load(name)
+    )
+    settings = ["stages.weak.mining.model=start", "stages.weak.mining.num_negatives=1"]
+    run = start(recipe, *settings, work=run_weak_stage)
+    begin = run.recipe.stages["weak"].init
+    assert loaded.count(begin) == 1
+    start(recipe, *settings, "stages.weak.wise_ft_alpha=0.5", work=run_weak_stage)
+    assert loaded.count(begin) == 3
+
+
+def test_a_model_that_another_stage_starts_from_stays_as_it_is():
+    library = MemoryLibrary(DataConfig())
+    library.stages["first"] = tiny.make_encoder()
+    task = StageTask(
+        "second",
+        StageConfig(init="stage:first"),
+        library.data,
+        library=library,
+        device=torch.device("cpu"),
+        precision=torch.float32,
+        world=read_world(),
+        seed=0,
+    )
+    held = task.hold_start()
+    assert held is library.stages["first"] is task.load_model("start").encoder
+    taken = task.take_start()
+    assert taken is not held
+    assert taken.backbone is not held.backbone
 
 
 @pytest.mark.slow
