@@ -36,8 +36,8 @@ class TrainerOptions:
     Attributes:
         loggers: get ``train/loss``, ``train/lr`` and ``train/grad_norm``; none by default.
         callbacks: beside the progress bar.
-        strategy: auto, ddp or a Lightning strategy; auto takes DDP where several processes were
-            launched.
+        strategy: auto, ddp, fsdp or a Lightning strategy; auto takes DDP where several processes
+            were launched.
         accumulate_grad_batches: batches per optimizer step.
         checkpoints: where the training's state is kept while it runs; None keeps none, and a
             training that is cut short begins anew.
