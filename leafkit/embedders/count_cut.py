@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from leafkit.core.console import log
+from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.embedders.protocol import Embedder
 from leafkit.models.encoder_protocol import Encoder
 from leafkit.results import CutTexts
@@ -58,6 +59,15 @@ def count_cut(
         num_read=round(int(np.minimum(counts, limit).sum()) * scale),
         is_sample=is_sample,
     )
+
+
+def uncut_lengths(model: Embedder, texts: Sequence[str], role: str) -> list[int] | None:
+    """Tokens of each text with its prompt and special tokens, however many the model reads; None
+    where its tokenizer is not here.
+    """
+    if isinstance(model, OnnxGraphEmbedder):
+        return model.count_uncut(texts, role)
+    return None if model.encoder is None else model.encoder.count_uncut(texts, role)
 
 
 def say_cut(

@@ -166,6 +166,18 @@ class OnnxGraphEmbedder(EmbedderBase):
         limit = self._cut_at(max_tokens)
         return sum(len(self._ids(text, role, limit)) for text in texts)
 
+    def count_uncut(self, texts: Sequence[str], role: str) -> list[int]:
+        """Tokens of each text with its prompt and special tokens, however many there are."""
+        counts = []
+        for text in texts:
+            count = len(self._ids(text, role, self.max_tokens))
+            if count >= self.max_tokens:
+                self._tokenizer.no_truncation()
+                self._limit = 0
+                count = len(self._tokenizer.encode(self.prompt(role) + text).ids)
+            counts.append(count)
+        return counts
+
     def embed_one(
         self, text: str, role: str = "query", max_tokens: int | None = None
     ) -> np.ndarray:

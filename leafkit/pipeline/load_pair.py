@@ -57,6 +57,7 @@ def load_pair(
     index: str = "flat",
     teacher: str | Embedder | Encoder | None = None,
     device: str = "auto",
+    query_threads: int = 0,
 ) -> Pair:
     """The pair of a finished run, or one that ``Pair.save`` wrote; every file is verified.
 
@@ -70,6 +71,8 @@ def load_pair(
             the first time, kept beside index/, and searched at the most accurate of its settings.
         teacher: embeds documents, where it is needed; None takes the one that the student names.
         device: that the teacher computes on; auto takes what the machine has.
+        query_threads: of one query through the exported graph; 0 takes the machine's cores, up to
+            four.
 
     Raises:
         UsageError: the folder is not there, or its documents cannot have such an index.
@@ -92,7 +95,7 @@ def load_pair(
     space = read_space_of_index(folder / INDEX)
     student = read_model(folder / STUDENT)
     check_student(folder / STUDENT, student, space.teacher, space.dim)
-    embedder = _open_graph(folder / EXPORT, student) or make_embedder(student)
+    embedder = _open_graph(folder / EXPORT, student, query_threads) or make_embedder(student)
     probe_model(embedder, str(folder / STUDENT))
     vectors = read_vectors_of_index(folder / INDEX, space)
     about = read_space(folder / STUDENT)
@@ -161,7 +164,7 @@ def _open_index(
     return open_index(folder / index_folder(kind), kind, vectors, identity)
 
 
-def _open_graph(folder: Path, student: Encoder) -> OnnxGraphEmbedder | None:
+def _open_graph(folder: Path, student: Encoder, num_threads: int) -> OnnxGraphEmbedder | None:
     """The exported graph of this very student, where there is one that can be run here."""
     if not folder.is_dir() or importlib.util.find_spec("onnxruntime") is None:
         return None
@@ -170,7 +173,9 @@ def _open_graph(folder: Path, student: Encoder) -> OnnxGraphEmbedder | None:
     if (folder / QUALITY_FILE).is_file():
         loss = GraphQuality.load(folder / QUALITY_FILE).losses.get("int8")
     graph = OnnxGraphEmbedder(
-        folder, "int8" if loss and loss.value >= -_LARGEST_LOSS else "float32"
+        folder,
+        "int8" if loss and loss.value >= -_LARGEST_LOSS else "float32",
+        num_threads,
     )
     if graph.fingerprint != student.fingerprint:
         log(

@@ -164,6 +164,11 @@ class Pair:
         return self.student.spec.mrl_dims
 
     @property
+    def index(self) -> VectorIndex | None:
+        """What finds documents approximately; None where all of them are searched."""
+        return self._index
+
+    @property
     def embedder(self) -> Embedder:
         """What gives the student's vectors."""
         return self._embedder
