@@ -68,9 +68,25 @@ COMMANDS = {
         ("k=", "index="),
     ),
     "serve": Command(
-        "FOLDER [port=8080] [host=127.0.0.1] [api_key_env=NAME] [name=NAME] [index=hnsw]",
-        "answer for a pair over HTTP: OpenAI's /v1/embeddings, and /v1/search",
-        ("port=", "host=", "api_key_env=", "name=", "index="),
+        "FOLDER [port=8080] [host=127.0.0.1] [api_key_file=FILE] [teacher=off] [workers=2] ...",
+        "answer for a pair over HTTP: OpenAI's /v1/embeddings, /v1/search, TEI's /embed; every "
+        "setting stands in docs/serve.md",
+        (
+            "port=",
+            "host=",
+            "name=",
+            "api_key_env=",
+            "api_key_file=",
+            "teacher=",
+            "index=",
+            "student_documents=",
+            "workers=",
+            "max_inputs=",
+            "max_body_bytes=",
+            "max_requests=",
+            "max_hits=",
+            "batch_tokens=",
+        ),
     ),
     "recipes": Command(
         "[copy NAME FILE]", "list the recipes; copy one to a file of your own", ("copy",)

@@ -1,106 +1,164 @@
-"""The application: its paths, its errors, and the one thread that asks the models."""
+"""The application: its paths, and what stands before all of them."""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping
-from functools import partial
+import time
+from collections.abc import Mapping
+from typing import Any
 
-import anyio
 import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from leafkit.core.errors import LeafkitError
-from leafkit.server.body import read_json, read_text, read_whole
-from leafkit.server.embeddings import KEYS, answer_embeddings, check_embedding_request, model_names
+from leafkit.server.answers import embeddings, search, tei
+from leafkit.server.answers.texts import model_names
+from leafkit.server.bad_request import BadRequest
+from leafkit.server.body import read_json
 from leafkit.server.errors import (
-    BadRequest,
+    busy_response,
     json_response,
     on_any_error,
     on_bad_request,
+    on_busy,
     on_http_exception,
     on_leafkit_error,
 )
-from leafkit.server.settings import ServedPair, ServerSettings
+from leafkit.server.lanes import Busy
+from leafkit.server.metrics import CONTENT_TYPE
+from leafkit.server.service import Service
 
-_SEARCH_KEYS = frozenset({"query", "k", "dimensions"})
-_DEFAULT_HITS = 10
+SPACE_HEADER = b"leafkit-space"
+_PROBES = ("/health", "/ready", "/metrics")  # answered however busy the server is
+_LARGE_ANSWER = 16  # vectors whose JSON is written outside the event loop
 
 
-def make_app(pair: ServedPair, settings: ServerSettings) -> Starlette:
-    """The ASGI application that answers for a pair.
-
-    Models and tokenizers are asked from one thread at a time: tokenizers are not safe to share, and
-    the models use all cores by themselves.
-    """
-    server = _Handlers(pair, settings)
-    return Starlette(
+def make_app(service: Service) -> ASGIApp:
+    """The ASGI application that answers for a pair."""
+    handlers = _Handlers(service)
+    app = Starlette(
         routes=[
-            Route("/health", server.health, methods=["GET"]),
-            Route("/v1/models", server.models, methods=["GET"]),
-            Route("/v1/embeddings", server.embeddings, methods=["POST"]),
-            Route("/v1/search", server.search, methods=["POST"]),
+            Route("/health", handlers.health, methods=["GET"]),
+            Route("/ready", handlers.ready, methods=["GET"]),
+            Route("/metrics", handlers.metrics, methods=["GET"]),
+            Route("/v1/models", handlers.models, methods=["GET"]),
+            Route("/v1/embeddings", handlers.embeddings, methods=["POST"]),
+            Route("/v1/search", handlers.search, methods=["POST"]),
+            Route("/embed", handlers.tei, methods=["POST"]),
         ],
         exception_handlers={
             BadRequest: on_bad_request,
+            Busy: on_busy,
             HTTPException: on_http_exception,
             LeafkitError: on_leafkit_error,
             Exception: on_any_error,
         },
     )
+    return _Guard(app, service)
+
+
+class _Guard:
+    """Counts requests, refuses those beyond the limit before their bodies are read, and names the
+    space in every answer.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app, self._service = app, service
+        self._space = service.space.encode("latin-1", "replace")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        metrics, path = self._service.metrics, scope["path"]
+        started_s, status = time.perf_counter(), 500
+
+        async def send_named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = [*message.get("headers", ()), (SPACE_HEADER, self._space)]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        is_full = metrics.in_flight >= self._service.settings.requests_per_worker
+        metrics.begin()
+        try:
+            answer = busy_response() if is_full and path not in _PROBES else self._app
+            await answer(scope, receive, send_named)
+        finally:
+            metrics.end(path, status, time.perf_counter() - started_s)
+            metrics.note_queues(self._service.queues)
 
 
 class _Handlers:
-    def __init__(self, pair: ServedPair, settings: ServerSettings) -> None:
-        self._pair, self._settings = pair, settings
-        self._one_at_a_time = anyio.Semaphore(1)
+    def __init__(self, service: Service) -> None:
+        self._service, self._settings = service, service.settings
 
     async def health(self, request: Request) -> Response:
         """That the server answers; asks for no key."""
         return json_response({"status": "ok"})
 
-    async def models(self, request: Request) -> Response:
-        """The models by name, with the role and the dimensions of each."""
+    async def ready(self, request: Request) -> Response:
+        """That requests will be answered: 503 once the server stops; asks for no key."""
+        service = self._service
+        status = "stopping" if service.is_stopping else "ready"
+        body = {"status": status, "student": "loaded", "teacher": service.teacher_state}
+        return json_response(body, 503 if service.is_stopping else 200)
+
+    async def metrics(self, request: Request) -> Response:
+        """Counters, as Prometheus reads them."""
         self._authorize(request)
+        text = self._service.metrics.write(self._service.queues)
+        return Response(text, headers={"content-type": CONTENT_TYPE})
+
+    async def models(self, request: Request) -> Response:
+        """The models by name, with the role, the dimensions and the space of each."""
+        self._authorize(request)
+        service, pair = self._service, self._service.pair
+        names = model_names(self._settings.name, has_teacher=service.has_teacher)
         rows = [
-            {"id": name, "object": "model", "owned_by": "leafkit", "role": role}
-            | {"dimensions": self._pair.space.dim}
-            for name, role in model_names(self._settings.name).items()
+            {
+                "id": name,
+                "object": "model",
+                "owned_by": "leafkit",
+                "role": role,
+                "dimensions": pair.dim,
+                "matryoshka_dimensions": list(pair.mrl_dims),
+                "space": service.space,
+            }
+            for name, role in names.items()
         ]
         return json_response({"object": "list", "data": rows})
 
     async def embeddings(self, request: Request) -> Response:
-        """Vectors of texts."""
-        self._authorize(request)
-        body = await read_json(request, self._settings.max_body_bytes, KEYS)
-        checked = check_embedding_request(body, self._settings, self._pair.space.dim)
-        return await self._answer(partial(answer_embeddings, self._pair, checked))
+        """Vectors of texts, as OpenAI answers."""
+        body = await self._read(request, embeddings.KEYS)
+        checked = embeddings.check_embedding_request(body, self._service)
+        answer = await embeddings.answer_embeddings(self._service, checked)
+        return await _write(answer, len(checked.texts.texts))
 
     async def search(self, request: Request) -> Response:
         """The documents nearest to a query."""
+        body = await self._read(request, search.KEYS)
+        checked = search.check_search_request(body, self._service)
+        return await _write(await search.answer_search(self._service, checked), checked.k)
+
+    async def tei(self, request: Request) -> Response:
+        """Vectors of texts, as TEI answers."""
+        body = await self._read(request, tei.KEYS)
+        checked = tei.check_tei_request(body, self._service)
+        answer = await tei.answer_tei(self._service, checked)
+        return await _write(answer, len(checked.texts.texts))
+
+    async def _read(self, request: Request, keys: frozenset[str]) -> Mapping[str, Any]:
         self._authorize(request)
-        body = await read_json(request, self._settings.max_body_bytes, _SEARCH_KEYS)
-        question = read_text(body, "query")
-        if not question.strip():
-            raise BadRequest("query is empty", param="query")
-        k = read_whole(body, "k", self._settings.max_hits) or _DEFAULT_HITS
-        dim = read_whole(body, "dimensions", self._pair.space.dim)
-
-        def answer() -> Mapping[str, object]:
-            hits = self._pair.search(question, k, dim)
-            rows = [{"id": hit.id, "score": hit.score, "text": hit.text} for hit in hits]
-            return {"object": "list", "model": self._settings.name, "data": rows}
-
-        return await self._answer(answer)
-
-    async def _answer(self, work: Callable[[], Mapping[str, object]]) -> Response:
-        """Do the work and write its JSON outside the event loop."""
-        async with self._one_at_a_time:
-            return await anyio.to_thread.run_sync(lambda: json_response(work()))
+        return await read_json(request, self._settings.max_body_bytes, keys)
 
     def _authorize(self, request: Request) -> None:
         if not self._settings.api_key:
@@ -114,3 +172,10 @@ class _Handlers:
                 status=401,
                 code="invalid_api_key",
             )
+
+
+async def _write(content: object, size: int) -> Response:
+    """The answer's JSON, outside the event loop where it is long."""
+    if size <= _LARGE_ANSWER:
+        return json_response(content)
+    return await anyio.to_thread.run_sync(json_response, content)

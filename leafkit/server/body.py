@@ -6,9 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.requests import Request
+import anyio
+from starlette.requests import ClientDisconnect, Request
 
-from leafkit.server.errors import BadRequest
+from leafkit.server.bad_request import BadRequest
+
+_SLOWEST_BODY_S = 60
+_LARGEST_IGNORED = 8  # times the largest body
 
 
 async def read_json(
@@ -25,14 +29,7 @@ async def read_json(
         BadRequest: it is too large, no JSON object, has numbers that JSON does not know (NaN), or
             a key that is not known.
     """
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > max_bytes:
-            raise BadRequest(
-                f"the body is larger than {max_bytes:,} bytes: send fewer texts at a time",
-                status=413,
-            )
+    body = await _read_bytes(request, max_bytes)
     try:
         found = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as err:
@@ -50,6 +47,34 @@ async def read_json(
                 param=key[:60],
             )
     return found
+
+
+async def _read_bytes(request: Request, max_bytes: int) -> bytes:
+    """The body. One that is too large is read to its end and thrown away, so that its sender comes
+    to read the answer; not one without end.
+    """
+    body, num_bytes = bytearray(), 0
+    try:
+        with anyio.fail_after(_SLOWEST_BODY_S):
+            async for part in request.stream():
+                num_bytes += len(part)
+                if num_bytes <= max_bytes:
+                    body += part
+                elif num_bytes > _LARGEST_IGNORED * max_bytes:
+                    break
+    except TimeoutError:
+        raise BadRequest(
+            f"the body did not arrive within {_SLOWEST_BODY_S} s", status=408
+        ) from None
+    except ClientDisconnect:
+        raise BadRequest("the caller is gone") from None
+    if num_bytes > max_bytes:
+        raise BadRequest(
+            f"the body is larger than {max_bytes:,} bytes (the server's setting max_body_bytes): "
+            "send fewer texts at a time",
+            status=413,
+        )
+    return bytes(body)
 
 
 def read_text(body: Mapping[str, Any], key: str) -> str:

@@ -12,19 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.server.bad_request import BadRequest
 
 _logger = logging.getLogger("leafkit.server")
-_TYPES = {401: "authentication_error", 404: "not_found_error"}
-
-
-class BadRequest(Exception):
-    """A request that cannot be answered, with the status and the parameter that is wrong."""
-
-    def __init__(
-        self, message: str, *, param: str | None = None, status: int = 400, code: str | None = None
-    ) -> None:
-        super().__init__(message)
-        self.param, self.status, self.code = param, status, code
+_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+_COME_AGAIN_S = 1  # what a caller of a server that is full is told to wait
 
 
 def json_response(
@@ -58,6 +50,21 @@ def on_bad_request(request: Request, err: Exception) -> Response:
     assert isinstance(err, BadRequest)
     headers = {"WWW-Authenticate": "Bearer"} if err.status == 401 else None
     return error_response(err.status, str(err), param=err.param, code=err.code, headers=headers)
+
+
+def busy_response() -> Response:
+    """Too many requests are in flight: 429, and when to come again."""
+    return error_response(
+        429,
+        "the server has as many requests as it takes: send this one again later",
+        code="too_many_requests",
+        headers={"Retry-After": str(_COME_AGAIN_S)},
+    )
+
+
+def on_busy(request: Request, err: Exception) -> Response:
+    """A model's queue is full."""
+    return busy_response()
 
 
 def on_http_exception(request: Request, err: Exception) -> Response:

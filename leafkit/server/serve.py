@@ -2,61 +2,55 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import ipaddress
-import logging
-import re
 import signal
 import socket
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import Any, Literal, Protocol, Self, Unpack, overload
 
 from leafkit.core.console import log
-from leafkit.core.errors import LeafkitError, MissingExtra, UsageError
-from leafkit.server.printable_log import PrintableFilter
-from leafkit.server.settings import ServedPair, ServerSettings
+from leafkit.core.errors import UsageError
+from leafkit.pipeline.load_pair import load_pair
+from leafkit.pipeline.pair import Pair
+from leafkit.server.listen import check_address, take_port, url_of
+from leafkit.server.process import HttpServer, check_packages
+from leafkit.server.service import Service, embed_documents
+from leafkit.server.settings import ServerSettings, Settings, check_settings
+from leafkit.server.workers import WorkerProcesses
 
-if TYPE_CHECKING:
-    import uvicorn
 
-_DRAIN_S = 30  # that open requests get after a stop
-_STARTS_WITHIN_S = 30
+class _Running(Protocol):
+    """One process's server or several processes'."""
+
+    @property
+    def is_alive(self) -> bool: ...
+    def run(self) -> None: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def join(self) -> None: ...
 
 
 class ServerHandle:
-    """A server that runs in a thread of its own; a context manager that closes it.
+    """A server that runs beside the caller; a context manager that closes it.
 
     Attributes:
         url: where it answers, without a path.
     """
 
-    def __init__(self, server: uvicorn.Server, taken: socket.socket, url: str) -> None:
+    def __init__(self, server: _Running, url: str) -> None:
         self.url = url
         self._server = server
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(server.serve(sockets=[taken])),
-            name="leafkit server",
-            daemon=True,
-        )
-
-    def _start(self) -> Self:
-        self._thread.start()
-        waited = threading.Event()
-        for _ in range(100 * _STARTS_WITHIN_S):
-            if self._server.started:
-                return self
-            if not self._thread.is_alive():
-                break
-            waited.wait(0.01)
-        raise LeafkitError(f"the server on {self.url} did not start", "see the log")
+        self._is_closed = False
 
     def close(self) -> None:
         """Take no more requests, answer those that are open, stop. A second call does nothing."""
-        self._server.should_exit = True
-        self._thread.join()
+        if not self._is_closed:
+            self._is_closed = True
+            self._server.stop()
+        self._server.join()
 
     def __enter__(self) -> Self:
         return self
@@ -70,167 +64,126 @@ class ServerHandle:
         self.close()
 
     def __repr__(self) -> str:
-        state = "answers" if self._thread.is_alive() else "is closed"
+        state = "answers" if self._server.is_alive else "is closed"
         return f"<leafkit server: {self.url} {state}>"
 
 
 @overload
 def serve(
-    pair: ServedPair,
+    pair: Pair | str | Path,
     port: int = ...,
     host: str = ...,
     *,
     block: Literal[True] = ...,
-    api_key: str = ...,
-    name: str = ...,
-    max_inputs: int = ...,
-    max_body_bytes: int = ...,
+    **settings: Unpack[Settings],
 ) -> None: ...
 
 
 @overload
 def serve(
-    pair: ServedPair,
+    pair: Pair | str | Path,
     port: int = ...,
     host: str = ...,
     *,
     block: Literal[False],
-    api_key: str = ...,
-    name: str = ...,
-    max_inputs: int = ...,
-    max_body_bytes: int = ...,
+    **settings: Unpack[Settings],
 ) -> ServerHandle: ...
 
 
 def serve(
-    pair: ServedPair,
+    pair: Pair | str | Path,
     port: int = 8080,
     host: str = "127.0.0.1",
     *,
     block: bool = True,
-    api_key: str = "",
-    name: str = "leafkit",
-    max_inputs: int = ServerSettings.max_inputs,
-    max_body_bytes: int = ServerSettings.max_body_bytes,
+    **settings: Unpack[Settings],
 ) -> ServerHandle | None:
-    """Answer for a pair over HTTP: OpenAI's /v1/embeddings, and /v1/search, /v1/models, /health.
+    """Answer for a pair over HTTP: OpenAI's /v1/embeddings, /v1/search, TEI's /embed.
 
     The model ``NAME`` or ``NAME:query`` is the student with the query's prompt, ``NAME:document``
     the teacher with the document's: a client of OpenAI's API that only knows a model's name gets
     the right prompt by it. SIGTERM and Ctrl-C let open requests finish.
 
     Args:
-        pair: what answers; ``leafkit.load_pair`` and ``leafkit.distill`` make one.
+        pair: what answers; ``leafkit.load_pair`` and ``leafkit.distill`` make one. A folder is
+            loaded; several workers need one.
         port: 0 takes any free one.
-        host: address to listen on. Any but this machine's own needs ``api_key``.
-        block: serve until the process is told to stop; False serves in a thread and returns.
-        api_key: that requests must carry as a bearer token; "" asks for none.
-        name: of the model.
-        max_inputs: texts per request.
-        max_body_bytes: size of a request's body.
+        host: address to listen on. Any but this machine's own needs a key.
+        block: serve until the process is told to stop; False serves beside the caller and returns.
+        settings: see ``leafkit.server.settings.ServerSettings``; name, api_key, teacher, workers
+            and limits.
 
     Returns:
         None after a stop; with ``block=False`` a handle with ``url`` and ``close()``.
 
     Raises:
         MissingExtra: starlette or uvicorn is not installed.
-        UsageError: port, host, name, key or limit is not one, or a host that others reach is to
-            be served without a key.
-        LeafkitError: the port is taken.
+        UsageError: port, host or a setting is not one, or a host that others reach is to be served
+            without a key.
+        LeafkitError: the port is taken, the folder holds no finished pair, the teacher that was to
+            be loaded is not available, or no worker can start.
     """
-    server_class = _import_server()
-    settings = _check(
-        ServerSettings(name, api_key, max_inputs, max_body_bytes), port=port, host=host
-    )
-    taken = _take(host, port)
+    check_packages()
+    checked = check_settings(ServerSettings(**settings))
+    check_address(host, port, has_key=bool(checked.api_key))
+    folder = None if isinstance(pair, Pair) else Path(pair)
+    _check_folder(pair, checked)
+    taken = take_port(host, port)
     try:
-        server = server_class(pair, settings)
-        url = _url(taken)
-        log(f"serving {name} on {url} (POST /v1/embeddings, /v1/search)")
-        if not block:
-            return ServerHandle(server, taken, url)._start()
-        with _stopped_by_signals(server):
-            asyncio.run(server.serve(sockets=[taken]))
-        log("stopped; every open request was answered")
-    finally:
-        if block:
-            taken.close()
+        opened = load_pair(folder, index=checked.index or "flat") if folder else pair
+        assert isinstance(opened, Pair)
+        server = _make(opened, checked, taken, folder)
+    except BaseException:
+        taken.close()
+        raise
+    url = url_of(taken)
+    log(f"serving {checked.name} on {url} (POST /v1/embeddings, /v1/search, /embed)")
+    if not block:
+        server.start()
+        return ServerHandle(server, url)
+    with _stopped_by_signals(server):
+        server.run()
+    log("stopped; every open request was answered")
     return None
 
 
-def _check(settings: ServerSettings, *, port: int, host: str) -> ServerSettings:
-    if type(port) is not int or not 0 <= port <= 65535:
-        raise UsageError(f"port={port!r} is no port", "one from 1 to 65535, or 0 for any free one")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}", settings.name):
+def _check_folder(pair: Pair | str | Path, settings: ServerSettings) -> None:
+    """Refuse settings that need a folder where a pair was given."""
+    if not isinstance(pair, Pair):
+        return
+    if settings.workers > 1:
         raise UsageError(
-            f"name={settings.name!r} is no name of a model",
-            "letters, digits, dots, dashes and slashes; roles are put behind it with a colon",
+            f"workers={settings.workers}: each worker loads the pair itself, so that a folder is "
+            "needed",
+            "pair.save(FOLDER), then leafkit.serve(FOLDER, workers=...)",
         )
-    if settings.api_key and not re.fullmatch(r"[\x21-\x7e]+", settings.api_key):
-        raise UsageError("the API key holds a space or a character beyond ASCII", "choose another")
-    for key in ("max_inputs", "max_body_bytes"):
-        value = getattr(settings, key)
-        if type(value) is not int or value < 1:
-            raise UsageError(f"{key}={value!r} is not a positive whole number", "leave it out")
-    if not settings.api_key and not is_loopback(host):
+    if settings.index:
         raise UsageError(
-            f"host={host} is reached from other machines, and no API key is asked for",
-            "name the variable that holds one: api_key_env=LEAFKIT_API_KEY (api_key=... in "
-            "Python), or serve on 127.0.0.1",
+            f"index={settings.index}: the pair that was given has its index already",
+            "leafkit.load_pair(FOLDER, index=...), or give serve the folder",
         )
-    return settings
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine alone.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0")
-    (True, True, False)
-    """
-    if host == "localhost":
-        return True
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False
-
-
-def _take(host: str, port: int) -> socket.socket:
-    """A socket that listens; taken before the server starts, so that a port in use is one error."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except (OSError, UnicodeError) as err:
-        raise UsageError(
-            f"host={host!r} is no address of this machine: {err}", "127.0.0.1"
-        ) from err
-    taken = socket.socket(family, kind, protocol)
-    try:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(address)
-        taken.listen(128)
-    except OSError as err:
-        taken.close()
-        raise LeafkitError(
-            f"cannot listen on {host}:{port}: {err.strerror or err}",
-            f"choose another port: port={port + 1 if 0 < port < 65535 else 8080}, or port=0 for "
-            "any free one",
-        ) from err
-    return taken
-
-
-def _url(taken: socket.socket) -> str:
-    address, port = taken.getsockname()[:2]
-    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+def _make(
+    pair: Pair, settings: ServerSettings, taken: socket.socket, folder: Path | None
+) -> _Running:
+    student = embed_documents(pair) if settings.student_documents else None
+    if settings.workers > 1:
+        assert folder is not None
+        if settings.teacher == "eager":
+            _ = pair.teacher  # one error now, and not one of each worker
+        return WorkerProcesses(folder, settings, taken, space=pair.space.teacher, student=student)
+    service = Service(pair, settings, student_documents=student)
+    service.prepare()
+    return HttpServer(service, taken)
 
 
 @contextlib.contextmanager
-def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+def _stopped_by_signals(server: _Running) -> Iterator[None]:
     """SIGTERM and SIGINT let open requests finish; a second one ends them."""
 
     def stop(number: int, frame: Any) -> None:
-        server.force_exit = server.should_exit
-        server.should_exit = True
+        server.stop()
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -241,41 +194,3 @@ def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _import_server() -> Any:
-    """A function from pair and settings to a server, where its packages are installed.
-
-    Raises:
-        MissingExtra: one is not.
-    """
-    for package in ("starlette", "uvicorn"):
-        try:
-            __import__(package)
-        except ImportError as err:
-            raise MissingExtra(package, "serve", "leafkit serve") from err
-    import uvicorn
-
-    from leafkit.server.app import make_app
-
-    class Server(uvicorn.Server):
-        @contextlib.contextmanager
-        def capture_signals(self) -> Generator[None, None, None]:
-            """Leave signals to ``_stopped_by_signals``: uvicorn would raise them again."""
-            yield
-
-    def make(pair: ServedPair, settings: ServerSettings) -> uvicorn.Server:
-        uvicorn_log = logging.getLogger("uvicorn.error")
-        if not any(isinstance(one, PrintableFilter) for one in uvicorn_log.filters):
-            uvicorn_log.addFilter(PrintableFilter())
-        config = uvicorn.Config(
-            make_app(pair, settings),
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_DRAIN_S,
-        )
-        return Server(config)
-
-    return make

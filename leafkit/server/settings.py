@@ -1,56 +1,42 @@
-"""What the server asks of a pair, and the limits that it keeps."""
+"""What a server can be told, and the limits that it keeps.
+
+The command ``leafkit serve`` takes every setting by its name; docs/serve.md lists them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Protocol
+import os
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypedDict
 
-import numpy as np
+from leafkit.config import INDEX_KINDS
+from leafkit.core.errors import UsageError
 
-from leafkit.data.vector_store import Space
-from leafkit.embedders.protocol import Embedder
-
-
-class Hit(Protocol):
-    """One document that was found."""
-
-    @property
-    def id(self) -> str:
-        """Of the document."""
-
-    @property
-    def score(self) -> float:
-        """The larger, the nearer."""
-
-    @property
-    def text(self) -> str:
-        """Of the document."""
+TEACHER_STATES = ("lazy", "eager", "off")
+_SMALLEST = {"workers": 1, "max_inputs": 1, "max_body_bytes": 1, "max_requests": 2, "max_hits": 1}
+_SMALLEST["batch_tokens"] = 1
+_MOST_WORKERS = 256
+_LARGEST_KEY_FILE = 65_536
 
 
-class ServedPair(Protocol):
-    """What the server asks of a pair; ``leafkit.Pair`` has it."""
+class Settings(TypedDict, total=False):
+    """The names and types of ``ServerSettings``, for the functions that take them by name."""
 
-    @property
-    def space(self) -> Space:
-        """The space of the documents' vectors."""
-
-    @property
-    def embedder(self) -> Embedder:
-        """Gives the student's vectors."""
-
-    @property
-    def teacher(self) -> Embedder:
-        """Embeds documents; raises a LeafkitError where it is not available."""
-
-    def encode_query(self, texts: list[str], dim: int | None = None) -> np.ndarray:
-        """(n, D) vectors of queries."""
-
-    def encode_document(self, texts: list[str], dim: int | None = None) -> np.ndarray:
-        """(n, D) vectors of documents."""
-
-    def search(self, questions: str, k: int = 5, dim: int | None = None) -> Iterable[Hit]:
-        """The documents nearest to a question."""
+    name: str
+    api_key: str
+    api_key_env: str
+    api_key_file: str
+    teacher: str
+    index: str
+    student_documents: bool
+    workers: int
+    max_inputs: int
+    max_body_bytes: int
+    max_requests: int
+    max_hits: int
+    batch_tokens: int
 
 
 @dataclass(frozen=True)
@@ -60,13 +46,114 @@ class ServerSettings:
     Attributes:
         name: of the model, in requests and answers.
         api_key: that requests carry as a bearer token; "" asks for none.
+        api_key_env: environment variable that holds the key.
+        api_key_file: file that holds the key.
+        teacher: lazy loads it at the first request that needs it, eager before the server answers,
+            off never.
+        index: faiss index of a pair that is opened from its folder; "" takes flat, or what the pair
+            has.
+        student_documents: embed all documents with the student too before the server answers, for
+            searches of mode=student; takes the memory of one more matrix.
+        workers: processes that answer on the one port. Each holds the models.
         max_inputs: texts per request.
         max_body_bytes: size of a request's body.
+        max_requests: in flight at once, of all workers together; of these half may wait for the
+            teacher. More are told to come again later.
         max_hits: documents per search.
+        batch_tokens: of several requests that the teacher embeds together.
     """
 
     name: str = "leafkit"
-    api_key: str = ""
-    max_inputs: int = 2048  # OpenAI's own limit
-    max_body_bytes: int = 16_000_000
+    api_key: str = field(default="", repr=False)
+    api_key_env: str = ""
+    api_key_file: str = ""
+    teacher: str = "lazy"
+    index: str = ""
+    student_documents: bool = False
+    workers: int = 1
+    max_inputs: int = 32  # this and the next two: what TEI starts with
+    max_body_bytes: int = 2_000_000
+    max_requests: int = 512
     max_hits: int = 1000
+    batch_tokens: int = 16_384  # TEI's too
+
+    @property
+    def requests_per_worker(self) -> int:
+        """Requests that one process has in flight."""
+        return max(2, self.max_requests // self.workers)
+
+
+def check_settings(settings: ServerSettings) -> ServerSettings:
+    """The settings with the key that a file or the environment holds.
+
+    Raises:
+        UsageError: one is of another type or out of range, or a key cannot be read.
+    """
+    if not isinstance(settings.name, str) or not re.fullmatch(
+        r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}", settings.name
+    ):
+        raise UsageError(
+            f"name={settings.name!r} is no name of a model",
+            "letters, digits, dots, dashes and slashes; roles are put behind it with a colon",
+        )
+    if settings.teacher not in TEACHER_STATES:
+        raise UsageError(
+            f"teacher={settings.teacher!r} says nothing", f"one of {', '.join(TEACHER_STATES)}"
+        )
+    if settings.index and settings.index not in INDEX_KINDS:
+        raise UsageError(
+            f"index={settings.index!r}: no such kind", f"one of {', '.join(INDEX_KINDS)}"
+        )
+    if not isinstance(settings.student_documents, bool):
+        raise UsageError(
+            f"student_documents={settings.student_documents!r} is neither true nor false",
+            "leave it out",
+        )
+    for key, smallest in _SMALLEST.items():
+        value = getattr(settings, key)
+        if type(value) is not int or value < smallest:
+            raise UsageError(
+                f"{key}={value!r} is not a whole number from {smallest}", "leave it out"
+            )
+    if settings.workers > min(_MOST_WORKERS, settings.max_requests // 2):
+        raise UsageError(
+            f"workers={settings.workers}: each needs two of max_requests={settings.max_requests}, "
+            f"and there are {_MOST_WORKERS} at most",
+            "as many workers as the machine has cores are enough",
+        )
+    return replace(settings, api_key=_read_key(settings), api_key_env="", api_key_file="")
+
+
+def _read_key(settings: ServerSettings) -> str:
+    given = [k for k in ("api_key", "api_key_env", "api_key_file") if getattr(settings, k)]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} each name the API key", "give one of them")
+    key, where = settings.api_key, "the API key"
+    if settings.api_key_env:
+        key = os.environ.get(settings.api_key_env, "").strip()
+        where = f"api_key_env={settings.api_key_env}: that environment variable"
+        if not key:
+            raise UsageError(f"{where} is empty or not set", f"export {settings.api_key_env}=...")
+    elif settings.api_key_file:
+        where = f"api_key_file={settings.api_key_file}: that file"
+        key = _read_key_file(Path(settings.api_key_file), where)
+    if key and not re.fullmatch(r"[\x21-\x7e]+", key):
+        raise UsageError(f"{where} holds a space or a character beyond ASCII", "choose another key")
+    return key
+
+
+def _read_key_file(path: Path, where: str) -> str:
+    hint = "the key alone stands in it, on one line"
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_LARGEST_KEY_FILE + 1)
+        found = content.decode("ascii").strip()
+    except OSError as err:
+        raise UsageError(f"{where} cannot be read: {err.strerror or err}", hint) from err
+    except UnicodeDecodeError:
+        raise UsageError(f"{where} holds a character beyond ASCII", hint) from None
+    if not found:
+        raise UsageError(f"{where} is empty", hint)
+    if len(content) > _LARGEST_KEY_FILE:
+        raise UsageError(f"{where} has more than {_LARGEST_KEY_FILE:,} bytes", hint)
+    return found

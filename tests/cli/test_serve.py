@@ -9,33 +9,20 @@ import sys
 import httpx
 import pytest
 import tiny
-import torch
+from served import save_pair
 
 from leafkit.cli import main
-from leafkit.data.records import Collection, Document
-from leafkit.data.vector_store import Space
-from leafkit.embedders.make_embedder import make_embedder
-from leafkit.pipeline.pair import Pair
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A pair that was saved: two documents, a student that is its own teacher."""
-    student = tiny.make_encoder(prompts={"query": tiny.PROMPT}).eval()
-    embedder = make_embedder(student)
-    documents = [Document("a", "compute the matrix"), Document("b", "draw the graph")]
-    vectors = embedder.encode_document([d.text for d in documents])
-    space = Space("abc", student.dim, "", 64, "mean", normalized=True)
-    place = tmp_path_factory.mktemp("pairs") / "my pair"
-    with torch.inference_mode():
-        Pair(student, Collection("two", documents), vectors, space, embedder=embedder).save(place)
-    return place
+    return save_pair(tmp_path_factory.mktemp("pairs") / "my pair")
 
 
 @pytest.mark.slow
 def test_a_folder_is_served_until_it_is_told_to_stop(folder):
     process = subprocess.Popen(
-        [sys.executable, "-m", "leafkit.cli", "serve", str(folder), "port=0"],
+        [sys.executable, "-m", "leafkit.cli", "serve", str(folder), "port=0", "index=hnsw"],
         env=tiny.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -69,6 +56,15 @@ def test_a_folder_is_served_until_it_is_told_to_stop(folder):
         (["a", "port=http"], "port=http is no port", "0 for any free one"),
         (["a", "port=70000"], "port=70000 is no port", "0 for any free one"),
         (["a", "api_key_env=NOT_SET_HERE"], "is empty or not set", "export NOT_SET_HERE="),
+        (["a", "api_key=secret"], "serve has no option 'api_key'", "api_key_"),
+        (["a", "api_key_file=/no/such/key"], "cannot be read", "on one line"),
+        (["a", "workers=two"], "workers=two is not a whole number", "workers=1"),
+        (["a", "workers=0"], "workers=0 is not a whole number from 1", "leave it out"),
+        (["a", "max_inputs=-1"], "max_inputs=-1 is not a whole number", "max_inputs=32"),
+        (["a", "student_documents=yes"], "neither true nor false", "student_documents=true"),
+        (["a", "teacher=on"], "teacher='on' says nothing", "lazy, eager, off"),
+        (["a", "index=nix"], "index='nix': no such kind", "hnsw"),
+        (["a", "name=x y"], "is no name of a model", "letters"),
         (["a", "port=0"], "a", ""),
     ],
 )

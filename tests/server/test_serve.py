@@ -13,81 +13,22 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
-from types import SimpleNamespace
 
 import httpx
 import numpy as np
 import pytest
 import tiny
+from served import error_of, make_pair
 
 from leafkit.core.errors import LeafkitError, MissingExtra, UsageError
-from leafkit.data.vector_store import Space
-from leafkit.embedders.make_embedder import make_embedder
-from leafkit.server.serve import is_loopback, serve
+from leafkit.server.listen import is_loopback
+from leafkit.server.serve import serve
 
-DOCUMENTS = [document for _, document in tiny.make_pairs(12)]
 KEY = "k-3f9"
-
-
-@dataclass
-class FakePair:
-    """Real vectors of two tiny models; ``teacher`` may be a LeafkitError to raise."""
-
-    embedder: object
-    teacher_model: object
-    space: Space
-
-    @property
-    def teacher(self):
-        if isinstance(self.teacher_model, LeafkitError):
-            raise self.teacher_model
-        return self.teacher_model
-
-    def encode_query(self, texts, dim=None):
-        return self.embedder.encode_query(texts, dim)
-
-    def encode_document(self, texts, dim=None):
-        return self.teacher.encode_document(texts, dim)
-
-    def search(self, questions, k=5, dim=None):
-        scores = self.encode_document(DOCUMENTS, dim) @ self.encode_query(questions, dim)
-        return [
-            SimpleNamespace(id=f"d{i}", score=float(scores[i]), text=DOCUMENTS[i])
-            for i in np.argsort(-scores)[:k]
-        ]
-
-
-def make_pair(teacher: object = None) -> FakePair:
-    student = make_embedder(tiny.make_encoder(prompts={"query": tiny.PROMPT}, mrl_dims=(32, 8)))
-    model = make_embedder(tiny.make_encoder(seed=1)) if teacher is None else teacher
-    return FakePair(student, model, Space("abc", 32, "", 64, "mean", normalized=True))
-
-
-@pytest.fixture(scope="module")
-def pair() -> FakePair:
-    return make_pair()
-
-
-@pytest.fixture(scope="module")
-def client(pair):
-    with (
-        serve(
-            pair, port=0, block=False, name="mini", max_inputs=8, max_body_bytes=20_000
-        ) as server,
-        httpx.Client(base_url=server.url, timeout=60) as client,
-    ):
-        yield client
 
 
 def embed(client, **body) -> httpx.Response:
     return client.post("/v1/embeddings", json={"model": "mini", "input": "draw"} | body)
-
-
-def error(response: httpx.Response) -> dict:
-    found = response.json()["error"]
-    assert set(found) == {"message", "type", "param", "code"}
-    return found
 
 
 @pytest.mark.parametrize(
@@ -155,12 +96,14 @@ def test_health(client):
         ({"encoding_format": "int8"}, "encoding_format", "float, base64"),
         ({"encoding_format": ["float"]}, "encoding_format", "float, base64"),
         ({"model": 3}, "model", "number, not text"),
-        ({"truncate": True}, "truncate", "is not known"),
+        ({"dimensions": 9}, "dimensions", "is not one of 32, 16, 8"),
+        ({"truncate": "START"}, "truncate", "true, false, END or NONE"),
+        ({"truncate_to": 3}, "truncate_to", "is not known"),
     ],
 )
 def test_wrong_values_are_named(client, changes, param, message):
     response = embed(client, **changes)
-    found = error(response)
+    found = error_of(response)
     assert (response.status_code, found["param"]) == (400, param)
     assert message in found["message"]
     assert found["type"] == "invalid_request_error"
@@ -192,10 +135,10 @@ def test_bad_bodies_are_the_callers_errors(client, content, status, message):
     for path in ("/v1/embeddings", "/v1/search"):
         response = client.post(path, content=content)
         assert response.status_code in (400, 413), response.text
-        error(response)
+        error_of(response)
     response = client.post("/v1/embeddings", content=content)
     assert response.status_code == status
-    assert message in error(response)["message"]
+    assert message in error_of(response)["message"]
 
 
 @pytest.mark.parametrize("text", ["", " ", "\0", "a\0b", "\ufeffdraw", "\x1b[31m", "😀" * 300])
@@ -220,18 +163,18 @@ def test_odd_texts_have_vectors(client, text):
 )
 def test_wrong_searches_are_refused(client, body, param):
     response = client.post("/v1/search", json=body)
-    assert (response.status_code, error(response)["param"]) == (400, param)
+    assert (response.status_code, error_of(response)["param"]) == (400, param)
 
 
 def test_other_models_paths_and_methods(client):
     response = embed(client, model="gpt")
-    assert (response.status_code, error(response)["code"]) == (404, "model_not_found")
-    assert "mini, mini:query, mini:document" in error(response)["message"]
+    assert (response.status_code, error_of(response)["code"]) == (404, "model_not_found")
+    assert "mini, mini:query, mini:document" in error_of(response)["message"]
     response = client.get("/v1/nothing")
-    assert (response.status_code, error(response)["type"]) == (404, "not_found_error")
+    assert (response.status_code, error_of(response)["type"]) == (404, "not_found_error")
     response = client.get("/v1/embeddings")
     assert response.status_code == 405
-    assert "GET /v1/embeddings" in error(response)["message"]
+    assert "GET /v1/embeddings" in error_of(response)["message"]
 
 
 def test_requests_at_once_get_their_own_vectors(client, pair):
@@ -262,7 +205,10 @@ def test_a_key_is_asked_for_everywhere_but_health(pair):
                 client.post("/v1/search", json={"query": "draw"}, headers=headers),
                 client.get("/v1/models", headers=headers),
             ):
-                assert (response.status_code, error(response)["code"]) == (401, "invalid_api_key")
+                assert (response.status_code, error_of(response)["code"]) == (
+                    401,
+                    "invalid_api_key",
+                )
                 assert KEY not in response.text
         right = {"Authorization": f"Bearer {KEY}"}
         assert client.post("/v1/embeddings", json=body, headers=right).status_code == 200
@@ -270,7 +216,9 @@ def test_a_key_is_asked_for_everywhere_but_health(pair):
 
 
 def test_a_teacher_that_is_not_at_hand_is_the_servers_error():
-    gone = LeafkitError("the teacher is not at hand", "bring it back")
+    def gone():
+        raise LeafkitError("the teacher is not at hand", "bring it back")
+
     with (
         serve(make_pair(gone), port=0, block=False) as server,
         httpx.Client(base_url=server.url, timeout=60) as client,
@@ -278,25 +226,27 @@ def test_a_teacher_that_is_not_at_hand_is_the_servers_error():
         body = {"model": "leafkit:document", "input": "draw"}
         response = client.post("/v1/embeddings", json=body)
         assert response.status_code == 503
-        assert error(response)["message"] == "the teacher is not at hand; bring it back"
-        assert error(response)["type"] == "server_error"
+        assert error_of(response)["message"] == "the teacher is not at hand; bring it back"
+        assert error_of(response)["type"] == "server_error"
         body["model"] = "leafkit"
         assert client.post("/v1/embeddings", json=body).status_code == 200
 
 
-def test_a_fault_of_the_server_is_not_told_to_the_caller(pair, monkeypatch):
-    def fail(texts, dim=None):
+def test_a_fault_of_the_server_is_not_told_to_the_caller():
+    pair = make_pair()
+
+    def fail(*args, **others):
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(pair, "encode_query", fail)
     with (
         serve(pair, port=0, block=False) as server,
         httpx.Client(base_url=server.url, timeout=60) as client,
     ):
+        pair.embedder.embed = fail
         response = client.post("/v1/embeddings", json={"model": "leafkit", "input": "draw"})
     assert response.status_code == 500
     assert "secret" not in response.text
-    error(response)
+    error_of(response)
 
 
 def test_a_handle_closes_and_tells_its_state(pair):
@@ -323,6 +273,15 @@ def test_a_handle_closes_and_tells_its_state(pair):
         ({"name": ""}, "is no name of a model"),
         ({"api_key": "two words"}, "holds a space"),
         ({"max_inputs": 0}, "max_inputs=0"),
+        ({"max_requests": True}, "max_requests=True"),
+        ({"teacher": "never"}, "teacher='never' says nothing"),
+        ({"teacher": None}, "teacher=None says nothing"),
+        ({"workers": 2}, "a folder is needed"),
+        ({"workers": 2, "max_requests": 3}, "each needs two of max_requests=3"),
+        ({"index": "hnsw"}, "has its index already"),
+        ({"index": "nix"}, "no such kind"),
+        ({"student_documents": 1}, "neither true nor false"),
+        ({"api_key": KEY, "api_key_env": "NAME"}, "api_key and api_key_env each name"),
         ({"max_body_bytes": 1.5}, "max_body_bytes=1.5"),
     ],
 )
@@ -357,32 +316,27 @@ def test_loopback():
 
 SLOW_SERVER = """
 import time
-import numpy as np, tiny
-from test_serve_support import make_pair
+from served import error_of, make_pair
 from leafkit.core.console import set_verbosity
 from leafkit.server.serve import serve
 set_verbosity("info")
 pair = make_pair()
-encode = pair.encode_query
-def slowly(texts, dim=None):
-    print("busy", flush=True)
-    time.sleep(2)
-    return encode(texts, dim)
-pair.encode_query = slowly
+embed, calls = pair.embedder.embed, []
+def slowly(*args, **others):
+    calls.append(1)
+    if len(calls) > 1:  # the first warms up
+        print("busy", flush=True)
+        time.sleep(2)
+    return embed(*args, **others)
+pair.embedder.embed = slowly
 serve(pair, port=0)
 print("after", flush=True)
 """
 
 
 @pytest.mark.slow
-def test_sigterm_lets_the_open_request_finish(tmp_path):
-    (tmp_path / "test_serve_support.py").write_text(
-        f"import importlib.util, sys\n"
-        f"spec = importlib.util.spec_from_file_location('case', {__file__!r})\n"
-        f"case = importlib.util.module_from_spec(spec)\nsys.modules['case'] = case\n"
-        f"spec.loader.exec_module(case)\nmake_pair = case.make_pair\n"
-    )
-    path = os.pathsep.join([str(tmp_path), str(tiny.ROOT), str(tiny.ROOT / "tests" / "support")])
+def test_sigterm_lets_the_open_request_finish():
+    path = os.pathsep.join([str(tiny.ROOT), str(tiny.ROOT / "tests" / "support")])
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW_SERVER],
         env=tiny.environment(PYTHONPATH=path, HF_HUB_OFFLINE="1"),

@@ -2,46 +2,56 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from leafkit.core.errors import UsageError
+from leafkit.server.settings import ServerSettings, check_settings
 
-_OPTIONS = ("port", "host", "api_key_env", "name", "index")
 _EXAMPLE = "leafkit serve checkpoints/kalm-to-23m port=8080"
+# a key in an argument is seen by everyone on the machine
+_DEFAULTS: dict[str, Any] = {
+    f.name: f.default for f in dataclasses.fields(ServerSettings) if f.name != "api_key"
+}
+OPTIONS = ("port", "host", *_DEFAULTS)
 
 
 def run(words: Sequence[str]) -> int:
     """Answer requests until the process is told to stop."""
     folder, options = _read_words(words)
-    port = options.get("port", "8080")
+    port = options.pop("port", "8080")
     if not port.isdecimal() or len(port) > 5 or int(port) > 65535:
         raise UsageError(
             f"port={port[:40]} is no port", "one from 1 to 65535, or 0 for any free one"
         )
-    variable = options.get("api_key_env", "")
-    api_key = os.environ.get(variable, "") if variable else ""
-    if variable and not api_key:
-        raise UsageError(
-            f"api_key_env={variable}: that environment variable is empty or not set",
-            f"export {variable}=...",
-        )
-    from leafkit.pipeline.load_pair import load_pair
-    from leafkit.server.serve import serve
-
+    host = options.pop("host", "127.0.0.1")
     # a folder may have characters that a model's name may not
     own_name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("._-") or "leafkit"
-    serve(
-        load_pair(folder, index=options.get("index", "flat")),
-        int(port),
-        options.get("host", "127.0.0.1"),
-        api_key=api_key,
-        name=options.get("name", own_name),
-    )
+    settings: Any = {"name": own_name[:100]}
+    settings |= {key: _read_value(key, value) for key, value in options.items()}
+    check_settings(ServerSettings(**settings))  # before anything heavy is imported
+    from leafkit.server.serve import serve
+
+    serve(folder, int(port), host, **settings)
     return 0
+
+
+def _read_value(key: str, value: str) -> str | int | bool:
+    """A word as its setting's type."""
+    kind = type(_DEFAULTS[key])
+    if kind is bool:
+        if value not in ("true", "false"):
+            raise UsageError(f"{key}={value[:40]} is neither true nor false", f"{key}=true")
+        return value == "true"
+    if kind is int:
+        if not re.fullmatch(r"[0-9]{1,12}", value):
+            raise UsageError(f"{key}={value[:40]} is not a whole number", f"{key}={_DEFAULTS[key]}")
+        return int(value)
+    return value
 
 
 def _read_words(words: Sequence[str]) -> tuple[Path, dict[str, str]]:
@@ -50,11 +60,11 @@ def _read_words(words: Sequence[str]) -> tuple[Path, dict[str, str]]:
     for word in words:
         key, equals, value = word.partition("=")
         if equals and re.fullmatch(r"[a-z_]+", key) and not Path(word).exists():
-            if key not in _OPTIONS:
-                near = difflib.get_close_matches(key, _OPTIONS, n=1)
+            if key not in OPTIONS:
+                near = difflib.get_close_matches(key, OPTIONS, n=1)
                 raise UsageError(
                     f"serve has no option {key!r}",
-                    f"did you mean {near[0]}=?" if near else f"options: {', '.join(_OPTIONS)}",
+                    f"did you mean {near[0]}=?" if near else f"options: {', '.join(OPTIONS)}",
                 )
             options[key] = value
         else:

@@ -1,0 +1,246 @@
+"""POST /v1/search: the documents nearest to a query or to a vector."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from leafkit.core.truncate import truncate_then_normalize
+from leafkit.index.exact import search_exact
+from leafkit.index.ranking import Ranking
+from leafkit.index.rescoring import rescore
+from leafkit.index.search import search_index
+from leafkit.server.answers.documents import PRECISIONS, shorten
+from leafkit.server.answers.texts import (
+    check_expected_space,
+    read_choice,
+    read_dim,
+    read_truncate,
+    refuse_without_teacher,
+)
+from leafkit.server.bad_request import BadRequest
+from leafkit.server.body import read_text, read_whole
+from leafkit.server.service import Service, Texts
+
+KEYS = frozenset(
+    {
+        "query",
+        "vector",
+        "k",
+        "mode",
+        "dimensions",
+        "precision",
+        "rescore",
+        "index",
+        "truncate",
+        "expected_space",
+    }
+)
+# who embeds the query, and whose vectors of the documents are searched
+_MODES = {
+    "asymmetric": ("student", "teacher"),
+    "teacher": ("teacher", "teacher"),
+    "student": ("student", "student"),
+}
+_DEFAULT_HITS = 10
+_MOST_RESCORED = 100  # times k
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """A request that has been checked; either texts or a vector is there."""
+
+    texts: Texts | None
+    vector: np.ndarray | None
+    k: int
+    mode: str
+    dim: int
+    precision: str
+    rescore: int
+    index: str
+
+    @property
+    def side(self) -> str:
+        """Whose vectors of the documents are searched."""
+        return _MODES[self.mode][1]
+
+
+def check_search_request(body: Mapping[str, Any], service: Service) -> SearchRequest:
+    """The request in a body.
+
+    Raises:
+        BadRequest: a field is missing, of another type or out of range, or something that this
+            server does not hold is asked for.
+    """
+    pair = service.pair
+    has_query = body.get("query") is not None
+    has_vector = body.get("vector") is not None
+    if has_query and has_vector:
+        raise BadRequest("query and vector are both there: send one of them", param="vector")
+    mode = read_choice(body, "mode", tuple(_MODES), "asymmetric")
+    if mode == "teacher" and has_query:
+        refuse_without_teacher("document", "mode", has_teacher=service.has_teacher)
+    if mode == "student" and not service.documents.has_student:
+        raise BadRequest(
+            "mode=student: the student has not embedded the documents here; start the server with "
+            "student_documents=true",
+            param="mode",
+        )
+    check_expected_space(body, service.space)
+    dim = read_dim(body, pair.dim, pair.mrl_dims)
+    precision = read_choice(body, "precision", PRECISIONS, "float32")
+    if precision != "float32" and not pair.space.normalized:
+        raise BadRequest(
+            f"precision={precision} needs vectors of length one, which this teacher's are not",
+            param="precision",
+        )
+    may_cut = read_truncate(body)
+    return SearchRequest(
+        None if has_vector else _read_query(body, may_cut=may_cut),
+        _read_vector(body["vector"], pair.dim, dim, is_unit=pair.space.normalized)
+        if has_vector
+        else None,
+        k=read_whole(body, "k", service.settings.max_hits) or _DEFAULT_HITS,
+        mode=mode,
+        dim=dim,
+        precision=precision,
+        rescore=_read_rescore(body),
+        index=_read_index(body, service, mode, is_whole=dim == pair.dim, precision=precision),
+    )
+
+
+def _read_query(body: Mapping[str, Any], *, may_cut: bool) -> Texts:
+    question = read_text(body, "query")
+    if not question.strip():
+        raise BadRequest("query is empty", param="query")
+    return Texts([question], "query", "query", may_cut)
+
+
+def _read_vector(value: Any, full_dim: int, dim: int, *, is_unit: bool) -> np.ndarray:
+    """(1, dim) float32."""
+    if not isinstance(value, list) or len(value) not in (full_dim, dim):
+        allowed = f"{full_dim}" if dim == full_dim else f"{full_dim} or {dim}"
+        raise BadRequest(f"vector is not a list of {allowed} numbers", param="vector")
+    if not all(type(x) is float or type(x) is int for x in value):
+        raise BadRequest("vector holds something else than numbers", param="vector")
+    try:
+        largest = max(abs(float(x)) for x in value)
+    except OverflowError:
+        largest = math.inf
+    if not largest < 1e18:  # its square, too, is a number in float32
+        raise BadRequest("vector holds a number that float32 cannot multiply", param="vector")
+    if is_unit and not largest > 1e-12:
+        raise BadRequest("vector is zero, which has no direction", param="vector")
+    vector = np.asarray([value], dtype=np.float32)
+    if is_unit:
+        return truncate_then_normalize(vector, dim)
+    return np.ascontiguousarray(vector[:, :dim])
+
+
+def _read_rescore(body: Mapping[str, Any]) -> int:
+    """Times k candidates that are scored again; 0 scores none again."""
+    value = body.get("rescore")
+    if value is None or value is False or (type(value) is int and value == 0):
+        return 0
+    if type(value) is not int or not 1 <= value <= _MOST_RESCORED:
+        raise BadRequest(
+            f"rescore is not a whole number between 0 and {_MOST_RESCORED}", param="rescore"
+        )
+    return value
+
+
+def _read_index(
+    body: Mapping[str, Any], service: Service, mode: str, *, is_whole: bool, precision: str
+) -> str:
+    """The index of these vectors; one that was not asked for serves what it can."""
+    built = service.pair.index
+    held = "flat" if built is None else built.plan.kind
+    fits = is_whole and precision == "float32" and _MODES[mode][1] == "teacher"
+    wanted = read_choice(
+        body, "index", tuple(dict.fromkeys(("flat", held))), held if fits else "flat"
+    )
+    if wanted != "flat" and not fits:
+        raise BadRequest(
+            f"index={wanted} holds the teacher's vectors at their whole dimension in its own "
+            "precision: ask index=flat at others",
+            param="index",
+        )
+    return wanted
+
+
+async def answer_search(service: Service, request: SearchRequest) -> Mapping[str, object]:
+    """The hits, best first, and how they were found.
+
+    Raises:
+        BadRequest: the query has no vector, or may not be cut.
+        LeafkitError: the teacher is not available, or a model fails.
+        Busy: too many wait.
+    """
+    started_s = time.perf_counter()
+    num_tokens, truncated = 0, False
+    if request.texts is not None:
+        by_teacher = _MODES[request.mode][0] == "teacher"
+        found = await service.embed(request.texts, by_teacher=by_teacher)
+        queries = shorten(found.vectors, request.dim, is_unit=found.is_unit)
+        num_tokens, truncated = found.num_tokens, bool(found.truncated)
+    else:
+        assert request.vector is not None
+        queries = request.vector
+    embedded_s = time.perf_counter()
+    ranking = await service.in_search(lambda: _rank(service, request, queries))
+    searched_s = time.perf_counter()
+    return {
+        "object": "list",
+        "model": service.settings.name,
+        "space": service.space,
+        "mode": request.mode,
+        "dimensions": request.dim,
+        "precision": request.precision,
+        "rescore": request.rescore,
+        "index": request.index,
+        "num_documents": len(service.pair.documents),
+        "truncated": truncated,
+        "usage": {"prompt_tokens": num_tokens, "total_tokens": num_tokens},
+        "timings": {
+            "embed_ms": round(1e3 * (embedded_s - started_s), 3),
+            "search_ms": round(1e3 * (searched_s - embedded_s), 3),
+        },
+        "data": _write_hits(service, ranking.positions[0], ranking.scores[0]),
+    }
+
+
+def _rank(service: Service, request: SearchRequest, queries: np.ndarray) -> Ranking:
+    pair, documents = service.pair, service.documents
+    k = min(request.k, len(pair.documents))
+    candidates = min(k * max(1, request.rescore), len(pair.documents))
+    queries = np.ascontiguousarray(queries, dtype=np.float32)
+    if request.index != "flat":
+        assert pair.index is not None
+        setting = pair.index.plan.settings[-1]
+        found = search_index(pair.index, queries, candidates, setting, documents=pair.vectors)
+    else:
+        vectors = documents.find(request.side, request.dim, request.precision)
+        found = search_exact(queries, vectors, candidates)
+    if not request.rescore:
+        return found
+    return rescore(queries, documents.matrix(request.side, request.dim), found.positions, k)
+
+
+def _write_hits(
+    service: Service, positions: Sequence[int] | np.ndarray, scores: Sequence[float] | np.ndarray
+) -> list[dict[str, object]]:
+    documents = service.pair.documents
+    return [
+        {
+            "id": documents[int(place)].id,
+            "score": float(score),
+            "text": documents[int(place)].full_text,
+        }
+        for place, score in zip(positions, scores, strict=True)
+        if place >= 0  # an index may look at fewer documents than were asked for
+    ]

@@ -1,0 +1,147 @@
+"""Lanes: each is a thread that does one thing after another out of a queue of bounded length.
+
+A model is asked in a lane of its own, because tokenizers are not safe to share between threads and
+because a slow model must not hold up a fast one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Busy(Exception):
+    """A lane's queue is full; what was asked was not taken."""
+
+
+@dataclass(slots=True)
+class _Job(Generic[Item, Result]):
+    item: Item
+    answer: Future[Result] = field(default_factory=Future)
+
+
+class Lane(Generic[Item, Result]):
+    """A thread and the queue before it.
+
+    Args:
+        name: of the thread.
+        work: one result, or the exception to raise, for each of some items; what it raises itself
+            is raised for each of them.
+        limit: items waiting or at work; more are refused.
+        weigh: of an item, in the lane's thread, before it is worked at; None works at one item at a
+            time.
+        budget: items are worked at together while their weights are no more than this.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[Sequence[Item]], Sequence[Result | Exception]],
+        *,
+        limit: int,
+        weigh: Callable[[Item], int] | None = None,
+        budget: int = 0,
+    ) -> None:
+        self.name = name
+        self._work, self._limit, self._weigh, self._budget = work, limit, weigh, budget
+        self._waiting: deque[_Job[Item, Result]] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._num_at_work = 0
+        self._is_closed = False
+
+    def __len__(self) -> int:
+        """Items waiting or at work."""
+        return len(self._waiting) + self._num_at_work
+
+    def put(self, item: Item) -> Future[Result]:
+        """Have an item worked at.
+
+        Raises:
+            Busy: the queue is full, or the lane is closed.
+        """
+        job: _Job[Item, Result] = _Job(item)
+        with self._changed:
+            if self._is_closed or len(self) >= self._limit:
+                raise Busy(self.name)
+            self._waiting.append(job)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        return job.answer
+
+    async def ask(self, item: Item) -> Result:
+        """The result of an item; one whose caller stops waiting is left out.
+
+        Raises:
+            Busy: see ``put``.
+            Exception: what became of it.
+        """
+        return await asyncio.wrap_future(self.put(item))
+
+    def close(self) -> None:
+        """Take no more; what waits is still worked at."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._num_at_work = 0
+                while not self._waiting:
+                    if self._is_closed:
+                        return
+                    self._changed.wait()
+            jobs = self._take()
+            if jobs:
+                self._answer(jobs)
+
+    def _take(self) -> list[_Job[Item, Result]]:
+        """The next job, and those behind it that fit into one budget with it."""
+        jobs: list[_Job[Item, Result]] = []
+        weight = 0
+        while self._waiting:
+            job = self._waiting[0]  # only this thread takes jobs out
+            if self._weigh is not None:
+                weight += self._weight_of(job.item)
+            if jobs and (self._weigh is None or weight > self._budget):
+                break
+            with self._changed:
+                self._waiting.popleft()
+                if job.answer.set_running_or_notify_cancel():
+                    jobs.append(job)
+                    self._num_at_work = len(jobs)
+        return jobs
+
+    def _weight_of(self, item: Item) -> int:
+        assert self._weigh is not None
+        try:
+            return self._weigh(item)
+        except Exception:
+            # worked at alone, it fails again and its caller is told
+            return self._budget + 1
+
+    def _answer(self, jobs: Sequence[_Job[Item, Result]]) -> None:
+        try:
+            results = self._work([job.item for job in jobs])
+        except Exception as err:
+            if len(jobs) > 1:  # one item's fault is not the others'
+                for job in jobs:
+                    self._answer([job])
+                return
+            results = [err]
+        for job, result in zip(jobs, results, strict=True):
+            if isinstance(result, Exception):
+                job.answer.set_exception(result)
+            else:
+                job.answer.set_result(result)

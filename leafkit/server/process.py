@@ -1,0 +1,113 @@
+"""One process that answers: an HTTP server over a service, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import threading
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from leafkit.core.errors import LeafkitError, MissingExtra
+from leafkit.server.printable_log import PrintableFilter
+from leafkit.server.service import Service
+
+if TYPE_CHECKING:
+    import uvicorn
+
+DRAIN_S = 30  # that open requests get after a stop
+_STARTS_WITHIN_S = 30
+
+
+def check_packages() -> None:
+    """Refuse to serve where the packages that it takes are not installed.
+
+    Raises:
+        MissingExtra: one is not.
+    """
+    for package in ("starlette", "uvicorn"):
+        try:
+            __import__(package)
+        except ImportError as err:
+            raise MissingExtra(package, "serve", "leafkit serve") from err
+
+
+class HttpServer:
+    """An HTTP server over a service.
+
+    Args:
+        service: what answers.
+        taken: the socket; this closes it in the end.
+    """
+
+    def __init__(self, service: Service, taken: socket.socket) -> None:
+        self._service, self._taken = service, taken
+        self._server = _make_server(service)
+        self._thread: threading.Thread | None = None
+
+    def run(self) -> None:
+        """Answer until ``stop`` was called and every open request has its answer."""
+        try:
+            asyncio.run(self._server.serve(sockets=[self._taken]))
+        finally:
+            self._service.close()
+            self._taken.close()
+
+    def start(self) -> None:
+        """Answer in a thread.
+
+        Raises:
+            LeafkitError: it does not come to that.
+        """
+        self._thread = threading.Thread(target=self.run, name="leafkit server", daemon=True)
+        self._thread.start()
+        waited = threading.Event()
+        for _ in range(100 * _STARTS_WITHIN_S):
+            if self._server.started:
+                return
+            if not self._thread.is_alive():
+                break
+            waited.wait(0.01)
+        raise LeafkitError("the server did not start", "see the log")
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread answers."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Take no more requests and answer those that are open; a second call ends them."""
+        self._server.force_exit = self._server.should_exit
+        self._server.should_exit = self._service.is_stopping = True
+
+    def join(self) -> None:
+        """Wait for the thread to end."""
+        if self._thread is not None:
+            self._thread.join()
+
+
+def _make_server(service: Service) -> uvicorn.Server:
+    import uvicorn
+
+    from leafkit.server.app import make_app
+
+    class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Generator[None, None, None]:
+            """Leave signals to who started this: uvicorn would raise them again."""
+            yield
+
+    uvicorn_log = logging.getLogger("uvicorn.error")
+    if not any(isinstance(one, PrintableFilter) for one in uvicorn_log.filters):
+        uvicorn_log.addFilter(PrintableFilter())
+    config = uvicorn.Config(
+        make_app(service),
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+    return Server(config)

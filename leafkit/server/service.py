@@ -1,0 +1,283 @@
+"""What answers: a pair, its models in lanes of their own, its documents, and the counters."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from leafkit.core.console import log, progress_bar
+from leafkit.core.errors import LeafkitError
+from leafkit.data.records import clean_text
+from leafkit.embedders.count_cut import uncut_lengths
+from leafkit.embedders.protocol import Embedder, encode_in_role
+from leafkit.pipeline.pair import Pair
+from leafkit.server.answers.documents import DocumentVectors
+from leafkit.server.bad_request import BadRequest
+from leafkit.server.lanes import Lane
+from leafkit.server.metrics import Metrics
+from leafkit.server.settings import ServerSettings
+
+_BYTES_PER_TOKEN = 4  # about, where a tokenizer is not here
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Texts:
+    """Texts to embed together.
+
+    Attributes:
+        texts: n of them.
+        role: query or document.
+        param: where they stood in the request, for errors.
+        may_cut: whether one that is longer than the model's limit is cut, or refused.
+        lengths: tokens of each, uncut, once they were counted; None where that cannot be known.
+    """
+
+    texts: list[str]
+    role: str
+    param: str
+    may_cut: bool = True
+    lengths: list[int] | None = None
+    is_counted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Vectors of texts.
+
+    Attributes:
+        vectors: (n, D) float32, of the whole dimension.
+        is_unit: whether they are of length one.
+        num_tokens: that the model read, prompts and special tokens included; 0 where that is not
+            known.
+        truncated: numbers of the texts that were cut; None where that is not known.
+    """
+
+    vectors: np.ndarray
+    is_unit: bool
+    num_tokens: int
+    truncated: list[int] | None
+
+
+class Service:
+    """A pair that is being served.
+
+    Args:
+        pair: what answers.
+        settings: checked ones.
+        metrics: counters; None makes some of its own.
+        student_documents: (N, D) the student's vectors of the documents, where they are made.
+
+    Attributes:
+        pair: as given.
+        settings: as given.
+        metrics: as given.
+        documents: what searches look at; asked in the lane ``search`` alone.
+        student: the lane of the student: one request after another.
+        teacher: the lane of the teacher: waiting requests together, up to so many tokens.
+        search: the lane of searches.
+        is_stopping: no more requests will be taken.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        settings: ServerSettings,
+        metrics: Metrics | None = None,
+        student_documents: np.ndarray | None = None,
+    ) -> None:
+        self.pair, self.settings = pair, settings
+        self.metrics = metrics or Metrics()
+        self.documents = DocumentVectors(pair, student_documents)
+        self.is_stopping = False
+        self._is_teacher_loaded = False
+        self._locks: dict[int, threading.Lock] = {}
+        limit = settings.requests_per_worker
+        self.student: Lane[Texts, Embedded] = Lane(
+            "student", lambda items: self._embed(pair.embedder, items), limit=limit
+        )
+        self.teacher: Lane[Texts, Embedded] = Lane(
+            "teacher",
+            lambda items: self._embed(self._load_teacher(), items),
+            # the other half is for queries, however slow the teacher is
+            limit=limit // 2,
+            weigh=self._weigh,
+            budget=settings.batch_tokens,
+        )
+        self.search: Lane[Callable[[], Any], Any] = Lane(
+            "search", lambda items: [item() for item in items], limit=limit
+        )
+
+    @property
+    def space(self) -> str:
+        """Names the space of all vectors here."""
+        return self.pair.space.teacher
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether documents are embedded here."""
+        return self.settings.teacher != "off"
+
+    @property
+    def teacher_state(self) -> str:
+        """off, lazy (not asked for yet) or loaded."""
+        if not self.has_teacher:
+            return "off"
+        return "loaded" if self._is_teacher_loaded else "lazy"
+
+    @property
+    def queues(self) -> dict[str, int]:
+        """Requests waiting or at work, by lane."""
+        return {lane.name: len(lane) for lane in (self.student, self.teacher, self.search)}
+
+    def prepare(self) -> None:
+        """Load what shall be there before the first request, and warm it up.
+
+        Raises:
+            LeafkitError: the teacher is not available, or a model fails.
+        """
+        (found,) = self._embed(self.pair.embedder, [Texts(["a first question"], "query", "input")])
+        if isinstance(found, Exception):
+            raise found
+        if self.settings.teacher == "eager":
+            self._load_teacher()
+
+    def close(self) -> None:
+        """Take no more work; what was taken is done."""
+        self.is_stopping = True
+        for lane in (self.student, self.teacher, self.search):
+            lane.close()
+
+    async def embed(self, texts: Texts, *, by_teacher: bool) -> Embedded:
+        """Vectors of texts, by the model of the lane.
+
+        Raises:
+            Busy: too many wait for that model.
+            BadRequest: a text has no vector, or may not be cut and is too long.
+            LeafkitError: the teacher is not available, or a model fails.
+        """
+        found = await (self.teacher if by_teacher else self.student).ask(texts)
+        self.metrics.count_texts(texts.role, len(texts.texts), found.num_tokens)
+        return found
+
+    async def in_search(self, work: Callable[[], T]) -> T:
+        """What a function gives in the lane of searches.
+
+        Raises:
+            Busy: too many wait.
+            Exception: the function's own.
+        """
+        found: T = await self.search.ask(work)
+        return found
+
+    def _load_teacher(self) -> Embedder:
+        teacher = self.pair.teacher
+        self._is_teacher_loaded = True
+        return teacher
+
+    def _weigh(self, item: Texts) -> int:
+        """Tokens that the teacher will read."""
+        model = self._load_teacher()
+        with self._lock_of(model):
+            _count(model, item)
+        if item.lengths is None:
+            return sum(len(t.encode()) for t in item.texts) // _BYTES_PER_TOKEN + len(item.texts)
+        limit = self._limit_of(model, item.role)
+        return sum(min(length, limit) for length in item.lengths)
+
+    def _limit_of(self, model: Embedder, role: str) -> int:
+        wanted = self.pair.space.max_tokens if role == "document" else 0
+        return model.space(role, wanted or model.max_tokens).max_tokens or model.max_tokens
+
+    def _lock_of(self, model: Embedder) -> threading.Lock:
+        """A pair may be its own teacher: one model in two lanes."""
+        return self._locks.setdefault(id(model.encoder or model), threading.Lock())
+
+    def _embed(self, model: Embedder, items: Sequence[Texts]) -> list[Embedded | Exception]:
+        """A result or an error for each item; items of one role are embedded together."""
+        results: dict[int, Embedded | Exception] = {}
+        with self._lock_of(model):
+            for i, item in enumerate(items):
+                try:
+                    self._check(model, item)
+                except (BadRequest, LeafkitError) as err:
+                    results[i] = err
+            for role in ("query", "document"):
+                which = [i for i, it in enumerate(items) if it.role == role and i not in results]
+                if which:
+                    chosen = [items[i] for i in which]
+                    results |= zip(which, self._embed_role(model, role, chosen), strict=True)
+        return [results[i] for i in range(len(items))]
+
+    def _check(self, model: Embedder, item: Texts) -> None:
+        try:
+            model.require(item.texts, item.role)
+        except LeafkitError as err:
+            raise BadRequest(str(err), param=item.param) from err
+        _count(model, item)
+        if item.may_cut:
+            return
+        limit = self._limit_of(model, item.role)
+        if item.lengths is None:
+            raise BadRequest(
+                "truncate=false: this model's tokenizer is not here, so that nobody knows which "
+                "texts it cuts",
+                param="truncate",
+            )
+        long = [f"{item.param}[{i}] ({n:,})" for i, n in enumerate(item.lengths) if n > limit]
+        if long:
+            shown = ", ".join(long[:10]) + (" and others" if len(long) > 10 else "")
+            raise BadRequest(
+                f"longer than the model's {limit:,} tokens, which truncate=false refuses: {shown}",
+                param=item.param,
+            )
+
+    def _embed_role(
+        self, model: Embedder, role: str, items: Sequence[Texts]
+    ) -> list[Embedded | Exception]:
+        limit = self._limit_of(model, role)
+        texts = [text for item in items for text in item.texts]
+        vectors = encode_in_role(model, texts, role, max_tokens=limit)
+        is_unit = model.space(role, limit).normalized
+        results: list[Embedded | Exception] = []
+        start = 0
+        for item in items:
+            own = vectors[start : start + len(item.texts)]
+            start += len(item.texts)
+            if not np.isfinite(own).all():
+                results.append(LeafkitError("a vector is not finite", "check the model"))
+                continue
+            lengths = item.lengths
+            results.append(
+                Embedded(
+                    own,
+                    is_unit,
+                    sum(min(n, limit) for n in lengths or ()),
+                    None if lengths is None else [i for i, n in enumerate(lengths) if n > limit],
+                )
+            )
+        return results
+
+
+def _count(model: Embedder, item: Texts) -> None:
+    if not item.is_counted:
+        cleaned = [clean_text(text, Counter()) for text in item.texts]
+        item.lengths = uncut_lengths(model, cleaned, item.role)
+        item.is_counted = True
+
+
+def embed_documents(pair: Pair) -> np.ndarray:
+    """(N, D) the student's vectors of the pair's documents, in float16 as those of the teacher."""
+
+    model = pair.embedder
+    texts = [document.full_text for document in pair.documents]
+    log(f"embedding {len(texts):,} documents with the student, for mode=student")
+    with progress_bar("student documents", len(texts), "texts") as bar:
+        limit = pair.space.max_tokens or model.max_tokens
+        vectors = model.embed(texts, "document", limit, bar)
+    return vectors.astype(np.float16)
