@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
 
 import anyio.to_thread
 from starlette.applications import Starlette
@@ -35,6 +36,8 @@ from leafkit.server.service import Service
 
 SPACE_HEADER = b"leafkit-space"
 _PROBES = ("/health", "/ready", "/metrics")  # answered however busy the server is
+_CLOSED = 499  # nginx's word for it, which nobody reads but the metrics
+T = TypeVar("T")
 _LARGE_ANSWER = 16  # vectors whose JSON is written outside the event loop
 
 
@@ -140,20 +143,21 @@ class _Handlers:
         """Vectors of texts, as OpenAI answers."""
         body = await self._read(request, embeddings.KEYS)
         checked = embeddings.check_embedding_request(body, self._service)
-        answer = await embeddings.answer_embeddings(self._service, checked)
+        answer = await _unless_gone(request, embeddings.answer_embeddings(self._service, checked))
         return await _write(answer, len(checked.texts.texts))
 
     async def search(self, request: Request) -> Response:
         """The documents nearest to a query."""
         body = await self._read(request, search.KEYS)
         checked = search.check_search_request(body, self._service)
-        return await _write(await search.answer_search(self._service, checked), checked.k)
+        answer = await _unless_gone(request, search.answer_search(self._service, checked))
+        return await _write(answer, checked.k)
 
     async def tei(self, request: Request) -> Response:
         """Vectors of texts, as TEI answers."""
         body = await self._read(request, tei.KEYS)
         checked = tei.check_tei_request(body, self._service)
-        answer = await tei.answer_tei(self._service, checked)
+        answer = await _unless_gone(request, tei.answer_tei(self._service, checked))
         return await _write(answer, len(checked.texts.texts))
 
     async def _read(self, request: Request, keys: frozenset[str]) -> Mapping[str, Any]:
@@ -172,6 +176,26 @@ class _Handlers:
                 status=401,
                 code="invalid_api_key",
             )
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What the work gives; it is given up when the caller hangs up, so that callers who come again
+    and again do not fill the queues.
+
+    Raises:
+        BadRequest: the caller is gone.
+    """
+    answer = asyncio.ensure_future(work)
+    # the body is read: the next message is the end of the connection
+    gone = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if answer.done():
+            return await answer
+        raise BadRequest("the caller is gone", status=_CLOSED)
+    finally:
+        answer.cancel()
+        gone.cancel()
 
 
 async def _write(content: object, size: int) -> Response:

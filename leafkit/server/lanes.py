@@ -7,6 +7,7 @@ because a slow model must not hold up a fast one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ class Busy(Exception):
     """A lane's queue is full; what was asked was not taken."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job(Generic[Item, Result]):
     item: Item
     answer: Future[Result] = field(default_factory=Future)
@@ -68,6 +69,9 @@ class Lane(Generic[Item, Result]):
         Raises:
             Busy: the queue is full, or the lane is closed.
         """
+        return self._put(item).answer
+
+    def _put(self, item: Item) -> _Job[Item, Result]:
         job: _Job[Item, Result] = _Job(item)
         with self._changed:
             if self._is_closed or len(self) >= self._limit:
@@ -77,7 +81,7 @@ class Lane(Generic[Item, Result]):
                 self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
                 self._thread.start()
             self._changed.notify()
-        return job.answer
+        return job
 
     async def ask(self, item: Item) -> Result:
         """The result of an item; one whose caller stops waiting is left out.
@@ -86,7 +90,13 @@ class Lane(Generic[Item, Result]):
             Busy: see ``put``.
             Exception: what became of it.
         """
-        return await asyncio.wrap_future(self.put(item))
+        job = self._put(item)
+        try:
+            return await asyncio.wrap_future(job.answer)
+        except asyncio.CancelledError:
+            with self._changed, contextlib.suppress(ValueError):
+                self._waiting.remove(job)
+            raise
 
     def close(self) -> None:
         """Take no more; what waits is still worked at."""
@@ -110,18 +120,24 @@ class Lane(Generic[Item, Result]):
         """The next job, and those behind it that fit into one budget with it."""
         jobs: list[_Job[Item, Result]] = []
         weight = 0
-        while self._waiting:
-            job = self._waiting[0]  # only this thread takes jobs out
+        while job := self._next():
             if self._weigh is not None:
                 weight += self._weight_of(job.item)
             if jobs and (self._weigh is None or weight > self._budget):
-                break
-            with self._changed:
-                self._waiting.popleft()
-                if job.answer.set_running_or_notify_cancel():
-                    jobs.append(job)
+                with self._changed:
+                    self._waiting.appendleft(job)
                     self._num_at_work = len(jobs)
+                break
+            if job.answer.set_running_or_notify_cancel():
+                jobs.append(job)
         return jobs
+
+    def _next(self) -> _Job[Item, Result] | None:
+        with self._changed:
+            if not self._waiting:
+                return None
+            self._num_at_work += 1
+            return self._waiting.popleft()
 
     def _weight_of(self, item: Item) -> int:
         assert self._weigh is not None

@@ -22,7 +22,7 @@ PATHS = (
     "/metrics",
     "other",
 )
-_STATUSES = (*map(str, (200, 400, 401, 404, 405, 408, 409, 413, 429, 500, 503)), "other")
+_STATUSES = (*map(str, (200, 400, 401, 404, 405, 408, 409, 413, 429, 499, 500, 503)), "other")
 # seconds, upper bounds: a query of a small student takes some milliseconds
 _BOUNDS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 ROLES = ("query", "document")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 DRAIN_S = 30  # that open requests get after a stop
 _STARTS_WITHIN_S = 30
+# an idle connection is kept: longer than clients keep one, so that none writes into a closing one
+_KEEP_ALIVE_S = 75
 
 
 def check_packages() -> None:
@@ -109,5 +111,6 @@ def _make_server(service: Service) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
+        timeout_keep_alive=_KEEP_ALIVE_S,
     )
     return Server(config)

@@ -141,9 +141,7 @@ class Service:
         Raises:
             LeafkitError: the teacher is not available, or a model fails.
         """
-        (found,) = self._embed(self.pair.embedder, [Texts(["a first question"], "query", "input")])
-        if isinstance(found, Exception):
-            raise found
+        self.student.put(Texts(["a first question"], "query", "input")).result()
         if self.settings.teacher == "eager":
             self._load_teacher()
 

@@ -77,6 +77,16 @@ def of_model(encoder, texts=TEXTS, role="query", limit=32):
     )
 
 
+@pytest.mark.parametrize("role", ["query", "document"])
+def test_lengths_are_those_that_nobody_cuts(encoder, exported, role):
+    graph = OnnxGraphEmbedder(exported[0])
+    texts = [*TEXTS, "", "compute the matrix " * 300]
+    before = graph.embed(texts, role, 32)
+    assert graph.count_uncut(texts, role) == encoder.count_uncut(texts, role)
+    assert max(graph.count_uncut(texts, role)) > 900
+    np.testing.assert_array_equal(graph.embed(texts, role, 32), before)
+
+
 def test_the_float32_graph_gives_the_models_vectors(encoder, exported):
     folder, cosines = exported
     assert cosines["float32"] > 1 - 1e-6

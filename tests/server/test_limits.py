@@ -106,6 +106,21 @@ def test_more_than_the_limit_are_told_to_come_again(slow):
     assert client.post("/v1/embeddings", json=DOCUMENT).status_code == 200
 
 
+def test_who_hangs_up_leaves_the_queue(slow):
+    client, pool, teacher, _ = slow
+    asked = held(client, pool, teacher, 1)
+    for _ in range(3):
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/v1/embeddings", json=DOCUMENT, timeout=0.2)
+    wait_for(lambda: queue_of(client, "teacher") == 1)
+    line = 'leafkit_requests_total{path="/v1/embeddings",status="499"}'
+    wait_for(lambda: metric(client, line) == 3)
+    teacher.open.set()
+    assert asked[0].result().status_code == 200
+    assert client.post("/v1/embeddings", json=DOCUMENT).status_code == 200
+    assert teacher.sizes == [1, 1]
+
+
 def test_the_whole_server_has_a_limit_too():
     pair = make_pair()
     began, is_open = threading.Event(), threading.Event()

@@ -60,6 +60,22 @@ def test_openais_own_client_gets_the_vectors(client, pair):
     answer = server.embeddings.create(model="mini", input=["draw"], dimensions=8)
     np.testing.assert_allclose(answer.data[0].embedding, pair.encode_query("draw", 8), atol=1e-6)
     assert answer.usage.total_tokens > 0
+    # its default asks for base64; a list of floats is the same vector
+    plain = server.embeddings.create(model="mini", input=["draw"], encoding_format="float")
+    packed = server.embeddings.create(model="mini", input=["draw"])
+    np.testing.assert_allclose(plain.data[0].embedding, packed.data[0].embedding, atol=1e-7)
+    answer = server.embeddings.create(
+        model="mini",
+        input=["draw"],
+        encoding_format="float",
+        extra_body={"input_type": "document", "output_dtype": "ubinary"},
+    )
+    packed_bits = np.packbits(pair.encode_document("draw") > 0)
+    np.testing.assert_array_equal(answer.data[0].embedding, packed_bits)
+    with pytest.raises(library.ConflictError, match="live in the space"):
+        server.embeddings.create(
+            model="mini", input="draw", extra_body={"expected_space": "another"}
+        )
     with pytest.raises(library.NotFoundError, match="there is no model 'gpt'"):
         server.embeddings.create(model="gpt", input="draw")
     assert [model.id for model in server.models.list()] == ["mini", "mini:query", "mini:document"]
