@@ -102,8 +102,9 @@ SYNTH_JOURNAL_FILE = "journal.jsonl"
 # of vectors computed elsewhere that a user brings
 VECTORS_ABOUT_FILE = "about.json"
 
-# of a vector store: how long its vectors took, and what decides about them beside the texts
-MADE_FILE, MAKER_FILE = "made.json", "maker.json"
+# of a vector store: how long its vectors took, what decides about them beside the texts, and how
+# many rows its shards have
+MADE_FILE, MAKER_FILE, SHARDS_FILE = "made.json", "maker.json", "shards.json"
 
 # reports: STEM.json and STEM.html
 REPORT, BENCH_REPORT, INHERIT_REPORT, DIAGNOSIS_REPORT = "report", "bench", "inherit", "diagnosis"
@@ -126,6 +127,11 @@ def tables_folder(stem: str) -> str:
 def vector_shard_file(number: int, kind: str) -> str:
     """A file of a vector store's shard; ``kind`` is vectors, hashes or json."""
     return f"{number:05d}.{kind}"
+
+
+def shard_claim_file(number: int) -> str:
+    """Held by the one process that computes a vector store's shard."""
+    return f".{number:05d}.claim"
 
 
 def is_taken_by_all(name: str) -> bool:

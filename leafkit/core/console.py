@@ -182,8 +182,12 @@ class Bar(Protocol):
 class _SilentBar:
     """The bar of a library that was not asked to speak, and of other processes than the first."""
 
+    def __init__(self) -> None:
+        self.num_done = 0
+
     def advance(self, count: int = 1, note: str = "") -> None:
         """Show nothing."""
+        self.num_done += count
 
 
 class _ShownBar:
@@ -192,23 +196,23 @@ class _ShownBar:
     def __init__(self, title: str, total: int, unit: str, live: Progress | None) -> None:
         self._title, self._total, self._unit, self._live = title, total, unit, live
         self._task = live.add_task(escape(printable(title)), total=total, note="") if live else None
-        self._done = 0
+        self.num_done = 0
         self._started_s = self._spoken_s = time.perf_counter()
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Add ``count`` finished items."""
-        self._done += count
+        self.num_done += count
         now_s = time.perf_counter()
         elapsed_s = max(now_s - self._started_s, 1e-9)
-        rate = self._done / elapsed_s
+        rate = self.num_done / elapsed_s
         text = f"{pace(rate, self._unit)} {note}".rstrip()
         if self._live is not None and self._task is not None:
-            self._live.update(self._task, completed=self._done, note=escape(printable(text)))
-        elif now_s - self._spoken_s >= PLAIN_LINE_EVERY_S and self._done < self._total:
+            self._live.update(self._task, completed=self.num_done, note=escape(printable(text)))
+        elif now_s - self._spoken_s >= PLAIN_LINE_EVERY_S and self.num_done < self._total:
             self._spoken_s = now_s
-            left_s = (self._total - self._done) / rate if rate else 0.0
+            left_s = (self._total - self.num_done) / rate if rate else 0.0
             log(
-                f"  {self._title}: {self._done:,}/{self._total:,} {self._unit}, {text}, "
+                f"  {self._title}: {self.num_done:,}/{self._total:,} {self._unit}, {text}, "
                 f"{left_s:.0f} s left"
             )
 
@@ -217,16 +221,18 @@ class _ShownBar:
 def progress_bar(title: str, total: int, unit: str) -> Iterator[Bar]:
     """A progress bar for ``total`` items, closed by a line that says how long it took."""
     started_s = time.perf_counter()
+    bar: _SilentBar | _ShownBar
     if not is_main_process() or not _shows_progress():
-        yield _SilentBar()
+        yield (bar := _SilentBar())
     elif console.is_terminal:
         with _live_progress(unit) as live:
-            yield _ShownBar(title, total, unit, live)
+            yield (bar := _ShownBar(title, total, unit, live))
     else:
-        yield _ShownBar(title, total, unit, None)
+        yield (bar := _ShownBar(title, total, unit, None))
     elapsed_s = time.perf_counter() - started_s
-    speed = f" ({pace(total / max(elapsed_s, 1e-9), unit)})" if total else ""
-    log(f"  {title}: {total:,} {unit} in {elapsed_s:.1f} s{speed}")
+    count = bar.num_done or total  # others may have done a part of it, or left more
+    speed = f" ({pace(count / max(elapsed_s, 1e-9), unit)})" if count else ""
+    log(f"  {title}: {count:,} {unit} in {elapsed_s:.1f} s{speed}")
 
 
 def pace(rate: float, unit: str) -> str:

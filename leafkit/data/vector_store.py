@@ -6,6 +6,7 @@ Layout of a store folder, for shard k:
     00000.hashes    rows x 8 bytes, BLAKE2b of each row's text
     00000.json      the commit record, written last: rows, dim, dtype, sha256 of both files, the
     space
+    shards.json     how many rows a shard has; 2,048 where it is missing
 
 A shard without its commit record does not exist. Who opens a store checks size, sha256, space and
 text hashes of each shard, so that damaged vectors, stale ones, another teacher's and vectors in
@@ -31,8 +32,8 @@ from leafkit.core.errors import LeafkitError, explain_write_errors
 from leafkit.core.file_hashes import sha256_of_file
 from leafkit.data.mapped_rows import MappedRows
 from leafkit.data.storable import to_storable
+from leafkit.data.stored.shard_plan import read_rows_per_shard
 
-DEFAULT_ROWS_PER_SHARD = 2048
 _HASH_BYTES = 8
 HASH = np.dtype("<u8")  # of a text, as it is kept
 _HASHED = ("vectors", "hashes")  # files of a shard whose sha256 its commit record holds
@@ -96,6 +97,7 @@ class VectorStore:
         texts: the texts, in order.
         dtype: of the stored numbers, "float16" or "float32".
         rows_per_shard: unit of resuming: at most one shard of work is lost when the machine dies.
+            0 takes what the store in the folder was begun with.
     """
 
     def __init__(
@@ -104,8 +106,9 @@ class VectorStore:
         space: Space,
         texts: Sequence[str],
         dtype: str = "float16",
-        rows_per_shard: int = DEFAULT_ROWS_PER_SHARD,
+        rows_per_shard: int = 0,
     ) -> None:
+        rows_per_shard = rows_per_shard or read_rows_per_shard(folder)
         self.folder, self.space, self.dtype = folder, space, np.dtype(dtype).newbyteorder("<")
         self._hashes = hash_texts(texts)
         self._plan = [
@@ -135,6 +138,10 @@ class VectorStore:
             LeafkitError: a committed shard belongs to another space, to other texts, or is damaged.
         """
         return [shard for shard in self._plan if not self._is_committed(shard)]
+
+    def has(self, shard: Shard) -> bool:
+        """Whether a shard is committed, by whatever process; what it holds is not looked at."""
+        return self._record_path(shard).exists()
 
     def hashes(self, shard: Shard | None = None) -> np.ndarray:
         """(rows,) uint64 hashes of the texts of a shard, or of all."""
@@ -272,7 +279,7 @@ class VectorStore:
         return record
 
     def _is_committed(self, shard: Shard) -> bool:
-        if not self._record_path(shard).exists():
+        if not self.has(shard):
             return False
         record = self._read_record(shard)
         found = record["space"]

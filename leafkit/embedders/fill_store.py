@@ -1,16 +1,27 @@
-"""From any embedder into a vector store, shard by shard."""
+"""From any embedder into a vector store, shard by shard, by as many processes as are at work on it.
+
+A shard is computed by who holds its claim, a file that the system unlocks when its holder ends,
+however that is. So the processes of a launch, and commands that know nothing of each other, share
+a store, and what a killed one had begun another takes over.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 
 import numpy as np
 
-from leafkit.core.console import Bar, progress_bar
+from leafkit.core.checkpoint_layout import shard_claim_file
+from leafkit.core.console import Bar, log, progress_bar
+from leafkit.core.process.lock import claimed
 from leafkit.data.stored.kept_rows import KeptRows
 from leafkit.data.vector_store import Shard, VectorStore
 from leafkit.embedders.protocol import Embedder, RefusedText
+
+_LOOK_EVERY_S = (0.05, 1.0)  # at what others are at work on: at first, and in the end
+_SAY_AFTER_S = 10.0  # who is waited for
 
 
 def fill_store(
@@ -20,41 +31,81 @@ def fill_store(
     role: str,
     *,
     title: str,
+    missing: Sequence[Shard] | None = None,
     rank: int = 0,
     num_ranks: int = 1,
     kept: KeptRows | None = None,
+    look: Callable[[], None] = lambda: None,
 ) -> int:
     """Compute and commit what a store lacks, shard by shard; a run that is killed loses one shard
-    at most.
+    at most. At the end every shard is there, whoever computed it.
 
     Args:
         store: made for these texts and ``model.space(role, ...)``.
         model: whatever gives the vectors.
-        texts: the store's texts.
+        texts: the store's texts; those of the shards that are computed here are read.
         role: "query" or "document".
         title: what the progress bar says.
-        rank: this process; it takes every ``num_ranks``-th missing shard.
-        num_ranks: processes at work on the store.
+        missing: the shards, as all ranks of a launch agreed on them; None looks for them.
+        rank: this process; of the missing shards every ``num_ranks``-th is dealt to it. Once these
+            are done it takes what nobody has begun.
+        num_ranks: processes of this launch.
         kept: vectors of these texts that other stores hold, which are copied; None computes all.
+        look: called again and again while others are waited for; what it raises ends the wait.
 
     Returns:
-        Number of vectors committed.
+        Number of vectors committed by this process.
 
     Raises:
         RefusedText: a text has no vector; its number counts all texts.
         LeafkitError: the store holds something else, or a vector is not finite.
     """
-    shards = [shard for shard in store.missing() if shard.number % num_ranks == rank]
-    num_texts = sum(shard.stop - shard.start for shard in shards)
-    if not num_texts:
+    missing = store.missing() if missing is None else missing
+    dealt = missing[rank::num_ranks]
+    is_dealt = {shard.number for shard in dealt}
+    # those of other ranks from the end: they begin at the other one
+    others = [shard for shard in reversed(missing) if shard.number not in is_dealt]
+    if not missing:
         return 0
-    num_new = num_texts
+    num_new = sum(shard.stop - shard.start for shard in dealt)
     if kept is not None:
-        num_new -= sum(int(kept.has(store.hashes(shard)).sum()) for shard in shards)
+        num_new -= sum(int(kept.has(store.hashes(shard)).sum()) for shard in dealt)
+    num_done, wait = 0, _Wait(title, look)
     with progress_bar(title, num_new, "texts") if num_new else nullcontext() as bar:
-        for shard in shards:
-            store.write(shard, _vectors_of(shard, store, model, texts, role, bar=bar, kept=kept))
-    return num_texts
+        while left := [shard for shard in (*dealt, *others) if not store.has(shard)]:
+            before, holders = num_done, set()
+            for shard in left:
+                with claimed(store.folder / shard_claim_file(shard.number)) as holder:
+                    if holder:
+                        holders.add(holder)
+                    elif not store.has(shard):
+                        found = _vectors_of(shard, store, model, texts, role, bar=bar, kept=kept)
+                        store.write(shard, found)
+                        num_done += shard.stop - shard.start
+            if num_done == before and holders:
+                wait.a_while(holders)
+    for shard in missing:  # nobody asks for one that is there
+        with suppress(OSError):
+            (store.folder / shard_claim_file(shard.number)).unlink(missing_ok=True)
+    return num_done
+
+
+class _Wait:
+    """For shards that other processes are at work on."""
+
+    def __init__(self, title: str, look: Callable[[], None]) -> None:
+        self._title, self._look = title, look
+        self._pause_s, self._waited_s, self._is_said = _LOOK_EVERY_S[0], 0.0, False
+
+    def a_while(self, holders: set[str]) -> None:
+        """Sleep, longer each time; say once who is waited for."""
+        self._look()
+        time.sleep(self._pause_s)
+        self._waited_s += self._pause_s
+        self._pause_s = min(2 * self._pause_s, _LOOK_EVERY_S[1])
+        if self._waited_s > _SAY_AFTER_S and not self._is_said:
+            self._is_said = True
+            log(f"  {self._title}: waiting for {', '.join(sorted(holders)[:8])}", style="dim")
 
 
 def _vectors_of(

@@ -28,7 +28,8 @@ from leafkit.data.records import Query
 from leafkit.data.stored.flat_tokens import FlatTokens, open_tokens, write_tokens
 from leafkit.data.stored.kept_rows import KeptRows
 from leafkit.data.stored.prefix_vectors import PrefixVectors, StoredVectors
-from leafkit.data.vector_store import VectorStore, hash_texts
+from leafkit.data.stored.shard_plan import settle_rows_per_shard
+from leafkit.data.vector_store import Shard, Space, VectorStore, hash_texts
 from leafkit.embedders.count_cut import count_cut
 from leafkit.embedders.distinct import check_distinct
 from leafkit.embedders.fill_store import fill_store
@@ -105,30 +106,38 @@ def load_vectors(
     decides = [*maker, space.prompt, space.max_tokens, model.precision, methods]
     content = hash_texts(texts).tobytes().hex()
     identity = fingerprint([*decides, content])
-    store = VectorStore(_find_store(run, name, f"{role}-{identity}"), space, texts)
-    missing = store.missing()
-    num_bytes = sum(shard.stop - shard.start for shard in missing) * store.bytes_per_row
-    require_space(run.root, num_bytes, f"the {name} vectors of {what}")
+    folder = run.on_main(lambda: _find_store(run, name, f"{role}-{identity}"))
     started_s = time.perf_counter()
     title = f"{name} vectors of {what}"
-    with run.turn(store.folder):
-        kept = _find_kept(run, store, fingerprint([role, *decides]), title=title)
-        computed = fill_store(
-            store,
-            model,
-            texts,
-            role,
-            title=title,
-            rank=run.world.rank,
-            num_ranks=run.world.size,
-            kept=kept,
-        )
-        run.barrier()
+    with run.turn(folder):
+        store, missing = _agree(run, folder, space, texts)
+        kept = _find_kept(run, store, missing, fingerprint([role, *decides]), title=title)
+    num_bytes = sum(shard.stop - shard.start for shard in missing) * store.bytes_per_row
+    require_space(run.root, num_bytes, f"the {name} vectors of {what}")
+    own = fill_store(
+        store,
+        model,
+        texts,
+        role,
+        title=title,
+        missing=missing,
+        rank=run.world.rank,
+        num_ranks=run.world.size,
+        kept=kept,
+        look=run.look,
+    )
+    computed = run.total(own)
+    num_reused = run.total(kept.num_taken if kept else 0)
+
+    def finish() -> None:
         if computed:
             check_distinct(texts, store, title)
-        run.on_main(lambda: _say_cut(run, store, model, texts, role=role, name=name, what=what))
-        if computed and run.is_main:
-            _add_time(store, time.perf_counter() - started_s, kept)
+        _say_cut(run, store, model, texts, role=role, name=name, what=what)
+        if computed:
+            _add_time(store, time.perf_counter() - started_s, num_reused)
+
+    with run.turn(folder):
+        run.on_main(finish)
     watch_tree(store.folder)
     if not computed:
         log(f"{title}: up to date ({store.folder})", style="dim")
@@ -144,33 +153,52 @@ def load_vectors(
     return store
 
 
-def _find_kept(run: Run, store: VectorStore, maker: str, *, title: str) -> KeptRows | None:
+def _agree(
+    run: Run, folder: Path, space: Space, texts: Sequence[str]
+) -> tuple[VectorStore, list[Shard]]:
+    """The store in a folder, and what it lacks as the first process sees it: what is dealt among
+    all must be one list, and the others may find less missing once the first one is at work.
+    """
+    stores: list[VectorStore] = []
+
+    def look() -> tuple[int, list[Shard]]:
+        num_rows = settle_rows_per_shard(folder, len(texts), run.world.size)
+        stores.append(VectorStore(folder, space, texts, rows_per_shard=num_rows))
+        return num_rows, stores[0].missing()
+
+    num_rows, missing = run.on_main(look)
+    stores = stores or [VectorStore(folder, space, texts, rows_per_shard=num_rows)]
+    return stores[0], missing
+
+
+def _find_kept(
+    run: Run, store: VectorStore, missing: Sequence[Shard], maker: str, *, title: str
+) -> KeptRows | None:
     """What other stores hold of the texts that a store lacks; None where it lacks nothing, or they
     hold nothing.
 
     Args:
         run: this run.
         store: whose folder gets the maker's mark, by which later stores find it.
+        missing: what it lacks.
         maker: identity of what decides about the vectors beside the texts.
         title: names model and texts.
     """
 
-    def look() -> tuple[list[tuple[int, int]], list[str]]:
-        missing, mark = store.missing(), store.folder / MAKER_FILE
+    def look() -> list[str]:
+        mark = store.folder / MAKER_FILE
         if len(store) and _read_json(mark).get("maker") != maker:
             with explain_write_errors(store.folder):
                 store.folder.mkdir(parents=True, exist_ok=True)
             write_durably(mark, json.dumps({"maker": maker}).encode())
         marks = sorted((run.root / VECTORS_FOLDER).glob(f"*/{MAKER_FILE}")) if missing else []
         others = [path for path in marks if path.parent != store.folder]
-        folders = [str(path.parent) for path in others if _read_json(path).get("maker") == maker]
-        return [(shard.start, shard.stop) for shard in missing], folders
+        return [str(path.parent) for path in others if _read_json(path).get("maker") == maker]
 
-    # the others may find less missing, once the first one is at work
-    missing, folders = run.on_main(look)
+    folders = run.on_main(look)
     if not folders:
         return None
-    wanted = np.concatenate([store.hashes()[start:stop] for start, stop in missing])
+    wanted = np.concatenate([store.hashes(shard) for shard in missing])
     kept = KeptRows(map(Path, folders), store.space, store.dtype, wanted)
     if not kept.num_found:
         return None
@@ -257,13 +285,13 @@ def _say_cut(
     run.note_cut(found)
 
 
-def _add_time(store: VectorStore, seconds: float, kept: KeptRows | None) -> None:
+def _add_time(store: VectorStore, seconds: float, num_reused: int) -> None:
     """Note how long the vectors took, and how many were another store's, for reports of later runs;
-    a store that was resumed has those of all its runs.
+    a store that was resumed, or that several runs shared, has those of all its runs.
     """
     before = _read_made(store)
     made = {"seconds": round(seconds + before.get("seconds", 0.0), 3)}
-    reused = int(before.get("reused", 0)) + (kept.num_found if kept else 0)
+    reused = int(before.get("reused", 0)) + num_reused
     content = made | ({"reused": reused} if reused else {})
     write_durably(store.folder / MADE_FILE, json.dumps(content).encode())
 

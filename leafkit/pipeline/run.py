@@ -24,13 +24,14 @@ from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError
 from leafkit.core.file_hashes import remembered_hashes
 from leafkit.core.process.lock import exclusive, in_turn
+from leafkit.core.process.meeting import Meeting
 from leafkit.core.swap import recover
 from leafkit.core.system import release_memory
 from leafkit.core.watch import Watch, watch_tree, watching
 from leafkit.models.precision import choose_device, describe_precision, keep_precision
 from leafkit.pipeline.check_targets import check_targets
 from leafkit.results import CutTexts
-from leafkit.train.launch import check_shared_folder, join_processes, say_idle_devices
+from leafkit.train.launch import check_shared_folder, join_processes, meet, say_idle_devices
 from leafkit.train.world import World
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Run:
         loaded: collections and models that somebody still uses, by what they are.
         watch: the files that this run read and wrote.
         cuts: what models did not read of texts longer than their limits, for the report.
+        meeting: how the processes wait for each other; None where there is one.
+        is_alone: no other run writes into the recipe's folder.
     """
 
     recipe: Recipe
@@ -65,6 +68,8 @@ class Run:
     loaded: WeakValueDictionary[str, Any] = field(default_factory=WeakValueDictionary)
     watch: Watch | None = None
     cuts: list[CutTexts] = field(default_factory=list)
+    meeting: Meeting | None = None
+    is_alone: bool = True
 
     @property
     def root(self) -> Path:
@@ -187,8 +192,9 @@ class Run:
         """Wait for other runs to be done with an artifact that recipes share, and keep them waiting
         meanwhile; what is this run's own is held already.
         """
+        is_shared = folder.parent.name in SHARED_FOLDERS and folder.parent.parent == self.root
         with contextlib.ExitStack() as stack:
-            if folder.parent.name in SHARED_FOLDERS and folder.parent.parent == self.root:
+            if is_shared or not self.is_alone:
                 file = self.root / LOCKS_FOLDER / f".{folder.parent.name}-{folder.name}"
                 self.on_main(lambda: stack.enter_context(in_turn(file, str(folder))))
             yield
@@ -242,6 +248,8 @@ class Run:
             except BaseException as err:
                 error = err
                 box[1] = str(err) or type(err).__name__
+        assert self.meeting is not None
+        self.meeting.follow_first()  # however long it works, and then all are here
         torch.distributed.broadcast_object_list(box, src=0)
         if error is not None:
             raise error
@@ -249,10 +257,28 @@ class Run:
             raise LeafkitError(f"process 0 failed: {box[1]}")
         return box[0]
 
-    def barrier(self) -> None:
-        """Wait for all processes."""
-        if self.world.size > 1:
-            torch.distributed.barrier()
+    def total(self, number: int) -> int:
+        """Sum of what all processes give; waits for all of them.
+
+        Raises:
+            LeafkitError: a process is lost.
+        """
+        if self.meeting is None or self.world.size == 1:
+            return number
+        return self.meeting.total(number)
+
+    def look(self) -> None:
+        """Raise a LeafkitError where another process of the launch is lost."""
+        if self.meeting is not None:
+            self.meeting.look()
+
+
+def _keep_precision(run: Run) -> tuple[torch.dtype, bool]:
+    """``keep_precision``, by one run at a time: of two that begin together both have the choice of
+    the first.
+    """
+    with in_turn(run.root / LOCKS_FOLDER / PRECISION_FILE, "precision=auto"):
+        return keep_precision(run.recipe.precision, run.device, run.root / PRECISION_FILE)
 
 
 def plain_inputs(inputs: DataclassInstance) -> dict[str, Any]:
@@ -276,7 +302,7 @@ def folder_name(text: str) -> str:
 
 
 @contextlib.contextmanager
-def open_run(recipe: Recipe, *, trains: bool = True) -> Iterator[Run]:
+def open_run(recipe: Recipe, *, trains: bool = True, is_alone: bool = True) -> Iterator[Run]:
     """A run that alone may write what is its own, in a process group where there are several
     processes.
 
@@ -287,6 +313,8 @@ def open_run(recipe: Recipe, *, trains: bool = True) -> Iterator[Run]:
         trains: it may make teachers and students, which other recipes are made of: one such run at
             a time in a checkpoints folder. One that measures finished models holds its recipe's
             folder alone, and goes beside a run that trains.
+        is_alone: False goes beside runs of the same recipe that say so too: they take turns at its
+            artifacts, and share the work on a vector store.
 
     Raises:
         LeafkitError: another run is at work there, or the folder cannot be written.
@@ -295,17 +323,17 @@ def open_run(recipe: Recipe, *, trains: bool = True) -> Iterator[Run]:
     device = choose_device(recipe.device)
     world = join_processes(device.type)
     # another one is set below, where something must be asked of the checkpoints folder
-    run = Run(recipe, device, torch.float32, world)
+    run = Run(recipe, device, torch.float32, world, is_alone=is_alone)
     with contextlib.ExitStack() as stack:
+        run.meeting = stack.enter_context(meet(world))
         for place in (run.root, run.folder) if trains else (run.folder,):
-            run.on_main(partial(stack.enter_context, exclusive(place)))
+            held = exclusive(place, is_shared=not is_alone)
+            run.on_main(partial(stack.enter_context, held))
         check_shared_folder(run.root, world)
         stack.enter_context(remembered_hashes(run.root / HASHES_FILE, is_kept=run.is_main))
         run.watch = stack.enter_context(watching(run.root))
         run.on_main(lambda: check_targets(recipe))
-        run.precision, is_kept = run.on_main(
-            lambda: keep_precision(recipe.precision, device, run.root / PRECISION_FILE)
-        )
+        run.precision, is_kept = run.on_main(lambda: _keep_precision(run))
         numbers = describe_precision(recipe.precision, device, run.precision, is_kept)
         log(
             f"{recipe.name}: {device.type}, {numbers}, {torch.get_num_threads()} threads, "
@@ -313,5 +341,3 @@ def open_run(recipe: Recipe, *, trains: bool = True) -> Iterator[Run]:
         )
         say_idle_devices(device.type, world)
         yield run
-    if world.size > 1 and torch.distributed.is_initialized():
-        torch.distributed.barrier()

@@ -9,6 +9,8 @@ import secrets
 import socket
 import time
 from collections import Counter
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,16 @@ from lightning.fabric.plugins.environments import ClusterEnvironment
 from leafkit.core.console import log
 from leafkit.core.devices import KINDS, DeviceKind
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.process.meeting import Meeting
+from leafkit.core.process.peers import DONE, FAILED, STOPPED, PeerLost, Peers
+from leafkit.core.process.stop_signals import Terminated
 from leafkit.train.world import SRUN, TORCHRUN, World, meeting_place, read_world
 
-# the longest that one process may work while others wait
+# the longest that a collective of the training may take; who waits for another's work is in none
 PROCESS_TIMEOUT = datetime.timedelta(hours=6)
 _MEETING_TIMEOUT = datetime.timedelta(minutes=5)
 _SEEN_WITHIN_S = 15.0  # what is written on one node, on the others
+_meetings = count()  # of this process, and so of all of a launch
 
 
 class LaunchEnvironment(ClusterEnvironment):
@@ -131,6 +137,44 @@ def _meet(world: World, address: str, port: int) -> Any:
             "all processes must be started, and reach the first one's address; MASTER_PORT=N "
             "names another port",
         ) from err
+
+
+@contextlib.contextmanager
+def meet(world: World) -> Iterator[Meeting | None]:
+    """The processes as they wait for each other, who end together where one is lost; None for one
+    process. At the end of the body each waits for all.
+
+    Args:
+        world: after ``join_processes``.
+
+    Raises:
+        PeerLost: another process failed, was killed or stopped; the message names it.
+        LeafkitError: a process cannot be reached.
+    """
+    if world.size == 1:
+        yield None
+        return
+    whole = torch.distributed.distributed_c10d._get_default_store()
+    prefix = f"leafkit/{next(_meetings)}"
+    store = torch.distributed.PrefixStore(prefix, whole)  # type: ignore[attr-defined]
+    peers = Peers(world.rank, world.size)
+    meeting = Meeting(store, world.rank, world.size, peers.look)
+    if world.rank == 0:
+        peers.listen(lambda told: store.set("peers", told), meeting_place(world)[0])
+    else:
+        store.wait(["peers"], _MEETING_TIMEOUT)
+        peers.connect(store.get("peers").decode())
+    try:
+        yield meeting
+        meeting.barrier()
+    except BaseException as err:
+        is_theirs = peers.explains(err)
+        is_stop = isinstance(err, KeyboardInterrupt | Terminated)
+        peers.close(STOPPED if is_stop else FAILED, str(err) or type(err).__name__)
+        if is_theirs:
+            raise PeerLost.of(peers) from err
+        raise
+    peers.close(DONE)
 
 
 def _place(world: World) -> World:

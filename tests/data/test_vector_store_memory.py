@@ -15,7 +15,8 @@ import pytest
 import store_reader
 from store_reader import make_store, make_vectors
 
-from leafkit.data.vector_store import DEFAULT_ROWS_PER_SHARD, VectorStore
+from leafkit.data.stored.shard_plan import DEFAULT_ROWS_PER_SHARD
+from leafkit.data.vector_store import VectorStore
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 NUM_ROWS, DIM = 40_000, 512

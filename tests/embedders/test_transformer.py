@@ -159,34 +159,6 @@ def test_only_the_missing_shards_are_computed(tmp_path, embedder):
     assert np.array_equal(make_store(tmp_path / "s", embedder)[:], before)
 
 
-def test_shards_over_two_ranks_are_those_of_one(tmp_path, embedder):
-    one = make_store(tmp_path / "one", embedder)
-    fill_store(one, embedder, TEXTS, "document", title="test")
-    counts = []
-    for rank in (1, 0):
-        store = make_store(tmp_path / "two", embedder)
-        share = {"rank": rank, "num_ranks": 2}
-        counts.append(fill_store(store, embedder, TEXTS, "document", title="test", **share))
-    two = make_store(tmp_path / "two", embedder)
-    assert sum(counts) == len(TEXTS)
-    assert min(counts) > 0
-    assert two.missing() == []
-    assert np.array_equal(one[:], two[:])
-
-
-def test_ranks_keep_to_their_own_shards_when_some_are_there(tmp_path, embedder):
-    """Whoever looks first must not change who computes what: shard numbers decide, not positions
-    among the missing.
-    """
-    fill_store(make_store(tmp_path / "s", embedder), embedder, TEXTS, "document", title="test")
-    for number in (1, 2, 4):
-        (tmp_path / "s" / f"{number:05d}.json").unlink()
-    store = make_store(tmp_path / "s", embedder)
-    count = fill_store(store, embedder, TEXTS, "document", title="test", rank=0, num_ranks=2)
-    assert count == 32
-    assert [s.number for s in make_store(tmp_path / "s", embedder).missing()] == [1]
-
-
 def test_a_vector_that_is_not_finite_is_refused_by_row(tmp_path, model):
     encoder = read_encoder(model)
     with torch.no_grad():

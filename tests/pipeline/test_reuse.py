@@ -12,6 +12,7 @@ import torch
 from leafkit.config.load import load_recipe
 from leafkit.core.errors import LeafkitError
 from leafkit.data import vector_store
+from leafkit.data.stored import shard_plan
 from leafkit.embedders.protocol import RefusedText
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.pipeline import embed
@@ -50,7 +51,7 @@ def run(home, tmp_path):
 @pytest.fixture(autouse=True)
 def short_shards(monkeypatch):
     """So that known and new texts share a shard, and stores have several."""
-    monkeypatch.setattr(vector_store.VectorStore.__init__, "__defaults__", ("float16", 16))
+    monkeypatch.setattr(shard_plan, "DEFAULT_ROWS_PER_SHARD", 16)
 
 
 def named(fingerprint="f00d", **settings):

@@ -14,6 +14,7 @@ def run(words: Sequence[str]) -> int:
     from leafkit.pipeline.document_index import run_embed
     from leafkit.pipeline.run import open_run
 
-    with open_run(recipe) as run:
+    # many may be at work on one store, or each on its own
+    with open_run(recipe, trains=False, is_alone=False) as run:
         log(f"index: {run_embed(run)}")
     return 0

@@ -1,4 +1,4 @@
-"""One process at a time: the lock on a folder."""
+"""One process at a time: the lock on a folder, and claims on parts of a work that several share."""
 
 from __future__ import annotations
 
@@ -32,14 +32,18 @@ os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 @contextlib.contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path, *, is_shared: bool = False) -> Iterator[None]:
     """Hold ``folder`` for this process alone; the lock goes when the process does, however it ends,
     and no process that it starts inherits it.
+
+    Args:
+        folder: made where it is not there.
+        is_shared: hold it beside others that ask for the same, and keep out who wants it alone.
 
     Raises:
         LeafkitError: another process holds it; the message names the process.
     """
-    with _hold(folder / LOCK_FILE) as holder:
+    with _hold(folder / LOCK_FILE, is_shared=is_shared) as holder:
         if holder is not None:
             raise LeafkitError(
                 f"{folder} is in use by {holder}",
@@ -61,10 +65,24 @@ def in_turn(file: Path, what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _hold(file: Path, waiting: str = "") -> Iterator[str | None]:
+def claimed(file: Path) -> Iterator[str]:
+    """Hold ``file`` for this process alone where nobody else does; yields who has it, "" where this
+    process has it now. A claim goes with its process, however that ends.
+
+    Args:
+        file: nothing but a claim; made where it is not there. Who deletes it must know that nobody
+            will ask for the work that it stands for.
+    """
+    with _hold(file) as holder:
+        yield holder or ""
+
+
+@contextlib.contextmanager
+def _hold(file: Path, waiting: str = "", *, is_shared: bool = False) -> Iterator[str | None]:
     """Lock a file. Where another process has it, wait and say so where there are words for that,
     else yield who it is.
     """
+    kind = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
     with explain_write_errors(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -73,7 +91,7 @@ def _hold(file: Path, waiting: str = "") -> Iterator[str | None]:
     owner = os.getpid()
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except OSError as err:
             if err.errno not in {errno.EWOULDBLOCK, errno.EAGAIN}:
                 raise LeafkitError(
@@ -87,7 +105,7 @@ def _hold(file: Path, waiting: str = "") -> Iterator[str | None]:
                 yield told or "another process"
                 return
             log(waiting.format(told or "another process"), style="dim")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, kind)
         with explain_write_errors(file.parent):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)

@@ -55,6 +55,7 @@ class KeptRows:
     Attributes:
         num_stores: that have one of the texts.
         num_found: of the wanted texts, those that come twice counted twice.
+        num_taken: rows that were asked for and are there, so far.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class KeptRows:
         self._places = np.full(len(self._hashes), -1, dtype=np.int64)
         self._parts: list[np.ndarray] = []  # vectors of shards that have some of the texts
         self._starts = [0]  # of each part, among the rows of all
-        self.num_stores = 0
+        self.num_stores = self.num_taken = 0
         for folder in folders:
             if (self._places >= 0).all():
                 break
@@ -112,6 +113,7 @@ class KeptRows:
         vectors = np.empty((len(hashes), self._dim), dtype=np.float32)
         is_there = self.has(hashes)
         rows = np.flatnonzero(is_there)
+        self.num_taken += len(rows)
         places = self._places[self._find(hashes[rows])]
         parts = np.searchsorted(self._starts, places, side="right") - 1
         for number in np.unique(parts).tolist():
