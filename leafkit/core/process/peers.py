@@ -89,7 +89,8 @@ class Peers:
         own = socket.gethostname()
         places = [address, own, *_addresses(own)]
         port = server.getsockname()[1]
-        publish(json.dumps({"places": list(dict.fromkeys(places)), "port": port, "token": token}))
+        told = {"places": list(dict.fromkeys(places)), "port": port, "token": token}
+        publish(json.dumps(told | {"host": _here()}))
         deadline_s = time.monotonic() + _MEET_WITHIN_S
         while len(self._connections) < self.size - 1:
             server.settimeout(max(0.1, deadline_s - time.monotonic()))
@@ -139,7 +140,7 @@ class Peers:
                 continue
             hello = {"token": found["token"], "rank": self.rank, "host": _here()}
             connection.sendall(f"{json.dumps(hello)}\n".encode())
-            self._add(0, found["places"][1], connection)
+            self._add(0, str(found["host"]), connection)
             self._start(self._watch_first)
             return
         raise LeafkitError(
@@ -228,7 +229,7 @@ class Peers:
             FAILED: f"failed: {what}",
             STOPPED: "was stopped by a signal",
         }.get(str(how), "ended without a word: it was killed, or its machine is gone")
-        message = f"process {rank} of {self.size}, on {self._hosts[rank]}, {told}"
+        message = f"process {rank} of {self.size} (on {self._hosts[rank]}) {told}"
         self._lose(message, is_urgent=how != STOPPED)
 
     def _lose(self, message: str, *, is_urgent: bool) -> None:
@@ -260,7 +261,7 @@ class Peers:
 
 
 def _here() -> str:
-    return f"{socket.gethostname()} (process {os.getpid()} there)"
+    return f"{socket.gethostname()} as process {os.getpid()}"
 
 
 def _addresses(host: str) -> Sequence[str]:
