@@ -277,8 +277,14 @@ def _keep_precision(run: Run) -> tuple[torch.dtype, bool]:
     """``keep_precision``, by one run at a time: of two that begin together both have the choice of
     the first.
     """
-    with in_turn(run.root / LOCKS_FOLDER / PRECISION_FILE, "precision=auto"):
-        return keep_precision(run.recipe.precision, run.device, run.root / PRECISION_FILE)
+    name, file = run.recipe.precision, run.root / PRECISION_FILE
+    is_chosen = name == "auto"
+    with (
+        in_turn(run.root / LOCKS_FOLDER / PRECISION_FILE, "precision=auto")
+        if is_chosen
+        else contextlib.nullcontext()
+    ):
+        return keep_precision(name, run.device, file)
 
 
 def plain_inputs(inputs: DataclassInstance) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -282,6 +283,13 @@ def environment(**changes: str) -> dict[str, str]:
         | {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
         | changes
     )
+
+
+def free_port() -> str:
+    """A port that nobody listens at now."""
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        return str(place.getsockname()[1])
 
 
 def run_cli(

@@ -8,7 +8,6 @@ import fcntl
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -245,12 +244,6 @@ def launched(tmp_path_factory) -> Launched:
     return Launched(tmp_path_factory.mktemp("launched"))
 
 
-def free_port() -> str:
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        return str(place.getsockname()[1])
-
-
 def kubernetes(rank: int, size: int, port: str) -> dict[str, str]:
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     return {"RANK": f"{rank}", "WORLD_SIZE": f"{size}"} | place
@@ -281,7 +274,7 @@ LAUNCHES = {
 def test_every_launcher_trains_what_one_process_does(kind, launched, tmp_path):
     """Beside a checkpoint that SLURM's queue is said to have left: nobody may read it."""
     torch.save({"state_dict": {}, "global_step": 2}, tmp_path / "hpc_ckpt_1.ckpt")
-    variables = LAUNCHES[kind](free_port())
+    variables = LAUNCHES[kind](tiny.free_port())
     done = launched.start(variables, tmp_path / "ck", tmp_path)
     assert [child.returncode for child in done] == [0] * len(variables), done[0].err
     assert launched.read(tmp_path / "ck") == pytest.approx(launched.losses, rel=1e-4)
@@ -292,7 +285,7 @@ def test_every_launcher_trains_what_one_process_does(kind, launched, tmp_path):
 
 @pytest.mark.slow
 def test_processes_that_share_no_folder_are_refused(launched, tmp_path):
-    port = free_port()
+    port = tiny.free_port()
     folders = [tmp_path / "node0", tmp_path / "node1"]
     done = launched.start([kubernetes(r, 2, port) for r in range(2)], folders, tmp_path)
     assert [child.returncode for child in done] == [1, 1]
@@ -306,7 +299,7 @@ def test_processes_that_share_no_folder_are_refused(launched, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["srun", "kubernetes"])
 def test_sigterm_ends_all_processes_with_its_status(kind, launched, tmp_path):
-    variables = LAUNCHES[kind](free_port())
+    variables = LAUNCHES[kind](tiny.free_port())
     children = launched.start(variables, tmp_path / "ck", tmp_path, wait=False)
     first = children[0].stdout
     for line in first:
