@@ -19,7 +19,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from leafkit.core.errors import LeafkitError
@@ -220,7 +220,7 @@ class Peers:
             self._note(0, word)
             return
 
-    def _note(self, rank: int, word: dict[str, Any] | None) -> None:
+    def _note(self, rank: int, word: Mapping[str, object] | None) -> None:
         """A process has said its last word, or none."""
         how, what = (None, "") if word is None else (word.get("how"), str(word.get("what")))
         if how == DONE or self._is_closed:
@@ -272,12 +272,12 @@ def _addresses(host: str) -> Sequence[str]:
     return [str(entry[4][0]) for entry in found]
 
 
-def _send(connection: socket.socket, word: dict[str, Any]) -> None:
+def _send(connection: socket.socket, word: Mapping[str, object]) -> None:
     with contextlib.suppress(OSError):
         connection.sendall(f"{json.dumps(word, ensure_ascii=False)}\n".encode("utf-8", "replace"))
 
 
-def _receive(connection: socket.socket) -> dict[str, Any] | None:
+def _receive(connection: socket.socket) -> Mapping[str, object] | None:
     """One word of another process; None where it has gone without one."""
     try:
         word = json.loads(_read_line(connection))

@@ -1,16 +1,21 @@
-"""A start's pooled hidden states, each text encoded once for all that is fitted to them."""
+"""A start's pooled hidden states, each text encoded once for all that is fitted to them, by one of
+the processes of a launch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
+from leafkit.data.batching import share_of_rank
 from leafkit.data.stored.flat_tokens import FlatTokens
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.targets import Distillation
 from leafkit.pipeline.student.validation import TokenIds
+from leafkit.train.world import read_world
 
 Row = tuple[int, int]  # number of the target, number of its text
 
@@ -39,10 +44,27 @@ class PooledStates:
         return width == self._width and token_ids.equals(self._token_ids[target])
 
     def of(self, rows: Sequence[Row]) -> np.ndarray:
-        """(n, H) float32 states of rows."""
+        """(n, H) float32 states of rows; of several processes each encodes a part of what is
+        missing, and all must ask for the same rows.
+        """
         missing = [row for row in dict.fromkeys(rows) if row not in self._known]
         if missing:
-            token_ids = [self._token_ids[g][i] for g, i in missing]
-            states = self._embedder.embed_ids(token_ids, pooled_only=True)
-            self._known.update(zip(missing, states, strict=True))
+            self._known.update(zip(missing, self._encode(missing), strict=True))
         return np.stack([self._known[row] for row in rows])
+
+    def _encode(self, rows: Sequence[Row]) -> np.ndarray:
+        """(n, H) states."""
+        world = read_world()
+        is_shared = world.size > 1 and torch.distributed.is_initialized()
+        places = np.arange(len(rows))
+        if is_shared:
+            places = share_of_rank(places, world.rank, world.size)
+        token_ids = [self._token_ids[g][i] for g, i in (rows[place] for place in places.tolist())]
+        own = self._embedder.embed_ids(token_ids, pooled_only=True)
+        if not is_shared:
+            return own
+        states = torch.zeros(len(rows), self._width)
+        states[torch.from_numpy(places)] = torch.from_numpy(own)
+        torch.distributed.all_reduce(states)  # every row is one process's; the others add zeros
+        found: np.ndarray = states.numpy()
+        return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -39,6 +39,13 @@ def mine_sources(task: StageTask, sources: Sequence[Source]) -> None:
 
 def mine_source(task: StageTask, source: Source, model: NamedModel) -> Mined:
     """What one search over a source's documents finds for its rows."""
+    return prepare_search(task, source, model)()
+
+
+def prepare_search(task: StageTask, source: Source, model: NamedModel) -> Callable[[], Mined]:
+    """Embed a source's queries and documents, in which all processes of a launch take part, and
+    return the search, which one of them can do for all.
+    """
     rows, embedder = source.rows, task.embedder(model.encoder)
     queries, query_of_row = embed_queries(task, embedder, model.name, source=source)
     documents = embed_documents(task, embedder, model.name, source=source)
@@ -51,7 +58,7 @@ def mine_source(task: StageTask, source: Source, model: NamedModel) -> Mined:
         relevant=[rows.relevant[q] for q in dict.fromkeys(rows.query_ids)],
         keys=keys,
     )
-    return mine(queries, documents, wanted, task.config.mining, seed=task.seed)
+    return lambda: mine(queries, documents, wanted, task.config.mining, seed=task.seed)
 
 
 def apply_mined(source: Source, mined: MinedRows, settings: MiningConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from leafkit.pipeline.corpus import load_corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.run import Run, folder_name
 from leafkit.pipeline.teacher.embed_rows import document_prompts, prompts_of
-from leafkit.pipeline.teacher.mine import mine_source
+from leafkit.pipeline.teacher.mine import mine_source, prepare_search
 from leafkit.pipeline.teacher.task import (
     EmbedRequest,
     MinedRows,
@@ -132,12 +133,18 @@ class RecipeLibrary:
             precision=str(task.precision),
         )
 
-        def work(metrics: dict[str, Any]) -> Mined:
-            found = mine_source(task, source, model)
-            metrics.update(rows=len(rows), kept=int(found.kept.sum()), counts=found.counts)
-            return found
+        def work(metrics: dict[str, Any]) -> Callable[[], Mined]:
+            search = prepare_search(task, source, model)
 
-        def save(found: Mined, draft: Path) -> None:
+            def search_once() -> Mined:
+                found = search()
+                metrics.update(rows=len(rows), kept=int(found.kept.sum()), counts=found.counts)
+                return found
+
+            return search_once
+
+        def save(search: Callable[[], Mined], draft: Path) -> None:
+            found = search()  # by the first process alone
             np.savez(draft / MINED_ARRAYS_FILE, **{name: getattr(found, name) for name in _ARRAYS})
             _write_rows(source, found, draft / MINED_ROWS_FILE)
 

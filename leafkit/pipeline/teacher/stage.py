@@ -61,7 +61,8 @@ class Anchors:
 
     Attributes:
         texts: (role, text).
-        vectors: (a, D) the start's unit vectors of them.
+        vectors: (a, D) the start's unit vectors of them; zeros of those that are in no share of this
+            process.
     """
 
     texts: list[tuple[str, str]]
@@ -86,8 +87,13 @@ class Anchors:
         """This process's anchors of a batch; the texts are gone through in order, over and over."""
         if not self.texts:
             return np.zeros(0, dtype=np.int64)
-        chosen = np.arange(step * size, (step + 1) * size) % len(self.texts)
-        return share_of_rank(chosen, task.world.rank, task.world.size)
+        return _anchors_of(step, size, len(self.texts), task)
+
+
+def _anchors_of(step: int, size: int, num_texts: int, task: StageTask) -> np.ndarray:
+    """Positions of this process's anchors of a batch of ``size``."""
+    chosen = np.arange(step * size, (step + 1) * size) % num_texts
+    return share_of_rank(chosen, task.world.rank, task.world.size)
 
 
 def train_stage(task: StageTask) -> TrainedStage:
@@ -247,7 +253,8 @@ def embed_anchors(task: StageTask, num_used: int) -> Anchors:
     """Anchor texts, half as queries and half as documents, and where the start model puts them.
 
     The start model sees its own prompts: where it had none, the trained one learns that its prompt
-    adds nothing. Of the texts only as many are taken as training comes to.
+    adds nothing. Of the texts only as many are taken as training comes to, and each process
+    embeds those of its own shares.
     """
     start = task.load_model(START).encoder
     is_anchored = task.config.loss.anchor_weight > 0
@@ -260,9 +267,13 @@ def embed_anchors(task: StageTask, num_used: int) -> Anchors:
     order = np.random.default_rng(task.seed).permutation(len(texts))[:num_used]
     chosen = [in_roles[i] for i in order]
     embedder, max_tokens = task.embedder(start), task.data.max_query_tokens
-    vectors = np.empty((len(chosen), start.dim), dtype=np.float32)
+    size = task.config.anchor_batch_size
+    steps = range(min(-(-num_used // size), len(chosen)))  # after as many, the same ones come again
+    own = {i for step in steps for i in _anchors_of(step, size, len(chosen), task).tolist()}
+    vectors = np.zeros((len(chosen), start.dim), dtype=np.float32)
     for role, places in _places_by_role(chosen).items():
-        vectors[places] = embedder.embed([chosen[i][1] for i in places], role, max_tokens)
+        if places := [place for place in places if place in own]:
+            vectors[places] = embedder.embed([chosen[i][1] for i in places], role, max_tokens)
     return Anchors(chosen, vectors)
 
 
