@@ -50,7 +50,7 @@ from leafkit.config.student import (
     StudentLosses,
 )
 from leafkit.config.synth import SYNTH_LANGUAGES, SYNTH_TASKS, SynthConfig
-from leafkit.config.teacher import EmbeddingsConfig, TeacherConfig
+from leafkit.config.teacher import EmbedConfig, EmbeddingsConfig, TeacherConfig
 from leafkit.config.trainer import (
     CALLBACKS,
     LOGGERS,
@@ -94,6 +94,7 @@ __all__ = [
     "CandidatesConfig",
     "ContrastiveLossConfig",
     "DataConfig",
+    "EmbedConfig",
     "EmbeddingsConfig",
     "EndpointConfig",
     "IndexConfig",

@@ -28,11 +28,12 @@ _READING = (
     "data.ignore_columns",
 )
 _CUTS = ("data.max_query_tokens", "data.max_document_tokens")
+_ENGINE = "embed.*"
 _MODELS = ("teacher.*", "embeddings.*", "allow_hosts")
 _STUDENT = ("bench.student", "bench.same_space")
 _DIM = "student.dim"
 _JUDGED = ("bench.split", "bench.num_resamples", "seed")
-_TRAINING = ("seed", *_READING, *_CUTS, "data.num_pseudo_texts", "stages.*", "trainer.*")
+_TRAINING = ("seed", *_READING, *_CUTS, "data.num_pseudo_texts", "stages.*", "trainer.*", _ENGINE)
 # command -> patterns of keys that it reads; ! takes keys out again
 EFFECTS: dict[str, tuple[str, ...]] = {
     "distill": (
@@ -41,6 +42,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
         "seed",
         "data.*",
         *_MODELS,
+        _ENGINE,
         "student.*",
         "trainer.*",
         "bench.*",
@@ -50,14 +52,25 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "teach": (*_RUN, "dry_run", *_TRAINING),
     "mine": (*_RUN, "dry_run", *_TRAINING),
     "synth": ("name", "checkpoints", "force", "seed", "synth.*", "allow_hosts"),
-    "embed": (*_RUN, *_READING, "data.max_document_tokens", *_MODELS, _DIM),
-    "bench": (*_RUN, "seed", *_READING, *_CUTS, "data.exclude_self", *_MODELS, "bench.*", _DIM),
+    "embed": (*_RUN, *_READING, "data.max_document_tokens", *_MODELS, _ENGINE, _DIM),
+    "bench": (
+        *_RUN,
+        "seed",
+        *_READING,
+        *_CUTS,
+        "data.exclude_self",
+        *_MODELS,
+        _ENGINE,
+        "bench.*",
+        _DIM,
+    ),
     "inherit": (
         *_RUN,
         *_READING,
         *_CUTS,
         "data.exclude_self",
         *_MODELS,
+        _ENGINE,
         *_STUDENT,
         *_JUDGED,
         _DIM,
@@ -68,7 +81,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
         "student.static.width",
         "inherit.*",
     ),
-    "export": (*_RUN, *_READING, *_CUTS, *_MODELS, *_STUDENT, *_JUDGED, _DIM),
+    "export": (*_RUN, *_READING, *_CUTS, *_MODELS, _ENGINE, *_STUDENT, *_JUDGED, _DIM),
     "show": ("*",),
 }
 
@@ -142,6 +155,11 @@ _CONDITIONS = (
         "data.on_bad_row=skip",
     ),
     _Condition(("embeddings.*",), _asks_endpoint, "a model endpoint:MODEL"),
+    _Condition(
+        ("embed.num_workers",),
+        lambda recipe, _: recipe.embed.engine == "ray",
+        "embed.engine=ray",
+    ),
     _Condition(
         ("student.static.*",),
         lambda recipe, _: recipe.student.kind == "static",

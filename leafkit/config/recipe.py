@@ -11,7 +11,7 @@ from leafkit.config.fields import choice, flag, number, section, text, texts
 from leafkit.config.stage import StageConfig
 from leafkit.config.student import StudentConfig
 from leafkit.config.synth import SynthConfig
-from leafkit.config.teacher import EmbeddingsConfig, TeacherConfig
+from leafkit.config.teacher import EmbedConfig, EmbeddingsConfig, TeacherConfig
 from leafkit.config.trainer import TrainerConfig
 from leafkit.core.devices import KINDS
 
@@ -48,6 +48,7 @@ class Recipe:
     data: DataConfig = section(DataConfig, "The corpus and other texts.")
     teacher: TeacherConfig = section(TeacherConfig, "The model that embeds the documents.")
     embeddings: EmbeddingsConfig = section(EmbeddingsConfig, "How endpoint:MODEL is asked.")
+    embed: EmbedConfig = section(EmbedConfig, "Who computes vectors.")
     stages: dict[str, StageConfig] = section(dict, "The teacher's training, in this order.")
     synth: SynthConfig = section(SynthConfig, "Synthetic training rows.")
     student: StudentConfig = section(StudentConfig, "The student and its distillation.")

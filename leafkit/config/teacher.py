@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leafkit.config.endpoint import EndpointConfig
-from leafkit.config.fields import flag, number, numbers, section, text, texts
+from leafkit.config.fields import choice, flag, number, numbers, section, text, texts
 
 
 @dataclass(frozen=True)
@@ -52,3 +52,22 @@ class EmbeddingsConfig:
         0, "Asked of the endpoint; 0 takes what it gives.", low=0, high=1_000_000
     )
     texts_per_request: int = number(64, "Texts in one request.", above=0, high=100_000)
+
+
+@dataclass(frozen=True)
+class EmbedConfig:
+    """Who computes the vectors of a model that is loaded here."""
+
+    engine: str = choice(
+        "local",
+        "local: the processes of this launch. ray: workers of a Ray cluster, which may come and "
+        "go; one is started on this machine where there is none.",
+        ("local", "ray"),
+    )
+    num_workers: int = number(
+        0,
+        "Of ray, at most; 0 takes one for each GPU of the cluster, or for each core where the "
+        "device is the CPU.",
+        low=0,
+        high=100_000,
+    )

@@ -84,10 +84,16 @@ def fill_store(
                         num_done += shard.stop - shard.start
             if num_done == before and holders:
                 wait.a_while(holders)
-    for shard in missing:  # nobody asks for one that is there
-        with suppress(OSError):
-            (store.folder / shard_claim_file(shard.number)).unlink(missing_ok=True)
+    drop_claims(store, missing)
     return num_done
+
+
+def drop_claims(store: VectorStore, shards: Sequence[Shard]) -> None:
+    """Delete the claims on shards that are there, for which nobody asks any more."""
+    for shard in shards:
+        if store.has(shard):
+            with suppress(OSError):
+                (store.folder / shard_claim_file(shard.number)).unlink(missing_ok=True)
 
 
 class _Wait:
@@ -119,20 +125,52 @@ def _vectors_of(
     kept: KeptRows | None,
 ) -> np.ndarray:
     """(rows, D) of a shard: those that other stores hold, and the others by the model."""
-    part = texts[shard.start : shard.stop]
-    is_known = np.zeros(len(part), dtype=bool)
-    if kept is not None:
-        is_known, vectors = kept.take(store.hashes(shard))
-    places = np.flatnonzero(~is_known).tolist()
-    new = part if len(places) == len(part) else [part[i] for i in places]
-    if not new:
-        return vectors
+    part = ShardPart(shard, store, texts, kept)
+    if not part.new:
+        return part.join(None)
     try:
-        found = model.embed(new, role, store.space.max_tokens, bar)
+        return part.join(model.embed(part.new, role, store.space.max_tokens, bar))
     except RefusedText as err:
-        number = shard.start + places[err.number]
-        raise RefusedText(number, err.text, err.what, err.hint) from None
-    if len(new) == len(part):
-        return found
-    vectors[places] = found
-    return vectors
+        raise part.refusal(err.number, err.text, err.what, err.hint) from None
+
+
+class ShardPart:
+    """What of a shard other stores hold, and what is to be computed.
+
+    Args:
+        shard: of the store.
+        store: made for the texts.
+        texts: all of the store's; those of the shard are read.
+        kept: what other stores hold; None where nothing is known of any.
+
+    Attributes:
+        new: texts of the shard that a model must embed.
+    """
+
+    def __init__(
+        self, shard: Shard, store: VectorStore, texts: Sequence[str], kept: KeptRows | None
+    ) -> None:
+        part = texts[shard.start : shard.stop]
+        is_known = np.zeros(len(part), dtype=bool)
+        self._vectors: np.ndarray | None = None
+        if kept is not None:
+            is_known, self._vectors = kept.take(store.hashes(shard))
+        self._start, self._places = shard.start, np.flatnonzero(~is_known).tolist()
+        is_all = len(self._places) == len(part)
+        self.new: Sequence[str] = part if is_all else [part[i] for i in self._places]
+        self._vectors = None if is_all else self._vectors
+
+    def join(self, found: np.ndarray | None) -> np.ndarray:
+        """(rows, D) of the shard, with those of the new texts; None where there are none."""
+        if self._vectors is None:
+            assert found is not None
+            return found
+        if found is not None:
+            self._vectors[self._places] = found
+        return self._vectors
+
+    def refusal(self, number: int, text: str, what: str, hint: str) -> RefusedText:
+        """That a text has no vector, by its number among all of the store; ``number`` counts the
+        new ones of the shard.
+        """
+        return RefusedText(self._start + self._places[number], text, what, hint)

@@ -65,6 +65,11 @@ class TransformerEmbedder(EmbedderBase):
         return self.encoder.spec.max_tokens
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._ready.device
+
+    @property
     def precision(self) -> str:
         """Of the backbone's weights at work."""
         return str(self._precision)

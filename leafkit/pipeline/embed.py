@@ -37,6 +37,7 @@ from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.embedders.prefix import PrefixEmbedder
 from leafkit.embedders.prompted import prompted_queries
 from leafkit.embedders.protocol import Embedder
+from leafkit.embedders.ray_engine import fill_by_ray
 from leafkit.embedders.token_reader import TokenReader, read_flat
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.pipeline.run import Run
@@ -114,18 +115,7 @@ def load_vectors(
         kept = _find_kept(run, store, missing, fingerprint([role, *decides]), title=title)
     num_bytes = sum(shard.stop - shard.start for shard in missing) * store.bytes_per_row
     require_space(run.root, num_bytes, f"the {name} vectors of {what}")
-    own = fill_store(
-        store,
-        model,
-        texts,
-        role,
-        title=title,
-        missing=missing,
-        rank=run.world.rank,
-        num_ranks=run.world.size,
-        kept=kept,
-        look=run.look,
-    )
+    own = _fill(run, store, model, texts, role, title=title, missing=missing, kept=kept)
     computed = run.total(own)
     num_reused = run.total(kept.num_taken if kept else 0)
 
@@ -151,6 +141,49 @@ def load_vectors(
         reused=int(made.get("reused", 0)),
     )
     return store
+
+
+def _fill(
+    run: Run,
+    store: VectorStore,
+    model: Embedder,
+    texts: Sequence[str],
+    role: str,
+    *,
+    title: str,
+    missing: Sequence[Shard],
+    kept: KeptRows | None,
+) -> int:
+    """Compute what a store lacks, by the engine of the recipe; number of vectors computed here."""
+    engine = run.recipe.embed
+    num_done = 0
+    if engine.engine == "ray" and isinstance(model, TransformerEmbedder) and missing:
+        if not run.is_main:
+            return 0  # the workers are told by one process
+        num_done = fill_by_ray(
+            store,
+            model,
+            texts,
+            role,
+            title=title,
+            missing=missing,
+            num_workers=engine.num_workers,
+            kept=kept,
+        )
+        missing = [shard for shard in missing if not store.has(shard)]
+        # what is left, another command has claimed: wait for it
+    return num_done + fill_store(
+        store,
+        model,
+        texts,
+        role,
+        title=title,
+        missing=missing,
+        rank=run.world.rank,
+        num_ranks=run.world.size,
+        kept=kept,
+        look=run.look,
+    )
 
 
 def _agree(

@@ -28,6 +28,7 @@ from leafkit.core.process.meeting import Meeting
 from leafkit.core.swap import recover
 from leafkit.core.system import release_memory
 from leafkit.core.watch import Watch, watch_tree, watching
+from leafkit.embedders.ray_engine import check_ray
 from leafkit.models.precision import choose_device, describe_precision, keep_precision
 from leafkit.pipeline.check_targets import check_targets
 from leafkit.results import CutTexts
@@ -87,8 +88,8 @@ class Run:
         return self.world.rank == 0
 
     def with_recipe(self, recipe: Recipe) -> Run:
-        """The same run at work on another recipe (the teacher's)."""
-        return replace(self, recipe=recipe)
+        """The same run at work on another recipe (the teacher's), by the engine of this one."""
+        return replace(self, recipe=replace(recipe, embed=self.recipe.embed))
 
     def share(self, what: str, load: Callable[[], T]) -> T:
         """What ``load`` gives, or what it gave before where somebody still uses that.
@@ -325,8 +326,11 @@ def open_run(recipe: Recipe, *, trains: bool = True, is_alone: bool = True) -> I
     Raises:
         LeafkitError: another run is at work there, or the folder cannot be written.
         UsageError: the device is not there.
+        MissingExtra: embed.engine=ray without Ray.
     """
     device = choose_device(recipe.device)
+    if recipe.embed.engine == "ray":
+        check_ray()  # before hours of work, and not when vectors are due
     world = join_processes(device.type)
     # another one is set below, where something must be asked of the checkpoints folder
     run = Run(recipe, device, torch.float32, world, is_alone=is_alone)

@@ -37,6 +37,7 @@ OF_SECTIONS = {
     "teacher.source=builtin:minilm": {"teach", "mine", "synth"},
     "stages.tune.num_steps=2": set(RUNS) - {"teach", "mine"},
     "seed=3": {"embed"},
+    "embed.engine=ray": {"synth"},
     "precision=float32": {"synth"},
 }
 
@@ -87,6 +88,7 @@ def test_a_command_takes_what_it_reads_and_refuses_the_rest(command: str, whole)
         ("bench", ["data.out_of_domain_packages=[rich]"], "builtin:pydocs-out-of-domain"),
         ("distill", ["data.max_bad_rows=3"], "data.on_bad_row=skip"),
         ("embed", ["embeddings.dimensions=8"], "endpoint:MODEL"),
+        ("embed", ["embed.num_workers=2"], "embed.engine=ray"),
         ("distill", ["student.static.width=8"], "student.kind=static"),
         ("distill", ["student.kind=static", "student.num_epochs=2"], "student.kind=transformer"),
         ("bench", ["bench.indexes.ef_search=[16]"], "indexes.kinds"),

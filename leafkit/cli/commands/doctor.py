@@ -34,6 +34,7 @@ _WANTED_FOR = {
     "mteb": ("bench", "mteb: tasks"),
     "tensorboard": ("tensorboard", "trainer.loggers=[tensorboard]"),
     "wandb": ("wandb", "trainer.loggers=[wandb]"),
+    "ray": ("ray", "embed.engine=ray"),
     "psutil": ("monitor", "trainer.callbacks=[device_stats]"),
 }
 # CANN's set_env.sh sets them, and usually lies there
