@@ -173,6 +173,18 @@ def test_a_forked_process_does_not_keep_the_connection(tmp_path):
     assert time.monotonic() - started_s < 15
 
 
+def test_an_address_of_either_version_of_ip_is_reached():
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with peers._make_server(2) as server:
+        for address in ("127.0.0.1", "::1"):
+            try:
+                socket.create_connection((address, server.getsockname()[1]), 5).close()
+            except OSError as err:
+                assert address == "::1"
+                pytest.skip(f"this machine has no address ::1: {err}")
+
+
 def test_who_cannot_be_reached_is_told(monkeypatch):
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))

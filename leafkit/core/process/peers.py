@@ -83,7 +83,7 @@ class Peers:
             publish: tells them where.
             address: of this process, where they have met already.
         """
-        server = socket.create_server(("", 0), backlog=self.size)
+        server = _make_server(self.size)
         _open.add(server)
         token = secrets.token_hex(_TOKEN_BYTES)
         own = socket.gethostname()
@@ -258,6 +258,16 @@ class Peers:
     def _interrupt(self) -> None:
         if not self._is_known and not self._is_closed:
             self.look()
+
+
+def _make_server(backlog: int) -> socket.socket:
+    """At any free port, for both versions of IP where the system has both."""
+    if socket.has_dualstack_ipv6():
+        with contextlib.suppress(OSError):  # it may be switched off all the same
+            return socket.create_server(
+                ("", 0), family=socket.AF_INET6, backlog=backlog, dualstack_ipv6=True
+            )
+    return socket.create_server(("", 0), backlog=backlog)
 
 
 def _here() -> str:
