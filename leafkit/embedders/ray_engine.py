@@ -35,6 +35,7 @@ from leafkit.embedders.transformer import TransformerEmbedder
 
 _LOOK_EVERY_S = 1.0  # at what has ended
 _GROW_EVERY_S = 5.0  # look for room in the cluster
+_SAY_AFTER_S = 60.0  # without a worker
 _MOST_DEATHS = 5  # of workers at one shard, before it is blamed
 
 
@@ -124,6 +125,7 @@ def fill_by_ray(
                 num_done = filling.run(crew, missing)
             finally:
                 filling.release()
+                crew.dismiss()
     drop_claims(store, missing)
     return num_done
 
@@ -180,6 +182,7 @@ class _Crew:
         self._make: Callable[[], Any] = lambda: remote.remote(encoder, kind.name, precision)
         self.starting: dict[Any, Any] = {}  # what says that a worker is ready -> the worker
         self.free: list[Any] = []
+        self._workers: list[Any] = []
         self._num, self._grown_s = 0, -_GROW_EVERY_S
 
     def grow(self, num_wanted: int) -> None:
@@ -191,6 +194,7 @@ class _Crew:
         room = min(self._limit or room, room, num_wanted + self._num - len(self.free))
         for _ in range(room - self._num):
             worker = self._make()
+            self._workers.append(worker)
             self.starting[worker.ready.remote()] = worker
             self._num += 1
         if not self._num:
@@ -202,6 +206,11 @@ class _Crew:
     def lose(self) -> None:
         """One has died; there may be room for another."""
         self._num -= 1
+
+    def dismiss(self) -> None:
+        """End all workers: each would hold its core or GPU as long as anything refers to it."""
+        for worker in self._workers:
+            self.ray.kill(worker)
 
 
 @dataclass(slots=True)
@@ -221,6 +230,7 @@ class _Filling:
         """Number of vectors committed."""
         queue = deque(missing)
         busy: dict[Any, tuple[Any, Shard, ShardPart]] = {}
+        started_s, is_said = time.monotonic(), False
         while queue or busy:
             if queue:
                 crew.grow(len(queue))
@@ -238,6 +248,9 @@ class _Filling:
             waited = [*crew.starting, *busy]
             if not waited:
                 continue
+            if not (busy or is_said) and time.monotonic() - started_s > _SAY_AFTER_S:
+                is_said = True
+                log("  the Ray cluster has started no worker yet: others may hold its room")
             ended, _ = crew.ray.wait(waited, num_returns=1, timeout=_LOOK_EVERY_S)
             for one in ended:
                 self._take(crew, one, busy, queue)
