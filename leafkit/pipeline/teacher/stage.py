@@ -61,8 +61,8 @@ class Anchors:
 
     Attributes:
         texts: (role, text).
-        vectors: (a, D) the start's unit vectors of them; zeros of those that are in no share of this
-            process.
+        vectors: (a, D) the start's unit vectors of them; zeros of those that are in none of this
+            process's shares.
     """
 
     texts: list[tuple[str, str]]
@@ -268,7 +268,8 @@ def embed_anchors(task: StageTask, num_used: int) -> Anchors:
     chosen = [in_roles[i] for i in order]
     embedder, max_tokens = task.embedder(start), task.data.max_query_tokens
     size = task.config.anchor_batch_size
-    steps = range(min(-(-num_used // size), len(chosen)))  # after as many, the same ones come again
+    # after as many steps as texts the same ones come again
+    steps = range(min(-(-num_used // max(1, size)), len(chosen)))
     own = {i for step in steps for i in _anchors_of(step, size, len(chosen), task).tolist()}
     vectors = np.zeros((len(chosen), start.dim), dtype=np.float32)
     for role, places in _places_by_role(chosen).items():
