@@ -7,11 +7,12 @@ import base64
 import httpx
 import numpy as np
 import pytest
-from served import LIMIT, error_of, make_pair
+from served import DIMS, LIMIT, error_of, make_pair
 
 from leafkit.config import InheritConfig
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.index.codecs.fit import fit_codecs
+from leafkit.server.answers import documents
 from leafkit.server.serve import serve
 
 LONG = "compute the matrix " * 60
@@ -236,3 +237,31 @@ def test_a_teacher_without_a_tokenizer_says_that_nobody_knows():
         assert answer["usage"]["total_tokens"] == 0
         response = client.post("/v1/embeddings", json=body | {"truncate": False})
         assert (response.status_code, error_of(response)["param"]) == (400, "truncate")
+        found = client.post("/v1/search", json={"query": "draw", "mode": "teacher"}).json()
+        assert found["truncated"] is None
+
+
+def test_the_scales_of_all_dimensions_are_kept(monkeypatch):
+    pair = make_pair()
+    fitted = []
+    fit = documents.fit_codecs
+
+    def count(vectors, dims, *rest, **named):
+        fitted.append(dims[0])
+        return fit(vectors, dims, *rest, **named)
+
+    monkeypatch.setattr(documents, "fit_codecs", count)
+    with (
+        serve(pair, port=0, block=False) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
+        body = {"model": "leafkit", "input": "draw", "output_dtype": "int8"}
+        for dim in (*DIMS, *DIMS):
+            for precision in ("int8", "int4", "binary"):
+                client.post(
+                    "/v1/search",
+                    json={"query": "draw", "dimensions": dim, "precision": precision},
+                )
+            response = client.post("/v1/embeddings", json=body | {"dimensions": dim})
+            assert response.status_code == 200
+    assert len(fitted) == 3 * len(DIMS)

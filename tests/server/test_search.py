@@ -91,8 +91,14 @@ def test_candidates_of_few_bits_are_scored_again(client, pair):
         ({"query": None, "vector": [True] * 32}, "vector", "something else than numbers"),
         ({"query": None, "vector": [[1]] * 32}, "vector", "something else than numbers"),
         ({"query": None, "vector": [0] * 32}, "vector", "has no direction"),
-        ({"query": None, "vector": [1e30] * 32}, "vector", "float32 cannot multiply"),
-        ({"query": None, "vector": [10**400] * 32}, "vector", "float32 cannot multiply"),
+        ({"query": None, "vector": [1e30] * 32}, "vector", "longer than float32 can multiply"),
+        ({"query": None, "vector": [10**400] * 32}, "vector", "longer than float32 can multiply"),
+        ({"query": None, "vector": [9e17] * 32}, "vector", "longer than float32 can multiply"),
+        (
+            {"query": None, "vector": [0] * 8 + [1] * 24, "dimensions": 8},
+            "vector",
+            "the first 8 numbers are zero",
+        ),
         ({"mode": "symmetric"}, "mode", "asymmetric, teacher, student"),
         ({"precision": "float64"}, "precision", "float32, int8, int4, binary"),
         ({"dimensions": 9}, "dimensions", "32, 16, 8"),
@@ -132,6 +138,29 @@ def test_what_is_not_held_is_refused_with_the_reason():
         assert client.post("/v1/embeddings", json=body).status_code == 404
         names = [row["id"] for row in client.get("/v1/models").json()["data"]]
         assert names == ["leafkit", "leafkit:query"]
+
+
+def test_fewer_hits_than_usual_are_the_most(pair):
+    with (
+        serve(pair, port=0, block=False, max_hits=4) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
+        assert len(search(client).json()["data"]) == 4
+        assert search(client, k=5).status_code == 400
+
+
+@pytest.mark.parametrize("kind", ["binary", "int8"])
+def test_an_index_of_codes_answers_with_the_vectors_own_scores(tmp_path, kind):
+    folder = save_pair(tmp_path / "two")
+    with (
+        serve(folder, port=0, block=False, index=kind) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
+        held, exact = (search(client, **body).json() for body in ({}, {"index": "flat"}))
+        assert (held["index"], held["precision"]) == (kind, "float32")
+        assert [row["id"] for row in held["data"]] == [row["id"] for row in exact["data"]]
+        found, wanted = ([row["score"] for row in answer["data"]] for answer in (held, exact))
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_an_index_that_is_held_answers_where_it_can(tmp_path):

@@ -1,6 +1,7 @@
 """The documents' vectors as searches want them: of the teacher or the student, cut, at a precision.
 
-Everything here runs in the lane of searches, one at a time, so that nothing is made twice.
+Everything here runs in the lane of searches, one at a time, so that nothing is made twice; what is
+made of codecs may be read anywhere.
 
 Shapes: N documents, D dimensions.
 """
@@ -48,7 +49,8 @@ class CodedVectors:
 
 
 class DocumentVectors:
-    """The matrices of a pair's documents; the last few that were asked for are kept.
+    """The matrices of a pair's documents, of which the last few that were asked for are kept, and
+    all codecs, which are small.
 
     Args:
         pair: holds the teacher's.
@@ -59,7 +61,7 @@ class DocumentVectors:
         self._pair, self._student = pair, student
         self._matrices: OrderedDict[tuple[object, ...], np.ndarray] = OrderedDict()
         self._coded: OrderedDict[tuple[object, ...], CodedVectors] = OrderedDict()
-        self._codecs: OrderedDict[tuple[object, ...], Codec] = OrderedDict()
+        self._codecs: dict[tuple[str, int, str], Codec] = {}
 
     @property
     def has_student(self) -> bool:
@@ -113,11 +115,15 @@ class DocumentVectors:
                 "ask for floats",
             )
 
-        def make() -> Codec:
+        key = (side, dim, precision)
+        if key not in self._codecs:
             fitted = fit_codecs(self._all(side), [dim], [precision], InheritConfig(), seed=0)
-            return fitted[dim, precision]
+            self._codecs[key] = fitted[dim, precision]
+        return self._codecs[key]
 
-        return _kept(self._codecs, (side, dim, precision), make)
+    def has_output_codec(self, dim: int) -> bool:
+        """Whether the scale is there, so that ``output_codec`` only reads it."""
+        return ("teacher", dim, "int8") in self._codecs
 
     def output_codec(self, dim: int) -> Int8:
         """The scale of int8 vectors that are sent: the teacher's documents'."""

@@ -91,7 +91,11 @@ async def answer_embeddings(service: Service, request: EmbeddingRequest) -> Mapp
     """
     codec = None
     if request.output_type in ("int8", "uint8"):
-        codec = await service.in_search(lambda: service.documents.output_codec(request.dim))
+        documents, dim = service.documents, request.dim
+        if documents.has_output_codec(dim):  # no turn behind searches for what is only read
+            codec = documents.output_codec(dim)
+        else:
+            codec = await service.in_search(lambda: documents.output_codec(dim))
     found = await service.embed(request.texts, by_teacher=request.texts.role == "document")
     vectors = shorten(found.vectors, request.dim, is_unit=found.is_unit)
     written = encode_output(vectors, request.output_type, codec)

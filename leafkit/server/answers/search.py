@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from leafkit.core.truncate import truncate_then_normalize
 from leafkit.index.exact import search_exact
 from leafkit.index.ranking import Ranking
 from leafkit.index.rescoring import rescore
@@ -105,7 +104,8 @@ def check_search_request(body: Mapping[str, Any], service: Service) -> SearchReq
         _read_vector(body["vector"], pair.dim, dim, is_unit=pair.space.normalized)
         if has_vector
         else None,
-        k=read_whole(body, "k", service.settings.max_hits) or _DEFAULT_HITS,
+        k=read_whole(body, "k", service.settings.max_hits)
+        or min(_DEFAULT_HITS, service.settings.max_hits),
         mode=mode,
         dim=dim,
         precision=precision,
@@ -129,17 +129,19 @@ def _read_vector(value: Any, full_dim: int, dim: int, *, is_unit: bool) -> np.nd
     if not all(type(x) is float or type(x) is int for x in value):
         raise BadRequest("vector holds something else than numbers", param="vector")
     try:
-        largest = max(abs(float(x)) for x in value)
-    except OverflowError:
-        largest = math.inf
-    if not largest < 1e18:  # its square, too, is a number in float32
-        raise BadRequest("vector holds a number that float32 cannot multiply", param="vector")
-    if is_unit and not largest > 1e-12:
-        raise BadRequest("vector is zero, which has no direction", param="vector")
-    vector = np.asarray([value], dtype=np.float32)
-    if is_unit:
-        return truncate_then_normalize(vector, dim)
-    return np.ascontiguousarray(vector[:, :dim])
+        kept = np.array([float(x) for x in value[:dim]])
+    except OverflowError:  # a whole number beyond float64
+        kept = np.array([math.inf])
+    with np.errstate(over="ignore"):
+        length = float(np.sqrt(np.square(kept).sum()))
+    # as far from float32's end as the square of it: documents are as long as one, or a few
+    if not length < 1e18:
+        raise BadRequest("vector is longer than float32 can multiply", param="vector")
+    if is_unit and not length > 1e-12:
+        what = "vector is zero" if dim == len(value) else f"the first {dim} numbers are zero"
+        raise BadRequest(f"{what}, which has no direction", param="vector")
+    vector: np.ndarray = (kept / length if is_unit else kept).astype(np.float32)[None]
+    return vector
 
 
 def _read_rescore(body: Mapping[str, Any]) -> int:
@@ -182,12 +184,14 @@ async def answer_search(service: Service, request: SearchRequest) -> Mapping[str
         Busy: too many wait.
     """
     started_s = time.perf_counter()
-    num_tokens, truncated = 0, False
+    num_tokens = 0
+    truncated: bool | None = False
     if request.texts is not None:
         by_teacher = _MODES[request.mode][0] == "teacher"
         found = await service.embed(request.texts, by_teacher=by_teacher)
         queries = shorten(found.vectors, request.dim, is_unit=found.is_unit)
-        num_tokens, truncated = found.num_tokens, bool(found.truncated)
+        num_tokens = found.num_tokens
+        truncated = None if found.truncated is None else bool(found.truncated)
     else:
         assert request.vector is not None
         queries = request.vector
@@ -226,8 +230,9 @@ def _rank(service: Service, request: SearchRequest, queries: np.ndarray) -> Rank
     else:
         vectors = documents.find(request.side, request.dim, request.precision)
         found = search_exact(queries, vectors, candidates)
-    if not request.rescore:
-        return found
+        if not request.rescore:
+            return found
+    # an index has scores of its own: of codes, or distances; what is sent are those of the vectors
     return rescore(queries, documents.matrix(request.side, request.dim), found.positions, k)
 
 
