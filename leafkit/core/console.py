@@ -183,11 +183,11 @@ class _SilentBar:
     """The bar of a library that was not asked to speak, and of other processes than the first."""
 
     def __init__(self) -> None:
-        self.num_done = 0
+        self.num_done: int | None = None
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Show nothing."""
-        self.num_done += count
+        self.num_done = (self.num_done or 0) + count
 
 
 class _ShownBar:
@@ -196,12 +196,12 @@ class _ShownBar:
     def __init__(self, title: str, total: int, unit: str, live: Progress | None) -> None:
         self._title, self._total, self._unit, self._live = title, total, unit, live
         self._task = live.add_task(escape(printable(title)), total=total, note="") if live else None
-        self.num_done = 0
+        self.num_done: int | None = None
         self._started_s = self._spoken_s = time.perf_counter()
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Add ``count`` finished items."""
-        self.num_done += count
+        self.num_done = (self.num_done or 0) + count
         now_s = time.perf_counter()
         elapsed_s = max(now_s - self._started_s, 1e-9)
         rate = self.num_done / elapsed_s
@@ -230,7 +230,8 @@ def progress_bar(title: str, total: int, unit: str) -> Iterator[Bar]:
     else:
         yield (bar := _ShownBar(title, total, unit, None))
     elapsed_s = time.perf_counter() - started_s
-    count = bar.num_done or total  # others may have done a part of it, or left more
+    # others may have done a part of it, or left more; a bar that never moved counted nothing
+    count = total if bar.num_done is None else bar.num_done
     speed = f" ({pace(count / max(elapsed_s, 1e-9), unit)})" if count else ""
     log(f"  {title}: {count:,} {unit} in {elapsed_s:.1f} s{speed}")
 

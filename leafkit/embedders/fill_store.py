@@ -72,6 +72,8 @@ def fill_store(
         num_new -= sum(int(kept.has(store.hashes(shard)).sum()) for shard in dealt)
     num_done, wait = 0, _Wait(title, look)
     with progress_bar(title, num_new, "texts") if num_new else nullcontext() as bar:
+        if bar is not None:
+            bar.advance(0)  # others may take all of it
         while left := [shard for shard in (*dealt, *others) if not store.has(shard)]:
             before, holders = num_done, set()
             for shard in left:

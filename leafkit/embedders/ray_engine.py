@@ -24,8 +24,10 @@ from leafkit.core.checkpoint_layout import shard_claim_file
 from leafkit.core.console import log, progress_bar
 from leafkit.core.devices import kind_of
 from leafkit.core.errors import LeafkitError, MissingExtra
+from leafkit.core.method import method_of
 from leafkit.core.process.lock import claimed
 from leafkit.core.process.stop_signals import NUMBERS
+from leafkit.core.version import __version__
 from leafkit.data.stored.kept_rows import KeptRows
 from leafkit.data.vector_store import Shard, VectorStore
 from leafkit.embedders.fill_store import ShardPart, drop_claims
@@ -61,9 +63,9 @@ class _Worker:
         torch.set_num_threads(1)
         self._model = make_embedder(encoder, device, precision)
 
-    def ready(self) -> int:
-        """Id of the process, once the encoder is there."""
-        return os.getpid()
+    def ready(self) -> str:
+        """What computes here, once the encoder is there."""
+        return _made_by()
 
     def embed(self, texts: Sequence[str], role: str, max_tokens: int) -> np.ndarray | _Refused:
         """(n, D) float32 vectors of a shard's texts."""
@@ -73,6 +75,11 @@ class _Worker:
             return _Refused(str(err), err.hint, (err.number, err.text, err.what))
         except LeafkitError as err:
             return _Refused(str(err), err.hint)
+
+
+def _made_by() -> str:
+    """Version and method of what gives the vectors, equal wherever they would be equal."""
+    return f"{__version__} {method_of(TransformerEmbedder)}"
 
 
 def check_ray() -> None:
@@ -120,6 +127,7 @@ def fill_by_ray(
     with _cluster(ray):
         crew = _Crew(ray, model, num_workers)
         with progress_bar(title, sum(s.stop - s.start for s in missing), "texts") as bar:
+            bar.advance(0)  # other commands may have claimed all of it
             filling = _Filling(store, texts, role, kept, bar.advance)
             try:
                 num_done = filling.run(crew, missing)
@@ -169,6 +177,14 @@ class _Crew:
 
     def __init__(self, ray: Any, model: TransformerEmbedder, limit: int) -> None:
         self.ray, self._limit = ray, limit
+        told = ray.exceptions
+        # a worker, its node or what it gave is gone
+        self.lost = (
+            told.RayActorError,
+            told.OutOfMemoryError,
+            told.NodeDiedError,
+            told.ObjectLostError,
+        )
         kind = kind_of(model.device)
         self._resource = "CPU" if kind.is_host else "NPU" if kind.name == "npu" else "GPU"
         own: dict[str, Any] = {"num_cpus": 1}
@@ -191,7 +207,8 @@ class _Crew:
             return
         self._grown_s = time.monotonic()
         room = int(self.ray.cluster_resources().get(self._resource, 0))
-        room = min(self._limit or room, room, num_wanted + self._num - len(self.free))
+        idle = len(self.free) + len(self.starting)
+        room = min(self._limit or room, room, num_wanted + self._num - idle)
         for _ in range(room - self._num):
             worker = self._make()
             self._workers.append(worker)
@@ -223,6 +240,7 @@ class _Filling:
     kept: KeptRows | None
     advance: Callable[[int], None]
     claims: dict[int, contextlib.ExitStack] = field(default_factory=dict)
+    parts: dict[int, ShardPart] = field(default_factory=dict)
     deaths: Counter[int] = field(default_factory=Counter)
     num_done: int = 0
 
@@ -267,26 +285,38 @@ class _Filling:
         if self.store.has(shard):
             self.claims.pop(shard.number).close()
             return None
-        return ShardPart(shard, self.store, self.texts, self.kept)
+        if shard.number not in self.parts:  # what is copied counts once, however many die at it
+            self.parts[shard.number] = ShardPart(shard, self.store, self.texts, self.kept)
+        return self.parts[shard.number]
 
     def _take(self, crew: _Crew, one: Any, busy: dict[Any, Any], queue: deque[Shard]) -> None:
         """What a worker gave, or that it has died."""
         if one in crew.starting:
             worker = crew.starting.pop(one)
             try:
-                crew.ray.get(one)
-            except crew.ray.exceptions.RayActorError:
-                self._blame(-1, "workers die before their encoder is loaded")
+                made_by = crew.ray.get(one)
+            except crew.lost as err:
+                self._blame(-1, "workers die before their encoder is loaded", err)
                 crew.lose()
                 return
+            if made_by != _made_by():
+                raise LeafkitError(
+                    "a worker of the Ray cluster has another leafkit than this process: "
+                    f"{made_by}, not {_made_by()}",
+                    "install the same version on all nodes",
+                )
+            self.deaths[-1] = 0
             crew.free.append(worker)
             return
         worker, shard, part = busy.pop(one)
         try:
             found = crew.ray.get(one)
-        except crew.ray.exceptions.RayActorError:
-            crew.lose()
-            self._blame(shard.number, f"workers die at the texts from {shard.start} on")
+        except crew.lost as err:
+            if isinstance(err, crew.ray.exceptions.ObjectLostError):
+                crew.free.append(worker)  # what it gave is lost, not the worker
+            else:
+                crew.lose()
+            self._blame(shard.number, f"workers die at the texts from {shard.start} on", err)
             log(f"  a worker has died; {shard.stop - shard.start:,} texts go to another")
             queue.appendleft(shard)
             return
@@ -297,11 +327,13 @@ class _Filling:
         crew.free.append(worker)
         self._commit(shard, part.join(found))
 
-    def _blame(self, number: int, what: str) -> None:
+    def _blame(self, number: int, what: str, err: Exception) -> None:
         self.deaths[number] += 1
         if self.deaths[number] >= _MOST_DEATHS:
+            said = [line.strip() for line in str(err).splitlines() if line.strip()]
+            reason = f"; the last one: {said[-1][:300]}" if said else ""
             raise LeafkitError(
-                f"{_MOST_DEATHS} {what}",
+                f"{_MOST_DEATHS} {what}{reason}",
                 "the system may kill them for their memory: fewer workers with "
                 "embed.num_workers=N, or see Ray's own logs",
             )
@@ -309,6 +341,7 @@ class _Filling:
     def _commit(self, shard: Shard, vectors: np.ndarray) -> None:
         self.store.write(shard, vectors)
         self.claims.pop(shard.number).close()
+        self.parts.pop(shard.number, None)
         self.num_done += shard.stop - shard.start
         self.advance(shard.stop - shard.start)
 

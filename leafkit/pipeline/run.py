@@ -21,10 +21,10 @@ from leafkit.config import Recipe, to_plain
 from leafkit.core.artifact import Manifest, find_changes, publish, read_manifest, refuse_foreign
 from leafkit.core.checkpoint_layout import HASHES_FILE, LOCKS_FOLDER, PRECISION_FILE, SHARED_FOLDERS
 from leafkit.core.console import log
-from leafkit.core.errors import LeafkitError
 from leafkit.core.file_hashes import remembered_hashes
 from leafkit.core.process.lock import exclusive, in_turn
 from leafkit.core.process.meeting import Meeting
+from leafkit.core.process.peers import PeerLost
 from leafkit.core.swap import recover
 from leafkit.core.system import release_memory
 from leafkit.core.watch import Watch, watch_tree, watching
@@ -237,7 +237,7 @@ class Run:
         that it failed.
 
         Raises:
-            LeafkitError: on the other processes, when the first one failed.
+            PeerLost: on the other processes, when the first one failed.
         """
         if self.world.size == 1:
             return work()
@@ -255,7 +255,7 @@ class Run:
         if error is not None:
             raise error
         if box[1]:
-            raise LeafkitError(f"process 0 failed: {box[1]}")
+            raise PeerLost.first_failed(box[1])
         return box[0]
 
     def total(self, number: int) -> int:

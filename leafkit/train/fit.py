@@ -245,7 +245,7 @@ def _choose_strategy(strategy: str | Strategy, device: torch.device, world: Worl
                 "trainer.strategy=ddp; where memory is short: gradient_checkpointing, "
                 "chunk_tokens, accumulate_grad_batches or lora",
             )
-        return ShardedStrategy(world.size, kind.collectives)
+        return ShardedStrategy(world.size, kind.backend)
     if world.size > 1 and kind.lightning:
-        return DDPStrategy(process_group_backend=kind.collectives)
+        return DDPStrategy(process_group_backend=kind.backend)
     return "auto" if kind.lightning else npu_strategy(world.size)

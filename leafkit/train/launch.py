@@ -166,7 +166,11 @@ def meet(world: World) -> Iterator[Meeting | None]:
         peers.connect(store.get("peers").decode())
     try:
         yield meeting
-        meeting.barrier()
+        meeting.leave()
+    except PeerLost:
+        # another one's end is no failure of this one: who hears of it would name the wrong one
+        peers.close(DONE)
+        raise
     except BaseException as err:
         is_theirs = peers.explains(err)
         is_stop = isinstance(err, KeyboardInterrupt | Terminated)

@@ -60,7 +60,7 @@ class WeightAverage(Callback):
 
     def on_fit_end(self, trainer: Any, module: Any) -> None:
         """Nothing trains any more: the average is for the encoder itself, gathered."""
-        self._average = [whole(average) for average in self._average]
+        self._average = [whole(average, in_memory=True) for average in self._average]
         self._trained = self._encoder
 
     @contextmanager
@@ -80,7 +80,9 @@ class WeightAverage(Callback):
 
     def state_dict(self) -> dict[str, object]:
         """The average, for a training that goes on."""
-        return {"average": [whole(value) for value in self._average], "steps": self._steps}
+        # one by one into main memory: whole, all of them may not fit the device
+        average = [whole(value, in_memory=True) for value in self._average]
+        return {"average": average, "steps": self._steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with it."""

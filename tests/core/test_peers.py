@@ -16,11 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import tiny
+import torch
 
 from leafkit.core.errors import LeafkitError
 from leafkit.core.process import meeting, peers
 from leafkit.core.process.meeting import Meeting
 from leafkit.core.process.peers import PeerLost, Peers
+from leafkit.train import launch
+from leafkit.train.world import World
 
 # rank, size, the file in which the first one says where it is, and what to do
 CHILD = """
@@ -201,7 +204,7 @@ class Store:
     """A key-value store in memory, that may fail."""
 
     def __init__(self):
-        self.values, self.lock, self.is_gone = {}, threading.Lock(), False
+        self.values, self.is_gone = {}, False
 
     def _ask(self):
         if self.is_gone:
@@ -211,11 +214,9 @@ class Store:
         self._ask()
         self.values[key] = value
 
-    def add(self, key, amount):
+    def get(self, key):
         self._ask()
-        with self.lock:
-            self.values[key] = self.values.get(key, 0) + amount
-            return self.values[key]
+        return self.values[key].encode()
 
     def check(self, keys):
         self._ask()
@@ -244,6 +245,66 @@ def test_nobody_goes_on_before_the_last_has_come():
     with ThreadPoolExecutor(3) as pool:
         results = list(pool.map(work, range(3)))
     assert results == [[111 + 3 * turn for turn in range(20)]] * 3
+
+
+def test_a_number_that_is_told_twice_counts_once():
+    class Forgetful(Store):
+        """Does what it is told, and loses the first answer."""
+
+        num_asked = 0
+
+        def set(self, key, value):
+            super().set(key, value)
+            self.num_asked += 1
+            if self.num_asked == 1:
+                raise RuntimeError("Connection reset by peer")
+
+    assert Meeting(Forgetful(), 0, 1, lambda: None).total(7) == 7
+
+
+def test_the_first_one_leaves_last():
+    store, left = Store(), []
+
+    def leave(rank):
+        time.sleep(0.1 * rank)
+        Meeting(store, rank, 3, lambda: None).leave()
+        left.append(rank)
+        return {key for key in store.values if ".left" in key}
+
+    with ThreadPoolExecutor(3) as pool:
+        seen = list(pool.map(leave, range(3)))
+    assert seen[0] == {"2.left.0", "2.left.1", "2.left.2"}
+
+
+@pytest.mark.parametrize(
+    ("error", "how"),
+    [
+        (PeerLost.first_failed("the disk is full"), "done"),
+        (KeyError("a fault of its own"), "failed"),
+        (KeyboardInterrupt(), "stopped"),
+    ],
+)
+def test_only_who_fails_by_itself_says_so(monkeypatch, error, how):
+    closed = []
+
+    class Alone(Peers):
+        def listen(self, publish, address):
+            pass
+
+        def explains(self, err):
+            return False
+
+        def close(self, how, what=""):
+            closed.append(how)
+
+    monkeypatch.setattr(launch, "Peers", Alone)
+    monkeypatch.setattr(torch.distributed.distributed_c10d, "_get_default_store", Store)
+    monkeypatch.setattr(torch.distributed, "PrefixStore", lambda prefix, store: store)
+    monkeypatch.setattr(launch, "meeting_place", lambda world: ("here", 1))
+    with pytest.raises(type(error)) as found, launch.meet(World(0, 2, 2, 0, 0)):
+        raise error
+    assert found.value is error
+    assert closed == [how]
 
 
 def test_the_first_one_does_not_wait_for_those_who_follow():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from leafkit.core.errors import LeafkitError
@@ -23,7 +24,7 @@ class KeyValueStore(Protocol):
     """What is used of torch's ``Store``."""
 
     def set(self, key: str, value: str, /) -> Any: ...
-    def add(self, key: str, amount: int, /) -> int: ...
+    def get(self, key: str, /) -> bytes: ...
     def check(self, keys: list[str], /) -> bool: ...
 
 
@@ -67,7 +68,7 @@ class Meeting:
         Raises:
             LeafkitError: a process is lost.
         """
-        self.total(0)
+        self._wait_for(*self._tell("barrier", 0))
 
     def total(self, number: int) -> int:
         """Sum of the numbers that all processes give; nobody goes on before the last one has given
@@ -76,20 +77,37 @@ class Meeting:
         Raises:
             LeafkitError: a process is lost.
         """
-        key = self._next_key("total")
-        self._ask(lambda: self._store.add(f"{key}.sum", number))
-        if self._ask(lambda: self._store.add(f"{key}.came", 1)) == self._size:
-            self._ask(lambda: self._store.set(f"{key}.all", "1"))
-        self._wait_for(f"{key}.all")
-        return int(self._ask(lambda: self._store.add(f"{key}.sum", 0)))
+        keys = self._tell("total", number)
+        self._wait_for(*keys)
+        return sum(int(self._ask(partial(self._store.get, key))) for key in keys)
+
+    def leave(self) -> None:
+        """``barrier``, after which no process asks the store any more: the first one, which may
+        hold it, waits until all others have passed.
+
+        Raises:
+            LeafkitError: a process is lost.
+        """
+        self.barrier()
+        keys = self._tell("left", 0)
+        if self._rank == 0:
+            self._wait_for(*keys)
+
+    def _tell(self, what: str, number: int) -> list[str]:
+        """Leave a number for all, under a key of this process's own: what is set again, because no
+        answer came, is the same. Returns the keys of all.
+        """
+        key = self._next_key(what)
+        self._ask(lambda: self._store.set(f"{key}.{self._rank}", str(number)))
+        return [f"{key}.{rank}" for rank in range(self._size)]
 
     def _next_key(self, what: str) -> str:
         self._count += 1
         return f"{self._count}.{what}"
 
-    def _wait_for(self, key: str) -> None:
+    def _wait_for(self, *keys: str) -> None:
         pause_s = _LOOK_EVERY_S[0]
-        while not self._ask(lambda: self._store.check([key])):
+        while not self._ask(lambda: self._store.check(list(keys))):
             self._look()
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LOOK_EVERY_S[1])

@@ -25,7 +25,9 @@ from typing import Any
 from leafkit.core.errors import LeafkitError
 
 _INTERRUPT_AFTER_S = 3.0  # most are waiting for others, and learn it there
-_END_AFTER_S = 25.0  # whatever a process is busy with
+_END_AFTER_S = 12.0  # whatever a process is busy with; finding a lost machine takes 17 before
+# after one that was stopped by a signal: others may be saving a state meanwhile
+_END_AFTER_STOP_S = 300.0
 _MEET_WITHIN_S, _CONNECT_WITHIN_S = 60.0, 5.0
 _TOKEN_BYTES, _MAX_LINE = 16, 4096
 # the network asks a silent connection after so many seconds, again after so many, so many times
@@ -54,6 +56,11 @@ class PeerLost(LeafkitError):
     def of(cls, peers: Peers) -> PeerLost:
         """That says which."""
         return cls(peers.lost, _HINT)
+
+    @classmethod
+    def first_failed(cls, what: str) -> PeerLost:
+        """That the first process failed at what all wait for, as it told them itself."""
+        return cls(f"process 0 failed: {what}", _HINT)
 
 
 class Peers:
@@ -241,15 +248,21 @@ class Peers:
         if self.rank == 0:
             for connection in self._connections.values():
                 _send(connection, {"lost": message, "is_urgent": is_urgent})
-        # who was stopped by a signal has left in order: others may be saving a state
-        if is_urgent:
-            threading.Thread(target=self._see_the_end, name="peers-end", daemon=True).start()
+        end = self._see_the_end if is_urgent else self._see_a_late_end
+        threading.Thread(target=end, name="peers-end", daemon=True).start()
+
+    def _see_a_late_end(self) -> None:
+        time.sleep(_END_AFTER_STOP_S)
+        self._end()
 
     def _see_the_end(self) -> None:
         time.sleep(_INTERRUPT_AFTER_S)
         if not self._is_known and not self._is_closed and self._before is not None:
             signal.pthread_kill(self._main.ident or 0, signal.SIGUSR2)
         time.sleep(_END_AFTER_S - _INTERRUPT_AFTER_S)
+        self._end()
+
+    def _end(self) -> None:
         if not self._is_closed:
             sys.stderr.write(f"error: {self.lost}\nhint: {_HINT}\n")
             sys.stderr.flush()

@@ -153,11 +153,14 @@ def gather_into(encoder: Encoder, sharded: Encoder) -> None:
             target.copy_(whole(share))
 
 
-def whole(value: torch.Tensor) -> torch.Tensor:
-    """A tensor of which every process has a share, gathered; any other is itself. All processes
-    take part.
+def whole(value: torch.Tensor, *, in_memory: bool = False) -> torch.Tensor:
+    """A tensor of which every process has a share, gathered, on the device or in main memory; any
+    other is itself. All processes take part.
     """
-    return value.full_tensor() if isinstance(value, DTensor) else value
+    if not isinstance(value, DTensor):
+        return value
+    found = value.full_tensor()
+    return found.cpu() if in_memory else found
 
 
 def share_like(value: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
