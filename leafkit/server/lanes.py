@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,6 +16,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from leafkit.core.errors import LeafkitError
+
+_logger = logging.getLogger("leafkit.server")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -68,6 +72,7 @@ class Lane(Generic[Item, Result]):
 
         Raises:
             Busy: the queue is full, or the lane is closed.
+            LeafkitError: no thread can be started.
         """
         return self._put(item).answer
 
@@ -77,17 +82,30 @@ class Lane(Generic[Item, Result]):
             if self._is_closed or len(self) >= self._limit:
                 raise Busy(self.name)
             self._waiting.append(job)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-                self._thread.start()
+            if self._thread is None or not self._thread.is_alive():
+                self._start_thread()
             self._changed.notify()
         return job
+
+    def _start_thread(self) -> None:
+        """A thread for what waits; the last that came in is taken out again where there is none."""
+        thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        try:
+            thread.start()
+        except BaseException as err:
+            self._waiting.pop()
+            raise LeafkitError(
+                f"{self.name}: no thread can be started: {err}",
+                "the machine lacks memory, or the process may have no more threads",
+            ) from err
+        # kept only once it runs, so that the next item tries again
+        self._thread = thread
 
     async def ask(self, item: Item) -> Result:
         """The result of an item; one whose caller stops waiting is left out.
 
         Raises:
-            Busy: see ``put``.
+            Busy, LeafkitError: see ``put``.
             Exception: what became of it.
         """
         job = self._put(item)
@@ -143,21 +161,35 @@ class Lane(Generic[Item, Result]):
         assert self._weigh is not None
         try:
             return self._weigh(item)
-        except Exception:
+        except BaseException:
             # worked at alone, it fails again and its caller is told
             return self._budget + 1
 
     def _answer(self, jobs: Sequence[_Job[Item, Result]]) -> None:
+        results: Sequence[Result | Exception]
         try:
             results = self._work([job.item for job in jobs])
-        except Exception as err:
+            if len(results) != len(jobs):
+                raise LeafkitError(f"{self.name}: {len(results)} results for {len(jobs)} items")
+        # a panic in Rust is none of Exception's kind; the lane outlives it
+        except BaseException as err:
             if len(jobs) > 1:  # one item's fault is not the others'
                 for job in jobs:
                     self._answer([job])
                 return
-            results = [err]
+            results = [err if isinstance(err, Exception) else self._as_error(err)]
         for job, result in zip(jobs, results, strict=True):
             if isinstance(result, Exception):
                 job.answer.set_exception(result)
             else:
                 job.answer.set_result(result)
+
+    def _as_error(self, err: BaseException) -> LeafkitError:
+        """What callers are told of a fault that would end the event loop if it were raised there.
+
+        The fault itself is logged.
+        """
+        _logger.error("%s: %s", self.name, type(err).__name__, exc_info=err)
+        return LeafkitError(
+            f"{self.name}: failed with {type(err).__name__}", "the server's log has the reason"
+        )

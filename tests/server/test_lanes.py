@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from leafkit.core.errors import LeafkitError
 from leafkit.server.lanes import Busy, Lane
 
 
@@ -114,3 +115,71 @@ def test_a_closed_lane_ends_what_it_has():
     assert [a.result(20) for a in answers] == [10, 20]
     lane._thread.join(20)
     assert not lane._thread.is_alive()
+
+
+class Panic(BaseException):
+    """As pyo3's PanicException, which tokenizers raises and which is none of Exception's kind."""
+
+
+@pytest.mark.parametrize("where", ["work", "weigh"])
+def test_a_panic_is_its_items_own_and_the_lane_goes_on(where):
+    gate = threading.Event()
+
+    def work(items):
+        assert gate.wait(20)
+        if "bad" in items:
+            raise Panic("secret")
+        return list(items)
+
+    def weigh(item):
+        if where == "weigh" and item == "bad":
+            raise Panic("secret")
+        return 1
+
+    lane = Lane("x", work, limit=9, weigh=weigh, budget=9)
+    answers = {item: lane.put(item) for item in ("held", "a", "bad", "b")}
+    gate.set()
+    assert [answers[item].result(20) for item in ("held", "a", "b")] == ["held", "a", "b"]
+    with pytest.raises(LeafkitError, match="x: failed with Panic") as told:
+        answers["bad"].result(20)
+    assert "secret" not in str(told.value)
+    assert lane.put("later").result(20) == "later"
+    wait_until(lambda: len(lane) == 0)
+
+
+def test_too_few_results_are_an_error_and_the_lane_goes_on():
+    lane = Lane("x", lambda items: [] if items == [1] else items, limit=9)
+    with pytest.raises(LeafkitError, match="0 results for 1 items"):
+        lane.put(1).result(20)
+    assert lane.put(2).result(20) == 2
+
+
+def test_without_a_thread_an_item_is_refused_and_the_next_one_tries_again(monkeypatch):
+    lane = Lane("x", lambda items: items, limit=1)
+
+    def fail(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        for _ in range(2):  # a limit of one: what was refused does not wait
+            with pytest.raises(LeafkitError, match="no thread can be started"):
+                lane.put(1)
+    assert lane.put(2).result(20) == 2
+
+
+def test_a_dead_thread_is_replaced():
+    lane = Lane("x", lambda items: items, limit=9)
+    lane._thread = threading.Thread(target=int)
+    lane._thread.start()
+    lane._thread.join(20)
+    assert lane.put(1).result(20) == 1
+
+
+def wait_until(condition):
+    tick = threading.Event()
+    for _ in range(2000):
+        if condition():
+            return
+        tick.wait(0.01)
+    raise AssertionError("it did not come to that")
