@@ -31,6 +31,7 @@ from leafkit.models.text_encoder import TextEncoder
 from leafkit.models.tokenization import token_of_empty_text
 
 PRECISIONS = {"float32": GRAPH_FILE, "int8": INT8_GRAPH_FILE}
+MOST_THREADS = 4  # of one query; more gain nothing
 _TEXTS_PER_RUN = 32
 # its fused kernel is slower than a sum and a norm
 _SLOWER_FUSED = ["SkipLayerNormFusion"]
@@ -91,7 +92,7 @@ class OnnxGraphEmbedder(EmbedderBase):
         about = _read_about(folder / GRAPH_ABOUT_FILE)
         self._about = about
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads or min(4, os.cpu_count() or 1)
+        options.intra_op_num_threads = num_threads or min(MOST_THREADS, os.cpu_count() or 1)
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         path = folder / PRECISIONS[precision]

@@ -29,6 +29,7 @@ from leafkit.server.errors import (
     on_busy,
     on_http_exception,
     on_leafkit_error,
+    stopping_response,
 )
 from leafkit.server.lanes import Busy
 from leafkit.server.metrics import CONTENT_TYPE
@@ -79,12 +80,12 @@ class _Guard:
             await self._app(scope, receive, send)
             return
         metrics, path = self._service.metrics, scope["path"]
-        started_s, status = time.perf_counter(), 500
+        started_s, status, has_begun = time.perf_counter(), 500, False
 
         async def send_named(message: Message) -> None:
-            nonlocal status
+            nonlocal status, has_begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, has_begun = message["status"], True
                 headers = [*message.get("headers", ()), (SPACE_HEADER, self._space)]
                 message = {**message, "headers": headers}
             await send(message)
@@ -94,6 +95,13 @@ class _Guard:
         try:
             answer = busy_response() if is_full and path not in _PROBES else self._app
             await answer(scope, receive, send_named)
+        except asyncio.CancelledError:
+            if not self._service.is_stopping:
+                raise
+            self._service.num_given_up += 1
+            if has_begun:
+                raise
+            await stopping_response()(scope, receive, send_named)
         finally:
             metrics.end(path, status, time.perf_counter() - started_s)
             metrics.note_queues(self._service.queues)

@@ -62,6 +62,16 @@ def busy_response() -> Response:
     )
 
 
+def stopping_response() -> Response:
+    """The server stops before the answer is there."""
+    return error_response(
+        503,
+        "the server stops, and the answer was not ready in time: send this request again",
+        code="server_stopping",
+        headers={"Retry-After": str(_COME_AGAIN_S)},
+    )
+
+
 def on_busy(request: Request, err: Exception) -> Response:
     """A model's queue is full."""
     return busy_response()
@@ -70,7 +80,8 @@ def on_busy(request: Request, err: Exception) -> Response:
 def on_http_exception(request: Request, err: Exception) -> Response:
     """No such path, or another method."""
     assert isinstance(err, HTTPException)
-    message = f"{request.method} {request.url.path}: {err.detail}"
+    # request.url is read from the Host header, which may be anything
+    message = f"{request.method} {request.scope['path']}: {err.detail}"
     return error_response(err.status_code, message, headers=err.headers)
 
 

@@ -40,7 +40,9 @@ def is_loopback(host: str) -> bool:
 
 def take_port(host: str, port: int) -> socket.socket:
     """A socket that is bound; taken before the models are loaded, so that a port in use is one
-    error. It refuses connections until a server listens on it.
+    error. It refuses connections until a server listens on it: whoever asks whether the server is
+    up is told so at once, and does not wait for the models. Two servers that start together may
+    both be bound; the later one's error comes when it listens.
 
     Raises:
         UsageError: the host is no address of this machine.
@@ -60,12 +62,17 @@ def take_port(host: str, port: int) -> socket.socket:
         taken.bind(address)
     except OSError as err:
         taken.close()
-        raise LeafkitError(
-            f"cannot listen on {host}:{port}: {err.strerror or err}",
-            f"choose another port: port={port + 1 if 0 < port < 65535 else 8080}, or port=0 for "
-            "any free one",
-        ) from err
+        raise cannot_listen(host, port, err) from err
     return taken
+
+
+def cannot_listen(host: str, port: int, err: OSError) -> LeafkitError:
+    """The error of an address that another process has."""
+    return LeafkitError(
+        f"cannot listen on {host}:{port}: {err.strerror or err}",
+        f"choose another port: port={port + 1 if 0 < port < 65535 else 8080}, or port=0 for "
+        "any free one",
+    )
 
 
 def url_of(taken: socket.socket) -> str:

@@ -7,10 +7,11 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 from leafkit.core.errors import LeafkitError, MissingExtra
+from leafkit.server.listen import cannot_listen
 from leafkit.server.printable_log import PrintableFilter
 from leafkit.server.service import Service
 
@@ -46,16 +47,37 @@ class HttpServer:
 
     def __init__(self, service: Service, taken: socket.socket) -> None:
         self._service, self._taken = service, taken
-        self._server = _make_server(service)
+        self._on_ready: Callable[[], None] = lambda: None
+        self._server = _make_server(service, lambda: self._on_ready())
         self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
 
-    def run(self) -> None:
-        """Answer until ``stop`` was called and every open request has its answer."""
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Answer until ``stop`` was called and every open request has its answer.
+
+        Args:
+            on_ready: called once it listens.
+
+        Raises:
+            LeafkitError: another process listens on the port.
+        """
+        self._on_ready = on_ready
+        host, port = self._taken.getsockname()[:2]
         try:
             asyncio.run(self._server.serve(sockets=[self._taken]))
+        except OSError as err:
+            if self._server.started:
+                raise
+            raise cannot_listen(host, port, err) from err
         finally:
             self._service.close()
             self._taken.close()
+
+    def _run_quietly(self) -> None:
+        try:
+            self.run()
+        except BaseException as err:
+            self._failure = err
 
     def start(self) -> None:
         """Answer in a thread.
@@ -63,7 +85,9 @@ class HttpServer:
         Raises:
             LeafkitError: it does not come to that.
         """
-        self._thread = threading.Thread(target=self.run, name="leafkit server", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run_quietly, name="leafkit server", daemon=True
+        )
         self._thread.start()
         waited = threading.Event()
         for _ in range(100 * _STARTS_WITHIN_S):
@@ -72,16 +96,25 @@ class HttpServer:
             if not self._thread.is_alive():
                 break
             waited.wait(0.01)
-        raise LeafkitError("the server did not start", "see the log")
+        raise self._failure or LeafkitError("the server did not start", "see the log")
 
     @property
     def is_alive(self) -> bool:
         """Whether its thread answers."""
         return self._thread is not None and self._thread.is_alive()
 
+    @property
+    def has_answered_all(self) -> bool:
+        """Whether no request was given up."""
+        return self._service.num_given_up == 0
+
     def stop(self) -> None:
         """Take no more requests and answer those that are open; a second call ends them."""
         self._server.force_exit = self._server.should_exit
+        self.drain()
+
+    def drain(self) -> None:
+        """Take no more requests and answer those that are open, however often it is called."""
         self._server.should_exit = self._service.is_stopping = True
 
     def join(self) -> None:
@@ -90,7 +123,7 @@ class HttpServer:
             self._thread.join()
 
 
-def _make_server(service: Service) -> uvicorn.Server:
+def _make_server(service: Service, on_ready: Callable[[], None]) -> uvicorn.Server:
     import uvicorn
 
     from leafkit.server.app import make_app
@@ -100,6 +133,11 @@ def _make_server(service: Service) -> uvicorn.Server:
         def capture_signals(self) -> Generator[None, None, None]:
             """Leave signals to who started this: uvicorn would raise them again."""
             yield
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            """Listen, and tell it."""
+            await super().startup(sockets=sockets)
+            on_ready()
 
     uvicorn_log = logging.getLogger("uvicorn.error")
     if not any(isinstance(one, PrintableFilter) for one in uvicorn_log.filters):

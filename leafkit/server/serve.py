@@ -6,12 +6,12 @@ import contextlib
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, Unpack, overload
 
-from leafkit.core.console import log
+from leafkit.core.console import log, warn
 from leafkit.core.errors import UsageError
 from leafkit.pipeline.load_pair import load_pair
 from leafkit.pipeline.pair import Pair
@@ -27,7 +27,9 @@ class _Running(Protocol):
 
     @property
     def is_alive(self) -> bool: ...
-    def run(self) -> None: ...
+    @property
+    def has_answered_all(self) -> bool: ...
+    def run(self, on_ready: Callable[[], None]) -> None: ...
     def start(self) -> None: ...
     def stop(self) -> None: ...
     def join(self) -> None: ...
@@ -126,24 +128,28 @@ def serve(
     check_packages()
     checked = check_settings(ServerSettings(**settings))
     check_address(host, port, has_key=bool(checked.api_key))
-    folder = None if isinstance(pair, Pair) else Path(pair)
     _check_folder(pair, checked)
     taken = take_port(host, port)
     try:
-        opened = load_pair(folder, index=checked.index or "flat") if folder else pair
-        assert isinstance(opened, Pair)
-        server = _make(opened, checked, taken, folder)
+        server = _make(pair, checked, taken)
     except BaseException:
         taken.close()
         raise
     url = url_of(taken)
-    log(f"serving {checked.name} on {url} (POST /v1/embeddings, /v1/search, /embed)")
+
+    def tell_ready() -> None:
+        log(f"serving {checked.name} on {url} (POST /v1/embeddings, /v1/search, /embed)")
+
     if not block:
         server.start()
+        tell_ready()
         return ServerHandle(server, url)
     with _stopped_by_signals(server):
-        server.run()
-    log("stopped; every open request was answered")
+        server.run(tell_ready)
+    if server.has_answered_all:
+        log("stopped; every open request was answered")
+    else:
+        warn("stopped without waiting for every open request")
     return None
 
 
@@ -164,16 +170,15 @@ def _check_folder(pair: Pair | str | Path, settings: ServerSettings) -> None:
         )
 
 
-def _make(
-    pair: Pair, settings: ServerSettings, taken: socket.socket, folder: Path | None
-) -> _Running:
-    student = embed_documents(pair) if settings.student_documents else None
+def _make(pair: Pair | str | Path, settings: ServerSettings, taken: socket.socket) -> _Running:
+    """The server; where workers hold the models, this process keeps none of them."""
+    opened = pair if isinstance(pair, Pair) else load_pair(pair, index=settings.index or "flat")
+    student = embed_documents(opened) if settings.student_documents else None
     if settings.workers > 1:
-        assert folder is not None
-        if settings.teacher == "eager":
-            _ = pair.teacher  # one error now, and not one of each worker
-        return WorkerProcesses(folder, settings, taken, space=pair.space.teacher, student=student)
-    service = Service(pair, settings, student_documents=student)
+        assert not isinstance(pair, Pair)
+        space = opened.space.teacher
+        return WorkerProcesses(Path(pair), settings, taken, space=space, student=student)
+    service = Service(opened, settings, student_documents=student)
     service.prepare()
     return HttpServer(service, taken)
 

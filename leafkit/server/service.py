@@ -82,6 +82,7 @@ class Service:
         teacher: the lane of the teacher: waiting requests together, up to so many tokens.
         search: the lane of searches.
         is_stopping: no more requests will be taken.
+        num_given_up: requests that had no answer when the server stopped.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Service:
         self.metrics = metrics or Metrics()
         self.documents = DocumentVectors(pair, student_documents)
         self.is_stopping = False
+        self.num_given_up = 0
         self._is_teacher_loaded = False
         self._locks: dict[int, threading.Lock] = {}
         limit = settings.requests_per_worker

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -22,31 +23,32 @@ from leafkit.server.metrics import Metrics, share_rows
 from leafkit.server.process import HttpServer
 from leafkit.server.service import Service
 from leafkit.server.settings import ServerSettings
-from leafkit.server.workers import READY
+from leafkit.server.workers import GAVE_UP, READY
 
 
 def main() -> int:
-    """Answer until told to stop."""
+    """Answer until told to stop.
+
+    The parent, a supervisor that signals the whole group and the end of the parent may each say so:
+    none is a reason to drop what is open. The parent kills a worker that takes too long.
+    """
     about = json.loads(sys.stdin.readline())
     set_verbosity("warning")
     # Ctrl-C reaches the parent too, which lets open requests finish
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         server = _make(about)
+        signal.signal(signal.SIGTERM, lambda number, frame: server.drain())
+        threading.Thread(target=_watch_parent, args=(server,), daemon=True).start()
+        server.start()
     except LeafkitError as err:
         print(f"worker {about['worker']}: {err}; {err.hint}", file=sys.stderr)  # noqa: T201
         return err.exit_status
-
-    def stop(number: int, frame: Any) -> None:
-        server.stop()
-
-    signal.signal(signal.SIGTERM, stop)
-    threading.Thread(target=_watch_parent, args=(server,), daemon=True).start()
-    server.start()
-    sys.stdout.write(READY + "\n")
-    sys.stdout.flush()
+    with contextlib.suppress(BrokenPipeError):  # the parent is gone, which is seen there
+        sys.stdout.write(READY + "\n")
+        sys.stdout.flush()
     server.join()
-    return 0
+    return 0 if server.has_answered_all else GAVE_UP
 
 
 def _make(about: dict[str, Any]) -> HttpServer:
@@ -69,7 +71,7 @@ def _make(about: dict[str, Any]) -> HttpServer:
 def _watch_parent(server: HttpServer) -> None:
     """Drain once the parent is gone: then nobody would end this process."""
     sys.stdin.read()
-    server.stop()
+    server.drain()
 
 
 if __name__ == "__main__":

@@ -11,13 +11,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -25,11 +27,13 @@ import numpy as np
 
 from leafkit.core.console import log, warn
 from leafkit.core.errors import LeafkitError
+from leafkit.embedders.onnx_graph import MOST_THREADS
 from leafkit.server.metrics import WIDTH
 from leafkit.server.process import DRAIN_S
 from leafkit.server.settings import ServerSettings
 
 READY = "ready"
+GAVE_UP = 3  # status of a worker that stopped before a request had its answer
 _MOST_FAILED_STARTS = 3  # one after another, before it is no accident
 _POLL_S = 0.05
 _STARTS_WITHIN_S = 600  # loading a teacher takes its time
@@ -40,6 +44,7 @@ _KILLED_AFTER_S = DRAIN_S + 5
 class _Worker:
     process: subprocess.Popen[str]
     is_ready: bool = False
+    started_s: float = field(default_factory=time.monotonic)
 
 
 class WorkerProcesses:
@@ -71,6 +76,8 @@ class WorkerProcesses:
             self._shared.append(self._share(np.ascontiguousarray(student).data))
         self._workers: list[_Worker] = []
         self._failed_starts = 0
+        self._has_been_ready = False
+        self._num_gave_up = 0
         self._stop_asked = threading.Event()
         self._is_forced = False
         self._thread: threading.Thread | None = None
@@ -81,6 +88,11 @@ class WorkerProcesses:
         """Whether its thread looks after the workers."""
         return self._thread is not None and self._thread.is_alive()
 
+    @property
+    def has_answered_all(self) -> bool:
+        """Whether no worker that was told to stop gave a request up."""
+        return self._num_gave_up == 0
+
     def start(self) -> None:
         """Look after the workers in a thread; returns when all of them answer.
 
@@ -89,7 +101,7 @@ class WorkerProcesses:
         """
         self._thread = threading.Thread(target=self._run_quietly, name="workers", daemon=True)
         self._thread.start()
-        while not (len(self._workers) and all(w.is_ready for w in self._workers)):
+        while not self._has_been_ready:
             if not self._thread.is_alive():
                 raise self._failure or LeafkitError("the workers did not start", "see the log")
             time.sleep(_POLL_S)
@@ -100,22 +112,38 @@ class WorkerProcesses:
         except BaseException as err:
             self._failure = err
 
-    def run(self) -> None:
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Keep as many workers as were asked for until ``stop``; then drain them all.
 
+        Args:
+            on_ready: called once all of them answer.
+
         Raises:
-            LeafkitError: workers die before they answer, one after another.
+            LeafkitError: a worker ends before all answered once, or later several one after
+                another before they answer.
         """
         try:
-            self._workers = [self._spawn(number) for number in range(self._settings.workers)]
+            for number in range(self._settings.workers):
+                self._workers.append(self._spawn(number))
             while not self._stop_asked.wait(_POLL_S):
-                for number, worker in enumerate(self._workers):
-                    if worker.process.poll() is not None:
-                        self._replace(number, worker)
+                self._look_after(on_ready)
         finally:
-            self._drain()
+            # the port is closed when no process holds it; the workers' copies go as they drain
             self._taken.close()
+            self._drain()
             self._files.close()
+
+    def _look_after(self, on_ready: Callable[[], None]) -> None:
+        for number, worker in enumerate(self._workers):
+            if worker.process.poll() is not None:
+                self._replace(number, worker)
+            elif not worker.is_ready and time.monotonic() > worker.started_s + _STARTS_WITHIN_S:
+                warn(f"worker {number} does not answer after {_STARTS_WITHIN_S} s: it is ended")
+                worker.process.kill()
+                worker.process.wait()
+        if not self._has_been_ready and all(worker.is_ready for worker in self._workers):
+            self._has_been_ready = True
+            on_ready()
 
     def stop(self) -> None:
         """Drain the workers; a second call ends them."""
@@ -136,7 +164,7 @@ class WorkerProcesses:
 
     def _spawn(self, number: int) -> _Worker:
         files = [self._taken.fileno(), *(stream.fileno() for stream in self._shared)]
-        threads = max(1, (os.cpu_count() or 1) // self._settings.workers)
+        threads = max(1, _num_cores() // self._settings.workers)
         process = subprocess.Popen(
             [sys.executable, "-m", "leafkit.server.worker"],
             stdin=subprocess.PIPE,
@@ -151,7 +179,7 @@ class WorkerProcesses:
             "settings": asdict(self._settings),
             "space": self._space,
             "worker": number,
-            "threads": threads,
+            "threads": min(MOST_THREADS, threads),
             "files": files,
             "student_shape": self._student_shape,
         }
@@ -174,7 +202,8 @@ class WorkerProcesses:
         status = worker.process.returncode
         if not worker.is_ready:
             self._failed_starts += 1
-            if self._failed_starts >= min(_MOST_FAILED_STARTS, self._settings.workers):
+            # at the start the others would only fail in the same way
+            if not self._has_been_ready or self._failed_starts >= _MOST_FAILED_STARTS:
                 raise LeafkitError(
                     f"workers end before they answer, the last one with status {status}",
                     "what they said stands above; workers=1 serves from this process",
@@ -194,8 +223,16 @@ class WorkerProcesses:
                 if self._is_forced or time.monotonic() > ends_s:
                     worker.process.kill()
                 time.sleep(_POLL_S)
+            self._num_gave_up += worker.process.returncode in (GAVE_UP, -signal.SIGKILL)
             _close(worker)
         log(f"{len(self._workers)} workers have ended")
+
+
+def _num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _close(worker: _Worker) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import tiny
 from served import save_pair
 
 from leafkit.cli import main
+from leafkit.server.settings import ServerSettings, check_settings
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,8 @@ def test_a_folder_is_served_until_it_is_told_to_stop(folder):
         (["a", "api_key_env=NOT_SET_HERE"], "is empty or not set", "export NOT_SET_HERE="),
         (["a", "api_key=secret"], "serve has no option 'api_key'", "api_key_"),
         (["a", "api_key_file=/no/such/key"], "cannot be read", "on one line"),
+        (["a", "api_key_file="], "api_key_file= names nothing", "leave it out"),
+        (["a", "api_key_env="], "api_key_env= names nothing", "leave it out"),
         (["a", "workers=two"], "workers=two is not a whole number", "workers=1"),
         (["a", "workers=0"], "workers=0 is not a whole number from 1", "leave it out"),
         (["a", "max_inputs=-1"], "max_inputs=-1 is not a whole number", "max_inputs=32"),
@@ -80,3 +84,17 @@ def test_wrong_words_are_one_error(words, message, hint, capsys, monkeypatch):
 def test_other_machines_need_a_key(folder, capsys):
     assert main.main(["serve", str(folder), "host=0.0.0.0", "port=0"]) == 2
     assert "no API key is asked for" in capsys.readouterr().err
+
+
+def test_the_key_file_is_read_once(tmp_path, monkeypatch):
+    path = tmp_path / "key"
+    path.write_text("k-first")
+    found = {}
+
+    def serve(folder, port, host, **settings):
+        path.write_text("k-second")
+        found.update(dataclasses.asdict(check_settings(ServerSettings(**settings))))
+
+    monkeypatch.setattr("leafkit.server.serve.serve", serve)
+    assert main.main(["serve", str(tmp_path), f"api_key_file={path}", "workers=2"]) == 0
+    assert (found["api_key"], found["workers"]) == ("k-first", 2)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
@@ -317,6 +318,27 @@ def test_a_port_that_is_taken_is_one_error(pair):
     assert "port=0" in refused.value.hint
 
 
+@pytest.mark.parametrize("is_blocking", [False, True])
+def test_a_port_that_another_server_took_meanwhile_is_one_error(is_blocking, capfd):
+    """Two servers that start together are both bound; the other one listens first."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        teacher = make_pair()._teacher
+
+        def listen_meanwhile():
+            other.listen()
+            return teacher
+
+        with pytest.raises(LeafkitError, match=f"cannot listen on 127.0.0.1:{port}") as refused:
+            serve(make_pair(listen_meanwhile), port=port, block=is_blocking, teacher="eager")
+    assert "port=0" in refused.value.hint
+    out, err = capfd.readouterr()
+    assert "Traceback" not in out + err
+    assert "serving" not in out
+
+
 @pytest.mark.parametrize("package", ["starlette", "uvicorn"])
 def test_without_its_packages_it_says_how_to_install_them(pair, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
@@ -328,6 +350,33 @@ def test_without_its_packages_it_says_how_to_install_them(pair, monkeypatch, pac
 def test_loopback():
     assert [is_loopback(h) for h in ("localhost", "127.3.2.1", "::1")] == [True] * 3
     assert [is_loopback(h) for h in ("0.0.0.0", "::", "example.org", "10.0.0.1")] == [False] * 4
+
+
+def test_a_request_that_the_drain_gives_up_is_told_so(monkeypatch):
+    monkeypatch.setattr("leafkit.server.process.DRAIN_S", 1)
+    pair = make_pair()
+    embed, began, go_on = pair.embedder.embed, threading.Event(), threading.Event()
+
+    def slowly(*args, **others):
+        began.set()
+        assert go_on.wait(60)
+        return embed(*args, **others)
+
+    server = serve(pair, port=0, block=False)
+    pair.embedder.embed = slowly
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            body = {"model": "leafkit", "input": "draw"}
+            asked = pool.submit(httpx.post, f"{server.url}/v1/embeddings", json=body, timeout=60)
+            assert began.wait(60)
+            server.close()
+            response = asked.result(60)
+    finally:
+        go_on.set()
+    assert (response.status_code, error_of(response)["code"]) == (503, "server_stopping")
+    assert response.headers["retry-after"]
+    assert response.headers["leafkit-space"]
+    assert not server._server.has_answered_all
 
 
 SLOW_SERVER = """
@@ -374,7 +423,40 @@ def test_sigterm_lets_the_open_request_finish():
         started_s = time.monotonic()
         assert process.wait(timeout=60) == 0
         assert time.monotonic() - started_s < 30
-        assert "after" in process.stdout.read()
+        told = process.stdout.read()
+        assert "after" in told
+        assert "every open request was answered" in told
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_the_log_does_not_claim_answers_that_were_not_given():
+    path = os.pathsep.join([str(tiny.ROOT), str(tiny.ROOT / "tests" / "support")])
+    code = SLOW_SERVER.replace("time.sleep(2)", "time.sleep(600)").replace(
+        "pair = make_pair()",
+        "from leafkit.server import process; process.DRAIN_S = 1; pair = make_pair()",
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=tiny.environment(PYTHONPATH=path, HF_HUB_OFFLINE="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        url = next(line for line in process.stdout if " on " in line).split(" on ")[1].split()[0]
+        with ThreadPoolExecutor(1) as pool:
+            body = {"model": "leafkit", "input": "draw"}
+            asked = pool.submit(httpx.post, f"{url}/v1/embeddings", json=body, timeout=60)
+            assert next(line for line in process.stdout if "busy" in line)
+            process.send_signal(signal.SIGTERM)
+            assert asked.result(60).status_code == 503
+        told = process.communicate(timeout=60)[0]
+        assert "stopped without waiting for every open request" in told
+        assert "was answered" not in told
+        assert "Traceback" not in told
     finally:
         process.kill()
         process.wait()

@@ -33,10 +33,12 @@ def run(words: Sequence[str]) -> int:
     own_name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("._-") or "leafkit"
     settings: Any = {"name": own_name[:100]}
     settings |= {key: _read_value(key, value) for key, value in options.items()}
-    check_settings(ServerSettings(**settings))  # before anything heavy is imported
+    # before anything heavy is imported; the key that it has read is the one that is served with
+    checked = check_settings(ServerSettings(**settings))
     from leafkit.server.serve import serve
 
-    serve(folder, int(port), host, **settings)
+    found: Any = dataclasses.asdict(checked)
+    serve(folder, int(port), host, **found)
     return 0
 
 
@@ -51,6 +53,9 @@ def _read_value(key: str, value: str) -> str | int | bool:
         if not re.fullmatch(r"[0-9]{1,12}", value):
             raise UsageError(f"{key}={value[:40]} is not a whole number", f"{key}={_DEFAULTS[key]}")
         return int(value)
+    if key in ("api_key_env", "api_key_file") and not value:
+        # a variable of the shell that is not set must not open the server to everyone
+        raise UsageError(f"{key}= names nothing, and no key would be asked for", "leave it out")
     return value
 
 
