@@ -4,9 +4,11 @@ drain, and none outlives its parent.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ import tiny
 from served import save_pair
 
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.server.process import DRAIN_S
 from leafkit.server.serve import serve
 
 pytestmark = pytest.mark.slow
@@ -30,22 +33,13 @@ def folder(tmp_path_factory) -> Path:
     return save_pair(tmp_path_factory.mktemp("pairs") / "two")
 
 
-def start(folder: Path, *words: str) -> tuple[subprocess.Popen, str]:
+def start(folder: Path, *words: str, **others) -> tuple[subprocess.Popen, str]:
     command = [sys.executable, "-m", "leafkit.cli", "serve", str(folder), "port=0", *words]
-    process = subprocess.Popen(
-        command, env=tiny.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, env=tiny.environment(), **pipes, **others)
     line = next(line for line in iter(process.stdout.readline, "") if "http://" in line)
-    url = re.search(r"http://[0-9.:]+", line)[0]
-    wait_for(lambda: is_up(url))
-    return process, url
-
-
-def is_up(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/ready", timeout=60).status_code == 200
-    except httpx.TransportError:
-        return False
+    # that line stands there once all workers answer: no call waits for them
+    return process, re.search(r"http://[0-9.:]+", line)[0]
 
 
 def wait_for(condition, seconds: float = 120.0):
@@ -100,6 +94,54 @@ def test_a_dead_worker_is_replaced_and_all_drain(folder):
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize("is_group", [False, True])
+def test_an_open_request_has_its_answer_after_the_port_is_closed(folder, is_group):
+    """A supervisor may signal the whole group, so that each worker is told twice."""
+    process, url = start(folder, "workers=2", start_new_session=True)
+    try:
+        address = httpx.URL(url).host, httpx.URL(url).port
+        body = json.dumps(BODY).encode()
+        head = f"POST /v1/embeddings HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection(address, timeout=60) as connection:
+            connection.sendall(head.encode() + body[:-1])
+            wait_for(lambda: in_flight(url) == 2)  # and the one that asks
+            stopped_s = time.monotonic()
+            if is_group:
+                os.killpg(process.pid, signal.SIGTERM)
+            else:
+                process.send_signal(signal.SIGTERM)
+            wait_for(lambda: is_refused(address), seconds=DRAIN_S / 2)
+            time.sleep(1)  # workers that drop what is open have done so by now
+            assert process.poll() is None
+            connection.sendall(body[-1:])
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 200"), answer[:500]
+        assert b'"embedding":[' in answer
+        out, err = process.communicate(timeout=60)
+        assert time.monotonic() - stopped_s < DRAIN_S / 2
+        assert process.returncode == 0, err
+        assert "every open request was answered" in out + err
+        assert "Traceback" not in out + err
+    finally:
+        process.kill()
+        process.wait()
+
+
+def in_flight(url: str) -> int:
+    text = httpx.get(f"{url}/metrics", timeout=60).text
+    return int(re.search(r"^leafkit_requests_in_flight (\d+)", text, re.MULTILINE)[1])
+
+
+def is_refused(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def test_workers_end_with_a_parent_that_is_killed(folder):
