@@ -20,7 +20,7 @@ from leafkit.server import workers
 from leafkit.server.listen import take_port
 from leafkit.server.serve import serve
 from leafkit.server.settings import ServerSettings
-from leafkit.server.workers import READY, WorkerProcesses
+from leafkit.server.workers import GAVE_UP, READY, WorkerProcesses
 
 
 @pytest.fixture
@@ -116,6 +116,23 @@ sys.stdin.read()
     assert told == [[True, True]]
 
 
+@pytest.mark.parametrize(("status", "expected"), [(0, True), (GAVE_UP, False)])
+def test_a_worker_tells_whether_it_gave_a_request_up(
+    taken, monkeypatch, tmp_path, status, expected
+):
+    code = f"""
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *a: sys.exit({status}))
+print({READY!r}, flush=True)
+while True:
+    signal.pause()
+"""
+    as_workers(monkeypatch, tmp_path, code)
+    server = make(taken)
+    server.run(server.stop)
+    assert server.has_answered_all is expected
+
+
 def test_the_port_is_closed_before_the_workers_have_ended(taken, monkeypatch):
     server = make(taken)
     seen = []
@@ -138,10 +155,11 @@ def test_the_parent_of_workers_keeps_no_model(tmp_path, monkeypatch):
 
     class Workers:
         def __init__(self, folder, settings, taken, *, space, student):
-            taken.close()
+            self.taken = taken
             made.append(space)
 
         def start(self):
+            self.taken.close()
             gc.collect()
             made.append(kept[0]())
 
