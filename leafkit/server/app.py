@@ -63,6 +63,8 @@ def make_app(service: Service) -> ASGIApp:
             Exception: on_any_error,
         },
     )
+    # a redirect's address would be made of the Host header, which may be anything
+    app.router.redirect_slashes = False
     return _Guard(app, service)
 
 

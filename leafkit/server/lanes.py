@@ -148,6 +148,9 @@ class Lane(Generic[Item, Result]):
                 break
             if job.answer.set_running_or_notify_cancel():
                 jobs.append(job)
+            else:
+                with self._changed:
+                    self._num_at_work -= 1
         return jobs
 
     def _next(self) -> _Job[Item, Result] | None:
@@ -179,6 +182,9 @@ class Lane(Generic[Item, Result]):
                 return
             results = [err if isinstance(err, Exception) else self._as_error(err)]
         for job, result in zip(jobs, results, strict=True):
+            # before the caller knows: whoever asks again at once must not find the lane full
+            with self._changed:
+                self._num_at_work -= 1
             if isinstance(result, Exception):
                 job.answer.set_exception(result)
             else:

@@ -214,11 +214,12 @@ def test_an_odd_host_header_changes_no_answer(host):
     async def ask() -> list[httpx.Response]:
         raw = [(b"host", host.encode("latin-1"))]
         async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
-            paths = ("/health", "/v1/nothing", "/v1/embeddings")
+            paths = ("/health", "/v1/nothing", "/v1/embeddings", "/v1/embeddings/")
             return [await client.get(path, headers=raw) for path in paths]
 
-    fine, missing, method = asyncio.run(ask())
+    fine, missing, method, slash = asyncio.run(ask())
     service.close()
     assert fine.status_code == 200
     assert missing.json()["error"]["message"] == "GET /v1/nothing: Not Found"
     assert method.json()["error"]["message"] == "GET /v1/embeddings: Method Not Allowed"
+    assert slash.json()["error"]["message"] == "GET /v1/embeddings/: Not Found"

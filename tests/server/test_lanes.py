@@ -144,7 +144,7 @@ def test_a_panic_is_its_items_own_and_the_lane_goes_on(where):
         answers["bad"].result(20)
     assert "secret" not in str(told.value)
     assert lane.put("later").result(20) == "later"
-    wait_until(lambda: len(lane) == 0)
+    assert len(lane) == 0
 
 
 def test_too_few_results_are_an_error_and_the_lane_goes_on():
@@ -176,10 +176,14 @@ def test_a_dead_thread_is_replaced():
     assert lane.put(1).result(20) == 1
 
 
-def wait_until(condition):
-    tick = threading.Event()
-    for _ in range(2000):
-        if condition():
-            return
-        tick.wait(0.01)
-    raise AssertionError("it did not come to that")
+def test_who_has_an_answer_finds_the_place_free():
+    gate = Gate()
+    lane = Lane("x", gate, limit=1)
+    answer, lengths = held(lane, gate, 1), []
+    # called in the lane's thread, before anyone else sees the answer
+    answer.add_done_callback(lambda answer: lengths.append(len(lane)))
+    gate.open.set()
+    assert answer.result(20) == 10
+    lane.close()
+    lane._thread.join(20)
+    assert lengths == [0]
