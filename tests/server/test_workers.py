@@ -21,6 +21,7 @@ import tiny
 from served import save_pair
 
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.server import listen
 from leafkit.server.process import DRAIN_S
 from leafkit.server.serve import serve
 
@@ -184,3 +185,22 @@ def test_a_folder_without_a_pair_is_one_error(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(LeafkitError, match="not the folder of a finished run"):
         serve(tmp_path / "empty", port=0, block=False)
+
+
+def test_workers_on_a_port_that_another_server_took_meanwhile_say_so(folder, monkeypatch, capfd):
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+
+        def take_port(*address):
+            taken = listen.take_port(*address)
+            other.listen()
+            return taken
+
+        monkeypatch.setattr("leafkit.server.serve.take_port", take_port)
+        with pytest.raises(LeafkitError, match="end before they answer"):
+            serve(folder, port=port, block=False, workers=2)
+    out, err = capfd.readouterr()
+    assert f"cannot listen on 127.0.0.1:{port}" in err
+    assert "Traceback" not in out + err
