@@ -184,8 +184,7 @@ def test_a_killed_run_is_resumed_to_the_same_store(tmp_path, model, embedder):
         import tiny
         from leafkit.data.vector_store import VectorStore
         from leafkit.models.checkpoint import read_encoder
-        from leafkit.embedders import transformer
-from leafkit.embedders.fill_store import fill_store
+        from leafkit.embedders.fill_store import fill_store
         from leafkit.embedders.transformer import TransformerEmbedder
         texts = ["", *(text for pair in tiny.make_pairs(60) for text in pair), "matrix " * 300]
         encoder = read_encoder(Path(sys.argv[1]))
