@@ -308,7 +308,9 @@ def test_only_who_fails_by_itself_says_so(monkeypatch, error, how):
 
 
 def test_the_first_one_does_not_wait_for_those_who_follow():
-    Meeting(Store(), 0, 2, lambda: None).follow_first()
+    store = Store()
+    Meeting(store, 0, 2, lambda: None).follow_first()
+    assert list(store.values) == ["1.first"]  # by which the others go on
 
 
 def test_a_wait_ends_with_a_lost_process_and_with_a_store_that_is_gone(monkeypatch):
