@@ -117,6 +117,14 @@ class StaticConfig:
         above=0,
         high=65_536,
     )
+    num_words: int = number(
+        0,
+        "Frequent words of the training texts that the tokenizer cuts in pieces and that get a row "
+        "of their own; for WordPiece tokenizers.",
+        unit="words",
+        low=0,
+        high=10_000_000,
+    )
     document_epochs: float = number(
         4.0, "Passes over the documents, first.", above=0, high=_MAX_EPOCHS
     )

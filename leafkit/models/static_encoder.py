@@ -193,8 +193,8 @@ def check_size(num_tokens: int, width: int, dim: int) -> None:
             f"student.static.width={width}: a table of {num_tokens:,} tokens x {width} and W_out "
             f"of {width} x {dim} + {dim} are"
             f" {found:,} parameters; a static student may have {MAX_PARAMETERS:,}",
-            f"student.static.width={(MAX_PARAMETERS - dim) // (num_tokens + dim)} or less, or a "
-            f"student.init with fewer tokens",
+            f"student.static.width={(MAX_PARAMETERS - dim) // (num_tokens + dim)} or less, fewer "
+            f"student.static.num_words, or a student.init with fewer tokens",
         )
 
 

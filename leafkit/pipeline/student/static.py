@@ -42,6 +42,7 @@ from leafkit.pipeline.student.targets import (
     read_targets,
 )
 from leafkit.pipeline.student.train_rows import pairs_of, train_rows
+from leafkit.pipeline.student.whole_words import MIN_COUNT, add_words
 from leafkit.train.batch_list import BatchList
 from leafkit.train.fit import fit
 from leafkit.train.static_module import StaticBatch, StaticModule, join_texts
@@ -66,16 +67,38 @@ def distill_static(start: TextEncoder, task: Distillation) -> Distilled:
     """
     tokenizer = bare_tokenizer(start.tokenizer)
     check_size(tokenizer.get_vocab_size(), task.config.static.width, task.teacher.model.dim)
-    token_ids = [
-        task.tokenize(bare_reader(tokenizer, _cut_of(task, target.role)), target.texts)
-        for target in task.targets
-    ]
+    token_ids = _tokenize(task, tokenizer)
+    if task.config.static.num_words:
+        tokenizer = _with_words(task, tokenizer, token_ids)
+        token_ids = _tokenize(task, tokenizer)
     student = start_student(task, tokenizer, token_ids)
     cuts = count_cuts(student, task)
     begun = measure_start(student, task, token_ids)
     metrics: dict[str, Any] = {}
     losses = train_static(student, task, token_ids, metrics)
     return Distilled(student, losses, begun, metrics["loader"], cuts)
+
+
+def _tokenize(task: Distillation, tokenizer: Tokenizer) -> TokenIds:
+    return [
+        task.tokenize(bare_reader(tokenizer, _cut_of(task, target.role)), target.texts)
+        for target in task.targets
+    ]
+
+
+def _with_words(task: Distillation, tokenizer: Tokenizer, token_ids: TokenIds) -> Tokenizer:
+    """The tokenizer with the whole words that the settings ask for.
+
+    Raises:
+        UsageError: they do not fit the tokenizer, or the table would be too large.
+    """
+    asked, width = task.config.static.num_words, task.config.static.width
+    cuts = [_cut_of(task, target.role) for target in task.targets]
+    longer, found = add_words(tokenizer, zip(token_ids, cuts, strict=True), asked)
+    check_size(longer.get_vocab_size(), width, task.teacher.model.dim)
+    seldom = "" if found == asked else f" (no other occurs {MIN_COUNT} times)"
+    log(f"  {found:,} frequent words of several tokens get a row of their own{seldom}")
+    return longer
 
 
 def _cut_of(task: Distillation, role: str) -> int:

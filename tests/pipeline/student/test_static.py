@@ -15,9 +15,15 @@ from leafkit.config.load import load_recipe
 from leafkit.core.artifact import open_artifact
 from leafkit.core.errors import UsageError
 from leafkit.embedders.lookup_table import LookupTableEmbedder
-from leafkit.models.checkpoint import read_encoder
+from leafkit.models.checkpoint import load_encoder, read_encoder
 from leafkit.models.folder import read_space
-from leafkit.models.static_encoder import is_static, read_static
+from leafkit.models.static_encoder import (
+    bare_tokenizer,
+    is_static,
+    read_static,
+    token_texts,
+    tokenize,
+)
 from leafkit.pipeline.corpus import load_corpus
 from leafkit.pipeline.distill import load_targets, save_student
 from leafkit.pipeline.model_handle import load_teacher
@@ -100,6 +106,20 @@ def test_its_queries_find_the_teachers_documents(made, home):
     places = (-(found @ documents.T)).argsort(axis=1).argsort(axis=1)[np.arange(len(first)), first]
     assert (places < 5).mean() > 0.5  # chance: 5 in 72
     assert teacher.dim == student.dim
+
+
+@pytest.mark.slow
+def test_whole_words_get_rows_of_their_own_in_the_saved_student(home, tmp_path):
+    path = recipe(home, tmp_path)
+    distil(path, "student.init=builtin:minilm", "student.static.num_words=5")
+    student = read_static(tmp_path / "ck" / "tiny" / "student")
+    pieces = bare_tokenizer(load_encoder("builtin:minilm").tokenizer)
+    assert len(student.table.weight) == pieces.get_vocab_size() + 5
+    words = token_texts(student.tokenizer)[-5:]
+    assert all(len(ids) > 1 for ids in tokenize(pieces, words))
+    assert all(len(ids) == 1 for ids in student.tokenize(words))
+    added, others = student.table.weight[-5:], student.table.weight[:-5]
+    assert added.norm(dim=1).min() > 0.1 * others.norm(dim=1).median()
 
 
 @pytest.mark.slow
