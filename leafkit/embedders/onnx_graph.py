@@ -117,6 +117,8 @@ class OnnxGraphEmbedder(EmbedderBase):
             ) from err
         self._limit = 0  # that the tokenizer cuts at
         self._roomy: set[tuple[str, int]] = set()  # roles and limits, once checked
+        # the last texts' ids: a server counts the tokens of a text, then embeds it
+        self._known: dict[tuple[str, str, int], list[int]] = {}
         # activations are scaled per run: a text alone
         self._texts_per_run = 1 if precision == "int8" else _TEXTS_PER_RUN
         outputs = self._session.get_outputs()
@@ -214,6 +216,15 @@ class OnnxGraphEmbedder(EmbedderBase):
         return min(max_tokens or self.max_tokens, self.max_tokens)
 
     def _ids(self, text: str, role: str, limit: int) -> list[int]:
+        key = (text, role, limit)
+        if (known := self._known.get(key)) is not None:
+            return known
+        if len(self._known) >= _TEXTS_PER_RUN:
+            self._known = {}
+        self._known[key] = found = self._tokenize(text, role, limit)
+        return found
+
+    def _tokenize(self, text: str, role: str, limit: int) -> list[int]:
         prompt = self.prompt(role)
         if (role, limit) not in self._roomy:
             self._tokenizer.no_truncation()

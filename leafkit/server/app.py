@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import anyio.to_thread
@@ -30,6 +30,7 @@ from leafkit.server.errors import (
     on_http_exception,
     on_leafkit_error,
     stopping_response,
+    vectors_response,
 )
 from leafkit.server.lanes import Busy
 from leafkit.server.metrics import CONTENT_TYPE
@@ -39,7 +40,7 @@ SPACE_HEADER = b"leafkit-space"
 _PROBES = ("/health", "/ready", "/metrics")  # answered however busy the server is
 _CLOSED = 499  # nginx's word for it, which nobody reads but the metrics
 T = TypeVar("T")
-_LARGE_ANSWER = 16  # vectors whose JSON is written outside the event loop
+_LARGE_ANSWER = 16  # vectors or hits whose JSON is written outside the event loop
 
 
 def make_app(service: Service) -> ASGIApp:
@@ -154,21 +155,21 @@ class _Handlers:
         body = await self._read(request, embeddings.KEYS)
         checked = embeddings.check_embedding_request(body, self._service)
         answer = await _unless_gone(request, embeddings.answer_embeddings(self._service, checked))
-        return await _write(answer, len(checked.texts.texts))
+        return await _write(vectors_response, answer, len(checked.texts.texts))
 
     async def search(self, request: Request) -> Response:
         """The documents nearest to a query."""
         body = await self._read(request, search.KEYS)
         checked = search.check_search_request(body, self._service)
         answer = await _unless_gone(request, search.answer_search(self._service, checked))
-        return await _write(answer, checked.k)
+        return await _write(json_response, answer, checked.k)
 
     async def tei(self, request: Request) -> Response:
         """Vectors of texts, as TEI answers."""
         body = await self._read(request, tei.KEYS)
         checked = tei.check_tei_request(body, self._service)
         answer = await _unless_gone(request, tei.answer_tei(self._service, checked))
-        return await _write(answer, len(checked.texts.texts))
+        return await _write(vectors_response, answer, len(checked.texts.texts))
 
     async def _read(self, request: Request, keys: frozenset[str]) -> Mapping[str, Any]:
         self._authorize(request)
@@ -208,8 +209,8 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         gone.cancel()
 
 
-async def _write(content: object, size: int) -> Response:
+async def _write(write: Callable[[Any], Response], content: object, size: int) -> Response:
     """The answer's JSON, outside the event loop where it is long."""
     if size <= _LARGE_ANSWER:
-        return json_response(content)
-    return await anyio.to_thread.run_sync(json_response, content)
+        return write(content)
+    return await anyio.to_thread.run_sync(write, content)

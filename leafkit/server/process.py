@@ -30,7 +30,7 @@ def check_packages() -> None:
     Raises:
         MissingExtra: one is not.
     """
-    for package in ("starlette", "uvicorn"):
+    for package in ("starlette", "uvicorn", "orjson"):
         try:
             __import__(package)
         except ImportError as err:
@@ -64,6 +64,7 @@ class HttpServer:
         self._on_ready = on_ready
         host, port = self._taken.getsockname()[:2]
         try:
+            # not uvloop's loop: it does not tell that another process listens on the port
             asyncio.run(self._server.serve(sockets=[self._taken]))
         except OSError as err:
             if self._server.started:

@@ -25,6 +25,7 @@ _WANTED_FOR = {
     "onnxruntime": ("onnx", "leafkit export, and a faster leafkit search"),
     "starlette": ("serve", "leafkit serve"),
     "uvicorn": ("serve", "leafkit serve"),
+    "orjson": ("serve", "leafkit serve"),
     "openai": ("synth", "leafkit synth and endpoint: models"),
     "sentence-transformers": (
         "sentence-transformers",

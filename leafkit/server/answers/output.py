@@ -40,9 +40,10 @@ def encode_output(vectors: np.ndarray, output_type: str, codec: Int8 | None) -> 
     return codes if output_type == "int8" else (codes.astype(np.int16) + 128).astype(np.uint8)
 
 
-def write_vector(vector: np.ndarray, is_base64: bool) -> str | list[float]:
-    """A vector as a JSON value; base64 of the numbers in memory order, little-endian."""
+def write_vector(vector: np.ndarray, is_base64: bool) -> str | np.ndarray:
+    """A vector as a JSON value: the array itself, for ``vectors_response``, or base64 of the
+    numbers in memory order, little-endian.
+    """
     if is_base64:
         return base64.b64encode(vector.tobytes()).decode("ascii")
-    numbers: list[float] = vector.tolist()
-    return numbers
+    return np.ascontiguousarray(vector)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.server.answers.documents import shorten
 from leafkit.server.answers.output import write_vector
@@ -69,7 +71,7 @@ def check_tei_request(body: Mapping[str, Any], service: Service) -> TeiRequest:
     return TeiRequest(Texts(texts, role, "inputs", may_cut), dim, normalize)
 
 
-async def answer_tei(service: Service, request: TeiRequest) -> list[str | list[float]]:
+async def answer_tei(service: Service, request: TeiRequest) -> list[str | np.ndarray]:
     """A list of numbers for each text.
 
     Raises:
