@@ -4,6 +4,7 @@ after a kill, a power cut, or a signal, which all processes follow after the sam
 
 from __future__ import annotations
 
+import glob
 import os
 import random
 import time
@@ -79,7 +80,8 @@ class DurableIO(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Beside the target first; the state before stays as the previous one.
+        """Beside the target first; the state before stays as the previous one. What killed
+        processes left of a save is removed: each is as large as a state.
 
         Raises:
             LeafkitError: the disk is full or cannot be written; the last whole state stays.
@@ -91,6 +93,9 @@ class DurableIO(CheckpointIO):
         try:
             with explain_write_errors(target.parent):
                 target.parent.mkdir(parents=True, exist_ok=True)
+                # of processes that were killed while they saved; the folder is this training's
+                for left in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+                    left.unlink(missing_ok=True)
                 try:
                     with draft.open("wb") as stream:
                         torch.save(checkpoint, stream)

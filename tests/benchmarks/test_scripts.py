@@ -19,6 +19,8 @@ SMALL = {
     "mining.py": ["--size", "300", "--repeats", "1", "--print-only"],
     "bootstrap.py": ["--queries", "50", "--resamples", "100", "--repeats", "1", "--print-only"],
     "million_texts.py": ["--texts", "300", "600", "--steps", "3", "--tiny", "--print-only"],
+    "checkpoint_cost.py": ["--saves", "3", "--tiny", "--print-only"],
+    "data_parallel.py": ["--steps", "6", "--turns", "1", "--tiny", "--print-only"],
     "inheritance.py": ["--size", "1024", "--queries", "20", "--no-report"],
 }
 

@@ -192,6 +192,19 @@ def test_what_the_csv_logger_wrote_before_stays(place, tmp_path):
     assert sorted(set(steps)) == list(range(NUM_BATCHES))
 
 
+def test_what_killed_processes_left_of_a_save_goes_with_the_next_one(place):
+    """Else a large model that is killed while it saves would fill the disk, state by state."""
+    often = replace(place, every_s=0)
+    place.folder.mkdir()
+    for process in (4711, 4712):
+        (place.folder / f".last.ckpt.{process}.tmp").write_bytes(b"half a state")
+    (place.folder / "mine.tmp").touch()
+    with pytest.raises(SystemError):
+        Training(often, Kill(2)).run()
+    left = ["last.ckpt", "mine.tmp", "previous.ckpt"]
+    assert sorted(path.name for path in place.folder.iterdir()) == left
+
+
 @pytest.mark.parametrize("harm", ["truncated", "empty", "text", "code"])
 def test_a_damaged_state_gives_way_to_the_one_before(harm, place, caplog):
     often = replace(place, every_s=0)
