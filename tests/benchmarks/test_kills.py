@@ -1,12 +1,11 @@
-"""``benchmarks/kills.py``: it stops at the moment that it aims at, sees what differs, and a few stops
-end in the undisturbed run's bits.
+"""``benchmarks/kills.py``: it stops where it aims, sees what differs, and a few stops end in the
+undisturbed run's bits.
 """
 
 from __future__ import annotations
 
 import doctest
 import json
-import os
 import random
 import signal
 import subprocess
@@ -23,7 +22,6 @@ import data_parallel
 import kills
 import million_texts
 from lib import kept
-from lib.forked import Aim
 from lib.stopping import STATUSES, Whole
 
 STOP = {"signal": "SIGKILL", "at": "a change", "moment": "saving a state", "status": -9}
@@ -113,6 +111,7 @@ STOPS_AT_A_CHANGE = """
 import signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
+import leafkit.pipeline.distill, leafkit.pipeline.teacher.teach  # once for all children
 from lib.forked import Aim, Child
 from leafkit.cli import main
 
@@ -134,6 +133,7 @@ print(found)
 """
 
 
+@pytest.mark.slow
 def test_a_command_is_stopped_just_before_the_change_that_is_aimed_at(tmp_path):
     (tmp_path / "root").mkdir()
     places = [str(Path(kills.__file__).parent), str(tmp_path / "root")]
