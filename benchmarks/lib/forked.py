@@ -38,6 +38,7 @@ MOMENTS = (
 )
 # functions that are looked at from outside, and what a command does meanwhile
 _WATCHED = (
+    ("leafkit.pipeline.run", "check_shared_folder", STARTING),
     ("lightning", "Trainer.fit", TRAINING),
     ("leafkit.train.resume", "DurableIO.save_checkpoint", SAVING),
     ("leafkit.data.vector_store", "VectorStore.write", STORING),
@@ -46,6 +47,7 @@ _WATCHED = (
     ("leafkit.core.artifact", "seal", PUBLISHING),
     ("leafkit.core.artifact", "swap_in", PUBLISHING),
 )
+_THEN = {STARTING: BEFORE, TRAINING: AFTER}  # what comes after one of these
 _CHANGES = frozenset({"os.rename", "os.remove", "os.mkdir"})
 _WRITES = os.O_WRONLY | os.O_RDWR
 _NOW, _AT_SIGNAL, _NUM_CHANGES = 0, 1, slice(2, 6)  # of a board
@@ -117,7 +119,6 @@ class Board:
 
         StopSignals.handle = noted  # type: ignore[method-assign]
         sys.addaudithook(functools.partial(self._audit, aim, reached))
-        self.now(BEFORE)
 
     def now(self, moment: int) -> None:
         """Say what comes next."""
@@ -133,7 +134,7 @@ class Board:
             try:
                 return function(*args, **named)
             finally:
-                self._bytes[_NOW] = AFTER if moment == TRAINING else before
+                self._bytes[_NOW] = _THEN.get(moment, before)
 
         return told
 
