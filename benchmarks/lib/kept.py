@@ -22,6 +22,8 @@ _PATTERNS = (
 )
 # files in these folders that hold times
 _WITH_TIMES = {"manifest.json", ".verified.json", "made.json", "README.md"}
+# what a run may leave out: what files looked like, and how long a run took that was killed
+_MAY_LACK = {".verified.json", "made.json"}
 # softmax takes no notice of it, so that its gradient is rounding alone, which Adam makes steps of
 _WITHOUT_EFFECT = "key.bias"
 
@@ -39,7 +41,8 @@ def differences(whole: Path, found: Path) -> list[str]:
 
 
 def _names(root: Path) -> set[str]:
-    return {path.relative_to(root).as_posix() for path in root.rglob("*")}
+    found = (path for path in root.rglob("*") if path.name not in _MAY_LACK)
+    return {path.relative_to(root).as_posix() for path in found}
 
 
 def _hashes(root: Path) -> dict[str, str]:

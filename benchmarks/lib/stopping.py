@@ -168,6 +168,7 @@ def stop_once(
 
 def _left_behind(children: Sequence[Child], root: Path, folder: Path) -> list[str]:
     """Processes, tracebacks and a lock, in words."""
+    from leafkit.core.checkpoint_layout import LOCK_FILE
     from leafkit.core.errors import LeafkitError
     from leafkit.core.process.lock import exclusive
 
@@ -179,9 +180,9 @@ def _left_behind(children: Sequence[Child], root: Path, folder: Path) -> list[st
         told = (folder / _OUT_FILE.format(rank)).read_text(errors="replace")
         if "Traceback" in told:
             faults.append(f"a traceback: {told[max(0, told.index('Traceback') - 300) :][:3000]}")
-    if root.is_dir():
+    for lock in root.rglob(LOCK_FILE):
         try:
-            with exclusive(root):
+            with exclusive(lock.parent):
                 pass
         except LeafkitError as err:
             faults.append(f"a stale lock: {err}")

@@ -131,6 +131,11 @@ class VectorStore:
         """On disk, commit records left out."""
         return self.dim * self.dtype.itemsize + _HASH_BYTES
 
+    @property
+    def shards(self) -> list[Shard]:
+        """All that are planned, committed or not."""
+        return list(self._plan)
+
     def missing(self) -> list[Shard]:
         """Shards that are not committed yet.
 

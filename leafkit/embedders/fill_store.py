@@ -61,12 +61,13 @@ def fill_store(
         LeafkitError: the store holds something else, or a vector is not finite.
     """
     missing = store.missing() if missing is None else missing
+    if not missing:
+        drop_claims(store, store.shards)  # of a run that was killed after its last shard
+        return 0
     dealt = missing[rank::num_ranks]
     is_dealt = {shard.number for shard in dealt}
     # those of other ranks from the end: they begin at the other one
     others = [shard for shard in reversed(missing) if shard.number not in is_dealt]
-    if not missing:
-        return 0
     num_new = sum(shard.stop - shard.start for shard in dealt)
     if kept is not None:
         num_new -= sum(int(kept.has(store.hashes(shard)).sum()) for shard in dealt)

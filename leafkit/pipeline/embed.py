@@ -120,8 +120,8 @@ def load_vectors(
     num_reused = run.total(kept.num_taken if kept else 0)
 
     def finish() -> None:
-        if computed:
-            check_distinct(texts, store, title)
+        # of a whole store too: the run that filled it may have been killed, or refused it here
+        check_distinct(texts, store, title)
         _say_cut(run, store, model, texts, role=role, name=name, what=what)
         if computed:
             _add_time(store, time.perf_counter() - started_s, num_reused)
