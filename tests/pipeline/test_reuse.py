@@ -10,9 +10,11 @@ import tiny
 import torch
 
 from leafkit.config.load import load_recipe
+from leafkit.core.checkpoint_layout import shard_claim_file
 from leafkit.core.errors import LeafkitError
 from leafkit.data import vector_store
 from leafkit.data.stored import shard_plan
+from leafkit.embedders import distinct
 from leafkit.embedders.protocol import RefusedText
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.pipeline import embed
@@ -95,6 +97,33 @@ def test_only_new_texts_are_embedded(run, capsys):
     assert (model.seen, run.steps[-1]["status"]) == ([], "up to date")
     assert run.steps[-1]["reused"] == num_known
     assert np.array_equal(again[:], second[:])
+
+
+class Constant(Counting):
+    """Gives all texts the same vector but for rounding."""
+
+    def embed(self, texts, role, max_tokens, bar=None):
+        self.seen += texts
+        return np.ones((len(texts), 48), np.float32) + 2e-3 * np.eye(len(texts), 48)
+
+
+def test_vectors_that_were_refused_once_are_refused_again(run, monkeypatch):
+    """The store is whole by then, and a run that finds it so computes nothing."""
+    monkeypatch.setattr(distinct, "_LEAST_DIFFERENCE", 1e-2)
+    model = Constant(named())
+    for num_seen in (20, 20):
+        with pytest.raises(LeafkitError, match="one and the same vector"):
+            load(run, model, TEXTS[:20])
+        assert len(model.seen) == num_seen
+
+
+def test_what_a_run_left_that_was_killed_after_its_last_shard_goes(run):
+    store = load(run, Counting(named()), TEXTS[:20])
+    left = [store.folder / shard_claim_file(number) for number in (0, 1)]
+    for path in left:
+        path.touch()
+    load(run, Counting(named()), TEXTS[:20])
+    assert not any(path.exists() for path in left)
 
 
 def test_a_list_of_nothing_new_needs_no_model(run):
