@@ -58,13 +58,19 @@ STOPS_FILE = "stops.jsonl"
 Row = dict[str, Any]
 
 
-def draw_aim(chooser: random.Random, whole: Whole) -> Aim:
-    """A signal, and a moment of an undisturbed run's time or of the files that it changes."""
-    number = chooser.choice(SIGNALS)
+def draw_aim(chooser: random.Random, whole: Whole, turn: int = 0) -> Aim:
+    """A signal, and a moment of an undisturbed run's time or of the files that it changes.
+
+    Args:
+        chooser: of everything.
+        whole: the undisturbed run.
+        turn: times that the run was stopped before: what is left of it is shorter.
+    """
+    number, share = chooser.choice(SIGNALS), chooser.random() ** (1 + turn)
     if chooser.random() >= SHARE_AT_CHANGES:
-        return Aim(number, 0, chooser.uniform(0, whole.seconds))
+        return Aim(number, 0, share * whole.seconds)
     after_s = chooser.choice((0.0, chooser.uniform(0, LATEST_AFTER_CHANGE_S)))
-    return Aim(number, chooser.randint(1, whole.num_changes), after_s)
+    return Aim(number, 1 + int(share * whole.num_changes), after_s)
 
 
 def stop_run(
@@ -89,8 +95,8 @@ def stop_run(
         first = chooser.choice((1, 2))
         processes = [first if turn % 2 == 0 else 3 - first for turn in range(num_stops + 1)]
     row: Row = {"run": number, "stage": name, "stops": [], "faults": []}
-    for size in processes[:-1]:
-        aim, victim = draw_aim(chooser, whole), chooser.randrange(size)
+    for turn, size in enumerate(processes[:-1]):
+        aim, victim = draw_aim(chooser, whole, turn), chooser.randrange(size)
         stop = stop_once(stage, root, folder, aim, processes=size, victim=victim)
         row["stops"].append(stop)
         row["faults"] += [f"{_describe(stop)}: {told}" for told in stop.pop("faults")]

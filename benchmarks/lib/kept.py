@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,8 +23,9 @@ _PATTERNS = (
 )
 # files in these folders that hold times
 _WITH_TIMES = {"manifest.json", ".verified.json", "made.json", "README.md"}
-# what a run may leave out: what files looked like, and how long a run took that was killed
-_MAY_LACK = {".verified.json", "made.json"}
+# what a run may leave out, or leave unfinished where it is never written again: what files looked
+# like, and how long a run took that was killed
+_MAY_LACK = re.compile(r"\.verified\.json|made\.json|\.made\.json\..*\.tmp")
 # softmax takes no notice of it, so that its gradient is rounding alone, which Adam makes steps of
 _WITHOUT_EFFECT = "key.bias"
 
@@ -41,7 +43,7 @@ def differences(whole: Path, found: Path) -> list[str]:
 
 
 def _names(root: Path) -> set[str]:
-    found = (path for path in root.rglob("*") if path.name not in _MAY_LACK)
+    found = (path for path in root.rglob("*") if not _MAY_LACK.fullmatch(path.name))
     return {path.relative_to(root).as_posix() for path in found}
 
 

@@ -121,7 +121,7 @@ def write_durably(path: Path, content: bytes) -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(temporary, path)
-        except OSError:
+        except BaseException:  # a signal too
             temporary.unlink(missing_ok=True)
             raise
         fsync_path(path.parent)
