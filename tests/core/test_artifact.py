@@ -32,6 +32,7 @@ from leafkit.core.artifact import (
 )
 from leafkit.core.checkpoint_layout import MANIFEST_FILE
 from leafkit.core.errors import LeafkitError
+from leafkit.core.process.stop_signals import Terminated
 
 OLD, NEW = {"seed": "old"}, {"seed": "new"}
 
@@ -493,6 +494,21 @@ def test_write_durably_killed_at_every_operation_leaves_the_old_or_the_new_bytes
         seen.append(path.read_bytes())
     assert set(seen) == {b"old", b"new" * 1000}
     assert len(seen) >= 5
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, Terminated])
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_what_a_signal_leaves_half_written_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException], call: str
+) -> None:
+    def stopped(*args: object) -> None:
+        raise stop
+
+    (tmp_path / "state.json").write_bytes(b"old")
+    monkeypatch.setattr(os, call, stopped)
+    with pytest.raises(stop):
+        write_durably(tmp_path / "state.json", b"new")
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("state.json", b"old")]
 
 
 # --- a full disk, a folder without permission
