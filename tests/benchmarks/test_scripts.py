@@ -22,6 +22,7 @@ SMALL = {
     "checkpoint_cost.py": ["--saves", "3", "--tiny", "--print-only"],
     "data_parallel.py": ["--steps", "6", "--turns", "1", "--tiny", "--print-only"],
     "inheritance.py": ["--size", "1024", "--queries", "20", "--no-report"],
+    "serve.py": ["--tiny", "--print-only"],
 }
 
 

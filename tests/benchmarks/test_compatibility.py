@@ -1,0 +1,102 @@
+"""``benchmarks/compatibility.py``: what it calls equal, what it says of tools that are not here,
+and a run with those that are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from served import save_pair
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import compatibility as module
+from readers import python_tools
+
+BENCHMARKS = Path(module.__file__).parent
+
+
+def test_every_check_has_a_tool_a_reader_and_exact_versions():
+    for check in module.CHECKS:
+        tool = module.TOOLS[check.tool]
+        if tool.is_node:
+            assert check.reader in ("fp32", "q8")
+            assert all("@" in package[1:] for package in tool.packages)
+        else:
+            assert check.reader in python_tools.READERS
+            assert "==" in tool.packages[0]
+    assert {check.tool for check in module.CHECKS} == module.TOOLS.keys()
+
+
+def test_equal_is_equal_and_is_not_rounded_up():
+    assert module.judge(1 - 5e-7, is_int8=False) == "equal"
+    assert module.judge(1 - 1.1e-6, is_int8=False) == "**0.999998**"
+    assert module.judge(0.91234, is_int8=True) == "0.9123 (int8)"
+    assert module.judge(None, is_int8=False) == ""
+
+
+def test_the_cosine_is_of_each_row():
+    right = np.eye(3, dtype=np.float32)
+    assert module.smallest_cosine(2 * right, right) == 1
+    turned = right.copy()
+    turned[2] = [0, 0.6, 0.8]
+    assert module.smallest_cosine(turned, right) == pytest.approx(0.8)
+    with pytest.raises(module.NotRun, match=r"\(2, 3\) where \(3, 3\)"):
+        module.smallest_cosine(right[:2], right)
+    with pytest.raises(module.NotRun, match="not finite"):
+        module.smallest_cosine(right * np.nan, right)
+
+
+def test_messages_name_no_folder_of_this_machine():
+    text = 'Traceback\n  File "/home/a/b.py"\nOSError: /home/a/model is not there\n\n'
+    assert module._last_words(text) == "OSError: ... is not there"
+    assert module._last_words("") == "no message"
+
+
+def test_what_cannot_be_run_says_why(tmp_path):
+    options = argparse.Namespace(python={}, make_environments=None)
+    check = module.CHECKS[0]
+    job = {"folders": {}}
+    row = module.row_of(check, options, job, {}, tmp_path)
+    assert row[4] == "not run: the folder student is not exported"
+    job = {"folders": {"student": "x"}}
+    row = module.row_of(check, options, job, {}, tmp_path)
+    assert "no interpreter was named" in row[4]
+    options.python[check.tool] = tmp_path / "python"
+    row = module.row_of(check, options, job, {}, tmp_path)
+    assert "its interpreter does not run" in row[4]
+    assert len(row) == 6
+    options.python[check.tool] = Path(sys.executable)
+    (tmp_path / "job.json").write_text("{}")
+    unknown = dataclasses.replace(check, reader="none")
+    row = module.row_of(unknown, options, job, {}, tmp_path)
+    assert row[4] == "not run: it fails: KeyError: 'none'"
+
+
+@pytest.mark.slow
+def test_tools_that_are_here_are_run(tmp_path):
+    pytest.importorskip("sentence_transformers", reason='needs pip install "leafkit[dev]"')
+    pytest.importorskip("mteb", reason='needs pip install "leafkit[dev]"')
+    pair = save_pair(tmp_path / "pair")
+    # a folder as to=student writes it, apart from the card
+    shutil.copytree(pair / "student", tmp_path / "out" / "hub" / "student")
+    words = ["--pair", str(pair), "--exported", str(tmp_path / "out"), "--only", "st62", "mteb"]
+    words += ["--python", f"st62={sys.executable}", "--python", f"mteb={sys.executable}"]
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "compatibility.py"), *words, "--print-only"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
+    found = {row[0].removeprefix("| "): row for row in rows}
+    assert found["sentence-transformers 6.2"][4] == "equal"
+    assert found["mteb's own run, student"][4] == "equal"
+    assert "not exported" in found["mteb's own run, pair"][4]
+    assert str(tmp_path) not in done.stdout.partition("# Exported")[2]
