@@ -28,7 +28,7 @@ from lib.arguments import make_parser
 from lib.children import Figures, median
 from lib.clients import ask, ask_each
 from lib.machine import describe, num_cores
-from lib.pinned import pin, thread_variables
+from lib.pinned import thread_variables
 from lib.report import command, publish, table, title
 from lib.servers import free_port, started
 from serve_parts.bare import measure_bare
@@ -261,7 +261,6 @@ def main() -> None:
     """Measure and write the report; with --child, one measurement as JSON."""
     options = read_options()
     if options.child:
-        pin(options.threads)
         measure_bare(options.pair, options.threads, options.seconds)
         return
     os.environ["HF_HUB_OFFLINE"] = "1"

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from leafkit.core.system import resident_mib
 from leafkit.pipeline.load_pair import load_pair
@@ -26,6 +27,8 @@ def measure_bare(folder: Path, num_threads: int, seconds: float) -> None:
         num_threads: of one query.
         seconds: to measure.
     """
+    # the cores are those of the process that started this one, which several of them may share
+    torch.set_num_threads(num_threads)
     pair = load_pair(folder, query_threads=num_threads)
     texts = choose_questions([document.full_text for document in pair.documents])
     for i in range(_WARM):
