@@ -166,7 +166,9 @@ def make_environment(name: str, tool: Tool, root: Path) -> Path:
     if tool.is_node:
         if not (place / "node_modules").is_dir():
             place.mkdir(parents=True, exist_ok=True)
-            _run(["npm", "install", "--no-audit", "--no-fund", "--prefix", place, *tool.packages])
+            # onnxruntime-node's script fetches its CUDA build alone, from elsewhere
+            quiet = ["--ignore-scripts", "--no-audit", "--no-fund"]
+            _run(["npm", "install", *quiet, "--prefix", place, *tool.packages])
         return place
     python = place / "bin" / "python"
     if not (place / "installed").is_file():
