@@ -78,7 +78,15 @@ class Check:
 
 
 TOOLS = {
-    "st34": Tool(("sentence-transformers==3.4.1", "transformers==4.57.3", "huggingface-hub<1")),
+    # of its own time: the packages here are for a later huggingface-hub
+    "st34": Tool(
+        (
+            "sentence-transformers==3.4.1",
+            "transformers==4.57.3",
+            "huggingface-hub==0.36.2",
+            "datasets==3.6.0",
+        )
+    ),
     "st62": Tool(("sentence-transformers==6.2.0",)),
     "fastembed": Tool(("fastembed==0.9.1",)),
     "transformers.js": Tool(("@huggingface/transformers@4.3.1",), is_node=True),
@@ -139,7 +147,9 @@ def make_job(
     texts = [document.full_text for document in pair.documents][:NUM_TEXTS]
     queries = [*dict.fromkeys(" ".join(text.split()[:9]) for text in texts), *ODD]
     documents = [*dict.fromkeys(texts), *ODD]
-    student = make_embedder(read_model(options.pair / STUDENT))
+    encoder = read_model(options.pair / STUDENT)
+    student = make_embedder(encoder)
+    lengths = [len(ids) for ids in encoder.tokenize(queries, "query")]
     expected = {"queries": student.embed(queries, "query", student.max_tokens)}
     try:
         expected["documents"] = pair.encode_document(documents)
@@ -149,6 +159,7 @@ def make_job(
         "folders": {name: str(place) for name, place in folders.items()},
         "queries": queries,
         "documents": documents,
+        "is_long": [length >= student.max_tokens for length in lengths],
         "prompt": student.prompt("query"),
         "dim": student.dim,
         "max_tokens": student.max_tokens,
@@ -256,8 +267,8 @@ def run_check(
         return dict(found), about
 
 
-def smallest_cosine(found: np.ndarray, expected: np.ndarray) -> float:
-    """Over the rows of two (n, D) matrices, in double precision.
+def cosines_of(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """(n,) of the rows of two (n, D) matrices, in double precision.
 
     Raises:
         NotRun: they differ in shape, or hold what is no number.
@@ -266,20 +277,34 @@ def smallest_cosine(found: np.ndarray, expected: np.ndarray) -> float:
         raise NotRun(f"it gives {found.shape} where {expected.shape} are right")
     a, b = found.astype(np.float64), expected.astype(np.float64)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    smallest = float((np.einsum("nd,nd->n", a, b) / lengths).min())
-    if not np.isfinite(smallest):
+    cosines: np.ndarray = np.einsum("nd,nd->n", a, b) / lengths
+    if not np.isfinite(cosines).all():
         raise NotRun("its vectors are not finite")
-    return smallest
+    return cosines
 
 
-def judge(cosine: float | None, *, is_int8: bool) -> str:
-    """A cell: equal, or how far from it."""
-    if cosine is None:
+def judge(cosines: np.ndarray | None, is_long: np.ndarray, *, is_int8: bool) -> str:
+    """A cell: equal, or how far from it; texts beyond the limit by themselves, because tools cut
+    them in different ways.
+
+    Args:
+        cosines: (n,) with leafkit's vectors; None where there are none.
+        is_long: (n,) whether a text is longer than the model's limit.
+        is_int8: the vectors are an int8 graph's, which are never equal.
+    """
+    if cosines is None:
         return ""
+    smallest, of_long = cosines[~is_long].min(), cosines[is_long].min(initial=1.0)
     if is_int8:
-        return f"{cosine:.4f} (int8)"
-    # rounded down: what is not equal must not read as if it were
-    return "equal" if cosine >= EQUAL else f"**{np.floor(1e6 * cosine) / 1e6:.6f}**"
+        return f"{min(smallest, of_long):.4f} (int8)"
+    if smallest < EQUAL:
+        return f"**{_down(min(smallest, of_long))}**"
+    return "equal" if of_long >= EQUAL else f"equal; **{_down(of_long)}** beyond the limit"
+
+
+def _down(cosine: float) -> str:
+    """Rounded down: what is not equal must not read as if it were."""
+    return f"{np.floor(1e6 * cosine) / 1e6:.6f}"
 
 
 def row_of(
@@ -296,14 +321,19 @@ def row_of(
         interpreter = find_interpreter(check.tool, options)
         found, about = run_check(check, interpreter, work / "job.json", work)
         cosines = {
-            role: smallest_cosine(found[role], expected[role])
+            role: cosines_of(found[role], expected[role])
             for role in ("queries", "documents")
             if role in found and role in expected
         }
     except NotRun as reason:
         return [check.name, "", check.folder, "", f"not run: {reason}", ""]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    cells = [judge(cosines.get(r), is_int8=check.is_int8) for r in ("queries", "documents")]
+    is_long = np.array(job["is_long"])
+    none = np.zeros(len(job["documents"]), dtype=bool)
+    cells = [
+        judge(cosines.get(role), mask, is_int8=check.is_int8)
+        for role, mask in (("queries", is_long), ("documents", none))
+    ]
     return [check.name, versions, check.folder, about["prompt"], *cells]
 
 

@@ -20,6 +20,7 @@ _PRIVATE = (
     "--against",
     "--out",
     "--pair",
+    "--exported",
     "--peer-python",
     "--vllm-python",
     "--python",

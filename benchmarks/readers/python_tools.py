@@ -149,7 +149,7 @@ def read_haystack(job: Job) -> tuple[Vectors, str]:
     from haystack.utils import ComponentDevice
 
     device = ComponentDevice.from_str("cpu")
-    model = SentenceTransformersTextEmbedder(job["folders"]["student"], device=device)
+    model = SentenceTransformersTextEmbedder(model=job["folders"]["student"], device=device)
     model.warm_up()
     found = [model.run(text=text)["embedding"] for text in job["queries"]]
     return {"queries": np.array(found)}, BY_DEFAULT
@@ -168,7 +168,8 @@ def read_mteb(job: Job, folder: str = "student") -> tuple[Vectors, str]:
     class Recorded(SentenceTransformerEncoderWrapper):
         def encode(self, inputs: Any, *, prompt_type: Any = None, **named: Any) -> Any:
             vectors = super().encode(inputs, prompt_type=prompt_type, **named)
-            texts = [text for batch in inputs for text in batch["text"]]
+            # a document without a title comes stripped
+            texts = [text.strip() for batch in inputs for text in batch["text"]]
             asked[str(prompt_type.value)].update(zip(texts, np.asarray(vectors), strict=True))
             return vectors
 
@@ -204,9 +205,10 @@ def read_mteb(job: Job, folder: str = "student") -> tuple[Vectors, str]:
 
     model = Recorded(job["folders"][folder], device="cpu")
     mteb.evaluate(model, Task(), cache=None, overwrite_strategy="always")
-    found = {"queries": np.stack([asked["query"][text] for text in job["queries"]])}
+    found = {"queries": np.stack([asked["query"][text.strip()] for text in job["queries"]])}
     if folder == "pair":
-        found["documents"] = np.stack([asked["document"][text] for text in job["documents"]])
+        documents = [asked["document"][text.strip()] for text in job["documents"]]
+        found["documents"] = np.stack(documents)
     return found, BY_NAME
 
 

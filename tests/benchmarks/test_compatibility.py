@@ -35,22 +35,30 @@ def test_every_check_has_a_tool_a_reader_and_exact_versions():
 
 
 def test_equal_is_equal_and_is_not_rounded_up():
-    assert module.judge(1 - 5e-7, is_int8=False) == "equal"
-    assert module.judge(1 - 1.1e-6, is_int8=False) == "**0.999998**"
-    assert module.judge(0.91234, is_int8=True) == "0.9123 (int8)"
-    assert module.judge(None, is_int8=False) == ""
+    def cell(short: float, long: float, *, is_int8: bool = False) -> str:
+        cosines, is_long = np.array([1.0, short, long]), np.array([False, False, True])
+        return module.judge(cosines, is_long, is_int8=is_int8)
+
+    assert cell(1 - 5e-7, 1) == "equal"
+    assert cell(1 - 1.1e-6, 1) == "**0.999998**"
+    assert cell(1, 0.99852199) == "equal; **0.998521** beyond the limit"
+    assert cell(0.99, 0.98) == "**0.980000**"
+    assert cell(0.91234, 0.95, is_int8=True) == "0.9123 (int8)"
+    assert cell(0.95, 0.91234, is_int8=True) == "0.9123 (int8)"
+    assert module.judge(np.array([1.0]), np.array([False]), is_int8=False) == "equal"
+    assert module.judge(None, np.array([]), is_int8=False) == ""
 
 
 def test_the_cosine_is_of_each_row():
     right = np.eye(3, dtype=np.float32)
-    assert module.smallest_cosine(2 * right, right) == 1
+    assert module.cosines_of(2 * right, right).tolist() == [1, 1, 1]
     turned = right.copy()
     turned[2] = [0, 0.6, 0.8]
-    assert module.smallest_cosine(turned, right) == pytest.approx(0.8)
+    np.testing.assert_allclose(module.cosines_of(turned, right), [1, 1, 0.8], rtol=1e-6)
     with pytest.raises(module.NotRun, match=r"\(2, 3\) where \(3, 3\)"):
-        module.smallest_cosine(right[:2], right)
+        module.cosines_of(right[:2], right)
     with pytest.raises(module.NotRun, match="not finite"):
-        module.smallest_cosine(right * np.nan, right)
+        module.cosines_of(right * np.nan, right)
 
 
 def test_messages_name_no_folder_of_this_machine():
