@@ -127,6 +127,8 @@ def ways_of(
             workers=2,
         ),
     ]
+    if options.tiny:  # the others start servers of the same kind
+        ways = ways[:1]
     missing = []
     peer = options.peer_python or sys.executable
     if reason := _lacks(peer, ("fastapi", "uvicorn", "sentence_transformers")):

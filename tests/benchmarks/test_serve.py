@@ -159,9 +159,12 @@ def test_questions_are_short_and_distinct():
 
 def test_peers_that_are_not_here_are_named_with_the_reason(tmp_path):
     nowhere = str(tmp_path / "python")
-    options = argparse.Namespace(pair=tmp_path, peer_python=nowhere, vllm_python=sys.executable)
+    options = argparse.Namespace(
+        pair=tmp_path, peer_python=nowhere, vllm_python=sys.executable, tiny=False
+    )
     ways, missing = ways_of(options, {})
     assert [way.name.partition(",")[0] for way in ways] == ["leafkit serve"] * 3
+    assert [way.workers for way in ways] == [1, 1, 2]
     assert "does not run (FileNotFoundError)" in missing[0]
     assert "vllm not installed" in missing[1]
     assert not any(str(tmp_path) in reason for reason in missing)
