@@ -27,6 +27,7 @@ FLOORS = {
     "report": 7,
     "exporters": 7,
     "pipeline": 8,
+    "adapters": 9,
     "api": 9,
     "cli": 10,
     "server": 9,

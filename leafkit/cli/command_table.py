@@ -40,8 +40,10 @@ COMMANDS = {
         "before it starts",
     ),
     "embed": Command(
-        "recipe=NAME [key=value ...]",
-        "embed the documents with the teacher, resumable, into an index",
+        "recipe=NAME [to=STORE] [key=value ...]",
+        "embed the documents with the teacher, resumable, into an index; to=qdrant:URL/COLLECTION, "
+        "parquet:FOLDER, ... sends them to a store, too",
+        ("to=", "to_precision="),
     ),
     "bench": Command(
         "recipe=NAME | teacher=MODEL student=MODEL collections=SOURCE [key=value ...]",
@@ -62,10 +64,10 @@ COMMANDS = {
         "the student as ONNX graphs, float32 and int8, checked against the model",
     ),
     "search": Command(
-        'FOLDER ["question"] [k=10] [index=hnsw]',
-        "ask an index a question with the student, or, without one, questions line by line; "
-        "index= keeps a faiss index",
-        ("k=", "index="),
+        'FOLDER | STORE student=FOLDER ["question"] [k=10] [index=hnsw]',
+        "ask an index, or a store that leafkit embed filled, a question with the student, or, "
+        "without one, questions line by line; index= keeps a faiss index",
+        ("k=", "index=", "student="),
     ),
     "serve": Command(
         "FOLDER [port=8080] [host=127.0.0.1] [api_key_file=FILE] [teacher=off] [workers=2] ...",

@@ -28,7 +28,8 @@ _READING = (
     "data.ignore_columns",
 )
 _CUTS = ("data.max_query_tokens", "data.max_document_tokens")
-_ENGINE = "embed.*"
+_ENGINE = "embed.[!t]*"
+_STORE = "embed.to*"
 _MODELS = ("teacher.*", "embeddings.*", "allow_hosts")
 _STUDENT = ("bench.student", "bench.same_space")
 _DIM = "student.dim"
@@ -52,7 +53,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "teach": (*_RUN, "dry_run", *_TRAINING),
     "mine": (*_RUN, "dry_run", *_TRAINING),
     "synth": ("name", "checkpoints", "force", "seed", "synth.*", "allow_hosts"),
-    "embed": (*_RUN, *_READING, "data.max_document_tokens", *_MODELS, _ENGINE, _DIM),
+    "embed": (*_RUN, *_READING, "data.max_document_tokens", *_MODELS, _ENGINE, _STORE, _DIM),
     "bench": (
         *_RUN,
         "seed",
@@ -160,6 +161,7 @@ _CONDITIONS = (
         lambda recipe, _: recipe.embed.engine == "ray",
         "embed.engine=ray",
     ),
+    _Condition(("embed.to_precision",), lambda recipe, _: bool(recipe.embed.to), "embed.to"),
     _Condition(
         ("student.static.*",),
         lambda recipe, _: recipe.student.kind == "static",

@@ -75,9 +75,9 @@ def numbers(
     return _field(default, Spec(doc, unit, low, above, high, (), order, least_items))
 
 
-def text(default: str, doc: str) -> Any:
+def text(default: str, doc: str, *, is_consent: bool = False) -> Any:
     """Any text."""
-    return _field(default, Spec(doc))
+    return _field(default, Spec(doc, is_consent=is_consent))
 
 
 def texts(

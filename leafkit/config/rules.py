@@ -17,8 +17,10 @@ from leafkit.config.recipe import Recipe
 from leafkit.config.rules_stage import FOLDER_NAME, Problem, broken_stage_rules
 from leafkit.config.student import LAYERS, StudentConfig, read_layers
 from leafkit.config.synth import SynthConfig
+from leafkit.config.teacher import EmbedConfig
 from leafkit.config.trainer import TrainerConfig
 from leafkit.config.yaml_text import shown
+from leafkit.core.addresses.store import PRECISIONS_OF_STORES, parse_store
 from leafkit.core.builtin_models.table import BUILTIN_NAMES, KIND, is_builtin
 from leafkit.core.checkpoint_layout import (
     RECIPE_FOLDERS,
@@ -26,6 +28,7 @@ from leafkit.core.checkpoint_layout import (
     is_taken_by_all,
     is_taken_in_recipe,
 )
+from leafkit.core.errors import UsageError
 from leafkit.core.hosts import host_of
 
 KEY_ENDINGS = ("_API_KEY", "_TOKEN")  # of variables that a recipe may send to an endpoint
@@ -41,6 +44,7 @@ def broken_rules(recipe: Recipe) -> list[Problem]:
         *_check_stages(recipe),
         *_check_synth(recipe.synth),
         *_check_references(recipe),
+        *_check_store(recipe.embed),
         *_check_hosts(recipe),
         *_check_packages(recipe),
         *_check_endpoint("synth.endpoint", recipe.synth.endpoint),
@@ -326,6 +330,20 @@ def _check_head(student: StudentConfig) -> list[Problem]:
         what = f"{shown(student.head_layers)}: student.head=none hands on the last layer alone"
         return [("student.head_layers", what)]
     return []
+
+
+def _check_store(embed: EmbedConfig) -> list[Problem]:
+    if not embed.to:
+        return []
+    try:
+        address = parse_store(embed.to)
+    except UsageError as err:
+        return [("embed.to", f"{err}: {err.hint}")]
+    known = PRECISIONS_OF_STORES[address.kind]
+    if embed.to_precision in known:
+        return []
+    what = f"{embed.to_precision}: {address.kind} has {', '.join(known)}"
+    return [("embed.to_precision", what)]
 
 
 def _check_tasks(bench: BenchConfig) -> list[Problem]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from leafkit.config.endpoint import EndpointConfig
 from leafkit.config.fields import choice, flag, number, numbers, section, text, texts
 
+STORE_PRECISIONS = ("float32", "float16", "int8", "binary")
+
 
 @dataclass(frozen=True)
 class TeacherConfig:
@@ -70,4 +72,17 @@ class EmbedConfig:
         "device is the CPU.",
         low=0,
         high=100_000,
+    )
+    to: str = text(
+        "",
+        "A store that gets the documents with their vectors: parquet:FOLDER, lance:FOLDER/TABLE, "
+        "qdrant:URL/COLLECTION, pgvector:postgresql://HOST/DATABASE/TABLE or opensearch:URL/INDEX. "
+        "A recipe file cannot name one: give it on the command line.",
+        is_consent=True,
+    )
+    to_precision: str = choice(
+        "float32",
+        "Of the vectors there; float16 is what the index holds, and loses nothing. int8 and binary "
+        "where the store has them.",
+        STORE_PRECISIONS,
     )

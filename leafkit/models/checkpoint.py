@@ -30,6 +30,7 @@ from leafkit.models.folder import (
     is_ranked_by_cosine,
     read_object,
     read_prompts,
+    with_aliases,
     write_dense,
     write_json,
 )
@@ -251,9 +252,12 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
     write_json(
         folder / PROMPTS_FILE,
         {
-            "prompts": {
-                role: encoder.prompt(role) for role in ("query", "document", *encoder.spec.prompts)
-            },
+            "prompts": with_aliases(
+                {
+                    role: encoder.prompt(role)
+                    for role in ("query", "document", *encoder.spec.prompts)
+                }
+            ),
             "default_prompt_name": None,
             "similarity_fn_name": encoder.spec.similarity,
         },

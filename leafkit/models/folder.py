@@ -24,6 +24,8 @@ _QUERY_NAMES, _DOCUMENT_NAMES = (
     ("query",),
     ("document", "passage", "corpus"),
 )
+# what others call the two roles: vLLM's input_type and Cohere's clients name a prompt so
+ALIASES = {"search_query": "query", "search_document": "document"}
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")  # of sentence-transformers
 _AGAIN = "write or download the model again"
 # what a Dense module does after its linear map; GELU is torch's own, by the error function
@@ -154,7 +156,8 @@ def read_prompts(path: Path) -> dict[str, str]:
     A role without a prompt of its name takes what sentence-transformers' authors meant for it:
     documents that of "passage", else of "corpus"; then the prompt of default_prompt_name, which
     ``encode`` puts before every text, unless that is the other role's. An empty prompt of the
-    role's own name stays empty.
+    role's own name stays empty. A prompt that ``with_aliases`` wrote a second time is its role's,
+    and not one more.
 
     Raises:
         LeafkitError: the file names no text.
@@ -179,7 +182,23 @@ def read_prompts(path: Path) -> dict[str, str]:
         )
         if name is not None and prompts[name]:
             found[role] = prompts[name]
-    return found
+    return {
+        name: text
+        for name, text in found.items()
+        if name not in ALIASES or text != prompts.get(ALIASES[name])
+    }
+
+
+def with_aliases(prompts: Mapping[str, str]) -> dict[str, str]:
+    """Prompts by name as a model folder holds them, those of the roles under their other names too:
+    a server that is asked for input_type "search_query" then finds the prompt instead of none.
+
+    >>> with_aliases({"query": "find: ", "document": "", "search_document": "text: "})
+    {'search_query': 'find: ', 'search_document': 'text: ', 'query': 'find: ', 'document': ''}
+    """
+    return {alias: prompts[role] for alias, role in ALIASES.items() if role in prompts} | dict(
+        prompts
+    )
 
 
 def is_ranked_by_cosine(path: Path, *, has_normalize: bool) -> bool:

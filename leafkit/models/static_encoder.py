@@ -35,6 +35,7 @@ from leafkit.models.folder import (
     read_json,
     read_object,
     read_prompts,
+    with_aliases,
     write_dense,
     write_json,
 )
@@ -281,7 +282,7 @@ def write_static(encoder: StaticEncoder, folder: Path, space: dict[str, Any]) ->
     write_json(
         folder / _PROMPTS_FILE,
         {
-            "prompts": {"query": "", "document": ""},
+            "prompts": with_aliases({"query": "", "document": ""}),
             "default_prompt_name": None,
             "similarity_fn_name": encoder.spec.similarity,
         },

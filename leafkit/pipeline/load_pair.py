@@ -39,11 +39,12 @@ from leafkit.index.vectors import read_chunks
 from leafkit.models.encoder_protocol import Encoder, read_model
 from leafkit.models.folder import read_prefix_of, read_space, read_teacher_prompts
 from leafkit.models.precision import choose_device
+from leafkit.pipeline.adapted import OpenedFrom
 from leafkit.pipeline.document_index import read_space_of_index, read_vectors_of_index
 from leafkit.pipeline.model_handle import ModelHandle, ModelOpener
 from leafkit.pipeline.model_in_memory import as_handle
 from leafkit.pipeline.pair import Pair, Retention, retention_of
-from leafkit.pipeline.space_guard import check_student
+from leafkit.pipeline.space_guard import another_dimension, check_student
 from leafkit.results import EvaluationResult, GraphQuality
 from leafkit.results.codec import Mismatch, from_plain
 
@@ -105,7 +106,7 @@ def load_pair(
         identity = fingerprint([identity, space.dim])
     told, prompts = str(about.get("teacher_reference", "")), read_teacher_prompts(about)
     reference = told if teacher is None else teacher if isinstance(teacher, str) else "given"
-    return Pair(
+    pair = Pair(
         student,
         Collection.load(folder / INDEX),
         vectors,
@@ -121,6 +122,34 @@ def load_pair(
         judged=partial(_find_corpus, folder, manifests[INDEX]),
         retention=_read_retention(folder, manifests[STUDENT], student.fingerprint),
     )
+    if teacher is None or isinstance(teacher, str):
+        pair.opened_from = OpenedFrom(str(folder), index, teacher, device, query_threads)
+    return pair
+
+
+def open_student(folder: Path, teacher: str, dim: int) -> Embedder:
+    """What gives the query vectors of a student that asks an index of another program's.
+
+    Args:
+        folder: of a pair, whose exported graph is taken as ``load_pair`` does; or of a student.
+        teacher: space of the index.
+        dim: dimension of the index.
+
+    Raises:
+        LeafkitError: it holds no student, or one of another space or dimension.
+    """
+    is_pair = (folder / STUDENT).is_dir()
+    if is_pair:
+        _open_part(folder / STUDENT, STUDENT)
+    place = folder / STUDENT if is_pair else folder
+    student = read_model(place)
+    check_student(place, student, teacher, dim)
+    if student.dim != dim:  # of a teacher's first dimensions: the index has to be cut likewise
+        raise another_dimension(student.dim, dim)
+    graph = _open_graph(folder / EXPORT, student, 0) if is_pair else None
+    embedder = graph or make_embedder(student)
+    probe_model(embedder, str(place))
+    return embedder
 
 
 def _open_part(folder: Path, part: str) -> Manifest:

@@ -24,6 +24,7 @@ from leafkit.index.exact import search_exact
 from leafkit.index.ranking import Ranking
 from leafkit.index.search import search_index
 from leafkit.models.encoder_protocol import Encoder
+from leafkit.pipeline.adapted import Adapted
 from leafkit.pipeline.hits import Hits, SearchHit
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.pair_folder import save_parts
@@ -66,7 +67,7 @@ def retention_of(result: EvaluationResult) -> Retention | None:
     return None
 
 
-class Pair:
+class Pair(Adapted):
     """A frozen teacher for documents and a small student for queries, in one vector space.
 
     ``leafkit.distill`` and ``leafkit.load_pair`` make pairs. There is no bare ``encode``: queries

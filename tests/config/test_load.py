@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from leafkit.config import Recipe, TeacherConfig
+from leafkit.config import EmbedConfig, Recipe, TeacherConfig
 from leafkit.config.fields import spec_of
 from leafkit.config.load import find_recipe, list_recipes, load_recipe, to_yaml
 from leafkit.config.validate import find_problems
@@ -706,13 +706,18 @@ def test_range(write: Write, override: str, key: str, complaint: str) -> None:
 CONSENTS = {
     "teacher.trust_remote_code": ("teacher: {trust_remote_code: true, revision: REV}", "true"),
     "allow_hosts": ("allow_hosts: [a.org]", "a.org"),
+    "embed.to": ("embed: {to: 'parquet:a.org'}", "parquet:a.org"),
 }
 
 
 def test_every_consent_has_its_case() -> None:
     consents = [
         f"{prefix}{f.name}"
-        for section, prefix in ((Recipe, ""), (TeacherConfig, "teacher."))
+        for section, prefix in (
+            (Recipe, ""),
+            (TeacherConfig, "teacher."),
+            (EmbedConfig, "embed."),
+        )
         for f in fields(section)
         if spec_of(f).is_consent
     ]
@@ -735,7 +740,7 @@ def test_a_recipe_file_cannot_give_the_users_consent(
     assert ".yaml:1: " in found
     # the word of the command line does not make the file's a good one
     assert len(_mistakes(name, f"{key}={value}")) == 1
-    alone = write(text.replace("true", "false").replace("a.org", ""))
+    alone = write(text.replace("true", "false").replace("parquet:a.org", "").replace("a.org", ""))
     assert load_recipe(alone, [f"{key}={value}"])
 
 

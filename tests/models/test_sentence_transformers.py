@@ -175,3 +175,26 @@ def test_a_dense_module_that_is_not_linear_is_refused(tmp_path, damage):
     path.write_text(json.dumps(config))
     with pytest.raises(LeafkitError, match="activation Tanh is not linear"):
         read_encoder(folder)
+
+
+@pytest.mark.parametrize("prompt", [Q, ""])
+def test_the_roles_other_names_find_the_same_prompts(tmp_path, prompt):
+    """What a server asks for by input_type is there, and sentence-transformers loads it equally."""
+    encoder = tiny.make_encoder(seed=4, prompts={"query": prompt, "document": P})
+    write_encoder(encoder, tmp_path / "model", {"kind": "student"})
+    told = json.loads((tmp_path / "model" / "config_sentence_transformers.json").read_text())
+    assert told["prompts"]["search_query"] == told["prompts"]["query"] == prompt
+    assert told["prompts"]["search_document"] == told["prompts"]["document"] == P
+    for role in ("query", "document"):
+        expected = mine(tmp_path / "model", role)
+        for name in (role, f"search_{role}"):
+            found = theirs(tmp_path / "model", prompt_name=name, normalize_embeddings=True)
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+    again = read_encoder(tmp_path / "model")
+    assert {r: t for r, t in encoder.spec.prompts.items() if t} == again.spec.prompts
+
+
+def test_an_own_prompt_of_such_a_name_stays(tmp_path):
+    own = {"query": Q, "search_query": C}
+    write_encoder(tiny.make_encoder(seed=4, prompts=own), tmp_path / "model", {"kind": "student"})
+    assert read_encoder(tmp_path / "model").spec.prompts == own

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leafkit.config.evaluation import INDEX_KINDS
+from leafkit.core.addresses.store import names_store, parse_store
 from leafkit.core.console import console, warn
 from leafkit.core.errors import UsageError
 
 if TYPE_CHECKING:
     from leafkit.pipeline.pair import Pair
+    from leafkit.pipeline.stores.ask import StoreSearch
 
-_OPTIONS = ("k=", "index=")
+_OPTIONS = ("k=", "index=", "student=")
 _EXAMPLE = 'leafkit search checkpoints/kalm-to-23m "how do I invert a sparse matrix"'
 _PROMPT = "question> "
 
@@ -37,22 +40,53 @@ def run(words: Sequence[str]) -> int:
         raise UsageError(f"k={count[:40]} is not a positive whole number", "k=10")
     if index not in INDEX_KINDS:
         raise UsageError(f"index={index}: no such kind", f"one of {', '.join(INDEX_KINDS)}")
-    if not Path(plain[0]).is_dir():
-        raise UsageError(
-            f"{plain[0]}: no such folder", "name a recipe's folder, such as checkpoints/kalm-to-23m"
-        )
+    is_store = names_store(plain[0]) and not Path(plain[0]).is_dir()
+    _check_place(plain[0], options, is_store=is_store)
     questions = iter(plain[1:]) if plain[1:] else _ask()
     first = next(questions, None)
     if first is None:
         raise UsageError("there is no question: nothing came in", _EXAMPLE)
-    from leafkit.pipeline.load_pair import load_pair
-
-    pair = load_pair(plain[0], index=index)
     is_alone = bool(plain[1:])
-    _answer(pair, first, int(count), is_alone=is_alone)
-    for question in questions:
-        _answer(pair, question, int(count), is_alone=is_alone)
+    with _open(plain[0], options, is_store=is_store) as pair:
+        _answer(pair, first, int(count), is_alone=is_alone)
+        for question in questions:
+            _answer(pair, question, int(count), is_alone=is_alone)
     return 0
+
+
+def _check_place(place: str, options: Mapping[str, str], *, is_store: bool) -> None:
+    """Refuse what cannot be asked before anything heavy is imported."""
+    if not is_store and not Path(place).is_dir():
+        raise UsageError(
+            f"{place}: no such folder", "name a recipe's folder, such as checkpoints/kalm-to-23m"
+        )
+    if not is_store and "student" in options:
+        raise UsageError("student= is for a store: a pair's folder has its own", "leave it out")
+    if is_store and "index" in options:
+        raise UsageError("index= is for a pair's folder: a store has its own", "leave it out")
+    if is_store and not options.get("student"):
+        raise UsageError(
+            "which student asks the store is not said",
+            f"leafkit search {parse_store(place)} student=checkpoints/kalm-to-23m",
+        )
+
+
+@contextlib.contextmanager
+def _open(
+    place: str, options: Mapping[str, str], *, is_store: bool
+) -> Iterator[Pair | StoreSearch]:
+    if not is_store:
+        from leafkit.pipeline.load_pair import load_pair
+
+        yield load_pair(place, index=options.get("index", "flat"))
+        return
+    from leafkit.pipeline.stores.ask import open_store_search
+
+    search = open_store_search(parse_store(place), options["student"])
+    try:
+        yield search
+    finally:
+        search.close()
 
 
 def _ask() -> Iterator[str]:
@@ -76,7 +110,7 @@ def _ask() -> Iterator[str]:
         yield question
 
 
-def _answer(pair: Pair, question: str, count: int, *, is_alone: bool) -> None:
+def _answer(pair: Pair | StoreSearch, question: str, count: int, *, is_alone: bool) -> None:
     """Print the documents of one question; among several, a bad one does not end the others."""
     from rich.markup import escape
 

@@ -1,0 +1,89 @@
+"""A pair as LlamaIndex's ``BaseEmbedding``: "query" embeddings are the student's, "text" embeddings
+the teacher's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from leafkit.adapters.source import PairSource, identity_of
+from leafkit.core.errors import MissingExtra, UsageError
+from leafkit.pipeline.adapted import OpenedFrom
+from leafkit.pipeline.pair import Pair
+
+try:
+    from llama_index.core.base.embeddings.base import BaseEmbedding
+    from pydantic import Field, PrivateAttr
+except ImportError as err:
+    raise MissingExtra("llama-index-core", "llama-index", "the adapter for LlamaIndex") from err
+
+_BATCH = 1024  # texts handed over at a time; the teacher makes its own batches of them
+
+
+class PairEmbedding(BaseEmbedding):
+    """Queries by the student with the query prompt, texts by the teacher with the document prompt.
+
+    ``to_dict`` holds the pair's folder and ``from_dict`` opens it again, and refuses it where it
+    holds another pair by then. ``model_name`` names the space and the student, so that what
+    LlamaIndex caches of one pair is not given for another.
+
+    Args:
+        pair: of ``leafkit.load_pair`` or ``leafkit.distill``; None opens ``place``.
+        settings: of ``BaseEmbedding``, such as ``embed_batch_size``, and those of ``to_dict``.
+
+    Raises:
+        UsageError: ``embeddings_cache`` is set: LlamaIndex keeps vectors in it by their text alone,
+            and would give a document's vector for the same text as a query.
+    """
+
+    place: dict[str, Any] = Field(default_factory=dict, description="Where the pair is opened.")
+    dim: int | None = Field(default=None, description="Vectors are cut to this dimension.")
+    _source: PairSource = PrivateAttr()
+
+    def __init__(self, pair: Pair | None = None, **settings: Any) -> None:
+        settings.pop("class_name", None)
+        if settings.get("embeddings_cache") is not None:
+            raise UsageError(
+                "embeddings_cache keeps vectors by their text, whether it is a query or a document",
+                "leave it out: an IngestionPipeline's cache knows documents alone and works",
+            )
+        place, dim = settings.get("place") or {}, settings.get("dim")
+        if pair is not None:
+            source = PairSource(pair, dim=dim)
+            opened = pair.opened_from or OpenedFrom()
+            settings["place"] = {key: getattr(opened, key) for key in OpenedFrom.__slots__}
+            settings["model_name"] = identity_of(pair)
+        else:
+            known = {"dim": dim, "identity": settings.get("model_name", "")}
+            source = PairSource.from_settings(place | known)
+        super().__init__(**({"embed_batch_size": _BATCH} | settings))
+        self._source = source
+
+    @classmethod
+    def class_name(cls) -> str:
+        """What LlamaIndex calls it."""
+        return "LeafkitPairEmbedding"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle; LlamaIndex's own leaves out what cannot be pickled, without an error."""
+        self._source.settings()
+        return super().__getstate__()
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        return self._source.query(query)
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return await asyncio.to_thread(self._source.query, query)
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        return self._source.documents([text])[0]
+
+    async def _aget_text_embedding(self, text: str) -> list[float]:
+        return await asyncio.to_thread(self._get_text_embedding, text)
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return self._source.documents(texts)
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return await asyncio.to_thread(self._source.documents, texts)

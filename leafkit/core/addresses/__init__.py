@@ -1,0 +1,1 @@
+"""Addresses that a user writes in one word."""

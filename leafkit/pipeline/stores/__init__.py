@@ -1,0 +1,1 @@
+"""An index sent to a store that people have, and questions asked there."""
