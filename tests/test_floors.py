@@ -20,6 +20,7 @@ FLOORS = {
     "models": 3,
     "index": 3,
     "embedders": 4,
+    "stores": 4,
     "train": 5,
     "mining": 5,
     "synth": 5,

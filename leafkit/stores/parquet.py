@@ -119,7 +119,7 @@ class ParquetStore:
         ).replace_schema_metadata(told)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
-        write_durably(path, memoryview(sink.getvalue()))  # type: ignore[arg-type]
+        write_durably(path, sink.getvalue().to_pybytes())
         return len(rows)
 
     def finish(self, num_rows: int) -> Sequence[str]:
