@@ -63,16 +63,14 @@ class ParquetStore:
                 f"{self._folder} holds {min(others)!r}, which leafkit embed did not write",
                 "name a folder of its own",
             )
-        told = {(metadata[_SPACE], metadata.get(_SCALE)) for _, metadata in self._metadata()}
-        if len({space for space, _ in told}) > 1:
+        told = {metadata[_SPACE] for _, metadata in self._metadata()}
+        if len(told) > 1:
             raise LeafkitError(
                 f"{self._folder} holds parts of several spaces", "name a new folder, or delete it"
             )
         if not told:
             return None
-        space, scale = max(told, key=str)
-        self._about = StoredSpace.from_json(space.decode(), str(self._address))
-        self._codec = _read_codec(self._about, scale)
+        self._about = StoredSpace.from_json(told.pop().decode(), str(self._address))
         return self._about
 
     def create(self, about: StoredSpace, vectors: Vectors) -> None:
@@ -139,14 +137,16 @@ class ParquetStore:
 
     def search(self, query: np.ndarray, k: int) -> Sequence[Found]:
         """Exact, over all parts, of what their numbers restore to; see ``Store``."""
-        if self._codec is None:
+        if self._about is None:
             raise missing(str(self._address))
         paths = [path for _, path in self._parts()]
         scores, places = [], []
         for number, path in enumerate(paths):
             column = pq.read_table(path, columns=["vector"])["vector"].combine_chunks()
             codes = column.flatten().to_numpy().reshape(len(column), -1)
-            scores.append(self._codec.decode(codes) @ query)
+            # its own scale: a run that was stopped leaves parts of two
+            part = _read_codec(self._about, (_read_metadata(path) or {}).get(_SCALE))
+            scores.append(part.decode(codes) @ query)
             places += [(number, row) for row in range(len(column))]
         every = np.concatenate(scores) if scores else np.empty(0, np.float32)
         best = np.argsort(-every, kind="stable")[:k]

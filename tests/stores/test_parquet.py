@@ -110,3 +110,21 @@ def test_other_peoples_folders_are_left_alone(tmp_path):
     pq.write_table(pyarrow.table({"id": ["a"]}), tmp_path / "theirs" / "part-00000.parquet")
     with pytest.raises(LeafkitError, match="was not made by leafkit embed"):
         fill(tmp_path / "theirs")
+
+
+def test_parts_of_two_scales_are_each_restored_by_their_own(tmp_path):
+    """What a stop leaves after the corpus changed: the first part has the new scale alone."""
+    address = parse_store(f"parquet:{tmp_path / 'out'}")
+    about = StoredSpace(SPACE, "int8")
+    fill(tmp_path / "out", "int8")
+    longer = VECTORS * np.float16(4)
+    stopped = parquet.ParquetStore(address)
+    stopped.stored()
+    stopped.create(about, longer)
+    assert stopped.send(make_rows(0, DOCUMENTS[:20], longer[:20], "tiny")) == 20
+    asked = parquet.ParquetStore(address)
+    assert asked.stored() == about
+    query = np.ones(16, np.float32)
+    found = {hit.id: hit.score for hit in asked.search(query, 50)}
+    expected = np.concatenate([longer[:20], VECTORS[20:]]).astype(np.float32) @ query
+    np.testing.assert_allclose([found[f"d{i}"] for i in range(50)], expected, atol=0.5)
