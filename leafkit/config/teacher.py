@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from leafkit.config.endpoint import EndpointConfig
 from leafkit.config.fields import choice, flag, number, numbers, section, text, texts
-
-STORE_PRECISIONS = ("float32", "float16", "int8", "binary")
+from leafkit.core.addresses.store import PRECISIONS_OF_STORES
 
 
 @dataclass(frozen=True)
@@ -84,5 +83,5 @@ class EmbedConfig:
         "float32",
         "Of the vectors there; float16 is what the index holds, and loses nothing. int8 and binary "
         "where the store has them.",
-        STORE_PRECISIONS,
+        PRECISIONS_OF_STORES["parquet"],  # which has all
     )
