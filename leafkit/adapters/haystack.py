@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,14 +42,16 @@ class PairTextEmbedder:
 
     def __init__(self, pair: Pair | PairSource, dim: int | None = None) -> None:
         self._source = _source(pair, dim)
+        component.set_output_types(self, embedding=list[float])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Mapping[str, Any]:
         """What ``from_dict`` makes it of again.
 
         Raises:
             UsageError: the pair came out of no folder.
         """
-        return default_to_dict(self, pair=self._source.settings())
+        written: Mapping[str, Any] = default_to_dict(self, pair=self._source.settings())
+        return written
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> PairTextEmbedder:
@@ -61,7 +63,6 @@ class PairTextEmbedder:
         """Open the pair; without it the first query does."""
         _ = self._source.pair
 
-    @component.output_types(embedding=list[float])
     def run(self, text: str) -> dict[str, list[float]]:
         """``embedding``: D numbers, equal to ``Pair.encode_query``.
 
@@ -70,7 +71,6 @@ class PairTextEmbedder:
         """
         return {"embedding": self._source.query(text)}
 
-    @component.output_types(embedding=list[float])
     async def run_async(self, text: str) -> dict[str, list[float]]:
         """``run`` in a thread."""
         return await asyncio.to_thread(self.run, text)
@@ -103,14 +103,16 @@ class PairDocumentEmbedder:
             )
         self._source = _source(pair, dim)
         self.meta_fields_to_embed = list(meta_fields_to_embed)
+        component.set_output_types(self, documents=list[Document])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Mapping[str, Any]:
         """See ``PairTextEmbedder.to_dict``."""
-        return default_to_dict(
+        written: Mapping[str, Any] = default_to_dict(
             self,
             pair=self._source.settings(),
             meta_fields_to_embed=self.meta_fields_to_embed,
         )
+        return written
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> PairDocumentEmbedder:
@@ -122,7 +124,6 @@ class PairDocumentEmbedder:
         """Open the pair; without it the first documents do."""
         _ = self._source.pair
 
-    @component.output_types(documents=list[Document])
     def run(self, documents: list[Document]) -> dict[str, list[Document]]:
         """``documents``: copies of those given, each with its ``embedding``, equal to
         ``Pair.encode_document``.
@@ -139,7 +140,6 @@ class PairDocumentEmbedder:
             ]
         }
 
-    @component.output_types(documents=list[Document])
     async def run_async(self, documents: list[Document]) -> dict[str, list[Document]]:
         """``run`` in a thread."""
         return await asyncio.to_thread(self.run, documents)

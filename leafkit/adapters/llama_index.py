@@ -65,7 +65,7 @@ class PairEmbedding(BaseEmbedding):
         """What LlamaIndex calls it."""
         return "LeafkitPairEmbedding"
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> Any:
         """For pickle; LlamaIndex's own leaves out what cannot be pickled, without an error."""
         self._source.settings()
         return super().__getstate__()

@@ -7,7 +7,7 @@ reads it gets that pair or an error, never another one's vectors.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -53,7 +53,7 @@ class PairSource:
         self._opening = threading.Lock()
 
     @classmethod
-    def from_settings(cls, settings: dict[str, Any]) -> PairSource:
+    def from_settings(cls, settings: Mapping[str, Any]) -> PairSource:
         """What ``settings`` named; opened when it is first needed.
 
         Raises:
@@ -93,7 +93,7 @@ class PairSource:
         """See ``identity_of``."""
         return self._identity or identity_of(self.pair)
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Mapping[str, Any]:
         """What ``from_settings`` opens it again with: plain values by name.
 
         Raises:

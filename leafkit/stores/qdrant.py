@@ -162,7 +162,8 @@ class QdrantStore:
             params = models.SearchParams(
                 quantization=models.QuantizationSearchParams(rescore=True, oversampling=more)
             )
-        with _explained(self._address):
+        with _explained(self._address), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the local mode says that it takes no parameters
             points = self._client.query_points(
                 self._name,
                 query=query.tolist(),
