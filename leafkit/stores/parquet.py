@@ -2,7 +2,7 @@
 
 ``part-00000.parquet`` has the first 16,384 rows and so on; each is written whole and then renamed,
 so that a reader sees finished files alone. The file's schema has the space under ``leafkit``, the
-scale of int8 codes under ``leafkit.scale`` and a hash of its rows under ``leafkit.rows``.
+scale of int8 codes under ``leafkit_scale`` and a hash of its rows under ``leafkit_rows``.
 
 Columns: id, title, text, source, vector. A vector is a list of D numbers of float32 or float16; of
 D int8 codes, value = low + (code + 128) * step by dimension; or of D / 8 bytes, a bit where the
@@ -33,7 +33,7 @@ from leafkit.index.vectors import Vectors, read_chunks
 from leafkit.stores.store import Found, Rows, StoredSpace, foreign, missing
 
 ROWS_PER_PART = 16_384
-_SPACE, _SCALE, _ROWS = b"leafkit", b"leafkit.scale", b"leafkit.rows"
+_SPACE, _SCALE, _ROWS = b"leafkit", b"leafkit_scale", b"leafkit_rows"
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 
 

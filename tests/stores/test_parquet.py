@@ -53,7 +53,7 @@ def test_other_readers_see_one_table(tmp_path, precision, dtype):
         np.testing.assert_array_equal(vectors, VECTORS.astype(dtype))
         return
     scale = json.loads(
-        pq.read_schema(tmp_path / "out/part-00000.parquet").metadata[b"leafkit.scale"]
+        pq.read_schema(tmp_path / "out/part-00000.parquet").metadata[b"leafkit_scale"]
     )
     restored = np.array(scale["low"]) + (vectors.astype(float) + 128) * np.array(scale["step"])
     assert np.abs(restored - VECTORS).max() <= max(scale["step"]) / 2 + 1e-6
