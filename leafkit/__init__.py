@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from leafkit.pipeline.hits import Hits
     from leafkit.pipeline.load_pair import load_pair
     from leafkit.pipeline.pair import Pair
+    from leafkit.pipeline.rescue.rescue import Rescued, rescue
     from leafkit.pipeline.teacher.train import train_teacher
-    from leafkit.results import EvaluationResult, InheritanceGrid
+    from leafkit.results import Certificate, EvaluationResult, InheritanceGrid
     from leafkit.server.serve import serve
     from leafkit.testing import check_inheritance
     from leafkit.train.contrastive_data import ContrastiveData
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BenchConfig",
+    "Certificate",
     "Collection",
     "ContrastiveData",
     "ContrastiveLossConfig",
@@ -66,6 +68,7 @@ __all__ = [
     "OptimizerConfig",
     "Pair",
     "Query",
+    "Rescued",
     "StageConfig",
     "StaticConfig",
     "StudentConfig",
@@ -80,6 +83,7 @@ __all__ = [
     "load_model",
     "load_pair",
     "make_embedder",
+    "rescue",
     "save_model",
     "serve",
     "set_verbosity",
@@ -110,9 +114,10 @@ _HOMES = {
     "leafkit.pipeline.hits": ("Hits",),
     "leafkit.pipeline.load_pair": ("load_pair",),
     "leafkit.pipeline.pair": ("Pair",),
+    "leafkit.pipeline.rescue.rescue": ("Rescued", "rescue"),
     "leafkit.server.serve": ("serve",),
     "leafkit.pipeline.evaluate.evaluate_pair": ("evaluate",),
-    "leafkit.results": ("EvaluationResult", "InheritanceGrid"),
+    "leafkit.results": ("Certificate", "EvaluationResult", "InheritanceGrid"),
     "leafkit.testing": ("check_inheritance",),
     "leafkit.train.contrastive_data": ("ContrastiveData",),
     "leafkit.train.contrastive_module": ("ContrastiveModule",),

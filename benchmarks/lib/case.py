@@ -33,12 +33,12 @@ from leafkit.pipeline.corpus import load_corpus
 from leafkit.pipeline.embed import load_query_vectors, load_vectors
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.run import Run, folder_name
+from leafkit.pipeline.student.leave_out import leave_out
 from leafkit.pipeline.student.targets import (
     Target,
     TokenLimits,
     choose_texts,
     embed_groups,
-    leave_out,
 )
 
 DEPTH = 10  # of nDCG

@@ -90,6 +90,13 @@ COMMANDS = {
             "batch_tokens=",
         ),
     ),
+    "rescue": Command(
+        "vectors:FOLDER | parquet:FILE | qdrant:URL/COLLECTION [text=NAME] [title=NAME] [id=NAME] "
+        "[vector=NAME] [key=value ...]",
+        "a query encoder for an index whose model is gone, from its texts and vectors alone, and a "
+        "certificate",
+        ("vectors:", "parquet:", "qdrant:", "text=", "title=", "id=", "vector="),
+    ),
     "recipes": Command(
         "[copy NAME FILE]", "list the recipes; copy one to a file of your own", ("copy",)
     ),

@@ -28,6 +28,7 @@ COLUMN_NAMES = (
 )
 SOURCE_TAKES = ("all", "queries", "documents", "as_queries")
 OWN_DOCUMENT_POLICIES = ("auto", "always", "never")
+MADE_QUERY_VECTORS = ("teacher", "source")
 MAX_TOKENS = 1_000_000  # longer texts than any model takes
 _MAX_COUNT = 10**9
 
@@ -122,6 +123,12 @@ class DataConfig:
         "train queries are few; the teacher embeds them.",
         low=0,
         high=10**7,
+    )
+    made_query_vectors: str = choice(
+        "teacher",
+        "Whose vectors those queries have: teacher, which embeds them; or source, the vector of "
+        "the document that each was made of, for a teacher that can be asked no more.",
+        MADE_QUERY_VECTORS,
     )
     num_pseudo_texts: int = number(
         2048,

@@ -28,6 +28,7 @@ _READING = (
     "data.ignore_columns",
 )
 _CUTS = ("data.max_query_tokens", "data.max_document_tokens")
+_PAIRS = ("data.*made_quer*", "teacher.mrl_dims", "bench.num_resamples")
 _ENGINE = "embed.[!t]*"
 _STORE = "embed.to*"
 _MODELS = ("teacher.*", "embeddings.*", "allow_hosts")
@@ -50,6 +51,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
         "inherit.*",
         "!inherit.diagnose",
     ),
+    "rescue": (*_RUN, "seed", *_READING, *_CUTS, *_PAIRS, _ENGINE, "student.*", "trainer.*"),
     "teach": (*_RUN, "dry_run", *_TRAINING),
     "mine": (*_RUN, "dry_run", *_TRAINING),
     "synth": ("name", "checkpoints", "force", "seed", "synth.*", "allow_hosts"),
@@ -156,6 +158,11 @@ _CONDITIONS = (
         "data.on_bad_row=skip",
     ),
     _Condition(("embeddings.*",), _asks_endpoint, "a model endpoint:MODEL"),
+    _Condition(
+        ("data.made_query_vectors",),
+        lambda recipe, _: recipe.data.num_made_queries > 0,
+        "data.num_made_queries of one at least",
+    ),
     _Condition(
         ("embed.num_workers",),
         lambda recipe, _: recipe.embed.engine == "ray",

@@ -13,6 +13,9 @@ spells one.
             student/              a model folder
             index/, index-KIND/   documents and their vectors; a faiss index over them
             bench/, inherit/, contamination/, diagnosis/, export/
+            pairs/                texts and vectors of an index that is rescued; pairs.work/ while
+                                  they are fetched
+            certificate/          what can be said of the rescue
             report.json, report.html, README.md
             report.tables/        every table of the report as Markdown, CSV and LaTeX
 
@@ -34,6 +37,7 @@ HASHES_FILE = ".hashes.json"  # sha256 of files outside of artifacts, while they
 STUDENT, INDEX, BENCH, INHERIT = "student", "index", "bench", "inherit"
 CONTAMINATION, DIAGNOSIS, EXPORT = "contamination", "diagnosis", "export"
 MINED, SYNTH, SYNTH_WORK, DRY_RUN_ROWS = "mined", "synth", "synth.work", "rows"
+PAIRS, PAIRS_WORK, CERTIFICATE = "pairs", "pairs.work", "certificate"
 INHERIT_PASSES = ".inherit.passes"  # finished passes of a grid that was stopped
 RECIPE_FOLDERS = (
     STUDENT,
@@ -47,6 +51,9 @@ RECIPE_FOLDERS = (
     SYNTH,
     SYNTH_WORK,
     DRY_RUN_ROWS,
+    PAIRS,
+    PAIRS_WORK,
+    CERTIFICATE,
 )
 
 # of every artifact
@@ -101,6 +108,12 @@ SYNTH_JOURNAL_FILE = "journal.jsonl"
 
 # of vectors computed elsewhere that a user brings
 VECTORS_ABOUT_FILE = "about.json"
+PAIR_TEXTS_FILE, PAIR_MATRIX_FILE = "documents.jsonl", "documents.npy"
+
+# of such a folder while it is filled, and of what is said of an index that was rescued
+PAIR_ROWS_FILE, PAIR_UNDER_WAY_FILE = "rows.jsonl", "vectors.f32"
+PAIR_PROGRESS_FILE = "progress.json"
+CERTIFICATE_FILE, CERTIFICATE_PAGE_FILE = "certificate.json", "certificate.html"
 
 # of a vector store: how long its vectors took, what decides about them beside the texts, and how
 # many rows its shards have

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from leafkit.data.records import Document
 
@@ -42,22 +42,29 @@ def make_queries(documents: Sequence[Document], count: int, seed: int) -> list[s
         count: most that are made.
         seed: of the order.
     """
+    return list(make_queries_of(documents, count, seed))
+
+
+def make_queries_of(documents: Sequence[Document], count: int, seed: int) -> Mapping[str, int]:
+    """The queries of ``make_queries``, each with the position of the document that it was made of:
+    of several that hold the same words the first that was asked. Arguments as there.
+    """
     chooser = random.Random(f"made:{seed}")
-    waiting = [_parts(document) for document in documents]
-    made: dict[str, None] = {}
+    waiting = [(place, _parts(document)) for place, document in enumerate(documents)]
+    made: dict[str, int] = {}
     while waiting and len(made) < count:
         chooser.shuffle(waiting)
         rest = []
-        for parts in waiting:
+        for place, parts in waiting:
             part = next(parts, None)
             if part is None:
                 continue
-            made[part] = None
-            rest.append(parts)
+            made.setdefault(part, place)
+            rest.append((place, parts))
             if len(made) == count:
                 break
         waiting = rest
-    return list(made)
+    return made
 
 
 def _parts(document: Document) -> Iterator[str]:

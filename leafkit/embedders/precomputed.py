@@ -130,6 +130,12 @@ class PrecomputedVectors(EmbedderBase):
         return NO_LIMIT
 
     @property
+    def is_one_store(self) -> bool:
+        """Whether one vector store serves both roles: no telling which of its texts are queries."""
+        tables = list(self._tables.values())
+        return len(tables) > 1 and all(table is tables[0] for table in tables)
+
+    @property
     def roles(self) -> tuple[str, ...]:
         """Roles that it has vectors of."""
         return tuple(self._tables)

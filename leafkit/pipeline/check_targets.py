@@ -12,19 +12,32 @@ from leafkit.config import Recipe
 from leafkit.core.artifact import refuse_foreign
 from leafkit.core.checkpoint_layout import (
     BENCH,
+    CERTIFICATE,
     CONTAMINATION,
     DIAGNOSIS,
     EXPORT,
     INDEX,
     INHERIT,
     MINED,
+    PAIRS,
     SHARED_FOLDERS,
     STUDENT,
     SYNTH,
 )
 from leafkit.core.errors import UsageError, explain_write_errors
 
-_STEPS = (STUDENT, INDEX, BENCH, INHERIT, CONTAMINATION, DIAGNOSIS, EXPORT, SYNTH)
+_STEPS = (
+    STUDENT,
+    INDEX,
+    BENCH,
+    INHERIT,
+    CONTAMINATION,
+    DIAGNOSIS,
+    EXPORT,
+    SYNTH,
+    PAIRS,
+    CERTIFICATE,
+)
 _BESIDE = len(".") + len(".draft")  # bytes that a step's name is longer by while it is written
 
 

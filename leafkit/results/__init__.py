@@ -1,6 +1,7 @@
 """What is measured, as frozen dataclasses with versioned JSON; nothing here computes."""
 
 from leafkit.results.agreement import Agreement
+from leafkit.results.certificate import Certificate, RescuedSystem
 from leafkit.results.codec import FORMAT, Saved
 from leafkit.results.contamination import (
     Contamination,
@@ -47,6 +48,7 @@ __all__ = [
     "FORMAT",
     "Agreement",
     "BinaryFigures",
+    "Certificate",
     "CollectionResult",
     "Contamination",
     "ContaminationReport",
@@ -73,6 +75,7 @@ __all__ = [
     "Quality",
     "QueryScores",
     "RankFigures",
+    "RescuedSystem",
     "RunReport",
     "Sample",
     "Saved",

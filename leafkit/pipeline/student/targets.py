@@ -13,7 +13,7 @@ import torch
 
 from leafkit.config import DataConfig, SourceConfig, StudentConfig
 from leafkit.core.console import log
-from leafkit.data.made_queries import make_queries
+from leafkit.data.made_queries import make_queries_of
 from leafkit.data.records import Collection, Query
 from leafkit.data.sources import training_texts
 from leafkit.embedders.count_cut import count_cut
@@ -65,6 +65,8 @@ class TextGroup:
         repeats: times per pass.
         origin: ``DOCUMENTS`` of the index, ``QUERIES`` of it, ``MADE_QUERIES`` of the documents,
             ``PSEUDO_TEXTS``, or ``FURTHER_TEXTS`` of other sources.
+        sources: position of the document whose vector stands for each text's own; empty where the
+            teacher gives them.
     """
 
     name: str
@@ -72,12 +74,13 @@ class TextGroup:
     role: str
     repeats: int = 1
     origin: str = FURTHER_TEXTS
+    sources: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Texts of one role with their teacher vectors, (n, D) in the same order; ``origin`` as in
-    ``TextGroup``.
+    """Texts of one role with their teacher vectors, (n, D) in the same order; ``origin`` and
+    ``sources`` as in ``TextGroup``.
     """
 
     texts: list[str]
@@ -86,6 +89,7 @@ class Target:
     repeats: int = 1
     name: str = ""
     origin: str = FURTHER_TEXTS
+    sources: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +222,12 @@ def choose_texts(
     )
     documents = [d.full_text for d in collection.documents]
     groups = [TextGroup(f"{collection.name} documents", documents, "document", 1, DOCUMENTS)]
+    has_stand_ins = data.num_made_queries > 0 and data.made_query_vectors == "source"
     if known is not None:
+        made = "" if has_stand_ins else "made of documents or "
         log(
             f"  {teacher.reference} has the vectors of its own texts alone: no pseudo-texts, no "
-            f"queries made of documents or rewritten as questions"
+            f"queries {made}rewritten as questions"
         )
     else:
         queries = vary_queries(queries, config.question_ratio, seed)
@@ -229,10 +235,16 @@ def choose_texts(
         TextGroup(f"{collection.name} queries", queries, "query", config.query_repeats, QUERIES)
     )
     groups += [replace(group, origin=QUERIES) for group in told]
-    if known is None and data.num_made_queries:
-        made = make_queries(collection.documents, data.num_made_queries, seed)
-        made = [text for text in made if text not in held_out]
-        groups.append(TextGroup(f"{collection.name} made queries", made, "query", 1, MADE_QUERIES))
+    stand_ins: list[TextGroup] = []
+    if data.num_made_queries and (known is None or has_stand_ins):
+        name = f"{collection.name} made queries"
+        found = make_queries_of(collection.documents, data.num_made_queries, seed)
+        kept = {text: place for text, place in found.items() if text not in held_out}
+        group = TextGroup(name, list(kept), "query", 1, MADE_QUERIES)
+        if has_stand_ins:
+            stand_ins = [replace(group, sources=tuple(kept.values()))]
+        else:
+            groups.append(group)
     if known is None and vocabulary is not None:
         words = pseudo_texts(vocabulary, data.num_pseudo_texts, seed)
         groups.append(TextGroup("pseudo-texts", words, "query", 1, PSEUDO_TEXTS))
@@ -245,7 +257,7 @@ def choose_texts(
     if known is not None:
         # the documents of the index must all have a vector, other texts need not
         groups[1:] = [_keep_known(known, group) for group in groups[1:]]
-    return [group for group in groups if group.texts]
+    return [group for group in (*groups, *stand_ins) if group.texts]
 
 
 def _by_prompt(
@@ -301,33 +313,26 @@ def _keep_known(vectors: PrecomputedVectors, group: TextGroup) -> TextGroup:
 
 
 def embed_groups(groups: Sequence[TextGroup], limits: TokenLimits, embed: Embed) -> list[Target]:
-    """The groups with their teacher vectors."""
-    return [
-        Target(
-            group.texts,
-            group.role,
-            embed(group.texts, group.role, limits.of(group.role), group.name),
-            group.repeats,
-            group.name,
-            group.origin,
+    """The groups with their teacher vectors; of those with sources, the documents'."""
+    targets: list[Target] = []
+    for group in groups:
+        vectors: Vectors
+        if group.sources:
+            vectors = ChosenRows(targets[0].vectors, np.array(group.sources, dtype=np.int64))
+        else:
+            vectors = embed(group.texts, group.role, limits.of(group.role), group.name)
+        targets.append(
+            Target(
+                group.texts,
+                group.role,
+                vectors,
+                group.repeats,
+                group.name,
+                group.origin,
+                group.sources,
+            )
         )
-        for group in groups
-    ]
-
-
-def leave_out(targets: Sequence[Target], texts: AbstractSet[str]) -> list[Target]:
-    """The targets without the texts that training shall not see; vectors stay where they are."""
-    if not texts:
-        return list(targets)
-    kept = []
-    for target in targets:
-        rows = np.array([i for i, t in enumerate(target.texts) if t not in texts], dtype=np.int64)
-        if len(rows) == len(target.texts):
-            kept.append(target)
-        elif len(rows):
-            chosen = [target.texts[i] for i in rows]
-            kept.append(replace(target, texts=chosen, vectors=ChosenRows(target.vectors, rows)))
-    return kept
+    return targets
 
 
 def count_cuts(student: Encoder, task: Distillation) -> tuple[CutTexts, ...]:

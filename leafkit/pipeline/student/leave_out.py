@@ -1,0 +1,61 @@
+"""Training without the texts that a student is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+
+import numpy as np
+
+from leafkit.index.vectors import ChosenRows
+from leafkit.pipeline.student.targets import Target
+
+
+def leave_out(targets: Sequence[Target], texts: AbstractSet[str]) -> list[Target]:
+    """The targets without the texts that training shall not see; vectors stay where they are.
+
+    A query whose vector is that of a document which is left out goes with it.
+
+    Args:
+        targets: the first one is the index, whose positions ``sources`` count.
+        texts: to leave out.
+    """
+    if not texts:
+        return list(targets)
+    kept = []
+    # where each document of the index is afterwards, -1 for one that is left out
+    places = np.full(len(targets[0].texts), -1)
+    for target in targets:
+        chosen = [
+            i
+            for i, text in enumerate(target.texts)
+            if text not in texts and (not target.sources or places[target.sources[i]] >= 0)
+        ]
+        if target is targets[0]:
+            places[chosen] = np.arange(len(chosen))
+        if len(chosen) == len(target.texts) and not target.sources:
+            kept.append(target)
+        elif chosen:
+            rows = np.array(chosen, dtype=np.int64)
+            sources = tuple(int(places[target.sources[i]]) for i in chosen if target.sources)
+            kept.append(
+                replace(
+                    target,
+                    texts=[target.texts[i] for i in chosen],
+                    vectors=ChosenRows(target.vectors, rows),
+                    sources=sources,
+                )
+            )
+    return kept
+
+
+def relevant_sources(targets: Sequence[Target]) -> dict[str, dict[int, int]]:
+    """Of each query that has the vector of the document that it was made of, that document as the
+    relevant one: grades by position in the index, by text.
+    """
+    return {
+        text: {place: 1}
+        for target in targets
+        for text, place in zip(target.texts, target.sources, strict=False)
+    }
