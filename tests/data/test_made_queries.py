@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from leafkit.data.made_queries import make_queries
+from leafkit.data.made_queries import make_queries, make_queries_of
 from leafkit.data.records import Document
 
 LONG = " ".join(f"word{n}" for n in range(26)) + "."
@@ -50,3 +50,15 @@ def test_every_document_is_asked_for_before_one_is_twice():
 def test_a_text_of_two_documents_is_made_once():
     documents = [Document(i, "The same sentence in both documents.", "") for i in "ab"]
     assert make_queries(documents, 9, seed=0) == ["The same sentence in both documents."]
+
+
+def test_each_query_names_the_document_that_it_was_made_of() -> None:
+    documents = [
+        Document("a", "Bread rises when it is warm. Nobody else says this here."),
+        Document("b", "Bread rises when it is warm.", "A title"),
+    ]
+    found = make_queries_of(documents, 9, seed=0)
+    assert list(found) == make_queries(documents, 9, seed=0)
+    assert found["Nobody else says this here."] == 0
+    assert found["A title"] == 1
+    assert found["Bread rises when it is warm."] in (0, 1)
