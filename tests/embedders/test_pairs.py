@@ -349,7 +349,7 @@ def test_several_vectors_need_a_name(tmp_path, qdrant):
 
 def test_distances_that_inner_products_do_not_order_are_refused(tmp_path, qdrant):
     fill(qdrant, "long", 3 * vectors(3), distance="Euclid")
-    with pytest.raises(LeafkitError, match="compares by Euclid.*'1' has length 3.000"):
+    with pytest.raises(LeafkitError, match=r"compares by Euclid.*'1' has length 3\.000"):
         fetch_points(qdrant, "long", PairFiles(tmp_path / "a", "source"))
     fill(qdrant, "blocks", vectors(3), distance="Manhattan")
     with pytest.raises(LeafkitError, match="compares by Manhattan"):

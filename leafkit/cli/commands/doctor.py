@@ -36,6 +36,7 @@ _WANTED_FOR = {
     "tensorboard": ("tensorboard", "trainer.loggers=[tensorboard]"),
     "wandb": ("wandb", "trainer.loggers=[wandb]"),
     "ray": ("ray", "embed.engine=ray"),
+    "qdrant-client": ("qdrant", "leafkit rescue qdrant:URL/COLLECTION"),
     "psutil": ("monitor", "trainer.callbacks=[device_stats]"),
 }
 # CANN's set_env.sh sets them, and usually lies there
