@@ -52,6 +52,7 @@ def open_truth(options: argparse.Namespace, corpus: str) -> Truth:
         f"checkpoints={options.folder}",
         f"data.max_document_tokens={options.max_document_tokens}",
         "data.num_made_queries=0",
+        "data.max_train_queries=1",
         "name=truth",
     ]
     with open_run(read_case_recipe("own-index", words)) as run:

@@ -93,6 +93,7 @@ class Validation:
         judged: numbers of the texts that have judgments.
         judgments: theirs; None where too few have any.
         followed: (V, k) the ranking that the student is to follow, where it is another.
+        has_stand_ins: ``vectors`` are those of the documents that the texts were made of.
     """
 
     origin: str
@@ -106,10 +107,13 @@ class Validation:
     judged: np.ndarray
     judgments: Judgments | None = None
     followed: np.ndarray | None = None
+    has_stand_ins: bool = False
 
     @property
     def asked(self) -> str:
         """What the texts are, in words."""
+        if self.has_stand_ins:
+            return f"{self.origin} (by the vectors of their documents)"
         return self.origin if self.origin != DOCUMENTS else "documents, asked as queries,"
 
     def __str__(self) -> str:
@@ -187,6 +191,7 @@ def hold_out(task: Distillation, token_ids: TokenIds, origins: Sequence[str]) ->
         frozenset(chosen),
         judged,
         _judgments([found for found in grades if found], len(documents)),
+        has_stand_ins=any(task.targets[g].sources for g, _ in rows),
     )
 
 
