@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +39,18 @@ def fetch_parquet(path: Path, columns: PairColumns, files: PairFiles, bad: BadRo
 
     if not path.is_file():
         raise UsageError(f"parquet:{path}: no such file: {path.absolute()}", "check the path")
-    counts = bad.counts
     try:
         with reading(path), pyarrow.parquet.ParquetFile(path) as file:
             names = _find_columns(path, file.schema_arrow, columns)
             total, number = file.metadata.num_rows, 0
+            reader = _Reader(path, columns, names, bad)
             with progress_bar(f"pairs of {path.name}", total, "rows") as bar:
                 for batch in file.iter_batches(_ROWS_AT_ONCE, columns=sorted(set(names.values()))):
                     # what was committed before is read over: a row group cannot be entered midway
                     if number + len(batch) > int(files.progress.next or 0):
-                        _append(path, batch, number, columns, names, files, bad, counts)
+                        rows, vectors = reader.read(batch, number)
+                        skipped = len(batch) - len(rows)
+                        files.append(rows, vectors, number + len(batch), skipped=skipped)
                     number += len(batch)
                     bar.advance(len(batch))
             files.append([], np.empty((0, 0)), number, is_done=True)
@@ -91,47 +93,59 @@ def _find_columns(path: Path, schema: Any, columns: PairColumns) -> dict[str, st
     return named
 
 
-def _append(
-    path: Path,
-    batch: Any,
-    first: int,
-    columns: PairColumns,
-    names: dict[str, str],
-    files: PairFiles,
-    bad: BadRows,
-    counts: Counter[str],
-) -> None:
-    """One block of rows, the first of which has the number ``first``."""
-    rows: list[PairRow] = []
-    vectors: list[np.ndarray] = []
-    skipped = 0
-    lists = batch.column(names["vector"])
-    plain = batch.drop_columns([names["vector"]]).to_pylist()
-    for place, found in enumerate(plain):
-        where = f"{path} row {first + place}"
-        row_id = str(first + place) if "id" not in names else _id_of(found, names["id"], where, bad)
-        row = None
-        if row_id is not None:
-            row = make_row(row_id, found, columns, where=where, bad=bad, counts=counts)
-        vector = lists[place].values if row is not None else None
-        if row is not None and (vector is None or vector.null_count or not len(vector)):
-            bad.refuse(where, f"{names['vector']!r} is missing or empty")
-            row = None
-        if row is None or vector is None:
-            skipped += 1
-            continue
-        rows.append(row)
-        vectors.append(vector.to_numpy(zero_copy_only=False))
-    lengths = [len(vector) for vector in vectors]
-    if len(set(lengths)) > 1:
-        odd = next(i for i, length in enumerate(lengths) if length != lengths[0])
-        raise LeafkitError(
-            f"{path}: the vector of {rows[odd].id!r} has {lengths[odd]} dimensions, that of "
-            f"{rows[0].id!r} {lengths[0]}",
-            "an index has vectors of one model: write a file of those alone",
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """What turns blocks of a file into rows and vectors.
+
+    Attributes:
+        path: of the file, for messages.
+        columns: names of what a pair is made of.
+        names: those of them that the file has, by what they hold.
+        bad: the policy for rows that cannot be used.
+    """
+
+    path: Path
+    columns: PairColumns
+    names: dict[str, str]
+    bad: BadRows
+
+    def read(self, batch: Any, first: int) -> tuple[list[PairRow], np.ndarray]:
+        """The rows of a block that can be used, and their vectors, (n, D); the block's first row
+        has the number ``first``.
+        """
+        rows: list[PairRow] = []
+        vectors: list[np.ndarray] = []
+        name = self.names["vector"]
+        lists = batch.column(name)
+        for place, found in enumerate(batch.drop_columns([name]).to_pylist()):
+            where = f"{self.path} row {first + place}"
+            row = self._row(found, first + place, where)
+            if row is None:
+                continue
+            vector = lists[place].values
+            if vector is None or vector.null_count or not len(vector):
+                self.bad.refuse(where, f"{name!r} is missing or empty")
+                continue
+            rows.append(row)
+            vectors.append(vector.to_numpy(zero_copy_only=False))
+        odd = [i for i, vector in enumerate(vectors) if len(vector) != len(vectors[0])]
+        if odd:
+            raise LeafkitError(
+                f"{self.path}: the vector of {rows[odd[0]].id!r} has {len(vectors[odd[0]])} "
+                f"dimensions, that of {rows[0].id!r} {len(vectors[0])}",
+                "an index has vectors of one model: write a file of those alone",
+            )
+        return rows, np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
+
+    def _row(self, found: dict[str, Any], number: int, where: str) -> PairRow | None:
+        row_id: str | None = str(number)
+        if "id" in self.names:
+            row_id = _id_of(found, self.names["id"], where, self.bad)
+        if row_id is None:
+            return None
+        return make_row(
+            row_id, found, self.columns, where=where, bad=self.bad, counts=self.bad.counts
         )
-    matrix = np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
-    files.append(rows, matrix, first + len(batch), skipped=skipped)
 
 
 def _id_of(found: dict[str, Any], name: str, where: str, bad: BadRows) -> str | None:

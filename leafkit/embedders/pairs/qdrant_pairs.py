@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -127,7 +126,7 @@ def fetch_qdrant(
                     with_payload=True,
                     with_vectors=[name] if name else True,
                 )
-                rows, vectors = _read_points(points, name, columns, bad, bad.counts)
+                rows, vectors = _read_points(points, name, columns, bad)
                 if distance not in ("Cosine", "Dot"):
                     _check_unit(vectors, rows, distance)
                 is_done = following is None
@@ -161,7 +160,7 @@ def _choose_vector(client: Any, place: str, collection: str, asked: str) -> tupl
 
 
 def _read_points(
-    points: Sequence[Any], name: str, columns: PairColumns, bad: BadRows, counts: Counter[str]
+    points: Sequence[Any], name: str, columns: PairColumns, bad: BadRows
 ) -> tuple[list[PairRow], np.ndarray]:
     """Rows and their vectors, (n, D), of the points that can be used."""
     rows: list[PairRow] = []
@@ -173,7 +172,7 @@ def _read_points(
             keys = ", ".join(sorted(map(str, payload))) or "nothing"
             bad.refuse(where, f"no {columns.text!r} in its payload, which has {keys}", "text=KEY")
             continue
-        row = make_row(str(point.id), payload, columns, where=where, bad=bad, counts=counts)
+        row = make_row(str(point.id), payload, columns, where=where, bad=bad, counts=bad.counts)
         vector = point.vector.get(name) if isinstance(point.vector, dict) else point.vector
         if row is not None and not vector:
             bad.refuse(where, "it has no vector")
