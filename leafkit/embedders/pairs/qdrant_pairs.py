@@ -174,12 +174,13 @@ def _read_points(
             continue
         row = make_row(str(point.id), payload, columns, where=where, bad=bad, counts=bad.counts)
         vector = point.vector.get(name) if isinstance(point.vector, dict) else point.vector
-        if row is not None and not vector:
+        if row is None:
+            continue
+        if not vector:
             bad.refuse(where, "it has no vector")
-            row = None
-        if row is not None:
-            rows.append(row)
-            vectors.append(vector)
+            continue
+        rows.append(row)
+        vectors.append(vector)
     return rows, np.array(vectors, dtype=np.float32) if rows else np.empty((0, 0), np.float32)
 
 

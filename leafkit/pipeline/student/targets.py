@@ -238,8 +238,8 @@ def choose_texts(
     stand_ins: list[TextGroup] = []
     if data.num_made_queries and (known is None or has_stand_ins):
         name = f"{collection.name} made queries"
-        found = make_queries_of(collection.documents, data.num_made_queries, seed)
-        kept = {text: place for text, place in found.items() if text not in held_out}
+        asks = make_queries_of(collection.documents, data.num_made_queries, seed)
+        kept = {text: place for text, place in asks.items() if text not in held_out}
         group = TextGroup(name, list(kept), "query", 1, MADE_QUERIES)
         if has_stand_ins:
             stand_ins = [replace(group, sources=tuple(kept.values()))]
