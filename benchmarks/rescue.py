@@ -227,6 +227,7 @@ def main() -> None:
     parser = make_parser(__doc__, can_print=True)
     parser.add_argument("--corpus", nargs="+", required=True, help="beir:FOLDER ...")
     parser.add_argument("--teacher", default="builtin:mpnet", help="that is hidden")
+    parser.add_argument("--teacher-name", default="", help="in the report, of vectors:FOLDER")
     parser.add_argument("--folder", type=Path, required=True, help="keeps vectors and cells")
     parser.add_argument("--vectors", type=int, nargs="+", default=[1000, 4000, 16000])
     parser.add_argument("--max-document-tokens", type=int, default=256, help="of the teacher")
@@ -241,7 +242,7 @@ def main() -> None:
     lines = [
         *title("Rescue of a hidden teacher"),
         f"{command()}, {describe('torch', num_threads=options.threads)}. Teacher "
-        f"{options.teacher}, documents cut at {options.max_document_tokens} tokens; recipe rescue, "
+        f"{options.teacher_name or options.teacher}, documents cut at {options.max_document_tokens} tokens; recipe rescue, "
         f"words: {words}. One seed.",
         "",
         "Shares of the teacher's own nDCG@10 on judged queries that nothing was trained on or "
