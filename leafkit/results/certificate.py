@@ -93,9 +93,9 @@ class Certificate(Saved, Tabular):
     num_labelled: int
 
     @property
-    def not_promised(self) -> tuple[str, ...]:
+    def not_promised(self) -> list[str]:
         """What documents alone cannot tell."""
-        return _NOT_PROMISED
+        return list(_NOT_PROMISED)
 
     def tables(self) -> list[Table]:
         """The figures; what was cut; what is not promised and would settle it."""
