@@ -242,8 +242,8 @@ def main() -> None:
     lines = [
         *title("Rescue of a hidden teacher"),
         f"{command()}, {describe('torch', num_threads=options.threads)}. Teacher "
-        f"{options.teacher_name or options.teacher}, documents cut at {options.max_document_tokens} tokens; recipe rescue, "
-        f"words: {words}. One seed.",
+        f"{options.teacher_name or options.teacher}, documents cut at "
+        f"{options.max_document_tokens} tokens; recipe rescue, words: {words}. One seed.",
         "",
         "Shares of the teacher's own nDCG@10 on judged queries that nothing was trained on or "
         "chosen by; rescued minus linear map in points, paired.",
