@@ -13,6 +13,7 @@ from leafkit.config.effects import (
     has_effect,
     key_of,
     refuse,
+    refuse_of_graphs,
     refuse_useless,
 )
 from leafkit.config.load import load_recipe
@@ -28,6 +29,7 @@ def read_recipe(
     *,
     may_run_dry: bool = False,
     has_short_keys: bool = False,
+    writes_folders: bool = False,
 ) -> Recipe:
     """The recipe of ``recipe=NAME key=value ...``.
 
@@ -36,6 +38,7 @@ def read_recipe(
         words: of the command line.
         may_run_dry: the command can run on tiny stand-ins, where the words say dry_run=true.
         has_short_keys: the command takes short keys, and a pair of models instead of a recipe.
+        writes_folders: of export, it writes folders for other tools, for which no text is read.
 
     Raises:
         UsageError: no recipe or several are named, a key or value is wrong or changes nothing in
@@ -50,7 +53,10 @@ def read_recipe(
     runs_dry = [w for w in settings if key_of(w) == "dry_run"]  # has an answer of its own below
     recipe = _load(command, names[0], [w for w in settings if w not in runs_dry])
     recipe = load_recipe(names[0], settings) if runs_dry else recipe
-    check_needs(command, recipe)
+    if writes_folders:
+        refuse_of_graphs(settings)
+    else:
+        check_needs(command, recipe)
     if not recipe.dry_run:
         return recipe
     if not may_run_dry:

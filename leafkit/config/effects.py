@@ -89,6 +89,10 @@ EFFECTS: dict[str, tuple[str, ...]] = {
 }
 
 
+# what leafkit export reads where it writes folders for other tools (to=)
+_FOLDERS = (*_RUN, *_CUTS, *_MODELS, *_STUDENT, _DIM)
+
+
 @dataclass(frozen=True, slots=True)
 class _Condition:
     """Keys that count only where another key has a certain value."""
@@ -349,6 +353,18 @@ def find_useless(command: str, recipe: Recipe, keys: Sequence[str]) -> Iterator[
             yield key, f"it counts in leafkit {', '.join(others)}"
         elif need := _missing(command, recipe, key):
             yield key, f"it needs {need}"
+
+
+def refuse_of_graphs(settings: Sequence[str]) -> None:
+    """Refuse settings (``key=value``) that leafkit export reads for its own graphs alone, where
+    folders for other tools are asked for.
+
+    Raises:
+        UsageError: naming each.
+    """
+    keys = [key_of(word) for word in settings]
+    why = "it counts in leafkit export without to="
+    refuse("export to=", [(key, why) for key in keys if not _matches(key, _FOLDERS)])
 
 
 def refuse_useless(command: str, recipe: Recipe, settings: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ spells one.
             pairs/                texts and vectors of an index that is rescued; pairs.work/ while
                                   they are fetched
             certificate/          what can be said of the rescue
+            hub/, openvino/       the student and its teacher for other tools
             report.json, report.html, README.md
             report.tables/        every table of the report as Markdown, CSV and LaTeX
 
@@ -36,6 +37,7 @@ HASHES_FILE = ".hashes.json"  # sha256 of files outside of artifacts, while they
 # folders of a recipe
 STUDENT, INDEX, BENCH, INHERIT = "student", "index", "bench", "inherit"
 CONTAMINATION, DIAGNOSIS, EXPORT = "contamination", "diagnosis", "export"
+HUB, OPENVINO = "hub", "openvino"  # folders for other tools
 MINED, SYNTH, SYNTH_WORK, DRY_RUN_ROWS = "mined", "synth", "synth.work", "rows"
 PAIRS, PAIRS_WORK, CERTIFICATE = "pairs", "pairs.work", "certificate"
 INHERIT_PASSES = ".inherit.passes"  # finished passes of a grid that was stopped
@@ -47,6 +49,8 @@ RECIPE_FOLDERS = (
     CONTAMINATION,
     DIAGNOSIS,
     EXPORT,
+    HUB,
+    OPENVINO,
     MINED,
     SYNTH,
     SYNTH_WORK,

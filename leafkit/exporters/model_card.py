@@ -1,12 +1,15 @@
-"""The model card of an exported student, for students that no report was written about."""
+"""The model card of an exported student: the report's where one was written, else one of its own;
+with what the owner names, and how other tools are called.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from leafkit.exporters.markdown import plain
 from leafkit.exporters.source import ExportSource
+from leafkit.exporters.tool_snippets import student_tools
 from leafkit.models.folder import read_prefix_of
 
 _TAGS = (
@@ -17,7 +20,25 @@ _TAGS = (
     "asymmetric-retrieval",
     "leaf",
 )
-_SPECIAL = re.compile(r"[\\`*_<>|#\[\]]")
+# what the report's card says of a license that nobody has named
+_UNNAMED = (
+    "- The licence follows from the start model and the texts; set `license` above before "
+    "publishing.\n"
+)
+
+
+def complete_card(source: ExportSource) -> str:
+    """README.md of the student's folder: the report's card where there is one, else ``make_card``;
+    in either the license, the start model, and how each tool is called with the query's prompt.
+    """
+    if not source.card:
+        card = make_card(source)
+    else:
+        card = with_license(source.card, source.license)
+        if source.license:
+            named = f"- Its owner publishes it under {plain(source.license)}.\n"
+            card = card.replace(_UNNAMED, named)
+    return f"{card.rstrip()}\n\n{student_tools(source)}\n"
 
 
 def make_card(source: ExportSource) -> str:
@@ -29,13 +50,14 @@ def make_card(source: ExportSource) -> str:
         "library_name: sentence-transformers",
         "pipeline_tag: sentence-similarity",
         *([f"license: {source.license}"] if source.license else []),
+        *([f"base_model: {source.base_model}"] if source.base_model else []),
         "tags:",
         *(f"- {tag}" for tag in tags),
         "---",
     ]
     parts = [
         "\n".join(matter),
-        f"# {_plain(source.name)}",
+        f"# {plain(source.name)}",
         "A small query encoder, distilled with leafkit so that its vectors live in its teacher's "
         "space: documents embedded by the teacher can be searched with it as they are.",
         _usage(source),
@@ -85,8 +107,8 @@ def _space(source: ExportSource, space: Mapping[str, Any]) -> str:
     rows = [
         "## The space it lives in",
         "",
-        f"- teacher: {_plain(space.get('teacher_reference') or 'not named')}",
-        f"- space: {_plain(space.get('teacher') or 'not named')}",
+        f"- teacher: {plain(space.get('teacher_reference') or 'not named')}",
+        f"- space: {plain(space.get('teacher') or 'not named')}",
         f"- dimensions: {encoder.dim}{first}" + (f"; Matryoshka: {dims}" if dims else ""),
         f"- parameters: {encoder.num_parameters():,}",
         "- Vectors of any other model, also of another version of the teacher, do not mix with "
@@ -97,19 +119,13 @@ def _space(source: ExportSource, space: Mapping[str, Any]) -> str:
 
 def _license(source: ExportSource, space: Mapping[str, Any]) -> str:
     named = (
-        f"The owner of these weights publishes them under {_plain(source.license)}."
+        f"The owner of these weights publishes them under {plain(source.license)}."
         if source.license
         else "The owner of these weights has not named a license yet; name one before they are "
         "published (`leafkit.export(..., license=...)`)."
     )
     return (
         f"## License\n\n{named} The weights are derived from the student's start model and from "
-        f"vectors of the teacher ({_plain(space.get('teacher_reference') or 'not named')}): the "
+        f"vectors of the teacher ({plain(space.get('teacher_reference') or 'not named')}): the "
         "licenses of both apply."
     )
-
-
-def _plain(value: object) -> str:
-    """Text on one line in which Markdown and HTML mean nothing."""
-    words = " ".join(str(value).split())
-    return _SPECIAL.sub(r"\\\g<0>", "".join(c for c in words if c.isprintable()))

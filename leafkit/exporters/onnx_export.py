@@ -30,7 +30,6 @@ from leafkit.embedders.onnx_graph import (
     write_query_folder,
 )
 from leafkit.exporters.plain_bert import PlainBert
-from leafkit.exporters.source import ExportSource
 from leafkit.models.encoder_protocol import Encoder
 from leafkit.models.packed.backbone import is_plain_bert
 from leafkit.models.text_encoder import TextEncoder
@@ -46,13 +45,8 @@ class _ServedVector(nn.Module):
 
     def __init__(self, encoder: TextEncoder, for_onnxruntime: bool = False) -> None:
         super().__init__()
-        bert, layers = encoder.backbone, encoder.spec.head_layers
-        self.layers = layers or (-1,)
-        self.backbone = (
-            PlainBert(bert, for_onnxruntime)
-            if is_plain_bert(bert)
-            else _HiddenStates(bert, with_all=bool(layers))
-        )
+        self.layers = encoder.spec.head_layers or (-1,)
+        self.backbone = hidden_states(encoder, for_onnxruntime)
         self.projection = encoder.projection
         self.pooling, self.normalized = encoder.spec.pooling, encoder.spec.normalized
 
@@ -92,20 +86,14 @@ class _HiddenStates(nn.Module):
         return states or [output.last_hidden_state]
 
 
-def check_onnx(source: ExportSource) -> None:
-    """Refuse what has no graph, or cannot be written here.
-
-    Raises:
-        MissingExtra: onnx, onnxscript or onnxruntime is not installed.
-        LeafkitError: the student is a table.
+def hidden_states(encoder: TextEncoder, for_onnxruntime: bool = False) -> nn.Module:
+    """What gives the hidden states of an encoder's backbone, (B, T, H) each, in operations that
+    ONNX has: those of the embeddings and of all layers, or of the last alone where no other is
+    read.
     """
-    transformer_of(source.encoder, source.name)
-    _import_onnx()
-
-
-def export_onnx(source: ExportSource, folder: Path) -> dict[str, float]:
-    """Write the graphs of a student into a folder; see ``export_graph``."""
-    return export_graph(transformer_of(source.encoder, source.name), folder, source.probes)
+    if is_plain_bert(encoder.backbone):
+        return PlainBert(encoder.backbone, for_onnxruntime)
+    return _HiddenStates(encoder.backbone, with_all=bool(encoder.spec.head_layers))
 
 
 def transformer_of(encoder: Encoder, name: str) -> TextEncoder:
@@ -144,7 +132,7 @@ def export_graph(
         MissingExtra: onnx, onnxscript or onnxruntime is not installed.
         LeafkitError: the model cannot be exported, or its graph gives other vectors.
     """
-    _import_onnx()
+    import_onnx()
     folder.mkdir(parents=True, exist_ok=True)
     _write_graph(encoder, folder / GRAPH_FILE)
     write_query_folder(encoder, folder)
@@ -153,9 +141,30 @@ def export_graph(
     return _compare(encoder, folder, probes, int8)
 
 
+def served_vector(encoder: TextEncoder) -> nn.Module:
+    """Ids (B, T) and mask (B, T) to the served vector (B, D), in operations of the standard."""
+    return _ServedVector(encoder)
+
+
 def _write_graph(encoder: TextEncoder, path: Path, for_onnxruntime: bool = False) -> None:
-    onnx = _import_onnx()
-    graph = _ServedVector(encoder, for_onnxruntime).eval()
+    graph = _ServedVector(encoder, for_onnxruntime)
+    write_onnx(graph, path, ["vector"], kind=encoder.backbone.config.model_type)
+
+
+def write_onnx(graph: nn.Module, path: Path, outputs: Sequence[str], *, kind: str) -> None:
+    """Write a module as an ONNX graph of any number of texts and tokens.
+
+    Args:
+        graph: of ids (B, T) and mask (B, T), both int64.
+        path: of the file.
+        outputs: names of what it gives.
+        kind: of the model, in the message of an error.
+
+    Raises:
+        MissingExtra: onnx, onnxscript or onnxruntime is not installed.
+        LeafkitError: it has an operation that ONNX has not.
+    """
+    onnx = import_onnx()
     ids = torch.ones(2, 9, dtype=torch.long)
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
@@ -163,17 +172,16 @@ def _write_graph(encoder: TextEncoder, path: Path, for_onnxruntime: bool = False
     try:
         with torch.no_grad(), _quiet():
             program = torch.onnx.export(
-                graph,
+                graph.eval(),
                 (ids, mask),
                 dynamo=True,
                 input_names=["input_ids", "attention_mask"],
-                output_names=["vector"],
+                output_names=list(outputs),
                 dynamic_shapes=(axes, axes),
                 opset_version=_OPSET,
                 verbose=False,
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError, ValueError) as err:
-        kind = encoder.backbone.config.model_type
         raise LeafkitError(
             f"a {kind} model cannot be written as an ONNX graph: {str(err).splitlines()[0]}",
             "serve it with torch",
@@ -185,27 +193,34 @@ def _write_graph(encoder: TextEncoder, path: Path, for_onnxruntime: bool = False
     onnx.save(model, str(path))
 
 
-def _write_int8(encoder: TextEncoder, folder: Path) -> None:
-    onnx = _import_onnx()
+def quantize(source: Path, target: Path) -> None:
+    """Write a graph's int8 form: weights of all matrix products and of the tables per channel,
+    activations as they come.
+    """
+    onnx = import_onnx()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    # the type of what ONNX Runtime's own operators give is not inferred: it is float32
+    # throughout
+    extra = {"DefaultTensorType": onnx.TensorProto.FLOAT}
+    with _quiet():
+        quantize_dynamic(
+            str(source),
+            str(target),
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            extra_options=extra,
+        )
+
+
+def _write_int8(encoder: TextEncoder, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder) as draft:
         source = Path(draft) / GRAPH_FILE
         if is_plain_bert(encoder.backbone):
             _write_graph(encoder, source, for_onnxruntime=True)
         else:
             source = folder / GRAPH_FILE
-        # the type of what ONNX Runtime's own operators give is not inferred: it is float32
-        # throughout
-        extra = {"DefaultTensorType": onnx.TensorProto.FLOAT}
-        with _quiet():
-            quantize_dynamic(
-                str(source),
-                str(folder / INT8_GRAPH_FILE),
-                weight_type=QuantType.QInt8,
-                per_channel=True,
-                extra_options=extra,
-            )
+        quantize(source, folder / INT8_GRAPH_FILE)
 
 
 def _compare(
@@ -230,7 +245,12 @@ def _compare(
     return cosines
 
 
-def _import_onnx() -> Any:
+def import_onnx() -> Any:
+    """The package onnx, if all that writes graphs is installed.
+
+    Raises:
+        MissingExtra: onnx, onnxscript or onnxruntime is not.
+    """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
             __import__(package)

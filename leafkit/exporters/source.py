@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from leafkit.core.errors import LeafkitError
 from leafkit.models.encoder_protocol import Encoder
+from leafkit.models.text_encoder import TextEncoder
 
 # on which an export is compared with the model where the caller gives no texts: short and
 # long, prose and code, several scripts
@@ -23,9 +25,21 @@ PROBES = (
 )
 
 
+def no_teacher() -> TextEncoder:
+    """The teacher of a student that comes without one.
+
+    Raises:
+        LeafkitError: always.
+    """
+    raise LeafkitError(
+        "the student came as a model folder alone, which does not say where its documents were cut",
+        "export the folder of a finished run, or a pair",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ExportSource:
-    """A student on its way out.
+    """A student on its way out, and its teacher where that is wanted.
 
     Attributes:
         encoder: the model, in float32, on the CPU, in evaluation mode.
@@ -35,6 +49,12 @@ class ExportSource:
             named none.
         card: README.md in Markdown; "" has one made.
         probes: texts on which an export is compared with the model.
+        teacher: gives the teacher as it embeds the documents, see ``document_model``; raises a
+            LeafkitError where there is none that can be exported. Called by the targets that
+            need it alone.
+        base_model: id of the student's start model on the hub; "" where it has none.
+        repository: of the hub, OWNER/NAME, that it will be published as; "" where that is not
+            known.
     """
 
     encoder: Encoder
@@ -43,3 +63,6 @@ class ExportSource:
     license: str = ""
     card: str = ""
     probes: Sequence[str] = PROBES
+    teacher: Callable[[], TextEncoder] = no_teacher
+    base_model: str = ""
+    repository: str = ""

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leafkit.core.artifact import publish, read_manifest
-from leafkit.core.checkpoint_layout import MANIFEST_FILE, VERIFIED_FILE
-from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.checkpoint_layout import HUB, MANIFEST_FILE, OPENVINO, VERIFIED_FILE
+from leafkit.core.console import log
+from leafkit.core.errors import LeafkitError
 from leafkit.core.file_hashes import sha256_of_file
 from leafkit.core.swap import recover
-from leafkit.exporters.hub import check_hub, export_hub
-from leafkit.exporters.onnx_export import check_onnx, export_onnx
+from leafkit.exporters.hub import check_hub, check_teacher, export_hub, export_teacher
+from leafkit.exporters.openvino_export import check_openvino, export_openvino
+from leafkit.exporters.router import check_pair, export_pair, share_weights
 from leafkit.exporters.source import ExportSource
+from leafkit.exporters.target_names import GROUPS, check_targets
+from leafkit.exporters.token_graph import check_token_graph, export_token_graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +36,11 @@ class Target:
 
 
 TARGETS = {
-    "hub": Target("student", check_hub, export_hub),
-    "onnx": Target("onnx", check_onnx, export_onnx),
+    "student": Target(f"{HUB}/student", check_hub, export_hub),
+    "teacher": Target(f"{HUB}/teacher", check_teacher, export_teacher),
+    "pair": Target(f"{HUB}/pair", check_pair, export_pair),
+    "onnx": Target(f"{HUB}/student-onnx", check_token_graph, export_token_graph),
+    "openvino": Target(OPENVINO, check_openvino, export_openvino),
 }
 
 
@@ -46,7 +53,8 @@ def write_targets(source: ExportSource, folder: Path, to: Sequence[str]) -> dict
     Args:
         source: what is exported.
         folder: of all targets; created.
-        to: names of targets.
+        to: names of targets, or of groups of them. Of a group the first is written, and of the
+            others those that can be; what is left out is said, with the reason.
 
     Returns:
         The folder of each target.
@@ -55,7 +63,7 @@ def write_targets(source: ExportSource, folder: Path, to: Sequence[str]) -> dict
         UsageError: a target is not known, or named twice.
         LeafkitError: the student cannot be exported so, or something else is in the way.
     """
-    names = _check_names(to)
+    names = _choose(source, check_targets(to))
     places = {name: folder / TARGETS[name].subfolder for name in names}
     for name in names:
         TARGETS[name].check(source)
@@ -65,20 +73,24 @@ def write_targets(source: ExportSource, folder: Path, to: Sequence[str]) -> dict
         metrics: dict[str, object] = {}
         with publish(places[name], _step(name), inputs, {}, metrics=metrics) as draft:
             metrics["smallest_cosine"] = TARGETS[name].write(source, draft)
+    share_weights(places)
     return places
 
 
-def _check_names(to: Sequence[str]) -> list[str]:
-    names = [to] if isinstance(to, str) else list(to)
-    what = f"one or more of {', '.join(TARGETS)}"
-    if not names:
-        raise UsageError("there is no target to export to", what)
-    for name in names:
-        if name not in TARGETS:
-            raise UsageError(f"target {name!r} is not known", what)
-        if names.count(name) > 1:
-            raise UsageError(f"target {name!r} is named twice", "name each target once")
-    return names
+def _choose(source: ExportSource, words: Sequence[str]) -> list[str]:
+    """The targets that are meant, without those of a group that this student cannot have."""
+    chosen: list[str] = []
+    for word in words:
+        first, *others = GROUPS.get(word, (word,))
+        chosen.append(first)
+        for name in others:
+            try:
+                TARGETS[name].check(source)
+            except LeafkitError as err:
+                log(f"  {word} without {', '.join(others)}: {err}")
+                break
+            chosen.append(name)
+    return chosen
 
 
 def _step(name: str) -> str:

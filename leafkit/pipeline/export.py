@@ -4,6 +4,7 @@ writes a student's ONNX graphs and measures what each of them costs.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from leafkit.config import to_plain
 from leafkit.core.artifact import open_artifact
+from leafkit.core.builtin_models.table import BUILTIN_MODELS, is_builtin
 from leafkit.core.checkpoint_layout import (
     CARD_FILE,
     EXPORT,
@@ -26,18 +29,24 @@ from leafkit.core.file_hashes import without_stamp
 from leafkit.core.method import method_of
 from leafkit.data.vector_store import Space
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
+from leafkit.embedders.prefix import whole_dim
 from leafkit.embedders.prompted import prompted_queries
 from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.evaluation.metrics import per_query_metrics
+from leafkit.exporters.hub import document_model
+from leafkit.exporters.license_text import check_license
 from leafkit.exporters.onnx_export import export_graph, transformer_of
-from leafkit.exporters.source import ExportSource
+from leafkit.exporters.source import ExportSource, no_teacher
+from leafkit.exporters.target_names import check_targets
 from leafkit.exporters.targets import write_targets
 from leafkit.index.exact import search_exact
 from leafkit.models.encoder_protocol import Encoder, read_model
 from leafkit.models.folder import read_space
+from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors
+from leafkit.pipeline.load_pair import load_pair
 from leafkit.pipeline.model_handle import load_student, load_teacher
 from leafkit.pipeline.pair_folder import describe_student_space
 from leafkit.pipeline.run import Run
@@ -77,6 +86,10 @@ class PairToExport(Protocol):
     teacher_prompts: Mapping[str, str]
     prefix_of: int
 
+    @property
+    def teacher(self) -> Embedder:
+        """What embeds documents; raises a LeafkitError where it cannot be had."""
+
 
 def export(
     pair: PairToExport | str | Path,
@@ -93,14 +106,18 @@ def export(
     Args:
         pair: a ``Pair``, the folder of a finished recipe, or a student's model folder.
         folder: where to; created.
-        to: "hub" writes ``folder/student``, a plain sentence-transformers model with its card;
-            "onnx" writes ``folder/onnx``, float32 and int8 graphs from token ids to the vector
-            that is served. Both are compared with the model before they are kept.
+        to: "hub" writes plain sentence-transformers models with their cards: ``hub/student``,
+            and, where the teacher is a local model of stock modules, ``hub/teacher`` as it
+            embeds the documents and ``hub/pair``, both behind one Router; each can be named by
+            itself, "student", "teacher", "pair". "onnx" writes ``hub/student-onnx``, float32
+            and int8 graphs in standard operators; "openvino" writes ``openvino``. All are
+            compared with the model before they are kept; docs/export.md says which tool opens
+            which.
         name: of the model in its card; "" takes the name of its folder.
         license: identifier for the card, as the hub writes it ("apache-2.0"); "" names none.
 
     Returns:
-        The folder of each target.
+        The folder of each target that was written.
 
     Raises:
         UsageError: a target is not known, a name or license is not one, or the pair is none.
@@ -108,10 +125,8 @@ def export(
         LeafkitError: the student is damaged or cannot be exported so, or something else than
             an earlier export is in the way.
     """
-    if license and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", license):
-        raise UsageError(
-            f"license={license!r} is not an identifier", "write it as the hub does: apache-2.0"
-        )
+    check_license(license)
+    check_targets(to)
     source = _read_source(Path(pair)) if isinstance(pair, str | Path) else _pair_source(pair)
     source = replace(source, name=name or source.name, license=license)
     return write_targets(source, Path(folder), to)
@@ -125,14 +140,22 @@ def _read_source(folder: Path) -> ExportSource:
         raise UsageError(
             f"{folder}: no such folder", "name a recipe's folder, such as checkpoints/kalm-to-23m"
         )
-    place, card = folder, ""
+    place, card, base, teacher = folder, "", "", no_teacher
     if (folder / STUDENT).is_dir():
         place = folder / STUDENT
-        open_artifact(place, STUDENT)
-        card_file = folder / CARD_FILE
-        card = without_stamp(card_file.read_text(encoding="utf-8")) if card_file.is_file() else ""
+        base = hub_id_of_start(open_artifact(place, STUDENT).recipe)
+        card = _read_card(folder)
+        teacher = functools.cache(lambda: _teacher_of(load_pair(folder)))
     space = read_space(place) if (place / MODEL_SPACE_FILE).is_file() else {}
-    return ExportSource(read_model(place), space, name=folder.resolve().name, card=card)
+    name = folder.resolve().name
+    return ExportSource(
+        read_model(place), space, name=name, card=card, teacher=teacher, base_model=base
+    )
+
+
+def _read_card(folder: Path) -> str:
+    card = folder / CARD_FILE
+    return without_stamp(card.read_text(encoding="utf-8")) if card.is_file() else ""
 
 
 def _pair_source(pair: PairToExport) -> ExportSource:
@@ -143,7 +166,90 @@ def _pair_source(pair: PairToExport) -> ExportSource:
         pair.teacher_prompts,
         prefix_of=pair.prefix_of,
     )
-    return ExportSource(pair.student, space)
+    return ExportSource(pair.student, space, teacher=functools.cache(lambda: _teacher_of(pair)))
+
+
+def _teacher_of(pair: PairToExport) -> TextEncoder:
+    return document_model(
+        pair.teacher.encoder,
+        dim=pair.student.dim,
+        max_tokens=pair.space.max_tokens,
+        reference=pair.reference,
+    )
+
+
+def hub_id_of_start(recipe: Mapping[str, Any]) -> str:
+    """The hub's id of the model that a student began as; "" where it has none.
+
+    Args:
+        recipe: resolved, as a manifest holds it.
+    """
+    student = recipe.get("student") or {}
+    reference = str(student.get("init", ""))
+    kind, _, rest = reference.partition(":")
+    if student.get("kind") == "static":
+        return ""  # a table takes the tokenizer alone
+    if is_builtin(reference):
+        return BUILTIN_MODELS[reference].hub_id
+    found = rest.partition("@")[0]
+    is_id = re.fullmatch(r"[\w.-]+/[\w.-]+", found) and not Path(rest).exists()
+    return found if kind == "model" and is_id else ""
+
+
+def export_folders(
+    run: Run, to: Sequence[str], *, license: str = "", repository: str = ""
+) -> dict[str, Path]:
+    """Write a recipe's student, and its teacher, for other tools, into the recipe's folder.
+
+    Args:
+        run: this run.
+        to: as of ``export``.
+        license: likewise.
+        repository: OWNER/NAME that the student will be published as, in the cards; "" leaves that
+            open.
+
+    Returns:
+        The folder of each target that was written.
+
+    Raises:
+        UsageError: the recipe names no teacher.
+        LeafkitError: as of ``export``, or the student is no local model or lives in another space
+            than the teacher.
+    """
+    teacher = load_teacher(run)
+    student = load_student(run, teacher)
+    if student.network is None:
+        raise _no_local_model(student.reference)
+    is_own = not run.recipe.bench.student
+    space = describe_student_space(
+        student.network,
+        teacher.space_id,
+        teacher.reference,
+        teacher.given_prompts,
+        prefix_of=whole_dim(teacher.model),
+    )
+    dim, limit = teacher.model.dim, run.recipe.data.max_document_tokens
+    source = ExportSource(
+        student.network,
+        space,
+        name=repository.rpartition("/")[2] or run.recipe.name,
+        license=license,
+        card=_read_card(run.folder) if is_own else "",
+        teacher=functools.cache(
+            lambda: document_model(
+                teacher.network, dim=dim, max_tokens=limit, reference=teacher.reference
+            )
+        ),
+        base_model=hub_id_of_start(to_plain(run.recipe)) if is_own else "",
+        repository=repository,
+    )
+    return write_targets(source, run.folder, to)
+
+
+def _no_local_model(reference: str) -> LeafkitError:
+    return LeafkitError(
+        f"{reference} is no local model: there is nothing to export", "export a trained student"
+    )
 
 
 def run_export(run: Run) -> Path:
@@ -157,10 +263,7 @@ def run_export(run: Run) -> Path:
     teacher = load_teacher(run)
     student = load_student(run, teacher)
     if student.network is None:
-        raise LeafkitError(
-            f"{student.reference} is no local model: there is nothing to export",
-            "export a trained student",
-        )
+        raise _no_local_model(student.reference)
     encoder = transformer_of(student.network, student.reference)
     corpus = load_corpus(run, run.recipe.data.corpus)
     folder = run.folder / EXPORT

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from leafkit.report import facts, provenance, tables
 from leafkit.report.environment import render_markdown
 from leafkit.report.format import clean, flatten, is_known
-from leafkit.results import RunReport
+from leafkit.results import Interval, RunReport
 
 _STOCK = "sentence-transformers"
 _TAGS = (
@@ -69,6 +69,7 @@ def _results(part: facts.Scored) -> Iterator[dict[str, object]]:
                 "type": hub_name,
                 "name": f"{facts.metric_name(metric)} ({facts.SYSTEMS[system]})",
                 "value": round(row.metrics[metric].value, 4),
+                "args": _interval(row.metrics[metric]),
             }
             for metric, hub_name in _HUB_METRICS.items()
             if row and metric in row.metrics and is_known(row.metrics[metric].value)
@@ -79,6 +80,14 @@ def _results(part: facts.Scored) -> Iterator[dict[str, object]]:
                 "dataset": {"type": clean(part.name), "name": clean(part.title)},
                 "metrics": metrics,
             }
+
+
+def _interval(found: Interval) -> dict[str, object]:
+    """Where the hub keeps what a value was measured with: its 95% interval, and over how many
+    queries.
+    """
+    counted = {} if found.n is None else {"num_queries": found.n}
+    return {"interval_95": [round(found.low, 4), round(found.high, 4)], **counted}
 
 
 def _yaml(value: object, indent: str = "") -> Iterator[str]:

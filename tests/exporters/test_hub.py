@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import re
+import shlex
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tiny
@@ -9,14 +15,28 @@ import torch
 import yaml
 from torch import nn
 
+import leafkit
 from leafkit.core.errors import LeafkitError
 from leafkit.exporters import hub
-from leafkit.exporters.model_card import make_card, with_license
+from leafkit.exporters.model_card import _UNNAMED, complete_card, make_card, with_license
 from leafkit.exporters.source import PROBES, ExportSource
+from leafkit.models.encoder_protocol import read_model
 from leafkit.models.static_encoder import StaticEncoder, bare_tokenizer
 
 SPACE = {"kind": "student", "teacher": "abc", "teacher_reference": "model:owner/teacher@1"}
 PROMPTS = {"query": tiny.PROMPT}
+
+
+LENGTHS = {
+    "sentence_bert_config.json": "max_seq_length",
+    "tokenizer_config.json": "model_max_length",
+    "tokenizer.json": "truncation",
+}
+
+
+def vectors_of(encoder, role: str) -> np.ndarray:
+    with torch.inference_mode():
+        return encoder.finish(encoder(encoder.tokenize(list(PROBES), role))).numpy()
 
 
 def static_encoder() -> StaticEncoder:
@@ -43,10 +63,41 @@ def test_sentence_transformers_gives_the_same_vectors(kind, tmp_path):
     assert found["hub"] >= 1 - 1e-6
     model = library.SentenceTransformer(str(tmp_path), device="cpu")
     for role, encode in (("query", model.encode_query), ("document", model.encode_document)):
-        with torch.inference_mode():
-            expected = encoder.finish(encoder(encoder.tokenize(list(PROBES), role))).numpy()
+        expected = vectors_of(encoder, role)
         theirs = encode(list(PROBES))
         assert np.einsum("nd,nd->n", expected, theirs).min() > 1 - 1e-6
+    # a tool that knows of no prompt embeds queries
+    bare = np.einsum("nd,nd->n", vectors_of(encoder, "query"), model.encode(list(PROBES)))
+    assert bare.min() > 1 - 1e-6
+
+
+def test_the_files_of_the_tokenizer_agree_about_the_length(tmp_path):
+    encoder = tiny.with_spec(make("plain"), max_tokens=40)
+    hub.export_hub(ExportSource(encoder, SPACE), tmp_path)
+    told = {name: json.loads((tmp_path / name).read_text()) for name in LENGTHS}
+    found = [told[name].get(key, "absent") for name, key in LENGTHS.items()]
+    assert found == [40, 40, None]
+    assert not {"max_length", "stride"} & told["tokenizer_config.json"].keys()
+    assert read_model(tmp_path).spec.max_tokens == 40
+
+
+def test_only_a_student_with_a_prompt_has_it_by_default(tmp_path):
+    for kind, encoder in (("with", make("plain")), ("without", tiny.make_encoder().eval())):
+        (tmp_path / kind).mkdir()
+        hub.export_hub(ExportSource(encoder, SPACE), tmp_path / kind)
+        told = json.loads((tmp_path / kind / "config_sentence_transformers.json").read_text())
+        assert told["default_prompt_name"] == ("query" if kind == "with" else None)
+
+
+def test_a_license_whose_text_is_known_comes_with_it(tmp_path):
+    for name in ("apache-2.0", "mit", ""):
+        folder = tmp_path / (name or "none")
+        folder.mkdir()
+        hub.export_hub(ExportSource(make("plain"), SPACE, license=name), folder)
+        assert (folder / "LICENSE").is_file() == (name == "apache-2.0")
+    text = (tmp_path / "apache-2.0" / "LICENSE").read_text()
+    assert "Version 2.0, January 2004" in text
+    assert text.rstrip().endswith("END OF TERMS AND CONDITIONS")
 
 
 def test_what_is_written_does_not_depend_on_what_was_tokenized_before(tmp_path):
@@ -103,3 +154,40 @@ def test_a_license_enters_a_card_that_is_there():
     assert found.endswith("\n\n# mini\n\n---\n")
     assert with_license(card, "") == card
     assert with_license("# no front matter", "mit") == "# no front matter"
+
+
+def test_the_reports_card_gets_license_and_tools():
+    template = Path(leafkit.__file__).parent / "report" / "templates" / "card.md.j2"
+    assert _UNNAMED in template.read_text(encoding="utf-8")
+    encoder = tiny.make_encoder(prompts=PROMPTS).eval()
+    card = f"---\ntags:\n- leaf\n---\n\n# mini\n\n{_UNNAMED}"
+    found = complete_card(ExportSource(encoder, SPACE, license="mit", card=card))
+    assert front_matter(found) == {"license": "mit", "tags": ["leaf"]}
+    assert _UNNAMED not in found
+    assert "publishes it under mit" in found
+    assert complete_card(ExportSource(encoder, SPACE, card=card)).startswith(card.rstrip())
+
+
+def test_every_snippet_has_the_prompt_and_is_code():
+    hostile = "ask `a` ```b``` '''c''' \"d\" \\ $(e): "
+    encoder = tiny.make_encoder(prompts={"query": hostile}).eval()
+    card = complete_card(ExportSource(encoder, SPACE, repository="owner/mini"))
+    blocks = re.findall(r"^(```+)(\w+)\n(.*?)\n\1$", card, flags=re.MULTILINE | re.DOTALL)
+    python = [code for _, language, code in blocks if language == "python"]
+    assert len(python) == 4
+    for code in python:
+        compile(code, "card", "exec")
+        assert "owner/mini" in code or "FOLDER" in code
+    for code in python[-2:]:  # LangChain, LlamaIndex
+        texts = [n.value for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Constant)]
+        assert hostile in texts
+    shell = [shlex.split(code) for _, language, code in blocks if language == "sh"]
+    assert "--default-prompt-name" in shell[0]
+    assert json.loads(shell[1][-1])["input"].startswith(hostile)
+    assert "owner/mini-onnx" in card
+
+
+def test_a_table_has_no_server_that_it_cannot_run_on():
+    card = complete_card(ExportSource(static_encoder(), SPACE))
+    assert "text-embeddings-router" not in card
+    assert "LangChain" in card

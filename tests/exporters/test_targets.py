@@ -11,10 +11,11 @@ from torch import nn
 
 from leafkit.core.artifact import open_artifact
 from leafkit.core.errors import LeafkitError, UsageError
-from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.exporters import targets
 from leafkit.exporters.source import ExportSource
+from leafkit.exporters.target_names import GROUPS, TARGET_NAMES
 from leafkit.exporters.targets import write_targets
+from leafkit.exporters.token_graph import compare_graph
 from leafkit.models.encoder_protocol import read_model
 from leafkit.models.static_encoder import StaticEncoder, bare_tokenizer
 
@@ -29,17 +30,22 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_every_target_is_a_folder_of_its_own(tmp_path):
-    places = write_targets(source(), tmp_path / "out", ["hub", "onnx"])
-    assert places == {"hub": tmp_path / "out" / "student", "onnx": tmp_path / "out" / "onnx"}
-    encoder = read_model(places["hub"])
-    with torch.inference_mode():
-        expected = encoder.finish(encoder(encoder.tokenize(["draw"], "query")))[0].numpy()
-    found = OnnxGraphEmbedder(places["onnx"]).embed_one("draw")
-    assert found == pytest.approx(expected, abs=1e-4)
+    places = write_targets(source(), tmp_path / "out", ["student", "onnx"])
+    hub = tmp_path / "out" / "hub"
+    assert places == {"student": hub / "student", "onnx": hub / "student-onnx"}
+    encoder = read_model(places["student"])
+    assert compare_graph(encoder, places["onnx"] / "onnx" / "model.onnx", ["draw"]) >= 1 - 1e-6
     for name, place in places.items():
         manifest = open_artifact(place, f"export-{name}")
         assert min(manifest.metrics["smallest_cosine"].values()) > 0.9
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"student", "onnx"}
+    assert {p.name for p in hub.iterdir()} == {"student", "student-onnx"}
+
+
+def test_every_word_has_what_writes_it():
+    assert tuple(targets.TARGETS) == TARGET_NAMES
+    assert {name for group in GROUPS.values() for name in group} <= set(TARGET_NAMES)
+    subfolders = [target.subfolder for target in targets.TARGETS.values()]
+    assert len(set(subfolders)) == len(subfolders)
 
 
 def test_an_earlier_export_is_replaced(tmp_path):
@@ -48,17 +54,19 @@ def test_an_earlier_export_is_replaced(tmp_path):
     write_targets(source(seed=1), tmp_path, "hub")
     after = tree(tmp_path)
     assert before.keys() == after.keys()
-    assert before["student/model.safetensors"] != after["student/model.safetensors"]
+    assert before["hub/student/model.safetensors"] != after["hub/student/model.safetensors"]
 
 
-@pytest.mark.parametrize("foreign", ["notes.txt", "student/notes.txt", "student/.git/config"])
+@pytest.mark.parametrize(
+    "foreign", ["hub/notes.txt", "hub/student/notes.txt", "hub/student/.git/config"]
+)
 def test_foreign_files_stay(foreign, tmp_path):
     write_targets(source(), tmp_path, ["hub"])
     path = tmp_path / foreign
     path.parent.mkdir(exist_ok=True)
     path.write_text("mine")
     before = tree(tmp_path)
-    if foreign == "notes.txt":
+    if foreign == "hub/notes.txt":
         write_targets(source(seed=1), tmp_path, ["hub"])
         assert path.read_text() == "mine"
         return
@@ -69,16 +77,16 @@ def test_foreign_files_stay(foreign, tmp_path):
 
 def test_a_card_that_was_edited_stays(tmp_path):
     write_targets(source(), tmp_path, ["hub"])
-    (tmp_path / "student" / "README.md").write_text("my words")
+    (tmp_path / "hub" / "student" / "README.md").write_text("my words")
     with pytest.raises(LeafkitError, match=r"README\.md, which is not as an export wrote it"):
         write_targets(source(seed=1), tmp_path, ["hub"])
-    assert (tmp_path / "student" / "README.md").read_text() == "my words"
+    assert (tmp_path / "hub" / "student" / "README.md").read_text() == "my words"
 
 
 def test_what_is_no_export_is_not_replaced(tmp_path):
-    tiny.write_model(tmp_path / "student")
+    tiny.write_model(tmp_path / "hub" / "student")
     before = tree(tmp_path)
-    with pytest.raises(LeafkitError, match="is no export to hub"):
+    with pytest.raises(LeafkitError, match="is no export to student"):
         write_targets(source(), tmp_path, ["onnx", "hub"])
     assert tree(tmp_path) == before  # the graph was not written either
     (tmp_path / "file").write_text("")
@@ -92,13 +100,14 @@ def test_what_is_no_export_is_not_replaced(tmp_path):
         ((), "no target"),
         (["hub", "tei"], "target 'tei' is not known"),
         (["hub", "hub"], "named twice"),
+        (["hub", "pair"], "named twice"),
     ],
 )
 def test_other_targets_are_refused_with_what_there_is(to, message, tmp_path):
     with pytest.raises(UsageError, match=message) as refused:
         write_targets(source(), tmp_path / "out", to)
     if "twice" not in message:
-        assert "hub, onnx" in refused.value.hint
+        assert "hub, student, teacher, pair, onnx, openvino" in refused.value.hint
     assert not (tmp_path / "out").exists()
 
 
@@ -107,7 +116,7 @@ def test_a_table_has_no_graph_and_nothing_is_written(tmp_path):
     table = torch.randn(tokenizer.get_vocab_size(), 8)
     static = ExportSource(StaticEncoder(tokenizer, table, nn.Linear(8, 24)).eval(), name="mini")
     with pytest.raises(LeafkitError, match="mini is a table"):
-        write_targets(static, tmp_path / "out", ["hub", "onnx"])
+        write_targets(static, tmp_path / "out", ["student", "onnx"])
     assert not (tmp_path / "out").exists()
 
 
@@ -119,9 +128,9 @@ def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch):
         (folder / "half").write_text("half")
         raise LeafkitError("no")
 
-    target = targets.TARGETS["hub"]
+    target = targets.TARGETS["student"]
     broken = targets.Target(target.subfolder, target.check, fail)
-    monkeypatch.setitem(targets.TARGETS, "hub", broken)
+    monkeypatch.setitem(targets.TARGETS, "student", broken)
     with pytest.raises(LeafkitError, match="no"):
         write_targets(source(seed=1), tmp_path, ["hub"])
     assert tree(tmp_path) == before

@@ -120,25 +120,41 @@ def test_a_static_student_goes_the_whole_road(home, tmp_path, start):
 def test_a_finished_folder_is_exported_with_the_card_of_its_report(exported, tmp_path):
     card = "---\ntags:\n- leaf\n---\n\n# tiny, as its report describes it\n"
     (exported / "README.md").write_text(card, encoding="utf-8")
-    places = export(str(exported), tmp_path / "hub", to=["hub"], license="mit")
-    found = (places["hub"] / "README.md").read_text(encoding="utf-8")
-    assert found.replace("license: mit\n", "") == card
-    student, again = read_model(exported / "student"), read_model(places["hub"])
+    places = export(str(exported), tmp_path / "out", to=["hub"], license="mit")
+    assert places["student"] == tmp_path / "out" / "hub" / "student"
+    found = (places["student"] / "README.md").read_text(encoding="utf-8")
+    assert found.replace("license: mit\n", "").startswith(card)
+    assert repr(tiny.PROMPT) in found.removeprefix(card)
+    student, again = read_model(exported / "student"), read_model(places["student"])
     assert again.spec == student.spec
-    assert read_space(places["hub"])["teacher"] == read_space(exported / "student")["teacher"]
+    assert read_space(places["student"])["teacher"] == read_space(exported / "student")["teacher"]
+    # the teacher, as it embedded the documents of the index
+    pair, teacher = load_pair(exported), read_model(places["teacher"])
+    texts = [document.full_text for document in pair.documents[:5]]
+    with torch.no_grad():
+        vectors = teacher.finish(teacher(teacher.tokenize(texts, "document"))).numpy()
+    np.testing.assert_allclose(vectors, pair.vectors[:5], atol=1e-3)  # float16
+    assert teacher.spec.max_tokens == 48
     # a model folder alone is exported too, and gets a card
-    more = export(places["hub"], tmp_path / "again", name="mini")
-    assert "# mini" in (more["hub"] / "README.md").read_text(encoding="utf-8")
+    more = export(places["student"], tmp_path / "again", name="mini")
+    assert "# mini" in (more["student"] / "README.md").read_text(encoding="utf-8")
+    assert set(more) == {"student"}
 
 
 def test_a_pair_is_exported_into_the_space_of_its_documents(tmp_path):
     student = tiny.make_encoder().eval()
     space = Space("abc", student.dim, "", 64, "mean", normalized=True)
     pair = SimpleNamespace(
-        student=student, space=space, reference="model:big", teacher_prompts={}, prefix_of=0
+        student=student,
+        space=space,
+        reference="model:big",
+        teacher_prompts={},
+        prefix_of=0,
+        teacher=SimpleNamespace(encoder=tiny.make_encoder(seed=1).eval()),
     )
-    places = export(pair, tmp_path / "hub", to=["hub"])
-    found = read_space(places["hub"])
+    places = export(pair, tmp_path / "out", to=["hub"])
+    assert read_model(places["teacher"]).spec.max_tokens == 64
+    found = read_space(places["student"])
     assert (found["teacher"], found["teacher_reference"]) == ("abc", "model:big")
 
 

@@ -60,7 +60,7 @@ def test_they_reach_teacher_student_pair_search_serve_and_bench(recipe, tmp_path
     pair.save(tmp_path / "saved")
     again = load_pair(tmp_path / "saved")
     np.testing.assert_array_equal(again.encode_document(text), pair.encode_document(text))
-    hub = leafkit.export(again, tmp_path / "hub")["hub"]
+    hub = leafkit.export(again, tmp_path / "hub", to=["student"])["student"]
     assert read_space(hub)["teacher_prompts"] == {"query": QUERY, "document": DOCUMENT}
     # the finished student beside its teacher, named by hand: the prompts are asked for
     word = f"bench.student=model:{run.folder / 'student'}"

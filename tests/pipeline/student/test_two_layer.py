@@ -153,7 +153,7 @@ def test_it_trains_is_saved_and_exported(home, tmp_path, monkeypatch):
     library = pytest.importorskip(
         "sentence_transformers", reason="sentence-transformers is not installed"
     )
-    folder = leafkit.export(pair, tmp_path / "out")["hub"]
+    folder = leafkit.export(pair, tmp_path / "out", to=["student"])["student"]
     theirs = library.SentenceTransformer(str(folder), device="cpu").encode_query(QUERIES[:9])
     assert (theirs * pair.encode_query(QUERIES[:9])).sum(1).min() > 1 - 1e-6
 
