@@ -176,8 +176,8 @@ def _check_head(encoder: Encoder, name: str) -> None:
         raise LeafkitError(
             f"{name}: its head reads the layers {name_layers(layers)}, and the modules of "
             "sentence-transformers hand on the last one alone",
-            'to=["onnx"] writes one graph that holds the head; leafkit search and leafkit serve '
-            "take the student as it is; student.head_layers=last makes one for this target",
+            'to=["onnx"] writes one graph that holds a student\'s head; leafkit search and leafkit '
+            "serve take it as it is; student.head_layers=last makes one for this target",
         )
 
 

@@ -112,9 +112,8 @@ def describe_push(
     lines = []
     for upload in uploads:
         total = _size(upload.num_bytes)
-        lines.append(
-            f"{upload.repository} ({seen}, if it is new): {len(upload.files)} files, {total}"
-        )
+        count = f"{len(upload.files)} file{'s' if len(upload.files) > 1 else ''}"
+        lines.append(f"{upload.repository} ({seen}, if it is new): {count}, {total}")
         lines += [f"  {_size(size):>9}  {name}" for name, size in upload.files.items()]
     kept = [name for name in _TEACHERS if name in places]
     if kept:

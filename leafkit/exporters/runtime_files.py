@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from leafkit.core.checkpoint_layout import MODEL_SPACE_FILE
+from leafkit.core.errors import LeafkitError
 from leafkit.models.attention import pin_attention
 from leafkit.models.checkpoint import PROMPTS_FILE
 from leafkit.models.folder import write_json
 from leafkit.models.leafkit_json import leafkit_json_fields
 from leafkit.models.text_encoder import TextEncoder
-from leafkit.models.tokenization import without_last_call
+from leafkit.models.tokenization import comes_back_equal, without_last_call
 
 
 def write_runtime_files(
@@ -31,7 +32,15 @@ def write_runtime_files(
         folder: where to.
         space: what leafkit.json says of the vectors' space.
         has_tokens: the graph gives the vectors of all tokens, W_out applied.
+
+    Raises:
+        LeafkitError: the tokenizer has no fast form, or would load as another one.
     """
+    if not encoder.tokenizer.is_fast:
+        raise LeafkitError(
+            f"a {type(encoder.tokenizer).__name__} has no fast form, and runtimes read no other",
+            "to=hub writes the model for the tools that run it with torch",
+        )
     pin_attention(encoder.backbone)
     config = copy.deepcopy(encoder.backbone.config)
     config.architectures = [type(encoder.backbone).__name__]
@@ -43,6 +52,12 @@ def write_runtime_files(
     config.pad_token_id = tokenizer.pad_token_id
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    if not comes_back_equal(encoder.tokenizer, folder):
+        raise LeafkitError(
+            f"{folder}: a {type(encoder.tokenizer).__name__} saved beside a {config.model_type} "
+            "model does not load again as what it was",
+            "take the tokenizer that belongs to the architecture",
+        )
     specials = {key: str(value) for key, value in tokenizer.special_tokens_map.items()}
     write_json(folder / "special_tokens_map.json", specials)
     write_json(

@@ -5,7 +5,6 @@ writes a student's ONNX graphs and measures what each of them costs.
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,23 +12,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from leafkit.config import to_plain
 from leafkit.core.artifact import open_artifact
-from leafkit.core.builtin_models.table import BUILTIN_MODELS, is_builtin
 from leafkit.core.checkpoint_layout import (
-    CARD_FILE,
     EXPORT,
     MODEL_SPACE_FILE,
     QUALITY_FILE,
     STUDENT,
 )
 from leafkit.core.console import log
-from leafkit.core.errors import LeafkitError, UsageError
-from leafkit.core.file_hashes import without_stamp
+from leafkit.core.errors import UsageError
 from leafkit.core.method import method_of
 from leafkit.data.vector_store import Space
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
-from leafkit.embedders.prefix import whole_dim
 from leafkit.embedders.prompted import prompted_queries
 from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.bootstrap import Bootstrap
@@ -46,6 +40,7 @@ from leafkit.models.folder import read_space
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors
+from leafkit.pipeline.exports.recipe_folders import hub_id_of_start, no_local_model, read_card
 from leafkit.pipeline.load_pair import load_pair
 from leafkit.pipeline.model_handle import load_student, load_teacher
 from leafkit.pipeline.pair_folder import describe_student_space
@@ -144,18 +139,13 @@ def _read_source(folder: Path) -> ExportSource:
     if (folder / STUDENT).is_dir():
         place = folder / STUDENT
         base = hub_id_of_start(open_artifact(place, STUDENT).recipe)
-        card = _read_card(folder)
+        card = read_card(folder)
         teacher = functools.cache(lambda: _teacher_of(load_pair(folder)))
     space = read_space(place) if (place / MODEL_SPACE_FILE).is_file() else {}
     name = folder.resolve().name
     return ExportSource(
         read_model(place), space, name=name, card=card, teacher=teacher, base_model=base
     )
-
-
-def _read_card(folder: Path) -> str:
-    card = folder / CARD_FILE
-    return without_stamp(card.read_text(encoding="utf-8")) if card.is_file() else ""
 
 
 def _pair_source(pair: PairToExport) -> ExportSource:
@@ -178,80 +168,6 @@ def _teacher_of(pair: PairToExport) -> TextEncoder:
     )
 
 
-def hub_id_of_start(recipe: Mapping[str, Any]) -> str:
-    """The hub's id of the model that a student began as; "" where it has none.
-
-    Args:
-        recipe: resolved, as a manifest holds it.
-    """
-    student = recipe.get("student") or {}
-    reference = str(student.get("init", ""))
-    kind, _, rest = reference.partition(":")
-    if student.get("kind") == "static":
-        return ""  # a table takes the tokenizer alone
-    if is_builtin(reference):
-        return BUILTIN_MODELS[reference].hub_id
-    found = rest.partition("@")[0]
-    is_id = re.fullmatch(r"[\w.-]+/[\w.-]+", found) and not Path(rest).exists()
-    return found if kind == "model" and is_id else ""
-
-
-def export_folders(
-    run: Run, to: Sequence[str], *, license: str = "", repository: str = ""
-) -> dict[str, Path]:
-    """Write a recipe's student, and its teacher, for other tools, into the recipe's folder.
-
-    Args:
-        run: this run.
-        to: as of ``export``.
-        license: likewise.
-        repository: OWNER/NAME that the student will be published as, in the cards; "" leaves that
-            open.
-
-    Returns:
-        The folder of each target that was written.
-
-    Raises:
-        UsageError: the recipe names no teacher.
-        LeafkitError: as of ``export``, or the student is no local model or lives in another space
-            than the teacher.
-    """
-    teacher = load_teacher(run)
-    student = load_student(run, teacher)
-    if student.network is None:
-        raise _no_local_model(student.reference)
-    is_own = not run.recipe.bench.student
-    space = describe_student_space(
-        student.network,
-        teacher.space_id,
-        teacher.reference,
-        teacher.given_prompts,
-        prefix_of=whole_dim(teacher.model),
-    )
-    dim, limit = teacher.model.dim, run.recipe.data.max_document_tokens
-    source = ExportSource(
-        student.network,
-        space,
-        name=repository.rpartition("/")[2] or run.recipe.name,
-        license=license,
-        card=_read_card(run.folder) if is_own else "",
-        teacher=functools.cache(
-            lambda: document_model(
-                teacher.network, dim=dim, max_tokens=limit, reference=teacher.reference
-            )
-        ),
-        base_model=hub_id_of_start(to_plain(run.recipe)) if is_own else "",
-        repository=repository,
-    )
-    return write_targets(source, run.folder, to)
-
-
-def _no_local_model(reference: str) -> LeafkitError:
-    return LeafkitError(
-        f"{reference} is no local model: there is nothing to export", "export a trained student"
-    )
-
-
 def run_export(run: Run) -> Path:
     """Write the student's graphs, float32 and int8, and what each of them costs in nDCG@10 on the
     corpus's own queries.
@@ -263,7 +179,7 @@ def run_export(run: Run) -> Path:
     teacher = load_teacher(run)
     student = load_student(run, teacher)
     if student.network is None:
-        raise _no_local_model(student.reference)
+        raise no_local_model(student.reference)
     encoder = transformer_of(student.network, student.reference)
     corpus = load_corpus(run, run.recipe.data.corpus)
     folder = run.folder / EXPORT

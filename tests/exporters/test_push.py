@@ -61,7 +61,7 @@ def test_the_plan_names_files_sizes_repositories_and_who_sees_them(places):
     told = describe_push(uploads, places, private=True, license_id="mit")
     for text in (
         "me/mini (private, if it is new): 2 files, 8 B",
-        "me/mini-onnx (private, if it is new): 1 files, 2.5 MB",
+        "me/mini-onnx (private, if it is new): 1 file, 2.5 MB",
         "2.5 MB  onnx/model.onnx",
         "not uploaded: teacher, pair",
         "license: mit",

@@ -45,7 +45,7 @@ def _write_folders(options: Mapping[str, str], rest: Sequence[str]) -> int:
     recipe = read_recipe("export", rest, writes_folders=True)
     from leafkit.exporters.hugging_face import HuggingFaceHub
     from leafkit.exporters.push import describe_push, plan_push, push
-    from leafkit.pipeline.export import export_folders
+    from leafkit.pipeline.exports.recipe_folders import export_folders
     from leafkit.pipeline.run import open_run
 
     # a hub that cannot be written to is found out before the work

@@ -1,0 +1,1 @@
+"""What a recipe's own export has beyond ``leafkit.export``."""

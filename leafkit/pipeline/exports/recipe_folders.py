@@ -1,0 +1,103 @@
+"""A recipe's student, and its teacher, in folders for other tools: ``leafkit export to=...``."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from leafkit.config import to_plain
+from leafkit.core.builtin_models.table import BUILTIN_MODELS, is_builtin
+from leafkit.core.checkpoint_layout import CARD_FILE
+from leafkit.core.errors import LeafkitError
+from leafkit.core.file_hashes import without_stamp
+from leafkit.embedders.prefix import whole_dim
+from leafkit.exporters.hub import document_model
+from leafkit.exporters.source import ExportSource
+from leafkit.exporters.targets import write_targets
+from leafkit.pipeline.model_handle import load_student, load_teacher
+from leafkit.pipeline.pair_folder import describe_student_space
+from leafkit.pipeline.run import Run
+
+
+def export_folders(
+    run: Run, to: Sequence[str], *, license: str = "", repository: str = ""
+) -> dict[str, Path]:
+    """Write a recipe's student, and its teacher, for other tools, into the recipe's folder.
+
+    Args:
+        run: this run.
+        to: as of ``export``.
+        license: likewise.
+        repository: OWNER/NAME that the student will be published as, in the cards; "" leaves that
+            open.
+
+    Returns:
+        The folder of each target that was written.
+
+    Raises:
+        UsageError: the recipe names no teacher.
+        LeafkitError: as of ``export``, or the student is no local model or lives in another space
+            than the teacher.
+    """
+    teacher = load_teacher(run)
+    student = load_student(run, teacher)
+    if student.network is None:
+        raise no_local_model(student.reference)
+    is_own = not run.recipe.bench.student
+    space = describe_student_space(
+        student.network,
+        teacher.space_id,
+        teacher.reference,
+        teacher.given_prompts,
+        prefix_of=whole_dim(teacher.model),
+    )
+    dim, limit = teacher.model.dim, run.recipe.data.max_document_tokens
+    source = ExportSource(
+        student.network,
+        space,
+        name=repository.rpartition("/")[2] or run.recipe.name,
+        license=license,
+        card=read_card(run.folder) if is_own else "",
+        teacher=functools.cache(
+            lambda: document_model(
+                teacher.network, dim=dim, max_tokens=limit, reference=teacher.reference
+            )
+        ),
+        base_model=hub_id_of_start(to_plain(run.recipe)) if is_own else "",
+        repository=repository,
+    )
+    return write_targets(source, run.folder, to)
+
+
+def hub_id_of_start(recipe: Mapping[str, Any]) -> str:
+    """The hub's id of the model that a student began as; "" where it has none.
+
+    Args:
+        recipe: resolved, as a manifest holds it.
+    """
+    student = recipe.get("student") or {}
+    reference = str(student.get("init", ""))
+    kind, _, rest = reference.partition(":")
+    if student.get("kind") == "static":
+        return ""  # a table takes the tokenizer alone
+    if is_builtin(reference):
+        return BUILTIN_MODELS[reference].hub_id
+    found = rest.partition("@")[0]
+    is_id = re.fullmatch(r"[\w.-]+/[\w.-]+", found) and not Path(rest).exists()
+    return found if kind == "model" and is_id else ""
+
+
+def read_card(folder: Path) -> str:
+    """The card of a recipe's folder, without the report's stamp; "" where there is none."""
+    card = folder / CARD_FILE
+    return without_stamp(card.read_text(encoding="utf-8")) if card.is_file() else ""
+
+
+def no_local_model(reference: str) -> LeafkitError:
+    """The error of a student that is not loaded here."""
+    return LeafkitError(
+        f"{reference} is no local model: there is nothing to export", "export a trained student"
+    )
