@@ -140,6 +140,7 @@ def test_a_shell_can_read_its_script(shell, capsys):
         ("leafkit completion z", {"zsh"}),
         ("leafkit explain data.max_q", {"data.max_query_tokens"}),
         ("leafkit serve folder po", {"port="}),
+        ("leafkit export recipe=own-data pus", {"push="}),
         ("leafkit distill data.corpus=jsonl:docs.j", {"docs.jsonl"}),
     ],
 )

@@ -95,6 +95,23 @@ def test_one_model_of_sentence_transformers_gives_the_pairs_vectors(tmp_path):
     np.testing.assert_allclose(own.encode_document(TEXTS), theirs["document"], atol=1e-6)
 
 
+def test_a_table_can_answer_the_queries(tmp_path):
+    library = pytest.importorskip(
+        "sentence_transformers", reason="sentence-transformers is not installed"
+    )
+    torch.manual_seed(0)
+    tokenizer = bare_tokenizer(tiny.make_tokenizer())
+    table = torch.randn(tokenizer.get_vocab_size(), 8)
+    student = StaticEncoder(tokenizer, table, torch.nn.Linear(8, 48)).eval()
+    served = document_model(teacher(), dim=48, max_tokens=CUT, reference="model:big")
+    places = write_targets(ExportSource(student, SPACE, teacher=lambda: served), tmp_path, ["pair"])
+    pair = library.SentenceTransformer(str(places["pair"]), device="cpu")
+    with torch.no_grad():
+        expected = student.finish(student(student.tokenize(TEXTS))).numpy()
+    np.testing.assert_allclose(pair.encode_query(TEXTS), expected, atol=1e-6)
+    np.testing.assert_allclose(pair.encode_document(TEXTS), embed(served, "document"), atol=1e-6)
+
+
 def test_the_pair_takes_no_second_room_for_the_weights(tmp_path):
     places = write_targets(source_of(teacher()), tmp_path, ["hub"])
     for name in ("student", "teacher"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from huggingface_hub.repocard_data import model_index_to_eval_results
 from report_page import read_report
 
 from leafkit.report.card import render_card as render_typed
@@ -28,6 +29,18 @@ def test_front_matter_is_yaml_with_what_the_hub_asks_for(data: dict[str, Any]) -
     assert {"sentence-transformers", "matryoshka"} <= set(front["tags"])
     data["student"]["mrl_dims"] = []
     assert "matryoshka" not in _split(render_card(data))[0]["tags"]
+
+
+def test_the_hub_gets_each_figure_with_its_interval(data: dict[str, Any]) -> None:
+    front, body = _split(render_card(data))
+    name, results = model_index_to_eval_results(front["model-index"])
+    assert name == data["name"]
+    assert results
+    for result in results:
+        low, high = result.metric_args["interval_95"]
+        assert low <= result.metric_value <= high
+        assert result.metric_args["num_queries"] > 0
+        assert f"{result.metric_value:.3f} [{low:.3f}, {high:.3f}]" in body
 
 
 def test_figures_are_those_of_the_data(data: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ _NEEDED = "torch transformers lightning datasets numpy omegaconf ir-measures bm2
 _WANTED_FOR = {
     "onnx": ("onnx", "leafkit export"),
     "onnxruntime": ("onnx", "leafkit export, and a faster leafkit search"),
+    "openvino": ("openvino", "leafkit export to=openvino"),
     "starlette": ("serve", "leafkit serve"),
     "uvicorn": ("serve", "leafkit serve"),
     "orjson": ("serve", "leafkit serve"),
