@@ -8,7 +8,7 @@ from pathlib import Path
 
 from leafkit.core.artifact import publish, read_manifest
 from leafkit.core.checkpoint_layout import HUB, MANIFEST_FILE, OPENVINO, VERIFIED_FILE
-from leafkit.core.console import log
+from leafkit.core.console import warn
 from leafkit.core.errors import LeafkitError
 from leafkit.core.file_hashes import sha256_of_file
 from leafkit.core.swap import recover
@@ -87,7 +87,7 @@ def _choose(source: ExportSource, words: Sequence[str]) -> list[str]:
             try:
                 TARGETS[name].check(source)
             except LeafkitError as err:
-                log(f"  {word} without {', '.join(others)}: {err}")
+                warn(f"{word} without {', '.join(others)}: {err}")
                 break
             chosen.append(name)
     return chosen

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 
 from leafkit.exporters.markdown import fence
 from leafkit.exporters.source import ExportSource
@@ -22,6 +21,11 @@ def student_tools(source: ExportSource) -> str:
     this = source.repository or "FOLDER_OR_HUB_ID_OF_THIS_MODEL"
     other = f"{source.repository}{ONNX_SUFFIX}" if source.repository else ""
     parts = ["## In other tools", _about_prompt(source)]
+    if source.encoder.prompt("query"):
+        parts.append(
+            "`encode` without a prompt's name embeds a query (`default_prompt_name`); documents "
+            "that the student itself is to embed go through `encode_document`."
+        )
     parts += _titled("sentence-transformers", _sentence_transformers(source, this), "python")
     parts += _titled("LangChain", _langchain(source, this), "python")
     parts += _titled("LlamaIndex", _llama_index(source, this), "python")
@@ -70,13 +74,6 @@ def openvino_snippet(source: ExportSource) -> str:
         'vector = model(inputs)["sentence_embedding"][0]',
     ]
     return "\n\n".join(["## Use", _about_prompt(source), fence("\n".join(lines), "python")])
-
-
-def query_snippet(folder: Path, source: ExportSource) -> str:
-    """Python that embeds a query with the graph in a folder, ``vector``; it needs onnxruntime and
-    tokenizers.
-    """
-    return _onnxruntime(source, str(folder))
 
 
 def _about_prompt(source: ExportSource) -> str:
@@ -147,13 +144,13 @@ def _vllm(source: ExportSource, model: str) -> str:
     return "\n".join(lines)
 
 
-def _onnxruntime(source: ExportSource, folder: str = "FOLDER_OF_THIS_MODEL") -> str:
+def _onnxruntime(source: ExportSource) -> str:
     lines = [
         "import numpy as np",
         "import onnxruntime",
         "from tokenizers import Tokenizer",
         "",
-        f"folder = {folder!r}",
+        "folder = 'FOLDER_OF_THIS_MODEL'",
         f"prompt = {source.encoder.prompt('query')!r}  # before every query",
         'tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")',
         f"tokenizer.enable_truncation({source.encoder.spec.max_tokens})",

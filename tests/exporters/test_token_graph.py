@@ -5,6 +5,7 @@ that are not installed here.
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -27,7 +28,6 @@ from leafkit.exporters.token_graph import (
     why_vector_alone,
     write_token_graph,
 )
-from leafkit.exporters.tool_snippets import query_snippet
 from leafkit.models.heads.two_layer import TwoLayerHead
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 
@@ -142,8 +142,9 @@ def test_the_card_states_what_int8_costs_and_its_code_gives_the_vector(exported)
     for tool in ("FastEmbed", "transformers.js", "text-embeddings-router", "last_hidden_state"):
         assert tool in card
     assert repr(tiny.PROMPT) in card
+    code = re.search(r"```python\n(import numpy.*?)\n```", card, re.DOTALL)[1]
     found: dict[str, np.ndarray] = {}
-    exec(query_snippet(folder, ExportSource(encoder)), found)  # the code is what is tested
+    exec(code.replace("FOLDER_OF_THIS_MODEL", str(folder)), found)  # as a reader would
     expected = own_vectors(encoder, ["how do I invert a sparse matrix?"])[0]
     assert float(found["vector"] @ expected) >= cosines["int8"] - 0.05
 
