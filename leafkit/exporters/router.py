@@ -48,7 +48,8 @@ def export_pair(source: ExportSource, folder: Path) -> dict[str, float]:
         "query": write_student(source, folder / _ROUTES["query"]),
         "document": write_teacher(source, folder / _ROUTES["document"]),
     }
-    types, structure = {}, {}
+    types: dict[str, str] = {}
+    structure: dict[str, list[str]] = {}
     for route, place in _ROUTES.items():
         structure[route] = []
         for module in read_json(folder / place / "modules.json"):
