@@ -99,8 +99,9 @@ def _step(name: str) -> str:
 
 def _check_place(place: Path, name: str) -> None:
     """Refuse to replace what is not an earlier export to this target, or holds more than it."""
-    if place.parent.exists() and not place.parent.is_dir():
-        raise LeafkitError(f"{place.parent} is a file", "export to a folder")
+    above = next(parent for parent in place.parents if parent.exists())
+    if not above.is_dir():
+        raise LeafkitError(f"{above} is a file", "export to a folder")
     recover(place)
     if not place.exists():
         return
