@@ -23,8 +23,9 @@ class HuggingFaceHub:
 
     def __init__(self) -> None:
         import huggingface_hub
+        from huggingface_hub import constants
 
-        if huggingface_hub.constants.HF_HUB_OFFLINE:
+        if constants.HF_HUB_OFFLINE:
             raise LeafkitError(
                 "HF_HUB_OFFLINE is set: nothing can be uploaded", "unset it, then push again"
             )

@@ -38,6 +38,7 @@ def test_without_the_package_the_way_to_it_is_named(monkeypatch):
     assert "leafkit[openvino]" in err.value.hint
 
 
+@pytest.mark.slow
 def test_openvino_gives_the_models_vectors(tmp_path):
     pytest.importorskip("openvino", reason='needs pip install "leafkit[openvino]"')
     given = source()
@@ -61,6 +62,7 @@ def test_openvino_gives_the_models_vectors(tmp_path):
     assert not [name for name in names if name.startswith("tmp")]
 
 
+@pytest.mark.slow
 def test_a_model_that_gives_other_vectors_is_refused(tmp_path, monkeypatch):
     pytest.importorskip("openvino", reason='needs pip install "leafkit[openvino]"')
     monkeypatch.setattr(openvino_export, "LARGEST_DIFFERENCE", -1.0)

@@ -117,10 +117,11 @@ def test_repositories_are_taken():
 
 def test_without_a_token_and_offline_nothing_begins(monkeypatch):
     import huggingface_hub
+    from huggingface_hub import constants
 
     with pytest.raises(LeafkitError, match="HF_HUB_OFFLINE is set"):
         hugging_face.HuggingFaceHub()
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
     with pytest.raises(LeafkitError, match="there is no token") as err:
         hugging_face.HuggingFaceHub()

@@ -70,7 +70,9 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/api/repos/create":
             asked = json.loads(body)
             name = "/".join(filter(None, [asked.get("organization"), asked["name"]]))
-            repositories.setdefault(name, {"private": bool(asked.get("private")), "files": {}})
+            # either word, by the client's version
+            is_private = asked.get("private") or asked.get("visibility") == "private"
+            repositories.setdefault(name, {"private": bool(is_private), "files": {}})
             self.say({"url": f"http://{self.headers['Host']}/{name}"})
         elif "/preupload/" in path:
             files = json.loads(body)["files"]
