@@ -35,6 +35,8 @@ _MODELS = ("teacher.*", "embeddings.*", "allow_hosts")
 _STUDENT = ("bench.student", "bench.same_space")
 _DIM = "student.dim"
 _JUDGED = ("bench.split", "bench.num_resamples", "seed")
+_ASKING = (*_READING, *_CUTS, "data.exclude_self", *_MODELS, _ENGINE)
+_START = ("student.init*", "student.kind", "student.head_layers", "student.static.width")
 _TRAINING = ("seed", *_READING, *_CUTS, "data.num_pseudo_texts", "stages.*", "trainer.*", _ENGINE)
 # command -> patterns of keys that it reads; ! takes keys out again
 EFFECTS: dict[str, tuple[str, ...]] = {
@@ -56,34 +58,8 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "mine": (*_RUN, "dry_run", *_TRAINING),
     "synth": ("name", "checkpoints", "force", "seed", "synth.*", "allow_hosts"),
     "embed": (*_RUN, *_READING, "data.max_document_tokens", *_MODELS, _ENGINE, _STORE, _DIM),
-    "bench": (
-        *_RUN,
-        "seed",
-        *_READING,
-        *_CUTS,
-        "data.exclude_self",
-        *_MODELS,
-        _ENGINE,
-        "bench.*",
-        _DIM,
-    ),
-    "inherit": (
-        *_RUN,
-        *_READING,
-        *_CUTS,
-        "data.exclude_self",
-        *_MODELS,
-        _ENGINE,
-        *_STUDENT,
-        *_JUDGED,
-        _DIM,
-        "student.init",
-        "student.init_layers",
-        "student.kind",
-        "student.head_layers",
-        "student.static.width",
-        "inherit.*",
-    ),
+    "bench": (*_RUN, "seed", *_ASKING, "bench.*", _DIM),
+    "inherit": (*_RUN, *_ASKING, *_STUDENT, *_JUDGED, _DIM, *_START, "inherit.*"),
     "export": (*_RUN, *_READING, *_CUTS, *_MODELS, _ENGINE, *_STUDENT, *_JUDGED, _DIM),
     "show": ("*",),
 }
