@@ -13,7 +13,7 @@ import tiny
 from leafkit.core.errors import LeafkitError
 from leafkit.models.checkpoint import read_encoder, write_encoder
 from leafkit.models.configure import configure
-from leafkit.models.folder import read_space
+from leafkit.models.folder import read_space, with_aliases
 from leafkit.models.tiny import tiny_encoder
 
 PROMPTS = {"query": "Instruct: Find it \n Query: ", "document": "table : ", "sts": "first : "}
@@ -57,15 +57,15 @@ def test_everything_is_stored_and_comes_back(folder):
 
 
 def test_every_role_stands_in_the_sentence_transformers_file(folder):
-    assert (
-        json.loads((folder / "config_sentence_transformers.json").read_text())["prompts"] == PROMPTS
-    )
+    assert json.loads((folder / "config_sentence_transformers.json").read_text())[
+        "prompts"
+    ] == with_aliases(PROMPTS)
 
 
 def test_query_and_document_stand_there_without_a_prompt_too(tmp_path):
     tiny.write_model(tmp_path)
     prompts = json.loads((tmp_path / "config_sentence_transformers.json").read_text())["prompts"]
-    assert prompts == {"query": "", "document": ""}
+    assert prompts == dict.fromkeys(("query", "document", "search_query", "search_document"), "")
     assert read_encoder(tmp_path).spec.prompts == {}
 
 

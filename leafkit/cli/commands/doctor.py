@@ -37,8 +37,18 @@ _WANTED_FOR = {
     "tensorboard": ("tensorboard", "trainer.loggers=[tensorboard]"),
     "wandb": ("wandb", "trainer.loggers=[wandb]"),
     "ray": ("ray", "embed.engine=ray"),
-    "qdrant-client": ("qdrant", "leafkit rescue qdrant:URL/COLLECTION"),
+    "qdrant-client": (
+        "qdrant",
+        "leafkit embed to=qdrant: and leafkit rescue qdrant:URL/COLLECTION",
+    ),
     "psutil": ("monitor", "trainer.callbacks=[device_stats]"),
+    "langchain-core": ("langchain", "pair.langchain()"),
+    "llama-index-core": ("llama-index", "pair.llama_index()"),
+    "haystack-ai": ("haystack", "pair.haystack()"),
+    "psycopg": ("pgvector", "leafkit embed to=pgvector:"),
+    "pgvector": ("pgvector", "leafkit embed to=pgvector:"),
+    "lancedb": ("lance", "leafkit embed to=lance:"),
+    "opensearch-py": ("opensearch", "leafkit embed to=opensearch:"),
 }
 # CANN's set_env.sh sets them, and usually lies there
 _CANN_VARIABLES = ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")
