@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -264,6 +265,8 @@ def main() -> None:
         measure_bare(options.pair, options.threads, options.seconds)
         return
     os.environ["HF_HUB_OFFLINE"] = "1"
+    # whoever ends this process ends the server that it has started, too
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
