@@ -58,6 +58,7 @@ def test_what_a_script_imports_only_when_it_measures_is_there_too(script):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # serve.py starts server after server
 @pytest.mark.parametrize("script", SMALL)
 def test_a_tiny_run_ends_in_a_report(script, tmp_path):
     done = subprocess.run(
