@@ -105,6 +105,7 @@ class StudentInputs:
     texts: list[int]  # numbers of texts, by target
     sources: dict[str, list[Any]]
     accumulated: int  # batches per optimizer step
+    stand_ins: list[int]  # texts, by target, whose vectors are those of documents
 
 
 def run_distill(run: Run) -> None:
@@ -306,6 +307,7 @@ def _student_inputs(
             for name, source in data.sources.items()
         },
         accumulated=recipe.trainer.accumulate_grad_batches,
+        stand_ins=[len(target.sources) for target in targets],
     )
 
 
