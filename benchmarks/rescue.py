@@ -65,7 +65,9 @@ def write_pairs(truth: Truth, count: int, folder: Path) -> None:
     from leafkit.data.vector_store import hash_texts
 
     documents = truth.judged.collection.documents
-    chosen = np.sort(np.argsort(hash_texts(truth.judged.texts), kind="stable")[:count])
+    order = np.argsort(hash_texts(truth.judged.texts), kind="stable")
+    # a rescue refuses rows without a text, and some collections have them
+    chosen = np.sort([i for i in order.tolist() if documents[i].text.strip()][:count])
     rows = [documents[i] for i in chosen.tolist()]
     folder.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps({"id": d.id, "title": d.title, "text": d.text}) for d in rows]
