@@ -137,21 +137,17 @@ def measure(options: argparse.Namespace) -> dict[tuple[str, int], dict[str, obje
     for corpus in options.corpus:
         truth: Truth | None = None
         stem = corpus.rstrip("/").rpartition("/")[2]
-        done = -1
         for count in sorted(options.vectors):
             folder = options.folder / "cells" / f"{stem}-{count}-{options.label}"
             path = folder / "cell.json"
             if not path.is_file():
                 truth = truth or open_truth(options, corpus)
-                size = len(truth.judged.texts)
-                if min(count, size) == done:
-                    continue  # the whole index was asked for already
-                done = min(count, size)
                 write_pairs(truth, count, folder / "pairs")
                 cell = rescue(truth, folder, options.words)
                 path.write_text(json.dumps(cell), encoding="utf-8")
             found[(stem, count)] = json.loads(path.read_text(encoding="utf-8"))
-            done = int(found[(stem, count)]["documents"])
+            if int(str(found[(stem, count)]["documents"])) < count:
+                break  # that was the whole index
     return found
 
 
