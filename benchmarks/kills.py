@@ -162,7 +162,10 @@ def prepare(folder: Path, names: Sequence[str]) -> tuple[dict[str, Stage], dict[
         wholes[name], fault = run_whole(stage, root, folder)
         if fault:
             raise SystemExit(f"{name}, undisturbed: {fault}")
-        print(f"{name}: {wholes[name].seconds:.1f} s, {wholes[name].num_changes} changes of files")
+        print(
+            f"{name}: {wholes[name].seconds:.1f} s, {wholes[name].num_changes} changes of files",
+            flush=True,
+        )
     return stages, wholes
 
 
