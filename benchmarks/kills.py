@@ -245,7 +245,7 @@ def make_report(rows: Sequence[Row]) -> list[str]:
     """Counts of stops, what the runs ended in, and every fault."""
     runs, stops = [row for row in rows if "run" in row], stops_of(rows)
     alike = [row for row in runs if "apart" not in row and not row["faults"]]
-    apart = [row["apart"] for row in runs if "apart" in row]
+    apart = [row["apart"] for row in runs if "apart" in row and count_stops([row])]
     faults = [(row, told) for row in rows for told in row["faults"]]
     fresh = [row["fresh"] for row in rows if "fresh" in row and not row["faults"]]
     stages = list(dict.fromkeys(row["stage"] for row in runs))
