@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from leafkit.core.errors import LeafkitError
+from leafkit.exporters.web.search_page import SearchPage, no_documents
 from leafkit.models.encoder_protocol import Encoder
 from leafkit.models.text_encoder import TextEncoder
 
@@ -55,6 +56,8 @@ class ExportSource:
         base_model: id of the student's start model on the hub; "" where it has none.
         repository: of the hub, OWNER/NAME, that it will be published as; "" where that is not
             known.
+        page: gives what a page that searches needs beside it; raises a LeafkitError where there
+            are no documents. Called by the target "web" alone.
     """
 
     encoder: Encoder
@@ -66,3 +69,4 @@ class ExportSource:
     teacher: Callable[[], TextEncoder] = no_teacher
     base_model: str = ""
     repository: str = ""
+    page: Callable[[], SearchPage] = no_documents

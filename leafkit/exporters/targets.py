@@ -18,6 +18,7 @@ from leafkit.exporters.router import check_pair, export_pair, share_weights
 from leafkit.exporters.source import ExportSource
 from leafkit.exporters.target_names import GROUPS, check_targets
 from leafkit.exporters.token_graph import check_token_graph, export_token_graph
+from leafkit.exporters.web.target import check_web, export_web
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ TARGETS = {
     "pair": Target(f"{HUB}/pair", check_pair, export_pair),
     "onnx": Target(f"{HUB}/student-onnx", check_token_graph, export_token_graph),
     "openvino": Target(OPENVINO, check_openvino, export_openvino),
+    "web": Target("web", check_web, export_web),
 }
 
 

@@ -86,6 +86,11 @@ def stylesheet() -> str:
     return environment(clean_html).get_template("report.css").render()
 
 
+def search_stylesheet() -> str:
+    """The rules of pages that search: those of every page, then of the form and the hits."""
+    return stylesheet() + environment(clean_html).get_template("search.css").render()
+
+
 @functools.cache
 def environment(finalize: Callable[[object], object]) -> Environment:
     """Templates whose expressions pass through ``finalize`` and are escaped where that leaves them

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from leafkit.core.errors import LeafkitError
 from leafkit.server.answers import embeddings, search, tei
+from leafkit.server.answers.documents import PRECISIONS
 from leafkit.server.answers.texts import model_names
 from leafkit.server.bad_request import BadRequest
 from leafkit.server.body import read_json
@@ -34,6 +35,7 @@ from leafkit.server.errors import (
 )
 from leafkit.server.lanes import Busy
 from leafkit.server.metrics import CONTENT_TYPE
+from leafkit.server.playground.routes import playground_routes
 from leafkit.server.service import Service
 
 SPACE_HEADER = b"leafkit-space"
@@ -55,6 +57,7 @@ def make_app(service: Service) -> ASGIApp:
             Route("/v1/embeddings", handlers.embeddings, methods=["POST"]),
             Route("/v1/search", handlers.search, methods=["POST"]),
             Route("/embed", handlers.tei, methods=["POST"]),
+            *playground_routes(),
         ],
         exception_handlers={
             BadRequest: on_bad_request,
@@ -132,16 +135,21 @@ class _Handlers:
         return Response(text, headers={"content-type": CONTENT_TYPE})
 
     async def models(self, request: Request) -> Response:
-        """The models by name, with the role, the dimensions and the space of each."""
+        """The models by name, with the role, the prompt, the dimensions and the space of each, and
+        the precisions that searches take.
+        """
         self._authorize(request)
         service, pair = self._service, self._service.pair
         names = model_names(self._settings.name, has_teacher=service.has_teacher)
+        prompts = {"query": pair.embedder.prompt("query"), "document": pair.space.prompt}
         rows = [
             {
                 "id": name,
                 "object": "model",
                 "owned_by": "leafkit",
                 "role": role,
+                "prompt": prompts[role],
+                "precisions": PRECISIONS if pair.space.normalized else PRECISIONS[:1],
                 "dimensions": pair.dim,
                 "matryoshka_dimensions": list(pair.mrl_dims),
                 "space": service.space,

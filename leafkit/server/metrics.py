@@ -20,6 +20,7 @@ PATHS = (
     "/health",
     "/ready",
     "/metrics",
+    "/",
     "other",
 )
 _STATUSES = (*map(str, (200, 400, 401, 404, 405, 408, 409, 413, 429, 499, 500, 503)), "other")

@@ -19,6 +19,7 @@ from leafkit.server.answers.texts import (
     check_expected_space,
     read_choice,
     read_dim,
+    read_role,
     read_truncate,
     refuse_without_teacher,
 )
@@ -30,6 +31,7 @@ KEYS = frozenset(
     {
         "query",
         "vector",
+        "input_type",
         "k",
         "mode",
         "dimensions",
@@ -98,9 +100,15 @@ def check_search_request(body: Mapping[str, Any], service: Service) -> SearchReq
             f"precision={precision} needs vectors of length one, which this teacher's are not",
             param="precision",
         )
+    if has_vector and body.get("input_type") is not None:
+        raise BadRequest(
+            "input_type says how a query is embedded, and the vector is one already: leave it out",
+            param="input_type",
+        )
+    role = read_role(body, "input_type", "query")
     may_cut = read_truncate(body)
     return SearchRequest(
-        None if has_vector else _read_query(body, may_cut=may_cut),
+        None if has_vector else _read_query(body, role, may_cut=may_cut),
         _read_vector(body["vector"], pair.dim, dim, is_unit=pair.space.normalized)
         if has_vector
         else None,
@@ -114,11 +122,11 @@ def check_search_request(body: Mapping[str, Any], service: Service) -> SearchReq
     )
 
 
-def _read_query(body: Mapping[str, Any], *, may_cut: bool) -> Texts:
+def _read_query(body: Mapping[str, Any], role: str, *, may_cut: bool) -> Texts:
     question = read_text(body, "query")
     if not question.strip():
         raise BadRequest("query is empty", param="query")
-    return Texts([question], "query", "query", may_cut)
+    return Texts([question], role, "query", may_cut)
 
 
 def _read_vector(value: Any, full_dim: int, dim: int, *, is_unit: bool) -> np.ndarray:
@@ -203,6 +211,7 @@ async def answer_search(service: Service, request: SearchRequest) -> Mapping[str
         "model": service.settings.name,
         "space": service.space,
         "mode": request.mode,
+        "input_type": None if request.texts is None else request.texts.role,
         "dimensions": request.dim,
         "precision": request.precision,
         "rescore": request.rescore,

@@ -1,0 +1,88 @@
+"""A page in headless Chromium, driven through playwright-core; tests skip where one is missing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "browser"
+MODULES = FOLDER / "node_modules"
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+def need(*packages: str) -> None:
+    """Skip where a package of tests/browser/package.json is not installed."""
+    missing = [name for name in packages if not (MODULES / name).is_dir()]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not installed: npm ci --prefix tests/browser")
+
+
+class Browser:
+    """One page.
+
+    Attributes:
+        console: what it wrote there, one after another, with the kind of each.
+        requests: every address that it asked.
+    """
+
+    def __init__(self) -> None:
+        found = next(filter(None, map(shutil.which, _NAMES)), None)
+        node = shutil.which("node")
+        if found is None or node is None:
+            pytest.skip("needs Chromium and node: apt-get install chromium nodejs npm")
+        need("playwright-core")
+        self._process = subprocess.Popen(
+            [node, str(FOLDER / "driver.mjs"), found],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()  # the driver ends with its input
+        self._process.wait(60)
+        self._process.stdout.close()
+
+    def call(self, method: str, *args: Any) -> Any:
+        """What a method of playwright's page gives; a dot leads to a part of the page."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"call": method, "args": args}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, "the driver ended"
+        answer = json.loads(line)
+        assert "error" not in answer, f"{method}{args}: {answer['error']}"
+        return answer["value"]
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of an expression of JavaScript, in the page."""
+        return self.call("evaluate", expression)
+
+    def wait(self, expression: str, seconds: float = 60) -> None:
+        """Wait until an expression of JavaScript is true in the page."""
+        self.call("waitForFunction", expression, None, {"timeout": 1e3 * seconds})
+
+    @property
+    def console(self) -> list[str]:
+        return self.call("seen")["console"]
+
+    @property
+    def requests(self) -> list[str]:
+        return self.call("seen")["requests"]
+
+    def foreign_requests(self, url: str) -> list[str]:
+        """Addresses asked that are not of the server at ``url``."""
+        home = urlsplit(url)[:2]
+        return [one for one in self.requests if urlsplit(one)[:2] != home]
