@@ -15,6 +15,7 @@ import numpy as np
 from leafkit.core.artifact import open_artifact
 from leafkit.core.checkpoint_layout import (
     EXPORT,
+    INDEX,
     MODEL_SPACE_FILE,
     QUALITY_FILE,
     STUDENT,
@@ -22,6 +23,7 @@ from leafkit.core.checkpoint_layout import (
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
 from leafkit.core.method import method_of
+from leafkit.data.records import Document
 from leafkit.data.vector_store import Space
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.embedders.prompted import prompted_queries
@@ -34,6 +36,7 @@ from leafkit.exporters.onnx_export import export_graph, transformer_of
 from leafkit.exporters.source import ExportSource, no_teacher
 from leafkit.exporters.target_names import check_targets
 from leafkit.exporters.targets import write_targets
+from leafkit.exporters.web.search_page import SearchPage, no_documents
 from leafkit.index.exact import search_exact
 from leafkit.models.encoder_protocol import Encoder, read_model
 from leafkit.models.folder import read_space
@@ -45,6 +48,7 @@ from leafkit.pipeline.load_pair import load_pair
 from leafkit.pipeline.model_handle import load_student, load_teacher
 from leafkit.pipeline.pair_folder import describe_student_space
 from leafkit.pipeline.run import Run
+from leafkit.report.environment import search_stylesheet
 from leafkit.results import GraphQuality, codec
 
 _NUM_PROBES = 64
@@ -69,6 +73,8 @@ class PairToExport(Protocol):
 
     Attributes:
         student: the model.
+        documents: in the order of the vectors.
+        vectors: (N, D) of them.
         space: of the documents' vectors.
         reference: how a recipe names the teacher.
         teacher_prompts: by role, those that the teacher was given.
@@ -76,6 +82,8 @@ class PairToExport(Protocol):
     """
 
     student: Encoder
+    documents: Sequence[Document]
+    vectors: np.ndarray
     space: Space
     reference: str
     teacher_prompts: Mapping[str, str]
@@ -93,6 +101,7 @@ def export(
     *,
     name: str = "",
     license: str = "",
+    web_runtime: str | Path = "",
 ) -> dict[str, Path]:
     """Write a pair's student for other tools, each target in a folder of its own.
 
@@ -105,11 +114,14 @@ def export(
             and, where the teacher is a local model of stock modules, ``hub/teacher`` as it
             embeds the documents and ``hub/pair``, both behind one Router; each can be named by
             itself, "student", "teacher", "pair". "onnx" writes ``hub/student-onnx``, float32
-            and int8 graphs in standard operators; "openvino" writes ``openvino``. All are
+            and int8 graphs in standard operators; "openvino" writes ``openvino``; "web" writes ``web``,
+            static files of a page that searches the pair's documents in the browser. All are
             compared with the model before they are kept; docs/export.md says which tool opens
             which.
         name: of the model in its card; "" takes the name of its folder.
         license: identifier for the card, as the hub writes it ("apache-2.0"); "" names none.
+        web_runtime: folder where npm installed what runs a model in a browser, for "web"; see
+            ``leafkit.exporters.web.runtime``.
 
     Returns:
         The folder of each target that was written.
@@ -122,8 +134,16 @@ def export(
     """
     check_license(license)
     check_targets(to)
+    if web_runtime and "web" not in to:
+        raise UsageError(f"web_runtime={web_runtime} is for the target web", 'to=["web"]')
     source = _read_source(Path(pair)) if isinstance(pair, str | Path) else _pair_source(pair)
-    source = replace(source, name=name or source.name, license=license)
+    runtime = Path(web_runtime) if web_runtime else None
+    source = replace(
+        source,
+        name=name or source.name,
+        license=license,
+        page=functools.cache(lambda: search_page(pair, runtime)),
+    )
     return write_targets(source, Path(folder), to)
 
 
@@ -166,6 +186,23 @@ def _teacher_of(pair: PairToExport) -> TextEncoder:
         max_tokens=pair.space.max_tokens,
         reference=pair.reference,
     )
+
+
+def search_page(pair: PairToExport | str | Path, runtime: Path | None) -> SearchPage:
+    """What a page that searches a pair's documents needs beside the student.
+
+    Args:
+        pair: as of ``export``.
+        runtime: see ``leafkit.exporters.web.search_page.SearchPage``.
+
+    Raises:
+        LeafkitError: a model folder alone has no documents; or the pair is damaged.
+    """
+    if isinstance(pair, str | Path):
+        if not (Path(pair) / INDEX).is_dir():
+            return no_documents()
+        pair = load_pair(pair)
+    return SearchPage(pair.documents, pair.vectors, runtime, search_stylesheet())
 
 
 def run_export(run: Run) -> Path:

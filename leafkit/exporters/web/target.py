@@ -44,8 +44,8 @@ from leafkit.models.text_encoder import TextEncoder
 CODES_FILE, TEXTS_FILE, ABOUT_FILE = "documents.i8", "documents.jsonl", "page.json"
 RUNTIME_FOLDER = "runtime"
 _PAGE_FILES = ("index.html", "page.js", "engine.js", "icon.svg")
-# of one file: what a browser holds in one array is about as much
-_LARGEST_BYTES = 2**31 - 1
+# of one array in a browser, about, and of one ONNX file
+_LARGEST_BYTES = 2**31 - 2**20
 
 
 def check_web(source: ExportSource) -> None:
@@ -54,23 +54,29 @@ def check_web(source: ExportSource) -> None:
     Raises:
         MissingExtra: onnx, onnxscript or onnxruntime is not installed.
         UsageError: the runtime is not named, or is another.
-        LeafkitError: the student is a table, or comes without documents; there are too many of
-            them; or vectors are not of length one.
+        LeafkitError: the student is a table or too large, or comes without documents or with too
+            many; or its vectors are not of length one.
     """
-    transformer_of(source.encoder, source.name)
+    encoder = transformer_of(source.encoder, source.name)
     import_onnx()
+    if 4 * encoder.num_parameters() > _LARGEST_BYTES:
+        raise LeafkitError(
+            f"{source.name} has {encoder.num_parameters():,} parameters, and one ONNX file holds "
+            "two gigabytes",
+            "leafkit serve answers with it",
+        )
     page = source.page()
     find_runtime(page.runtime)
-    if not source.encoder.spec.normalized:
+    if not encoder.spec.normalized:
         raise LeafkitError(
             f"{source.name}: int8 codes need vectors of length one, which these are not",
             "leafkit serve searches such vectors as floats",
         )
     if not len(page.documents):
         raise LeafkitError(f"{source.name} has no documents to search", "export another run")
-    if len(page.documents) * source.encoder.dim > _LARGEST_BYTES:
+    if len(page.documents) * encoder.dim > _LARGEST_BYTES:
         raise LeafkitError(
-            f"{len(page.documents):,} documents of {source.encoder.dim:,} dimensions are more than "
+            f"{len(page.documents):,} documents of {encoder.dim:,} dimensions are more than "
             "a browser holds in one array (2 GB)",
             "leafkit serve searches them",
         )
@@ -102,6 +108,7 @@ def export_web(source: ExportSource, folder: Path) -> dict[str, float]:
     codec = _write_codes(page, encoder.dim, folder / CODES_FILE)
     _write_texts(page, folder / TEXTS_FILE)
     before, behind = special_tokens(folder / GRAPH_TOKENIZER_FILE, source.probes)
+    copy_runtime(page.runtime, folder / RUNTIME_FOLDER)
     about = {
         "name": source.name,
         "space": source.space.get("teacher", ""),
@@ -111,10 +118,9 @@ def export_web(source: ExportSource, folder: Path) -> dict[str, float]:
         "step": codec.linear.step.tolist(),
         "tokens_before": before,
         "tokens_behind": behind,
-        "bytes": sum(path.stat().st_size for path in folder.iterdir()),
+        "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
     }
     (folder / ABOUT_FILE).write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
-    copy_runtime(page.runtime, folder / RUNTIME_FOLDER)
     own = files(__package__) / "page"
     for name in _PAGE_FILES:
         (folder / name).write_bytes((own / name).read_bytes())

@@ -182,6 +182,7 @@ async function fill(mode, body, signal) {
   let failure = null;
   try {
     const answer = await ask("v1/search", { ...body, mode }, signal);
+    if (signal.aborted) return null;
     column.answer = answer;
     showHits(column, performance.now() - started);
     showFacts({ Documents: answer.num_documents.toLocaleString("en") });
