@@ -19,6 +19,7 @@ const browser = await chromium.launch({
   ],
 });
 const page = await browser.newPage();
+page.setDefaultTimeout(180_000); // a busy machine may start a page slowly
 const seen = { console: [], requests: [] };
 page.on("console", (message) => seen.console.push(`${message.type()}: ${message.text()}`));
 page.on("pageerror", (error) => seen.console.push(`error: ${error.stack ?? error}`));

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -70,9 +71,14 @@ class Browser:
         """The value of an expression of JavaScript, in the page."""
         return self.call("evaluate", expression)
 
-    def wait(self, expression: str, seconds: float = 60) -> None:
-        """Wait until an expression of JavaScript is true in the page."""
-        self.call("waitForFunction", expression, None, {"timeout": 1e3 * seconds})
+    def wait(self, expression: str, seconds: float = 180) -> None:
+        """Wait until an expression of JavaScript is true in the page: asked again and again, for
+        playwright's own way needs an eval in the page, which its policy forbids.
+        """
+        end_s = time.monotonic() + seconds
+        while not self.evaluate(expression):
+            assert time.monotonic() < end_s, f"never true: {expression}; {self.console}"
+            time.sleep(0.02)
 
     @property
     def console(self) -> list[str]:
