@@ -202,7 +202,9 @@ def search_page(pair: PairToExport | str | Path, runtime: Path | None) -> Search
         if not (Path(pair) / INDEX).is_dir():
             return no_documents()
         pair = load_pair(pair)
-    return SearchPage(pair.documents, pair.vectors, runtime, search_stylesheet())
+    return SearchPage(
+        pair.documents, pair.vectors, pair.space.teacher, runtime, search_stylesheet()
+    )
 
 
 def run_export(run: Run) -> Path:

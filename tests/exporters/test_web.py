@@ -71,7 +71,7 @@ def search_page(folder: Path | None, num: int = 3, dim: int = 32) -> SearchPage:
     vectors = np.random.default_rng(0).standard_normal((num, dim)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     documents = [Document(f"d{i}", "draw") for i in range(num)]
-    return SearchPage(documents, vectors, folder, "p{margin:0}")
+    return SearchPage(documents, vectors, "abc", folder, "p{margin:0}")
 
 
 # --- what is refused
@@ -116,6 +116,8 @@ def test_what_a_page_cannot_search_is_refused_before_anything_is_written(
         (source(replace(page, runtime=None)), "which npm brings"),
         (source(page, normalized=False), "vectors of length one"),
         (source(replace(page, documents=[])), "no documents"),
+        (source(replace(page, space="xyz")), "live in the space xyz"),
+        (source(search_page(fake_runtime, dim=16)), "16 dimensions"),
     ]
     for one, message in cases:
         with pytest.raises(LeafkitError, match=message):

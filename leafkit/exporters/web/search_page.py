@@ -18,6 +18,7 @@ class SearchPage:
     Attributes:
         documents: that the page finds.
         vectors: (N, D) of them, from the teacher, of length one.
+        space: names the space that they live in.
         runtime: folder where npm installed the packages of ``leafkit.exporters.web.runtime``; None
             where none was named.
         stylesheet: colors and type of the page.
@@ -25,6 +26,7 @@ class SearchPage:
 
     documents: Sequence[Document]
     vectors: Vectors
+    space: str
     runtime: Path | None
     stylesheet: str
 

@@ -38,7 +38,7 @@ from leafkit.exporters.web.runtime import copy_runtime, find_runtime
 from leafkit.exporters.web.search_page import SearchPage
 from leafkit.index.codecs.fit import fit_codecs
 from leafkit.index.codecs.steps import Int8
-from leafkit.index.vectors import read_blocks
+from leafkit.index.vectors import dimension, read_blocks
 from leafkit.models.text_encoder import TextEncoder
 
 CODES_FILE, TEXTS_FILE, ABOUT_FILE = "documents.i8", "documents.jsonl", "page.json"
@@ -54,8 +54,8 @@ def check_web(source: ExportSource) -> None:
     Raises:
         MissingExtra: onnx, onnxscript or onnxruntime is not installed.
         UsageError: the runtime is not named, or is another.
-        LeafkitError: the student is a table or too large, or comes without documents or with too
-            many; or its vectors are not of length one.
+        LeafkitError: the student is a table or too large, or its vectors are not of length one; or
+            it comes without documents, with too many, or with those of another space.
     """
     encoder = transformer_of(source.encoder, source.name)
     import_onnx()
@@ -74,6 +74,13 @@ def check_web(source: ExportSource) -> None:
         )
     if not len(page.documents):
         raise LeafkitError(f"{source.name} has no documents to search", "export another run")
+    space = source.space.get("teacher")
+    if (space, encoder.dim) != (page.space, dimension(page.vectors)):
+        raise LeafkitError(
+            f"the documents live in the space {page.space} ({dimension(page.vectors)} dimensions), "
+            f"{source.name} in {space} ({encoder.dim}): to compare the two means nothing",
+            "leafkit distill recipe=NAME makes both again",
+        )
     if len(page.documents) * encoder.dim > _LARGEST_BYTES:
         raise LeafkitError(
             f"{len(page.documents):,} documents of {encoder.dim:,} dimensions are more than "
