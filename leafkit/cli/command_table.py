@@ -60,11 +60,11 @@ COMMANDS = {
         "FOLDER FOLDER ... [out=comparison.html]", "several runs in one report", ("out=",)
     ),
     "export": Command(
-        "recipe=NAME [to=hub,onnx,openvino] [push=OWNER/NAME [private=false] [yes=true]] "
-        "[license=apache-2.0] [key=value ...]",
+        "recipe=NAME [to=hub,onnx,openvino,web] [push=OWNER/NAME [private=false] [yes=true]] "
+        "[license=apache-2.0] [web_runtime=FOLDER] [key=value ...]",
         "the student as ONNX graphs for leafkit's own queries; with to= student, teacher and pair "
         "in folders that other tools open, with push= on the hub; all checked against the model",
-        ("to=", "push=", "yes=", "private=", "license="),
+        ("to=", "push=", "yes=", "private=", "license=", "web_runtime="),
     ),
     "search": Command(
         'FOLDER | STORE student=FOLDER ["question"] [k=10] [index=hnsw]',

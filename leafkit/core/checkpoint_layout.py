@@ -37,7 +37,7 @@ HASHES_FILE = ".hashes.json"  # sha256 of files outside of artifacts, while they
 # folders of a recipe
 STUDENT, INDEX, BENCH, INHERIT = "student", "index", "bench", "inherit"
 CONTAMINATION, DIAGNOSIS, EXPORT = "contamination", "diagnosis", "export"
-HUB, OPENVINO = "hub", "openvino"  # folders for other tools
+HUB, OPENVINO, WEB = "hub", "openvino", "web"  # folders for other tools
 MINED, SYNTH, SYNTH_WORK, DRY_RUN_ROWS = "mined", "synth", "synth.work", "rows"
 PAIRS, PAIRS_WORK, CERTIFICATE = "pairs", "pairs.work", "certificate"
 INHERIT_PASSES = ".inherit.passes"  # finished passes of a grid that was stopped
@@ -51,6 +51,7 @@ RECIPE_FOLDERS = (
     EXPORT,
     HUB,
     OPENVINO,
+    WEB,
     MINED,
     SYNTH,
     SYNTH_WORK,

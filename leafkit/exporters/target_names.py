@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from leafkit.core.errors import UsageError
 
-TARGET_NAMES = ("student", "teacher", "pair", "onnx", "openvino")
+TARGET_NAMES = ("student", "teacher", "pair", "onnx", "openvino", "web")
 # a word for several: the first of them, and those of the others that a student can have
 GROUPS = {"hub": ("student", "teacher", "pair")}
 

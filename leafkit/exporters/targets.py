@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leafkit.core.artifact import publish, read_manifest
-from leafkit.core.checkpoint_layout import HUB, MANIFEST_FILE, OPENVINO, VERIFIED_FILE
+from leafkit.core.checkpoint_layout import HUB, MANIFEST_FILE, OPENVINO, VERIFIED_FILE, WEB
 from leafkit.core.console import warn
 from leafkit.core.errors import LeafkitError
 from leafkit.core.file_hashes import sha256_of_file
@@ -42,7 +42,7 @@ TARGETS = {
     "pair": Target(f"{HUB}/pair", check_pair, export_pair),
     "onnx": Target(f"{HUB}/student-onnx", check_token_graph, export_token_graph),
     "openvino": Target(OPENVINO, check_openvino, export_openvino),
-    "web": Target("web", check_web, export_web),
+    "web": Target(WEB, check_web, export_web),
 }
 
 

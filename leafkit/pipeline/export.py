@@ -15,7 +15,6 @@ import numpy as np
 from leafkit.core.artifact import open_artifact
 from leafkit.core.checkpoint_layout import (
     EXPORT,
-    INDEX,
     MODEL_SPACE_FILE,
     QUALITY_FILE,
     STUDENT,
@@ -36,7 +35,6 @@ from leafkit.exporters.onnx_export import export_graph, transformer_of
 from leafkit.exporters.source import ExportSource, no_teacher
 from leafkit.exporters.target_names import check_targets
 from leafkit.exporters.targets import write_targets
-from leafkit.exporters.web.search_page import SearchPage, no_documents
 from leafkit.index.exact import search_exact
 from leafkit.models.encoder_protocol import Encoder, read_model
 from leafkit.models.folder import read_space
@@ -44,11 +42,11 @@ from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.exports.recipe_folders import hub_id_of_start, no_local_model, read_card
+from leafkit.pipeline.exports.search_page import search_page
 from leafkit.pipeline.load_pair import load_pair
 from leafkit.pipeline.model_handle import load_student, load_teacher
 from leafkit.pipeline.pair_folder import describe_student_space
 from leafkit.pipeline.run import Run
-from leafkit.report.environment import search_stylesheet
 from leafkit.results import GraphQuality, codec
 
 _NUM_PROBES = 64
@@ -114,8 +112,8 @@ def export(
             and, where the teacher is a local model of stock modules, ``hub/teacher`` as it
             embeds the documents and ``hub/pair``, both behind one Router; each can be named by
             itself, "student", "teacher", "pair". "onnx" writes ``hub/student-onnx``, float32
-            and int8 graphs in standard operators; "openvino" writes ``openvino``; "web" writes ``web``,
-            static files of a page that searches the pair's documents in the browser. All are
+            and int8 graphs in standard operators; "openvino" writes ``openvino``; "web" writes
+            ``web``, static files of a page that searches the pair's documents. All are
             compared with the model before they are kept; docs/export.md says which tool opens
             which.
         name: of the model in its card; "" takes the name of its folder.
@@ -137,12 +135,11 @@ def export(
     if web_runtime and "web" not in to:
         raise UsageError(f"web_runtime={web_runtime} is for the target web", 'to=["web"]')
     source = _read_source(Path(pair)) if isinstance(pair, str | Path) else _pair_source(pair)
-    runtime = Path(web_runtime) if web_runtime else None
     source = replace(
         source,
         name=name or source.name,
         license=license,
-        page=functools.cache(lambda: search_page(pair, runtime)),
+        page=functools.cache(lambda: search_page(pair, web_runtime)),
     )
     return write_targets(source, Path(folder), to)
 
@@ -185,25 +182,6 @@ def _teacher_of(pair: PairToExport) -> TextEncoder:
         dim=pair.student.dim,
         max_tokens=pair.space.max_tokens,
         reference=pair.reference,
-    )
-
-
-def search_page(pair: PairToExport | str | Path, runtime: Path | None) -> SearchPage:
-    """What a page that searches a pair's documents needs beside the student.
-
-    Args:
-        pair: as of ``export``.
-        runtime: see ``leafkit.exporters.web.search_page.SearchPage``.
-
-    Raises:
-        LeafkitError: a model folder alone has no documents; or the pair is damaged.
-    """
-    if isinstance(pair, str | Path):
-        if not (Path(pair) / INDEX).is_dir():
-            return no_documents()
-        pair = load_pair(pair)
-    return SearchPage(
-        pair.documents, pair.vectors, pair.space.teacher, runtime, search_stylesheet()
     )
 
 

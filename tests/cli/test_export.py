@@ -30,6 +30,7 @@ RECIPE = "recipe=kalm-to-23m"
         (["to=hub", "yes=true"], "yes=true is for push="),
         (["to=hub", "private=false"], "private=false is for push="),
         (["to=hub", "push=me/mini", "yes=1"], "yes=1 is neither true nor false"),
+        (["to=hub", "web_runtime=npm"], "web_runtime=npm is for to=web"),
         (["to=hub", "license=MIT License"], "is not an identifier"),
         (["to=hub", "data.corpus=builtin:pydocs"], "no effect in leafkit export to="),
         (["to=hub", "student.num_epochs=2"], "no effect in leafkit export"),

@@ -990,7 +990,7 @@ stages:
 @pytest.mark.parametrize(
     "name",
     "corpora vectors measured mined student Student index index-hnsw bench inherit synth "
-    "synth.work contamination diagnosis export hub openvino rows".split(),
+    "synth.work contamination diagnosis export hub openvino web rows".split(),
 )
 def test_a_stage_may_not_take_the_folder_of_something_else(write: Write, name: str) -> None:
     (found,) = _mistakes(write(f"stages: {{{name}: {{}}}}"))

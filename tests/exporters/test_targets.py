@@ -107,7 +107,7 @@ def test_other_targets_are_refused_with_what_there_is(to, message, tmp_path):
     with pytest.raises(UsageError, match=message) as refused:
         write_targets(source(), tmp_path / "out", to)
     if "twice" not in message:
-        assert "hub, student, teacher, pair, onnx, openvino" in refused.value.hint
+        assert "hub, student, teacher, pair, onnx, openvino, web" in refused.value.hint
     assert not (tmp_path / "out").exists()
 
 

@@ -12,7 +12,7 @@ from leafkit.exporters.license_text import check_license
 from leafkit.exporters.push import check_repository
 from leafkit.exporters.target_names import check_targets
 
-OPTIONS = ("to", "push", "yes", "private", "license")
+OPTIONS = ("to", "push", "yes", "private", "license", "web_runtime")
 
 
 def run(words: Sequence[str]) -> int:
@@ -42,6 +42,9 @@ def _write_folders(options: Mapping[str, str], rest: Sequence[str]) -> int:
     for key in ("yes", "private"):
         if key in options and not repository:
             raise UsageError(f"{key}={options[key]} is for push=OWNER/NAME", "leave it out")
+    if "web_runtime" in options and "web" not in to:
+        told = f"web_runtime={options['web_runtime']}"
+        raise UsageError(f"{told} is for to=web", "leave it out")
     recipe = read_recipe("export", rest, writes_folders=True)
     from leafkit.exporters.hugging_face import HuggingFaceHub
     from leafkit.exporters.push import describe_push, plan_push, push
@@ -50,9 +53,12 @@ def _write_folders(options: Mapping[str, str], rest: Sequence[str]) -> int:
 
     # a hub that cannot be written to is found out before the work
     hub = HuggingFaceHub() if is_meant else None
+    runtime = options.get("web_runtime", "")
     with open_run(recipe, trains=False) as run:
         places = run.on_main(
-            lambda: export_folders(run, to, license=license_id, repository=repository)
+            lambda: export_folders(
+                run, to, license=license_id, repository=repository, web_runtime=runtime
+            )
         )
         for name, place in places.items():
             log(f"{name}: {place}")

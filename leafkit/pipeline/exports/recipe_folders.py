@@ -17,13 +17,19 @@ from leafkit.embedders.prefix import whole_dim
 from leafkit.exporters.hub import document_model
 from leafkit.exporters.source import ExportSource
 from leafkit.exporters.targets import write_targets
+from leafkit.pipeline.exports.search_page import search_page
 from leafkit.pipeline.model_handle import load_student, load_teacher
 from leafkit.pipeline.pair_folder import describe_student_space
 from leafkit.pipeline.run import Run
 
 
 def export_folders(
-    run: Run, to: Sequence[str], *, license: str = "", repository: str = ""
+    run: Run,
+    to: Sequence[str],
+    *,
+    license: str = "",
+    repository: str = "",
+    web_runtime: str = "",
 ) -> dict[str, Path]:
     """Write a recipe's student, and its teacher, for other tools, into the recipe's folder.
 
@@ -33,6 +39,7 @@ def export_folders(
         license: likewise.
         repository: OWNER/NAME that the student will be published as, in the cards; "" leaves that
             open.
+        web_runtime: as of ``export``.
 
     Returns:
         The folder of each target that was written.
@@ -68,6 +75,7 @@ def export_folders(
         ),
         base_model=hub_id_of_start(to_plain(run.recipe)) if is_own else "",
         repository=repository,
+        page=functools.cache(lambda: search_page(run.folder, web_runtime)),
     )
     return write_targets(source, run.folder, to)
 
