@@ -100,7 +100,8 @@ function present(rows) {
 
 function setRange(id, values) {
   const range = $(id);
-  range.max = range.value = values.length - 1;
+  range.max = values.length - 1;
+  range.value = range.max; // the whole vectors; a value beyond the old maximum would be cut to it
   range.disabled = values.length < 2;
   showRange(id, values);
 }
