@@ -99,8 +99,9 @@ def expected_scores(pair: Pair, mode: str, dim: int, precision: str, role: str) 
     if mode == "student":
         made = pair.embedder.embed(DOCUMENTS, "document", pair.space.max_tokens)
         whole = made.astype(np.float16).astype(np.float32)
-    vectors = truncate_then_normalize(whole, dim)
-    codec = fit_codecs(vectors, [dim], [precision], InheritConfig(), seed=0)[dim, precision]
+    # whole vectors are searched as they are stored, of length one but for float16's rounding
+    vectors = whole if dim == DIMS[0] else truncate_then_normalize(whole, dim)
+    codec = fit_codecs(whole, [dim], [precision], InheritConfig(), seed=0)[dim, precision]
     return codec.round_trip(vectors) @ query
 
 
