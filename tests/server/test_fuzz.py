@@ -31,7 +31,7 @@ FIELDS = {
         "expected_space"
     ).split(),
     "/v1/search": (
-        "query vector k mode dimensions precision rescore index truncate expected_space"
+        "query vector input_type k mode dimensions precision rescore index truncate expected_space"
     ).split(),
     "/embed": (
         "inputs truncate truncation_direction normalize prompt_name dimensions expected_space"

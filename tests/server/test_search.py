@@ -70,6 +70,21 @@ def test_a_vector_asks_as_its_query_does(client, pair):
     ]
 
 
+@pytest.mark.parametrize("mode", ["asymmetric", "teacher"])
+def test_a_question_in_a_documents_role_goes_without_the_querys_prompt(client, pair, mode):
+    source = pair.teacher if mode == "teacher" else pair.embedder
+    vectors = np.asarray(pair.vectors, dtype=np.float32)
+    found = {}
+    for role, encode in (("query", source.encode_query), ("document", source.encode_document)):
+        answer = search(client, mode=mode, input_type=role, k=48).json()
+        assert answer["input_type"] == role
+        found[role] = [row["score"] for row in answer["data"]]
+        scores = vectors @ encode(QUERY)
+        np.testing.assert_allclose(found[role], np.sort(scores)[::-1], atol=1e-5)
+    assert search(client, mode=mode, k=48).json()["input_type"] == "query"
+    assert np.abs(np.subtract(found["query"], found["document"])).max() > 1e-2
+
+
 def test_candidates_of_few_bits_are_scored_again(client, pair):
     scores = np.asarray(pair.vectors, np.float32) @ pair.encode_query(QUERY)
     rough = search(client, k=3, precision="binary").json()["data"]
@@ -98,6 +113,12 @@ def test_candidates_of_few_bits_are_scored_again(client, pair):
             {"query": None, "vector": [0] * 8 + [1] * 24, "dimensions": 8},
             "vector",
             "the first 8 numbers are zero",
+        ),
+        ({"input_type": "question"}, "input_type", "not one of query"),
+        (
+            {"query": None, "vector": [0.1] * 32, "input_type": "query"},
+            "input_type",
+            "the vector is one already",
         ),
         ({"mode": "symmetric"}, "mode", "asymmetric, teacher, student"),
         ({"precision": "float64"}, "precision", "float32, int8, int4, binary"),
