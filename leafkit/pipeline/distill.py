@@ -38,7 +38,7 @@ from leafkit.pipeline.pair_folder import describe_student_space
 from leafkit.pipeline.run import Run, plain_inputs
 from leafkit.pipeline.student.head import check_enough_texts, check_head
 from leafkit.pipeline.student.held_out import choose_held_out, unseen_texts
-from leafkit.pipeline.student.leave_out import leave_out, relevant_sources
+from leafkit.pipeline.student.leave_out import leave_out
 from leafkit.pipeline.student.start import check_start, load_start
 from leafkit.pipeline.student.static import distill_static
 from leafkit.pipeline.student.targets import (
@@ -236,7 +236,7 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
         precision=run.precision,
         seed=run.recipe.seed,
         options=partial(recipe_options, run, STUDENT, identity=identity),
-        relevant=relevant_documents(corpus.collection) | relevant_sources(targets),
+        relevant=relevant_documents(corpus.collection, targets),
         tokenize=partial(load_tokens, run),
     )
 

@@ -19,9 +19,11 @@ from leafkit.evaluation.metrics import Judgments, fast_ndcg
 from leafkit.index.exact import search_exact
 from leafkit.index.ranking import Ranking, exclude_self
 from leafkit.index.vectors import Vectors
+from leafkit.pipeline.student.leave_out import relevant_sources
 from leafkit.pipeline.student.targets import (
     DOCUMENTS,
     Distillation,
+    Target,
     list_rows,
     of_origin,
     read_targets,
@@ -195,10 +197,20 @@ def hold_out(task: Distillation, token_ids: TokenIds, origins: Sequence[str]) ->
     )
 
 
-def relevant_documents(collection: Collection) -> dict[str, dict[int, int]]:
-    """Grades of judged train queries by position of the document, by the query's text."""
-    positions = {document.id: i for i, document in enumerate(collection.documents)}
-    found: dict[str, dict[int, int]] = {}
+def relevant_documents(
+    collection: Collection, targets: Sequence[Target]
+) -> dict[str, dict[int, int]]:
+    """Grades of judged train queries, and of queries that stand for a document, by position of the
+    document in the index that trains, by the query's text.
+
+    Args:
+        collection: with the judgments.
+        targets: the first one is the index, which may lack some of the collection's documents.
+    """
+    texts = set(targets[0].texts)
+    trained = (document.id for document in collection.documents if document.full_text in texts)
+    positions = {name: i for i, name in enumerate(trained)}
+    found = relevant_sources(targets)
     for query in collection.queries:
         if query.split == "train" and query.id in collection.qrels:
             grades = collection.qrels[query.id].items()

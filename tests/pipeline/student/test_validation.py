@@ -14,6 +14,7 @@ from leafkit.data.records import Document, Query
 from leafkit.data.stored.flat_tokens import flatten
 from leafkit.pipeline.student.candidates import find_candidates
 from leafkit.pipeline.student.closed_form import ClosedForm, _choose
+from leafkit.pipeline.student.leave_out import leave_out
 from leafkit.pipeline.student.targets import (
     DOCUMENTS,
     MADE_QUERIES,
@@ -221,7 +222,7 @@ def test_too_few_judgments_are_none():
 
 
 def test_judgments_are_those_of_train_queries_in_the_index():
-    documents = [Document(f"d{i}", "text") for i in range(3)]
+    documents = [Document(f"d{i}", f"text {i}") for i in range(3)]
     queries = [
         Query("q1", "one", "train"),
         Query("q2", "two", "test"),
@@ -230,7 +231,16 @@ def test_judgments_are_those_of_train_queries_in_the_index():
     ]
     grades = {"q1": {"d2": 2, "d0": 0}, "q2": {"d1": 1}, "q3": {"d1": 1}, "q4": {"gone": 1}}
     collection = SimpleNamespace(documents=documents, queries=queries, qrels=grades)
-    assert relevant_documents(collection) == {"one": {2: 2, 1: 1}}
+    index = Target([d.full_text for d in documents], "document", unit(3, 0), origin=DOCUMENTS)
+    assert relevant_documents(collection, [index]) == {"one": {2: 2, 1: 1}}
+    # of an index that lacks a document, the others' places
+    held_out = leave_out([index], {"text 0"})
+    assert relevant_documents(collection, held_out) == {"one": {1: 2, 0: 1}}
+    assert relevant_documents(collection, leave_out([index], {"text 2"})) == {"one": {1: 1}}
+    # a query that stands for a document keeps it beside those that are judged
+    made = Target(["one", "made"], "query", unit(2, 1), origin=MADE_QUERIES, sources=(0, 2))
+    expected = {"one": {0: 1, 2: 2, 1: 1}, "made": {2: 1}}
+    assert relevant_documents(collection, [index, made]) == expected
 
 
 # --- the closed form
