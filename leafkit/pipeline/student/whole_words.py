@@ -2,8 +2,8 @@
 row of their own, as pyNIFE's table of 100,000 words has.
 
 A mean of pieces cannot say that "py" and "##torch" stood beside each other. WordPiece takes the
-longest entry that fits, so a word in its vocabulary is one token from then on, and all others are
-cut as before.
+longest entry that fits, so a word in its vocabulary is one token from then on; so is the beginning
+of a longer word that starts with it, and words that do not are cut as before.
 
 Shapes: N token ids of some texts, V vocabulary.
 """
