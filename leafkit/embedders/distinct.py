@@ -38,22 +38,29 @@ def probe_model(model: Embedder, what: str) -> None:
         _refuse_equal(vectors, f"{what}: {len(PROBES)} different words ({role})")
 
 
-def check_distinct(texts: Sequence[str], vectors: Vectors, what: str) -> None:
+def check_distinct(
+    texts: Sequence[str], vectors: Vectors, what: str, *, are_stored: bool = False
+) -> None:
     """Refuse vectors that are one and the same for different texts; a sample is compared.
 
     Args:
         texts: n texts.
         vectors: (n, D).
         what: names model and texts.
+        are_stored: they were found finite when they were written; one that is not has been damaged
+            since, and whoever reads it names its text.
 
     Raises:
-        LeafkitError: all of them are equal.
+        LeafkitError: all of them are equal, or, where they are new, one is not finite.
     """
     first = {text: i for i, text in reversed(list(enumerate(texts[:_SAMPLE])))}
     rows = sorted(first.values())
     if len(rows) >= _FEWEST:
         sample = np.asarray(vectors[0 : rows[-1] + 1], dtype=np.float32)[rows]
-        _refuse_equal(sample, f"{what}: {len(rows)} different texts")
+        if are_stored:
+            sample = sample[np.isfinite(sample).all(axis=1)]
+        if len(sample) >= _FEWEST:
+            _refuse_equal(sample, f"{what}: {len(sample)} different texts")
 
 
 def _refuse_equal(vectors: np.ndarray, what: str) -> None:

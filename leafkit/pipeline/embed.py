@@ -121,7 +121,7 @@ def load_vectors(
 
     def finish() -> None:
         # of a whole store too: the run that filled it may have been killed, or refused it here
-        check_distinct(texts, store, title)
+        check_distinct(texts, store, title, are_stored=not computed)
         _say_cut(run, store, model, texts, role=role, name=name, what=what)
         if computed:
             _add_time(store, time.perf_counter() - started_s, num_reused)

@@ -592,9 +592,9 @@ def test_light_commands_and_wrong_use_import_nothing_heavy():
         check=True,
     )
     assert done.stdout.splitlines()[-1].strip() == "heavy:"
-    # recipes, doctor, serve, explain and completion take no recipe, compare and search were used
-    # wrongly otherwise
-    assert done.stderr.count("unknown key nonsense") == len(COMMANDS) - 7
+    # recipes, doctor, serve, explain and completion take no recipe; compare, search and rescue were
+    # used wrongly otherwise
+    assert done.stderr.count("unknown key nonsense") == len(COMMANDS) - 8
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -21,7 +21,12 @@ import torch
 from tokenizers import Tokenizer
 
 from leafkit.config import InheritConfig
-from leafkit.core.checkpoint_layout import CARD_FILE, GRAPH_FILE, GRAPH_TOKENIZER_FILE
+from leafkit.core.checkpoint_layout import (
+    CARD_FILE,
+    DOCUMENTS_FILE,
+    GRAPH_FILE,
+    GRAPH_TOKENIZER_FILE,
+)
 from leafkit.core.checkpoint_layout import INT8_GRAPH_FILE as STUDENT_FILE
 from leafkit.core.errors import LeafkitError
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder, write_query_folder
@@ -41,7 +46,7 @@ from leafkit.index.codecs.steps import Int8
 from leafkit.index.vectors import dimension, read_blocks
 from leafkit.models.text_encoder import TextEncoder
 
-CODES_FILE, TEXTS_FILE, ABOUT_FILE = "documents.i8", "documents.jsonl", "page.json"
+CODES_FILE, TEXTS_FILE, ABOUT_FILE = "documents.i8", DOCUMENTS_FILE, "page.json"
 RUNTIME_FOLDER = "runtime"
 _PAGE_FILES = ("index.html", "page.js", "engine.js", "icon.svg")
 # of one array in a browser, about, and of one ONNX file
