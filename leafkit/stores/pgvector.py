@@ -118,7 +118,9 @@ class PgvectorStore:
         return written
 
     def finish(self, num_rows: int) -> Sequence[str]:
-        """Build the HNSW index, where there is none and the dimension allows one; see ``Store``."""
+        """Build the HNSW index, where there is none and the dimension allows one, and clear it of
+        rows that were replaced; see ``Store``.
+        """
         assert self._about is not None
         dim, kind = self._about.space.dim, _type_of(self._about)
         is_binary = self._about.precision == "binary"
@@ -140,6 +142,9 @@ class PgvectorStore:
                     name, self._table, what
                 )
             )
+            # until then a row that was replaced stays in the index, and takes the place of a
+            # candidate in every search that comes by; also after a run that was stopped
+            self._connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(self._table))
         return []
 
     def count(self) -> int:
@@ -151,7 +156,9 @@ class PgvectorStore:
         return int(row[0]) if row else 0
 
     def search(self, query: np.ndarray, k: int) -> Sequence[Found]:
-        """By the HNSW index up to 1,000 candidates, else exact; see ``Store``."""
+        """By the HNSW index up to 1,000 candidates, else exact; exact, too, where the index finds
+        fewer than ``k``, as after changes by others that no VACUUM has followed; see ``Store``.
+        """
         if self._about is None:
             raise missing(str(self._address))
         kind = sql.SQL(_type_of(self._about))
@@ -169,12 +176,14 @@ class PgvectorStore:
             "ORDER BY embedding <#> %(query)s::{kind} LIMIT %(k)s"
         ).format(source=source, kind=kind)
         with _explained(self._address), self._connection.transaction():
-            if candidates > _MOST_SEARCHED:
-                self._connection.execute("SET LOCAL enable_indexscan = off")
-            else:
+            rows: list[tuple[Any, ...]] = []
+            if candidates <= _MOST_SEARCHED:
                 depth = sql.Literal(max(40, candidates))
                 self._connection.execute(sql.SQL("SET LOCAL hnsw.ef_search = {}").format(depth))
-            rows = self._connection.execute(statement, parameters).fetchall()
+                rows = self._connection.execute(statement, parameters).fetchall()
+            if len(rows) < k:
+                self._connection.execute("SET LOCAL enable_indexscan = off")
+                rows = self._connection.execute(statement, parameters).fetchall()
         return [Found(row[0], float(row[3]), f"{row[1]} {row[2]}".strip()) for row in rows]
 
     def close(self) -> None:
