@@ -28,6 +28,7 @@ except ImportError as err:
 USER_ENV, PASSWORD_ENV = "OPENSEARCH_USERNAME", "OPENSEARCH_PASSWORD"
 _ASKED = 1000  # ids in one question
 _LONGEST_ID = 512  # bytes that OpenSearch takes
+_MOST_BYTES = 8 * 10**6  # of a request, below what hosted services take
 _TIMEOUT_S = 120
 _MOST_FOUND = 10_000  # index.max_result_window
 
@@ -126,7 +127,7 @@ class OpenSearchStore:
                 for d, mark, vector in zip(new.documents, new.marks, new.vectors, strict=True)
             )
             with _explained(self._address):
-                helpers.bulk(self._client, actions)
+                helpers.bulk(self._client, actions, max_chunk_bytes=_MOST_BYTES)
             written += len(new)
         return written
 

@@ -38,7 +38,8 @@ except ImportError as err:
 KEY_ENV = "QDRANT_API_KEY"
 _NAMESPACE = uuid.UUID("9b5f6c1e-4b0f-5d43-9a56-0d1f3c2ab7e4")  # of points' ids; any would do
 _ASKED = 1000  # ids in one question
-_NUMBERS_PER_REQUEST = 2**18  # 3 to 4 MB of JSON; Qdrant takes 32 MB
+_MOST_BYTES = 8 * 10**6  # of a request; Qdrant takes 32 MB, and what stands before it may take less
+_BYTES_PER_NUMBER = 25  # of JSON, such as -1.2345678901234567e-05 and a comma
 _OVERSAMPLING = 4.0  # candidates that bits find for each that is wanted
 _TIMEOUT_S = 120
 
@@ -122,7 +123,7 @@ class QdrantStore:
         written = 0
         for asked in rows.parts(_ASKED):
             new = asked.lacking(self._held(asked))
-            for part in new.parts(max(1, _NUMBERS_PER_REQUEST // rows.vectors.shape[1])):
+            for part in new.parts_below(_MOST_BYTES, _BYTES_PER_NUMBER):
                 batch = models.Batch(
                     ids=[_point(d.id) for d in part.documents],
                     vectors=part.vectors.tolist(),
@@ -219,6 +220,10 @@ def _explained(address: StoreAddress) -> Iterator[None]:
                 f"{address.place} refuses: status {err.status_code}",
                 f"give its key in the environment variable {KEY_ENV}",
             ) from None
+        if err.status_code == 413:
+            raise LeafkitError(
+                f"{address.place} refuses a request for its length: status 413", _TOO_LONG
+            ) from None
         told = " ".join((err.content or b"").decode("utf-8", "replace").split())[:300]
         raise LeafkitError(f"{address}: Qdrant answers {err.status_code}: {told}", _AGAIN) from None
     except (ApiException, ResponseHandlingException) as err:
@@ -235,4 +240,8 @@ def _explained(address: StoreAddress) -> Iterator[None]:
         ) from None
 
 
+_TOO_LONG = (
+    "a request has up to 8 MB, more where one document is longer: raise the server's "
+    "service.max_request_size_mb, or the limit of the proxy before it"
+)
 _AGAIN = "what was sent is kept, the same command goes on after it"

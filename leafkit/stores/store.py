@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -25,6 +25,7 @@ from leafkit.results import codec
 
 FORMAT = 1  # of what a collection says of itself
 MARK = "leafkit_mark"  # name of the field with a row's mark
+_NAMES = 250  # bytes that a row's mark, its key and the names of its fields take at most
 ANOTHER = "give the vectors a new collection, or delete this one if nobody needs it any more"
 
 
@@ -100,16 +101,37 @@ class Rows:
 
     def parts(self, size: int) -> Sequence[Rows]:
         """The same rows, so many at a time."""
-        return [
-            Rows(
-                self.start + i,
-                self.documents[i : i + size],
-                self.vectors[i : i + size],
-                self.source,
-                self.marks[i : i + size],
-            )
-            for i in range(0, len(self), size)
-        ]
+        return [self._between(i, i + size) for i in range(0, len(self), size)]
+
+    def parts_below(self, most: int, bytes_per_number: int) -> Iterator[Rows]:
+        """The same rows, as many at a time as fit into a request of JSON; a row that is longer than
+        one goes alone.
+
+        Args:
+            most: bytes of a request.
+            bytes_per_number: that a number of a vector takes at most.
+        """
+        numbers = self.vectors.shape[1] * bytes_per_number
+        first, total = 0, 0
+        for i, document in enumerate(self.documents):
+            # of ASCII with escapes, the longest way to write it; the rest are names of fields
+            told = json.dumps([document.id, document.title, document.text, self.source])
+            size = numbers + len(told) + _NAMES
+            if i > first and total + size > most:
+                yield self._between(first, i)
+                first, total = i, 0
+            total += size
+        if len(self):
+            yield self._between(first, len(self))
+
+    def _between(self, start: int, stop: int) -> Rows:
+        return Rows(
+            self.start + start,
+            self.documents[start:stop],
+            self.vectors[start:stop],
+            self.source,
+            self.marks[start:stop],
+        )
 
 
 def make_rows(start: int, documents: Sequence[Document], vectors: np.ndarray, source: str) -> Rows:

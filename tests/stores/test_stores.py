@@ -6,6 +6,8 @@ installed; OpenSearch is played by tests/support/opensearch_server.py.
 
 from __future__ import annotations
 
+import importlib
+import json
 from contextlib import closing
 from dataclasses import replace
 
@@ -97,6 +99,77 @@ def test_twice_is_once_and_a_change_is_one_row(kind, place):
         assert found[changed[11].id][0].endswith("another text")
         score = float(other[12].astype(np.float32) @ QUERY)
         assert found[changed[12].id][1] == pytest.approx(score, abs=1e-5)
+
+
+def test_a_search_after_many_updates_finds_as_many_as_before(place):
+    many = 1500  # so many that PostgreSQL takes the index
+    documents = [Document(f"d{i}", f"text {i}") for i in range(many)]
+    with closing(open_store(place("pgvector"))) as store:
+        store.create(ABOUT, make_vectors(many))
+        for seed in (0, 1, 2):
+            vectors = make_vectors(many, seed)
+            store.send(rows(0, many, documents, vectors))
+            if seed < 2:
+                store.finish(many)
+        real, statements = store._connection.execute, []
+
+        def execute(statement, *values):
+            statements.append(str(statement))
+            return real(statement, *values)
+
+        store._connection.execute = execute
+        # as a run that was stopped leaves it, and as one that ends does
+        for is_finished in (False, True):
+            if is_finished:
+                store.finish(many)
+            statements.clear()
+            scores = vectors.astype(np.float32) @ QUERY
+            for k in (10, 40):
+                best = {f"d{i}" for i in np.argsort(-scores)[:k]}
+                found = [hit.id for hit in store.search(QUERY, k)]
+                assert len(found) == k
+                assert len(best & set(found)) >= 0.9 * k
+        assert not any("enable_indexscan" in statement for statement in statements)
+
+
+TEXT = 'ω日本 "\\ \n'
+LONG = [Document(f"d{i}", TEXT * (20 * (1 + i % 5)), TEXT) for i in range(30)]
+LONG += [Document("longest", TEXT * 3000), Document("last", "text")]
+
+
+def test_requests_of_long_texts_are_short_qdrant(place, monkeypatch):
+    address = place("qdrant")
+    module = importlib.import_module("leafkit.stores.qdrant")
+    monkeypatch.setattr(module, "_MOST_BYTES", 20_000)
+    sent: list[tuple[int, int]] = []
+    with closing(open_store(address)) as store:
+        store.create(ABOUT, VECTORS)
+        upsert = store._client.upsert
+
+        def recorded(name, batch, **settings):
+            told = json.dumps(batch.model_dump(mode="json"))  # escapes make it the longest way
+            sent.append((len(batch.ids), len(told)))
+            return upsert(name, batch, **settings)
+
+        monkeypatch.setattr(store._client, "upsert", recorded)
+        assert store.send(rows(0, len(LONG), LONG, make_vectors(len(LONG)))) == len(LONG)
+        assert store.count() == len(LONG)
+        assert store.send(rows(0, len(LONG), LONG, make_vectors(len(LONG)))) == 0
+    assert [count for count, size in sent if size > 20_000] == [1]  # what cannot be cut
+    assert 3 < len(sent) < len(LONG)  # several to a request
+    assert sum(count for count, _ in sent) == len(LONG)
+
+
+def test_requests_of_long_texts_are_short_opensearch(place, played, monkeypatch):
+    address = place("opensearch")
+    module = importlib.import_module("leafkit.stores.opensearch")
+    monkeypatch.setattr(module, "_MOST_BYTES", 20_000)
+    long = [d for d in LONG if d.id != "longest"]
+    with closing(open_store(address)) as store:
+        store.create(ABOUT, VECTORS)
+        assert store.send(rows(0, len(long), long, make_vectors(len(long)))) == len(long)
+        assert store.count() == len(long)
+    assert 10_000 < played.largest_bulk <= 20_000
 
 
 @pytest.mark.parametrize("kind", STORE_KINDS)

@@ -24,6 +24,7 @@ class Played:
     refuses: int = 0  # status of every answer, where it is not 0
     bulk_error: dict[str, Any] | None = None
     num_bulk: int = 0
+    largest_bulk: int = 0  # bytes
 
 
 @contextmanager
@@ -99,6 +100,7 @@ def _reply(played: Played, method: str, path: str, body: str) -> tuple[int, Any]
 def _bulk(played: Played, body: str) -> tuple[int, Any]:
     lines = [json.loads(line) for line in body.splitlines()]
     played.num_bulk += 1
+    played.largest_bulk = max(played.largest_bulk, len(body.encode()))
     items = []
     for action, source in zip(lines[::2], lines[1::2], strict=True):
         about = action["index"]
