@@ -5,6 +5,7 @@ the teacher's.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from leafkit.adapters.source import PairSource, identity_of
@@ -37,7 +38,11 @@ class PairEmbedding(BaseEmbedding):
             and would give a document's vector for the same text as a query.
     """
 
-    place: dict[str, Any] = Field(default_factory=dict, description="Where the pair is opened.")
+    model_name: str = Field(default="", frozen=True, description="Names the space and the student.")
+    place: dict[str, Any] = Field(
+        default_factory=dict, frozen=True, description="Where the pair is opened."
+    )
+    # set anew, or in a copy, it counts from then on: it is handed over at each call
     dim: int | None = Field(default=None, description="Vectors are cut to this dimension.")
     _source: PairSource = PrivateAttr()
 
@@ -48,14 +53,14 @@ class PairEmbedding(BaseEmbedding):
                 "embeddings_cache keeps vectors by their text, whether it is a query or a document",
                 "leave it out: an IngestionPipeline's cache knows documents alone and works",
             )
-        place, dim = settings.get("place") or {}, settings.get("dim")
+        place = settings.get("place") or {}
         if pair is not None:
-            source = PairSource(pair, dim=dim)
+            source = PairSource(pair)
             opened = pair.opened_from or OpenedFrom()
             settings["place"] = {key: getattr(opened, key) for key in OpenedFrom.__slots__}
             settings["model_name"] = identity_of(pair)
         else:
-            known = {"dim": dim, "identity": settings.get("model_name", "")}
+            known = {"identity": settings.get("model_name", "")}
             source = PairSource.from_settings(place | known)
         super().__init__(**({"embed_batch_size": _BATCH} | settings))
         self._source = source
@@ -65,25 +70,42 @@ class PairEmbedding(BaseEmbedding):
         """What LlamaIndex calls it."""
         return "LeafkitPairEmbedding"
 
+    def model_copy(
+        self, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> PairEmbedding:
+        """A copy of the same pair, with other settings.
+
+        Raises:
+            UsageError: ``update`` names what says which pair it is, which would be written down and
+                not be so, or a cache.
+        """
+        fixed = sorted({"place", "model_name", "embeddings_cache"} & (update or {}).keys())
+        if fixed:
+            raise UsageError(
+                f"{fixed[0]} cannot be changed in a copy of this adapter",
+                "make the adapter of the other pair anew",
+            )
+        return super().model_copy(update=update, deep=deep)
+
     def __getstate__(self) -> Any:
         """For pickle; LlamaIndex's own leaves out what cannot be pickled, without an error."""
         self._source.settings()
         return super().__getstate__()
 
     def _get_query_embedding(self, query: str) -> list[float]:
-        return self._source.query(query)
+        return self._source.query(query, self.dim)
 
     async def _aget_query_embedding(self, query: str) -> list[float]:
-        return await asyncio.to_thread(self._source.query, query)
+        return await asyncio.to_thread(self._source.query, query, self.dim)
 
     def _get_text_embedding(self, text: str) -> list[float]:
-        return self._source.documents([text])[0]
+        return self._source.documents([text], self.dim)[0]
 
     async def _aget_text_embedding(self, text: str) -> list[float]:
         return await asyncio.to_thread(self._get_text_embedding, text)
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return self._source.documents(texts)
+        return self._source.documents(texts, self.dim)
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return await asyncio.to_thread(self._source.documents, texts)
+        return await asyncio.to_thread(self._source.documents, texts, self.dim)

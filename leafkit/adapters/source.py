@@ -106,20 +106,20 @@ class PairSource:
             )
         return asdict(self._opened_from) | {"dim": self.dim, "identity": self.identity}
 
-    def query(self, text: str) -> list[float]:
-        """``Pair.encode_query`` of one text."""
-        pair = self.pair
+    def query(self, text: str, dim: int | None = None) -> list[float]:
+        """``Pair.encode_query`` of one text, cut to ``dim`` if it is given."""
+        pair, cut = self.pair, self.dim if dim is None else dim
         with _lock_of(pair):
-            vector: list[float] = pair.encode_query(_one(text), self.dim).tolist()
+            vector: list[float] = pair.encode_query(_one(text), cut).tolist()
         return vector
 
-    def documents(self, texts: Sequence[str]) -> list[list[float]]:
-        """``Pair.encode_document`` of texts, all of them at once."""
-        pair = self.pair
+    def documents(self, texts: Sequence[str], dim: int | None = None) -> list[list[float]]:
+        """``Pair.encode_document`` of texts, all of them at once, cut to ``dim`` if it is given."""
+        pair, cut = self.pair, self.dim if dim is None else dim
         if isinstance(texts, str):
             raise UsageError("one text where several are asked for", "give a list of texts")
         with _lock_of(pair):
-            vectors: list[list[float]] = pair.encode_document(list(texts), self.dim).tolist()
+            vectors: list[list[float]] = pair.encode_document(list(texts), cut).tolist()
         return vectors
 
     def __reduce__(self) -> tuple[Any, ...]:
