@@ -123,7 +123,9 @@ def load_pair(
         retention=_read_retention(folder, manifests[STUDENT], student.fingerprint),
     )
     if teacher is None or isinstance(teacher, str):
-        pair.opened_from = OpenedFrom(str(folder), index, teacher, device, query_threads)
+        # absolute, for it is opened again by other programs, which run in other folders
+        place = str(folder.absolute())
+        pair.opened_from = OpenedFrom(place, index, teacher, device, query_threads)
     return pair
 
 

@@ -54,6 +54,34 @@ def test_it_is_written_down_and_read_again(pair):
         assert again.model_name == embedding.model_name
 
 
+def test_a_changed_dimension_counts(pair):
+    embedding = pair.llama_index()
+    whole = pair.encode_query("compute").tolist()
+    cut = embedding.model_copy(update={"dim": 16})
+    assert cut.get_query_embedding("compute") == pair.encode_query("compute", 16).tolist()
+    assert cut.get_text_embedding("merge") == pair.encode_document("merge", 16).tolist()
+    assert embedding.get_query_embedding("compute") == whole  # the copy has its own
+    again = pickle.loads(pickle.dumps(cut))
+    assert again.get_query_embedding("compute") == pair.encode_query("compute", 16).tolist()
+    embedding.dim = 16
+    assert embedding.get_text_embedding_batch(TEXTS) == pair.encode_document(TEXTS, 16).tolist()
+    asked = asyncio.run(embedding.aget_query_embedding("compute"))
+    stored = asyncio.run(embedding.aget_text_embedding_batch(TEXTS))
+    assert (len(asked), {len(vector) for vector in stored}) == (16, {16})
+    cut.dim = None
+    assert cut.get_query_embedding("compute") == whole
+
+
+def test_which_pair_it_is_cannot_be_changed(pair, another):
+    from pydantic import ValidationError
+
+    embedding = pair.llama_index()
+    with pytest.raises(UsageError, match="place cannot be changed"):
+        embedding.model_copy(update={"place": {"folder": str(another)}})
+    with pytest.raises(ValidationError, match="frozen"):
+        embedding.model_name = "another"
+
+
 def test_two_pairs_are_told_apart_where_vectors_are_kept(pair, another):
     from leafkit.adapters.llama_index import PairEmbedding
 
@@ -63,6 +91,15 @@ def test_two_pairs_are_told_apart_where_vectors_are_kept(pair, another):
     written["place"]["folder"] = str(another)
     with pytest.raises(LeafkitError, match="holds another pair"):
         PairEmbedding.from_dict(written).get_query_embedding("compute")
+
+
+def test_it_is_read_in_another_folder(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    pair = load_pair(folder.name)
+    written = pickle.dumps(pair.llama_index())
+    expected = pair.encode_query("compute").tolist()
+    monkeypatch.chdir(tmp_path)
+    assert pickle.loads(written).get_query_embedding("compute") == expected
 
 
 def test_a_cache_by_text_alone_is_refused(pair):
