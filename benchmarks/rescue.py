@@ -6,8 +6,9 @@ Of every corpus so many documents' vectors, chosen by their texts' hashes, are a
 rescue` gets. The index that is asked is the whole one. The teacher's own queries, which nothing of
 the rescue sees, are the measure: the share of their nDCG@10 that the rescued student keeps, beside
 the closed-form linear map of the same vectors, a random map and BM25, on the judged queries, with
-paired intervals. Finished cells are kept in DIR and not computed again. Words behind the options
-are those of the rescue's recipe. Writes a dated report.
+paired intervals. Finished cells are kept in DIR and not computed again; one that was measured with
+other options is refused. Words behind the options are those of the rescue's recipe. Writes a dated
+report.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from lib.arguments import make_parser
 from lib.case import Judged, read_case_recipe
+from lib.cells import write
 from lib.machine import describe
 from lib.pinned import pin
 from lib.report import command, publish, table, title
@@ -131,6 +133,32 @@ def rescue(truth: Truth, folder: Path, words: Sequence[str]) -> dict[str, object
     }
 
 
+def about_cell(options: argparse.Namespace, corpus: str, count: int) -> dict[str, object]:
+    """What decides about a cell's figures."""
+    return {
+        "corpus": corpus.rstrip("/"),
+        "vectors": count,
+        "teacher": options.teacher,
+        "max_document_tokens": options.max_document_tokens,
+        "words": list(options.words),
+    }
+
+
+def check_about(path: Path, found: object, wanted: Mapping[str, object]) -> None:
+    """Refuse a cell that was measured with other options.
+
+    Raises:
+        SystemExit: with what is different.
+    """
+    told = found if isinstance(found, dict) else {}
+    apart = [f"{k} is {told.get(k)!r} there" for k in wanted if told.get(k) != wanted[k]]
+    if apart:
+        raise SystemExit(
+            f"{path} was measured with other options ({', '.join(apart)}): take another --label "
+            "or --folder"
+        )
+
+
 def measure(options: argparse.Namespace) -> dict[tuple[str, int], dict[str, object]]:
     """Every cell, out of DIR where it is there."""
     found: dict[tuple[str, int], dict[str, object]] = {}
@@ -140,12 +168,14 @@ def measure(options: argparse.Namespace) -> dict[tuple[str, int], dict[str, obje
         for count in sorted(options.vectors):
             folder = options.folder / "cells" / f"{stem}-{count}-{options.label}"
             path = folder / "cell.json"
+            about = about_cell(options, corpus, count)
             if not path.is_file():
                 truth = truth or open_truth(options, corpus)
                 write_pairs(truth, count, folder / "pairs")
                 cell = rescue(truth, folder, options.words)
-                path.write_text(json.dumps(cell), encoding="utf-8")
+                write(path, {"about": about, **cell})
             found[(stem, count)] = json.loads(path.read_text(encoding="utf-8"))
+            check_about(path, found[(stem, count)].get("about"), about)
             if int(str(found[(stem, count)]["documents"])) < count:
                 break  # that was the whole index
     return found
