@@ -65,7 +65,7 @@ def _compared(root: Path) -> Iterator[Path]:
 def largest_differences(whole: Path, found: Path) -> dict[str, float]:
     """Between two trainings that rounding may set apart: "weights", the largest one of a weight,
     and "losses", the largest one of a loss as a share of it. Infinite where one has more files,
-    weights or losses than the other.
+    weights or losses than the other, and where one is NaN, in one of them or in both.
     """
     from safetensors.numpy import load_file
 
@@ -90,6 +90,15 @@ def largest_differences(whole: Path, found: Path) -> dict[str, float]:
                 if a.shape != b.shape:
                     largest[kind] = float("inf")
                     continue
-                apart = np.abs(a - b) / (np.abs(a) if kind == "losses" else 1)
-                largest[kind] = max(largest[kind], float(apart.max()))
+                largest[kind] = max(largest[kind], _apart(a, b, is_share=kind == "losses"))
     return largest
+
+
+def _apart(a: np.ndarray, b: np.ndarray, *, is_share: bool) -> float:
+    """The largest difference of two arrays of one shape; a comparison with NaN is always false, so
+    that a maximum over it would be lost.
+    """
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        apart = np.abs(a - b) / (np.abs(a) if is_share else 1)
+    apart = np.where(np.isfinite(apart), apart, np.inf)
+    return float(np.where(a == b, 0, apart).max(initial=0))

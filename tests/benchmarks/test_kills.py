@@ -101,6 +101,17 @@ def test_a_changed_a_missing_and_a_left_file_are_named(tmp_path):
     apart = kept.largest_differences(tmp_path / "whole", tmp_path / "found")
     assert apart["weights"] == pytest.approx(1e-6)
     assert apart["losses"] == pytest.approx(0.2)
+    for losses, largest in (("[1.0, NaN]", np.inf), ("[1.0, Infinity]", np.inf), ("[0.0, 1]", 1)):
+        (student / "losses.json").write_text(losses)
+        apart = kept.largest_differences(tmp_path / "found", tmp_path / "found")
+        assert apart["losses"] == (np.inf if "NaN" in losses else 0)  # beside itself
+        apart = kept.largest_differences(tmp_path / "whole", tmp_path / "found")
+        assert apart["losses"] == largest
+    for value in (np.nan, np.inf):
+        weights["a.weight"] = np.array([1, value, 1])
+        save_file(weights, student / "model.safetensors")
+        apart = kept.largest_differences(tmp_path / "whole", tmp_path / "found")
+        assert apart["weights"] == float("inf")
     (student / "losses.json").write_text("[1.0]")
     apart = kept.largest_differences(tmp_path / "whole", tmp_path / "found")
     assert apart["losses"] == float("inf")
