@@ -92,6 +92,8 @@ def measure_way(way: Way, options: argparse.Namespace, texts: Sequence[str]) -> 
         bounds = {"seconds": options.seconds, "most": 1_000_000}
         alone = ask(port, requests, num_clients=1, **bounds)
         many = ask(port, requests, num_clients=NUM_CLIENTS, **bounds)
+        for load in (alone, many):
+            load.check(f"{way.name}: queries")
         answered = ask_each(port, requests)
         return {
             "alone": alone.figures(),

@@ -102,6 +102,15 @@ class Load:
         """Milliseconds within which so many percent of the answers came."""
         return float(np.percentile(self.latencies_ms, share))
 
+    def check(self, what: str) -> None:
+        """Refuse latencies of errors, which are none of answers.
+
+        Raises:
+            SystemExit: one was answered with another status than 200, or not at all.
+        """
+        if self.statuses.keys() != {"200"}:
+            raise SystemExit(f"{what} were answered with {dict(self.statuses)}")
+
     def figures(self) -> dict[str, Any]:
         """Medians, tail and rate, for JSON and tables."""
         return {

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from lib.clients import Load, ask, make_request
+from lib.clients import ask, make_request
 from lib.report import table
 from lib.servers import free_port, started
 
@@ -84,7 +84,7 @@ def _measure(
         alone = ask(port, requests, num_clients=1, **bounds)
         many = ask(port, requests, num_clients=options.search_clients, **bounds)
         for load in (alone, many):
-            _check(load, folder)
+            load.check(f"{folder.name}: searches")
         searches = [json.loads(body)["timings"]["search_ms"] for body in many.bodies]
         return [
             f"{alone.percentile(50):.1f}",
@@ -95,9 +95,3 @@ def _measure(
             f"{np.median(searches):.1f}",
             f"{server.resident_mib():,.0f}",
         ]
-
-
-def _check(load: Load, folder: Path) -> None:
-    """Latencies of errors are none of searches."""
-    if load.statuses.keys() != {"200"}:
-        raise SystemExit(f"{folder.name}: searches were answered with {dict(load.statuses)}")

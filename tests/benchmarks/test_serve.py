@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import json
 import sys
 import threading
@@ -89,6 +90,34 @@ def test_loops_are_bounded_in_time_and_a_server_that_is_not_there_is_an_error(po
     assert 0.2 <= load.seconds < 30
     with pytest.raises(SystemExit, match="no request was answered"):
         ask(free_port(), [make_request("/a", {})], num_clients=1, seconds=1, most=3)
+
+
+def test_refused_requests_are_no_fast_answers(monkeypatch):
+    class Busy(Echo):
+        num_asked = 0
+
+        def do_POST(self) -> None:
+            Busy.num_asked += 1
+            if serve.WARM < Busy.num_asked <= serve.WARM + 5:  # of one client, once it is warm
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(503)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            super().do_POST()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Busy)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(serve, "free_port", lambda: server.server_address[1])
+    monkeypatch.setattr(serve, "started", lambda *_, **__: contextlib.nullcontext())
+    options = argparse.Namespace(threads=1, seconds=0.2)
+    way = Way("busy", lambda port: [], {}, {})
+    try:
+        with pytest.raises(SystemExit, match=r"busy: queries were answered with .*'503': 5"):
+            serve.measure_way(way, options, ["a", "b"])
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_a_server_that_ends_is_an_error_with_what_it_said():
