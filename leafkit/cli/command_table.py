@@ -95,10 +95,10 @@ COMMANDS = {
     ),
     "rescue": Command(
         "vectors:FOLDER | parquet:FILE | qdrant:URL/COLLECTION [text=NAME] [title=NAME] [id=NAME] "
-        "[vector=NAME] [key=value ...]",
+        "[vector=NAME] [similarity=cosine|dot] [key=value ...]",
         "a query encoder for an index whose model is gone, from its texts and vectors alone, and a "
         "certificate",
-        ("vectors:", "parquet:", "qdrant:", "text=", "title=", "id=", "vector="),
+        ("vectors:", "parquet:", "qdrant:", "text=", "title=", "id=", "vector=", "similarity="),
     ),
     "recipes": Command(
         "[copy NAME FILE]", "list the recipes; copy one to a file of your own", ("copy",)

@@ -117,9 +117,15 @@ def write_parquet(path: Path, kind: Any = None, **columns: Any) -> Path:
     return path
 
 
-def fetched(path: Path, tmp_path: Path, columns: PairColumns | None = None, policy: str = "stop"):
+def fetched(
+    path: Path,
+    tmp_path: Path,
+    columns: PairColumns | None = None,
+    policy: str = "stop",
+    similarity: str = "",
+):
     bad, files = bad_rows(policy), PairFiles(tmp_path / "work", "source")
-    fetch_parquet(path, columns or PairColumns(), files, bad)
+    fetch_parquet(path, columns or PairColumns(), files, bad, similarity)
     return files, bad
 
 
@@ -206,6 +212,42 @@ def test_vectors_of_two_lengths_are_two_models(tmp_path):
         fetched(path, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("ids", "says"),
+    [
+        (["book", "page", "book"], "row 2: the 'id' 'book' is used twice"),
+        (["book", "page", " book"], "row 2: the 'id' 'book' is used twice"),
+        (["book", None, "page"], "row 1: 'id' is None, which is no id"),
+        ([0.5, 1.5, 2.5], "row 0: 'id' is 0.5, which is no id"),
+    ],
+)
+def test_ids_that_are_none_can_be_left_aside(tmp_path, monkeypatch, ids, says):
+    monkeypatch.setattr(parquet_pairs, "_ROWS_AT_ONCE", 2)
+    texts, made = ["one", "two", "three"], vectors(3)
+    path = write_parquet(tmp_path / "a.parquet", text=texts, vector=made.tolist(), id=ids)
+    with pytest.raises(LeafkitError, match=says) as refused:
+        fetched(path, tmp_path)
+    assert "id=NAME names another column, id=- takes the rows' numbers" in refused.value.hint
+    # what went on behind a stop knows the ids before it, and no policy drops chunks of a book
+    if "twice" in says:
+        with pytest.raises(UsageError, match=says):
+            fetched(path, tmp_path, policy="skip")
+    files = PairFiles(tmp_path / "anew", "source")
+    fetch_parquet(path, PairColumns(id="-"), files, bad_rows())
+    lines = (tmp_path / "anew" / "rows.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["0", "1", "2"]
+
+
+def test_lengths_that_are_not_one_need_a_similarity(tmp_path):
+    numbers = [[0.6, 0.8], [3.0, 4.0]]
+    path = write_parquet(tmp_path / "a.parquet", text=["one", "two"], vector=numbers)
+    with pytest.raises(UsageError, match=r"'1' has length 5\.000, and nothing says") as refused:
+        fetched(path, tmp_path)
+    assert "similarity=dot" in refused.value.hint
+    files, _ = fetched(path, tmp_path, similarity="dot")
+    assert files.progress.rows == 2
+
+
 def test_a_file_that_is_none_and_one_that_is_missing(tmp_path):
     path = tmp_path / "a.parquet"
     with pytest.raises(UsageError, match="no such file"):
@@ -267,7 +309,9 @@ def fill(client, name: str, made: np.ndarray, distance: str = "Cosine", **payloa
     client.upsert(name, points)
 
 
-def fetch_points(client, name: str, files: PairFiles, columns: PairColumns | None = None):
+def fetch_points(
+    client, name: str, files: PairFiles, columns: PairColumns | None = None, similarity: str = ""
+):
     return qdrant_pairs.fetch_qdrant(
         client,
         "place",
@@ -276,6 +320,7 @@ def fetch_points(client, name: str, files: PairFiles, columns: PairColumns | Non
         total=qdrant_pairs.count_points(client, "place", name),
         files=files,
         bad=bad_rows(),
+        similarity=similarity,
     )
 
 
@@ -298,7 +343,7 @@ def test_a_collection_is_read_page_by_page_and_gone_on_with(tmp_path, qdrant, mo
     assert "goes on where it stopped" in failed.value.hint
     again = PairFiles(tmp_path / "work", "source")
     assert again.progress.rows == 2
-    assert fetch_points(qdrant, "books", again) is True
+    assert fetch_points(qdrant, "books", again) == "cosine"
     assert asked[2] == again_offset(asked)
     found = moved(again, tmp_path / "pairs")
     np.testing.assert_allclose(embed_all(found, [r.text for r in rows(5)]), made, atol=1e-5)
@@ -342,7 +387,7 @@ def test_several_vectors_need_a_name(tmp_path, qdrant):
     assert "vector=NAME" in refused.value.hint
     with pytest.raises(UsageError, match="no vector 'huge'; it has small, large"):
         fetch_points(qdrant, "books", files, PairColumns(vector="huge"))
-    assert fetch_points(qdrant, "books", files, PairColumns(vector="large")) is None
+    assert fetch_points(qdrant, "books", files, PairColumns(vector="large")) == ""
     found = moved(files, tmp_path / "pairs")
     assert embed_all(found, ["one"]).tolist() == [[0.0, 2.0, 0.0]]
 
@@ -355,7 +400,16 @@ def test_distances_that_inner_products_do_not_order_are_refused(tmp_path, qdrant
     with pytest.raises(LeafkitError, match="compares by Manhattan"):
         fetch_points(qdrant, "blocks", PairFiles(tmp_path / "b", "source"))
     fill(qdrant, "unit", vectors(3), distance="Euclid")
-    assert fetch_points(qdrant, "unit", PairFiles(tmp_path / "c", "source")) is None
+    assert fetch_points(qdrant, "unit", PairFiles(tmp_path / "c", "source")) == ""
+
+
+def test_a_similarity_that_is_said_is_that_of_a_collection(tmp_path, qdrant):
+    fill(qdrant, "long", 3 * vectors(3), distance="Dot")
+    found = fetch_points(qdrant, "long", PairFiles(tmp_path / "a", "source"), similarity="cosine")
+    assert found == "cosine"
+    fill(qdrant, "unit", 3 * vectors(3))
+    with pytest.raises(UsageError, match="compares by Cosine, and keeps its vectors without"):
+        fetch_points(qdrant, "unit", PairFiles(tmp_path / "b", "source"), similarity="dot")
 
 
 def test_a_folder_that_is_none_of_qdrants(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from leafkit.cli.recipe_words import read_recipe
+from leafkit.core.addresses.store import shown_of
 from leafkit.core.checkpoint_layout import (
     CARD_FILE,
     CERTIFICATE,
@@ -16,7 +17,7 @@ from leafkit.core.console import console, log
 from leafkit.core.errors import UsageError
 
 DEFAULT_RECIPE = "rescue"
-COLUMNS = ("text", "title", "id", "vector")
+COLUMNS = ("text", "title", "id", "vector", "similarity")
 
 
 def run(words: Sequence[str]) -> int:
@@ -24,6 +25,7 @@ def run(words: Sequence[str]) -> int:
     folder.
     """
     source_word, columns, rest = split_words(words)
+    similarity = columns.pop("similarity", "")
     recipe = read_recipe("rescue", rest)
     from leafkit.cli.unchanged import SEARCH_HINT
     from leafkit.cli.write_report import check_places, write_report
@@ -35,7 +37,7 @@ def run(words: Sequence[str]) -> int:
     from leafkit.pipeline.run import open_run
     from leafkit.report.card import render_card
 
-    source = read_pair_source(source_word, PairColumns(**columns))
+    source = read_pair_source(source_word, PairColumns(**columns), similarity)
     check_pair_file(source)
     with open_run(recipe) as opened:
         opened.on_main(lambda: check_places(opened.folder, REPORT, has_card=True))
@@ -45,15 +47,16 @@ def run(words: Sequence[str]) -> int:
             for card in (finished.folder / CARD_FILE, finished.folder / STUDENT / CARD_FILE):
                 write_own(card, render_card(report))
             write_report(finished.folder, REPORT, report)
-            console.print(str(certificate), markup=False)
-            log(f"certificate: {finished.folder / CERTIFICATE / CERTIFICATE_PAGE_FILE}")
+            if certificate is not None:
+                console.print(str(certificate), markup=False)
+                log(f"certificate: {finished.folder / CERTIFICATE / CERTIFICATE_PAGE_FILE}")
             log(SEARCH_HINT.format(folder=finished.folder))
     return 0
 
 
 def split_words(words: Sequence[str]) -> tuple[str, dict[str, str], list[str]]:
-    """The source, the names of its columns, and the words of the recipe, which is ``rescue`` where
-    none is named.
+    """The source, the names of its columns with ``similarity=``, and the words of the recipe, which
+    is ``rescue`` where none is named.
 
     >>> split_words(["parquet:old.parquet", "text=body", "name=mine"])
     ('parquet:old.parquet', {'text': 'body'}, ['name=mine', 'recipe=rescue'])
@@ -73,12 +76,14 @@ def split_words(words: Sequence[str]) -> tuple[str, dict[str, str], list[str]]:
             if not value or key in columns:
                 raise UsageError(
                     f"{key}= {'comes twice' if key in columns else 'names nothing'}",
-                    f"{key}=NAME, of a column or a payload's key",
+                    "similarity=cosine or similarity=dot"
+                    if key == "similarity"
+                    else f"{key}=NAME, of a column or a payload's key",
                 )
             columns[key] = value
         elif not equals:
             raise UsageError(
-                f"{word!r} names no texts with vectors",
+                f"{shown_of(word)!r} names no texts with vectors",
                 "vectors:FOLDER, parquet:FILE or qdrant:URL/COLLECTION",
             )
         else:

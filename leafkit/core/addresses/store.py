@@ -98,7 +98,7 @@ def parse_store(word: str) -> StoreAddress:
     kind, colon, rest = word.partition(":")
     if not colon or kind not in STORE_KINDS:
         raise UsageError(
-            f"{_start_of(word)!r} names no store",
+            f"{shown_of(word)!r} names no store",
             f"{', '.join(f'{name}:' for name in STORE_KINDS)} and a place, {_FORMS['parquet']} say",
         )
     form = _FORMS[kind]
@@ -109,7 +109,7 @@ def parse_store(word: str) -> StoreAddress:
     if "://" in rest:
         if kind not in _SCHEMES:
             raise UsageError(f"{kind}: takes a folder of this machine", form)
-        _check_url(kind, rest)
+        check_url(kind, rest)
     elif kind in ("pgvector", "opensearch"):
         raise UsageError(f"{kind}: takes the URL of a server", form)
     place, slash, collection = rest.rpartition("/")
@@ -126,9 +126,12 @@ def parse_store(word: str) -> StoreAddress:
     return StoreAddress(kind, place, collection)
 
 
-def _check_url(kind: str, url: str) -> None:
+def check_url(kind: str, url: str) -> None:
     """Refuse a URL that is none, or that holds a secret; it is not shown: where it is malformed, so
     is the place of its password.
+
+    Raises:
+        UsageError: as above, or it names no host.
     """
     try:
         parts: SplitResult | None = urlsplit(url)
@@ -148,6 +151,10 @@ def _check_url(kind: str, url: str) -> None:
         raise UsageError(f"the {kind}: address names no host", _FORMS[kind])
 
 
-def _start_of(word: str) -> str:
-    """What may be shown of a word that is no address."""
+def shown_of(word: str) -> str:
+    """What may be shown of a word that is no address: nothing behind a colon or an @.
+
+    >>> shown_of("http://me:secret@host/books"), shown_of("old-index")
+    ('http', 'old-index')
+    """
     return word.partition(":")[0][:20] if ":" in word else word.partition("@")[0][:40]

@@ -20,11 +20,14 @@ class BadRows:
         policy: "stop" or "skip".
         max_bad_rows: the cap.
         counts: gets the number of rows skipped.
+        num_before: of them that were skipped before reading was interrupted, under the same cap.
     """
 
-    def __init__(self, policy: str, max_bad_rows: int, counts: Counter[str]) -> None:
+    def __init__(
+        self, policy: str, max_bad_rows: int, counts: Counter[str], num_before: int = 0
+    ) -> None:
         self._skip, self._cap, self.counts = policy == "skip", max_bad_rows, counts
-        self._seen = 0
+        self._seen = num_before
 
     def refuse(self, where: str, reason: str, hint: str = "") -> None:
         """Record one bad row.

@@ -10,6 +10,8 @@ from typing import Any
 from leafkit.data.sources.bad_rows import BadRows, optional_text, text_of
 from leafkit.embedders.pairs.pair_files import PairRow
 
+NUMBERED = "-"
+
 
 @dataclass(frozen=True, slots=True)
 class PairColumns:
@@ -18,7 +20,7 @@ class PairColumns:
     Attributes:
         text: the text that was embedded.
         title: what stood before it, with a space between; "" where nothing did.
-        id: of the row.
+        id: of the row; ``NUMBERED`` where the rows' numbers are taken for ids.
         vector: the vector; of a database that keeps several, which one.
     """
 

@@ -145,6 +145,11 @@ class PairFiles:
         record = json.dumps(asdict(self.progress)).encode()
         write_durably(self.folder / PAIR_PROGRESS_FILE, record)
 
+    def ids(self) -> set[str]:
+        """Of the rows that are committed."""
+        with (self.folder / PAIR_ROWS_FILE).open("rb") as file:
+            return {json.loads(line)["id"] for line in file}
+
     def move_to(self, folder: Path, about: dict[str, str | bool]) -> None:
         """Hand everything over as a folder that ``vectors:FOLDER`` reads; nothing is left here.
 

@@ -10,28 +10,35 @@ import numpy as np
 
 from leafkit.core.console import progress_bar
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.data.records import clean_text
 from leafkit.data.sources.bad_rows import BadRows
 from leafkit.data.sources.files import reading
-from leafkit.embedders.pairs.columns import PairColumns, make_row
+from leafkit.embedders.pairs.columns import NUMBERED, PairColumns, make_row
+from leafkit.embedders.pairs.lengths import check_lengths
 from leafkit.embedders.pairs.pair_files import PairFiles, PairRow
 
 _ROWS_AT_ONCE = 2048
 _VECTOR, _ID = "vector", "id"
+_OTHER_IDS = "id=NAME names another column, id=- takes the rows' numbers"
 
 
-def fetch_parquet(path: Path, columns: PairColumns, files: PairFiles, bad: BadRows) -> None:
+def fetch_parquet(
+    path: Path, columns: PairColumns, files: PairFiles, bad: BadRows, similarity: str = ""
+) -> None:
     """Copy the file's rows; the names of columns are ``text``, ``vector`` and, where there is one,
     ``id``, unless ``columns`` says others.
 
     Args:
         path: of the file.
-        columns: names; without an id rows are known by their number.
+        columns: names; without an id, or with id=-, rows are known by their number.
         files: get the rows, behind those that they have.
         bad: the policy for rows that cannot be used.
+        similarity: how the vectors are compared; "" where all are of length one.
 
     Raises:
-        UsageError: there is no such file or column, or the vectors' column holds no lists of
-            numbers.
+        UsageError: there is no such file or column, the vectors' column holds no lists of
+            numbers, an id is used twice, or a vector is not of length one and no similarity is
+            named.
         LeafkitError: the file is damaged, or a row cannot be used and the policy is to stop.
     """
     import pyarrow  # type: ignore[import-untyped]
@@ -43,12 +50,14 @@ def fetch_parquet(path: Path, columns: PairColumns, files: PairFiles, bad: BadRo
         with reading(path), pyarrow.parquet.ParquetFile(path) as file:
             names = _find_columns(path, file.schema_arrow, columns)
             total, number = file.metadata.num_rows, 0
-            reader = _Reader(path, columns, names, bad)
+            reader = _Reader(path, columns, names, bad, files.ids() if "id" in names else set())
             with progress_bar(f"pairs of {path.name}", total, "rows") as bar:
                 for batch in file.iter_batches(_ROWS_AT_ONCE, columns=sorted(set(names.values()))):
                     # what was committed before is read over: a row group cannot be entered midway
                     if number + len(batch) > int(files.progress.next or 0):
                         rows, vectors = reader.read(batch, number)
+                        if rows and not similarity:
+                            check_lengths(vectors, rows, f"parquet:{path}")
                         skipped = len(batch) - len(rows)
                         files.append(rows, vectors, number + len(batch), skipped=skipped)
                     number += len(batch)
@@ -65,6 +74,7 @@ def _find_columns(path: Path, schema: Any, columns: PairColumns) -> dict[str, st
     import pyarrow
 
     has_id = columns.id or (_ID if _ID in schema.names else "")
+    has_id = "" if has_id == NUMBERED else has_id
     wanted = {
         "text": columns.text,
         "title": columns.title,
@@ -102,12 +112,14 @@ class _Reader:
         columns: names of what a pair is made of.
         names: those of them that the file has, by what they hold.
         bad: the policy for rows that cannot be used.
+        used: ids of the rows so far.
     """
 
     path: Path
     columns: PairColumns
     names: dict[str, str]
     bad: BadRows
+    used: set[str]
 
     def read(self, batch: Any, first: int) -> tuple[list[PairRow], np.ndarray]:
         """The rows of a block that can be used, and their vectors, (n, D); the block's first row
@@ -126,6 +138,7 @@ class _Reader:
             if vector is None or vector.null_count or not len(vector):
                 self.bad.refuse(where, f"{name!r} is missing or empty")
                 continue
+            self._use(row.id, where)
             rows.append(row)
             vectors.append(vector.to_numpy(zero_copy_only=False))
         odd = [i for i, vector in enumerate(vectors) if len(vector) != len(vectors[0])]
@@ -147,10 +160,24 @@ class _Reader:
             row_id, found, self.columns, where=where, bad=self.bad, counts=self.bad.counts
         )
 
+    def _use(self, row_id: str, where: str) -> None:
+        """An id that repeats is one of something else, of the book that a row is a page of say: to
+        skip such rows would lose pages, so that no policy does it.
+        """
+        if "id" not in self.names:
+            return
+        if row_id in self.used:
+            name = self.names["id"]
+            raise UsageError(f"{where}: the {name!r} {row_id!r} is used twice", _OTHER_IDS)
+        self.used.add(row_id)
+
 
 def _id_of(found: dict[str, Any], name: str, where: str, bad: BadRows) -> str | None:
     value = found.get(name)
-    if isinstance(value, str | int) and not isinstance(value, bool) and str(value).strip():
-        return str(value)
-    bad.refuse(where, f"{name!r} is {value!r}, which is no id")
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        # as the file of texts is read
+        row_id = clean_text(str(value), bad.counts)
+        if row_id:
+            return row_id
+    bad.refuse(where, f"{name!r} is {value!r}, which is no id", _OTHER_IDS)
     return None

@@ -17,12 +17,12 @@ from leafkit.core.errors import LeafkitError, MissingExtra, UsageError
 from leafkit.core.hosts import host_of, is_loopback
 from leafkit.data.sources.bad_rows import BadRows
 from leafkit.embedders.pairs.columns import PairColumns, make_row
+from leafkit.embedders.pairs.lengths import find_odd
 from leafkit.embedders.pairs.pair_files import PairFiles, PairRow
 
 KEY_VARIABLE = "QDRANT_API_KEY"
 _POINTS_AT_ONCE = 256
 _TIMEOUT_S = 60
-_UNIT_TOLERANCE = 0.01  # as of vectors:FOLDER; float16 rounds
 _AGAIN = "the same command goes on where it stopped"
 
 
@@ -93,7 +93,8 @@ def fetch_qdrant(
     total: int,
     files: PairFiles,
     bad: BadRows,
-) -> bool | None:
+    similarity: str = "",
+) -> str:
     """Copy the collection's points.
 
     Args:
@@ -104,18 +105,26 @@ def fetch_qdrant(
         total: points, for the progress bar.
         files: get the rows, behind those that they have.
         bad: the policy for points that cannot be used.
+        similarity: how the vectors are to be compared, "cosine" or "dot"; "" takes what the
+            collection says, which for Dot are inner products of vectors of any length.
 
     Returns:
-        Whether vectors are compared by their cosine; None where their lengths say it.
+        "cosine" or "dot"; "" where the vectors' lengths say it.
 
     Raises:
-        UsageError: there are several vectors and none is named, or they are of a kind that is not
-            read.
+        UsageError: there are several vectors and none is named, they are of a kind that is not
+            read, or inner products are asked for of a collection that keeps no lengths.
         LeafkitError: the server fails, a point cannot be used and the policy is to stop, or the
             collection measures distances that its vectors' inner products do not order.
     """
     with _explained(place, collection):
         name, distance = _choose_vector(client, place, collection, columns.vector)
+        if distance == "Cosine" and similarity == "dot":
+            raise UsageError(
+                f"qdrant:{place}/{collection} compares by Cosine, and keeps its vectors without "
+                "their lengths",
+                "leave similarity=dot out",
+            )
         with progress_bar(f"pairs of {collection}", total, "points") as bar:
             bar.advance(files.progress.rows + files.progress.skipped)
             while not files.progress.is_done:
@@ -134,7 +143,7 @@ def fetch_qdrant(
                 skipped = len(points) - len(rows)
                 files.append(rows, vectors, where_next, skipped=skipped, is_done=is_done)
                 bar.advance(len(points))
-    return True if distance == "Cosine" else None
+    return "cosine" if distance == "Cosine" else similarity
 
 
 def _choose_vector(client: Any, place: str, collection: str, asked: str) -> tuple[str, str]:
@@ -186,10 +195,9 @@ def _read_points(
 
 def _check_unit(vectors: np.ndarray, rows: Sequence[PairRow], distance: str) -> None:
     """Of vectors of length one every distance has the order of their inner products."""
-    lengths = np.linalg.norm(vectors, axis=1)
-    odd = np.flatnonzero(abs(lengths - 1) > _UNIT_TOLERANCE)
-    if len(odd) or distance not in ("Cosine", "Dot", "Euclid"):
-        what = f"; {rows[int(odd[0])].id!r} has length {lengths[odd[0]]:.3f}" if len(odd) else ""
+    odd = find_odd(vectors) if rows else None
+    if odd is not None or distance != "Euclid":
+        what = f"; {rows[odd[0]].id!r} has length {odd[1]:.3f}" if odd is not None else ""
         raise LeafkitError(
             f"the collection compares by {distance}, which orders as inner products do for "
             f"Euclid and vectors of length one alone{what}",

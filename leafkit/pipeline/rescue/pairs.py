@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from leafkit.core.addresses.store import check_url, shown_of
 from leafkit.core.checkpoint_layout import PAIR_MATRIX_FILE, PAIR_TEXTS_FILE, PAIRS, PAIRS_WORK
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
@@ -14,6 +15,7 @@ from leafkit.core.file_hashes import sha256_of_file
 from leafkit.core.method import method_of
 from leafkit.data.sources.bad_rows import BadRows
 from leafkit.embedders.pairs.columns import PairColumns
+from leafkit.embedders.pairs.lengths import SIMILARITIES, check_lengths
 from leafkit.embedders.pairs.pair_files import PairFiles
 from leafkit.embedders.pairs.parquet_pairs import fetch_parquet
 from leafkit.embedders.pairs.qdrant_pairs import count_points, fetch_qdrant, open_qdrant
@@ -32,32 +34,40 @@ class PairSource:
         place: a folder, a file, an address.
         collection: of a database; "" of a file.
         columns: names of what a pair is made of.
+        similarity: one of ``SIMILARITIES``; "" leaves it to the source and the vectors' lengths.
     """
 
     kind: str
     place: str
     collection: str
     columns: PairColumns
+    similarity: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.place}" + (f"/{self.collection}" if self.collection else "")
 
 
-def read_pair_source(word: str, columns: PairColumns | None = None) -> PairSource:
+def read_pair_source(
+    word: str, columns: PairColumns | None = None, similarity: str = ""
+) -> PairSource:
     """What ``vectors:FOLDER``, ``parquet:FILE`` or ``qdrant:URL/COLLECTION`` names.
 
     >>> read_pair_source("qdrant:http://localhost:6333/books").collection
     'books'
 
     Raises:
-        UsageError: it is none of these, or columns are named of a folder that has none.
+        UsageError: it is none of these, its URL holds a password, columns or a similarity are named
+            of a folder that says them itself, or the similarity is none.
     """
     kind, _, place = word.partition(":")
     if kind not in KINDS or not place:
-        raise UsageError(f"{word!r} names no texts with vectors", EXAMPLE)
+        raise UsageError(f"{shown_of(word)!r} names no texts with vectors", EXAMPLE)
     columns = columns or PairColumns()
     collection = ""
     if kind == "qdrant":
+        if "://" in place:
+            # the address is printed, and written into manifest, report and card
+            check_url(kind, place)
         place, _, collection = place.rstrip("/").rpartition("/")
         if not place or not collection or place.endswith((":", "/")):
             raise UsageError(f"{word!r} names no collection", "qdrant:URL/COLLECTION")
@@ -69,7 +79,14 @@ def read_pair_source(word: str, columns: PairColumns | None = None) -> PairSourc
             "itself what is what",
             "leave them out",
         )
-    return PairSource(kind, place, collection, columns)
+    if similarity not in ("", *SIMILARITIES):
+        raise UsageError(f"similarity={similarity} is none", "similarity=cosine or similarity=dot")
+    if kind == "vectors" and similarity:
+        raise UsageError(
+            "similarity= is for parquet and qdrant: a folder of vectors says it itself",
+            'write {"normalized": true} into its about.json for cosine, false for dot',
+        )
+    return PairSource(kind, place, collection, columns, similarity)
 
 
 def check_pair_file(source: PairSource) -> None:
@@ -91,6 +108,7 @@ class PairInputs:
 
     source: str
     columns: list[str]
+    similarity: str
     content: str  # sha256 of a file; of a collection the number of its points
     on_bad_row: str
 
@@ -150,24 +168,25 @@ def fetch_pairs(run: Run, source: PairSource) -> Path:
     inputs = PairInputs(
         str(source),
         [columns.text, columns.title, columns.id, columns.vector],
+        source.similarity,
         content,
         data.on_bad_row,
     )
 
-    def fetch(metrics: dict[str, Any]) -> tuple[PairFiles, bool | None]:
-        identity = " ".join([str(source), *inputs.columns, content])
+    def fetch(metrics: dict[str, Any]) -> tuple[PairFiles, str]:
+        identity = " ".join([str(source), *inputs.columns, source.similarity, content])
         files = PairFiles(work, identity)
         if files.progress.rows:
             log(f"  {files.progress.rows:,} rows are there already")
         policy = "skip" if data.on_bad_row == "skip" else "stop"
         counts: Counter[str] = Counter()
-        bad = BadRows(policy, data.max_bad_rows, counts)
-        is_cosine: bool | None = None
+        bad = BadRows(policy, data.max_bad_rows, counts, num_before=files.progress.skipped)
         if source.kind == "parquet":
-            fetch_parquet(Path(source.place), columns, files, bad)
+            similarity = source.similarity
+            fetch_parquet(Path(source.place), columns, files, bad, similarity)
         else:
             with open_qdrant(source.place) as client:
-                is_cosine = fetch_qdrant(
+                similarity = fetch_qdrant(
                     client,
                     source.place,
                     source.collection,
@@ -175,6 +194,7 @@ def fetch_pairs(run: Run, source: PairSource) -> Path:
                     total=int(content),
                     files=files,
                     bad=bad,
+                    similarity=source.similarity,
                 )
         counts["bad rows skipped"] = files.progress.skipped
         for what, count in counts.items():
@@ -182,21 +202,21 @@ def fetch_pairs(run: Run, source: PairSource) -> Path:
                 log(f"  {what}: {count:,}", style="yellow")
         log(f"  {files.progress.rows:,} texts with vectors of {files.progress.dim:,} dimensions")
         metrics.update(rows=files.progress.rows, dim=files.progress.dim, counts=dict(counts))
-        return files, is_cosine
+        return files, similarity
 
-    def save(found: tuple[PairFiles, bool | None], draft: Path) -> None:
-        files, is_cosine = found
+    def save(found: tuple[PairFiles, str], draft: Path) -> None:
+        files, similarity = found
         name = source.collection or Path(source.place).stem
         about: dict[str, str | bool] = {"name": name}
-        if is_cosine is not None:
-            about["normalized"] = is_cosine
+        if similarity:
+            about["normalized"] = similarity == "cosine"
         files.move_to(draft, about)
 
     run.step(
         name=PAIRS,
         folder=folder,
         inputs=inputs,
-        method=method_of(fetch_pairs, fetch_parquet, fetch_qdrant, PairFiles),
+        method=method_of(fetch_pairs, fetch_parquet, fetch_qdrant, check_lengths, PairFiles),
         work=fetch,
         save=save,
     )
