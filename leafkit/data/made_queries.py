@@ -67,6 +67,18 @@ def make_queries_of(documents: Sequence[Document], count: int, seed: int) -> Map
     return made
 
 
+def words_of(document: Document) -> set[str]:
+    """All that a document has been read as: whole, its title, its text, every sentence of any
+    length, and what ``make_queries_of`` makes of it; white space is single.
+
+    >>> sorted(words_of(Document("a", "It rises.  Slowly.", "Bread")))
+    ['Bread', 'Bread It rises. Slowly.', 'It rises.', 'It rises. Slowly.', 'Slowly.']
+    """
+    whole = (document.full_text, document.title, document.text)
+    found = {" ".join(text.split()) for text in (*whole, *_ENDS.split(document.text))}
+    return (found | set(_parts(document))) - {""}
+
+
 def _parts(document: Document) -> Iterator[str]:
     """The title, then sentences in order; else stretches; a short document, else, whole."""
     whole = " ".join(document.full_text.split())

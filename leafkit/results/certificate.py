@@ -60,10 +60,11 @@ class Certificate(Saved, Tabular):
         space: the name of their space.
         dim: D, of the vectors.
         num_documents: of the index.
-        num_held_out: of them, whose vectors trained nothing where ``training`` says so.
-        num_queries: made of the held-out documents; none of them trained.
+        num_held_out: of them, whose vectors trained nothing.
+        num_queries: made of the held-out documents; none of them is a text, title or sentence that
+            trained.
         depth: of the rankings that are compared.
-        training: whether the held-out documents' vectors were kept out of training.
+        training: that the held-out documents' vectors were kept out of training.
         systems: the rescued student first.
         gain_over_linear: of query_overlap, the rescued student minus the linear map, query by
             query.

@@ -5,13 +5,14 @@ documents whose vectors trained nothing and on queries made of them.
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from leafkit.core.artifact import read_manifest
+from leafkit.core.artifact import read_manifest, refuse_foreign
 from leafkit.core.checkpoint_layout import (
     CERTIFICATE,
     CERTIFICATE_FILE,
@@ -21,7 +22,7 @@ from leafkit.core.checkpoint_layout import (
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError
 from leafkit.core.method import method_of
-from leafkit.data.made_queries import make_queries_of
+from leafkit.data.made_queries import make_queries_of, words_of
 from leafkit.data.records import Document
 from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.protocol import Embedder
@@ -33,7 +34,12 @@ from leafkit.pipeline.model_handle import ModelHandle, load_student, load_teache
 from leafkit.pipeline.rescue.measure import BM25, Asked, measure_bm25, measure_vectors, summarize
 from leafkit.pipeline.run import Run
 from leafkit.pipeline.student.closed_form import start_projection
-from leafkit.pipeline.student.held_out import HeldOut, choose_held_out, unseen_texts
+from leafkit.pipeline.student.held_out import (
+    FEWEST_DOCUMENTS,
+    HeldOut,
+    choose_held_out,
+    unseen_texts,
+)
 from leafkit.pipeline.student.leave_out import leave_out
 from leafkit.pipeline.student.pooled_states import PooledStates
 from leafkit.pipeline.student.start import load_start
@@ -41,10 +47,15 @@ from leafkit.pipeline.student.targets import DOCUMENTS, Distillation, Target, To
 from leafkit.pipeline.student.transformer import build_student
 from leafkit.report.certificate import render_certificate
 from leafkit.results import Certificate, CutTexts
+from leafkit.results.agreement import HELD_OUT
 from leafkit.results.certificate import LINEAR_MAP, RANDOM_MAP, RESCUED, queries_needed
 
 _MOST_FITTED = 4096  # documents that the linear map is fitted to: more move it little
 _MOST_PARTS = 100  # of a document, one of which is asked
+
+
+class NothingHeldOutError(LeafkitError):
+    """All documents trained, so that no figure of theirs says what the student is worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +76,12 @@ def run_certificate(run: Run) -> Certificate:
     """Measure the recipe's own student on what trained nothing; the page is in the recipe's folder.
 
     Raises:
-        LeafkitError: there is no student, or too few documents to hold any out.
+        NothingHeldOutError: there are too few documents to hold any out.
+        LeafkitError: there is no student, or no query can be made.
     """
     recipe = run.recipe
     teacher, corpus = load_teacher(run), load_corpus(run, recipe.data.corpus)
+    held_out = choose_unseen(run, teacher, corpus)
     student = load_student(run, teacher)
     folder = run.folder / CERTIFICATE
     inputs = CertificateInputs(
@@ -90,27 +103,58 @@ def run_certificate(run: Run) -> Certificate:
         name=CERTIFICATE,
         folder=folder,
         inputs=inputs,
-        method=method_of(certify),
-        work=lambda metrics: certify(run, teacher, student, corpus),
+        method=method_of(certify, choose_unseen),
+        work=lambda metrics: certify(run, teacher, student, corpus, held_out),
         save=save,
     )
     return Certificate.load(folder / CERTIFICATE_FILE)
 
 
-def certify(run: Run, teacher: ModelHandle, student: ModelHandle, corpus: Corpus) -> Certificate:
+def choose_unseen(run: Run, teacher: ModelHandle, corpus: Corpus) -> HeldOut:
+    """The documents that train nothing, as ``leafkit distill`` chose them.
+
+    Raises:
+        NothingHeldOutError: there are too few documents to hold any out.
+    """
+    found = choose_held_out(corpus.collection, run.recipe.bench.split, teacher)
+    if found is None or found.training != HELD_OUT or min(found.own) < 0:
+        raise NothingHeldOutError(
+            f"{corpus.collection.name} has {len(corpus.collection.documents):,} documents, too few "
+            "to keep any out of training",
+            f"a certificate needs {FEWEST_DOCUMENTS} documents, one in twenty of which trains "
+            "nothing",
+        )
+    return found
+
+
+def remove_certificate(run: Run) -> None:
+    """Take away the certificate of a student that is no longer there.
+
+    Raises:
+        LeafkitError: something else lies in its place.
+    """
+    folder = run.folder / CERTIFICATE
+
+    def remove() -> None:
+        refuse_foreign(folder)
+        if folder.is_dir():
+            shutil.rmtree(folder)
+            log(f"  the certificate of an earlier student is removed: {folder}", style="yellow")
+
+    with run.turn(folder):
+        run.on_main(remove)
+
+
+def certify(
+    run: Run, teacher: ModelHandle, student: ModelHandle, corpus: Corpus, held_out: HeldOut
+) -> Certificate:
     """The figures; arguments as they stand in ``run_certificate``.
 
     Raises:
-        LeafkitError: there are too few documents to hold any out, or none of which a query can be
-            made that no other document trained.
+        LeafkitError: there is no document of which a query can be made that no other document
+            trained.
     """
     recipe, documents = run.recipe, corpus.collection.documents
-    held_out = choose_held_out(corpus.collection, recipe.bench.split, teacher)
-    if held_out is None or min(held_out.own) < 0:
-        raise LeafkitError(
-            f"{corpus.collection.name} has {len(documents):,} documents: too few to hold any out",
-            "a certificate needs 20 documents that train nothing, one in twenty",
-        )
     limits = TokenLimits(recipe.data.max_query_tokens, recipe.data.max_document_tokens)
     texts = [document.full_text for document in documents]
     vectors = load_vectors(
@@ -122,7 +166,7 @@ def certify(run: Run, teacher: ModelHandle, student: ModelHandle, corpus: Corpus
         max_tokens=limits.document,
         what=f"{corpus.collection.name} documents",
     )
-    asks = choose_queries(documents, held_out, recipe.data.num_made_queries, recipe.seed)
+    asks = choose_queries(documents, held_out, recipe.seed)
     if not asks:
         raise LeafkitError(
             "no query can be made of the held-out documents: they have no titles, no sentences and "
@@ -167,28 +211,30 @@ def certify(run: Run, teacher: ModelHandle, student: ModelHandle, corpus: Corpus
 
 
 def choose_queries(
-    documents: Sequence[Document], held_out: HeldOut, num_made: int, seed: int
+    documents: Sequence[Document], held_out: HeldOut, seed: int
 ) -> list[tuple[int, str]]:
     """A query made of each held-out document, with the document's position: any one of its title
-    and sentences, if no other document trains the same words. Of one there is none of, nothing.
+    and sentences, if the same words are neither a document that trains nor a title or sentence of
+    one. Of one there is none of, nothing.
 
     Args:
         documents: of the index.
         held_out: which of them trained nothing.
-        num_made: queries that training made.
         seed: of what is made and chosen.
     """
     unseen = unseen_texts(held_out)
-    trained = {
-        text
-        for text, place in make_queries_of(documents, num_made, seed).items()
-        if documents[place].full_text not in unseen
+    made = {
+        place: list(make_queries_of([documents[place]], _MOST_PARTS, seed))
+        for place in held_out.own
     }
+    asked = {text for texts in made.values() for text in texts}
+    trained: set[str] = set()
+    for document in documents:
+        if document.full_text not in unseen:
+            trained |= asked & words_of(document)
     chooser, asks = np.random.default_rng(seed), []
-    for place in held_out.own:
-        made = make_queries_of([documents[place]], _MOST_PARTS, seed)
-        # where all documents train, so does what is made of them
-        parts = [text for text in made if not unseen or text not in trained]
+    for place, texts in made.items():
+        parts = [text for text in texts if text not in trained]
         if parts:
             asks.append((place, parts[int(chooser.integers(len(parts)))]))
     return asks

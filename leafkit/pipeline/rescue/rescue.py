@@ -10,6 +10,7 @@ from pathlib import Path
 
 from leafkit.config.effects import refuse_useless
 from leafkit.config.load import load_recipe
+from leafkit.core.console import log
 from leafkit.core.errors import UsageError
 from leafkit.embedders.pairs.columns import PairColumns
 from leafkit.embedders.prefix import precomputed_of
@@ -18,7 +19,11 @@ from leafkit.pipeline.distill import run_distill
 from leafkit.pipeline.load_pair import load_pair
 from leafkit.pipeline.model_handle import load_teacher
 from leafkit.pipeline.pair import Pair
-from leafkit.pipeline.rescue.certify import run_certificate
+from leafkit.pipeline.rescue.certify import (
+    NothingHeldOutError,
+    remove_certificate,
+    run_certificate,
+)
 from leafkit.pipeline.rescue.pairs import (
     PairSource,
     check_pair_file,
@@ -35,13 +40,14 @@ class Rescued:
 
     Attributes:
         pair: the student for queries, the stored vectors for documents.
-        certificate: what can be said of it.
+        certificate: what can be said of it; None where there are too few documents to keep any out
+            of training, 400.
         folder: of the recipe, which ``leafkit search``, ``leafkit serve`` and
             ``leafkit.load_pair`` take.
     """
 
     pair: Pair
-    certificate: Certificate
+    certificate: Certificate | None
     folder: Path
 
 
@@ -50,6 +56,7 @@ def rescue(
     *settings: str,
     recipe: str = "rescue",
     columns: Mapping[str, str] | None = None,
+    similarity: str = "",
 ) -> Rescued:
     """A query encoder for an index whose model is gone, from its texts and vectors alone, and a
     certificate of what can be said of it.
@@ -63,14 +70,18 @@ def rescue(
         settings: "key=value" of the recipe: "name=mine", "checkpoints=DIR", "student.minutes=5".
         recipe: its name or file.
         columns: names of the columns, or keys of the payload, where they are not the usual ones:
-            "text", "title", "id" and "vector".
+            "text", "title", "id" ("-" numbers the rows) and "vector".
+        similarity: "cosine" or "dot", how the lost model's vectors are compared: needed where they
+            are not of length one and the source does not say it.
 
     Returns:
-        The pair, its certificate and the folder that they are in.
+        The pair, its certificate and the folder that they are in; of fewer than 400 documents
+        there is no certificate.
 
     Raises:
-        UsageError: the source is not there or has no such columns, there are fewer texts than
-            dimensions, or a setting is wrong or counts for nothing.
+        UsageError: the source is not there or has no such columns, its address holds a password,
+            nothing says how its vectors are compared, there are fewer texts than dimensions, or a
+            setting is wrong or counts for nothing.
         MissingExtra: Qdrant without qdrant-client.
         LeafkitError: a row cannot be used, the source fails, or a loss is not finite.
 
@@ -85,22 +96,25 @@ def rescue(
     wrong = sorted(set(columns or {}) - {"text", "title", "id", "vector"})
     if wrong:
         raise UsageError(f"columns: {wrong[0]!r} is none", "text, title, id and vector are")
-    found = read_pair_source(source, PairColumns(**(columns or {})))
+    found = read_pair_source(source, PairColumns(**(columns or {})), similarity)
     check_pair_file(found)
     with open_run(loaded) as run:
         finished, certificate = run_rescue(run, found)
         return Rescued(load_pair(finished.folder), certificate, finished.folder)
 
 
-def run_rescue(run: Run, source: PairSource) -> tuple[Run, Certificate]:
+def run_rescue(run: Run, source: PairSource) -> tuple[Run, Certificate | None]:
     """Pairs -> student -> index -> certificate.
+
+    The student is what was asked for: where there are too few documents to keep any out of
+    training, it stays without a certificate, and a line says why.
 
     Args:
         run: of the recipe, which names no teacher.
         source: texts and vectors.
 
     Returns:
-        The run with the source as its corpus and teacher, and the certificate.
+        The run with the source as its corpus and teacher, and the certificate if there is one.
 
     Raises:
         UsageError: the source is not there, or has queries.
@@ -109,7 +123,12 @@ def run_rescue(run: Run, source: PairSource) -> tuple[Run, Certificate]:
     run = with_pairs(run, source)
     refuse_queries(run, source)
     run_distill(run)
-    return run, run_certificate(run)
+    try:
+        return run, run_certificate(run)
+    except NothingHeldOutError as err:
+        remove_certificate(run)
+        log(f"no certificate: {err}; {err.hint}. The student is there.", style="yellow")
+        return run, None
 
 
 def refuse_queries(run: Run, source: PairSource) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from leafkit.results.agreement import HELD_OUT, SEEN
 _FEWEST = 20  # texts that a figure is worth giving of
 _MOST = 200  # held out of training, and measured on
 _SHARE = 0.05  # of the texts, held out of training
+FEWEST_DOCUMENTS = math.ceil(_FEWEST / _SHARE)  # of which enough are held out
 QUERIES, DOCUMENTS = "queries", "documents as queries"
 
 

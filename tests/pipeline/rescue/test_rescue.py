@@ -13,16 +13,19 @@ import pytest
 import tiny
 
 import leafkit
+from leafkit.cli import main
 from leafkit.config import DataConfig, StudentConfig
 from leafkit.config.load import load_recipe
-from leafkit.core.errors import UsageError
+from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Collection, Document
+from leafkit.embedders.pairs import parquet_pairs
 from leafkit.embedders.pairs.columns import PairColumns
+from leafkit.embedders.pairs.pair_files import PairFiles
 from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.models.checkpoint import read_encoder
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.rescue.certify import choose_queries
-from leafkit.pipeline.rescue.pairs import PairSource, read_pair_source
+from leafkit.pipeline.rescue.pairs import PairSource, fetch_pairs, read_pair_source
 from leafkit.pipeline.rescue.rescue import run_rescue
 from leafkit.pipeline.run import open_run
 from leafkit.pipeline.student.held_out import HeldOut
@@ -34,7 +37,8 @@ from leafkit.pipeline.student.targets import (
     embed_groups,
     read_targets,
 )
-from leafkit.results.agreement import HELD_OUT, SEEN
+from leafkit.results import Certificate
+from leafkit.results.agreement import HELD_OUT
 
 NUM_DOCUMENTS = 480  # one in twenty are enough to be held out
 STAND_INS = DataConfig(num_made_queries=200, made_query_vectors="source")
@@ -135,13 +139,34 @@ def test_a_query_of_the_certificate_is_of_its_document_and_trained_nowhere():
     texts = [f"{shared} number {i} has a sentence of its own." for i in range(30)]
     rows = [Document(str(i), text) for i, text in enumerate(texts)]
     held = HeldOut(texts[:5], "documents as queries", "document", [0, 1, 2, 3, 4], HELD_OUT)
-    asks = choose_queries(rows, held, 1000, seed=3)
+    asks = choose_queries(rows, held, seed=3)
     assert [place for place, _ in asks] == [0, 1, 2, 3, 4]
     assert all(query == f"number {place} has a sentence of its own." for place, query in asks)
-    assert choose_queries(rows, held, 1000, seed=3) == asks
-    # where nothing could be held out all words train, and the certificate says so
-    seen = choose_queries(rows, replace(held, training=SEEN), 1000, seed=3)
-    assert [place for place, _ in seen] == [0, 1, 2, 3, 4]
+    assert choose_queries(rows, held, seed=3) == asks
+
+
+SALT = "Salt slows the growth of yeast in every dough that a baker makes."
+RIVER = "The river is as wide as a lake in spring."
+
+
+@pytest.mark.parametrize(
+    "trained",
+    [
+        Document("b", SALT),
+        # white space does not make another text of it
+        Document("b", SALT.replace("yeast in", "yeast\n  in")),
+        Document("b", f"Another first sentence is here now. {SALT} {RIVER}"),
+        Document("b", "x " * 400 + "ends. " + SALT),
+        Document("b", "of other words", SALT),
+    ],
+    ids=["whole", "spaces", "sentence", "late", "title"],
+)
+def test_no_query_is_a_trained_document_or_a_sentence_of_one(trained):
+    title = "Bread rises when it is warm enough outside"
+    asked = Document("a", SALT, title)
+    held = HeldOut([asked.full_text], "documents as queries", "document", [0], HELD_OUT)
+    for seed in range(6):
+        assert choose_queries([asked, trained], held, seed) == [(0, title)]
 
 
 # --- the road
@@ -152,6 +177,7 @@ def test_a_folder_is_rescued_and_certified(home, folder, tmp_path, documents, in
     path = recipe_of(home, tmp_path)
     saved = leafkit.rescue(f"vectors:{folder}", recipe=str(path))
     found = saved.certificate
+    assert found is not None
     assert [system.name for system in found.systems] == [
         "rescued student",
         "linear map",
@@ -193,6 +219,7 @@ def test_a_parquet_file_is_the_same_index(home, folder, tmp_path, documents, ind
     source = PairSource("parquet", str(file), "", columns)
     with open_run(recipe) as run:
         finished, certificate = run_rescue(run, source)
+    assert certificate is not None
     assert certificate.num_documents == NUM_DOCUMENTS
     pairs = PrecomputedVectors(tmp_path / "ck" / "mine" / "pairs")
     np.testing.assert_allclose(pairs.embed(documents[:9], "document", 0), index[:9], atol=1e-6)
@@ -201,6 +228,76 @@ def test_a_parquet_file_is_the_same_index(home, folder, tmp_path, documents, ind
         again, _ = run_rescue(run, source)
     assert {step["name"] for step in again.steps if step["status"] == "done"} == set()
     assert finished.folder == again.folder
+
+
+@pytest.mark.slow
+def test_an_index_of_which_nothing_is_held_out_has_a_student_and_no_certificate(
+    home, folder, tmp_path, documents, index, capsys
+):
+    old, words = tmp_path / "few", [f"recipe={recipe_of(home, tmp_path)}", "student.kind=instant"]
+    old.mkdir()
+
+    def write(count: int) -> None:
+        rows = [{"id": f"d{i}", "text": text} for i, text in enumerate(documents[:count])]
+        tiny.write_lines(old / "documents.jsonl", rows)
+        np.save(old / "documents.npy", index[:count])
+
+    certificate = tmp_path / "ck" / "mine" / "certificate"
+    write(400)
+    assert main.main(["rescue", f"vectors:{old}", *words]) == 0
+    assert Certificate.load(certificate / "certificate.json").num_held_out == 20
+    capsys.readouterr()
+    write(399)
+    assert main.main(["rescue", f"vectors:{old}", *words]) == 0
+    shown = " ".join("".join(capsys.readouterr()).split())
+    assert "no certificate:" in shown
+    assert "has 399 documents, too few to keep any out of training" in shown
+    assert "needs 400 documents" in shown
+    assert not certificate.exists()  # that of the student before says nothing of this one
+    saved = leafkit.rescue(f"vectors:{old}", words[1], recipe=words[0].partition("=")[2])
+    assert saved.certificate is None
+    assert saved.pair.search(documents[5], k=3).num_documents == 399
+
+
+@pytest.mark.parametrize(("similarity", "expected"), [("cosine", "cosine"), ("dot", "dot")])
+def test_vectors_of_other_lengths_are_compared_as_it_is_said(home, tmp_path, similarity, expected):
+    file, numbers = tmp_path / "a.parquet", [[3.0, 4.0], [1.0, 0.0], [0.0, 2.0]]
+    pq.write_table(pa.table({"text": ["one", "two", "three"], "vector": numbers}), file)
+    with open_run(load_recipe(str(recipe_of(home, tmp_path)))) as run:
+        with pytest.raises(UsageError, match=r"'0' has length 5\.000, and nothing says") as refused:
+            fetch_pairs(run, read_pair_source(f"parquet:{file}"))
+        assert "similarity=cosine" in refused.value.hint
+        made = fetch_pairs(run, read_pair_source(f"parquet:{file}", similarity=similarity))
+        found = PrecomputedVectors(made)
+        assert found.space("document", 0).similarity == expected
+        first = [0.6, 0.8] if similarity == "cosine" else [3.0, 4.0]
+        np.testing.assert_allclose(found.embed(["one"], "document", 0), [first], atol=1e-6)
+        # it decides about the pairs: another word makes others of them
+        other = "dot" if similarity == "cosine" else "cosine"
+        fetch_pairs(run, read_pair_source(f"parquet:{file}", similarity=other))
+        assert PrecomputedVectors(made).space("document", 0).similarity == other
+
+
+def test_bad_rows_before_an_interruption_count_on(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet_pairs, "_ROWS_AT_ONCE", 4)
+    file = tmp_path / "a.parquet"
+    texts = ["one", None, None, "two", "three", None, None, "four"]
+    pq.write_table(pa.table({"text": texts, "vector": [[1.0, 0.0]] * 8}), file)
+    words = ["data.on_bad_row=skip", "data.max_bad_rows=3"]
+    append = PairFiles.append
+
+    def stop_behind_the_first(self, *rest, **kinds):
+        append(self, *rest, **kinds)
+        raise KeyboardInterrupt
+
+    source = read_pair_source(f"parquet:{file}")
+    with open_run(load_recipe(str(recipe_of(home, tmp_path)), words)) as run:
+        monkeypatch.setattr(PairFiles, "append", stop_behind_the_first)
+        with pytest.raises(KeyboardInterrupt):
+            fetch_pairs(run, source)
+        monkeypatch.setattr(PairFiles, "append", append)
+        with pytest.raises(LeafkitError, match="bad row number 4, more than"):
+            fetch_pairs(run, source)
 
 
 def test_an_index_with_vectors_of_queries_is_sent_elsewhere(home, folder, tmp_path):
