@@ -75,7 +75,8 @@ def _in_words(repository: str) -> Iterator[None]:
         raise
     except Exception as err:  # many kinds, of the client and of what it stands on
         status = getattr(getattr(err, "response", None), "status_code", None)
-        reason = (str(err).splitlines() or [""])[0].strip()
+        # the hub's own words come behind the status, in lines of their own
+        reason = " ".join(filter(None, map(str.strip, str(err).splitlines())))
         if status == 401:
             raise LeafkitError(
                 f"{repository}: the hub does not take the token", _TOKEN_HINT
@@ -85,6 +86,12 @@ def _in_words(repository: str) -> Iterator[None]:
                 f"{repository}: the token has no right to write there",
                 "name a repository of your own or of an organization that you write in, and a "
                 "token with the right to write",
+            ) from err
+        if status == 400:
+            raise LeafkitError(
+                f"{repository}: the hub refuses what it was sent: {reason}",
+                "its words name what it does not take: the card's head (license=), the "
+                "repository's name, or a file; trying again changes nothing",
             ) from err
         raise LeafkitError(
             f"{repository}: the hub cannot be asked: {type(err).__name__}: {reason}",

@@ -4,6 +4,7 @@ with what the owner names, and how other tools are called.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,10 +27,14 @@ _UNNAMED = (
     "publishing.\n"
 )
 
+_TITLE = re.compile(r"(?:\A|(?<=\n\n))# .*")
+_PLACEHOLDER = "FOLDER_OR_HUB_ID_OF_THIS_MODEL"
+
 
 def complete_card(source: ExportSource) -> str:
     """README.md of the student's folder: the report's card where there is one, else ``make_card``;
-    in either the license, the start model, and how each tool is called with the query's prompt.
+    in either the license, the start model, the repository that it is meant for, and how each tool
+    is called with the query's prompt.
     """
     if not source.card:
         card = make_card(source)
@@ -38,6 +43,10 @@ def complete_card(source: ExportSource) -> str:
         if source.license:
             named = f"- Its owner publishes it under {plain(source.license)}.\n"
             card = card.replace(_UNNAMED, named)
+        # the report titles it by the recipe's name
+        card = _TITLE.sub(lambda _: f"# {plain(source.name)}", card, count=1)
+    if source.repository:
+        card = card.replace(_PLACEHOLDER, source.repository)
     return f"{card.rstrip()}\n\n{student_tools(source)}\n"
 
 
@@ -84,7 +93,7 @@ def _usage(source: ExportSource) -> str:
     lines = [
         "from sentence_transformers import SentenceTransformer",
         "",
-        'student = SentenceTransformer("FOLDER_OR_HUB_ID_OF_THIS_MODEL")',
+        f'student = SentenceTransformer("{_PLACEHOLDER}")',
         'teacher = SentenceTransformer("FOLDER_OR_HUB_ID_OF_THE_TEACHER")',
         "",
         'queries = student.encode_query(["how do I invert a sparse matrix?"])',
@@ -92,7 +101,8 @@ def _usage(source: ExportSource) -> str:
         "scores = queries @ documents.T",
     ]
     note = (
-        "Load the model with its prompts (`encode_query`), not with a bare `encode`."
+        "`encode_query` and `encode_document` put their role's prompt, where it has one, before "
+        "each text."
         if source.encoder.spec.prompts
         else "The model has no prompts."
     )

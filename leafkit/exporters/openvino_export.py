@@ -26,6 +26,7 @@ from leafkit.exporters.token_graph import (
     why_vector_alone,
     write_token_graph,
 )
+from leafkit.exporters.tool_snippets import PRECISE
 from leafkit.models.text_encoder import TextEncoder
 
 OPENVINO_FILE = "openvino_model.xml"  # where optimum-intel looks; its weights lie beside it
@@ -86,9 +87,7 @@ def _compare(openvino: Any, encoder: TextEncoder, path: Path, probes: Sequence[s
     Raises:
         LeafkitError: a component differs by more than rounding.
     """
-    # a CPU may compute in bf16 unless it is told not to
-    precise = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(str(path), "CPU", precise)
+    compiled = openvino.Core().compile_model(str(path), "CPU", PRECISE)
     ids = encoder.tokenize(list(probes), "query")
     found = []
     for one in ids:

@@ -15,10 +15,15 @@ from leafkit.core.checkpoint_layout import MANIFEST_FILE
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.file_hashes import read_sha256
+from leafkit.exporters.target_names import GROUPS
 
 # what is behind the repository's name, by target; the others stay here
 _SUFFIXES = {"student": "", "onnx": "-onnx", "openvino": "-openvino"}
-_TEACHERS = ("teacher", "pair")
+_KEPT = {
+    "teacher": "its weights are its makers'",
+    "pair": "the teacher's weights are in it",
+    "web": "your documents are in it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +82,28 @@ def check_repository(repository: str) -> None:
         )
 
 
+def check_uploads(to: Sequence[str], repository: str) -> None:
+    """Refuse a push of nothing.
+
+    Args:
+        to: targets or groups of them.
+        repository: that is pushed to.
+
+    Raises:
+        UsageError: none of them is uploaded.
+    """
+    names = [name for word in to for name in GROUPS.get(word, (word,))]
+    if not _SUFFIXES.keys() & set(names):
+        raise UsageError(
+            f"push={repository}: nothing of {', '.join(names)} can be uploaded",
+            f"to= one or more of {', '.join(_SUFFIXES)}",
+        )
+
+
 def plan_push(places: Mapping[str, Path], repository: str) -> list[Upload]:
     """What would be uploaded, and where to.
 
-    The teacher's weights are another's: neither its folder nor the pair's is uploaded.
+    The teacher's weights are another's, and a page holds documents: those folders stay here.
 
     Args:
         places: folder of each target, as an export gives them.
@@ -89,6 +112,7 @@ def plan_push(places: Mapping[str, Path], repository: str) -> list[Upload]:
     Raises:
         UsageError: nothing of that can be uploaded.
     """
+    check_uploads(list(places), repository)
     uploads = []
     for name, place in places.items():
         if name in _SUFFIXES:
@@ -96,11 +120,6 @@ def plan_push(places: Mapping[str, Path], repository: str) -> list[Upload]:
             names = {path.relative_to(place).as_posix(): path.stat().st_size for path in found}
             kept = {n: size for n, size in names.items() if _is_public(n)}
             uploads.append(Upload(f"{repository}{_SUFFIXES[name]}", place, kept))
-    if not uploads:
-        raise UsageError(
-            f"push={repository}: nothing of {', '.join(places)} can be uploaded",
-            f"to= one of {', '.join(_SUFFIXES)}",
-        )
     return uploads
 
 
@@ -115,9 +134,7 @@ def describe_push(
         count = f"{len(upload.files)} file{'s' if len(upload.files) > 1 else ''}"
         lines.append(f"{upload.repository} ({seen}, if it is new): {count}, {total}")
         lines += [f"  {_size(size):>9}  {name}" for name, size in upload.files.items()]
-    kept = [name for name in _TEACHERS if name in places]
-    if kept:
-        lines.append(f"not uploaded: {', '.join(kept)}; the teacher's weights are its makers'")
+    lines += [f"not uploaded: {name}: {why}" for name, why in _KEPT.items() if name in places]
     lines.append(f"license: {license_id or 'none is named; license=apache-2.0 names one'}")
     return "\n".join(lines)
 

@@ -10,10 +10,13 @@ from collections.abc import Iterator
 
 from leafkit.exporters.markdown import fence
 from leafkit.exporters.source import ExportSource
+from leafkit.models.heads.two_layer import TwoLayerHead
 from leafkit.models.text_encoder import TextEncoder
 
 _QUESTION = "how do I invert a sparse matrix?"
 ONNX_SUFFIX = "-onnx"  # of the repository that holds the graphs
+# to OpenVINO: a CPU may compute in bf16 unless it is told not to
+PRECISE = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 def student_tools(source: ExportSource) -> str:
@@ -30,7 +33,13 @@ def student_tools(source: ExportSource) -> str:
     parts += _titled("LangChain", _langchain(source, this), "python")
     parts += _titled("LlamaIndex", _llama_index(source, this), "python")
     if isinstance(source.encoder, TextEncoder):
-        parts += _titled("text-embeddings-inference", _tei(source, this), "sh")
+        if isinstance(source.encoder.projection, TwoLayerHead):
+            parts.append(
+                "text-embeddings-inference does not take this folder: the head has two layers with "
+                "a GELU between them, which it does not know."
+            )
+        else:
+            parts += _titled("text-embeddings-inference", _tei(source, this), "sh")
         parts += _titled("vLLM", _vllm(source, this), "sh")
         parts.append(
             "FastEmbed, transformers.js and ONNX Runtime open the graphs in "
@@ -68,7 +77,9 @@ def openvino_snippet(source: ExportSource) -> str:
         f"prompt = {source.encoder.prompt('query')!r}  # before every query",
         'tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")',
         f"tokenizer.enable_truncation({source.encoder.spec.max_tokens})",
-        'model = openvino.Core().compile_model(f"{folder}/openvino_model.xml", "CPU")',
+        f"precise = {json.dumps(PRECISE)}  # a CPU may compute in bf16 without",
+        'path = f"{folder}/openvino_model.xml"',
+        'model = openvino.Core().compile_model(path, "CPU", precise)',
         f"ids = np.array([tokenizer.encode(prompt + {_QUESTION!r}).ids], dtype=np.int64)",
         'inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}',
         'vector = model(inputs)["sentence_embedding"][0]',

@@ -1,6 +1,6 @@
 // One Chromium page, driven by lines of JSON: {"call": "keyboard.press", "args": ["Tab"]} calls
 // playwright's page.keyboard.press("Tab"); the answer is {"value": ...} or {"error": "..."}.
-// {"call": "seen"} gives what the page wrote to its console and every address that it asked.
+// {"call": "worker.evaluate", ...} asks the page's first worker likewise, and {"call": "seen"} gives what the page wrote to its console and every address that it asked.
 
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
@@ -30,7 +30,8 @@ function call(path, args) {
   if (path === "seen") return seen;
   const names = path.split(".");
   const method = names.pop();
-  const owner = names.reduce((found, name) => found[name], page);
+  const [first, rest] = names[0] === "worker" ? [page.workers()[0], names.slice(1)] : [page, names];
+  const owner = rest.reduce((found, name) => found[name], first);
   return owner[method](...args);
 }
 

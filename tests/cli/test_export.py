@@ -27,6 +27,8 @@ RECIPE = "recipe=kalm-to-23m"
         (["to=hub", "to=onnx"], "to= comes twice"),
         (["to=hub", "push=mini"], "is no repository"),
         (["to=hub", "push="], "is no repository"),
+        (["to=web", "push=me/mini"], "push=me/mini: nothing of web can be uploaded"),
+        (["to=teacher,pair", "push=me/mini"], "nothing of teacher, pair can be uploaded"),
         (["to=hub", "yes=true"], "yes=true is for push="),
         (["to=hub", "private=false"], "private=false is for push="),
         (["to=hub", "push=me/mini", "yes=1"], "yes=1 is neither true nor false"),
@@ -90,7 +92,8 @@ def test_a_finished_recipe_becomes_folders_and_goes_to_the_hub(tmp_path, capsys,
     said = " ".join(capsys.readouterr().out.split())
     assert "me/mini (private, if it is new)" in said
     assert "nothing was uploaded" in said
-    assert "not uploaded: teacher, pair" in said
+    assert "not uploaded: teacher: its weights" in said
+    assert "not uploaded: pair: the teacher's weights" in said
     for name in ("student", "teacher", "pair"):
         open_artifact(folder / "hub" / name, f"export-{name}")
     student, pair = read_model(folder / "hub" / "student"), load_pair(folder)
@@ -100,7 +103,9 @@ def test_a_finished_recipe_becomes_folders_and_goes_to_the_hub(tmp_path, capsys,
     card = (folder / "hub" / "student" / "README.md").read_text()
     assert "license: apache-2.0" in card
     assert "interval_95" in card
-    assert '"me/mini"' in card or "'me/mini'" in card
+    assert 'student = SentenceTransformer("me/mini")' in card  # the report's own code, too
+    assert "OF_THIS_MODEL" not in card
+    assert "\n# mini\n" in card
     told = json.loads(
         (folder / "hub" / "student" / "config_sentence_transformers.json").read_text()
     )

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from leafkit.exporters import hub
 from leafkit.exporters.model_card import _UNNAMED, complete_card, make_card, with_license
 from leafkit.exporters.source import PROBES, ExportSource
 from leafkit.models.encoder_protocol import read_model
+from leafkit.models.heads.two_layer import TwoLayerHead
 from leafkit.models.static_encoder import StaticEncoder, bare_tokenizer
 
 SPACE = {"kind": "student", "teacher": "abc", "teacher_reference": "model:owner/teacher@1"}
@@ -165,7 +167,26 @@ def test_the_reports_card_gets_license_and_tools():
     assert front_matter(found) == {"license": "mit", "tags": ["leaf"]}
     assert _UNNAMED not in found
     assert "publishes it under mit" in found
-    assert complete_card(ExportSource(encoder, SPACE, card=card)).startswith(card.rstrip())
+    same = ExportSource(encoder, SPACE, card=card, name="mini")
+    assert complete_card(same).startswith(card.rstrip())
+
+
+def test_the_reports_card_is_titled_and_loaded_as_it_is_published():
+    encoder = tiny.make_encoder(prompts=PROMPTS).eval()
+    card = "---\ntags:\n# none\n- leaf\n---\n\n# tiny\n\n## Use\n\nFOLDER_OR_HUB_ID_OF_THIS_MODEL\n"
+    source = ExportSource(encoder, SPACE, name="mini", repository="me/mini", card=card)
+    expected = card.replace("# tiny", "# mini").replace("FOLDER_OR_HUB_ID_OF_THIS_MODEL", "me/mini")
+    assert complete_card(source).startswith(expected)
+    # the card of a student without a report, likewise
+    own = complete_card(replace(source, card=""))
+    assert 'student = SentenceTransformer("me/mini")' in own
+    assert "OF_THIS_MODEL" not in own
+
+
+def test_a_card_says_one_thing_of_encode_without_a_prompt():
+    card = complete_card(ExportSource(tiny.make_encoder(prompts=PROMPTS).eval(), SPACE))
+    assert "`encode` without a prompt's name embeds a query" in card
+    assert "bare `encode`" not in card
 
 
 def test_every_snippet_has_the_prompt_and_is_code():
@@ -185,6 +206,15 @@ def test_every_snippet_has_the_prompt_and_is_code():
     assert "--default-prompt-name" in shell[0]
     assert json.loads(shell[1][-1])["input"].startswith(hostile)
     assert "owner/mini-onnx" in card
+
+
+def test_a_head_of_two_layers_is_not_offered_to_a_server_that_refuses_it():
+    encoder = tiny.make_encoder(dim=24).eval()
+    encoder.projection = TwoLayerHead(encoder.projection.in_features, 8, 24)
+    card = complete_card(ExportSource(encoder, SPACE))
+    assert "text-embeddings-router" not in card
+    assert "text-embeddings-inference does not take this folder" in card
+    assert "vllm serve" in card
 
 
 def test_a_table_has_no_server_that_it_cannot_run_on():

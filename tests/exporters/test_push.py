@@ -58,12 +58,15 @@ def test_the_plan_names_files_sizes_repositories_and_who_sees_them(places):
     uploads = plan_push(places, "me/mini")
     assert [upload.repository for upload in uploads] == ["me/mini", "me/mini-onnx"]
     assert dict(uploads[0].files) == {"1_Pooling/config.json": 2, "README.md": 6}
-    told = describe_push(uploads, places, private=True, license_id="mit")
+    kept = places | {"web": places["pair"].with_name("web")}
+    told = describe_push(uploads, kept, private=True, license_id="mit")
     for text in (
         "me/mini (private, if it is new): 2 files, 8 B",
         "me/mini-onnx (private, if it is new): 1 file, 2.5 MB",
         "2.5 MB  onnx/model.onnx",
-        "not uploaded: teacher, pair",
+        "not uploaded: teacher: its weights are its makers'",
+        "not uploaded: pair: the teacher's weights are in it",
+        "not uploaded: web: your documents are in it",
         "license: mit",
     ):
         assert text in told
@@ -146,16 +149,17 @@ except LeafkitError as err:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("token", "spoils", "expected"),
+    ("token", "does", "expected"),
     [
-        (TOKEN, False, "downloaded again with equal sha256"),
-        (TOKEN, True, "model.safetensors has another sha256"),
-        ("hf_other", False, "me/mini: the token has no right to write there"),
+        (TOKEN, "", "downloaded again with equal sha256"),
+        (TOKEN, "spoil", "model.safetensors has another sha256"),
+        ("hf_other", "", "me/mini: the token has no right to write there"),
+        (TOKEN, "refuse", "license must be one of [apache-2.0, mit] (its words name what"),
     ],
 )
-def test_a_model_goes_to_a_hub_and_comes_back_over_http(token, spoils, expected, tmp_path):
+def test_a_model_goes_to_a_hub_and_comes_back_over_http(token, does, expected, tmp_path):
     tiny.write_model(tmp_path / "model")
-    words = [sys.executable, str(HUB), TOKEN, *(["spoil"] if spoils else [])]
+    words = [sys.executable, str(HUB), TOKEN, *filter(None, [does])]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as hub:
         try:
             assert hub.stdout is not None

@@ -81,10 +81,10 @@ def search_page(folder: Path | None, num: int = 3, dim: int = 32) -> SearchPage:
 def test_the_runtime_is_found_where_npm_puts_it(inner, fake_runtime):
     found = runtime.find_runtime(fake_runtime / inner)
     assert sorted(found) == [
-        "ort-wasm-simd-threaded.mjs",
+        "ort-wasm-simd-threaded.js",
         "ort-wasm-simd-threaded.wasm",
-        "ort.wasm.min.mjs",
-        "tokenizers.min.mjs",
+        "ort.wasm.min.js",
+        "tokenizers.min.js",
     ]
 
 
@@ -204,24 +204,48 @@ def test_the_files_are_the_page_the_student_and_the_documents(fake_runtime, tmp_
     for script in ("page.js", "engine.js"):
         text = (folder / script).read_text("utf-8")
         links += re.findall(r'from "\./(.+?)"', text) + re.findall(r'get\("(.+?)"', text)
-    assert len(links) > 10
+        links += re.findall(r'new URL\("\./(.+?)"', text)
+    assert len(links) > 13
+    # that a server knows as JavaScript
+    assert not list(folder.rglob("*.mjs"))
     assert all((folder / link).is_file() for link in links)
     for path in folder.glob("*.*s"):
         assert not re.search(r"https?://", path.read_text("utf-8")), path.name
     readme = (folder / "README.md").read_text("utf-8")
-    for words in ("http.server", "onnxruntime-web 1.30.0, MIT", "48 documents"):
+    for words in ("http.server", "onnxruntime-web 1.30.0, MIT: ort.wasm.min.js", "48 documents"):
         assert words in readme
+    # the policy that is to be sent is the page's, but for what no page of this one has
+    asked = next(a["content"] for _, a in page.tags if a.get("http-equiv"))
+    sent = re.search("Content-Security-Policy: (.+)", readme)[1]
+    assert set(sent.split("; ")) < set(asked.split("; "))
+    assert "worker-src 'self' blob:" in sent
     # what was written is not replaced once somebody has edited it
     (folder / "page.css").write_text("mine")
     with pytest.raises(LeafkitError, match=r"page\.css, which is not as an export wrote it"):
         leafkit.export(pair, tmp_path / "out", to=["web"], web_runtime=fake_runtime)
 
 
+# of nginx's own mime.types, those of files that a page has
+NGINX_TYPES = {
+    "html": "text/html",
+    "css": "text/css",
+    "js": "application/javascript",
+    "json": "application/json",
+    "svg": "image/svg+xml",
+    "wasm": "application/wasm",
+}
+
+
 @contextmanager
 def files_served(folder: Path) -> Iterator[str]:
-    """The address of a server of files, as README.md starts one."""
+    """The address of a server of files, which calls them what nginx as it comes does."""
 
     class Quiet(SimpleHTTPRequestHandler):
+        def guess_type(self, path: str) -> str:
+            if path.endswith("/"):
+                return "text/html"
+            return NGINX_TYPES.get(path.rpartition(".")[2], "application/octet-stream")
+
         def log_message(self, *args: object) -> None:
             """Nothing on the console of the tests."""
 
@@ -280,6 +304,12 @@ def test_a_browser_finds_what_numpy_finds(tmp_path):
         assert browser.evaluate("document.documentElement.scrollWidth") <= 360
         assert browser.console == []
         assert browser.foreign_requests(url) == []
+        # a foreign answer is not read, but comes, where nothing forbids to ask
+        ask = "fetch('{}page.json', {{mode: 'no-cors'}}).then(() => 'came', () => 'refused')"
+        with files_served(place) as foreign:
+            for where in (browser.evaluate, functools.partial(browser.call, "worker.evaluate")):
+                assert where(ask.format(url)) == "came"
+                assert where(ask.format(foreign)) == "refused"
 
 
 @pytest.mark.slow

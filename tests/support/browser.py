@@ -91,4 +91,6 @@ class Browser:
     def foreign_requests(self, url: str) -> list[str]:
         """Addresses asked that are not of the server at ``url``."""
         home = urlsplit(url)[:2]
-        return [one for one in self.requests if urlsplit(one)[:2] != home]
+        # a blob's address has that of the page that made it in it
+        places = {one: urlsplit(one.removeprefix("blob:"))[:2] for one in self.requests}
+        return [one for one, place in places.items() if place != home]

@@ -1,9 +1,10 @@
 """A hub over HTTP, as far as an upload and a download ask one: repositories in memory. Run as a
 program it prints its address and keeps what it was given.
 
-    python playing_hub.py TOKEN [spoil]
+    python playing_hub.py TOKEN [spoil|refuse]
 
-``spoil`` gives the bytes of every weight file back with one bit changed.
+``spoil`` gives the bytes of every weight file back with one bit changed, ``refuse`` takes no
+commit and says why.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from urllib.parse import unquote
 
 repositories: dict[str, dict[str, Any]] = {}
 COMMIT = "c" * 40
+REFUSAL = "Invalid metadata in README.md: license must be one of [apache-2.0, mit]"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -25,6 +27,7 @@ class Handler(BaseHTTPRequestHandler):
 
     token = ""
     spoils = False
+    refuses = False
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *args: object) -> None:
@@ -84,6 +87,8 @@ class Handler(BaseHTTPRequestHandler):
                     ]
                 }
             )
+        elif "/commit/" in path and self.refuses:
+            self.say({"error": REFUSAL}, 400)
         elif "/commit/" in path:
             name = path.removeprefix("/api/models/").partition("/commit/")[0]
             for line in filter(None, body.decode().split("\n")):
@@ -133,6 +138,7 @@ class Handler(BaseHTTPRequestHandler):
 if __name__ == "__main__":
     Handler.token = sys.argv[1]
     Handler.spoils = "spoil" in sys.argv[2:]
+    Handler.refuses = "refuse" in sys.argv[2:]
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     sys.stdout.write(f"http://127.0.0.1:{server.server_address[1]}\n")
     sys.stdout.flush()

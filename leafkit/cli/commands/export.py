@@ -9,7 +9,7 @@ from leafkit.config.effects import key_of
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
 from leafkit.exporters.license_text import check_license
-from leafkit.exporters.push import check_repository
+from leafkit.exporters.push import check_repository, check_uploads
 from leafkit.exporters.target_names import check_targets
 
 OPTIONS = ("to", "push", "yes", "private", "license", "web_runtime")
@@ -39,6 +39,7 @@ def _write_folders(options: Mapping[str, str], rest: Sequence[str]) -> int:
     check_license(license_id)
     if repository or "push" in options:
         check_repository(repository)
+        check_uploads(to, repository)
     for key in ("yes", "private"):
         if key in options and not repository:
             raise UsageError(f"{key}={options[key]} is for push=OWNER/NAME", "leave it out")

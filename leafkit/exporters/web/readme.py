@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from leafkit.exporters.source import ExportSource
-from leafkit.exporters.web.runtime import PACKAGES
+from leafkit.exporters.web.runtime import PACKAGES, name_in_export
 
-_POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'"
+_POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:"
 
 
 def make_readme(source: ExportSource, cosine: float) -> str:
@@ -17,7 +17,8 @@ def make_readme(source: ExportSource, cosine: float) -> str:
     """
     page, dim = source.page(), source.encoder.dim
     brought = "\n".join(
-        f"- {name} {package.version}, {package.license}: {', '.join(_names(package.files))}"
+        f"- {name} {package.version}, {package.license}: "
+        + ", ".join(map(name_in_export, package.files))
         for name, package in PACKAGES.items()
     )
     parts = [
@@ -35,10 +36,7 @@ def make_readme(source: ExportSource, cosine: float) -> str:
         f"    Content-Security-Policy: {_POLICY}",
         "`await leafkit.search(question, k)` in the page's console or scripts gives what it shows.",
         "## Files of others",
-        f"In runtime/, as npm brought them:\n\n{brought}",
+        f"In runtime/, as npm brought them, but for .mjs, which not every server knows as "
+        f"JavaScript, and which is .js here:\n\n{brought}",
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _names(places: dict[str, str]) -> list[str]:
-    return [place.rpartition("/")[2] for place in places]

@@ -3,13 +3,16 @@ which npm brings and Python's packages do not.
 
 The page is tested with these very files, so others are refused: a newer tokenizer that cuts a word
 elsewhere would give other vectors without a word.
+
+Their modules end in .mjs, and in .js in an export: many servers of files, nginx as it comes among
+them, do not send .mjs as JavaScript, and browsers run no module that is not sent so.
 """
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from leafkit.core.errors import UsageError
 from leafkit.core.file_hashes import sha256_of_file
@@ -64,6 +67,16 @@ def install_command(folder: str) -> str:
     return f"npm install --ignore-scripts --prefix {folder} {names}"
 
 
+def name_in_export(place: str) -> str:
+    """The name of a package's file in an export.
+
+    Args:
+        place: in the package.
+    """
+    path = PurePosixPath(place)
+    return path.with_suffix(".js").name if path.suffix == ".mjs" else path.name
+
+
 def find_runtime(folder: Path | None) -> dict[str, Path]:
     """The files of the runtime by their names in an export.
 
@@ -92,7 +105,7 @@ def find_runtime(folder: Path | None) -> dict[str, Path]:
                     f"{package.version}, which the page is tested with",
                     hint,
                 )
-            found[path.name] = path
+            found[name_in_export(place)] = path
     return found
 
 

@@ -1,9 +1,12 @@
 // Embeds questions and searches, in a thread of its own: the page stays alive meanwhile.
 
-import * as ort from "./runtime/ort.wasm.min.mjs";
-import { Tokenizer } from "./runtime/tokenizers.min.mjs";
+import * as ort from "./runtime/ort.wasm.min.js";
+import { Tokenizer } from "./runtime/tokenizers.min.js";
 
-ort.env.wasm.wasmPaths = new URL("./runtime/", import.meta.url).href;
+ort.env.wasm.wasmPaths = {
+  mjs: new URL("./runtime/ort-wasm-simd-threaded.js", import.meta.url).href,
+  wasm: new URL("./runtime/ort-wasm-simd-threaded.wasm", import.meta.url).href,
+};
 // more threads need headers (COOP, COEP) that servers of files do not send
 ort.env.wasm.numThreads = 1;
 

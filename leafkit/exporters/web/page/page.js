@@ -3,11 +3,19 @@
 
 const $ = (id) => document.getElementById(id);
 const NUM_HITS = 10;
-const engine = new Worker(new URL("./engine.js", import.meta.url), { type: "module" });
+const engine = startEngine();
 const waiting = new Map(); // by the question's number: what to do with its answer
 let asked = 0;
 let about = null;
 let pending = false; // a question was asked before the parts were there
+
+/** A worker that has this page's policy: one from an address has that of its own response, and
+ * servers of files send none. */
+function startEngine() {
+  const address = JSON.stringify(new URL("./engine.js", import.meta.url).href);
+  const script = new Blob([`import ${address};`], { type: "text/javascript" });
+  return new Worker(URL.createObjectURL(script), { type: "module" });
+}
 
 /** The documents nearest to a question: {hits: [{id, text, score, position}], vector, timings}. */
 function search(question, k = NUM_HITS) {
