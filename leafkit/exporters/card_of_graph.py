@@ -21,13 +21,19 @@ def make_graph_card(
 
     Args:
         source: what is exported.
-        cosines: smallest cosine of each graph's vectors with the model's.
+        cosines: smallest cosine of each graph's vectors with the model's; "int8" is missing where
+            that graph is.
         why_vector_alone: why the graph has no token vectors; "" where it has them.
     """
+    int8 = (
+        f"- `onnx/model_quantized.onnx`: int8, smallest cosine {cosines['int8']:.4f}, a text at a "
+        "time"
+        if "int8" in cosines
+        else "- there is no int8 graph: its vectors were too far from the model's"
+    )
     rows = [
         f"- `onnx/model.onnx`: float32, smallest cosine with the model {cosines['float32']:.7f}",
-        f"- `onnx/model_quantized.onnx`: int8, smallest cosine {cosines['int8']:.4f}, a text at a "
-        "time",
+        int8,
         *_facts(source),
     ]
     parts = [
@@ -36,7 +42,7 @@ def make_graph_card(
         "A small query encoder whose vectors live in its teacher's space, " + _RUNTIMES,
         _outputs(why_vector_alone),
         "\n".join(rows),
-        graph_tools(source, has_tokens=not why_vector_alone),
+        graph_tools(source, has_tokens=not why_vector_alone, has_int8="int8" in cosines),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -18,7 +18,7 @@ def make_teacher_card(source: ExportSource, teacher: TextEncoder) -> str:
         'documents = teacher.encode_document(["Compute the inverse of a sparse matrix."])'
     )
     parts = [
-        _front(["sentence-transformers", "sentence-similarity", "feature-extraction"], ""),
+        _front(["sentence-transformers", "sentence-similarity", "feature-extraction"]),
         f"# The teacher of {plain(source.name)}",
         f"The model {reference} as it embedded the documents that {plain(source.name)} searches, "
         "written by leafkit in the layout that every version of sentence-transformers and every "
@@ -47,7 +47,7 @@ def make_pair_card(source: ExportSource, teacher: TextEncoder) -> str:
         "scores = pair.similarity(queries, documents)"
     )
     parts = [
-        _front(["sentence-transformers", "asymmetric-retrieval", "router"], source.license),
+        _front(["sentence-transformers", "asymmetric-retrieval", "router"]),
         f"# {plain(source.name)} and its teacher, as one model",
         f"Queries go through the student, {source.encoder.num_parameters():,} parameters, "
         f"documents through its teacher {reference}, {teacher.num_parameters():,} parameters: "
@@ -55,7 +55,8 @@ def make_pair_card(source: ExportSource, teacher: TextEncoder) -> str:
         fence(code, "python"),
         "It needs sentence-transformers 5 or later, whose module Router it is. `student/` and "
         "`teacher/` are whole models, which every tool loads by themselves. The weights of the "
-        "teacher are its makers', and its license applies to them.",
+        "teacher are its makers', and its license applies to them"
+        + (f"; the student's is {source.license}." if source.license else "."),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -65,11 +66,11 @@ def fence_words(text: str) -> str:
     return f"`` {text!r} ``" if text else "none"
 
 
-def _front(tags: list[str], license_id: str) -> str:
+def _front(tags: list[str]) -> str:
+    """Without a license: the one that a user names is the student's alone."""
     lines = [
         "library_name: sentence-transformers",
         "pipeline_tag: sentence-similarity",
-        *([f"license: {license_id}"] if license_id else []),
         "tags:",
         *(f"- {tag}" for tag in tags),
     ]

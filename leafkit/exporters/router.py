@@ -75,7 +75,8 @@ def export_pair(source: ExportSource, folder: Path) -> dict[str, float]:
     }
     write_json(folder / PROMPTS_FILE, told)
     (folder / CARD_FILE).write_text(make_pair_card(source, teacher), encoding="utf-8")
-    write_license(source.license, folder)
+    # the license that was named is the student's: the teacher's weights have another
+    write_license(source.license, folder / _ROUTES["query"])
     return cosines
 
 

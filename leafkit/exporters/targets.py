@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from leafkit.exporters.source import ExportSource
 from leafkit.exporters.target_names import GROUPS, check_targets
 from leafkit.exporters.token_graph import check_token_graph, export_token_graph
 from leafkit.exporters.web.target import check_web, export_web
+from leafkit.models.encoder_protocol import Encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +72,48 @@ def write_targets(source: ExportSource, folder: Path, to: Sequence[str]) -> dict
     for name in names:
         TARGETS[name].check(source)
         _check_place(places[name], name)
+    inputs = _inputs(source)
     for name in names:
-        inputs = {"student": source.encoder.fingerprint, "space": source.space.get("teacher", "")}
         metrics: dict[str, object] = {}
         with publish(places[name], _step(name), inputs, {}, metrics=metrics) as draft:
             metrics["smallest_cosine"] = TARGETS[name].write(source, draft)
     share_weights(places)
+    _name_older(inputs, folder, places)
     return places
+
+
+def _inputs(source: ExportSource) -> dict[str, str]:
+    """Which student, and in which space: what folders of one export have in common."""
+    student = source.encoder.fingerprint or _hash_of_weights(source.encoder)
+    return {"student": student, "space": str(source.space.get("teacher", ""))}
+
+
+def _hash_of_weights(encoder: Encoder) -> str:
+    """Of a model that was never on disk."""
+    found = hashlib.sha256()
+    for name, weight in sorted(encoder.state_dict().items()):
+        found.update(name.encode())
+        found.update(weight.detach().cpu().contiguous().numpy())
+    return found.hexdigest()
+
+
+def _name_older(inputs: Mapping[str, str], folder: Path, places: Mapping[str, Path]) -> None:
+    """Warn of what an earlier export wrote of another student, and this one did not replace."""
+    for name, target in TARGETS.items():
+        place = folder / target.subfolder
+        if name in places or not (place / MANIFEST_FILE).is_file():
+            continue
+        try:
+            manifest = read_manifest(place)
+        except LeafkitError as err:
+            warn(f"{place} was left as it is: {err}")
+            continue
+        other = [key for key, value in inputs.items() if manifest.inputs.get(key) != value]
+        if manifest.step == _step(name) and other:
+            warn(
+                f"{place} is an earlier export, of another {' and another '.join(other)}, and was "
+                f"left as it is: to={name} writes it anew, or delete it"
+            )
 
 
 def _choose(source: ExportSource, words: Sequence[str]) -> list[str]:

@@ -21,11 +21,13 @@ import torch
 from torch import nn
 
 from leafkit.core.checkpoint_layout import CARD_FILE
+from leafkit.core.console import warn
 from leafkit.core.errors import LeafkitError
 from leafkit.exporters.card_of_graph import make_graph_card
 from leafkit.exporters.license_text import write_license
 from leafkit.exporters.onnx_export import (
     LARGEST_DIFFERENCE,
+    SMALLEST_INT8_COSINE,
     hidden_states,
     import_onnx,
     quantize,
@@ -103,14 +105,16 @@ def why_vector_alone(encoder: TextEncoder) -> str:
 
 def export_token_graph(source: ExportSource, folder: Path) -> dict[str, float]:
     """Write a folder with both graphs, float32 and int8, in standard operators, and what tools read
-    beside them.
+    beside them. An int8 graph whose vectors are too far from the model's is left out, with a
+    warning.
 
     Args:
         source: what is exported.
         folder: where to; it is there and empty.
 
     Returns:
-        "float32" and "int8": the smallest cosine of each graph's vectors with the model's.
+        "float32" and "int8": the smallest cosine of each graph's vectors with the model's, of the
+        graphs that are there.
 
     Raises:
         MissingExtra: see ``check_token_graph``.
@@ -125,6 +129,13 @@ def export_token_graph(source: ExportSource, folder: Path) -> dict[str, float]:
             *_vectors_alone(encoder, folder / ONNX_FOLDER / INT8_FILE, source.probes)
         ),
     }
+    if not cosines["int8"] >= SMALLEST_INT8_COSINE:
+        (folder / ONNX_FOLDER / INT8_FILE).unlink()
+        found = cosines.pop("int8")
+        warn(
+            f"{source.name}: no {ONNX_FOLDER}/{INT8_FILE}: its smallest cosine with the model is "
+            f"{found:.4f}, where {SMALLEST_INT8_COSINE} is needed; the float32 graph is there"
+        )
     why = why_vector_alone(encoder)
     write_runtime_files(encoder, folder, source.space, has_tokens=not why)
     card = make_graph_card(source, cosines=cosines, why_vector_alone=why)

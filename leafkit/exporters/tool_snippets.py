@@ -48,19 +48,21 @@ def student_tools(source: ExportSource) -> str:
     return "\n\n".join(parts)
 
 
-def graph_tools(source: ExportSource, *, has_tokens: bool) -> str:
+def graph_tools(source: ExportSource, *, has_tokens: bool, has_int8: bool) -> str:
     """Markdown: the folder of the graphs in the tools that run ONNX.
 
     Args:
         source: what is exported.
         has_tokens: the graph gives token vectors beside the finished one.
+        has_int8: there is an int8 graph, which the code takes where a tool has a choice.
     """
     own = source.repository and f"{source.repository}{ONNX_SUFFIX}"
     this = own or "FOLDER_OR_HUB_ID_OF_THIS_MODEL"
     parts = ["## In other tools", _about_prompt(source)]
-    parts += _titled("ONNX Runtime", _onnxruntime(source), "python")
-    parts += _titled("FastEmbed", _fastembed(source, this, has_tokens), "python")
-    parts += _titled("transformers.js", _transformers_js(source, this, has_tokens), "js")
+    parts += _titled("ONNX Runtime", _onnxruntime(source, has_int8), "python")
+    parts += _titled("FastEmbed", _fastembed(source, this, has_tokens, has_int8), "python")
+    js = _transformers_js(source, this, has_tokens, "q8" if has_int8 else "fp32")
+    parts += _titled("transformers.js", js, "js")
     if has_tokens:
         parts += _titled("text-embeddings-inference", _tei(source, this), "sh")
     return "\n\n".join(parts)
@@ -155,7 +157,8 @@ def _vllm(source: ExportSource, model: str) -> str:
     return "\n".join(lines)
 
 
-def _onnxruntime(source: ExportSource) -> str:
+def _onnxruntime(source: ExportSource, has_int8: bool) -> str:
+    graph = "model_quantized.onnx" if has_int8 else "model.onnx"
     lines = [
         "import numpy as np",
         "import onnxruntime",
@@ -165,7 +168,7 @@ def _onnxruntime(source: ExportSource) -> str:
         f"prompt = {source.encoder.prompt('query')!r}  # before every query",
         'tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")',
         f"tokenizer.enable_truncation({source.encoder.spec.max_tokens})",
-        'session = onnxruntime.InferenceSession(f"{folder}/onnx/model_quantized.onnx")',
+        f'session = onnxruntime.InferenceSession(f"{{folder}}/onnx/{graph}")',
         f"ids = np.array([tokenizer.encode(prompt + {_QUESTION!r}).ids], dtype=np.int64)",
         'inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}',
         'vector = session.run(["sentence_embedding"], inputs)[0][0]',
@@ -173,9 +176,10 @@ def _onnxruntime(source: ExportSource) -> str:
     return "\n".join(lines)
 
 
-def _fastembed(source: ExportSource, model: str, has_tokens: bool) -> str:
+def _fastembed(source: ExportSource, model: str, has_tokens: bool, has_int8: bool) -> str:
     spec = source.encoder.spec
     pooling = "MEAN" if has_tokens else "DISABLED"
+    other = "  # or onnx/model_quantized.onnx" if has_int8 else ""
     lines = [
         "from fastembed import TextEmbedding",
         "from fastembed.common.model_description import ModelSource, PoolingType",
@@ -186,7 +190,7 @@ def _fastembed(source: ExportSource, model: str, has_tokens: bool) -> str:
         f"    pooling=PoolingType.{pooling},",
         f"    normalization={spec.normalized},",
         f"    dim={source.encoder.dim},",
-        '    model_file="onnx/model.onnx",  # or onnx/model_quantized.onnx',
+        f'    model_file="onnx/model.onnx",{other}',
         ")",
         f"model = TextEmbedding({model!r})  # of a folder: specific_model_path=FOLDER",
         f"(vector,) = model.embed([{source.encoder.prompt('query') + _QUESTION!r}])",
@@ -194,7 +198,7 @@ def _fastembed(source: ExportSource, model: str, has_tokens: bool) -> str:
     return "\n".join(lines)
 
 
-def _transformers_js(source: ExportSource, model: str, has_tokens: bool) -> str:
+def _transformers_js(source: ExportSource, model: str, has_tokens: bool, dtype: str) -> str:
     name = json.dumps(model, ensure_ascii=False)
     text = json.dumps(source.encoder.prompt("query") + _QUESTION, ensure_ascii=False)
     normalized = json.dumps(source.encoder.spec.normalized)
@@ -202,7 +206,7 @@ def _transformers_js(source: ExportSource, model: str, has_tokens: bool) -> str:
         lines = [
             "import { pipeline } from '@huggingface/transformers';",
             "",
-            f"const embed = await pipeline('feature-extraction', {name}, {{ dtype: 'q8' }});",
+            f"const embed = await pipeline('feature-extraction', {name}, {{ dtype: '{dtype}' }});",
             f"const vector = await embed({text}, {{ pooling: 'mean', normalize: {normalized} }});",
         ]
     else:
@@ -210,7 +214,7 @@ def _transformers_js(source: ExportSource, model: str, has_tokens: bool) -> str:
             "import { AutoModel, AutoTokenizer } from '@huggingface/transformers';",
             "",
             f"const tokenizer = await AutoTokenizer.from_pretrained({name});",
-            f"const model = await AutoModel.from_pretrained({name}, {{ dtype: 'q8' }});",
+            f"const model = await AutoModel.from_pretrained({name}, {{ dtype: '{dtype}' }});",
             f"const inputs = await tokenizer({text}, {{ truncation: true }});",
             "const { sentence_embedding } = await model(inputs);",
         ]

@@ -117,6 +117,9 @@ def test_a_finished_recipe_becomes_folders_and_goes_to_the_hub(tmp_path, capsys,
     assert set(hub.taken) == {"me/mini"}
     assert "model.safetensors" in hub.taken["me/mini"]
     assert "manifest.json" not in hub.taken["me/mini"]
+    # another cut than the index's is not taken from the command line
+    assert main.main(["export", f"recipe={path}", "to=hub", "data.max_document_tokens=20"]) == 2
+    assert "were cut at 48 tokens" in " ".join("".join(capsys.readouterr()).split())
     # search and serve keep their own graphs, and a run again finds all in its place
     assert not (folder / "export").exists()
     assert main.main(["distill", f"recipe={path}"]) == 0

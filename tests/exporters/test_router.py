@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -156,6 +157,17 @@ def test_a_pair_needs_a_teacher_that_has_a_folder(tmp_path, capsys):
         said = " ".join("".join(capsys.readouterr()).split())
         assert "hub without teacher, pair: the teacher endpoint:x cannot be written" in said
     assert {p.name for p in (tmp_path / "yes" / "hub").iterdir()} == {"student"}
+
+
+def test_the_license_that_is_named_is_the_students_alone(tmp_path):
+    source = replace(source_of(teacher()), license="apache-2.0")
+    places = write_targets(source, tmp_path, ["hub"])
+    for name in ("teacher", "pair"):
+        card = (places[name] / "README.md").read_text()
+        assert "license:" not in card.split("---")[1]
+    assert "the student's is apache-2.0" in (places["pair"] / "README.md").read_text()
+    found = {p.parent.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("LICENSE")}
+    assert found == {"hub/student", "hub/pair/student"}
 
 
 def test_cards_name_both_models_and_what_is_cut(tmp_path):

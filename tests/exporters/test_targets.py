@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from torch import nn
 from leafkit.core.artifact import open_artifact
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.exporters import targets
-from leafkit.exporters.source import ExportSource
+from leafkit.exporters.hub import document_model
+from leafkit.exporters.source import ExportSource, no_teacher
 from leafkit.exporters.target_names import GROUPS, TARGET_NAMES
 from leafkit.exporters.targets import write_targets
 from leafkit.exporters.token_graph import compare_graph
@@ -55,6 +57,29 @@ def test_an_earlier_export_is_replaced(tmp_path):
     after = tree(tmp_path)
     assert before.keys() == after.keys()
     assert before["hub/student/model.safetensors"] != after["hub/student/model.safetensors"]
+
+
+def test_what_an_earlier_export_left_of_another_student_is_named(tmp_path, capsys):
+    def pair_of(seed: int, teacher=None) -> ExportSource:
+        student = source(seed)
+        served = document_model(
+            tiny.make_encoder(seed=3).eval(), dim=32, max_tokens=0, reference="r"
+        )
+        return replace(student, teacher=teacher or (lambda: served))
+
+    write_targets(pair_of(0), tmp_path, ["hub"])
+    write_targets(pair_of(0), tmp_path, ["student"])
+    assert "earlier export" not in "".join(capsys.readouterr())
+    write_targets(pair_of(1, no_teacher), tmp_path, ["hub"])
+    said = " ".join("".join(capsys.readouterr()).split())
+    for name in ("teacher", "pair"):
+        assert f"hub/{name} is an earlier export, of another student" in said
+    # another space is named as well, and a folder that is replaced is not
+    other = replace(pair_of(1), space={"kind": "student", "teacher": "xyz"})
+    write_targets(other, tmp_path, ["student", "teacher"])
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "hub/pair is an earlier export, of another student and another space" in said
+    assert "hub/teacher is" not in said
 
 
 @pytest.mark.parametrize(

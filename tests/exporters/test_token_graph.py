@@ -186,6 +186,37 @@ def test_several_layers_and_vectors_of_any_length_commute_too(tmp_path):
     assert np.abs(np.linalg.norm(found, axis=1) - 1).max() > 0.1
 
 
+@pytest.mark.parametrize(
+    ("pooling", "dtype"), [("mean", "feature-extraction"), ("cls", "AutoModel")]
+)
+def test_an_int8_graph_far_from_the_model_is_left_out(
+    pooling, dtype, exported, tmp_path, monkeypatch, capsys
+):
+    encoder = encoder_of(pooling)
+    vectors_of = token_graph._vectors_alone
+
+    def far(*args):
+        found, expected = vectors_of(*args)
+        return found + np.float32(0.2), expected
+
+    monkeypatch.setattr(token_graph, "_vectors_alone", far)
+    cosines = export_token_graph(ExportSource(encoder, SPACE, name="mini"), tmp_path)
+    assert set(cosines) == {"float32"}
+    assert {p.name for p in (tmp_path / "onnx").iterdir()} == {"model.onnx"}
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "mini: no onnx/model_quantized.onnx" in said
+    card = (tmp_path / "README.md").read_text()
+    assert "model_quantized" not in card
+    assert "there is no int8 graph" in card
+    assert "dtype: 'fp32'" in card
+    assert dtype in card
+    code = re.search(r"```python\n(import numpy.*?)\n```", card, re.DOTALL)[1]
+    found: dict[str, np.ndarray] = {}
+    exec(code.replace("FOLDER_OF_THIS_MODEL", str(tmp_path)), found)  # as a reader would
+    expected = own_vectors(encoder, ["how do I invert a sparse matrix?"])[0]
+    np.testing.assert_allclose(found["vector"], expected, atol=1e-5)
+
+
 def test_a_graph_that_gives_other_vectors_is_refused(exported, monkeypatch):
     encoder, folder, _ = exported
     run_graph = token_graph._run

@@ -137,6 +137,14 @@ def test_a_runtime_without_the_target_is_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_student_that_int8_does_not_hold_has_no_page(fake_runtime, tmp_path, monkeypatch):
+    page = search_page(fake_runtime)
+    monkeypatch.setattr(target, "_smallest_cosine", lambda *_: float("nan"))
+    with pytest.raises(LeafkitError, match=r"int8 graph with the model is nan, where 0\.9 is"):
+        write_targets(source(page), tmp_path / "out", ["web"])
+    assert not (tmp_path / "out" / "web").exists()
+
+
 def test_special_tokens_stand_around_every_text(tmp_path):
     tokenizer = tiny.make_tokenizer()
     tokenizer.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))

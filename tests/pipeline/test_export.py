@@ -21,6 +21,7 @@ from leafkit.models.encoder_protocol import read_model
 from leafkit.models.folder import read_space
 from leafkit.pipeline import load_pair as search_module
 from leafkit.pipeline.export import export, run_export
+from leafkit.pipeline.exports.recipe_folders import export_folders, hub_id_of_start
 from leafkit.pipeline.load_pair import load_pair
 from leafkit.results import EvaluationResult, GraphQuality
 
@@ -139,6 +140,39 @@ def test_a_finished_folder_is_exported_with_the_card_of_its_report(exported, tmp
     more = export(places["student"], tmp_path / "again", name="mini")
     assert "# mini" in (more["student"] / "README.md").read_text(encoding="utf-8")
     assert set(more) == {"student"}
+
+
+def test_the_teachers_folder_cuts_where_the_index_did(done, start, capsys):
+    def teacher_of(*words: str, **options) -> int:
+        run = start(done, *words, work=lambda run: export_folders(run, ["teacher"], **options))
+        return read_model(run.folder / "hub" / "teacher").spec.max_tokens
+
+    # as after leafkit distill ... data.max_document_tokens=48 of a recipe that says 20
+    assert teacher_of("data.max_document_tokens=20") == 48
+    said = " ".join(capsys.readouterr().out.split())
+    assert "were cut at 48 tokens, not at the recipe's 20" in said
+    with pytest.raises(UsageError, match=r"data\.max_document_tokens=20: the documents of .* 48"):
+        teacher_of("data.max_document_tokens=20", is_cut_given=True)
+    assert teacher_of("data.max_document_tokens=48", is_cut_given=True) == 48
+    assert "not at the recipe's" not in capsys.readouterr().out
+    for path in (done.parent / "ck").rglob("index/space.json"):
+        path.unlink()  # no index decides
+    assert teacher_of("data.max_document_tokens=20", is_cut_given=True) == 20
+
+
+@pytest.mark.parametrize(
+    ("start_model", "hub_id"),
+    [
+        ("model:owner/mini@" + "a" * 40, "owner/mini"),
+        ("model:models/mini", ""),  # a folder, of another working folder perhaps
+        ("model:models/mini@main", ""),
+        ("tiny:bert", ""),
+        ("builtin:minilm", "sentence-transformers/all-MiniLM-L6-v2"),
+    ],
+)
+def test_a_start_model_is_named_where_it_came_from_the_hub(start_model, hub_id):
+    assert hub_id_of_start({"student": {"init": start_model}}) == hub_id
+    assert hub_id_of_start({"student": {"init": start_model, "kind": "static"}}) == ""
 
 
 def test_a_pair_is_exported_into_the_space_of_its_documents(tmp_path):

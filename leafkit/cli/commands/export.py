@@ -55,10 +55,16 @@ def _write_folders(options: Mapping[str, str], rest: Sequence[str]) -> int:
     # a hub that cannot be written to is found out before the work
     hub = HuggingFaceHub() if is_meant else None
     runtime = options.get("web_runtime", "")
+    is_cut_given = any(key_of(word) == "data.max_document_tokens" for word in rest)
     with open_run(recipe, trains=False) as run:
         places = run.on_main(
             lambda: export_folders(
-                run, to, license=license_id, repository=repository, web_runtime=runtime
+                run,
+                to,
+                license=license_id,
+                repository=repository,
+                web_runtime=runtime,
+                is_cut_given=is_cut_given,
             )
         )
         for name, place in places.items():

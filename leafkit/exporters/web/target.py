@@ -31,6 +31,7 @@ from leafkit.core.checkpoint_layout import INT8_GRAPH_FILE as STUDENT_FILE
 from leafkit.core.errors import LeafkitError
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder, write_query_folder
 from leafkit.exporters.onnx_export import (
+    SMALLEST_INT8_COSINE,
     import_onnx,
     quantize,
     served_vector,
@@ -107,7 +108,8 @@ def export_web(source: ExportSource, folder: Path) -> dict[str, float]:
     Raises:
         MissingExtra: see ``check_web``.
         UsageError: likewise.
-        LeafkitError: the model cannot be exported, or a document's vector is not finite.
+        LeafkitError: the model cannot be exported, its int8 graph gives other vectors, or a
+            document's vector is not finite.
     """
     encoder, page = transformer_of(source.encoder, source.name), source.page()
     with tempfile.TemporaryDirectory(dir=folder) as draft:
@@ -117,6 +119,12 @@ def export_web(source: ExportSource, folder: Path) -> dict[str, float]:
         quantize(plain, folder / STUDENT_FILE)
     write_query_folder(encoder, folder)
     cosine = _smallest_cosine(encoder, folder, source.probes)
+    if not cosine >= SMALLEST_INT8_COSINE:
+        raise LeafkitError(
+            f"{source.name}: the smallest cosine of its int8 graph with the model is {cosine:.4f}, "
+            f"where {SMALLEST_INT8_COSINE} is needed, and a page runs no other",
+            "leafkit serve answers with the student as it is",
+        )
     codec = _write_codes(page, encoder.dim, folder / CODES_FILE)
     _write_texts(page, folder / TEXTS_FILE)
     before, behind = special_tokens(folder / GRAPH_TOKENIZER_FILE, source.probes)
