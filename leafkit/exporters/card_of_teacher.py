@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from leafkit.exporters.markdown import fence, plain
 from leafkit.exporters.source import ExportSource
+from leafkit.exporters.tool_snippets import NEEDS_IS_CAUSAL
+from leafkit.models.attention import is_made_bidirectional
+from leafkit.models.encoder_protocol import Encoder
 from leafkit.models.text_encoder import TextEncoder
 
 
@@ -21,9 +24,10 @@ def make_teacher_card(source: ExportSource, teacher: TextEncoder) -> str:
         _front(["sentence-transformers", "sentence-similarity", "feature-extraction"]),
         f"# The teacher of {plain(source.name)}",
         f"The model {reference} as it embedded the documents that {plain(source.name)} searches, "
-        "written by leafkit in the layout that every version of sentence-transformers and every "
-        "server reads. Its weights are its makers', in float32, and so is its license.",
+        "written by leafkit in the legacy layout of sentence-transformers. Its weights "
+        "are its makers', in float32, and so is its license.",
         fence(code, "python"),
+        *_attention(teacher),
         "\n".join(
             [
                 f"- documents are cut at {teacher.spec.max_tokens:,} tokens, prompt included",
@@ -57,8 +61,14 @@ def make_pair_card(source: ExportSource, teacher: TextEncoder) -> str:
         "`teacher/` are whole models, which every tool loads by themselves. The weights of the "
         "teacher are its makers', and its license applies to them"
         + (f"; the student's is {source.license}." if source.license else "."),
+        *_attention(teacher, source.encoder),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _attention(*models: Encoder) -> list[str]:
+    found = [m for m in models if isinstance(m, TextEncoder) and is_made_bidirectional(m.backbone)]
+    return [NEEDS_IS_CAUSAL] if found else []
 
 
 def fence_words(text: str) -> str:

@@ -1,5 +1,5 @@
-"""Plain sentence-transformers folders, in the layout that every version and every server reads: the
-student with its model card, the teacher as it embeds the documents.
+"""Plain sentence-transformers folders, in the legacy layout and with the names of
+transformers 4: the student with its model card, the teacher as it embeds the documents.
 
 Shapes: H hidden width, D dimensions.
 """
@@ -25,6 +25,7 @@ from leafkit.exporters.source import ExportSource
 from leafkit.models.checkpoint import PROMPTS_FILE
 from leafkit.models.encoder_protocol import Encoder, read_model, save_model
 from leafkit.models.folder import read_object, write_json
+from leafkit.models.foreign.older_transformers import add_older_keys
 from leafkit.models.heads.two_layer import Head, TwoLayerHead
 from leafkit.models.pooling import name_layers
 from leafkit.models.text_encoder import TextEncoder
@@ -91,6 +92,7 @@ def write_student(source: ExportSource, folder: Path) -> float:
     and most tools that embed them know of no prompt.
     """
     save_model(source.encoder, folder, source.space)
+    add_older_keys(folder)
     if source.encoder.prompt("query"):
         told = read_object(folder / PROMPTS_FILE)
         write_json(folder / PROMPTS_FILE, told | {"default_prompt_name": "query"})
@@ -107,6 +109,7 @@ def write_teacher(source: ExportSource, folder: Path) -> float:
         "mrl_dims": list(encoder.spec.mrl_dims),
     }
     save_model(encoder, folder, space)
+    add_older_keys(folder)
     return _read_back(encoder, folder, source.probes)
 
 

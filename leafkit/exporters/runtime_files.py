@@ -13,6 +13,7 @@ from leafkit.core.errors import LeafkitError
 from leafkit.models.attention import pin_attention
 from leafkit.models.checkpoint import PROMPTS_FILE
 from leafkit.models.folder import write_json
+from leafkit.models.foreign.older_transformers import add_older_keys
 from leafkit.models.leafkit_json import leafkit_json_fields
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.models.tokenization import comes_back_equal, without_last_call
@@ -52,6 +53,7 @@ def write_runtime_files(
     config.pad_token_id = tokenizer.pad_token_id
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    add_older_keys(folder)
     if not comes_back_equal(encoder.tokenizer, folder):
         raise LeafkitError(
             f"{folder}: a {type(encoder.tokenizer).__name__} saved beside a {config.model_type} "

@@ -10,10 +10,16 @@ from collections.abc import Iterator
 
 from leafkit.exporters.markdown import fence
 from leafkit.exporters.source import ExportSource
+from leafkit.models.attention import is_made_bidirectional
 from leafkit.models.heads.two_layer import TwoLayerHead
 from leafkit.models.text_encoder import TextEncoder
 
 _QUESTION = "how do I invert a sparse matrix?"
+NEEDS_IS_CAUSAL = (
+    "The model is a decoder without its causal mask (`is_causal` in `config.json`), which "
+    "transformers 5.4 or later is needed for: earlier ones, and text-embeddings-inference, put the "
+    "mask back without a word and give other vectors."
+)
 ONNX_SUFFIX = "-onnx"  # of the repository that holds the graphs
 # to OpenVINO: a CPU may compute in bf16 unless it is told not to
 PRECISE = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -38,6 +44,8 @@ def student_tools(source: ExportSource) -> str:
                 "text-embeddings-inference does not take this folder: the head has two layers with "
                 "a GELU between them, which it does not know."
             )
+        elif is_made_bidirectional(source.encoder.backbone):
+            parts.append(NEEDS_IS_CAUSAL)
         else:
             parts += _titled("text-embeddings-inference", _tei(source, this), "sh")
         parts += _titled("vLLM", _vllm(source, this), "sh")

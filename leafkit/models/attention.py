@@ -85,6 +85,13 @@ def pin_attention(backbone: PreTrainedModel) -> None:
         backbone.config.is_causal = attention_mode(backbone) == "causal"
 
 
+def is_made_bidirectional(backbone: PreTrainedModel) -> bool:
+    """Whether a decoder sees later tokens by ``config.is_causal`` alone, which transformers before
+    5.4, and servers with code of their own, ignore without a word.
+    """
+    return attention_mode(backbone) == "bidirectional" and not _is_built_bidirectional(backbone)
+
+
 def check_attention(backbone: PreTrainedModel) -> None:
     """Four passes over four tokens, with and without padding: does the computation do what the
     config says?
