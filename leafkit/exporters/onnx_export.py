@@ -35,8 +35,8 @@ from leafkit.models.packed.backbone import is_plain_bert
 from leafkit.models.text_encoder import TextEncoder
 
 _OPSET = 20
-# of an int8 graph's vectors with the model's, a text at a time: one with outliers that eight bits do
-# not hold would answer with other documents, without a word
+# of an int8 graph's vectors with the model's, a text at a time: one with outliers that eight bits
+# do not hold would answer with other documents, without a word
 SMALLEST_INT8_COSINE = 0.9
 LARGEST_DIFFERENCE = (
     1e-4  # of any component between the float32 graph and the model; float32 rounding stays below
