@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from leafkit.core.artifact import publish, read_manifest
 from leafkit.core.checkpoint_layout import HUB, MANIFEST_FILE, OPENVINO, VERIFIED_FILE, WEB
 from leafkit.core.console import warn
@@ -91,6 +93,7 @@ def _inputs(source: ExportSource) -> dict[str, str]:
 def _hash_of_weights(encoder: Encoder) -> str:
     """Of a model that was never on disk."""
     found = hashlib.sha256()
+    assert isinstance(encoder, nn.Module)  # both kinds are
     for name, weight in sorted(encoder.state_dict().items()):
         found.update(name.encode())
         found.update(weight.detach().cpu().contiguous().numpy())
