@@ -39,13 +39,13 @@ def student_tools(source: ExportSource) -> str:
     parts += _titled("LangChain", _langchain(source, this), "python")
     parts += _titled("LlamaIndex", _llama_index(source, this), "python")
     if isinstance(source.encoder, TextEncoder):
-        if isinstance(source.encoder.projection, TwoLayerHead):
+        if is_made_bidirectional(source.encoder.backbone):
+            parts.append(NEEDS_IS_CAUSAL)
+        elif isinstance(source.encoder.projection, TwoLayerHead):
             parts.append(
                 "text-embeddings-inference does not take this folder: the head has two layers with "
                 "a GELU between them, which it does not know."
             )
-        elif is_made_bidirectional(source.encoder.backbone):
-            parts.append(NEEDS_IS_CAUSAL)
         else:
             parts += _titled("text-embeddings-inference", _tei(source, this), "sh")
         parts += _titled("vLLM", _vllm(source, this), "sh")

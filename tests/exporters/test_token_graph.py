@@ -149,6 +149,7 @@ def test_the_card_states_what_int8_costs_and_its_code_gives_the_vector(exported)
     assert float(found["vector"] @ expected) >= cosines["int8"] - 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "why"),
     [("cls", "first token"), ("last", "last token"), ("two_layer", "not linear")],
@@ -173,6 +174,7 @@ def test_what_no_mean_gives_is_one_output_with_the_reason(kind, why, tmp_path):
     assert np.einsum("nd,nd->n", theirs, own_vectors(encoder)).min() >= 1 - 1e-6
 
 
+@pytest.mark.slow
 def test_several_layers_and_vectors_of_any_length_commute_too(tmp_path):
     base = encoder_of(normalized=False)
     torch.manual_seed(0)
