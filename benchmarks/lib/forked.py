@@ -179,10 +179,13 @@ class Child:
         self.board, self._aim = Board(root), aim
         self._started_s = time.perf_counter()
         self._read, write = os.pipe()
+        # one that comes before the child has handlers of its own would find the parent's
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS[1:])
         self.process = os.fork()
         if self.process == 0:
             os.environ.update(environment or {})
             _run([*words, f"checkpoints={root}"], out, self.board, aim, write)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS[1:])
         os.close(write)
         self._ends = os.pidfd_open(self.process)
 
@@ -238,6 +241,7 @@ def _run(words: list[str], out: Path, board: Board, aim: Aim | None, reached: in
             os.dup2(stream.fileno(), 2)
         for number in SIGNALS[1:]:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS[1:])
         sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
         sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
         from leafkit.cli import main

