@@ -119,11 +119,13 @@ def test_a_static_student_goes_the_whole_road(home, tmp_path, start):
 
 
 def test_a_finished_folder_is_exported_with_the_card_of_its_report(exported, tmp_path):
-    card = "---\ntags:\n- leaf\n---\n\n# tiny, as its report describes it\n"
-    (exported / "README.md").write_text(card, encoding="utf-8")
+    card = "---\ntags:\n- leaf\n---\n\n# {}\n\nAs its report describes it.\n"
+    written = card.format("the recipe's name")
+    (exported / "README.md").write_text(written, encoding="utf-8")
     places = export(str(exported), tmp_path / "out", to=["hub"], license="mit")
     assert places["student"] == tmp_path / "out" / "hub" / "student"
     found = (places["student"] / "README.md").read_text(encoding="utf-8")
+    card = card.format("tiny")  # titled by what is exported
     assert found.replace("license: mit\n", "").startswith(card)
     assert repr(tiny.PROMPT) in found.removeprefix(card)
     student, again = read_model(exported / "student"), read_model(places["student"])
