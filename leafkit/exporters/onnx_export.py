@@ -37,6 +37,7 @@ from leafkit.models.text_encoder import TextEncoder
 _OPSET = 20
 # of an int8 graph's vectors with the model's, a text at a time: one with outliers that eight bits
 # do not hold would answer with other documents, without a word
+LARGEST_BYTES = 2**31 - 2**20  # of a protobuf message, less its names
 SMALLEST_INT8_COSINE = 0.9
 LARGEST_DIFFERENCE = (
     1e-4  # of any component between the float32 graph and the model; float32 rounding stays below
@@ -111,6 +112,27 @@ def transformer_of(encoder: Encoder, name: str) -> TextEncoder:
             "leafkit search and leafkit serve take it as it is",
         )
     return encoder
+
+
+def check_one_file(encoder: TextEncoder, name: str, hint: str) -> None:
+    """Refuse what writes no graph here, or none that fits one file.
+
+    Args:
+        encoder: to be exported.
+        name: its name, for the error.
+        hint: what to do with one that is too large.
+
+    Raises:
+        MissingExtra: onnx, onnxscript or onnxruntime is not installed.
+        LeafkitError: it is too large.
+    """
+    import_onnx()
+    if 4 * encoder.num_parameters() > LARGEST_BYTES:
+        raise LeafkitError(
+            f"{name} has {encoder.num_parameters():,} parameters, and one ONNX file holds two "
+            "gigabytes",
+            hint,
+        )
 
 
 def export_graph(

@@ -28,8 +28,8 @@ from leafkit.exporters.license_text import write_license
 from leafkit.exporters.onnx_export import (
     LARGEST_DIFFERENCE,
     SMALLEST_INT8_COSINE,
+    check_one_file,
     hidden_states,
-    import_onnx,
     quantize,
     served_vector,
     transformer_of,
@@ -42,7 +42,6 @@ from leafkit.models.text_encoder import TextEncoder
 
 ONNX_FOLDER, FLOAT_FILE, INT8_FILE = "onnx", "model.onnx", "model_quantized.onnx"
 TOKENS, VECTOR = "last_hidden_state", "sentence_embedding"
-_LARGEST_BYTES = 2**31 - 2**20  # of a protobuf message, less its names
 
 
 class _TokensAndVector(nn.Module):
@@ -78,13 +77,8 @@ def check_token_graph(source: ExportSource) -> None:
         LeafkitError: the student is a table, or too large for one file.
     """
     encoder = transformer_of(source.encoder, source.name)
-    import_onnx()
-    if 4 * encoder.num_parameters() > _LARGEST_BYTES:
-        raise LeafkitError(
-            f"{source.name} has {encoder.num_parameters():,} parameters, and one ONNX file holds "
-            "two gigabytes",
-            "to=hub writes it for the tools that run it with torch",
-        )
+    hint = "to=hub writes it for the tools that run it with torch"
+    check_one_file(encoder, source.name, hint)
 
 
 def why_vector_alone(encoder: TextEncoder) -> str:

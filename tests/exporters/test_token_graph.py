@@ -18,7 +18,7 @@ pytest.importorskip("onnxscript", reason='needs pip install "leafkit[onnx]"')
 import onnxruntime
 
 from leafkit.core.errors import LeafkitError
-from leafkit.exporters import token_graph
+from leafkit.exporters import onnx_export, token_graph
 from leafkit.exporters.hub import export_hub
 from leafkit.exporters.source import PROBES, ExportSource
 from leafkit.exporters.token_graph import (
@@ -233,6 +233,6 @@ def test_a_graph_that_gives_other_vectors_is_refused(exported, monkeypatch):
 
 
 def test_what_does_not_fit_one_file_is_refused(monkeypatch):
-    monkeypatch.setattr(token_graph, "_LARGEST_BYTES", 1000)
+    monkeypatch.setattr(onnx_export, "LARGEST_BYTES", 1000)
     with pytest.raises(LeafkitError, match="one ONNX file holds two gigabytes"):
         check_token_graph(ExportSource(encoder_of(), SPACE))

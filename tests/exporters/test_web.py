@@ -27,6 +27,7 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.file_hashes import sha256_of_file
 from leafkit.data.records import Document
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
+from leafkit.exporters import onnx_export
 from leafkit.exporters.source import ExportSource
 from leafkit.exporters.targets import write_targets
 from leafkit.exporters.web import runtime, target
@@ -125,6 +126,7 @@ def test_what_a_page_cannot_search_is_refused_before_anything_is_written(
     size = 4 * source().encoder.num_parameters()
     for limit, message in ((size - 1, "holds two gigabytes"), (size, "more than a browser holds")):
         monkeypatch.setattr(target, "_LARGEST_BYTES", limit)
+        monkeypatch.setattr(onnx_export, "LARGEST_BYTES", limit)
         many = replace(page, documents=page.documents * (size // 96 + 1))
         with pytest.raises(LeafkitError, match=message):
             write_targets(source(many), tmp_path / "out", ["web"])

@@ -32,7 +32,7 @@ from leafkit.core.errors import LeafkitError
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder, write_query_folder
 from leafkit.exporters.onnx_export import (
     SMALLEST_INT8_COSINE,
-    import_onnx,
+    check_one_file,
     quantize,
     served_vector,
     transformer_of,
@@ -50,7 +50,7 @@ from leafkit.models.text_encoder import TextEncoder
 CODES_FILE, TEXTS_FILE, ABOUT_FILE = "documents.i8", DOCUMENTS_FILE, "page.json"
 RUNTIME_FOLDER = "runtime"
 _PAGE_FILES = ("index.html", "page.js", "engine.js", "icon.svg")
-# of one array in a browser, about, and of one ONNX file
+# of one array in a browser, about
 _LARGEST_BYTES = 2**31 - 2**20
 
 
@@ -64,13 +64,7 @@ def check_web(source: ExportSource) -> None:
             it comes without documents, with too many, or with those of another space.
     """
     encoder = transformer_of(source.encoder, source.name)
-    import_onnx()
-    if 4 * encoder.num_parameters() > _LARGEST_BYTES:
-        raise LeafkitError(
-            f"{source.name} has {encoder.num_parameters():,} parameters, and one ONNX file holds "
-            "two gigabytes",
-            "leafkit serve answers with it",
-        )
+    check_one_file(encoder, source.name, "leafkit serve answers with it")
     page = source.page()
     find_runtime(page.runtime)
     if not encoder.spec.normalized:
