@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,14 +27,25 @@ from leafkit.pipeline.load_pair import load_pair
 from leafkit.results import EvaluationResult, GraphQuality
 
 
+@pytest.fixture(scope="module")
+def exported_once(finished, home, start, tmp_path_factory):
+    """Checkpoints of a finished run with its graphs; read only: take ``exported``."""
+    folder = tmp_path_factory.mktemp("exported")
+    shutil.copytree(finished / "ck", folder / "ck")
+    recipe = tiny.write_recipe(folder / "tiny.yaml", tiny.tiny_recipe(home, folder / "ck"))
+    start(recipe, work=run_export)
+    return folder / "ck"
+
+
 @pytest.fixture
-def exported(done, start):
-    """Folder of a finished run with its graphs."""
-    run = start(done, work=run_export)
-    return run.folder
+def exported(exported_once, done):
+    """Folder of a finished run with its graphs, in a copy that a test may damage."""
+    shutil.copytree(exported_once, done.parent / "ck", dirs_exist_ok=True)
+    return done.parent / "ck" / "tiny"
 
 
-def test_both_graphs_come_with_what_int8_costs(capsys, exported):
+def test_both_graphs_come_with_what_int8_costs(capsys, done, start):
+    exported = start(done, work=run_export).folder
     losses = GraphQuality.load(exported / "export" / "quality.json").losses
     assert set(losses) == {"float32", "int8"}
     assert abs(losses["float32"].value) <= 1e-3
