@@ -44,6 +44,9 @@ def make_pair_folder(source: Path, work: Path, size: int) -> Path:
         vectors[start : start + len(part)] = part / np.linalg.norm(part, axis=1, keepdims=True)
     texts = [f"document {i}" for i in range(size)]
     _save(folder, student, texts, vectors, space)
+    # as it lies there, not written again: its graph serves no student of another fingerprint
+    shutil.rmtree(folder / STUDENT)
+    shutil.copytree(source / STUDENT, folder / STUDENT)
     if (source / EXPORT).is_dir():
         shutil.copytree(source / EXPORT, folder / EXPORT)
     (work / f"vectors-{size}.npy").unlink()

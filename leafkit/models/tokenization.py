@@ -228,14 +228,17 @@ def without_last_call(
     """A copy that neither cuts nor pads by itself, as it is to be saved.
 
     A fast tokenizer keeps the truncation and padding of its last call and would save them: what is
-    on disk would depend on what was tokenized before.
+    on disk would depend on what was tokenized before. transformers also keeps how it was loaded (from
+    a folder, without a network) and would save that: one model would be two by its files.
     """
     new = copy.deepcopy(tokenizer)
     if new.is_fast:
         new.backend_tokenizer.no_truncation()
         new.backend_tokenizer.no_padding()
     new.model_max_length = max_tokens
-    for setting in ("max_length", "stride", "truncation_strategy"):
+    of_last_call = ("max_length", "stride", "truncation_strategy")
+    of_loading = ("is_local", "local_files_only")
+    for setting in (*of_last_call, *of_loading):
         new.init_kwargs.pop(setting, None)
     return new
 

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import serve
 from lib.clients import ask, ask_each, make_request
 from lib.servers import free_port, started
+from serve_parts.made import make_pair_folder, make_tiny_pair
 from serve_parts.memory import Watched, memory_lines, mixed
 from serve_parts.ways import Way, choose_questions, ways_of
 
@@ -197,3 +198,12 @@ def test_peers_that_are_not_here_are_named_with_the_reason(tmp_path):
     assert "does not run (FileNotFoundError)" in missing[0]
     assert "vllm not installed" in missing[1]
     assert not any(str(tmp_path) in reason for reason in missing)
+
+
+def test_a_made_pair_has_the_very_student_whose_graph_it_takes(tmp_path):
+    source = make_tiny_pair(tmp_path / "tiny")
+    (source / "student" / "losses.json").write_text("[]")  # as a run leaves it
+    made = make_pair_folder(source, tmp_path, 50)
+    for path in [path for path in (source / "student").rglob("*") if path.is_file()]:
+        again = made / path.relative_to(source)
+        assert again.read_bytes() == path.read_bytes(), path.name

@@ -88,6 +88,17 @@ def test_files_and_identity_do_not_depend_on_what_was_tokenized_before(tmp_path,
     assert all(value == found[0] for value in found.values())
 
 
+def test_identity_does_not_depend_on_how_the_model_was_loaded(tmp_path, monkeypatch):
+    write_encoder(tiny.make_encoder(dim=24), tmp_path / "first", {})
+    identity = fingerprint_of_folder(tmp_path / "first")
+    for offline in ("0", "1"):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline == "1")
+        encoder = read_encoder(tmp_path / "first")
+        encoder.tokenizer.init_kwargs["local_files_only"] = offline == "1"
+        write_encoder(encoder, tmp_path / offline, {})
+        assert fingerprint_of_folder(tmp_path / offline) == identity
+
+
 @pytest.mark.parametrize("max_tokens", [128, 12])
 def test_all_files_agree_about_the_length(tmp_path, max_tokens):
     encoder = tiny.with_spec(tiny.make_encoder(), max_tokens=max_tokens)
