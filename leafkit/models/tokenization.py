@@ -228,8 +228,8 @@ def without_last_call(
     """A copy that neither cuts nor pads by itself, as it is to be saved.
 
     A fast tokenizer keeps the truncation and padding of its last call and would save them: what is
-    on disk would depend on what was tokenized before. transformers also keeps how it was loaded (from
-    a folder, without a network) and would save that: one model would be two by its files.
+    on disk would depend on what was tokenized before. transformers also keeps how it was loaded
+    (from a folder, without a network): by its files, one model would be two.
     """
     new = copy.deepcopy(tokenizer)
     if new.is_fast:
