@@ -23,6 +23,7 @@ _PRIVATE = (
     "--exported",
     "--peer-python",
     "--vllm-python",
+    "--ray-python",
     "--python",
     "--make-environments",
 )

@@ -21,6 +21,7 @@ SMALL = {
     "million_texts.py": ["--texts", "300", "600", "--steps", "3", "--tiny", "--print-only"],
     "checkpoint_cost.py": ["--saves", "3", "--tiny", "--print-only"],
     "data_parallel.py": ["--steps", "6", "--turns", "1", "--tiny", "--print-only"],
+    "embed_workers.py": ["--turns", "1", "--tiny", "--print-only"],
     "inheritance.py": ["--size", "1024", "--queries", "20", "--no-report"],
     "serve.py": ["--tiny", "--print-only"],
 }
