@@ -298,16 +298,17 @@ def run_cli(
     cwd: Path | None = None,
     timeout: float = 120,
     env: dict[str, str] | None = None,
+    program: Sequence[str] = ("-m", "leafkit.cli"),
 ) -> subprocess.CompletedProcess[str]:
     """``leafkit WORDS`` in a child process, or in several under torchrun; ``env`` changes their
-    environment.
+    environment, ``program`` is what Python runs instead of leafkit's command line.
     """
     launcher = (
         ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         if processes > 1
         else []
     )
-    command = [sys.executable, *launcher, "-m", "leafkit.cli", *words]
+    command = [sys.executable, *launcher, *program, *words]
     return subprocess.run(
         command,
         env=environment(**(env or {})),

@@ -147,35 +147,51 @@ def test_a_pair_is_distilled_and_a_table_of_vectors_too(tmp_path):
     assert files[0] == files[1]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["kalm-v2", "lg-anna"])
-def test_dry_runs_of_recipes_have_the_losses_of_whole_weights(tmp_path, recipe):
-    curves = {}
+RECIPES = {"kalm-v2": 3, "lg-anna": 1}  # how many of their stages train
+
+
+def dry_run_losses(folder: Path, *words: str, **options: object) -> list[dict[str, list[float]]]:
+    """Losses of a recipe's stages, with whole weights and with shares of them."""
+    curves = []
     for strategy in ("ddp", "fsdp"):
-        folder = tmp_path / strategy
         done = tiny.run_cli(
-            "teach",
-            f"recipe={recipe}",
+            *words,
             "dry_run=true",
             "precision=float32",
             f"trainer.strategy={strategy}",
-            f"checkpoints={folder}",
+            f"checkpoints={folder / strategy}",
             processes=2,
             timeout=600,
             # gathered weights lie elsewhere in memory, by which Intel's library rounds
             env={"MKL_CBWR": "AVX2,STRICT"},
+            **options,
         )
         assert done.returncode == 0, done.stderr[-3000:]
-        curves[strategy] = {
-            path.parent.name: json.loads(path.read_text()) for path in folder.rglob("losses.json")
-        }
-    whole, sharded = (dict(sorted(curves[strategy].items())) for strategy in ("ddp", "fsdp"))
-    assert whole.keys() == sharded.keys()
-    trained = [losses for losses in whole.values() if losses]
-    assert len(trained) == {"kalm-v2": 3, "lg-anna": 1}[recipe]
+        written = sorted((folder / strategy).rglob("losses.json"))
+        curves.append({path.parent.name: json.loads(path.read_text()) for path in written})
+    assert curves[0].keys() == curves[1].keys()
+    return curves
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_dry_runs_of_recipes_have_the_losses_of_whole_weights(tmp_path, recipe):
+    whole, sharded = dry_run_losses(tmp_path, "teach", f"recipe={recipe}")
+    assert sum(map(bool, whole.values())) == RECIPES[recipe]
     # a temperature of a hundredth makes 1e-5 of the last bit of a cosine, and each stage starts
     # from the last one's weights
     for stage, losses in whole.items():
         assert sharded[stage] == pytest.approx(losses, rel=2e-6), stage
     first = {"kalm-v2": "weak", "lg-anna": "tune"}[recipe]
     assert sharded[first] == pytest.approx(whole[first], abs=ROUNDING, rel=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_what_they_differ_by_is_rounding_in_float64_six_decimals_are_equal(tmp_path, recipe):
+    program = [str(tiny.ROOT / "tests" / "support" / "double_teach.py")]
+    whole, sharded = dry_run_losses(tmp_path, f"recipe={recipe}", program=program)
+    assert sum(map(bool, whole.values())) == RECIPES[recipe]
+    for stage, losses in whole.items():
+        assert len(set(losses)) == len(losses), stage
+        assert sharded[stage] == pytest.approx(losses, abs=5e-7, rel=0), stage
