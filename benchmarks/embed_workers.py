@@ -10,8 +10,8 @@ two processes can be on this machine. All must give the same vectors, to the bit
 The whole command counts, with imports, models and launch, and so does encoding alone: from the
 first shard begun, when its claim was written into the store's folder, to the last one committed,
 when its record was. Both are times of these files; the claims go at the end, and are looked for
-all the while. Defaults take one process about a minute of encoding where the processor has bf16.
-Writes a dated report; status 1 where vectors differ.
+all the while. The defaults are sized for about a minute of one process where the processor has
+bf16. Writes a dated report; status 1 where vectors differ.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ ONE, TORCHRUN = "one process", "torchrun, two processes"
 TWO, RAY = "two commands, one store", "Ray, two workers"
 APART = "two commands that share nothing"
 BAR_TORCHRUN, BAR_RAY = 1.8, 1.1
+CORPUS, NUM_TEXTS, FEWEST = "builtin:pydocs", 8192, 256
 CUT = 64  # tokens of a text
 _LOOK_EVERY_S = 0.02  # for the first claim
 _ROOT = Path(__file__).parents[1]
@@ -266,20 +267,27 @@ def describe_ray(python: str) -> str:
 def main() -> int:
     """Let the ways take turns and write the report; with --child, run one way once."""
     parser = make_parser(__doc__, turns=3, can_print=True)
-    parser.add_argument("--texts", type=int, default=8192)
-    parser.add_argument("--corpus", default="builtin:pydocs", help="beir:FOLDER, jsonl:FILE, ...")
+    parser.add_argument("--texts", type=int, help=f"how many; {NUM_TEXTS:,} unless said")
+    parser.add_argument("--corpus", help=f"jsonl:FILE, beir:FOLDER, ...; {CORPUS} unless said")
     parser.add_argument("--teacher", default="builtin:minilm", help="as teacher.source takes it")
     parser.add_argument("--precision", choices=["auto", "float32", "bf16"], default="auto")
     parser.add_argument("--ray-python", help="an interpreter with Ray and leafkit's packages")
     parser.add_argument("--folder", type=Path, help="for stores; a temporary one unless said")
-    parser.add_argument("--tiny", action="store_true", help="256 made texts, no figures of worth")
+    parser.add_argument(
+        "--tiny", action="store_true", help=f"{FEWEST} made texts, no figures of worth"
+    )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         print(json.dumps(measure(options.child, options)))
         return 0
     os.environ["HF_HUB_OFFLINE"] = "1"
-    options.texts = 256 if options.tiny else options.texts
+    if options.tiny and (options.texts or options.corpus):
+        parser.error("--tiny makes its own texts: leave --texts and --corpus out")
+    options.corpus = options.corpus or CORPUS
+    options.texts = FEWEST if options.tiny else options.texts or NUM_TEXTS
+    if options.texts < FEWEST:
+        parser.error(f"--texts {options.texts}: at least {FEWEST}")
     machine = describe("torch") + (describe_ray(options.ray_python) if options.ray_python else "")
     from leafkit.models.precision import choose_device, choose_precision
     from leafkit.pipeline.run import folder_name
