@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from browser import need
 
 pytest.importorskip("sentence_transformers", reason='needs pip install "leafkit[dev]"')
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -24,6 +25,7 @@ SMALL = {
     "embed_workers.py": ["--turns", "1", "--tiny", "--print-only"],
     "inheritance.py": ["--size", "1024", "--queries", "20", "--no-report"],
     "serve.py": ["--tiny", "--print-only"],
+    "web_page.py": ["--tiny", "--print-only"],
 }
 
 
@@ -62,6 +64,8 @@ def test_what_a_script_imports_only_when_it_measures_is_there_too(script):
 @pytest.mark.timeout(900)  # serve.py starts server after server
 @pytest.mark.parametrize("script", SMALL)
 def test_a_tiny_run_ends_in_a_report(script, tmp_path):
+    if script == "web_page.py":
+        need("onnxruntime-web", "@huggingface/tokenizers")
     done = subprocess.run(
         [sys.executable, str(BENCHMARKS / script), *SMALL[script]],
         capture_output=True,

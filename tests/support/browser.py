@@ -17,29 +17,42 @@ MODULES = FOLDER / "node_modules"
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
+def find_chromium() -> str:
+    """The program; "" where there is none."""
+    return next(filter(None, map(shutil.which, _NAMES)), "")
+
+
+def why_missing(*packages: str) -> str:
+    """Why no page can be opened here, or no package of tests/browser/package.json be read; "" where
+    all are there.
+    """
+    if not find_chromium() or shutil.which("node") is None:
+        return "needs Chromium and node: apt-get install chromium nodejs npm"
+    missing = [name for name in ("playwright-core", *packages) if not (MODULES / name).is_dir()]
+    return f"{', '.join(missing)} not installed: npm ci --prefix tests/browser" if missing else ""
+
+
 def need(*packages: str) -> None:
-    """Skip where a package of tests/browser/package.json is not installed."""
-    missing = [name for name in packages if not (MODULES / name).is_dir()]
-    if missing:
-        pytest.skip(f"{', '.join(missing)} not installed: npm ci --prefix tests/browser")
+    """Skip where Chromium or a package of tests/browser/package.json is not installed."""
+    if reason := why_missing(*packages):
+        pytest.skip(reason)
 
 
 class Browser:
     """One page.
+
+    Args:
+        program: Chromium, or a script that starts it; the one of this machine unless said.
 
     Attributes:
         console: what it wrote there, one after another, with the kind of each.
         requests: every address that it asked.
     """
 
-    def __init__(self) -> None:
-        found = next(filter(None, map(shutil.which, _NAMES)), None)
-        node = shutil.which("node")
-        if found is None or node is None:
-            pytest.skip("needs Chromium and node: apt-get install chromium nodejs npm")
-        need("playwright-core")
+    def __init__(self, program: str = "") -> None:
+        need()
         self._process = subprocess.Popen(
-            [node, str(FOLDER / "driver.mjs"), found],
+            ["node", str(FOLDER / "driver.mjs"), program or find_chromium()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,0 +1,386 @@
+"""The page that `leafkit export to=web` writes, in Chromium on one core: from its opening to the
+first answer, then question after question.
+
+    python benchmarks/web_page.py --pair checkpoints/kalm-to-23m [--turns 3] [--queries 128]
+        [--runtime FOLDER] [--core N]
+
+Every turn opens the page in a profile of its own, so that nothing is in a cache, and asks while the
+page loads, as a person would; its processes share the core --core (the last that this process may
+use unless said), and the server of files has the others. Chromium is driven as in tests/browser,
+where `npm ci` brings the driver and the page's runtime; --runtime names another folder that npm
+installed the runtime into. The hits are compared with those of leafkit's own int8 documents and the
+same graph outside of the browser. --tiny measures a pair of no size, to show that the script works.
+Writes a dated report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from lib.arguments import make_parser
+from lib.children import Figures, median
+from lib.clients import HOST
+from lib.machine import describe
+from lib.report import command, publish, table, title
+from serve_parts.made import make_tiny_pair
+from serve_parts.ways import choose_questions
+
+import leafkit
+from leafkit.core.errors import LeafkitError
+from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
+from leafkit.exporters.web.runtime import PACKAGES
+from leafkit.index.exact import search_exact
+from leafkit.pipeline.pair import Pair
+from leafkit.server.answers.documents import DocumentVectors
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
+from browser import MODULES, Browser, find_chromium, why_missing
+
+FIRST_BAR_S, P50_BAR_MS = 3.0, 60.0
+NUM_HITS = 10  # that the page shows
+_ANSWER_WITHIN_S = 120
+# a question asked through the form, until its documents stand in the page; times are of the page's
+# clock, which begins when it is opened
+_ASK = """new Promise((resolve, reject) => {
+  const late = setTimeout(() => reject(new Error(document.body.innerText)), %d);
+  const hits = document.getElementById("hits");
+  new MutationObserver((changes, watching) => {
+    const shown = performance.now();
+    watching.disconnect();
+    clearTimeout(late);
+    const ids = [...hits.children].map((item) => item.dataset.id);
+    resolve({ asked, shown, ids, status: document.getElementById("status").textContent });
+  }).observe(hits, { childList: true });
+  document.getElementById("query").value = %s;
+  const asked = performance.now();
+  document.getElementById("ask").requestSubmit();
+})"""
+
+
+@dataclass
+class Files:
+    """A server of the page's files.
+
+    Attributes:
+        url: of the page.
+        num_bytes: of all answers so far, without their heads.
+        num_files: answered so far.
+    """
+
+    url: str = ""
+    num_bytes: int = 0
+    num_files: int = 0
+
+
+@contextlib.contextmanager
+def files_served(folder: Path) -> Iterator[Files]:
+    """The folder as `python -m http.server` serves it, on this machine alone."""
+    files = Files()
+    lock = threading.Lock()
+
+    class Counting(SimpleHTTPRequestHandler):
+        def copyfile(self, source: Any, outputfile: Any) -> None:
+            begun = source.tell()
+            super().copyfile(source, outputfile)
+            with lock:
+                files.num_files += 1
+                files.num_bytes += source.tell() - begun
+
+        def log_message(self, *words: object) -> None:
+            """Nothing beside the figures."""
+
+    handler = functools.partial(Counting, directory=str(folder))
+    with ThreadingHTTPServer((HOST, 0), handler) as server:
+        files.url = f"http://{HOST}:{server.server_port}/"
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield files
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def write_starter(core: int, folder: Path) -> Path:
+    """A script that starts Chromium, with all its processes on one core."""
+    path = folder / "chromium-on-one-core"
+    words = ["exec", "taskset", "-c", str(core), find_chromium()]
+    path.write_text(f'#!/bin/sh\n{shlex.join(words)} "$@"\n', encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def processes_on(core: int) -> list[psutil.Process]:
+    """Chromium's processes: those under this one that are kept on the core."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            if process.cpu_affinity() == [core]:
+                found.append(process)
+    return found
+
+
+class Watch:
+    """Who used the core while the block ran.
+
+    Attributes:
+        others: share of the time that the core worked for other programs.
+    """
+
+    others = 0.0
+
+    def __init__(self, core: int) -> None:
+        self._core = core
+
+    def __enter__(self) -> Watch:
+        self._before = self._times()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        elapsed, busy, own = np.subtract(self._times(), self._before)
+        self.others = max(0.0, float((busy - own) / elapsed))
+
+    def _times(self) -> tuple[float, float, float]:
+        """Seconds of the clock, of the core's work, and of that for the browser."""
+        at = psutil.cpu_times(percpu=True)[self._core]
+        each = [one.cpu_times() for one in processes_on(self._core)]
+        own = sum(one.user + one.system for one in each)
+        return time.perf_counter(), sum(at) - at.idle - at.iowait - at.guest - at.guest_nice, own
+
+
+def measure_page(folder: Path, questions: Sequence[str], starter: Path, core: int) -> Figures:
+    """One turn: a fresh profile, the first question while the page loads, then the others, then all
+    once more for the page's own times and vectors.
+
+    Returns:
+        "first_s" from the page's opening, "p50_ms" and "p95_ms" of the other questions until their
+        hits are shown, "embed_ms" and "search_ms" the page's medians, "mib" of all the browser's
+        processes (proportional set size), "bytes" and "files" fetched, "others" of ``Watch``,
+        "shown" and "found" the hits' ids and "vectors" by question.
+    """
+    with files_served(folder) as files, Browser(str(starter)) as browser:
+        limit_ms = 1000 * _ANSWER_WITHIN_S
+        # the parts are still on their way when this returns
+        browser.call("goto", files.url, {"waitUntil": "domcontentloaded"})
+        shown = [browser.evaluate(_ASK % (limit_ms, json.dumps(questions[0])))]
+        with Watch(core) as watch:
+            shown += [browser.evaluate(_ASK % (limit_ms, json.dumps(q))) for q in questions[1:]]
+        mib = sum(one.memory_full_info().pss for one in processes_on(core)) / 2**20
+        answers = [
+            browser.evaluate(f"leafkit.search({json.dumps(question)}, {NUM_HITS})")
+            for question in questions
+        ]
+        if browser.console:
+            raise SystemExit(f"the page is not well: {browser.console}")
+    each = [one["shown"] - one["asked"] for one in shown[1:]]
+    times = {
+        key: float(np.median([answer["timings"][key] for answer in answers[1:]]))
+        for key in ("embed_ms", "search_ms")
+    }
+    return times | {
+        "first_s": shown[0]["shown"] / 1000,
+        "p50_ms": float(np.percentile(each, 50)),
+        "p95_ms": float(np.percentile(each, 95)),
+        "mib": mib,
+        "bytes": files.num_bytes,
+        "files": files.num_files,
+        "others": watch.others,
+        "shown": [one["ids"] for one in shown],
+        "found": [[hit["id"] for hit in answer["hits"]] for answer in answers],
+        "vectors": [answer["vector"] for answer in answers],
+    }
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The page's answers beside leafkit's.
+
+    Attributes:
+        num_equal: questions with the same documents in the same order.
+        overlap: share of leafkit's documents that the page shows, in any order.
+        smallest_cosine: of the questions' vectors.
+    """
+
+    num_equal: int
+    overlap: float
+    smallest_cosine: float
+
+
+def compare(
+    pair: Pair, folder: Path, questions: Sequence[str], turn: Mapping[str, Any]
+) -> Agreement:
+    """Hold a turn against the same int8 graph outside of the browser, and the documents as leafkit
+    keeps them at int8.
+
+    Raises:
+        SystemExit: what the page shows is not what it finds.
+    """
+    if turn["shown"] != turn["found"]:
+        raise SystemExit("the page shows other documents than leafkit.search() finds in it")
+    graph = OnnxGraphEmbedder(folder, "int8")
+    native = np.stack([graph.encode_query(question) for question in questions])
+    documents = DocumentVectors(pair).find("teacher", pair.dim, "int8")
+    positions = search_exact(native, documents, NUM_HITS).positions
+    right = [[pair.documents[i].id for i in row if i >= 0] for row in positions]
+    equal = [a == b for a, b in zip(turn["found"], right, strict=True)]
+    shares = [len({*a} & {*b}) / len(b) for a, b in zip(turn["found"], right, strict=True)]
+    vectors = np.array(turn["vectors"])
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(native, axis=1)
+    cosines = np.einsum("qd,qd->q", vectors, native) / lengths
+    return Agreement(sum(equal), float(np.mean(shares)), float(cosines.min()))
+
+
+def questions_of(pair: Pair, count: int, *, is_tiny: bool) -> tuple[list[str], str]:
+    """Distinct judged questions, spread over all that there are, and whose they are in words.
+
+    Raises:
+        LeafkitError: the pair comes without them.
+    """
+    if is_tiny:
+        texts = choose_questions([document.full_text for document in pair.documents])
+        return texts[:count], "beginnings of documents"
+    collection = pair.collection
+    texts = list(dict.fromkeys(query.text for query in collection.judged("test")))
+    chosen = texts[:: max(1, len(texts) // count)][:count]
+    return chosen, f"judged questions of {collection.name}"
+
+
+def bar_cell(found: Sequence[Figures], key: str, digits: int, bar: float = 0.0) -> str:
+    """A figure's median over the turns, the smallest and the largest, and whether it is under the
+    bar; 0 is none.
+    """
+    each = [float(f[key]) for f in found]
+    middle = median(found, key)
+    cell = f"{middle:.{digits}f} [{min(each):.{digits}f}, {max(each):.{digits}f}]"
+    return f"{cell}; bar < {bar:g} {'reached' if middle < bar else '**missed**'}" if bar else cell
+
+
+def report_lines(found: Sequence[Figures], agreement: Agreement, num_questions: int) -> list[str]:
+    """The tables."""
+    rows = {
+        "page opened to first answer shown, s": bar_cell(found, "first_s", 2, FIRST_BAR_S),
+        "then a question until its hits are shown, p50, ms": bar_cell(
+            found, "p50_ms", 1, P50_BAR_MS
+        ),
+        "the same, p95, ms": bar_cell(found, "p95_ms", 1),
+        "embedding, as the page times it, median, ms": bar_cell(found, "embed_ms", 1),
+        "searching, as the page times it, median, ms": bar_cell(found, "search_ms", 1),
+        "memory of all the browser's processes, MiB": bar_cell(found, "mib", 0),
+        "fetched, MB (1e6)": f"{found[0]['bytes'] / 1e6:.1f} in {found[0]['files']} files",
+    }
+    others = [f["others"] for f in found]
+    return [
+        *table(["", "median over the turns [smallest, largest]"], rows.items()),
+        f"While the questions were asked, other programs had {min(others):.0%} to "
+        f"{max(others):.0%} of that core.",
+        "",
+        f"Against the same graph outside of the browser and leafkit's own int8 documents: "
+        f"{agreement.num_equal} of {num_questions} questions have the same {NUM_HITS} documents in "
+        f"the same order, {agreement.overlap:.2%} of all documents are the same, and the smallest "
+        f"cosine of a question's vectors is {agreement.smallest_cosine:.6f}.",
+        "",
+    ]
+
+
+def read_options() -> argparse.Namespace:
+    """The command line."""
+    parser = make_parser(__doc__, turns=3, can_print=True)
+    parser.add_argument("--pair", type=Path, help="folder of a finished recipe")
+    parser.add_argument("--queries", type=int, default=128, help="of each turn")
+    parser.add_argument("--runtime", type=Path, default=MODULES, help="npm installed into it")
+    parser.add_argument("--core", type=int, help="that the browser's processes share")
+    parser.add_argument(
+        "--tiny", action="store_true", help="a pair of no size; figures mean nothing"
+    )
+    options = parser.parse_args()
+    if options.tiny:
+        options.turns, options.queries = 1, 12
+    elif options.pair is None:
+        parser.error("--pair FOLDER, or --tiny")
+    if options.turns < 1 or options.queries < 2:
+        parser.error("--turns is at least 1, --queries at least 2")
+    mine = sorted(os.sched_getaffinity(0))
+    if options.core is None:
+        options.core = mine[-1]
+    elif options.core not in mine:
+        parser.error(f"--core {options.core}: this process may use {mine}")
+    needed = () if options.runtime != MODULES else tuple(PACKAGES)
+    if reason := why_missing(*needed):
+        raise SystemExit(reason)
+    return options
+
+
+def write_report(options: argparse.Namespace, work: Path) -> list[str]:
+    """Measure everything; lines of Markdown."""
+    if options.tiny:
+        options.pair = make_tiny_pair(work / "tiny")
+    pair = leafkit.load_pair(options.pair)
+    questions, whose = questions_of(pair, options.queries, is_tiny=options.tiny)
+    folder = leafkit.export(pair, work, to=["web"], web_runtime=options.runtime)["web"]
+    starter = write_starter(options.core, work)
+    # the server of files, and what drives the browser
+    os.sched_setaffinity(0, os.sched_getaffinity(0) - {options.core} or {options.core})
+    began = os.getloadavg()[0]
+    found = []
+    for turn in range(options.turns):
+        found.append(measure_page(folder, questions, starter, options.core))
+        shown = {key: value for key, value in found[-1].items() if isinstance(value, int | float)}
+        print(f"turn {turn + 1}: {shown}", flush=True)
+    load = f"{began:.1f} at the beginning and {os.getloadavg()[0]:.1f} at the end"
+    graph = OnnxGraphEmbedder(folder, "int8")
+    counted = sum(graph.count_tokens([text], "query") for text in questions) / len(questions)
+    tiny = " **Tiny: the figures mean nothing.**" if options.tiny else ""
+    runtime = ", ".join(f"{name} {package.version}" for name, package in PACKAGES.items())
+    return [
+        *title("The page in a browser"),
+        f"{command()}, {describe('onnxruntime', num_threads=1, python=True)}, "
+        f"{chromium_version()}, {runtime}. Load average {load}.{tiny}",
+        "",
+        f"Student of {pair.student.num_parameters():,} parameters, {pair.dim} dimensions; "
+        f"{len(pair.documents):,} documents; {len(questions)} {whose}, {counted:.0f} tokens on "
+        f"average, prompt included. {options.turns} turn(s), each in a fresh profile, nothing in a "
+        "cache; all processes of headless Chromium on one core, the server of files on the others.",
+        "",
+        *report_lines(found, compare(pair, folder, questions, found[-1]), len(questions)),
+    ]
+
+
+def chromium_version() -> str:
+    """What Chromium says of itself."""
+    done = subprocess.run(
+        [find_chromium(), "--version"], capture_output=True, text=True, check=True, timeout=60
+    )
+    return " ".join(done.stdout.split()[:2])
+
+
+def main() -> None:
+    """Measure and write the report."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    options = read_options()
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            lines = write_report(options, Path(temporary))
+        except LeafkitError as err:
+            raise SystemExit(f"{err}") from err
+    publish(lines, "web_page", print_only=options.print_only)
+
+
+if __name__ == "__main__":
+    main()

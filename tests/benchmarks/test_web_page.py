@@ -1,0 +1,67 @@
+"""``benchmarks/web_page.py`` without a browser: what its server counts, what it says of bars, and
+what it takes for equal.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import web_page
+
+from leafkit.data.records import Document
+
+
+def test_the_server_counts_what_it_sends_and_no_heads(tmp_path):
+    (tmp_path / "index.html").write_bytes(b"12345")
+    (tmp_path / "large").write_bytes(bytes(300_000))
+    with web_page.files_served(tmp_path) as files:
+        for name in ("", "large", "large"):
+            with urlopen(files.url + name, timeout=30) as answer:
+                assert len(answer.read()) == (300_000 if name else 5)
+    assert (files.num_files, files.num_bytes) == (3, 600_005)
+
+
+def test_a_bar_is_under_the_median():
+    turns = [{"p50_ms": value} for value in (70.0, 50.0, 59.96)]
+    assert web_page.bar_cell(turns, "p50_ms", 1) == "60.0 [50.0, 70.0]"
+    assert web_page.bar_cell(turns, "p50_ms", 1, 60) == "60.0 [50.0, 70.0]; bar < 60 reached"
+    turns[2]["p50_ms"] = 60.0
+    assert web_page.bar_cell(turns, "p50_ms", 1, 60) == "60.0 [50.0, 70.0]; bar < 60 **missed**"
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """A pair of three documents, two questions, and a graph that gives (1, 0) and (0, 1)."""
+    vectors = {"a": np.float32([1, 0]), "b": np.float32([0, 1])}
+    graph = SimpleNamespace(encode_query=vectors.__getitem__)
+    monkeypatch.setattr(web_page, "OnnxGraphEmbedder", lambda *_: graph)
+    rows = np.float32([[1, 0], [0.6, 0.8], [0, 1]])
+    pair = SimpleNamespace(
+        dim=2,
+        documents=[Document(name, "") for name in "xyz"],
+        vectors=rows,
+        space=SimpleNamespace(normalized=True),
+    )
+    return pair, ["a", "b"]
+
+
+def test_a_turn_is_held_against_leafkits_own_search(asked):
+    pair, questions = asked
+    ids = [["x", "y", "z"], ["z", "y", "x"]]
+    turn = {"shown": ids, "found": ids, "vectors": [[2, 0], [0, 3]]}
+    assert web_page.compare(pair, Path(), questions, turn) == web_page.Agreement(2, 1.0, 1.0)
+    ids = [["y", "x", "z"], ["z", "y"]]
+    turn = {"shown": ids, "found": ids, "vectors": [[0.6, 0.8], [0, 1]]}
+    found = web_page.compare(pair, Path(), questions, turn)
+    assert found.num_equal == 0
+    assert found.overlap == pytest.approx(5 / 6)
+    assert found.smallest_cosine == pytest.approx(0.6)
+    with pytest.raises(SystemExit, match="shows other documents"):
+        web_page.compare(pair, Path(), questions, turn | {"shown": [["x"], ["z"]]})
