@@ -2,50 +2,46 @@
 first answer, then question after question.
 
     python benchmarks/web_page.py --pair checkpoints/kalm-to-23m [--turns 3] [--queries 128]
-        [--runtime FOLDER] [--core N]
+        [--exported FOLDER] [--runtime FOLDER] [--core N]
 
-Every turn opens the page in a profile of its own, so that nothing is in a cache, and asks while the
-page loads, as a person would; its processes share the core --core (the last that this process may
-use unless said), and the server of files has the others. Chromium is driven as in tests/browser,
-where `npm ci` brings the driver and the page's runtime; --runtime names another folder that npm
-installed the runtime into. The hits are compared with those of leafkit's own int8 documents and the
-same graph outside of the browser. --tiny measures a pair of no size, to show that the script works.
+--exported holds what `leafkit export to=web` wrote of the pair (web/); without it the page is
+exported first, with the runtime that `npm ci` brings into tests/browser beside the driver of
+Chromium, or that npm installed into --runtime. Every turn opens the page in a profile of its own,
+so that nothing is in a cache, and asks while the page loads, as a person would. Chromium's
+processes share the core --core (the last that this process may use unless said), and the server of
+files has the others. The hits are compared with those of leafkit's own int8 documents and the same
+graph outside of the browser. --tiny measures a pair of no size, to show that the script works.
 Writes a dated report.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import functools
 import json
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from lib.arguments import make_parser
 from lib.children import Figures, median
-from lib.clients import HOST
+from lib.chromium import Watch, files_served, processes_on, write_starter
 from lib.machine import describe
 from lib.report import command, publish, table, title
 from serve_parts.made import make_tiny_pair
 from serve_parts.ways import choose_questions
 
 import leafkit
+from leafkit.core.checkpoint_layout import GRAPH_ABOUT_FILE
 from leafkit.core.errors import LeafkitError
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.exporters.web.runtime import PACKAGES
+from leafkit.exporters.web.target import ABOUT_FILE
 from leafkit.index.exact import search_exact
 from leafkit.pipeline.pair import Pair
 from leafkit.server.answers.documents import DocumentVectors
@@ -66,103 +62,12 @@ _ASK = """new Promise((resolve, reject) => {
     watching.disconnect();
     clearTimeout(late);
     const ids = [...hits.children].map((item) => item.dataset.id);
-    resolve({ asked, shown, ids, status: document.getElementById("status").textContent });
+    resolve({ asked, shown, ids });
   }).observe(hits, { childList: true });
   document.getElementById("query").value = %s;
   const asked = performance.now();
   document.getElementById("ask").requestSubmit();
 })"""
-
-
-@dataclass
-class Files:
-    """A server of the page's files.
-
-    Attributes:
-        url: of the page.
-        num_bytes: of all answers so far, without their heads.
-        num_files: answered so far.
-    """
-
-    url: str = ""
-    num_bytes: int = 0
-    num_files: int = 0
-
-
-@contextlib.contextmanager
-def files_served(folder: Path) -> Iterator[Files]:
-    """The folder as `python -m http.server` serves it, on this machine alone."""
-    files = Files()
-    lock = threading.Lock()
-
-    class Counting(SimpleHTTPRequestHandler):
-        def copyfile(self, source: Any, outputfile: Any) -> None:
-            begun = source.tell()
-            super().copyfile(source, outputfile)
-            with lock:
-                files.num_files += 1
-                files.num_bytes += source.tell() - begun
-
-        def log_message(self, *words: object) -> None:
-            """Nothing beside the figures."""
-
-    handler = functools.partial(Counting, directory=str(folder))
-    with ThreadingHTTPServer((HOST, 0), handler) as server:
-        files.url = f"http://{HOST}:{server.server_port}/"
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield files
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def write_starter(core: int, folder: Path) -> Path:
-    """A script that starts Chromium, with all its processes on one core."""
-    path = folder / "chromium-on-one-core"
-    words = ["exec", "taskset", "-c", str(core), find_chromium()]
-    path.write_text(f'#!/bin/sh\n{shlex.join(words)} "$@"\n', encoding="utf-8")
-    path.chmod(0o755)
-    return path
-
-
-def processes_on(core: int) -> list[psutil.Process]:
-    """Chromium's processes: those under this one that are kept on the core."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
-            if process.cpu_affinity() == [core]:
-                found.append(process)
-    return found
-
-
-class Watch:
-    """Who used the core while the block ran.
-
-    Attributes:
-        others: share of the time that the core worked for other programs.
-    """
-
-    others = 0.0
-
-    def __init__(self, core: int) -> None:
-        self._core = core
-
-    def __enter__(self) -> Watch:
-        self._before = self._times()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        elapsed, busy, own = np.subtract(self._times(), self._before)
-        self.others = max(0.0, float((busy - own) / elapsed))
-
-    def _times(self) -> tuple[float, float, float]:
-        """Seconds of the clock, of the core's work, and of that for the browser."""
-        at = psutil.cpu_times(percpu=True)[self._core]
-        each = [one.cpu_times() for one in processes_on(self._core)]
-        own = sum(one.user + one.system for one in each)
-        return time.perf_counter(), sum(at) - at.idle - at.iowait - at.guest - at.guest_nice, own
 
 
 def measure_page(folder: Path, questions: Sequence[str], starter: Path, core: int) -> Figures:
@@ -262,6 +167,23 @@ def questions_of(pair: Pair, count: int, *, is_tiny: bool) -> tuple[list[str], s
     return chosen, f"judged questions of {collection.name}"
 
 
+def find_page(options: argparse.Namespace, pair: Pair, work: Path) -> Path:
+    """The folder of the page; exported where none is named.
+
+    Raises:
+        SystemExit: the named one is not of this pair.
+    """
+    if options.exported is None:
+        return leafkit.export(pair, work, to=["web"], web_runtime=options.runtime)["web"]
+    folder = options.exported / "web"
+    about = json.loads((folder / ABOUT_FILE).read_text(encoding="utf-8"))
+    graph = json.loads((folder / GRAPH_ABOUT_FILE).read_text(encoding="utf-8"))
+    found = about["space"], about["documents"], graph["fingerprint"]
+    if found != (pair.space.teacher, len(pair.documents), pair.student.fingerprint):
+        raise SystemExit(f"{folder}: a page of another pair than {options.pair}")
+    return folder
+
+
 def bar_cell(found: Sequence[Figures], key: str, digits: int, bar: float = 0.0) -> str:
     """A figure's median over the turns, the smallest and the largest, and whether it is under the
     bar; 0 is none.
@@ -303,6 +225,7 @@ def read_options() -> argparse.Namespace:
     """The command line."""
     parser = make_parser(__doc__, turns=3, can_print=True)
     parser.add_argument("--pair", type=Path, help="folder of a finished recipe")
+    parser.add_argument("--exported", type=Path, help="folder of an export")
     parser.add_argument("--queries", type=int, default=128, help="of each turn")
     parser.add_argument("--runtime", type=Path, default=MODULES, help="npm installed into it")
     parser.add_argument("--core", type=int, help="that the browser's processes share")
@@ -333,7 +256,7 @@ def write_report(options: argparse.Namespace, work: Path) -> list[str]:
         options.pair = make_tiny_pair(work / "tiny")
     pair = leafkit.load_pair(options.pair)
     questions, whose = questions_of(pair, options.queries, is_tiny=options.tiny)
-    folder = leafkit.export(pair, work, to=["web"], web_runtime=options.runtime)["web"]
+    folder = find_page(options, pair, work)
     starter = write_starter(options.core, work)
     # the server of files, and what drives the browser
     os.sched_setaffinity(0, os.sched_getaffinity(0) - {options.core} or {options.core})

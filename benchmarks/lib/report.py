@@ -21,6 +21,7 @@ _PRIVATE = (
     "--out",
     "--pair",
     "--exported",
+    "--runtime",
     "--peer-python",
     "--vllm-python",
     "--ray-python",

@@ -4,6 +4,7 @@ what it takes for equal.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,3 +66,20 @@ def test_a_turn_is_held_against_leafkits_own_search(asked):
     assert found.smallest_cosine == pytest.approx(0.6)
     with pytest.raises(SystemExit, match="shows other documents"):
         web_page.compare(pair, Path(), questions, turn | {"shown": [["x"], ["z"]]})
+
+
+def test_a_page_of_another_pair_is_refused(tmp_path):
+    pair = SimpleNamespace(
+        documents=[Document("x", "")],
+        space=SimpleNamespace(teacher="abc"),
+        student=SimpleNamespace(fingerprint="123"),
+    )
+    (tmp_path / "web").mkdir()
+    about = {"space": "abc", "documents": 1}
+    (tmp_path / "web" / "page.json").write_text(json.dumps(about))
+    (tmp_path / "web" / "query.json").write_text('{"fingerprint": "123"}')
+    options = SimpleNamespace(exported=tmp_path, pair=Path("pair"))
+    assert web_page.find_page(options, pair, tmp_path) == tmp_path / "web"
+    (tmp_path / "web" / "query.json").write_text('{"fingerprint": "124"}')
+    with pytest.raises(SystemExit, match="a page of another pair than pair"):
+        web_page.find_page(options, pair, tmp_path)
