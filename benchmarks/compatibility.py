@@ -260,7 +260,8 @@ def run_check(
         raise NotRun(f"its interpreter does not run ({err.strerror})") from err
     if done.returncode:
         raise NotRun(f"it fails: {_last_words(done.stderr)}")
-    about = json.loads(done.stdout.strip().splitlines()[-1])
+    # a tool may still say that it ends
+    about = json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
     if is_node:
         return {k: np.array(v) for k, v in json.loads(vectors_file.read_text()).items()}, about
     with np.load(vectors_file) as found:

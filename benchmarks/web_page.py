@@ -9,9 +9,9 @@ exported first, with the runtime that `npm ci` brings into tests/browser beside 
 Chromium, or that npm installed into --runtime. Every turn opens the page in a profile of its own,
 so that nothing is in a cache, and asks while the page loads, as a person would. Chromium's
 processes share the core --core (the last that this process may use unless said), and the server of
-files has the others. The hits are compared with those of leafkit's own int8 documents and the same
-graph outside of the browser. --tiny measures a pair of no size, to show that the script works.
-Writes a dated report.
+files has the others. The hits are compared with those of leafkit's own int8 search, the vectors
+with those of the same graph outside of the browser. --tiny measures a pair of no size, to show that
+the script works. Writes a dated report.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from serve_parts.ways import choose_questions
 import leafkit
 from leafkit.core.checkpoint_layout import GRAPH_ABOUT_FILE
 from leafkit.core.errors import LeafkitError
+from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.exporters.web.runtime import PACKAGES
 from leafkit.exporters.web.target import ABOUT_FILE
@@ -118,38 +119,62 @@ class Agreement:
     """The page's answers beside leafkit's.
 
     Attributes:
-        num_equal: questions with the same documents in the same order.
-        overlap: share of leafkit's documents that the page shows, in any order.
-        smallest_cosine: of the questions' vectors.
+        num_found: questions whose hits are those of leafkit's int8 search for the page's own
+            vector, in its order.
+        num_equal: those of leafkit's int8 search for the vector of the same graph outside of the
+            browser.
+        overlap: share of the latter's documents that the page shows, in any order.
+        cosines: (Q,) of the question's vectors, in the page and outside.
+        page: median cosine of the page's vectors with those of the model in float32.
+        native: of those outside of the browser.
     """
 
+    num_found: int
     num_equal: int
     overlap: float
-    smallest_cosine: float
+    cosines: np.ndarray
+    page: float
+    native: float
 
 
 def compare(
     pair: Pair, folder: Path, questions: Sequence[str], turn: Mapping[str, Any]
 ) -> Agreement:
-    """Hold a turn against the same int8 graph outside of the browser, and the documents as leafkit
-    keeps them at int8.
+    """Hold a turn against the documents as leafkit keeps them at int8, and the same graph outside
+    of the browser.
 
     Raises:
         SystemExit: what the page shows is not what it finds.
     """
     if turn["shown"] != turn["found"]:
         raise SystemExit("the page shows other documents than leafkit.search() finds in it")
-    graph = OnnxGraphEmbedder(folder, "int8")
-    native = np.stack([graph.encode_query(question) for question in questions])
     documents = DocumentVectors(pair).find("teacher", pair.dim, "int8")
-    positions = search_exact(native, documents, NUM_HITS).positions
-    right = [[pair.documents[i].id for i in row if i >= 0] for row in positions]
-    equal = [a == b for a, b in zip(turn["found"], right, strict=True)]
-    shares = [len({*a} & {*b}) / len(b) for a, b in zip(turn["found"], right, strict=True)]
-    vectors = np.array(turn["vectors"])
-    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(native, axis=1)
-    cosines = np.einsum("qd,qd->q", vectors, native) / lengths
-    return Agreement(sum(equal), float(np.mean(shares)), float(cosines.min()))
+
+    def search(vectors: np.ndarray) -> list[list[str]]:
+        positions = search_exact(vectors, documents, NUM_HITS).positions
+        return [[pair.documents[i].id for i in row if i >= 0] for row in positions]
+
+    found, vectors = turn["found"], np.array(turn["vectors"], dtype=np.float32)
+    graph, model = OnnxGraphEmbedder(folder, "int8"), make_embedder(pair.student)
+    native = np.stack([graph.encode_query(question) for question in questions])
+    precise = model.embed(questions, "query", model.max_tokens)
+    right = search(native)
+    return Agreement(
+        sum(a == b for a, b in zip(found, search(vectors), strict=True)),
+        sum(a == b for a, b in zip(found, right, strict=True)),
+        float(np.mean([len({*a} & {*b}) / len(b) for a, b in zip(found, right, strict=True)])),
+        cosines_of(vectors, native),
+        float(np.median(cosines_of(vectors, precise))),
+        float(np.median(cosines_of(native, precise))),
+    )
+
+
+def cosines_of(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(Q,) of the rows of two (Q, D) matrices, in double precision."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosines: np.ndarray = np.einsum("qd,qd->q", a, b) / lengths
+    return cosines
 
 
 def questions_of(pair: Pair, count: int, *, is_tiny: bool) -> tuple[list[str], str]:
@@ -213,10 +238,14 @@ def report_lines(found: Sequence[Figures], agreement: Agreement, num_questions: 
         f"While the questions were asked, other programs had {min(others):.0%} to "
         f"{max(others):.0%} of that core.",
         "",
-        f"Against the same graph outside of the browser and leafkit's own int8 documents: "
-        f"{agreement.num_equal} of {num_questions} questions have the same {NUM_HITS} documents in "
-        f"the same order, {agreement.overlap:.2%} of all documents are the same, and the smallest "
-        f"cosine of a question's vectors is {agreement.smallest_cosine:.6f}.",
+        f"For its own vector of a question, the page finds the {NUM_HITS} documents of leafkit's "
+        f"int8 search, in its order, in {agreement.num_found} of {num_questions} questions. For "
+        "that of the same graph outside of the browser, where sums are rounded otherwise before "
+        f"they become int8 again, they are the same in {agreement.num_equal}, and "
+        f"{agreement.overlap:.1%} of all documents are. Cosine of the two vectors: median "
+        f"{np.median(agreement.cosines):.6f}, smallest {agreement.cosines.min():.6f}; with the "
+        f"model's in float32 the page's have a median of {agreement.page:.6f}, the others one of "
+        f"{agreement.native:.6f}.",
         "",
     ]
 

@@ -39,16 +39,21 @@ def test_a_bar_is_under_the_median():
 
 @pytest.fixture
 def asked(monkeypatch):
-    """A pair of three documents, two questions, and a graph that gives (1, 0) and (0, 1)."""
+    """A pair of three documents, two questions, a graph that gives (1, 0) and (0, 1), and a model
+    that gives (1, 1) for both.
+    """
     vectors = {"a": np.float32([1, 0]), "b": np.float32([0, 1])}
     graph = SimpleNamespace(encode_query=vectors.__getitem__)
+    model = SimpleNamespace(embed=lambda texts, *_: np.ones((len(texts), 2)), max_tokens=8)
     monkeypatch.setattr(web_page, "OnnxGraphEmbedder", lambda *_: graph)
+    monkeypatch.setattr(web_page, "make_embedder", lambda _: model)
     rows = np.float32([[1, 0], [0.6, 0.8], [0, 1]])
     pair = SimpleNamespace(
         dim=2,
         documents=[Document(name, "") for name in "xyz"],
         vectors=rows,
         space=SimpleNamespace(normalized=True),
+        student=None,
     )
     return pair, ["a", "b"]
 
@@ -57,13 +62,18 @@ def test_a_turn_is_held_against_leafkits_own_search(asked):
     pair, questions = asked
     ids = [["x", "y", "z"], ["z", "y", "x"]]
     turn = {"shown": ids, "found": ids, "vectors": [[2, 0], [0, 3]]}
-    assert web_page.compare(pair, Path(), questions, turn) == web_page.Agreement(2, 1.0, 1.0)
-    ids = [["y", "x", "z"], ["z", "y"]]
+    same = web_page.compare(pair, Path(), questions, turn)
+    assert (same.num_found, same.num_equal, same.overlap) == (2, 2, 1.0)
+    assert same.cosines.tolist() == [1, 1]
+    assert same.page == same.native == pytest.approx(0.5**0.5)
+    # a vector of its own, and its own hits for it; of the other question a hit is missing
+    ids = [["y", "z", "x"], ["z", "y"]]
     turn = {"shown": ids, "found": ids, "vectors": [[0.6, 0.8], [0, 1]]}
-    found = web_page.compare(pair, Path(), questions, turn)
-    assert found.num_equal == 0
-    assert found.overlap == pytest.approx(5 / 6)
-    assert found.smallest_cosine == pytest.approx(0.6)
+    other = web_page.compare(pair, Path(), questions, turn)
+    assert (other.num_found, other.num_equal) == (1, 0)
+    assert other.overlap == pytest.approx(5 / 6)
+    np.testing.assert_allclose(other.cosines, [0.6, 1], rtol=1e-6)
+    assert other.page == pytest.approx((1.4 / 2**0.5 + 0.5**0.5) / 2)
     with pytest.raises(SystemExit, match="shows other documents"):
         web_page.compare(pair, Path(), questions, turn | {"shown": [["x"], ["z"]]})
 
