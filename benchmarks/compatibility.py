@@ -253,6 +253,8 @@ def run_check(
         else [interpreter, READERS / "python_tools.py", check.reader, job_file, vectors_file]
     )
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    # vLLM in one process: others would import everything anew, and live on where it is ended
+    offline["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     # the tool's own packages, not those that this process was told of
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | offline
     try:
