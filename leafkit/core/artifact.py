@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import glob
 import hashlib
 import json
 import os
 import shutil
-import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -29,8 +27,7 @@ from leafkit.core.checkpoint_layout import (
 from leafkit.core.errors import LeafkitError, explain_write_errors, remedy_of
 from leafkit.core.file_hashes import HashMemory, is_stamped, read_sha256
 from leafkit.core.permissions import share
-from leafkit.core.process.workers import is_running
-from leafkit.core.swap import recover, swap_in, wait_for
+from leafkit.core.swap import draft_of_file, recover, swap_in, wait_for
 from leafkit.core.version import git_commit, versions
 
 FORMAT = 3  # of the manifest; 1 called the step "stage" and had no method, 2 had no seal
@@ -108,22 +105,11 @@ def write_durably(path: Path, content: bytes) -> None:
     Raises:
         LeafkitError: disk full or permission denied.
     """
-    host = socket.gethostname().replace("/", "-")
-    temporary = path.with_name(f".{path.name}.{host}.{os.getpid()}.tmp")
     with explain_write_errors(path):
-        for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}.*.tmp"):
-            owner = left.name.split(".")[-2]
-            if owner.isdecimal() and not is_running(int(owner)):
-                left.unlink(missing_ok=True)
-        try:
-            with temporary.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, path)
-        except BaseException:  # a signal too
-            temporary.unlink(missing_ok=True)
-            raise
+        with draft_of_file(path) as draft, draft.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
         fsync_path(path.parent)
 
 

@@ -12,12 +12,11 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from leafkit.core.permissions import share
+from leafkit.core.swap import draft_of_file
 from leafkit.core.watch import State, is_settled, state_of, watch_file
 
 # a comment, in HTML as in Markdown
@@ -81,17 +80,8 @@ class HashMemory:
         files = {name: (*state, digest) for name, (state, digest) in sorted(self._known.items())}
         text = json.dumps({"format": FORMAT, "files": files})
         with contextlib.suppress(OSError):
-            descriptor, temporary = tempfile.mkstemp(
-                prefix=f"{self._path.name}.", suffix=".tmp", dir=self._path.parent
-            )
-            try:
-                with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                    stream.write(text)
-                share(Path(temporary))
-                os.replace(temporary, self._path)
-            except OSError:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            with draft_of_file(self._path) as draft:
+                draft.write_text(text, encoding="utf-8")
             self._is_changed = False
 
 

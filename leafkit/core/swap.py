@@ -7,17 +7,46 @@ never does: it cannot know whether that writer is still at work.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import glob
 import os
 import shutil
+import socket
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from leafkit.core.errors import LeafkitError
+from leafkit.core.process.workers import is_running
 
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
 _WAIT_S, _LOOK_EVERY_S = 1.0, 0.01  # for a writer between its two renames
+
+
+@contextlib.contextmanager
+def draft_of_file(path: Path) -> Iterator[Path]:
+    """A path beside ``path``, to be written by the body, whose file then takes the place of what is
+    at ``path``. What killed processes of this machine left of the same attempt is removed.
+
+    Raises:
+        OSError: the folder cannot be written; what was at ``path`` is still there.
+    """
+    host = socket.gethostname().replace("/", "-")
+    writer = f"{os.getpid()}-{threading.get_native_id()}"  # two threads may write at once
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}.*.tmp"):
+        owner = left.name.split(".")[-2].partition("-")[0]
+        if owner.isdecimal() and not is_running(int(owner)):
+            left.unlink(missing_ok=True)
+    draft = path.with_name(f".{path.name}.{host}.{writer}.tmp")
+    try:
+        yield draft
+        os.replace(draft, path)
+    except BaseException:  # a signal too
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def swap_in(draft: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import threading
 import time
 from pathlib import Path
@@ -156,11 +157,34 @@ def test_a_folder_that_cannot_be_written_is_opened_all_the_same(
     def refuse(*args: object, **kwargs: object) -> None:
         raise PermissionError(13, "read-only")
 
-    monkeypatch.setattr(file_hashes.tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(file_hashes, "draft_of_file", refuse)
     open_artifact(artifact)
     open_artifact(artifact)
     assert not (artifact / VERIFIED_FILE).exists()
     assert len(read) == 4
+
+
+def test_what_a_stopped_reader_left_of_its_memory_goes(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    left = artifact / f".{VERIFIED_FILE}.{socket.gethostname()}.{child}-{child}.tmp"
+    left.write_text("half")  # of a process that was killed
+    open_artifact(artifact)
+    assert not left.exists()
+    (artifact / VERIFIED_FILE).unlink()
+
+    def stop(*args: object) -> None:
+        raise SystemExit(143)  # as a signal's handler does
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", stop)
+        with pytest.raises(SystemExit):
+            open_artifact(artifact)
+    assert {path.name for path in artifact.iterdir()} == {"part", "about.txt", "manifest.json"}
 
 
 def test_readers_at_once_leave_one_whole_memory(artifact: Path) -> None:
