@@ -93,6 +93,13 @@ COMMANDS = {
             "batch_tokens=",
         ),
     ),
+    "predict": Command(
+        "teacher=MODEL | teacher=vectors:FOLDER [home=SOURCE] [target=.95] [minutes=2] [texts=N] "
+        "[kinds=static,last-layer] [diagnose=true] [key=value ...]",
+        "what each kind of student of a teacher will be worth on your texts, with an interval, "
+        "before any of them is made",
+        ("teacher=", "home=", "target=", "minutes=", "texts=", "kinds=", "diagnose="),
+    ),
     "rescue": Command(
         "vectors:FOLDER | parquet:FILE | qdrant:URL/COLLECTION [text=NAME] [title=NAME] [id=NAME] "
         "[vector=NAME] [similarity=cosine|dot] [key=value ...]",

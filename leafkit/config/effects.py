@@ -37,6 +37,13 @@ _DIM = "student.dim"
 _JUDGED = ("bench.split", "bench.num_resamples", "seed")
 _ASKING = (*_READING, *_CUTS, "data.exclude_self", *_MODELS, _ENGINE)
 _START = ("student.init*", "student.kind", "student.head_layers", "student.static.width")
+_PROBED = (
+    "student.init",
+    "student.static.*",
+    "inherit.dims",
+    "inherit.precisions",
+    "bench.indexes.hnsw*",
+)
 _TRAINING = ("seed", *_READING, *_CUTS, "data.num_pseudo_texts", "stages.*", "trainer.*", _ENGINE)
 # command -> patterns of keys that it reads; ! takes keys out again
 EFFECTS: dict[str, tuple[str, ...]] = {
@@ -53,6 +60,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
         "inherit.*",
         "!inherit.diagnose",
     ),
+    "predict": (*_RUN, "seed", *_READING, *_CUTS, *_MODELS, _ENGINE, *_PROBED),
     "rescue": (*_RUN, "seed", *_READING, *_CUTS, *_PAIRS, _ENGINE, "student.*", "trainer.*"),
     "teach": (*_RUN, "dry_run", *_TRAINING),
     "mine": (*_RUN, "dry_run", *_TRAINING),

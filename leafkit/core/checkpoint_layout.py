@@ -16,6 +16,7 @@ spells one.
             pairs/                texts and vectors of an index that is rescued; pairs.work/ while
                                   they are fetched
             certificate/          what can be said of the rescue
+            prediction/           what students of a teacher will be worth
             hub/, openvino/       the student and its teacher for other tools
             report.json, report.html, README.md
             report.tables/        every table of the report as Markdown, CSV and LaTeX
@@ -40,6 +41,7 @@ CONTAMINATION, DIAGNOSIS, EXPORT = "contamination", "diagnosis", "export"
 HUB, OPENVINO, WEB = "hub", "openvino", "web"  # folders for other tools
 MINED, SYNTH, SYNTH_WORK, DRY_RUN_ROWS = "mined", "synth", "synth.work", "rows"
 PAIRS, PAIRS_WORK, CERTIFICATE = "pairs", "pairs.work", "certificate"
+PREDICTION = "prediction"
 INHERIT_PASSES = ".inherit.passes"  # finished passes of a grid that was stopped
 RECIPE_FOLDERS = (
     STUDENT,
@@ -59,6 +61,7 @@ RECIPE_FOLDERS = (
     PAIRS,
     PAIRS_WORK,
     CERTIFICATE,
+    PREDICTION,
 )
 
 # of every artifact
@@ -119,6 +122,7 @@ PAIR_TEXTS_FILE, PAIR_MATRIX_FILE = "documents.jsonl", "documents.npy"
 PAIR_ROWS_FILE, PAIR_UNDER_WAY_FILE = "rows.jsonl", "vectors.f32"
 PAIR_PROGRESS_FILE = "progress.json"
 CERTIFICATE_FILE, CERTIFICATE_PAGE_FILE = "certificate.json", "certificate.html"
+PREDICTION_FILE, PREDICTION_PAGE_FILE = "prediction.json", "prediction.html"
 
 # of a vector store: how long its vectors took, what decides about them beside the texts, and how
 # many rows its shards have

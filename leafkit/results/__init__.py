@@ -21,6 +21,14 @@ from leafkit.results.diagnosis import (
 )
 from leafkit.results.inheritance import GridCell, InheritanceGrid, Verdict
 from leafkit.results.interval import Difference, Interval
+from leafkit.results.prediction import (
+    FinishedRun,
+    FinishedRuns,
+    Forecast,
+    Prediction,
+    ProbeFigures,
+    StudentForecast,
+)
 from leafkit.results.report import (
     CorpusFacts,
     GraphQuality,
@@ -58,6 +66,9 @@ __all__ = [
     "DiagnosisFigures",
     "Difference",
     "EvaluationResult",
+    "FinishedRun",
+    "FinishedRuns",
+    "Forecast",
     "GraphQuality",
     "GridCell",
     "HeadFigures",
@@ -72,6 +83,8 @@ __all__ = [
     "ModelFacts",
     "Overlap",
     "OverlapExample",
+    "Prediction",
+    "ProbeFigures",
     "Quality",
     "QueryScores",
     "RankFigures",
@@ -82,6 +95,7 @@ __all__ = [
     "SpectrumSummary",
     "StepTime",
     "StudentChecks",
+    "StudentForecast",
     "SystemScores",
     "Table",
     "TaskScore",

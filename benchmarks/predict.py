@@ -1,0 +1,459 @@
+"""Know before you pay: whether `leafkit predict` foretells what students are worth.
+
+    python benchmarks/predict.py develop --case CHECKPOINTS ... --folder DIR --table FILE
+    python benchmarks/predict.py foretell --case CHECKPOINTS ... --folder DIR --table FILE
+    python benchmarks/predict.py settle --case CHECKPOINTS ... --folder DIR --foretold FILE
+
+A case is a checkpoints folder in which a recipe of one corpus was finished: its collection, and the
+teacher's vectors of documents, made queries and judged queries. Of each case the teacher's space is
+taken as it is, and made into others (rotated, widened, non-linear, truncated, noisy, anisotropic),
+documents and queries alike. `develop` probes students of some cases, makes them of all texts, and
+writes the table that the package ships. `foretell` probes students of other cases and writes what
+that table says of them; commit that file. `settle` makes the students, and writes a dated report of
+how the predictions turned out, those that a corpus gets from the others (left out in turn) beside
+them. States of the start model, probes and outcomes are kept in DIR and not computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lib.arguments import make_parser
+from lib.cells import write
+from lib.machine import describe
+from lib.pinned import pin
+from lib.prediction_report import report_lines
+from lib.prediction_spaces import SPACES, change_space
+from lib.report import command, publish, title, today
+
+SEED = 42
+START = "builtin:minilm"
+# a prediction has two minutes: it probes some texts, and speaks of all
+PROBED = 1024
+LIMITS = {"pydocs": (64, 56)}  # query and document tokens that its teacher read; else 0 and 256
+DIMS_PART, WAYS = 2, ("int8", "binary")
+
+
+class Case:
+    """A corpus with the teacher's vectors.
+
+    Args:
+        checkpoints: of a finished recipe.
+        folder: keeps the start model's states.
+        fitted: most texts that a student is made of.
+    """
+
+    def __init__(self, checkpoints: Path, folder: Path, fitted: int) -> None:
+        from leafkit.data.records import Collection
+        from leafkit.embedders.precomputed_files import read_store
+
+        self.name = checkpoints.name
+        corpora = sorted((checkpoints / "corpora").iterdir())
+        if len(corpora) != 1:
+            raise SystemExit(f"{checkpoints} holds {len(corpora)} corpora where one is needed")
+        self.collection = Collection.load(corpora[0])
+        self._tables = [
+            (place.name.split("-")[-2], read_store(place)[0])
+            for place in sorted((checkpoints / "vectors").iterdir())
+        ]
+        self.folder, self.fitted, self.checkpoints = folder, fitted, checkpoints
+        self.limits = LIMITS.get(self.name, (0, 256))
+        documents = self.collection.documents
+        self.texts = [document.full_text for document in documents]
+        self.documents = self._vectors(self.texts, "document")
+        self.judged = self.collection.judged("test")
+        self.judged_vectors = self._vectors([query.text for query in self.judged], "query")
+        self._choose()
+
+    def _find(self, texts: Sequence[str], role: str) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) bool, which texts have a vector, and (n, D) of those; zeros of others."""
+        found, out = np.zeros(len(texts), dtype=bool), None
+        for of_role, table in self._tables:
+            if of_role != role:
+                continue
+            rows = table.find(texts)
+            new = (rows >= 0) & ~found
+            if out is None:
+                out = np.zeros((len(texts), table.vectors.dim), dtype=np.float32)
+            out[new] = table.vectors.take(rows[new])
+            found |= new
+        if out is None:
+            raise SystemExit(f"{self.checkpoints} holds no {role} vectors")
+        return found, out
+
+    def _vectors(self, texts: Sequence[str], role: str) -> np.ndarray:
+        found, vectors = self._find(texts, role)
+        if not found.all():
+            raise SystemExit(f"{self.checkpoints}: {int((~found).sum())} {role} texts lack vectors")
+        return vectors
+
+    def _choose(self) -> None:
+        """What is held out, fitted and asked, as ``make_sample`` does it."""
+        from leafkit.data.made_queries import make_queries_of
+        from leafkit.pipeline.predict.sample import MOST_ASKED, MOST_HELD_OUT, shuffle_by_hash
+
+        order = shuffle_by_hash(self.texts, SEED)
+        count = min(MOST_HELD_OUT, len(order) // 5)
+        self.held_out, self.fit = np.sort(order[:count]), order[count:][: self.fitted]
+        places = self.held_out.tolist()
+        made = make_queries_of([self.collection.documents[p] for p in places], 4000, SEED)
+        asked = {query.text for query in self.judged} | set(self.texts)
+        made = {text: at for text, at in made.items() if text not in asked}
+        has_vector, vectors = self._find(list(made), "query")
+        chosen = np.flatnonzero(has_vector)[:MOST_ASKED]
+        texts = list(made)
+        self.queries = [texts[i] for i in chosen.tolist()]
+        self.sources = np.array([places[made[text]] for text in self.queries], dtype=np.int64)
+        self.query_vectors = vectors[chosen]
+
+    @cached_property
+    def states(self) -> Mapping[str, np.ndarray]:
+        """Of all layers of the start model; read once and kept."""
+        place = self.folder / "states" / f"{self.name}-{self.fitted}.npz"
+        if not place.is_file():
+            self._read_states(place)
+        with np.load(place) as kept:
+            return {name: kept[name].astype(np.float32) for name in kept.files}
+
+    def _read_states(self, place: Path) -> None:
+        import torch
+
+        from leafkit.models.checkpoint import load_encoder
+        from leafkit.pipeline.predict.start_states import StartStates
+
+        reader = StartStates(load_encoder(START), torch.device("cpu"), torch.float32)
+        parts = {
+            "queries": (self.queries, "query"),
+            "judged": ([query.text for query in self.judged], "query"),
+            "held_out": ([self.texts[i] for i in self.held_out.tolist()], "document"),
+        }
+        found = {
+            name: reader.read(texts, role, self.limits[role == "document"])
+            for name, (texts, role) in parts.items()
+        }
+        blocks = []
+        for start in range(0, len(self.fit), 512):  # each is kept, for a run that is broken off
+            block = place.with_suffix(f".{start}.npy")
+            block.parent.mkdir(parents=True, exist_ok=True)
+            if not block.is_file():
+                texts = [self.texts[i] for i in self.fit[start : start + 512].tolist()]
+                np.save(block, reader.read(texts, "document", self.limits[1]).astype(np.float16))
+            print(f"  {self.name}: {start + 512:,} of {len(self.fit):,} read", flush=True)
+            blocks.append(np.load(block))
+        kept = {name: array.astype(np.float16) for name, array in found.items()}
+        np.savez(place, fit=np.concatenate(blocks), **kept)
+
+
+class Space:
+    """A case in one space."""
+
+    def __init__(self, case: Case, name: str) -> None:
+        from leafkit.evaluation.forecast.yardstick import Yardstick, unit
+
+        self.case, self.name = case, name
+        documents, queries, judged = change_space(
+            name, [case.documents, case.query_vectors, case.judged_vectors], SEED
+        )
+        self.documents, self.judged = unit(documents), unit(judged)
+        self.yardstick = Yardstick(self.documents, case.held_out, case.sources, unit(queries))
+
+    @cached_property
+    def judgments(self) -> Any:
+        """Of the judged queries."""
+        from leafkit.evaluation.metrics import Judgments
+
+        case = self.case
+        ids = [document.id for document in case.collection.documents]
+        return Judgments([query.id for query in case.judged], ids, case.collection.qrels)
+
+    def ndcg(self, queries: np.ndarray, documents: np.ndarray | None = None) -> np.ndarray:
+        """(Q,) nDCG@10."""
+        from leafkit.evaluation.metrics import fast_ndcg
+        from leafkit.index.exact import search_exact
+        from leafkit.index.ranking import exclude_self
+
+        own = np.array(self.case.collection.own_documents("test", "auto"), dtype=np.int64)
+        depth = 10 + bool((own >= 0).any())
+        found = search_exact(
+            queries, self.documents if documents is None else documents, depth, self.judgments.ties
+        )
+        return fast_ndcg(exclude_self(found, own, 10), self.judgments)
+
+    def retention(self, values: np.ndarray) -> dict[str, float | int]:
+        """Share of the teacher's mean."""
+        from leafkit.evaluation.bootstrap import Bootstrap
+
+        found = Bootstrap(len(values), 2000, SEED).ratio(values, self.ndcg(self.judged))
+        return asdict(found)
+
+
+def layers_of(states: np.ndarray, kind: str) -> slice:
+    """Columns of a kind of MiniLM's six layers and its embeddings."""
+    from leafkit.results.prediction import ALL_LAYERS, LAST_LAYER, THREE_LAYERS, TWO_LAYERS
+
+    width = states.shape[1] // 7
+    layer = {TWO_LAYERS: 2, THREE_LAYERS: 3, LAST_LAYER: 6}.get(kind)
+    if layer is None:
+        assert kind == ALL_LAYERS
+        return slice(0, states.shape[1])
+    return slice(layer * width, (layer + 1) * width)
+
+
+def ways_of(space: Space, dim: int) -> list[tuple[int, str]]:
+    """Dimensions and precisions that are measured of one kind."""
+    return [(dim // DIMS_PART, "float32"), *((dim, precision) for precision in WAYS)]
+
+
+def static_probe(space: Space) -> Any:
+    """Trains tables."""
+    from leafkit.config import StudentConfig
+    from leafkit.embedders.precomputed import PrecomputedVectors
+    from leafkit.models.checkpoint import load_encoder
+    from leafkit.pipeline.model_handle import ModelHandle
+    from leafkit.pipeline.predict.static_probe import StaticProbe
+    from leafkit.pipeline.student.targets import TokenLimits
+
+    case = space.case
+    place = next(p for p in (case.checkpoints / "vectors").iterdir() if "-document-" in p.name)
+    teacher = ModelHandle(PrecomputedVectors(place), "stored", "")
+    limits = TokenLimits(*case.limits)
+    return StaticProbe(load_encoder(START), teacher, StudentConfig(), limits, seed=SEED)
+
+
+def probe(space: Space, kinds: Sequence[str]) -> dict[str, Any]:
+    """Figures of each kind's probes, and of its ways by their names."""
+    from leafkit.config import InheritConfig
+    from leafkit.pipeline.predict.closed_probe import StatesOf, apply_head, probe_closed_form
+    from leafkit.pipeline.predict.probe_students import counts_to
+    from leafkit.pipeline.predict.ways import measure_ways
+    from leafkit.results.codec import to_plain
+    from leafkit.results.prediction import LAST_LAYER, STATIC
+
+    case, found = space.case, {}
+    counts = counts_to(min(PROBED, len(case.fit) // 2))
+    fit = case.fit[: counts[-1]]
+    for kind in kinds:
+        if kind == STATIC:
+            texts = [case.texts[i] for i in fit.tolist()]
+            asked = ([case.texts[i] for i in case.held_out.tolist()], case.queries)
+            probes, _ = static_probe(space).probe(
+                texts, space.documents[fit], asked, space.yardstick, counts
+            )
+            found[kind] = {"probes": to_plain(probes)}
+            continue
+        states = case.states
+        own = StatesOf(states["fit"][: len(fit)], states["held_out"], states["queries"])
+        own = own.of(layers_of(states["fit"], kind))
+        probes, head = probe_closed_form(own, space.documents[fit], space.yardstick, counts)
+        found[kind] = {"probes": to_plain(probes)}
+        if kind == LAST_LAYER:
+            parts = [apply_head(head, part) for part in (own.held_out, own.queries)]
+            ways = measure_ways(
+                space.yardstick,
+                *parts,
+                ways_of(space, space.documents.shape[1]),
+                InheritConfig(),
+                seed=SEED,
+            )
+            found[kind]["ways"] = {name_of(w.dim, w.precision, space): to_plain(f) for w, f in ways}
+    return found
+
+
+def name_of(dim: int, precision: str, space: Space) -> str:
+    """Of a way, the same in spaces of all widths."""
+    return precision if dim == space.documents.shape[1] else f"1/{DIMS_PART} of the dimensions"
+
+
+def settle(space: Space, kinds: Sequence[str]) -> dict[str, Any]:
+    """Retention of each kind made of all texts that are fitted, and of its ways."""
+    from leafkit.config import InheritConfig
+    from leafkit.core.truncate import truncate_then_normalize
+    from leafkit.index.codecs.fit import fit_codecs
+    from leafkit.pipeline.predict.closed_probe import apply_head, fit_head
+    from leafkit.results.prediction import LAST_LAYER, STATIC
+
+    case, found = space.case, {}
+    for kind in kinds:
+        if kind == STATIC:
+            maker = static_probe(space)
+            texts = [case.texts[i] for i in case.fit.tolist()]
+            table = maker.train(texts, space.documents[case.fit])
+            queries = maker.embed(table, [query.text for query in case.judged], "query")
+            found[kind] = {"outcome": space.retention(space.ndcg(queries))}
+            continue
+        columns = layers_of(case.states["fit"], kind)
+        head = fit_head(case.states["fit"][:, columns], space.documents[case.fit])
+        queries = apply_head(head, case.states["judged"][:, columns])
+        found[kind] = {"outcome": space.retention(space.ndcg(queries))}
+        if kind != LAST_LAYER:
+            continue
+        ways = {}
+        for dim, precision in ways_of(space, space.documents.shape[1]):
+            stored = truncate_then_normalize(space.documents, dim)
+            if precision != "float32":
+                codec = fit_codecs(space.documents, [dim], [precision], InheritConfig(), seed=SEED)
+                stored = codec[dim, precision].round_trip(stored)
+            cut = truncate_then_normalize(queries, dim)
+            values = space.ndcg(cut, np.ascontiguousarray(stored))
+            ways[name_of(dim, precision, space)] = space.retention(values)
+        found[kind]["ways"] = ways
+    return found
+
+
+def cells(
+    cases: Sequence[Case], folder: Path, what: str, options: argparse.Namespace
+) -> Iterator[tuple[Case, str, dict[str, Any]]]:
+    """Probes or outcomes by case and space, measured where they are not kept."""
+    work = {"probes": probe, "outcomes": settle}[what]
+    for case in cases:
+        for name in options.spaces:
+            place = folder / what / f"{case.name}-{options.fitted}-{name.replace(' ', '-')}.json"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            kept = json.loads(place.read_text()) if place.is_file() else {}
+            missing = [kind for kind in options.kinds if kind not in kept]
+            if missing:
+                print(f"{what}: {case.name}, {name}: {', '.join(missing)}", flush=True)
+                kept |= work(Space(case, name), missing)
+                write(place, kept)
+            yield case, name, {kind: kept[kind] for kind in options.kinds}
+
+
+def expected(case: Case, cell: Mapping[str, Any]) -> Iterator[tuple[str, int, Any]]:
+    """Kind or way, texts of the largest probe, and the figures that are expected of all texts."""
+    from leafkit.evaluation.forecast.growth import expect_at
+    from leafkit.pipeline.predict.ways import ratios_of, scale_figures
+    from leafkit.results import ProbeFigures
+    from leafkit.results.codec import from_plain
+    from leafkit.results.prediction import ProbeAt
+
+    for kind, found in cell.items():
+        probes = from_plain(tuple[ProbeAt, ...], found["probes"])
+        whole = expect_at(probes, len(case.fit))
+        yield kind, probes[-1].num_texts, whole
+        for way, plain in found.get("ways", {}).items():
+            ratios = ratios_of(from_plain(ProbeFigures, plain), probes[-1].figures)
+            yield f"{kind}, {way}", probes[-1].num_texts, scale_figures(whole, ratios)
+
+
+def runs_of(cases: Sequence[Case], options: argparse.Namespace) -> list[Any]:
+    """Finished runs: probes with outcomes."""
+    from leafkit.results import FinishedRun, Interval
+
+    probed = {(c.name, s): cell for c, s, cell in cells(cases, options.folder, "probes", options)}
+    runs = []
+    for case, space, cell in cells(cases, options.folder, "outcomes", options):
+        outcomes = {}
+        for kind, found in cell.items():
+            outcomes[kind] = found["outcome"]
+            outcomes |= {f"{kind}, {way}": one for way, one in found.get("ways", {}).items()}
+        for kind, num_probed, figures in expected(case, probed[case.name, space]):
+            runs.append(
+                FinishedRun(
+                    corpus=case.name,
+                    teacher=options.teacher_name,
+                    space=space,
+                    kind=kind,
+                    num_texts=len(case.fit),
+                    num_probed=num_probed,
+                    probe=figures,
+                    outcome=Interval(**outcomes[kind]),
+                )
+            )
+    return runs
+
+
+def develop(cases: Sequence[Case], options: argparse.Namespace) -> None:
+    """Write the table."""
+    from leafkit.results import FinishedRuns
+
+    runs = tuple(runs_of(cases, options))
+    FinishedRuns(today(), "benchmarks/predict.py", runs).save(options.table)
+    print(f"{len(runs)} runs: {options.table}")
+
+
+def foretell(cases: Sequence[Case], options: argparse.Namespace) -> None:
+    """Write what the table says of cases that are not in it."""
+    from leafkit.evaluation.forecast.calibration import FEATURES, calibrate
+    from leafkit.results import FinishedRuns
+    from leafkit.results.codec import to_plain
+
+    table = FinishedRuns.load(options.table)
+    known = {run.corpus for run in table.runs} & {case.name for case in cases}
+    if known:
+        raise SystemExit(f"{', '.join(sorted(known))} is in the table")
+    ways = {asked: calibrate(table.runs, asked) for asked in FEATURES}
+    rows = []
+    for case, space, cell in cells(cases, options.folder, "probes", options):
+        for kind, num_probed, figures in expected(case, cell):
+            rows.append(
+                {
+                    "corpus": case.name,
+                    "space": space,
+                    "kind": kind,
+                    "texts": len(case.fit),
+                    "probed": num_probed,
+                    "figures": to_plain(figures),
+                    "forecasts": {k: to_plain(c.forecast(figures)) for k, c in ways.items()},
+                }
+            )
+    about = {
+        "date": today(),
+        "table": [len(table.runs), sorted({run.corpus for run in table.runs}), table.date],
+    }
+    text = json.dumps({"about": about, "predictions": rows}, indent=1)
+    options.foretold.write_text(text + "\n", encoding="utf-8")
+    print(f"{len(rows)} predictions: {options.foretold}")
+
+
+def report(cases: Sequence[Case], options: argparse.Namespace) -> None:
+    """Settle what was foretold, and write the report."""
+    from leafkit.results import FinishedRuns
+
+    foretold = json.loads(options.foretold.read_text(encoding="utf-8"))
+    runs = runs_of(cases, options)
+    table = FinishedRuns.load(options.table).runs
+    lines = [
+        *title("Predictions of students, and how they turned out"),
+        f"{command()}, {describe('torch', num_threads=options.threads)}. Teacher "
+        f"{options.teacher_name}, start {START}; probes of at most {PROBED:,} texts, students of "
+        f"at most {options.fitted:,}; closed form, or a table trained on documents. One seed.",
+        "",
+        *report_lines(
+            foretold, runs, [run for run in table if run.corpus not in {c.name for c in cases}]
+        ),
+    ]
+    publish(lines, "predict", print_only=options.print_only)
+
+
+def main() -> None:
+    """One step."""
+    from leafkit.results.prediction import KINDS
+
+    parser = make_parser(__doc__, can_print=True)
+    parser.add_argument("step", choices=("develop", "foretell", "settle"))
+    parser.add_argument("--case", type=Path, nargs="+", required=True, help="checkpoints folders")
+    parser.add_argument("--folder", type=Path, required=True, help="keeps states and cells")
+    parser.add_argument("--table", type=Path, required=True, help="of finished runs")
+    parser.add_argument("--foretold", type=Path, help="predictions, to be committed")
+    parser.add_argument("--spaces", nargs="+", default=list(SPACES), choices=SPACES)
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
+    parser.add_argument("--fitted", type=int, default=2048, help="texts that students are made of")
+    parser.add_argument("--teacher-name", default="all-mpnet-base-v2")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    pin(options.threads)
+    if options.step != "develop" and options.foretold is None:
+        raise SystemExit("--foretold FILE holds the predictions")
+    cases = [Case(place, options.folder, options.fitted) for place in options.case]
+    {"develop": develop, "foretell": foretell, "settle": report}[options.step](cases, options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""From a probe's figures to a share of the teacher's nDCG@10, by finished runs.
+
+A ridge regression of the logarithm of the share that a run kept on the logarithms of its probe's
+figures, with an offset for students that were trained. Its error is that of corpora that were left
+out whole, and the interval Student's, with a degree of freedom for each corpus but one: runs on one
+corpus share its queries, and are no independent witnesses.
+
+Shapes: R runs, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from leafkit.core.errors import LeafkitError
+from leafkit.results import FinishedRun, FinishedRuns, Forecast, ProbeFigures
+from leafkit.results.codec import read_json
+from leafkit.results.prediction import DOCUMENTS_ALONE, GIVEN_QUERIES, MADE_QUERIES
+
+TABLE_FILE = "finished_runs.json"
+FEATURES = {
+    MADE_QUERIES: ("query_overlap", "source_share"),
+    GIVEN_QUERIES: ("query_overlap",),
+    DOCUMENTS_ALONE: ("source_overlap", "document_overlap"),
+}
+TRAINED = "trained"  # a kind whose name begins so takes steps
+_RIDGE = 0.1  # runs that say "no slope", of R
+_SMALLEST = 1e-3  # of a figure, whose logarithm is taken
+_FEWEST_CORPORA = 2
+_MARGIN = 0.02  # beyond the table's range, in units of a figure, that is still inside
+# 95% quantiles of Student's t, for a 90% interval, of 1 to 12 degrees of freedom
+_T95 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782)
+# of a figure that is outside
+_WORDS = {
+    "query_overlap": "the neighbors of queries",
+    "source_share": "the share of sources found",
+    "source_overlap": "the neighbors of sources",
+    "document_overlap": "the neighbors of documents",
+}
+
+
+@lru_cache(maxsize=1)
+def shipped_runs() -> tuple[FinishedRun, ...]:
+    """The table in the package.
+
+    Raises:
+        LeafkitError: it is damaged.
+    """
+    path = Path(__file__).with_name(TABLE_FILE)
+    return FinishedRuns.from_json(read_json(path, FinishedRuns.made_by), str(path)).runs
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A fitted regression.
+
+    Attributes:
+        features: names of the figures, F.
+        mean: (F + 1,) of the features, the last one of the offset.
+        weight: (F + 1,) of centred features.
+        base: mean of the logarithms of the shares.
+        spread: (F + 1, F + 1) inverse of the penalised products: leverage.
+        error: standard deviation of corpora left out, of the logarithm.
+        freedom: degrees of freedom.
+        low: (F,) smallest value of each figure in the table.
+        high: (F,) largest.
+        corpora: of the runs.
+        num_runs: R.
+        has_trained: whether some of them took steps.
+    """
+
+    features: tuple[str, ...]
+    mean: np.ndarray
+    weight: np.ndarray
+    base: float
+    spread: np.ndarray
+    error: float
+    freedom: int
+    low: np.ndarray
+    high: np.ndarray
+    corpora: tuple[str, ...]
+    num_runs: int
+    has_trained: bool
+
+    def forecast(self, figures: ProbeFigures, *, is_trained: bool = False) -> Forecast:
+        """The share that a student of such figures keeps.
+
+        Raises:
+            ValueError: a figure is not known, or no finished run was trained.
+        """
+        if is_trained and not self.has_trained:
+            raise ValueError("no finished run was trained")
+        values = _values_of(figures, self.features)
+        x = np.append(np.log(np.maximum(values, _SMALLEST)), float(is_trained)) - self.mean
+        leverage = float(x @ self.spread @ x)
+        far = np.maximum(self.low - _MARGIN - values, values - self.high - _MARGIN).clip(min=0)
+        names = [name for name, by in zip(self.features, far, strict=True) if by > 0]
+        width = np.maximum(self.high - self.low, _MARGIN)
+        stretch = 1 + float((far / width).max())  # as far again as the table is wide: twice
+        error = self.error * np.sqrt(1 + leverage) * stretch
+        reach = _T95[min(self.freedom, len(_T95)) - 1] * error
+        center = self.base + float(x @ self.weight)
+        return Forecast(
+            float(np.exp(center)),
+            float(np.exp(center - reach)),
+            float(np.exp(center + reach)),
+            ", ".join(_WORDS[name] for name in names),
+        )
+
+
+def calibrate(runs: Sequence[FinishedRun], asked_with: str) -> Calibration:
+    """Fit the regression.
+
+    Args:
+        runs: of at least two corpora.
+        asked_with: a key of ``FEATURES``: which figures of a probe are known.
+
+    Raises:
+        LeafkitError: the runs are of fewer corpora.
+    """
+    features = FEATURES[asked_with]
+    corpora = tuple(dict.fromkeys(run.corpus for run in runs))
+    if len(corpora) < _FEWEST_CORPORA:
+        raise LeafkitError(
+            f"the finished runs are of {len(corpora)} corpora: no telling how another one differs"
+        )
+    raw = np.stack([_values_of(run.probe, features) for run in runs])
+    trained = np.array([run.kind.startswith(TRAINED) for run in runs], dtype=np.float64)
+    x = np.column_stack([np.log(np.maximum(raw, _SMALLEST)), trained])
+    y = np.log(np.maximum([run.outcome.value for run in runs], _SMALLEST))
+    groups = np.array([corpora.index(run.corpus) for run in runs])
+    # every corpus counts alike, however many runs there are of it
+    counts = np.bincount(groups)
+    weights = len(runs) / len(corpora) / counts[groups]
+    errors = np.zeros(len(runs))
+    for group in range(len(corpora)):
+        rest = groups != group
+        mean, weight, base, _ = _solve(x[rest], y[rest], weights[rest])
+        errors[~rest] = y[~rest] - base - (x[~rest] - mean) @ weight
+    mean, weight, base, spread = _solve(x, y, weights)
+    return Calibration(
+        features=features,
+        mean=mean,
+        weight=weight,
+        base=base,
+        spread=spread,
+        error=float(np.sqrt(np.average(errors**2, weights=weights))),
+        freedom=len(corpora) - 1,
+        low=raw.min(axis=0),
+        high=raw.max(axis=0),
+        corpora=corpora,
+        num_runs=len(runs),
+        has_trained=bool(trained.any()),
+    )
+
+
+def _solve(
+    x: np.ndarray, y: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+    """Weighted ridge regression: mean of x, slopes, mean of y, and the inverse of the products."""
+    mean, base = np.average(x, axis=0, weights=weights), float(np.average(y, weights=weights))
+    centered = x - mean
+    products = (centered * weights[:, None]).T @ centered
+    scale = np.trace(products) / len(products) or 1.0
+    inverse = np.linalg.inv(products + _RIDGE / len(x) * scale * np.eye(len(products)))
+    slopes = inverse @ (centered * weights[:, None]).T @ (y - base)
+    return mean, slopes, base, inverse
+
+
+def _values_of(figures: ProbeFigures, features: Sequence[str]) -> np.ndarray:
+    """(F,) figures by name.
+
+    Raises:
+        ValueError: one is not known.
+    """
+    found = [getattr(figures, name) for name in features]
+    if any(value is None for value in found):
+        raise ValueError(f"{features[found.index(None)]} is not known")
+    return np.array(found, dtype=np.float64)

@@ -1,0 +1,1 @@
+"""What students of a teacher will be worth, told by probes before any of them is made."""

@@ -1,0 +1,86 @@
+"""From probes to forecasts: what finished runs say of each kind of student.
+
+Shapes: H held-out documents, A queries, D dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from leafkit.evaluation.forecast.calibration import Calibration
+from leafkit.evaluation.forecast.growth import FARTHEST, expect_at
+from leafkit.pipeline.predict.start_states import SETTINGS
+from leafkit.results import StudentForecast
+from leafkit.results.prediction import ProbeAt
+
+_STEP = 2**0.25  # between numbers of texts that are tried for a target
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What is known of one kind of student.
+
+    Attributes:
+        kind: its name.
+        probes: of rising numbers of texts.
+        held_out: (H, D) vectors of the largest probe.
+        queries: (A, D) likewise.
+        seconds_per_text: to make a student of this kind, from the probes' speed.
+        unfitted: positions of the documents that half of the largest probe leaves.
+        embed_half: vectors of a student that was fitted to that half: of the held-out documents, of
+            the queries, of the documents that it left.
+    """
+
+    kind: str
+    probes: tuple[ProbeAt, ...]
+    held_out: np.ndarray
+    queries: np.ndarray
+    seconds_per_text: float
+    unfitted: np.ndarray
+    embed_half: Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def forecast_student(
+    probed: Probed, calibration: Calibration, num_texts: int, target: float
+) -> StudentForecast:
+    """What a student of this kind will be worth, fitted to ``num_texts``.
+
+    Args:
+        probed: its probes.
+        calibration: by finished runs.
+        num_texts: that there are.
+        target: share of the teacher that is wanted.
+    """
+    expected = expect_at(probed.probes, num_texts)
+    return StudentForecast(
+        kind=probed.kind,
+        settings=SETTINGS[probed.kind],
+        num_texts=num_texts,
+        probes=probed.probes,
+        expected=expected,
+        retention=calibration.forecast(expected),
+        seconds=probed.seconds_per_text * num_texts,
+        texts_needed=find_texts(probed.probes, calibration, target),
+    )
+
+
+def find_texts(probes: Sequence[ProbeAt], calibration: Calibration, target: float) -> int:
+    """The fewest texts whose forecast reaches a share; 0 where no number does that the probes can
+    speak for.
+    """
+    count = float(probes[0].num_texts)
+    farthest = FARTHEST * probes[-1].num_texts
+    while count <= farthest:
+        if calibration.forecast(expect_at(probes_to(probes, count), int(count))).value >= target:
+            return int(count)
+        count *= _STEP
+    return 0
+
+
+def probes_to(probes: Sequence[ProbeAt], count: float) -> Sequence[ProbeAt]:
+    """The probes up to a number of texts, the smallest at least; all of them beyond the largest."""
+    below = [probe for probe in probes if probe.num_texts <= count]
+    return below or probes[:1]

@@ -1,0 +1,349 @@
+"""Predict what students of a teacher will be worth on a corpus: sample, probes, forecasts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leafkit.core.checkpoint_layout import (
+    PREDICTION,
+    PREDICTION_FILE,
+    PREDICTION_PAGE_FILE,
+)
+from leafkit.core.console import log
+from leafkit.core.errors import UsageError
+from leafkit.core.method import method_of
+from leafkit.data.records import Document
+from leafkit.embedders.prefix import precomputed_of
+from leafkit.evaluation.diagnosis.diagnose import Settings, diagnose
+from leafkit.evaluation.diagnosis.findings import conclude
+from leafkit.evaluation.forecast.calibration import Calibration, calibrate, shipped_runs
+from leafkit.models.checkpoint import identify_model
+from leafkit.pipeline.corpus import Corpus, load_corpus
+from leafkit.pipeline.embed import load_vectors
+from leafkit.pipeline.model_handle import ModelHandle, load_teacher
+from leafkit.pipeline.predict.forecasts import Probed, forecast_student
+from leafkit.pipeline.predict.probe_students import probe_students
+from leafkit.pipeline.predict.sample import FEWEST_DOCUMENTS, Sample, make_sample, shuffle_by_hash
+from leafkit.pipeline.predict.ways import (
+    STUDENTS,
+    Way,
+    find_efforts,
+    measure_symmetric,
+    measure_ways,
+    ratios_of,
+    scale_figures,
+)
+from leafkit.pipeline.run import Run
+from leafkit.pipeline.space_guard import check_cosine
+from leafkit.pipeline.student.start import load_start
+from leafkit.pipeline.student.transformer import build_student
+from leafkit.report.prediction import render_prediction
+from leafkit.results import Diagnosis, FinishedRun, Prediction, StudentForecast
+from leafkit.results.prediction import KINDS, WayForecast
+
+MOST_DOCUMENTS = 50_000  # whose vectors are looked at
+_NUM_TIMED = 16  # texts that the speed is measured on
+_TEACHER_SHARE = 0.4  # of the minutes
+_NOT_PREDICTED = (
+    "how people ask: queries made of documents share their documents' words, and real ones share "
+    "fewer",
+    "students that train on scores (score_kl) or for longer than the closed form: they end at the "
+    "instant student at least, where held-out texts decide",
+    "other start models than the one named, and languages that no finished run was of",
+    "an approximate index of more documents than were linked here",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictSettings:
+    """What is asked.
+
+    Attributes:
+        target: share of the teacher's nDCG@10 that is wanted.
+        minutes: that may be spent, about.
+        texts: documents to look at, 0 takes what fits: all that have vectors, or as many as the
+            teacher embeds in its part of the minutes.
+        kinds: of students.
+        has_diagnosis: examine the teacher, too.
+    """
+
+    target: float = 0.95
+    minutes: float = 2.0
+    texts: int = 0
+    kinds: tuple[str, ...] = KINDS
+    has_diagnosis: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionInputs:
+    """What decides about a prediction."""
+
+    teacher: str
+    corpus: str
+    start: str
+    seed: int
+    precision: str
+    settings: list[str]
+    tokens: list[int]
+    runs: int
+
+
+def run_predict(run: Run, settings: PredictSettings) -> Prediction:
+    """Predict, and keep the prediction in the recipe's folder.
+
+    Args:
+        run: of a recipe that names teacher and corpus.
+        settings: what is asked.
+
+    Raises:
+        UsageError: the teacher's vectors are compared by inner product, or there are fewer
+            documents than it has dimensions.
+        LeafkitError: too few documents have vectors, or these say nothing; see ``make_sample``.
+    """
+    recipe, teacher = run.recipe, load_teacher(run)
+    space = teacher.model.space("document", recipe.data.max_document_tokens)
+    check_cosine(teacher.reference or teacher.name, space, "leafkit predict")
+    corpus, runs = load_corpus(run, recipe.data.corpus), shipped_runs()
+    check_enough(corpus, teacher)
+    folder = run.folder / PREDICTION
+    inputs = PredictionInputs(
+        teacher=teacher.model.fingerprint,
+        corpus=corpus.fingerprint,
+        start=identify_model(recipe.student.init),
+        seed=recipe.seed,
+        precision=str(run.precision),
+        settings=[str(settings), str(recipe.inherit.dims), str(recipe.inherit.precisions)],
+        tokens=[recipe.data.max_query_tokens, recipe.data.max_document_tokens],
+        runs=len(runs),
+    )
+
+    def work(metrics: dict[str, Any]) -> Prediction:
+        began_s = time.perf_counter()
+        looked = load_sample(run, teacher, corpus, settings)
+        sample = sample_of(run, teacher, corpus, looked)
+        found = predict(run, teacher, corpus, sample, settings, runs)
+        spent_s = time.perf_counter() - began_s
+        return replace(found, teacher_seconds=looked.seconds_left, seconds=spent_s)
+
+    def save(found: Prediction, draft: Path) -> None:
+        found.save(draft / PREDICTION_FILE)
+        (draft / PREDICTION_PAGE_FILE).write_text(render_prediction(found), encoding="utf-8")
+
+    run.step(
+        name=PREDICTION,
+        folder=folder,
+        inputs=inputs,
+        method=method_of(run_predict, predict),
+        work=work,
+        save=save,
+    )
+    return Prediction.load(folder / PREDICTION_FILE)
+
+
+def check_enough(corpus: Corpus, teacher: ModelHandle) -> None:
+    """Refuse a corpus of which no student can be made.
+
+    Raises:
+        UsageError: it has fewer documents than the teacher's vectors have dimensions, or too few to
+            measure on.
+    """
+    count, dim = len(corpus.collection.documents), teacher.model.dim
+    needed = max(dim, FEWEST_DOCUMENTS)
+    if count < needed:
+        raise UsageError(
+            f"{corpus.collection.name} has {count:,} documents; a prediction for vectors of "
+            f"{dim:,} dimensions needs {needed:,}",
+            "a student's head needs as many texts as dimensions; name a larger home=",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a prediction looks at.
+
+    Attributes:
+        documents: N of the corpus.
+        vectors: (N, D) of the teacher.
+        seconds_left: that the teacher needs for the other documents.
+    """
+
+    documents: list[Document]
+    vectors: np.ndarray
+    seconds_left: float
+
+
+def load_sample(
+    run: Run, teacher: ModelHandle, corpus: Corpus, settings: PredictSettings
+) -> Looked:
+    """Documents with the teacher's vectors: those that have them, or as many as it embeds in its
+    part of the minutes, chosen by their hashes.
+    """
+    documents, data = corpus.collection.documents, run.recipe.data
+    texts = [document.full_text for document in documents]
+    order, known = shuffle_by_hash(texts, run.recipe.seed), precomputed_of(teacher.model)
+    if known is not None:
+        has_vector = known.has(texts, "document")
+        if not has_vector.all():
+            known.require(texts, "document")  # says which have none
+        count, per_text_s = settings.texts or MOST_DOCUMENTS, 0.0
+    else:
+        per_text_s = _time_teacher(teacher, [texts[i] for i in order[:_NUM_TIMED].tolist()], run)
+        affordable = int(_TEACHER_SHARE * settings.minutes * 60 / per_text_s)
+        count = settings.texts or max(FEWEST_DOCUMENTS, affordable)
+        log(f"  the teacher embeds {1 / per_text_s:,.1f} documents/s here")
+    chosen = np.sort(order[: min(count, len(order))]).tolist()
+    found = load_vectors(
+        run,
+        teacher.model,
+        teacher.name,
+        [texts[i] for i in chosen],
+        role="document",
+        max_tokens=data.max_document_tokens,
+        what=f"{corpus.collection.name} documents",
+    )
+    vectors = np.asarray(found[: len(chosen)], dtype=np.float32)
+    left_s = per_text_s * (len(documents) - len(chosen))
+    return Looked([documents[i] for i in chosen], vectors, left_s)
+
+
+def _time_teacher(teacher: ModelHandle, texts: Sequence[str], run: Run) -> float:
+    """Seconds per document."""
+    limit = run.recipe.data.max_document_tokens
+    teacher.model.embed(texts[:2], "document", limit)  # the first call sets things up
+    began_s = time.perf_counter()
+    teacher.model.embed(texts, "document", limit)
+    return (time.perf_counter() - began_s) / len(texts)
+
+
+def sample_of(run: Run, teacher: ModelHandle, corpus: Corpus, looked: Looked) -> Sample:
+    """The sample with its queries: those of the corpus whose vectors are known, or made ones, which
+    a teacher that is at hand embeds.
+    """
+    limit, known = run.recipe.data.max_query_tokens, precomputed_of(teacher.model)
+    name = corpus.collection.name
+
+    def embed(queries: Sequence[str]) -> np.ndarray:
+        found = load_vectors(
+            run,
+            teacher.model,
+            teacher.name,
+            queries,
+            role="query",
+            max_tokens=limit,
+            what=f"{name} queries for a prediction",
+        )
+        return np.asarray(found[: len(queries)], dtype=np.float32)
+
+    if known is None:
+        return make_sample(looked.documents, looked.vectors, embed=embed, seed=run.recipe.seed)
+    asked = list(dict.fromkeys(query.text for query in corpus.collection.queries))
+    has_vector = known.has(asked, "query")
+    asked = [text for text, has in zip(asked, has_vector, strict=True) if has]
+    given = (asked, known.embed(asked, "query", limit)) if asked else None
+    return make_sample(looked.documents, looked.vectors, given=given, seed=run.recipe.seed)
+
+
+def predict(
+    run: Run,
+    teacher: ModelHandle,
+    corpus: Corpus,
+    sample: Sample,
+    settings: PredictSettings,
+    runs: Sequence[FinishedRun],
+) -> Prediction:
+    """Probes and what finished runs say of them.
+
+    Raises:
+        LeafkitError: there are no finished runs of two corpora.
+    """
+    recipe, yardstick = run.recipe, sample.yardstick
+    calibration = calibrate(runs, sample.asked_with)
+    num_texts = len(corpus.collection.documents)
+    student = replace(recipe.student, head_layers="last", kind="instant")
+    start = build_student(load_start(student), teacher, student, recipe.seed)
+    probed = list(
+        probe_students(run, teacher, start, sample, kinds=settings.kinds, minutes=settings.minutes)
+    )
+    if not probed:
+        raise UsageError(
+            f"{recipe.student.init} has no layers for {', '.join(settings.kinds)}",
+            f"kinds={','.join(KINDS)}",
+        )
+    students = [forecast_student(one, calibration, num_texts, settings.target) for one in probed]
+    order = sorted(range(len(probed)), key=lambda i: students[i].retention.value)
+    best, told = probed[order[-1]], students[order[-1]]
+    asked = {} if yardstick.queries is None else {"teacher": yardstick.queries}
+    asked |= {best.kind: best.queries}
+    return Prediction(
+        teacher=teacher.reference or teacher.name,
+        corpus=corpus.collection.name,
+        dim=teacher.model.dim,
+        num_documents=len(sample.texts),
+        num_corpus=num_texts,
+        num_held_out=len(sample.held_out),
+        num_queries=len(sample.queries),
+        asked_with=sample.asked_with,
+        start=recipe.student.init,
+        target=settings.target,
+        students=tuple(students),
+        ways=tuple(_forecast_ways(run, teacher, sample, best, told, calibration)),
+        efforts=tuple(find_efforts(yardstick.documents, asked, recipe.bench.indexes, recipe.seed)),
+        num_runs=calibration.num_runs,
+        corpora=calibration.corpora,
+        teacher_seconds=0.0,
+        seconds=0.0,
+        not_predicted=_NOT_PREDICTED,
+        diagnosis=_diagnose(run, teacher, corpus, sample) if settings.has_diagnosis else None,
+    )
+
+
+def _forecast_ways(
+    run: Run,
+    teacher: ModelHandle,
+    sample: Sample,
+    probed: Probed,
+    told: StudentForecast,
+    calibration: Calibration,
+) -> Iterator[WayForecast]:
+    """Dimensions in float32, precisions of all dimensions, the student's own documents: what each
+    leaves of the largest probe's figures, of what is expected of all texts.
+    """
+    inherit, dim = run.recipe.inherit, teacher.model.dim
+    dims = [d for d in inherit.dims or teacher.model.mrl_dims if d < dim]
+    ways = [(d, "float32") for d in dims]
+    ways += [(dim, precision) for precision in inherit.precisions if precision != "float32"]
+    found = measure_ways(
+        sample.yardstick, probed.held_out, probed.queries, ways, inherit, seed=run.recipe.seed
+    )
+    kept = [(way, ratios_of(figures, probed.probes[-1].figures)) for way, figures in found]
+    symmetric = measure_symmetric(sample, probed.unfitted, probed.embed_half())
+    for way, ratios in [*kept, (Way(STUDENTS, dim, "float32"), symmetric)]:
+        figures = scale_figures(told.expected, ratios)
+        retention = calibration.forecast(figures)
+        yield WayForecast(probed.kind, way.documents, way.dim, way.precision, figures, retention)
+
+
+def _diagnose(run: Run, teacher: ModelHandle, corpus: Corpus, sample: Sample) -> Diagnosis:
+    """Of the sample's vectors, without judgments."""
+    recipe = run.recipe
+    settings = Settings(
+        mrl_dims=tuple(recipe.inherit.dims or teacher.model.mrl_dims),
+        precisions=tuple(recipe.inherit.precisions),
+        num_resamples=recipe.bench.num_resamples,
+        seed=recipe.seed,
+    )
+    figures = diagnose(sample.vectors, None, settings)
+    conclusion = conclude(figures)
+    return Diagnosis(
+        teacher=teacher.name,
+        collection=corpus.collection.name,
+        figures=figures,
+        verdict=conclusion.verdict,
+        findings=conclusion.findings,
+    )
