@@ -30,13 +30,13 @@ from lib.cells import write
 from lib.machine import describe
 from lib.pinned import pin
 from lib.prediction_report import report_lines
-from lib.prediction_spaces import SPACES, change_space
+from lib.prediction_spaces import AS_IT_IS, SPACES, change_space
 from lib.report import command, publish, title, today
 
 SEED = 42
 START = "builtin:minilm"
 # a prediction has two minutes: it probes some texts, and speaks of all
-PROBED = 1024
+PROBED = 512
 LIMITS = {"pydocs": (64, 56)}  # query and document tokens that its teacher read; else 0 and 256
 DIMS_PART, WAYS = 2, ("int8", "binary")
 
@@ -342,9 +342,43 @@ def expected(case: Case, cell: Mapping[str, Any]) -> Iterator[tuple[str, int, An
             yield f"{kind}, {way}", probes[-1].num_texts, scale_figures(whole, ratios)
 
 
+def trained_outcome(case: Case) -> dict[str, float | int] | None:
+    """Retention of the student that a finished run of the recipe own-index trained for ten minutes,
+    as benchmarks/students.py or benchmarks/against.py kept it; None where there is none.
+    """
+    from leafkit.evaluation.bootstrap import Bootstrap
+
+    kept = [*case.checkpoints.glob("students/trained-10min-*.json")]
+    kept += case.checkpoints.glob("against/leafkit-10min-*.json")
+    if not kept:
+        return None
+    found = json.loads(max(kept, key=lambda path: path.stat().st_mtime).read_text())
+    if "collections" in found:
+        ndcg = found["collections"][case.name]["ndcg"]
+        teacher, student = (
+            next(v for k, v in ndcg.items() if k.startswith(f"{who}/") and k.endswith("/float32"))
+            for who in ("teacher", "asymmetric")
+        )
+    else:
+        teacher, student = (found["ndcg"][who] for who in ("teacher", "asymmetric"))
+    values = np.array(student), np.array(teacher)
+    return asdict(Bootstrap(len(values[0]), 2000, SEED).ratio(*values))
+
+
+def expected_of_all(case: Case, cell: Mapping[str, Any]) -> tuple[int, Any]:
+    """Texts of the largest probe of the last layer, and its figures of all documents."""
+    from leafkit.evaluation.forecast.growth import expect_at
+    from leafkit.results.codec import from_plain
+    from leafkit.results.prediction import LAST_LAYER, ProbeAt
+
+    probes = from_plain(tuple[ProbeAt, ...], cell[LAST_LAYER]["probes"])
+    return probes[-1].num_texts, expect_at(probes, len(case.texts))
+
+
 def runs_of(cases: Sequence[Case], options: argparse.Namespace) -> list[Any]:
     """Finished runs: probes with outcomes."""
     from leafkit.results import FinishedRun, Interval
+    from leafkit.results.prediction import TRAINED
 
     probed = {(c.name, s): cell for c, s, cell in cells(cases, options.folder, "probes", options)}
     runs = []
@@ -366,6 +400,11 @@ def runs_of(cases: Sequence[Case], options: argparse.Namespace) -> list[Any]:
                     outcome=Interval(**outcomes[kind]),
                 )
             )
+        trained = trained_outcome(case) if space == AS_IT_IS else None
+        if trained is not None:
+            num_probed, figures = expected_of_all(case, probed[case.name, space])
+            about = (case.name, options.teacher_name, space, TRAINED, len(case.texts), num_probed)
+            runs.append(FinishedRun(*about, figures, Interval(**trained)))
     return runs
 
 
@@ -383,6 +422,7 @@ def foretell(cases: Sequence[Case], options: argparse.Namespace) -> None:
     from leafkit.evaluation.forecast.calibration import FEATURES, calibrate
     from leafkit.results import FinishedRuns
     from leafkit.results.codec import to_plain
+    from leafkit.results.prediction import TRAINED
 
     table = FinishedRuns.load(options.table)
     known = {run.corpus for run in table.runs} & {case.name for case in cases}
@@ -390,19 +430,23 @@ def foretell(cases: Sequence[Case], options: argparse.Namespace) -> None:
         raise SystemExit(f"{', '.join(sorted(known))} is in the table")
     ways = {asked: calibrate(table.runs, asked) for asked in FEATURES}
     rows = []
+
+    def add(place: tuple[str, str, str, int, int], figures: Any, *, is_trained: bool) -> None:
+        told = {k: c.forecast(figures, is_trained=is_trained) for k, c in ways.items()}
+        names = ("corpus", "space", "kind", "texts", "probed")
+        rows.append(
+            dict(zip(names, place, strict=True))
+            | {"figures": to_plain(figures), "forecasts": to_plain(told)}
+        )
+
     for case, space, cell in cells(cases, options.folder, "probes", options):
         for kind, num_probed, figures in expected(case, cell):
-            rows.append(
-                {
-                    "corpus": case.name,
-                    "space": space,
-                    "kind": kind,
-                    "texts": len(case.fit),
-                    "probed": num_probed,
-                    "figures": to_plain(figures),
-                    "forecasts": {k: to_plain(c.forecast(figures)) for k, c in ways.items()},
-                }
-            )
+            place = (case.name, space, kind, len(case.fit), num_probed)
+            add(place, figures, is_trained=False)
+        if space == AS_IT_IS and all(c.has_trained for c in ways.values()):
+            num_probed, figures = expected_of_all(case, cell)
+            place = (case.name, space, TRAINED, len(case.texts), num_probed)
+            add(place, figures, is_trained=True)
     about = {
         "date": today(),
         "table": [len(table.runs), sorted({run.corpus for run in table.runs}), table.date],
@@ -434,8 +478,9 @@ def report(cases: Sequence[Case], options: argparse.Namespace) -> None:
 
 def main() -> None:
     """One step."""
-    from leafkit.results.prediction import KINDS
+    from leafkit.results.prediction import KINDS, TRAINED
 
+    made = [kind for kind in KINDS if kind != TRAINED]
     parser = make_parser(__doc__, can_print=True)
     parser.add_argument("step", choices=("develop", "foretell", "settle"))
     parser.add_argument("--case", type=Path, nargs="+", required=True, help="checkpoints folders")
@@ -443,7 +488,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, required=True, help="of finished runs")
     parser.add_argument("--foretold", type=Path, help="predictions, to be committed")
     parser.add_argument("--spaces", nargs="+", default=list(SPACES), choices=SPACES)
-    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
+    parser.add_argument("--kinds", nargs="+", default=made, choices=made)
     parser.add_argument("--fitted", type=int, default=2048, help="texts that students are made of")
     parser.add_argument("--teacher-name", default="all-mpnet-base-v2")
     parser.add_argument("--threads", type=int, default=1)

@@ -49,6 +49,7 @@ def test_its_commands_and_recipes_exist():
         "embed",
         "bench",
         "inherit",
+        "predict",
         "compare",
         "export",
         "search",

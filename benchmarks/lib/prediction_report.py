@@ -14,6 +14,7 @@ import numpy as np
 from leafkit.evaluation.forecast.calibration import FEATURES, calibrate
 from leafkit.results import FinishedRun, Forecast
 from leafkit.results.codec import from_plain
+from leafkit.results.prediction import TRAINED
 from lib.report import table
 
 FEWEST_COVERED, LEAST_ORDER, MOST_ERROR = 0.85, 0.85, 0.02
@@ -115,7 +116,11 @@ def left_out(runs: Sequence[FinishedRun], asked_with: str) -> list[Pair]:
     pairs = []
     for corpus in dict.fromkeys(run.corpus for run in runs):
         others = calibrate([run for run in runs if run.corpus != corpus], asked_with)
-        pairs += [(others.forecast(r.probe), r) for r in runs if r.corpus == corpus]
+        pairs += [
+            (others.forecast(r.probe, is_trained=r.kind == TRAINED), r)
+            for r in runs
+            if r.corpus == corpus and (r.kind != TRAINED or others.has_trained)
+        ]
     return pairs
 
 

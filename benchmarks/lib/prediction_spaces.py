@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+AS_IT_IS = "as it is"
 _WIDER, _NARROWER = 2, 4  # times the teacher's dimensions, and a part of them
 _NOISE = 0.5  # length of what is added to vectors of length one
 _OFFSET = 0.7  # likewise, the same for all texts
@@ -63,7 +64,7 @@ def _anisotropic(vectors: np.ndarray, part: int, seed: int) -> np.ndarray:
 
 
 SPACES: dict[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
-    "as it is": _as_it_is,
+    AS_IT_IS: _as_it_is,
     "rotated": _rotated,
     "widened": _widened,
     "non-linear": _non_linear,

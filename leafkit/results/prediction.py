@@ -14,10 +14,10 @@ from leafkit.results.table import Record, Table, Tabular
 
 COVERAGE = 0.9  # of a forecast's interval
 # kinds of students: a table of token vectors; the closed-form head on the second or the third layer
-# of the start model, on its last layer, on all layers side by side
+# of the start model, on its last layer, on all layers side by side; trained for ten minutes
 STATIC, TWO_LAYERS, THREE_LAYERS = "static", "2-layers", "3-layers"
-LAST_LAYER, ALL_LAYERS = "last-layer", "all-layers"
-KINDS = (STATIC, TWO_LAYERS, THREE_LAYERS, LAST_LAYER, ALL_LAYERS)
+LAST_LAYER, ALL_LAYERS, TRAINED = "last-layer", "all-layers", "trained"
+KINDS = (STATIC, TWO_LAYERS, THREE_LAYERS, LAST_LAYER, ALL_LAYERS, TRAINED)
 # what is known of the queries that probes are asked
 MADE_QUERIES = "made of held-out documents, with the teacher's vectors"
 GIVEN_QUERIES = "given with the teacher's vectors"

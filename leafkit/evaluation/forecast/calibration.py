@@ -20,7 +20,7 @@ import numpy as np
 from leafkit.core.errors import LeafkitError
 from leafkit.results import FinishedRun, FinishedRuns, Forecast, ProbeFigures
 from leafkit.results.codec import read_json
-from leafkit.results.prediction import DOCUMENTS_ALONE, GIVEN_QUERIES, MADE_QUERIES
+from leafkit.results.prediction import DOCUMENTS_ALONE, GIVEN_QUERIES, MADE_QUERIES, TRAINED
 
 TABLE_FILE = "finished_runs.json"
 FEATURES = {
@@ -28,7 +28,6 @@ FEATURES = {
     GIVEN_QUERIES: ("query_overlap",),
     DOCUMENTS_ALONE: ("source_overlap", "document_overlap"),
 }
-TRAINED = "trained"  # a kind whose name begins so takes steps
 _RIDGE = 0.1  # runs that say "no slope", of R
 _SMALLEST = 1e-3  # of a figure, whose logarithm is taken
 _FEWEST_CORPORA = 2
@@ -66,6 +65,7 @@ class Calibration:
         base: mean of the logarithms of the shares.
         spread: (F + 1, F + 1) inverse of the penalised products: leverage.
         error: standard deviation of corpora left out, of the logarithm.
+        trained_error: that of students that took steps, never less.
         freedom: degrees of freedom.
         low: (F,) smallest value of each figure in the table.
         high: (F,) largest.
@@ -80,6 +80,7 @@ class Calibration:
     base: float
     spread: np.ndarray
     error: float
+    trained_error: float
     freedom: int
     low: np.ndarray
     high: np.ndarray
@@ -102,7 +103,8 @@ class Calibration:
         names = [name for name, by in zip(self.features, far, strict=True) if by > 0]
         width = np.maximum(self.high - self.low, _MARGIN)
         stretch = 1 + float((far / width).max())  # as far again as the table is wide: twice
-        error = self.error * np.sqrt(1 + leverage) * stretch
+        error = (self.trained_error if is_trained else self.error) * stretch
+        error *= float(np.sqrt(1 + leverage))
         reach = _T95[min(self.freedom, len(_T95)) - 1] * error
         center = self.base + float(x @ self.weight)
         return Forecast(
@@ -130,7 +132,7 @@ def calibrate(runs: Sequence[FinishedRun], asked_with: str) -> Calibration:
             f"the finished runs are of {len(corpora)} corpora: no telling how another one differs"
         )
     raw = np.stack([_values_of(run.probe, features) for run in runs])
-    trained = np.array([run.kind.startswith(TRAINED) for run in runs], dtype=np.float64)
+    trained = np.array([run.kind == TRAINED for run in runs], dtype=np.float64)
     x = np.column_stack([np.log(np.maximum(raw, _SMALLEST)), trained])
     y = np.log(np.maximum([run.outcome.value for run in runs], _SMALLEST))
     groups = np.array([corpora.index(run.corpus) for run in runs])
@@ -143,13 +145,18 @@ def calibrate(runs: Sequence[FinishedRun], asked_with: str) -> Calibration:
         mean, weight, base, _ = _solve(x[rest], y[rest], weights[rest])
         errors[~rest] = y[~rest] - base - (x[~rest] - mean) @ weight
     mean, weight, base, spread = _solve(x, y, weights)
+    error = float(np.sqrt(np.average(errors**2, weights=weights)))
+    took_steps = trained > 0
+    of_trained = float(np.sqrt(np.mean(errors[took_steps] ** 2))) if took_steps.any() else 0.0
     return Calibration(
         features=features,
         mean=mean,
         weight=weight,
         base=base,
-        spread=spread,
-        error=float(np.sqrt(np.average(errors**2, weights=weights))),
+        # runs on one corpus are one witness
+        spread=spread * len(runs) / len(corpora),
+        error=error,
+        trained_error=max(error, of_trained),
         freedom=len(corpora) - 1,
         low=raw.min(axis=0),
         high=raw.max(axis=0),

@@ -43,19 +43,35 @@ class StatesOf:
 def fit_head(states: np.ndarray, vectors: np.ndarray) -> AffineMap:
     """The ridge solution whose strength texts prefer that are left out one by one.
 
+    Of fewer texts than H it lies in the span of their states, and is solved there: all layers of a
+    start are several thousand numbers a text.
+
     Args:
         states: (n, H).
         vectors: (n, D) unit vectors of the teacher.
     """
-    aims = follow_lengths(states, vectors)
-    sums, few = sum_for_ridge(states, aims), slice(0, _LEFT_OUT)
+    aims, (num_texts, width) = follow_lengths(states, vectors), states.shape
+    center, basis, share = np.zeros(width), None, 1.0
+    inputs = states.astype(np.float64)
+    if num_texts < width:
+        center = inputs.mean(axis=0)
+        basis = np.linalg.qr((inputs - center).T)[0]  # (H, n)
+        inputs = (inputs - center) @ basis
+        share = num_texts / width  # a ridge is relative to the mean of all H eigenvalues
+    sums, few = sum_for_ridge(inputs, aims), slice(0, _LEFT_OUT)
     best, found = RIDGES[0], -2.0
     for ridge in RIDGES:
-        told = sums.predict_left_out(states[few], aims[few], ridge)
+        told = sums.predict_left_out(inputs[few], aims[few], share * ridge)
         cosine = float(cosines(aims[few], told).mean())
         if cosine > found:
             best, found = ridge, cosine
-    return sums.solve(best)
+    solution = sums.solve(share * best)
+    if basis is None:
+        return solution
+    weight = basis @ solution.weight
+    return AffineMap(
+        weight.astype(np.float32), (solution.bias - center @ weight).astype(np.float32)
+    )
 
 
 def apply_head(head: AffineMap, states: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ Shapes: H held-out documents, A queries, D dimensions.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from leafkit.evaluation.forecast.calibration import Calibration
 from leafkit.evaluation.forecast.growth import FARTHEST, expect_at
 from leafkit.pipeline.predict.start_states import SETTINGS
 from leafkit.results import StudentForecast
-from leafkit.results.prediction import ProbeAt
+from leafkit.results.prediction import TRAINED, ProbeAt
 
+TRAINED_SECONDS = 600.0  # of the finished runs that were trained
 _STEP = 2**0.25  # between numbers of texts that are tried for a target
 
 
@@ -67,14 +68,44 @@ def forecast_student(
     )
 
 
-def find_texts(probes: Sequence[ProbeAt], calibration: Calibration, target: float) -> int:
+def forecast_trained(
+    probed: Probed, calibration: Calibration, num_texts: int, target: float
+) -> StudentForecast:
+    """What ten minutes of training make of the last layer's closed form, by finished runs alone: no
+    probe takes a step.
+
+    Args:
+        probed: of the last layer.
+        calibration: with finished runs that were trained.
+        num_texts: that there are.
+        target: share of the teacher that is wanted.
+    """
+    whole = forecast_student(probed, calibration, num_texts, target)
+    return replace(
+        whole,
+        kind=TRAINED,
+        settings=SETTINGS[TRAINED],
+        retention=calibration.forecast(whole.expected, is_trained=True),
+        seconds=TRAINED_SECONDS,
+        texts_needed=find_texts(probed.probes, calibration, target, is_trained=True),
+    )
+
+
+def find_texts(
+    probes: Sequence[ProbeAt],
+    calibration: Calibration,
+    target: float,
+    *,
+    is_trained: bool = False,
+) -> int:
     """The fewest texts whose forecast reaches a share; 0 where no number does that the probes can
     speak for.
     """
     count = float(probes[0].num_texts)
     farthest = FARTHEST * probes[-1].num_texts
     while count <= farthest:
-        if calibration.forecast(expect_at(probes_to(probes, count), int(count))).value >= target:
+        expected = expect_at(probes_to(probes, count), int(count))
+        if calibration.forecast(expected, is_trained=is_trained).value >= target:
             return int(count)
         count *= _STEP
     return 0

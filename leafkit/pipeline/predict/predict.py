@@ -27,7 +27,7 @@ from leafkit.models.checkpoint import identify_model
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
-from leafkit.pipeline.predict.forecasts import Probed, forecast_student
+from leafkit.pipeline.predict.forecasts import Probed, forecast_student, forecast_trained
 from leafkit.pipeline.predict.probe_students import probe_students
 from leafkit.pipeline.predict.sample import FEWEST_DOCUMENTS, Sample, make_sample, shuffle_by_hash
 from leafkit.pipeline.predict.ways import (
@@ -45,7 +45,7 @@ from leafkit.pipeline.student.start import load_start
 from leafkit.pipeline.student.transformer import build_student
 from leafkit.report.prediction import render_prediction
 from leafkit.results import Diagnosis, FinishedRun, Prediction, StudentForecast
-from leafkit.results.prediction import KINDS, WayForecast
+from leafkit.results.prediction import KINDS, LAST_LAYER, TRAINED, WayForecast
 
 MOST_DOCUMENTS = 50_000  # whose vectors are looked at
 _NUM_TIMED = 16  # texts that the speed is measured on
@@ -278,6 +278,9 @@ def predict(
     students = [forecast_student(one, calibration, num_texts, settings.target) for one in probed]
     order = sorted(range(len(probed)), key=lambda i: students[i].retention.value)
     best, told = probed[order[-1]], students[order[-1]]
+    if TRAINED in settings.kinds and calibration.has_trained:
+        last = next(one for one in probed if one.kind == LAST_LAYER)
+        students.append(forecast_trained(last, calibration, num_texts, settings.target))
     asked = {} if yardstick.queries is None else {"teacher": yardstick.queries}
     asked |= {best.kind: best.queries}
     return Prediction(

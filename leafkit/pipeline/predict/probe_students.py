@@ -24,11 +24,11 @@ from leafkit.pipeline.predict.start_states import StartStates
 from leafkit.pipeline.predict.static_probe import StaticProbe
 from leafkit.pipeline.run import Run
 from leafkit.pipeline.student.targets import TokenLimits
-from leafkit.results.prediction import STATIC
+from leafkit.results.prediction import KINDS, LAST_LAYER, STATIC, TRAINED
 
 MOST_FITTED = 4096  # texts of a probe
 FEWEST_FITTED = 64
-_NUM_PROBES = 4  # each of twice the texts of the one before
+_NUM_PROBES = 3  # each of twice the texts of the one before
 _START_SHARE = 0.35  # of the minutes, for reading
 Vectors = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -77,7 +77,11 @@ def probe_students(
     limits = TokenLimits(data.max_query_tokens, data.max_document_tokens)
     reader = StartStates(start, run.device, run.precision)
     read = read_texts(reader, sample, limits, _START_SHARE * minutes * 60)
-    for kind in kinds:
+    # what training makes of a student is told by the probe of its last layer
+    probed = [kind for kind in KINDS if kind in kinds or (kind == LAST_LAYER and TRAINED in kinds)]
+    for kind in probed:
+        if kind == TRAINED:
+            continue
         if kind == STATIC:
             probe = StaticProbe(start, teacher, run.recipe.student, limits, seed=seed)
             yield _say(probe_static(probe, sample, read))
@@ -108,7 +112,7 @@ def counts_to(most: int) -> list[int]:
     """Numbers of texts for probes, each half of the next.
 
     >>> counts_to(1000), counts_to(100)
-    ([125, 250, 500, 1000], [100])
+    ([250, 500, 1000], [100])
     """
     halves = [most >> i for i in reversed(range(_NUM_PROBES))]
     return [count for count in halves if count >= FEWEST_FITTED] or [most]

@@ -11,11 +11,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.pooling import count_layers
 from leafkit.models.text_encoder import TextEncoder
-from leafkit.results.prediction import ALL_LAYERS, LAST_LAYER, STATIC, THREE_LAYERS, TWO_LAYERS
+from leafkit.results.prediction import (
+    ALL_LAYERS,
+    LAST_LAYER,
+    STATIC,
+    THREE_LAYERS,
+    TRAINED,
+    TWO_LAYERS,
+)
 
 _PRUNED = {TWO_LAYERS: 2, THREE_LAYERS: 3}
 _INSTANT = "student.kind=instant student.head_steps=0"
@@ -25,6 +33,7 @@ SETTINGS = {
     THREE_LAYERS: f"{_INSTANT} student.init_layers=first:3",
     LAST_LAYER: _INSTANT,
     ALL_LAYERS: f"{_INSTANT} student.head_layers=all",
+    TRAINED: "recipe=own-index student.minutes=10",
 }
 
 
@@ -59,7 +68,9 @@ class StartStates:
         self.width = int(start.backbone.config.hidden_size)
         layers = tuple(range(self.num_layers + 1)) if self.num_layers else ()
         spec = replace(start.spec, head_layers=layers)
-        self._reader = TextEncoder(start.backbone, start.tokenizer, spec, None)
+        # an encoder that reads several layers must have a head; pooled states never reach it
+        head = nn.Linear(max(1, len(layers)) * self.width, 1)
+        self._reader = TextEncoder(start.backbone, start.tokenizer, spec, head)
         self._embedder = TransformerEmbedder(self._reader, device, precision)
         self.seconds, self.num_texts = 0.0, 0
 

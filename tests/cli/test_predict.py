@@ -1,0 +1,89 @@
+"""The words of ``leafkit predict``."""
+
+from __future__ import annotations
+
+import pytest
+
+from leafkit.cli import main
+from leafkit.cli.commands.predict import Asked, split_words
+from leafkit.core.errors import UsageError
+from leafkit.results.prediction import KINDS
+
+
+def test_words_are_the_commands_own_and_the_recipes():
+    asked, rest = split_words(
+        [
+            "teacher=model:big",
+            "home=beir:docs",
+            "target=.9",
+            "minutes=1",
+            "texts=500",
+            "kinds=static,last-layer",
+            "diagnose=true",
+            "seed=3",
+        ]
+    )
+    assert asked == Asked(0.9, 1.0, 500, ("static", "last-layer"), True)
+    assert rest == ["teacher=model:big", "data.corpus=beir:docs", "seed=3"]
+    assert split_words(["teacher=model:big"]) == (Asked(), ["teacher=model:big"])
+    assert Asked().kinds == KINDS
+
+
+def test_a_folder_of_vectors_brings_its_texts(tmp_path):
+    (tmp_path / "documents.jsonl").write_text('{"text": "a"}\n')
+    _, rest = split_words([f"teacher=vectors:{tmp_path}"])
+    assert rest[-1] == f"data.corpus=jsonl:{tmp_path / 'documents.jsonl'}"
+    _, rest = split_words([f"teacher=vectors:{tmp_path}", "home=jsonl:other.jsonl"])
+    assert rest[-1] == "data.corpus=jsonl:other.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["target=1.5"], "target=1.5 is no number from 0.01 to 1"),
+        (["target=nan"], "target=nan is no number"),
+        (["minutes=0"], "minutes=0 is no number"),
+        (["minutes="], "minutes= is no number"),
+        (["texts=1.5"], "texts=1.5 is no number"),
+        (["texts=-3"], "texts=-3 is no number"),
+        (["target=.9", "target=.8"], "target= comes twice"),
+        (["kinds=static,huge"], "'huge' is no kind of student"),
+        (["kinds=static,static"], "a kind comes twice"),
+        (["diagnose=maybe"], "diagnose=maybe is neither true nor false"),
+        (["teacher=vectors:nowhere"], "vectors:nowhere: no such folder"),
+    ],
+)
+def test_other_words_are_refused(words, says):
+    with pytest.raises(UsageError, match=says) as refused:
+        split_words(words)
+    assert refused.value.hint
+
+
+def test_a_folder_without_texts_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="by their hashes alone") as refused:
+        split_words([f"teacher=vectors:{tmp_path}"])
+    assert "home=" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "name a recipe or a teacher"),
+        (["teacher=model:nowhere"], "names no corpus"),
+        (["teacher=vectors:nowhere"], "no such folder"),
+        (
+            ["teacher=model:a", "home=jsonl:b", "student.kind=static"],
+            "no effect in leafkit predict",
+        ),
+        (
+            ["teacher=model:a", "home=jsonl:b", "bench.num_samples=3"],
+            "no effect in leafkit predict",
+        ),
+        (["teacher=model:a", "home=jsonl:b", "dry_run=true"], "dry_run=true is for the commands"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_made(words, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main.main(["predict", *words]) == 2
+    assert says in " ".join("".join(capsys.readouterr()).split())
+    assert not list(tmp_path.iterdir())

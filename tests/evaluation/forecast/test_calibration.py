@@ -1,0 +1,96 @@
+"""The regression on finished runs, on runs of known arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from finished_runs import GAIN, figures, make_run, make_runs
+
+from leafkit.core.errors import LeafkitError
+from leafkit.evaluation.forecast.calibration import FEATURES, calibrate, shipped_runs
+from leafkit.results.prediction import DOCUMENTS_ALONE, GIVEN_QUERIES, MADE_QUERIES
+
+
+@pytest.mark.parametrize("asked_with", FEATURES)
+def test_the_law_of_the_runs_is_found(asked_with):
+    found = calibrate(make_runs(), asked_with)
+    for overlap in (0.35, 0.55, 0.75):
+        told = found.forecast(figures(overlap))
+        assert told.value == pytest.approx(overlap**0.5, abs=0.02)
+        assert told.low < told.value < told.high
+        assert told.outside == ""
+
+
+def test_what_took_steps_is_told_apart():
+    found = calibrate(make_runs(), GIVEN_QUERIES)
+    plain, trained = (found.forecast(figures(0.6), is_trained=is_it) for is_it in (False, True))
+    assert trained.value / plain.value == pytest.approx(GAIN, abs=0.03)
+
+
+def test_without_runs_that_took_steps_nothing_is_said_of_them():
+    found = calibrate(make_runs(is_trained=False), GIVEN_QUERIES)
+    assert not found.has_trained
+    with pytest.raises(ValueError, match="no finished run was trained"):
+        found.forecast(figures(0.6), is_trained=True)
+
+
+def test_the_interval_is_as_wide_as_corpora_differ():
+    apart = [replace(run, corpus=f"{run.corpus}'") for run in make_runs()]
+    apart = [
+        replace(run, outcome=replace(run.outcome, value=run.outcome.value * 1.3)) for run in apart
+    ]
+    same, mixed = (
+        calibrate(make_runs(), GIVEN_QUERIES),
+        calibrate([*make_runs(), *apart], GIVEN_QUERIES),
+    )
+    narrow, wide = same.forecast(figures(0.5)), mixed.forecast(figures(0.5))
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+    # 1.3 times apart, the one half must lie within the interval of the other
+    assert wide.low < 0.5**0.5 < 1.3 * 0.5**0.5 < wide.high
+
+
+def test_beyond_the_runs_it_says_so_and_is_less_sure():
+    found = calibrate(make_runs(), MADE_QUERIES)
+    inside, outside = found.forecast(figures(0.3)), found.forecast(figures(0.1))
+    assert "neighbors of queries" in outside.outside
+    assert "*" in str(outside)
+    assert "*" not in str(inside)
+    assert outside.high / outside.low > inside.high / inside.low
+    only_one = replace(figures(0.5), query_overlap=0.95)
+    assert found.forecast(only_one).outside == "the neighbors of queries"
+
+
+def test_runs_of_one_corpus_are_none():
+    with pytest.raises(LeafkitError, match="of 1 corpora"):
+        calibrate([run for run in make_runs() if run.corpus == "a"], GIVEN_QUERIES)
+
+
+def test_a_figure_that_is_not_known_is_not_guessed():
+    found = calibrate(make_runs(), MADE_QUERIES)
+    with pytest.raises(ValueError, match="source_share is not known"):
+        found.forecast(replace(figures(0.5), source_share=None))
+    assert calibrate(make_runs(), DOCUMENTS_ALONE).forecast(
+        replace(figures(0.5), source_share=None, query_overlap=None)
+    )
+
+
+def test_a_corpus_of_many_runs_counts_as_one_of_few():
+    few = make_runs(is_trained=False)
+    twice = [*few, *(run for run in few if run.corpus == "c")]
+    a, b = (calibrate(runs, GIVEN_QUERIES).forecast(figures(0.5)) for runs in (few, twice))
+    assert a.value == pytest.approx(b.value, abs=2e-3)
+
+
+def test_a_run_that_kept_nothing_does_not_break_the_logarithm():
+    found = calibrate([*make_runs(), make_run("d", 0.0, 0.0)], GIVEN_QUERIES)
+    assert np.isfinite(found.forecast(figures(0.0)).high)
+
+
+def test_the_shipped_table_foretells():
+    runs = shipped_runs()
+    assert len({run.corpus for run in runs}) >= 2
+    for asked_with in FEATURES:
+        told = calibrate(runs, asked_with).forecast(runs[0].probe)
+        assert 0 < told.low < told.value < told.high < 3

@@ -1,0 +1,239 @@
+"""A prediction from a folder of vectors, and from a teacher that is at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from finished_runs import make_runs
+
+from leafkit.config.load import load_recipe
+from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.data.records import Document
+from leafkit.models.checkpoint import read_encoder
+from leafkit.pipeline.predict import predict as predict_module
+from leafkit.pipeline.predict.closed_probe import apply_head, fit_head
+from leafkit.pipeline.predict.predict import PredictSettings, run_predict
+from leafkit.pipeline.predict.sample import choose_queries, make_sample, shuffle_by_hash
+from leafkit.pipeline.predict.start_states import StartStates
+from leafkit.pipeline.run import open_run
+from leafkit.results import Prediction
+from leafkit.results.prediction import (
+    ALL_LAYERS,
+    DOCUMENTS_ALONE,
+    GIVEN_QUERIES,
+    LAST_LAYER,
+    MADE_QUERIES,
+    STATIC,
+    TRAINED,
+)
+
+NUM_DOCUMENTS = 260
+SMALL = PredictSettings(minutes=5, kinds=(STATIC, LAST_LAYER, ALL_LAYERS, TRAINED))
+
+
+@pytest.fixture(scope="module")
+def documents() -> list[str]:
+    return [document for _, document in tiny.make_pairs(NUM_DOCUMENTS)]
+
+
+@pytest.fixture(scope="module")
+def folder(home, documents, tmp_path_factory) -> Path:
+    """Texts and vectors as vectors:FOLDER reads them."""
+    made = tmp_path_factory.mktemp("vectors")
+    rows = [{"id": f"d{i}", "text": text} for i, text in enumerate(documents)]
+    tiny.write_lines(made / "documents.jsonl", rows)
+    teacher = read_encoder(home / "big")
+    index = teacher.finish(teacher(teacher.tokenize(documents, "document"))).detach().numpy()
+    np.save(made / "documents.npy", index)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _known_runs(monkeypatch):
+    monkeypatch.setattr(predict_module, "shipped_runs", make_runs)
+
+
+def predicted(home, place, source, corpus, settings=SMALL) -> Prediction:
+    plain = tiny.tiny_recipe(home, place / "ck")
+    plain["teacher"] = {"source": source}
+    plain["data"] = {"corpus": corpus}
+    path = tiny.write_recipe(place / "mine.yaml", plain)
+    with open_run(load_recipe(str(path)), trains=False) as run:
+        return run_predict(run, settings)
+
+
+def test_a_folder_of_vectors(home, folder, tmp_path):
+    corpus = f"jsonl:{folder / 'documents.jsonl'}"
+    found = predicted(home, tmp_path, f"vectors:{folder}", corpus)
+    assert found.asked_with == DOCUMENTS_ALONE
+    assert found.num_documents == found.num_corpus == NUM_DOCUMENTS
+    assert found.num_held_out == NUM_DOCUMENTS // 5
+    assert [one.kind for one in found.students] == [STATIC, LAST_LAYER, ALL_LAYERS, TRAINED]
+    for student in found.students:
+        assert 0 < student.retention.low < student.retention.value < student.retention.high
+        assert [p.num_texts for p in student.probes] == [104, 208]
+        assert student.expected.query_overlap is None
+    last, trained = found.students[1], found.students[3]
+    assert trained.expected == last.expected
+    assert trained.retention.value > last.retention.value
+    # a random start under a map that was fitted lands nearer than chance, and all layers nearer
+    assert last.expected.document_cosine > 0.5
+    ways = {(way.documents, way.precision) for way in found.ways}
+    assert ways == {("teacher's", "int8"), ("teacher's", "binary"), ("student's", "float32")}
+    assert {one.kind for one in found.efforts} <= {STATIC, LAST_LAYER, ALL_LAYERS}
+    assert found.teacher_seconds == 0
+    assert found.diagnosis is None
+    kept = tmp_path / "ck" / "mine" / "prediction"
+    assert Prediction.load(kept / "prediction.json") == found
+    assert "What students will be worth" in (kept / "prediction.html").read_text()
+
+
+def test_a_teacher_at_hand_embeds_its_part_and_the_made_queries(home, folder, tmp_path):
+    corpus = f"jsonl:{folder / 'documents.jsonl'}"
+    settings = PredictSettings(
+        minutes=5, texts=220, kinds=(LAST_LAYER,), target=0.01, has_diagnosis=True
+    )
+    found = predicted(home, tmp_path, f"model:{home / 'big'}", corpus, settings)
+    assert found.asked_with == MADE_QUERIES
+    assert (found.num_documents, found.num_corpus) == (220, NUM_DOCUMENTS)
+    assert found.teacher_seconds > 0
+    (student,) = found.students
+    assert student.expected.query_overlap is not None
+    assert student.num_texts == NUM_DOCUMENTS
+    # so low a target is reached by the smallest probe
+    assert student.texts_needed == student.probes[0].num_texts
+    assert {one.kind for one in found.efforts} == {"teacher", LAST_LAYER}
+    assert 24 in {way.dim for way in found.ways}
+    assert found.diagnosis is not None
+    assert found.diagnosis.figures.num_texts == 220
+    assert found.diagnosis.sentence() in str(found)
+
+
+def test_too_few_documents_for_the_dimensions_are_refused(home, tmp_path):
+    corpus = tiny.write_documents(tmp_path / "few.jsonl", 60)
+    with pytest.raises(UsageError, match=r"60 documents; a prediction .* needs 200"):
+        predicted(home, tmp_path, f"model:{home / 'big'}", f"jsonl:{corpus}")
+
+
+def test_documents_without_vectors_are_named(home, folder, tmp_path):
+    corpus = tiny.write_documents(tmp_path / "other.jsonl", 400)
+    with pytest.raises(LeafkitError, match="lacks the document vectors of 140 of 400 texts"):
+        predicted(home, tmp_path, f"vectors:{folder}", f"jsonl:{corpus}")
+
+
+def test_vectors_by_inner_product_are_refused(home, folder, documents, tmp_path):
+    tiny.write_lines(tmp_path / "documents.jsonl", [{"text": text} for text in documents])
+    np.save(tmp_path / "documents.npy", 3 * np.load(folder / "documents.npy"))
+    corpus = f"jsonl:{tmp_path / 'documents.jsonl'}"
+    with pytest.raises(UsageError, match="inner product"):
+        predicted(home, tmp_path, f"vectors:{tmp_path}", corpus)
+
+
+# --- the sample
+
+
+def as_documents(texts: list[str]) -> list[Document]:
+    return [Document(f"d{i}", text) for i, text in enumerate(texts)]
+
+
+def test_what_is_held_out_is_neither_fitted_nor_asked_whole(folder, documents):
+    vectors = np.load(folder / "documents.npy")
+    sample = make_sample(as_documents(documents), vectors, seed=1)
+    assert not set(sample.held_out.tolist()) & set(sample.fit.tolist())
+    assert len(sample.held_out) + len(sample.fit) == NUM_DOCUMENTS
+    assert not set(sample.queries) & set(documents)
+    assert set(sample.yardstick.sources.tolist()) <= set(sample.held_out.tolist())
+    again = make_sample(as_documents(documents), vectors, seed=1)
+    assert again.queries == sample.queries
+    assert make_sample(as_documents(documents), vectors, seed=2).queries != sample.queries
+
+
+def test_more_documents_move_few_from_one_side_to_the_other(documents):
+    first = {documents[i] for i in shuffle_by_hash(documents[:200], 1)[:40].tolist()}
+    second = {documents[i] for i in shuffle_by_hash(documents, 1)[:52].tolist()}
+    assert len(first & second) >= 35
+
+
+def test_given_queries_are_asked_as_they_are(folder, documents):
+    vectors = np.load(folder / "documents.npy")
+    given = [f"query {i}" for i in range(30)]
+    sample = make_sample(as_documents(documents), vectors, given=(given, vectors[:30]), seed=1)
+    assert sample.asked_with == GIVEN_QUERIES
+    assert sorted(sample.queries) == sorted(given)
+    place = given.index(sample.queries[0])
+    assert sample.yardstick.queries is not None
+    assert sample.yardstick.queries[0] == pytest.approx(vectors[place], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda d, v: (d, v[:-1]), "260 documents have 259 vectors"),
+        (lambda d, v: (d[:150], v[:150]), "150 documents with vectors are too few"),
+        (lambda d, v: (d, np.repeat(v[:1], len(v), axis=0)), "one and the same"),
+        (lambda d, v: (d, np.where(np.arange(len(v))[:, None] == 9, np.nan, v)), "document 9"),
+    ],
+)
+def test_bad_vectors_are_refused(folder, documents, change, says):
+    changed = change(as_documents(documents), np.load(folder / "documents.npy"))
+    with pytest.raises(LeafkitError, match=says):
+        make_sample(*changed, seed=1)
+
+
+def test_documents_of_a_word_make_no_queries():
+    words = [Document(f"d{i}", f"word{i}") for i in range(300)]
+    with pytest.raises(LeafkitError, match="0 queries can be made of 60 held-out documents"):
+        choose_queries(words, np.arange(60), 1)
+
+
+# --- the closed form
+
+
+@pytest.mark.parametrize("num_texts", [20, 90])
+def test_in_the_span_of_few_texts_the_solution_is_the_same(num_texts, monkeypatch):
+    """Fewer texts than numbers in a state are solved among themselves: the same map."""
+    from leafkit.evaluation.diagnosis.spectrum import fit_ridge
+    from leafkit.pipeline.predict import closed_probe
+    from leafkit.pipeline.student.closed_form import follow_lengths
+
+    chooser = np.random.default_rng(0)
+    states = chooser.normal(size=(num_texts, 60)).astype(np.float32) + 1
+    vectors = chooser.normal(size=(num_texts, 7)).astype(np.float32)
+    monkeypatch.setattr(closed_probe, "RIDGES", (0.01,))
+    found = fit_head(states, vectors)
+    plain = fit_ridge(states, follow_lengths(states, vectors), 0.01)
+    asked = chooser.normal(size=(5, 60)).astype(np.float32) + 1
+    expected = asked @ plain.weight + plain.bias
+    assert asked @ found.weight + found.bias == pytest.approx(expected, abs=2e-3)
+
+
+def test_a_linear_space_is_found_from_enough_texts():
+    chooser = np.random.default_rng(1)
+    states = chooser.normal(size=(300, 16)).astype(np.float32)
+    turn = np.linalg.qr(chooser.normal(size=(16, 16)))[0].astype(np.float32)
+    vectors = states @ turn
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    head = fit_head(states[:200], vectors[:200])
+    found = apply_head(head, states[200:])
+    assert np.einsum("nd,nd->n", found, vectors[200:]).min() > 0.999
+
+
+# --- the start's states
+
+
+def test_states_of_all_layers_hold_the_models_own_pooled_ones(home, documents):
+    start = read_encoder(home / "small")
+    reader = StartStates(start, torch.device("cpu"), torch.float32)
+    states = reader.read(documents[:5], "document", 0)
+    own = start.pool(start.tokenize(documents[:5], "document")).detach().numpy()
+    last = reader.layers_of(LAST_LAYER)
+    assert last is not None
+    assert states[:, last.columns] == pytest.approx(own, abs=1e-5)
+    assert states.shape == (5, 3 * 32)
+    assert reader.layers_of("2-layers") is None  # all of its layers are last-layer
+    assert reader.layers_of(STATIC) is None
+    assert reader.num_texts == 5

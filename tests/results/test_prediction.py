@@ -1,0 +1,96 @@
+"""What a prediction prints, keeps and reads again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from finished_runs import figures
+
+from leafkit.core.errors import LeafkitError
+from leafkit.report.prediction import render_prediction
+from leafkit.results import Forecast, Prediction, StudentForecast
+from leafkit.results.prediction import (
+    DOCUMENTS_ALONE,
+    ProbeAt,
+    SearchEffort,
+    WayForecast,
+)
+
+SURE = Forecast(0.93, 0.88, 0.98, "")
+STUDENT = StudentForecast(
+    kind="last-layer",
+    settings="student.kind=instant",
+    num_texts=5000,
+    probes=(ProbeAt(512, figures(0.6)),),
+    expected=replace(figures(0.7), query_overlap=None),
+    retention=SURE,
+    seconds=61.4,
+    texts_needed=8000,
+)
+PREDICTION = Prediction(
+    teacher="vectors:old <b>index</b>",
+    corpus="books",
+    dim=768,
+    num_documents=4000,
+    num_corpus=5000,
+    num_held_out=300,
+    num_queries=400,
+    asked_with=DOCUMENTS_ALONE,
+    start="builtin:minilm",
+    target=0.95,
+    students=(
+        STUDENT,
+        replace(
+            STUDENT,
+            kind="static",
+            retention=Forecast(0.5, 0.2, 0.9, "the neighbors of queries"),
+            texts_needed=0,
+        ),
+    ),
+    ways=(WayForecast("last-layer", "teacher's", 768, "int8", figures(0.69), SURE),),
+    efforts=(SearchEffort("last-layer", 4000, 0, 0.95, 0.9),),
+    num_runs=80,
+    corpora=("a", "b"),
+    teacher_seconds=600.0,
+    seconds=100.0,
+    not_predicted=("how people ask",),
+)
+
+
+def test_it_says_what_is_told_and_what_is_not():
+    shown = str(PREDICTION)
+    assert "93.0% [88.0, 98.0]" in shown
+    assert "8,000" in shown
+    assert "beyond the probes" in shown
+    assert "50.0% [20.0, 90.0] *" in shown
+    assert "outside what was ever measured: the neighbors of queries" in shown
+    assert "80 finished runs on a, b" in shown
+    assert "10 min here" in shown
+    assert "more than was asked" in shown
+    assert "how people ask" in shown
+
+
+def test_it_is_read_as_it_was_written(tmp_path):
+    PREDICTION.save(tmp_path / "prediction.json")
+    assert Prediction.load(tmp_path / "prediction.json") == PREDICTION
+    edited = json.loads((tmp_path / "prediction.json").read_text()) | {"dim": 5}
+    (tmp_path / "prediction.json").write_text(json.dumps(edited))
+    with pytest.raises(LeafkitError, match="edited since"):
+        Prediction.load(tmp_path / "prediction.json")
+
+
+def test_there_is_a_record_of_every_forecast():
+    records = PREDICTION.records()
+    assert [row["kind"] for row in records] == ["last-layer", "static", "last-layer"]
+    assert records[2]["precision"] == "int8"
+    assert records[1]["outside"] == "the neighbors of queries"
+
+
+def test_the_page_escapes_names_and_has_every_table():
+    page = render_prediction(PREDICTION)
+    assert "<b>index</b>" not in page
+    assert "&lt;b&gt;index" in page
+    for what in ("93.0% [88.0, 98.0]", "HNSW", "Ways to search", "how people ask"):
+        assert what in page
