@@ -46,7 +46,7 @@ class Turnout:
         return [
             f"{self.count:,}",
             f"{self.covered:.1%}",
-            f"{self.order:.3f}",
+            "" if np.isnan(self.order) else f"{self.order:.3f}",
             f"{100 * self.error:.1f}",
             f"{100 * self.width:.1f}",
             f"{self.outside:.1%}",
@@ -64,7 +64,7 @@ class Turnout:
 
 
 def turnout(pairs: Sequence[Pair]) -> Turnout:
-    """Of at least two predictions."""
+    """Of some predictions."""
     told = np.array([forecast.value for forecast, _ in pairs])
     found = np.array([run.outcome.value for _, run in pairs])
     covered = [forecast.low <= run.outcome.value <= forecast.high for forecast, run in pairs]
@@ -79,12 +79,14 @@ def turnout(pairs: Sequence[Pair]) -> Turnout:
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlation of ranks, equals at their mean rank.
+    """Correlation of ranks, equals at their mean rank; NaN where all are equal.
 
     >>> round(spearman(np.array([1.0, 2, 3, 3]), np.array([1.0, 2, 9, 9])), 6)
     1.0
     """
-    return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
+    x, y = (_ranks(values) - _ranks(values).mean() for values in (a, b))
+    lengths = float(np.linalg.norm(x) * np.linalg.norm(y))
+    return float(x @ y) / lengths if lengths else float("nan")
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

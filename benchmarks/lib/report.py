@@ -27,6 +27,9 @@ _PRIVATE = (
     "--ray-python",
     "--python",
     "--make-environments",
+    "--case",
+    "--table",
+    "--foretold",
 )
 # the path in a reference to a file or folder, wherever it stands
 _PATH = re.compile(r"\b(beir|jsonl|csv|tsv|parquet|vectors|model):[^\s,\]]+")

@@ -92,5 +92,7 @@ def test_the_page_escapes_names_and_has_every_table():
     page = render_prediction(PREDICTION)
     assert "<b>index</b>" not in page
     assert "&lt;b&gt;index" in page
-    for what in ("93.0% [88.0, 98.0]", "HNSW", "Ways to search", "how people ask"):
+    for what in ("93.0%", "[88.0, 98.0]", "HNSW", "Ways to search", "how people ask"):
         assert what in page
+    assert "Intervals are 90% prediction intervals." in page
+    assert "bootstrap" not in page

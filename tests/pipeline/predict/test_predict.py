@@ -119,9 +119,10 @@ def test_too_few_documents_for_the_dimensions_are_refused(home, tmp_path):
         predicted(home, tmp_path, f"model:{home / 'big'}", f"jsonl:{corpus}")
 
 
-def test_documents_without_vectors_are_named(home, folder, tmp_path):
-    corpus = tiny.write_documents(tmp_path / "other.jsonl", 400)
-    with pytest.raises(LeafkitError, match="lacks the document vectors of 140 of 400 texts"):
+def test_documents_without_vectors_are_named(home, folder, documents, tmp_path):
+    texts = [*documents[:220], *(f"what nobody embedded {i}" for i in range(30))]
+    corpus = tiny.write_lines(tmp_path / "other.jsonl", [{"text": text} for text in texts])
+    with pytest.raises(LeafkitError, match="lacks the document vectors of 30 of 250 texts"):
         predicted(home, tmp_path, f"vectors:{folder}", f"jsonl:{corpus}")
 
 
