@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     from leafkit.pipeline.hits import Hits
     from leafkit.pipeline.load_pair import load_pair
     from leafkit.pipeline.pair import Pair
+    from leafkit.pipeline.predict.load_sample import PredictSettings
+    from leafkit.pipeline.predict.predict import predict
     from leafkit.pipeline.rescue.rescue import Rescued, rescue
     from leafkit.pipeline.teacher.train import train_teacher
-    from leafkit.results import Certificate, EvaluationResult, InheritanceGrid
+    from leafkit.results import Certificate, EvaluationResult, InheritanceGrid, Prediction
     from leafkit.server.serve import serve
     from leafkit.testing import check_inheritance
     from leafkit.train.contrastive_data import ContrastiveData
@@ -67,6 +69,8 @@ __all__ = [
     "MissingExtra",
     "OptimizerConfig",
     "Pair",
+    "PredictSettings",
+    "Prediction",
     "Query",
     "Rescued",
     "StageConfig",
@@ -83,6 +87,7 @@ __all__ = [
     "load_model",
     "load_pair",
     "make_embedder",
+    "predict",
     "rescue",
     "save_model",
     "serve",
@@ -114,10 +119,12 @@ _HOMES = {
     "leafkit.pipeline.hits": ("Hits",),
     "leafkit.pipeline.load_pair": ("load_pair",),
     "leafkit.pipeline.pair": ("Pair",),
+    "leafkit.pipeline.predict.load_sample": ("PredictSettings",),
+    "leafkit.pipeline.predict.predict": ("predict",),
     "leafkit.pipeline.rescue.rescue": ("Rescued", "rescue"),
     "leafkit.server.serve": ("serve",),
     "leafkit.pipeline.evaluate.evaluate_pair": ("evaluate",),
-    "leafkit.results": ("Certificate", "EvaluationResult", "InheritanceGrid"),
+    "leafkit.results": ("Certificate", "EvaluationResult", "InheritanceGrid", "Prediction"),
     "leafkit.testing": ("check_inheritance",),
     "leafkit.train.contrastive_data": ("ContrastiveData",),
     "leafkit.train.contrastive_module": ("ContrastiveModule",),

@@ -20,7 +20,8 @@ def run(words: Sequence[str]) -> int:
     asked, rest = split_words(words)
     recipe = read_recipe("predict", rest, has_short_keys=True)
     from leafkit.core.checkpoint_layout import PREDICTION, PREDICTION_PAGE_FILE
-    from leafkit.pipeline.predict.predict import PredictSettings, run_predict
+    from leafkit.pipeline.predict.load_sample import PredictSettings
+    from leafkit.pipeline.predict.predict import run_predict
     from leafkit.pipeline.run import open_run
 
     settings = PredictSettings(

@@ -8,28 +8,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from leafkit.config.effects import refuse_useless
+from leafkit.config.load import load_recipe
 from leafkit.core.checkpoint_layout import (
+    PAIR_TEXTS_FILE,
     PREDICTION,
     PREDICTION_FILE,
     PREDICTION_PAGE_FILE,
 )
-from leafkit.core.console import log
 from leafkit.core.errors import UsageError
 from leafkit.core.method import method_of
-from leafkit.data.records import Document
-from leafkit.embedders.prefix import precomputed_of
 from leafkit.evaluation.diagnosis.diagnose import Settings, diagnose
 from leafkit.evaluation.diagnosis.findings import conclude
 from leafkit.evaluation.forecast.calibration import Calibration, calibrate, shipped_runs
 from leafkit.models.checkpoint import identify_model
 from leafkit.pipeline.corpus import Corpus, load_corpus
-from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.predict.forecasts import Probed, forecast_student, forecast_trained
+from leafkit.pipeline.predict.load_sample import (
+    PredictSettings,
+    check_enough,
+    load_sample,
+    sample_of,
+)
 from leafkit.pipeline.predict.probe_students import probe_students
-from leafkit.pipeline.predict.sample import FEWEST_DOCUMENTS, Sample, make_sample, shuffle_by_hash
+from leafkit.pipeline.predict.sample import Sample
 from leafkit.pipeline.predict.ways import (
     STUDENTS,
     Way,
@@ -39,7 +42,7 @@ from leafkit.pipeline.predict.ways import (
     ratios_of,
     scale_figures,
 )
-from leafkit.pipeline.run import Run
+from leafkit.pipeline.run import Run, open_run
 from leafkit.pipeline.space_guard import check_cosine
 from leafkit.pipeline.student.start import load_start
 from leafkit.pipeline.student.transformer import build_student
@@ -47,9 +50,6 @@ from leafkit.report.prediction import render_prediction
 from leafkit.results import Diagnosis, FinishedRun, Prediction, StudentForecast
 from leafkit.results.prediction import KINDS, LAST_LAYER, TRAINED, WayForecast
 
-MOST_DOCUMENTS = 50_000  # whose vectors are looked at
-_NUM_TIMED = 16  # texts that the speed is measured on
-_TEACHER_SHARE = 0.4  # of the minutes
 _NOT_PREDICTED = (
     "how people ask: queries made of documents share their documents' words, and real ones share "
     "fewer",
@@ -58,26 +58,6 @@ _NOT_PREDICTED = (
     "other start models than the one named, and languages that no finished run was of",
     "an approximate index of more documents than were linked here",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class PredictSettings:
-    """What is asked.
-
-    Attributes:
-        target: share of the teacher's nDCG@10 that is wanted.
-        minutes: that may be spent, about.
-        texts: documents to look at, 0 takes what fits: all that have vectors, or as many as the
-            teacher embeds in its part of the minutes.
-        kinds: of students.
-        has_diagnosis: examine the teacher, too.
-    """
-
-    target: float = 0.95
-    minutes: float = 2.0
-    texts: int = 0
-    kinds: tuple[str, ...] = KINDS
-    has_diagnosis: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +72,47 @@ class PredictionInputs:
     settings: list[str]
     tokens: list[int]
     runs: int
+
+
+def predict(
+    teacher: str,
+    home: str = "",
+    *settings: str,
+    recipe: str = "measure",
+    asked: PredictSettings | None = None,
+) -> Prediction:
+    """What students of a teacher will be worth on one's own texts, before any of them is made.
+
+    What is embedded and told is kept below ``checkpoints/NAME``, as ``leafkit predict`` does.
+
+    Args:
+        teacher: as ``teacher.source`` takes it, "builtin:mpnet" or "vectors:FOLDER" say.
+        home: the texts, "beir:FOLDER" say; "" takes those of a folder of vectors.
+        settings: "key=value" of the recipe: "name=mine", "checkpoints=DIR".
+        recipe: its name or file.
+        asked: target, minutes, texts, kinds; None asks as the command does.
+
+    Raises:
+        UsageError: there are too few documents, the teacher compares by inner product, or a setting
+            is wrong or counts for nothing.
+        LeafkitError: vectors are missing, not finite or all alike, or no query can be made.
+
+    Examples:
+        >>> import leafkit
+        >>> leafkit.predict("books")
+        Traceback (most recent call last):
+        leafkit.core.errors.UsageError: home= names no texts
+    """
+    if not home and teacher.startswith("vectors:"):
+        home = f"jsonl:{Path(teacher.partition(':')[2]) / PAIR_TEXTS_FILE}"
+    if not home:
+        raise UsageError("home= names no texts", 'predict(teacher, "beir:FOLDER")')
+    named = any(word.startswith("name=") for word in settings)
+    words = [f"teacher.source={teacher}", f"data.corpus={home}", *settings]
+    loaded = load_recipe(recipe, words if named else [*words, "name=predict"])
+    refuse_useless("predict", loaded, settings)
+    with open_run(loaded, trains=False) as run:
+        return run_predict(run, asked or PredictSettings())
 
 
 def run_predict(run: Run, settings: PredictSettings) -> Prediction:
@@ -127,7 +148,7 @@ def run_predict(run: Run, settings: PredictSettings) -> Prediction:
         began_s = time.perf_counter()
         looked = load_sample(run, teacher, corpus, settings)
         sample = sample_of(run, teacher, corpus, looked)
-        found = predict(run, teacher, corpus, sample, settings, runs)
+        found = forecast(run, teacher, corpus, sample, settings, runs)
         spent_s = time.perf_counter() - began_s
         return replace(found, teacher_seconds=looked.seconds_left, seconds=spent_s)
 
@@ -139,117 +160,14 @@ def run_predict(run: Run, settings: PredictSettings) -> Prediction:
         name=PREDICTION,
         folder=folder,
         inputs=inputs,
-        method=method_of(run_predict, predict),
+        method=method_of(run_predict, forecast),
         work=work,
         save=save,
     )
     return Prediction.load(folder / PREDICTION_FILE)
 
 
-def check_enough(corpus: Corpus, teacher: ModelHandle) -> None:
-    """Refuse a corpus of which no student can be made.
-
-    Raises:
-        UsageError: it has fewer documents than the teacher's vectors have dimensions, or too few to
-            measure on.
-    """
-    count, dim = len(corpus.collection.documents), teacher.model.dim
-    needed = max(dim, FEWEST_DOCUMENTS)
-    if count < needed:
-        raise UsageError(
-            f"{corpus.collection.name} has {count:,} documents; a prediction for vectors of "
-            f"{dim:,} dimensions needs {needed:,}",
-            "a student's head needs as many texts as dimensions; name a larger home=",
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """What a prediction looks at.
-
-    Attributes:
-        documents: N of the corpus.
-        vectors: (N, D) of the teacher.
-        seconds_left: that the teacher needs for the other documents.
-    """
-
-    documents: list[Document]
-    vectors: np.ndarray
-    seconds_left: float
-
-
-def load_sample(
-    run: Run, teacher: ModelHandle, corpus: Corpus, settings: PredictSettings
-) -> Looked:
-    """Documents with the teacher's vectors: those that have them, or as many as it embeds in its
-    part of the minutes, chosen by their hashes.
-    """
-    documents, data = corpus.collection.documents, run.recipe.data
-    texts = [document.full_text for document in documents]
-    order, known = shuffle_by_hash(texts, run.recipe.seed), precomputed_of(teacher.model)
-    if known is not None:
-        has_vector = known.has(texts, "document")
-        if not has_vector.all():
-            known.require(texts, "document")  # says which have none
-        count, per_text_s = settings.texts or MOST_DOCUMENTS, 0.0
-    else:
-        per_text_s = _time_teacher(teacher, [texts[i] for i in order[:_NUM_TIMED].tolist()], run)
-        affordable = int(_TEACHER_SHARE * settings.minutes * 60 / per_text_s)
-        count = settings.texts or max(FEWEST_DOCUMENTS, affordable)
-        log(f"  the teacher embeds {1 / per_text_s:,.1f} documents/s here")
-    chosen = np.sort(order[: min(count, len(order))]).tolist()
-    found = load_vectors(
-        run,
-        teacher.model,
-        teacher.name,
-        [texts[i] for i in chosen],
-        role="document",
-        max_tokens=data.max_document_tokens,
-        what=f"{corpus.collection.name} documents",
-    )
-    vectors = np.asarray(found[: len(chosen)], dtype=np.float32)
-    left_s = per_text_s * (len(documents) - len(chosen))
-    return Looked([documents[i] for i in chosen], vectors, left_s)
-
-
-def _time_teacher(teacher: ModelHandle, texts: Sequence[str], run: Run) -> float:
-    """Seconds per document."""
-    limit = run.recipe.data.max_document_tokens
-    teacher.model.embed(texts[:2], "document", limit)  # the first call sets things up
-    began_s = time.perf_counter()
-    teacher.model.embed(texts, "document", limit)
-    return (time.perf_counter() - began_s) / len(texts)
-
-
-def sample_of(run: Run, teacher: ModelHandle, corpus: Corpus, looked: Looked) -> Sample:
-    """The sample with its queries: those of the corpus whose vectors are known, or made ones, which
-    a teacher that is at hand embeds.
-    """
-    limit, known = run.recipe.data.max_query_tokens, precomputed_of(teacher.model)
-    name = corpus.collection.name
-
-    def embed(queries: Sequence[str]) -> np.ndarray:
-        found = load_vectors(
-            run,
-            teacher.model,
-            teacher.name,
-            queries,
-            role="query",
-            max_tokens=limit,
-            what=f"{name} queries for a prediction",
-        )
-        return np.asarray(found[: len(queries)], dtype=np.float32)
-
-    if known is None:
-        return make_sample(looked.documents, looked.vectors, embed=embed, seed=run.recipe.seed)
-    asked = list(dict.fromkeys(query.text for query in corpus.collection.queries))
-    has_vector = known.has(asked, "query")
-    asked = [text for text, has in zip(asked, has_vector, strict=True) if has]
-    given = (asked, known.embed(asked, "query", limit)) if asked else None
-    return make_sample(looked.documents, looked.vectors, given=given, seed=run.recipe.seed)
-
-
-def predict(
+def forecast(
     run: Run,
     teacher: ModelHandle,
     corpus: Corpus,

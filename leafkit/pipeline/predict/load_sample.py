@@ -1,0 +1,149 @@
+"""What a prediction looks at, out of a run: as many documents as the teacher embeds in time, or
+those whose vectors are there, and queries.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from leafkit.core.console import log
+from leafkit.core.errors import UsageError
+from leafkit.data.records import Document
+from leafkit.embedders.prefix import precomputed_of
+from leafkit.pipeline.corpus import Corpus
+from leafkit.pipeline.embed import load_vectors
+from leafkit.pipeline.model_handle import ModelHandle
+from leafkit.pipeline.predict.sample import FEWEST_DOCUMENTS, Sample, make_sample, shuffle_by_hash
+from leafkit.pipeline.run import Run
+from leafkit.results.prediction import KINDS
+
+MOST_DOCUMENTS = 50_000  # whose vectors are looked at
+_NUM_TIMED = 16  # texts that the speed is measured on
+_TEACHER_SHARE = 0.4  # of the minutes
+
+
+@dataclass(frozen=True, slots=True)
+class PredictSettings:
+    """What is asked.
+
+    Attributes:
+        target: share of the teacher's nDCG@10 that is wanted.
+        minutes: that may be spent, about.
+        texts: documents to look at, 0 takes what fits: all that have vectors, or as many as the
+            teacher embeds in its part of the minutes.
+        kinds: of students.
+        has_diagnosis: examine the teacher, too.
+    """
+
+    target: float = 0.95
+    minutes: float = 2.0
+    texts: int = 0
+    kinds: tuple[str, ...] = KINDS
+    has_diagnosis: bool = False
+
+
+def check_enough(corpus: Corpus, teacher: ModelHandle) -> None:
+    """Refuse a corpus of which no student can be made.
+
+    Raises:
+        UsageError: it has fewer documents than the teacher's vectors have dimensions, or too few to
+            measure on.
+    """
+    count, dim = len(corpus.collection.documents), teacher.model.dim
+    needed = max(dim, FEWEST_DOCUMENTS)
+    if count < needed:
+        raise UsageError(
+            f"{corpus.collection.name} has {count:,} documents; a prediction for vectors of "
+            f"{dim:,} dimensions needs {needed:,}",
+            "a student's head needs as many texts as dimensions; name a larger home=",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a prediction looks at.
+
+    Attributes:
+        documents: N of the corpus.
+        vectors: (N, D) of the teacher.
+        seconds_left: that the teacher needs for the other documents.
+    """
+
+    documents: list[Document]
+    vectors: np.ndarray
+    seconds_left: float
+
+
+def load_sample(
+    run: Run, teacher: ModelHandle, corpus: Corpus, settings: PredictSettings
+) -> Looked:
+    """Documents with the teacher's vectors: those that have them, or as many as it embeds in its
+    part of the minutes, chosen by their hashes.
+    """
+    documents, data = corpus.collection.documents, run.recipe.data
+    texts = [document.full_text for document in documents]
+    order, known = shuffle_by_hash(texts, run.recipe.seed), precomputed_of(teacher.model)
+    if known is not None:
+        has_vector = known.has(texts, "document")
+        if not has_vector.all():
+            known.require(texts, "document")  # says which have none
+        count, per_text_s = settings.texts or MOST_DOCUMENTS, 0.0
+    else:
+        per_text_s = _time_teacher(teacher, [texts[i] for i in order[:_NUM_TIMED].tolist()], run)
+        affordable = int(_TEACHER_SHARE * settings.minutes * 60 / per_text_s)
+        count = settings.texts or max(FEWEST_DOCUMENTS, affordable)
+        log(f"  the teacher embeds {1 / per_text_s:,.1f} documents/s here")
+    chosen = np.sort(order[: min(count, len(order))]).tolist()
+    found = load_vectors(
+        run,
+        teacher.model,
+        teacher.name,
+        [texts[i] for i in chosen],
+        role="document",
+        max_tokens=data.max_document_tokens,
+        what=f"{corpus.collection.name} documents",
+    )
+    vectors = np.asarray(found[: len(chosen)], dtype=np.float32)
+    left_s = per_text_s * (len(documents) - len(chosen))
+    return Looked([documents[i] for i in chosen], vectors, left_s)
+
+
+def _time_teacher(teacher: ModelHandle, texts: Sequence[str], run: Run) -> float:
+    """Seconds per document."""
+    limit = run.recipe.data.max_document_tokens
+    teacher.model.embed(texts[:2], "document", limit)  # the first call sets things up
+    began_s = time.perf_counter()
+    teacher.model.embed(texts, "document", limit)
+    return (time.perf_counter() - began_s) / len(texts)
+
+
+def sample_of(run: Run, teacher: ModelHandle, corpus: Corpus, looked: Looked) -> Sample:
+    """The sample with its queries: those of the corpus whose vectors are known, or made ones, which
+    a teacher that is at hand embeds.
+    """
+    limit, known = run.recipe.data.max_query_tokens, precomputed_of(teacher.model)
+    name = corpus.collection.name
+
+    def embed(queries: Sequence[str]) -> np.ndarray:
+        found = load_vectors(
+            run,
+            teacher.model,
+            teacher.name,
+            queries,
+            role="query",
+            max_tokens=limit,
+            what=f"{name} queries for a prediction",
+        )
+        return np.asarray(found[: len(queries)], dtype=np.float32)
+
+    if known is None:
+        return make_sample(looked.documents, looked.vectors, embed=embed, seed=run.recipe.seed)
+    asked = list(dict.fromkeys(query.text for query in corpus.collection.queries))
+    has_vector = known.has(asked, "query")
+    asked = [text for text, has in zip(asked, has_vector, strict=True) if has]
+    given = (asked, known.embed(asked, "query", limit)) if asked else None
+    return make_sample(looked.documents, looked.vectors, given=given, seed=run.recipe.seed)
