@@ -179,18 +179,21 @@ def cells(
     cases: Sequence[Case], folder: Path, what: str, options: argparse.Namespace
 ) -> Iterator[tuple[Case, str, dict[str, Any]]]:
     """Probes or outcomes by case and space, measured where they are not kept."""
+    from leafkit.results.prediction import STATIC
+
     work = {"probes": probe, "outcomes": settle}[what]
     for case in cases:
         for name in options.spaces:
             place = folder / what / f"{case.name}-{options.fitted}-{name.replace(' ', '-')}.json"
             place.parent.mkdir(parents=True, exist_ok=True)
             kept = json.loads(place.read_text()) if place.is_file() else {}
-            missing = [kind for kind in options.kinds if kind not in kept]
+            kinds = [k for k in options.kinds if k != STATIC or name in options.static_spaces]
+            missing = [kind for kind in kinds if kind not in kept]
             if missing:
                 print(f"{what}: {case.name}, {name}: {', '.join(missing)}", flush=True)
                 kept |= work(Space(case, name), missing)
                 write(place, kept)
-            yield case, name, {kind: kept[kind] for kind in options.kinds}
+            yield case, name, {kind: kept[kind] for kind in kinds}
 
 
 def expected(case: Case, cell: Mapping[str, Any]) -> Iterator[tuple[str, int, Any]]:
@@ -362,7 +365,14 @@ def main() -> None:
     parser.add_argument("--foretold", type=Path, help="predictions, to be committed")
     parser.add_argument("--spaces", nargs="+", default=list(SPACES), choices=SPACES)
     parser.add_argument("--kinds", nargs="+", default=made, choices=made)
-    parser.add_argument("--fitted", type=int, default=2048, help="texts that students are made of")
+    parser.add_argument(
+        "--static-spaces",
+        nargs="*",
+        default=[AS_IT_IS, "non-linear"],
+        choices=SPACES,
+        help="in which tables are trained, too: each takes some seconds",
+    )
+    parser.add_argument("--fitted", type=int, default=1536, help="texts that students are made of")
     parser.add_argument("--teacher-name", default="all-mpnet-base-v2")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()

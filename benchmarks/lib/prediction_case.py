@@ -111,9 +111,11 @@ class Case:
         import torch
 
         from leafkit.models.checkpoint import load_encoder
+        from leafkit.models.precision import choose_precision
         from leafkit.pipeline.predict.start_states import StartStates
 
-        reader = StartStates(load_encoder(START), torch.device("cpu"), torch.float32)
+        cpu = torch.device("cpu")
+        reader = StartStates(load_encoder(START), cpu, choose_precision("auto", cpu))
         parts = {
             "queries": (self.queries, "query"),
             "judged": ([query.text for query in self.judged], "query"),
