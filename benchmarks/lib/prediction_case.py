@@ -111,11 +111,12 @@ class Case:
         import torch
 
         from leafkit.models.checkpoint import load_encoder
-        from leafkit.models.precision import choose_precision
+        from leafkit.models.precision import has_bf16_instructions
         from leafkit.pipeline.predict.start_states import StartStates
 
-        cpu = torch.device("cpu")
-        reader = StartStates(load_encoder(START), cpu, choose_precision("auto", cpu))
+        # as auto chooses where it is faster; asked of a busy machine, it may choose otherwise
+        precision = torch.bfloat16 if has_bf16_instructions() else torch.float32
+        reader = StartStates(load_encoder(START), torch.device("cpu"), precision)
         parts = {
             "queries": (self.queries, "query"),
             "judged": ([query.text for query in self.judged], "query"),

@@ -14,6 +14,7 @@ from leafkit.core.console import log
 from leafkit.core.errors import UsageError
 from leafkit.data.records import Document
 from leafkit.embedders.prefix import precomputed_of
+from leafkit.evaluation.forecast.yardstick import FEWEST
 from leafkit.pipeline.corpus import Corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import ModelHandle
@@ -145,5 +146,7 @@ def sample_of(run: Run, teacher: ModelHandle, corpus: Corpus, looked: Looked) ->
     asked = list(dict.fromkeys(query.text for query in corpus.collection.queries))
     has_vector = known.has(asked, "query")
     asked = [text for text, has in zip(asked, has_vector, strict=True) if has]
-    given = (asked, known.embed(asked, "query", limit)) if asked else None
+    if asked and len(asked) < FEWEST:
+        log(f"  {len(asked):,} queries with vectors are too few to ask: queries are made")
+    given = (asked, known.embed(asked, "query", limit)) if len(asked) >= FEWEST else None
     return make_sample(looked.documents, looked.vectors, given=given, seed=run.recipe.seed)

@@ -16,6 +16,7 @@ from leafkit.core.checkpoint_layout import (
     PREDICTION_FILE,
     PREDICTION_PAGE_FILE,
 )
+from leafkit.core.console import log
 from leafkit.core.errors import UsageError
 from leafkit.core.method import method_of
 from leafkit.evaluation.diagnosis.diagnose import Settings, diagnose
@@ -196,7 +197,9 @@ def forecast(
     students = [forecast_student(one, calibration, num_texts, settings.target) for one in probed]
     order = sorted(range(len(probed)), key=lambda i: students[i].retention.value)
     best, told = probed[order[-1]], students[order[-1]]
-    if TRAINED in settings.kinds and calibration.has_trained:
+    if TRAINED in settings.kinds and not calibration.has_trained:
+        log(f"  {TRAINED}: no finished run took steps, so nothing is said of it")
+    elif TRAINED in settings.kinds:
         last = next(one for one in probed if one.kind == LAST_LAYER)
         students.append(forecast_trained(last, calibration, num_texts, settings.target))
     asked = {} if yardstick.queries is None else {"teacher": yardstick.queries}

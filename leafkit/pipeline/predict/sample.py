@@ -68,7 +68,8 @@ def make_sample(
     Args:
         documents: N, of different texts.
         vectors: (N, D) of the teacher.
-        given: queries that people asked, with the teacher's vectors of them, (Q, D).
+        given: queries that people asked, ``FEWEST`` at least, with the teacher's vectors of them,
+            (Q, D).
         embed: the teacher's vectors of made queries; None where it is not at hand.
         seed: of what is held out and made.
 
@@ -90,7 +91,7 @@ def make_sample(
     num_held_out = min(MOST_HELD_OUT, int(_SHARE_HELD_OUT * len(documents)))
     held_out, fit = np.sort(order[:num_held_out]), order[num_held_out:]
     told: np.ndarray | None = None
-    if given is not None and len(given[0]) >= FEWEST:
+    if given is not None:
         chosen = shuffle_by_hash(given[0], seed)[:MOST_ASKED]
         queries = [given[0][i] for i in chosen.tolist()]
         sources = np.full(len(queries), -1)

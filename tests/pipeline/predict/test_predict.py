@@ -114,6 +114,29 @@ def test_a_teacher_at_hand_embeds_its_part_and_the_made_queries(home, folder, tm
     assert found.diagnosis.sentence() in str(found)
 
 
+def test_queries_in_the_folder_are_asked_where_there_are_enough(
+    home, folder, documents, tmp_path, capsys
+):
+    rows = [
+        {"query": f"Find {text[:30]} number {i}", "positive": text, "split": "train"}
+        for i, text in enumerate(documents)
+    ]
+    corpus = tiny.write_lines(tmp_path / "pairs.jsonl", rows)
+    index = np.load(folder / "documents.npy")
+    for count, asked_with in ((30, GIVEN_QUERIES), (5, DOCUMENTS_ALONE)):
+        place = tmp_path / str(count)
+        place.mkdir()
+        tiny.write_lines(place / "documents.jsonl", [{"text": text} for text in documents])
+        np.save(place / "documents.npy", index)
+        tiny.write_lines(place / "queries.jsonl", [{"text": r["query"]} for r in rows[:count]])
+        np.save(place / "queries.npy", index[:count])
+        settings = PredictSettings(minutes=5, kinds=(LAST_LAYER,))
+        found = predicted(home, place, f"vectors:{place}", f"jsonl:{corpus}", settings)
+        assert found.asked_with == asked_with
+        assert found.num_queries == (count if asked_with == GIVEN_QUERIES else found.num_queries)
+    assert "5 queries with vectors are too few to ask" in capsys.readouterr().out
+
+
 def test_too_few_documents_for_the_dimensions_are_refused(home, tmp_path):
     corpus = tiny.write_documents(tmp_path / "few.jsonl", 60)
     with pytest.raises(UsageError, match=r"60 documents; a prediction .* needs 200"):
