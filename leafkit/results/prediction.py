@@ -318,8 +318,15 @@ class Prediction(Saved, Tabular):
             )
             for one in self.ways
         ]
-        head = ("student", "documents", "dimensions", "precision")
-        head += ("neighbors of queries", "of sources", "share of the teacher's nDCG@10")
+        head = (
+            "student",
+            "documents",
+            "dimensions",
+            "precision",
+            "neighbors of queries",
+            "of sources",
+            "share of the teacher's nDCG@10",
+        )
         note = (
             "The teacher's full float32 vectors are 100%. What each way leaves of the largest "
             "probe's figures, of what is expected of all texts; the student's own documents are "

@@ -35,7 +35,7 @@ def expect_at(probes: Sequence[ProbeAt], num_texts: int) -> ProbeFigures:
     used = probes[-_POINTS:]
     counts = np.array([probe.num_texts for probe in used], dtype=np.float64)
     at = float(min(num_texts, FARTHEST * counts[-1]))
-    found = {}
+    found: dict[str, float | None] = {}
     for field in fields(ProbeFigures):
         values = [getattr(probe.figures, field.name) for probe in used]
         if any(value is None for value in values):

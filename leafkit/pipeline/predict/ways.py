@@ -102,7 +102,7 @@ def scale_figures(figures: ProbeFigures, ratios: ProbeFigures) -> ProbeFigures:
 
 def _combine(a: ProbeFigures, b: ProbeFigures, by: Callable[[float, float], float]) -> ProbeFigures:
     """Figure by figure; None where one of the two is."""
-    found = {}
+    found: dict[str, float | None] = {}
     for field in fields(ProbeFigures):
         pair = getattr(a, field.name), getattr(b, field.name)
         found[field.name] = None if None in pair else by(*pair)
