@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def expect_at(probes: Sequence[ProbeAt], num_texts: int) -> ProbeFigures:
     used = probes[-_POINTS:]
     counts = np.array([probe.num_texts for probe in used], dtype=np.float64)
     at = float(min(num_texts, FARTHEST * counts[-1]))
-    found: dict[str, float | None] = {}
+    found: dict[str, Any] = {}
     for field in fields(ProbeFigures):
         values = [getattr(probe.figures, field.name) for probe in used]
         if any(value is None for value in values):

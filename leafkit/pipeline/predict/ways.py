@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -102,7 +103,7 @@ def scale_figures(figures: ProbeFigures, ratios: ProbeFigures) -> ProbeFigures:
 
 def _combine(a: ProbeFigures, b: ProbeFigures, by: Callable[[float, float], float]) -> ProbeFigures:
     """Figure by figure; None where one of the two is."""
-    found: dict[str, float | None] = {}
+    found: dict[str, Any] = {}
     for field in fields(ProbeFigures):
         pair = getattr(a, field.name), getattr(b, field.name)
         found[field.name] = None if None in pair else by(*pair)
