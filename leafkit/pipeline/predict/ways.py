@@ -64,8 +64,11 @@ def measure_ways(
         ]
         cut = truncate_then_normalize(yardstick.documents, dim)
         stored = cut if precision == "float32" else codec.round_trip(cut)
-        asked = [truncate_then_normalize(part, dim) for part in (held_out, queries)]
-        figures = yardstick.measure(*asked, np.ascontiguousarray(stored))
+        figures = yardstick.measure(
+            truncate_then_normalize(held_out, dim),
+            truncate_then_normalize(queries, dim),
+            np.ascontiguousarray(stored),
+        )
         yield Way(TEACHERS, dim, precision), figures
 
 
