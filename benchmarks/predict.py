@@ -29,13 +29,14 @@ from lib.cells import write
 from lib.machine import describe
 from lib.pinned import pin
 from lib.prediction_case import SEED, START, Case, Space
-from lib.prediction_report import report_lines
+from lib.prediction_report import left_out_lines, report_lines
 from lib.prediction_spaces import AS_IT_IS, SPACES
 from lib.report import command, publish, title, today
 
 # a prediction has two minutes: it probes some texts, and speaks of all
 PROBED = 512
 DIMS_PART, WAYS = 2, ("int8", "binary")
+FEWEST_LEFT_OUT = 3  # corpora: of two, one alone says nothing of how corpora differ
 OWN_DOCUMENTS = "its own documents"  # where all of them are read
 
 
@@ -287,8 +288,21 @@ def develop(cases: Sequence[Case], options: argparse.Namespace) -> None:
     from leafkit.results import FinishedRuns
 
     runs = tuple(runs_of(cases, options))
+    runs += tuple(run for path in options.beside for run in FinishedRuns.load(path).runs)
     FinishedRuns(today(), "benchmarks/predict.py", runs).save(options.table)
     print(f"{len(runs)} runs: {options.table}")
+    if len({run.corpus for run in runs}) < FEWEST_LEFT_OUT:
+        return
+    lines = [
+        *title("Finished runs, each corpus foretold by the others"),
+        f"{command()}, {describe('torch', num_threads=options.threads)}. Teacher "
+        f"{options.teacher_name}, start {START}; probes of at most {PROBED:,} texts, students of "
+        f"at most {options.fitted:,}. Errors and widths of 90% intervals in points of retention. "
+        "One seed.",
+        "",
+        *left_out_lines(runs),
+    ]
+    publish(lines, "predict-left-out", print_only=options.print_only)
 
 
 def foretell(cases: Sequence[Case], options: argparse.Namespace) -> None:
@@ -362,6 +376,9 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, required=True, help="keeps states and cells")
     parser.add_argument("--table", type=Path, required=True, help="of finished runs")
+    parser.add_argument(
+        "--beside", type=Path, action="append", default=[], help="a table whose runs are taken, too"
+    )
     parser.add_argument("--foretold", type=Path, help="predictions, to be committed")
     parser.add_argument("--spaces", nargs="+", default=list(SPACES), choices=SPACES)
     parser.add_argument("--kinds", nargs="+", default=made, choices=made)

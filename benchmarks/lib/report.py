@@ -30,6 +30,7 @@ _PRIVATE = (
     "--case",
     "--table",
     "--foretold",
+    "--beside",
 )
 # the path in a reference to a file or folder, wherever it stands
 _PATH = re.compile(r"\b(beir|jsonl|csv|tsv|parquet|vectors|model):[^\s,\]]+")
