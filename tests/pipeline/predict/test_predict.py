@@ -114,6 +114,7 @@ def test_a_teacher_at_hand_embeds_its_part_and_the_made_queries(home, folder, tm
     assert found.diagnosis.sentence() in str(found)
 
 
+@pytest.mark.slow
 def test_queries_in_the_folder_are_asked_where_there_are_enough(
     home, folder, documents, tmp_path, capsys
 ):
