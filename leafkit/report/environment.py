@@ -55,12 +55,19 @@ class Section:
     body: Markup
 
 
-def render_page(folder: str, sections: Mapping[str, str], **context: object) -> str:
+def render_page(
+    folder: str,
+    sections: Mapping[str, str],
+    *,
+    intervals: str = "Intervals are 95% paired-bootstrap intervals.",
+    **context: object,
+) -> str:
     """A page of the sections that have something to say.
 
     Args:
         folder: of the templates, which holds header.html.j2 and one for every section.
         sections: title of each by the name of its template.
+        intervals: what the page's intervals are.
         context: what the templates use: title, version and more.
     """
     html = environment(clean_html)
@@ -70,7 +77,8 @@ def render_page(folder: str, sections: Mapping[str, str], **context: object) -> 
         if body:
             shown.append(Section(anchor, title, Markup(body)))
     page = html.get_template("page.html.j2")
-    return page.render(context, header=f"{folder}/header.html.j2", sections=shown) + "\n"
+    header = f"{folder}/header.html.j2"
+    return page.render(context, header=header, sections=shown, intervals=intervals) + "\n"
 
 
 def render_markdown(template: str, **context: object) -> str:
