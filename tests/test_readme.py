@@ -50,6 +50,7 @@ def test_its_commands_and_recipes_exist():
         "bench",
         "inherit",
         "predict",
+        "ladder",
         "compare",
         "export",
         "search",

@@ -73,7 +73,8 @@ COMMANDS = {
         ("k=", "index=", "student="),
     ),
     "serve": Command(
-        "FOLDER [port=8080] [host=127.0.0.1] [api_key_file=FILE] [teacher=off] [workers=2] ...",
+        "FOLDER [port=8080] [host=127.0.0.1] [api_key_file=FILE] [teacher=off] [promise=.99] "
+        "[workers=2] ...",
         "answer for a pair over HTTP: OpenAI's /v1/embeddings, /v1/search, TEI's /embed; every "
         "setting stands in docs/serve.md",
         (
@@ -85,6 +86,7 @@ COMMANDS = {
             "teacher=",
             "index=",
             "student_documents=",
+            "promise=",
             "workers=",
             "max_inputs=",
             "max_body_bytes=",
@@ -106,6 +108,11 @@ COMMANDS = {
         "a query encoder for an index whose model is gone, from its texts and vectors alone, and a "
         "certificate",
         ("vectors:", "parquet:", "qdrant:", "text=", "title=", "id=", "vector=", "similarity="),
+    ),
+    "ladder": Command(
+        "recipe=NAME [ladder.rungs=[table,3l]] [ladder.promises=[.95,.99]] [key=value ...]",
+        "cheap rungs below a finished recipe's student, and a router over them, its student and "
+        "its teacher that holds a promise; leafkit serve FOLDER promise=.99 serves it",
     ),
     "recipes": Command(
         "[copy NAME FILE]", "list the recipes; copy one to a file of your own", ("copy",)

@@ -18,13 +18,19 @@ def check_needs(command: str, recipe: Recipe) -> None:
         UsageError: no teacher, no documents, or nothing to measure on is named.
     """
     name = recipe.name
-    if command in {"distill", "embed", "bench", "inherit", "predict"} and not recipe.teacher.source:
+    if (
+        command in {"distill", "embed", "bench", "inherit", "predict", "ladder"}
+        and not recipe.teacher.source
+    ):
         raise UsageError(
             f"recipe {name} names no teacher",
             "teacher.source=model:FOLDER_OR_HUB_ID, builtin:mpnet, builtin:minilm or "
             "recipe:kalm-mini; a recipe of stages trains one: recipe:NAME",
         )
-    if command in {"distill", "embed", "inherit", "export", "predict"} and not recipe.data.corpus:
+    if (
+        command in {"distill", "embed", "inherit", "export", "predict", "ladder"}
+        and not recipe.data.corpus
+    ):
         raise UsageError(f"recipe {name} names no corpus", _OWN_CORPUS)
     if command in {"teach", "mine"} and not recipe.data.corpus:
         bare = [

@@ -13,12 +13,15 @@ from leafkit.config.endpoint import EndpointConfig
 from leafkit.config.evaluation import (
     EMBEDDING_TASKS,
     INDEX_KINDS,
+    LADDER_INDEXES,
+    LADDER_RUNGS,
     QUERY_FORMS,
     QUERY_SPLITS,
     VECTOR_PRECISIONS,
     BenchConfig,
     IndexConfig,
     InheritConfig,
+    LadderConfig,
 )
 from leafkit.config.recipe import DEVICES, PRECISIONS, Recipe, to_plain
 from leafkit.config.stage import (
@@ -71,6 +74,8 @@ __all__ = [
     "INSTRUCTIONS",
     "IN_BATCH",
     "LABEL_TASKS",
+    "LADDER_INDEXES",
+    "LADDER_RUNGS",
     "LOGGERS",
     "OWN_DOCUMENT_POLICIES",
     "POOLING_CHOICES",
@@ -99,6 +104,7 @@ __all__ = [
     "EndpointConfig",
     "IndexConfig",
     "InheritConfig",
+    "LadderConfig",
     "LoraConfig",
     "MiningConfig",
     "MixingConfig",

@@ -36,6 +36,11 @@ _STUDENT = ("bench.student", "bench.same_space")
 _DIM = "student.dim"
 _JUDGED = ("bench.split", "bench.num_resamples", "seed")
 _ASKING = (*_READING, *_CUTS, "data.exclude_self", *_MODELS, _ENGINE)
+# those that decide about the rungs below the student, or about the texts that train them
+_BELOW = tuple(
+    f"student.{key}"
+    for key in ("init", "attention", "pooling", "question_ratio", "ridge", "head_bias", "num_[hr]*")
+)
 _START = ("student.init*", "student.kind", "student.head_layers", "student.static.width")
 _PROBED = (
     "student.init",
@@ -45,21 +50,10 @@ _PROBED = (
     "bench.indexes.hnsw*",
 )
 _TRAINING = ("seed", *_READING, *_CUTS, "data.num_pseudo_texts", "stages.*", "trainer.*", _ENGINE)
+_SECTIONS = ("data.*", "student.*", "trainer.*", "bench.*", "inherit.*")
 # command -> patterns of keys that it reads; ! takes keys out again
 EFFECTS: dict[str, tuple[str, ...]] = {
-    "distill": (
-        *_RUN,
-        "dry_run",
-        "seed",
-        "data.*",
-        *_MODELS,
-        _ENGINE,
-        "student.*",
-        "trainer.*",
-        "bench.*",
-        "inherit.*",
-        "!inherit.diagnose",
-    ),
+    "distill": (*_RUN, "dry_run", "seed", *_MODELS, _ENGINE, *_SECTIONS, "!inherit.diagnose"),
     "predict": (*_RUN, "seed", *_READING, *_CUTS, *_MODELS, _ENGINE, *_PROBED),
     "rescue": (*_RUN, "seed", *_READING, *_CUTS, *_PAIRS, _ENGINE, "student.*", "trainer.*"),
     "teach": (*_RUN, "dry_run", *_TRAINING),
@@ -68,6 +62,7 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "embed": (*_RUN, *_READING, "data.max_document_tokens", *_MODELS, _ENGINE, _STORE, _DIM),
     "bench": (*_RUN, "seed", *_ASKING, "bench.*", _DIM),
     "inherit": (*_RUN, *_ASKING, *_STUDENT, *_JUDGED, _DIM, *_START, "inherit.*"),
+    "ladder": (*_RUN, *_ASKING, *_JUDGED, "data.*", _DIM, *_BELOW, "bench.num_l*", "ladder.*"),
     "export": (*_RUN, *_READING, *_CUTS, *_MODELS, _ENGINE, *_STUDENT, *_JUDGED, _DIM),
     "show": ("*",),
 }

@@ -21,6 +21,9 @@ INDEX_KINDS = (
     "binary_rescored",
     "rabitq",
 )
+# cheapest first: a table of token vectors, or so many layers of the student's start
+LADDER_RUNGS = ("table", "1l", "2l", "3l")
+LADDER_INDEXES = ("flat", "hnsw")
 EMBEDDING_TASKS = ("sts", "clustering", "classification")
 _MAX_BYTES = 1_000_000
 _MAX_SWEEP = 10_000_000
@@ -184,4 +187,31 @@ class InheritConfig:
         "Of the maps that diagnose fits; empty takes 64, 128, ...",
         low=1,
         high=1_000_000,
+    )
+
+
+@dataclass(frozen=True)
+class LadderConfig:
+    """Cheap rungs below the student, and what a router over them promises."""
+
+    rungs: list[str] = texts(
+        ["table", "3l"],
+        "Fitted in closed form below the recipe's student: table, a table of token vectors; 3l, "
+        "three layers of student.init. Empty routes between student and teacher alone.",
+        choices=LADDER_RUNGS,
+    )
+    promises: list[float] = numbers(
+        [0.9, 0.95, 0.98, 0.99],
+        "Shares of the teacher's nDCG@10 that leafkit serve can be told to hold, each with 95% "
+        "confidence.",
+        above=0,
+        high=0.9999,
+        order="rising",
+        least_items=1,
+    )
+    index: str = choice(
+        "flat",
+        "That all rungs search, and that leafkit serve has to be started with: flat, or hnsw at "
+        "the most accurate of its settings.",
+        LADDER_INDEXES,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from leafkit.config.data import DataConfig
-from leafkit.config.evaluation import BenchConfig, InheritConfig
+from leafkit.config.evaluation import BenchConfig, InheritConfig, LadderConfig
 from leafkit.config.fields import choice, flag, number, section, text, texts
 from leafkit.config.stage import StageConfig
 from leafkit.config.student import StudentConfig
@@ -55,6 +55,7 @@ class Recipe:
     trainer: TrainerConfig = section(TrainerConfig, "Passed through to Lightning.")
     bench: BenchConfig = section(BenchConfig, "The retrieval benchmark.")
     inherit: InheritConfig = section(InheritConfig, "What the student keeps of the teacher.")
+    ladder: LadderConfig = section(LadderConfig, "Several encoders on one index.")
 
 
 def to_plain(value: Any) -> Any:

@@ -17,6 +17,8 @@ spells one.
                                   they are fetched
             certificate/          what can be said of the rescue
             prediction/           what students of a teacher will be worth
+            ladder/RUNG/          model folders of rungs below the student; ladder/router/ what they
+                                  keep and cost, and which of them answers
             hub/, openvino/       the student and its teacher for other tools
             report.json, report.html, README.md
             report.tables/        every table of the report as Markdown, CSV and LaTeX
@@ -42,6 +44,7 @@ HUB, OPENVINO, WEB = "hub", "openvino", "web"  # folders for other tools
 MINED, SYNTH, SYNTH_WORK, DRY_RUN_ROWS = "mined", "synth", "synth.work", "rows"
 PAIRS, PAIRS_WORK, CERTIFICATE = "pairs", "pairs.work", "certificate"
 PREDICTION = "prediction"
+LADDER, ROUTER = "ladder", "router"
 INHERIT_PASSES = ".inherit.passes"  # finished passes of a grid that was stopped
 RECIPE_FOLDERS = (
     STUDENT,
@@ -62,6 +65,7 @@ RECIPE_FOLDERS = (
     PAIRS_WORK,
     CERTIFICATE,
     PREDICTION,
+    LADDER,
 )
 
 # of every artifact
@@ -123,6 +127,8 @@ PAIR_ROWS_FILE, PAIR_UNDER_WAY_FILE = "rows.jsonl", "vectors.f32"
 PAIR_PROGRESS_FILE = "progress.json"
 CERTIFICATE_FILE, CERTIFICATE_PAGE_FILE = "certificate.json", "certificate.html"
 PREDICTION_FILE, PREDICTION_PAGE_FILE = "prediction.json", "prediction.html"
+
+LADDER_FILE, LADDER_PAGE_FILE = "ladder.json", "ladder.html"  # of a router
 
 # of a vector store: how long its vectors took, what decides about them beside the texts, and how
 # many rows its shards have

@@ -95,7 +95,9 @@ def save_index(built: VectorIndex, folder: Path, source: str = "") -> None:
             ) from err
 
 
-def open_index(folder: Path, kind: str, documents: Vectors, source: str) -> VectorIndex:
+def open_index(
+    folder: Path, kind: str, documents: Vectors, source: str, *, is_held: bool = False
+) -> VectorIndex:
     """The kept index of these documents; built and kept where there is none, or one of other
     documents or settings.
 
@@ -104,6 +106,7 @@ def open_index(folder: Path, kind: str, documents: Vectors, source: str) -> Vect
         kind: one of INDEX_KINDS.
         documents: (N, D) of length one.
         source: fingerprint of the documents' vectors.
+        is_held: this process holds the folder around it already.
 
     Raises:
         UsageError: such an index cannot be built of these documents.
@@ -119,7 +122,7 @@ def open_index(folder: Path, kind: str, documents: Vectors, source: str) -> Vect
         raise UsageError(str(err), _OTHER_KIND) from None
     if not plans:
         raise UsageError(f"faiss {faiss.__version__} has no {kind}", _OTHER_KIND)
-    with exclusive(folder.parent):
+    with contextlib.nullcontext() if is_held else exclusive(folder.parent):
         recover(folder)
         if kept := _find_kept(folder, identity):  # built by the process that held the lock before
             return kept

@@ -18,8 +18,10 @@ from leafkit.core.checkpoint_layout import (
     EXPORT,
     INDEX,
     INHERIT,
+    LADDER,
     MINED,
     PAIRS,
+    ROUTER,
     SHARED_FOLDERS,
     STUDENT,
     SYNTH,
@@ -37,6 +39,7 @@ _STEPS = (
     SYNTH,
     PAIRS,
     CERTIFICATE,
+    f"{LADDER}/{ROUTER}",
 )
 _BESIDE = len(".") + len(".draft")  # bytes that a step's name is longer by while it is written
 

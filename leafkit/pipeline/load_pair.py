@@ -59,6 +59,7 @@ def load_pair(
     teacher: str | Embedder | Encoder | None = None,
     device: str = "auto",
     query_threads: int = 0,
+    is_held: bool = False,
 ) -> Pair:
     """The pair of a finished run, or one that ``Pair.save`` wrote; every file is verified.
 
@@ -74,6 +75,7 @@ def load_pair(
         device: that the teacher computes on; auto takes what the machine has.
         query_threads: of one query through the exported graph; 0 takes the machine's cores, up to
             four.
+        is_held: this process holds the folder already, as a run of its recipe does.
 
     Raises:
         UsageError: the folder is not there, or its documents cannot have such an index.
@@ -118,7 +120,9 @@ def load_pair(
         teacher_prompts=prompts,
         reference=reference,
         prefix_of=read_prefix_of(about),
-        index=None if index == "flat" else _open_index(folder, index, vectors, space, identity),
+        index=None
+        if index == "flat"
+        else _open_index(folder, index, vectors, space, identity, is_held=is_held),
         judged=partial(_find_corpus, folder, manifests[INDEX]),
         retention=_read_retention(folder, manifests[STUDENT], student.fingerprint),
     )
@@ -186,13 +190,13 @@ def _cut(vectors: np.ndarray, space: Space, dim: int) -> tuple[np.ndarray, Space
 
 
 def _open_index(
-    folder: Path, kind: str, vectors: np.ndarray, space: Space, identity: str
+    folder: Path, kind: str, vectors: np.ndarray, space: Space, identity: str, *, is_held: bool
 ) -> VectorIndex:
     if not space.normalized:
         raise UsageError(
             f"index={kind} needs vectors of length one, which this teacher's are not", "index=flat"
         )
-    return open_index(folder / index_folder(kind), kind, vectors, identity)
+    return open_index(folder / index_folder(kind), kind, vectors, identity, is_held=is_held)
 
 
 def _open_graph(folder: Path, student: Encoder, num_threads: int) -> OnnxGraphEmbedder | None:

@@ -21,6 +21,7 @@ from leafkit.results.diagnosis import (
 )
 from leafkit.results.inheritance import GridCell, InheritanceGrid, Verdict
 from leafkit.results.interval import Difference, Interval
+from leafkit.results.ladder import CurvePoint, Ladder, LossPredictor, PromiseFigures, RungFigures
 from leafkit.results.prediction import (
     FinishedRun,
     FinishedRuns,
@@ -61,6 +62,7 @@ __all__ = [
     "Contamination",
     "ContaminationReport",
     "CorpusFacts",
+    "CurvePoint",
     "CutTexts",
     "Diagnosis",
     "DiagnosisFigures",
@@ -76,7 +78,9 @@ __all__ = [
     "IndexRow",
     "InheritanceGrid",
     "Interval",
+    "Ladder",
     "LatencyRow",
+    "LossPredictor",
     "LostQuery",
     "Machine",
     "MacroFigures",
@@ -85,11 +89,13 @@ __all__ = [
     "OverlapExample",
     "Prediction",
     "ProbeFigures",
+    "PromiseFigures",
     "Quality",
     "QueryScores",
     "RankFigures",
     "RescuedSystem",
     "RunReport",
+    "RungFigures",
     "Sample",
     "Saved",
     "SpectrumSummary",

@@ -23,7 +23,7 @@ RUNS = [command for command in EFFECTS if command != "show"]
 OF_SECTIONS = {
     "data.corpus=builtin:pydocs": {"synth"},
     "data.exclude_self=never": {"predict", "rescue", "teach", "mine", "synth", "embed", "export"},
-    "data.max_train_queries=9": set(RUNS) - {"distill"},
+    "data.max_train_queries=9": set(RUNS) - {"distill", "ladder"},
     "data.num_pseudo_texts=9": {
         "predict",
         "rescue",
@@ -34,13 +34,15 @@ OF_SECTIONS = {
         "export",
     },
     "student.num_epochs=2": set(RUNS) - {"distill", "rescue"},
-    "student.init=builtin:minilm": set(RUNS) - {"distill", "predict", "rescue", "inherit"},
+    "student.init=builtin:minilm": set(RUNS)
+    - {"distill", "predict", "rescue", "inherit", "ladder"},
     "student.init_layers=first:3": set(RUNS) - {"distill", "rescue", "inherit"},
     "synth.model=x": set(RUNS) - {"synth"},
     "bench.num_samples=1": set(RUNS) - {"distill", "bench"},
     "bench.split=test": {"predict", "rescue", "teach", "mine", "synth", "embed"},
     "inherit.precisions=[int8]": set(RUNS) - {"distill", "predict", "inherit"},
     "inherit.diagnose=true": set(RUNS) - {"inherit"},
+    "ladder.rungs=[table]": set(RUNS) - {"ladder"},
     "trainer.accumulate_grad_batches=2": set(RUNS) - {"distill", "rescue", "teach", "mine"},
     "teacher.source=builtin:minilm": {"rescue", "teach", "mine", "synth"},
     "stages.tune.num_steps=2": set(RUNS) - {"teach", "mine"},

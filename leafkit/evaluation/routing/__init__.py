@@ -1,0 +1,3 @@
+"""Which of several encoders a query needs: signals, predicted losses, thresholds that keep a
+promise.
+"""

@@ -1,0 +1,233 @@
+"""What a ladder is measured on, and what its router learns from.
+
+Shapes: Q queries, D dimensions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from leafkit.core.errors import LeafkitError
+from leafkit.data.records import Collection, Query, same_text
+from leafkit.data.vector_store import hash_texts
+from leafkit.embedders.prompted import prompted_queries
+from leafkit.embedders.protocol import Embedder
+from leafkit.evaluation.metrics import Judgments
+from leafkit.index.ranking import exclude_self
+from leafkit.pipeline.corpus import Corpus
+from leafkit.pipeline.embed import load_query_vectors, load_vectors
+from leafkit.pipeline.ladder.visits import search
+from leafkit.pipeline.model_handle import ModelHandle
+from leafkit.pipeline.pair import Pair
+from leafkit.pipeline.run import Run
+from leafkit.pipeline.student.held_out import choose_held_out, unseen_texts
+from leafkit.pipeline.student.leave_out import leave_out
+from leafkit.pipeline.student.targets import MADE_QUERIES, QUERIES, Target, read_targets
+from leafkit.results.ladder import JUDGED, TEACHERS_OWN
+
+FEWEST = 30  # queries of which an interval is worth computing
+_DEPTH = 10  # of nDCG
+_FEWEST_LEARNED, _MOST_LEARNED = 200, 1000
+_TYPICAL_COPIES = 3  # of a query that loses as much as the teacher finds on average
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Queries with the teacher's vectors and what is relevant for them.
+
+    Attributes:
+        queries: Q of them.
+        vectors: (Q, D) of the teacher.
+        own: (Q,) position of the document that a query may not find, -1 for none.
+        judgments: what is relevant.
+        relevance: ``JUDGED`` or ``TEACHERS_OWN``.
+        asked_with: what they are.
+        role: that documents asked as queries are embedded in; "query" of all others.
+    """
+
+    queries: Sequence[Query]
+    vectors: np.ndarray
+    own: np.ndarray
+    judgments: Judgments
+    relevance: str
+    asked_with: str
+    role: str = "query"
+
+    @property
+    def texts(self) -> list[str]:
+        """The queries without prompts."""
+        return [query.text for query in self.queries]
+
+    def embed(self, model: Embedder, told: Embedder, max_tokens: int) -> np.ndarray:
+        """(Q, D) vectors of the queries.
+
+        Args:
+            model: that embeds.
+            told: what says how the model's prompts are made; the model itself but for a graph.
+            max_tokens: cut of the queries; 0 takes the model's own limit.
+        """
+        texts, role = prompted_queries(told, self.queries)
+        role = role if self.role == "query" else self.role
+        return model.embed(texts, role, max_tokens or model.max_tokens)
+
+
+def load_questions(run: Run, pair: Pair, teacher: ModelHandle, corpus: Corpus) -> Questions:
+    """The judged queries of bench.split; where there are none, queries that train nothing, or
+    documents asked as queries, with the teacher's own ten nearest documents as the relevant ones.
+
+    Raises:
+        LeafkitError: there are fewer than ``FEWEST``.
+    """
+    collection, split = corpus.collection, run.recipe.bench.split
+    judged = collection.judged(split)
+    held_out = choose_held_out(collection, split, teacher)
+    count = len(judged) or len(held_out.texts if held_out else ())
+    if count < FEWEST:
+        promise = min(run.recipe.ladder.promises)
+        raise LeafkitError(
+            f"{collection.name} has {count} {'judged ' if judged else ''}{split} queries, and a "
+            f"promise takes {FEWEST} at least, half of which calibrate it",
+            f"a promise of {promise:.0%} takes some {queries_to_promise(promise):,}, more where "
+            "some lose much; bench.split=NAME names another split",
+        )
+    if judged:
+        store = load_query_vectors(
+            run,
+            teacher.model,
+            teacher.name,
+            judged,
+            max_tokens=run.recipe.data.max_query_tokens,
+            what=f"{collection.name} {split} queries",
+        )
+        ids = [query.id for query in judged]
+        documents = [document.id for document in collection.documents]
+        return Questions(
+            judged,
+            np.asarray(store[:], dtype=np.float32),
+            np.array(collection.own_documents(split, run.recipe.data.exclude_self)),
+            Judgments(ids, documents, collection.qrels),
+            JUDGED,
+            f"judged {split} queries",
+        )
+    assert held_out is not None
+    data = run.recipe.data
+    limit = data.max_query_tokens if held_out.role == "query" else data.max_document_tokens
+    vectors = load_vectors(
+        run,
+        teacher.model,
+        teacher.name,
+        held_out.texts,
+        role=held_out.role,
+        max_tokens=limit,
+        what=f"{collection.name} {held_out.asked_with}",
+    )
+    found = np.asarray(vectors[:], dtype=np.float32)
+    own = np.array(held_out.own, dtype=np.int64)
+    queries = [Query(str(i), text) for i, text in enumerate(held_out.texts)]
+    return Questions(
+        queries,
+        found,
+        own,
+        teachers_own(pair, found, own),
+        TEACHERS_OWN,
+        f"{held_out.asked_with}, {held_out.training}",
+        held_out.role,
+    )
+
+
+def teachers_own(pair: Pair, vectors: np.ndarray, own: np.ndarray) -> Judgments:
+    """The ten documents nearest to (Q, D) vectors of the teacher, as the relevant ones; of equal
+    grade, for the router is to find them, in any order.
+    """
+    ranking = exclude_self(search(pair, vectors, _DEPTH + int((own >= 0).any())), own, _DEPTH)
+    names = [document.id for document in pair.documents]
+    qrels = {
+        str(row): {names[place]: 1 for place in places if place >= 0}
+        for row, places in enumerate(ranking.positions.tolist())
+    }
+    return Judgments(list(qrels), names, qrels)
+
+
+def queries_to_promise(promise: float) -> int:
+    """Queries, half of which calibrate, that a promise takes about where nothing is lost: the
+    unseen query is counted three times, and loses as much as the teacher finds on average.
+
+    >>> queries_to_promise(0.95)
+    120
+    """
+    return math.ceil(round(2 * _TYPICAL_COPIES / (1 - promise), 6))
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """What trains rungs, and what the router learns from.
+
+    Attributes:
+        targets: of the rungs.
+        queries: (n,) texts that train no rung of the ladder; none where there are too few.
+        vectors: (n, D) the teacher's.
+    """
+
+    targets: list[Target]
+    queries: list[str]
+    vectors: np.ndarray
+
+
+def learning_questions(pair: Pair, split: Split) -> Questions:
+    """The queries that the router learns from, with the teacher's own documents as relevant."""
+    own = np.full(len(split.queries), -1, dtype=np.int64)
+    return Questions(
+        [Query(str(i), text) for i, text in enumerate(split.queries)],
+        split.vectors,
+        own,
+        teachers_own(pair, split.vectors, own),
+        TEACHERS_OWN,
+        "queries that the router learns from",
+    )
+
+
+def _as_queries(target: Target) -> Target:
+    """Queries made of documents count as queries where the teacher gave their vectors: a rung
+    answers nothing else, and what they find decides about its head.
+    """
+    is_made = target.origin == MADE_QUERIES and not target.sources
+    return replace(target, origin=QUERIES) if is_made else target
+
+
+def split_targets(
+    targets: Sequence[Target], collection: Collection, split: str, teacher: ModelHandle
+) -> Split:
+    """Set some queries aside whose vectors the teacher gave: train queries and queries made of
+    documents, the ones of the lowest hashes, none that is asked in the measurement.
+
+    Args:
+        targets: everything that the student learned from.
+        collection: that is indexed.
+        split: whose judged queries measure.
+        teacher: of the student.
+    """
+    held_out = choose_held_out(collection, split, teacher)
+    asked = {same_text(query.text) for query in collection.judged(split)}
+    asked |= {same_text(text) for text in (held_out.texts if held_out else ())}
+    rows: dict[str, tuple[int, int]] = {}
+    for g, target in enumerate(targets):
+        if target.role == "query" and target.origin in (QUERIES, MADE_QUERIES):
+            if target.sources:  # the vectors are those of documents
+                continue
+            for i, text in enumerate(target.texts):
+                if same_text(text) not in asked:
+                    rows.setdefault(text, (g, i))
+    texts = list(rows)
+    number = min(_MOST_LEARNED, len(texts) // 2)
+    kept = [_as_queries(target) for target in leave_out(targets, unseen_texts(held_out))]
+    if number < _FEWEST_LEARNED:
+        none = np.empty((0, teacher.model.dim), dtype=np.float32)
+        return Split(kept, [], none)
+    order = np.argsort(hash_texts(texts), kind="stable")[:number]
+    chosen = [texts[i] for i in order.tolist()]
+    vectors = read_targets(targets, [rows[text] for text in chosen])
+    return Split(leave_out(kept, frozenset(chosen)), chosen, vectors)

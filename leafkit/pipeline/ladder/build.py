@@ -1,0 +1,387 @@
+"""The ladder of a finished recipe: its cheap rungs, the times and the quality of all, the router
+and the promises that it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leafkit.config import to_plain
+from leafkit.core.artifact import open_artifact, read_manifest
+from leafkit.core.checkpoint_layout import (
+    INDEX,
+    LADDER,
+    LADDER_FILE,
+    LADDER_PAGE_FILE,
+    PER_QUERY_FILE,
+    ROUTER,
+    STUDENT,
+)
+from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.method import method_of
+from leafkit.embedders.make_embedder import make_embedder
+from leafkit.embedders.prefix import precomputed_of
+from leafkit.embedders.protocol import Embedder
+from leafkit.evaluation.latency import measure_latency
+from leafkit.evaluation.metrics import Judgments, fast_ndcg
+from leafkit.evaluation.per_query import PerQuery, write_per_query
+from leafkit.evaluation.routing.signals import DEPTH, Visit, read_signals
+from leafkit.index.ranking import Ranking
+from leafkit.models.encoder_protocol import Encoder
+from leafkit.pipeline.collect import describe_machine
+from leafkit.pipeline.corpus import Corpus, load_corpus
+from leafkit.pipeline.distill import load_targets
+from leafkit.pipeline.ladder.asked import (
+    Questions,
+    learning_questions,
+    load_questions,
+    split_targets,
+    teachers_own,
+)
+from leafkit.pipeline.ladder.measure import Measured, Signals, Times, summarize
+from leafkit.pipeline.ladder.rungs import (
+    choose_layers_of,
+    make_rung,
+    open_rung,
+    sorted_rungs,
+)
+from leafkit.pipeline.ladder.visits import describe_search, search, visit
+from leafkit.pipeline.load_pair import load_pair
+from leafkit.pipeline.model_handle import ModelHandle, load_teacher
+from leafkit.pipeline.pair import Pair
+from leafkit.pipeline.run import Run
+from leafkit.pipeline.space_guard import check_space
+from leafkit.report.ladder import render_ladder
+from leafkit.results import Ladder
+from leafkit.results.ladder import STUDENT_RUNG, TEACHER_RUNG
+
+
+@dataclass(frozen=True, slots=True)
+class RouterInputs:
+    """What decides about a router and its figures."""
+
+    config: dict[str, Any]
+    rungs: list[str]  # fingerprints of their models
+    student: str
+    index: str
+    teacher: str
+    corpus: str
+    split: str
+    own_documents: str
+    resamples: int
+    timed: int
+    seed: int
+    tokens: int  # cut of queries
+    graph: str  # kind of what embeds with the student
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A rung as it is asked.
+
+    Attributes:
+        name: of it.
+        model: embeds queries.
+        told: says how its prompts are made; the model itself but for an exported graph.
+        fingerprint: of its weights.
+        parameters: of it; None where it is not loaded here.
+    """
+
+    name: str
+    model: Embedder
+    told: Embedder
+    fingerprint: str
+    parameters: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A finished recipe with its rungs.
+
+    Attributes:
+        pair: student and documents.
+        teacher: the last rung.
+        corpus: that is indexed.
+        rungs: cheapest first.
+        questions: that calibrate and verify.
+        learned: that the predictors are fitted to; none where there are too few.
+    """
+
+    pair: Pair
+    teacher: ModelHandle
+    corpus: Corpus
+    rungs: Sequence[Rung]
+    questions: Questions
+    learned: Questions
+
+
+def run_ladder(run: Run) -> Ladder:
+    """Fit the cheap rungs, measure all, calibrate the router on half of the queries and verify it
+    on the other.
+
+    Args:
+        run: of a recipe that is finished: its student and its index are there.
+
+    Returns:
+        The figures, which lie with the router in the recipe's ladder/router.
+
+    Raises:
+        UsageError: a rung is no cheaper than the student, or the teacher embeds no new query.
+        LeafkitError: the recipe is not finished, or has too few queries.
+    """
+    prepared = prepare(run)
+
+    def work(metrics: dict[str, Any]) -> tuple[Ladder, PerQuery]:
+        return describe_ladder(run, prepared, measure_rungs(run, prepared))
+
+    def save(found: tuple[Ladder, PerQuery], draft: Path) -> None:
+        figures, per_query = found
+        figures.save(draft / LADDER_FILE)
+        (draft / LADDER_PAGE_FILE).write_text(render_ladder(figures), encoding="utf-8")
+        write_per_query(draft / PER_QUERY_FILE, [per_query])
+
+    folder = run.folder / LADDER / ROUTER
+    run.step(
+        name=f"{LADDER} {ROUTER}",
+        folder=folder,
+        inputs=_inputs(run, prepared),
+        method=method_of(prepare, measure_rungs, describe_ladder),
+        work=work,
+        save=save,
+    )
+    return Ladder.load(folder / LADDER_FILE)
+
+
+def prepare(run: Run) -> Prepared:
+    """The recipe's pair, its rungs, fitted where they are not there, and its queries.
+
+    Raises:
+        UsageError, LeafkitError: see ``run_ladder``.
+    """
+    recipe = run.recipe
+    _check_finished(run)
+    teacher = load_teacher(run)
+    if precomputed_of(teacher.model) is not None:
+        raise UsageError(
+            f"teacher.source={recipe.teacher.source}: the last rung is the teacher, and stored "
+            "vectors embed no new query",
+            "name the model itself",
+        )
+    corpus = load_corpus(run, recipe.data.corpus)
+    pair = load_pair(run.folder, index=recipe.ladder.index, is_held=True)
+    check_space(str(run.folder), pair.space.teacher, teacher.space_id)
+    if read_manifest(run.folder / INDEX).inputs.get("corpus") != corpus.fingerprint:
+        raise LeafkitError(
+            f"{run.folder / INDEX} holds other documents than data.corpus={recipe.data.corpus}",
+            "leafkit distill recipe=NAME, with the same words, brings the recipe up to date",
+        )
+    names = sorted_rungs(recipe.ladder.rungs)
+    layers = choose_layers_of(names, pair.student, recipe.student)
+    questions = load_questions(run, pair, teacher, corpus)
+    split = split_targets(
+        load_targets(run, teacher, corpus), corpus.collection, recipe.bench.split, teacher
+    )
+    rungs = []
+    for name in names:
+        folder = make_rung(
+            run,
+            name,
+            layers[name],
+            student=pair.student,
+            teacher=teacher,
+            corpus=corpus,
+            targets=split.targets,
+        )
+        model = open_rung(folder, pair.space.teacher, pair.dim)
+        rungs.append(_rung(name, model, model, model.encoder))
+    told = make_embedder(pair.student)
+    rungs.append(_rung(STUDENT_RUNG, pair.embedder, told, pair.student))
+    rungs.append(_rung(TEACHER_RUNG, teacher.model, teacher.model, teacher.model.encoder))
+    return Prepared(pair, teacher, corpus, rungs, questions, learning_questions(pair, split))
+
+
+def _check_finished(run: Run) -> None:
+    """Refuse a recipe without a student or an index.
+
+    Raises:
+        LeafkitError: it has none.
+    """
+    for part in (STUDENT, INDEX):
+        if not (run.folder / part).is_dir():
+            raise LeafkitError(
+                f"{run.folder} has no {part}: a ladder is made of a finished recipe",
+                "leafkit distill recipe=NAME, with the same words, finishes it",
+            )
+        open_artifact(run.folder / part, part)
+
+
+def _rung(name: str, model: Embedder, told: Embedder, network: Encoder | None) -> Rung:
+    parameters = None if network is None else network.num_parameters()
+    return Rung(name, model, told, model.fingerprint, parameters)
+
+
+def _inputs(run: Run, prepared: Prepared) -> RouterInputs:
+    recipe, pair = run.recipe, prepared.pair
+    return RouterInputs(
+        config=to_plain(recipe.ladder),
+        rungs=[rung.fingerprint for rung in prepared.rungs],
+        student=pair.student.fingerprint,
+        index=read_manifest(run.folder / INDEX).fingerprint(),
+        teacher=prepared.teacher.model.fingerprint,
+        corpus=prepared.corpus.fingerprint,
+        split=recipe.bench.split,
+        own_documents=recipe.data.exclude_self,
+        resamples=recipe.bench.num_resamples,
+        timed=recipe.bench.num_latency_queries,
+        seed=recipe.seed,
+        tokens=recipe.data.max_query_tokens,
+        graph=type(pair.embedder).__name__,
+    )
+
+
+def measure_rungs(run: Run, prepared: Prepared) -> Measured:
+    """What every query gets at every rung, and how long that takes."""
+    pair, rungs, recipe = prepared.pair, prepared.rungs, run.recipe
+    limit = recipe.data.max_query_tokens
+
+    def rank(asked: Questions, judgments: Sequence[Judgments]) -> tuple[list[np.ndarray], Signals]:
+        vectors = [asked.embed(rung.model, rung.told, limit) for rung in rungs[:-1]]
+        return rank_all(
+            pair,
+            rungs,
+            [*vectors, asked.vectors],
+            asked.texts,
+            own=asked.own,
+            judgments=judgments,
+        )
+
+    questions, learned = prepared.questions, prepared.learned
+    own = teachers_own(pair, questions.vectors, questions.own)
+    (ndcg, agreement), signals = rank(questions, (questions.judgments, own))
+    of_learned = None
+    if learned.queries:
+        (values,), found = rank(learned, (learned.judgments,))
+        of_learned = values, found
+    return Measured(
+        names=tuple(rung.name for rung in rungs),
+        ndcg=ndcg,
+        signals=signals,
+        losses=1 - agreement,
+        learned=of_learned,
+        times=time_rungs(pair, rungs, questions.texts[: recipe.bench.num_latency_queries]),
+    )
+
+
+def describe_ladder(run: Run, prepared: Prepared, measured: Measured) -> tuple[Ladder, PerQuery]:
+    """The figures of a ladder, and nDCG@10 of each query by rung."""
+    pair, questions, recipe = prepared.pair, prepared.questions, run.recipe
+    figures = summarize(
+        measured, recipe.ladder.promises, resamples=recipe.bench.num_resamples, seed=recipe.seed
+    )
+    kind, setting = describe_search(pair)
+    found = Ladder(
+        collection=pair.name,
+        relevance=questions.relevance,
+        asked_with=questions.asked_with,
+        space=pair.space.teacher,
+        index=kind,
+        setting=setting,
+        num_documents=len(pair.documents),
+        num_calibration=figures.num_calibration,
+        num_verification=len(measured.ndcg) - figures.num_calibration,
+        num_learning=len(prepared.learned.queries),
+        rungs=tuple(
+            replace(one, fingerprint=rung.fingerprint, parameters=rung.parameters)
+            for one, rung in zip(figures.rungs, prepared.rungs, strict=True)
+        ),
+        route=figures.route,
+        predictors=figures.predictors,
+        promises=figures.promises,
+        curve=figures.curve,
+        machine=describe_machine(run),
+    )
+    ids = [query.id for query in questions.queries]
+    values = {name: {"ndcg@10": measured.ndcg[:, i]} for i, name in enumerate(measured.names)}
+    return found, PerQuery(pair.name, ids, values)
+
+
+def rank_all(
+    pair: Pair,
+    rungs: Sequence[Rung],
+    vectors: Sequence[np.ndarray],
+    texts: Sequence[str],
+    *,
+    own: np.ndarray,
+    judgments: Sequence[Judgments],
+) -> tuple[list[np.ndarray], Signals]:
+    """Queries at every rung: nDCG@10, (Q, R), by each of some judgments, and the signals of each
+    rung but the teacher, after every cheaper one and as the first.
+
+    Args:
+        pair: whose documents are searched.
+        rungs: cheapest first, the teacher last.
+        vectors: (Q, D) of each rung.
+        texts: Q queries.
+        own: (Q,) position of the document that a query may not find, -1 for none.
+        judgments: what is relevant.
+    """
+    values: list[list[np.ndarray]] = [[] for _ in judgments]
+    visits: dict[str, Visit] = {}
+    for rung, found in zip(rungs, vectors, strict=True):
+        visits[rung.name], ranking = visit(pair, rung.model, texts, found, own=own)
+        top = Ranking(ranking.positions[:, :DEPTH], ranking.scores[:, :DEPTH])
+        for column, judged in zip(values, judgments, strict=True):
+            column.append(fast_ndcg(top, judged))
+    small = [rung.name for rung in rungs[:-1]]
+    signals = {
+        (previous, name): read_signals(texts, visits[name], visits[previous] if previous else None)
+        for i, name in enumerate(small)
+        for previous in ("", *small[:i])
+    }
+    return [np.stack(columns, axis=1) for columns in values], signals
+
+
+def time_rungs(pair: Pair, rungs: Sequence[Rung], texts: Sequence[str]) -> Times:
+    """Medians of single queries at each rung: the encoder alone, and with its search and signals;
+    all take turns.
+
+    Raises:
+        UsageError: there is no query to time.
+    """
+    if not texts:
+        raise UsageError(
+            "bench.num_latency_queries=0: a ladder weighs what each rung costs",
+            "bench.num_latency_queries=200",
+        )
+    seen: dict[str, Visit] = {}
+
+    def encode(rung: Rung, text: str) -> np.ndarray:
+        return rung.model.embed_one(text, "query")
+
+    def ask(rung: Rung, text: str) -> object:
+        vector = encode(rung, text)[None]
+        if rung.name == TEACHER_RUNG:
+            return search(pair, vector, DEPTH)
+        found, _ = visit(pair, rung.model, [text], vector)
+        signals = read_signals([text], found, seen.get(text, found))
+        seen[text] = found
+        return signals
+
+    # one after the other: an exported graph remembers the tokens of the last texts
+    encoders = {rung.name: partial(encode, rung) for rung in rungs}
+    queries = {rung.name: partial(ask, rung) for rung in rungs}
+    encoded, asked = (
+        {row.encoder: row.p50_ms for row in measure_latency(ways, texts)}
+        for ways in (encoders, queries)
+    )
+    names = [rung.name for rung in rungs]
+    return Times(
+        encode_ms=tuple(encoded[name] for name in names),
+        query_ms=tuple(asked[name] for name in names),
+    )

@@ -1,0 +1,159 @@
+"""A ladder made ready to serve: its rungs, and whether a rung's answer is enough for a promise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from leafkit.core.artifact import Manifest, open_artifact, read_manifest
+from leafkit.core.checkpoint_layout import INDEX, LADDER, LADDER_FILE, ROUTER
+from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.embedders.protocol import Embedder
+from leafkit.evaluation.routing.predict import predict_losses, predictor_of
+from leafkit.evaluation.routing.signals import Visit, read_signals
+from leafkit.pipeline.ladder.rungs import open_rung
+from leafkit.pipeline.ladder.visits import describe_search
+from leafkit.pipeline.pair import Pair
+from leafkit.pipeline.space_guard import check_space
+from leafkit.results import Ladder, LossPredictor, PromiseFigures
+from leafkit.results.ladder import STUDENT_RUNG, TEACHER_RUNG
+
+_ANEW = "leafkit ladder recipe=NAME makes it anew"
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """Chooses the rung that answers a query.
+
+    Attributes:
+        ladder: its figures.
+        promise: that is held.
+        models: of the rungs of the route but the teacher, by name.
+    """
+
+    ladder: Ladder
+    promise: PromiseFigures
+    models: Mapping[str, Embedder]
+    predictors: Mapping[str, LossPredictor]
+
+    @property
+    def route(self) -> tuple[str, ...]:
+        """Names of the rungs that are asked, in order; the teacher is the last."""
+        return self.ladder.route
+
+    def is_enough(self, rung: str, text: str, visit: Visit, previous: Visit | None) -> bool:
+        """Whether a query may stop at a rung.
+
+        Args:
+            rung: of the route.
+            text: the query.
+            visit: of the query at the rung.
+            previous: of the query at the rung before it; None at the first.
+        """
+        if rung == self.route[-1]:
+            return True
+        predicted = predict_losses(self.predictors[rung], read_signals([text], visit, previous))
+        assert self.promise.threshold is not None
+        return bool(predicted[0] <= self.promise.threshold)
+
+
+def open_router(folder: Path, pair: Pair, promise: float) -> Router:
+    """The router in a recipe's folder, for one of its promises.
+
+    Args:
+        folder: of the recipe.
+        pair: opened from it, with the index that the ladder was calibrated on.
+        promise: share of the teacher's nDCG@10.
+
+    Raises:
+        UsageError: there is no ladder, the promise was not calibrated or is not held by less than
+            the teacher alone, or the pair's index is another one.
+        LeafkitError: the ladder is damaged, or of another student, index or space.
+    """
+    place = folder / LADDER / ROUTER
+    if not place.is_dir():
+        raise UsageError(
+            f"promise={promise:g}: {folder} has no ladder",
+            "leafkit ladder recipe=NAME makes one of a finished recipe",
+        )
+    manifest = open_artifact(place, f"{LADDER} {ROUTER}")
+    ladder = Ladder.load(place / LADDER_FILE)
+    figures = _choose_promise(ladder, promise)
+    kind, _ = describe_search(pair)
+    if kind != ladder.index:
+        raise UsageError(
+            f"promise={promise:g} was calibrated on index={ladder.index}, and index={kind} is "
+            "served",
+            f"index={ladder.index}, or leafkit ladder recipe=NAME ladder.index={kind}",
+        )
+    _check_is_current(folder, manifest, ladder, pair)
+    models: dict[str, Embedder] = {}
+    for name in ladder.route[:-1]:
+        if name == STUDENT_RUNG:
+            models[name] = pair.embedder
+            continue
+        rung_folder = folder / LADDER / name
+        open_artifact(rung_folder, f"{LADDER} {name}")
+        models[name] = open_rung(rung_folder, pair.space.teacher, pair.dim)
+        if models[name].fingerprint != ladder.rung(name).fingerprint:
+            raise LeafkitError(
+                f"{rung_folder} is another model than the one that {place} was calibrated with",
+                _ANEW,
+            )
+    return Router(ladder, figures, models, predictor_of(ladder.predictors, ladder.route))
+
+
+def _choose_promise(ladder: Ladder, promise: float) -> PromiseFigures:
+    """The figures of a promise that is held.
+
+    Raises:
+        UsageError: there is none; the hint names those that are, and what they cost.
+    """
+    held = [one for one in ladder.promises if one.is_held]
+    offers = ", ".join(f"promise={one.promise:g} at {one.cost.value:.0%}" for one in held)
+    hint = (
+        f"held are {offers} of the teacher's query time"
+        if held
+        else "no promise is held by less than the teacher alone: ask it with mode=teacher"
+    )
+    for one in ladder.promises:
+        if abs(one.promise - promise) < 1e-9:
+            if one.is_held:
+                return one
+            raise UsageError(
+                f"promise={promise:g} is held by the teacher alone on {ladder.collection}", hint
+            )
+    told = ", ".join(f"{one.promise:g}" for one in ladder.promises)
+    raise UsageError(
+        f"promise={promise:g} was not calibrated: {told} were",
+        f"{hint}; ladder.promises=[{promise:g}] of leafkit ladder calibrates another",
+    )
+
+
+def _check_is_current(folder: Path, manifest: Manifest, ladder: Ladder, pair: Pair) -> None:
+    """Refuse a ladder that was calibrated with another student, index or space.
+
+    Raises:
+        LeafkitError: it was.
+    """
+    check_space(str(folder / LADDER), ladder.space, pair.space.teacher)
+    wanted = {
+        "student": pair.student.fingerprint,
+        "index": read_manifest(folder / INDEX).fingerprint(),
+        "graph": type(pair.embedder).__name__,
+    }
+    words = {
+        "student": "an earlier student",
+        "index": "other documents",
+        "graph": "the student in another form (leafkit export has been run since, or onnxruntime "
+        "is missing)",
+    }
+    for key, value in wanted.items():
+        if manifest.inputs.get(key) != value:
+            raise LeafkitError(
+                f"{folder / LADDER} was calibrated with {words[key]}: its promises say nothing of "
+                "what is there now",
+                _ANEW,
+            )
+    assert ladder.route[-1] == TEACHER_RUNG

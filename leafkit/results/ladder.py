@@ -1,0 +1,263 @@
+"""A ladder of encoders on one index: what each rung keeps and costs, and which promises a router
+over them holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from leafkit.results.codec import Saved
+from leafkit.results.costs import Machine
+from leafkit.results.interval import Interval
+from leafkit.results.table import Record, Table, Tabular
+
+STUDENT_RUNG, TEACHER_RUNG = "student", "teacher"
+JUDGED, TEACHERS_OWN = "judgments", "the teacher's own ten nearest documents"
+
+
+@dataclass(frozen=True, slots=True)
+class LossPredictor:
+    """A ridge regression of what a query loses at a rung on its standardized signals.
+
+    Attributes:
+        rung: whose answers.
+        previous: rung that answered before; "" for none.
+        intercept: mean loss.
+        weights: of the signals.
+        means: of the signals.
+        scales: of the signals.
+    """
+
+    rung: str
+    previous: str
+    intercept: float
+    weights: tuple[float, ...]
+    means: tuple[float, ...]
+    scales: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RungFigures:
+    """One rung alone, on the queries that verify.
+
+    Attributes:
+        name: of the rung.
+        fingerprint: of its model.
+        parameters: of its model; None where it is not loaded here.
+        ndcg: nDCG@10.
+        kept: share of the teacher's nDCG@10.
+        encode_ms: median of a single query, tokenizer included.
+        query_ms: the same with the search and the signals that the router reads.
+    """
+
+    name: str
+    fingerprint: str
+    parameters: int | None
+    ndcg: Interval
+    kept: Interval
+    encode_ms: float
+    query_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseFigures:
+    """One promise: what it takes, and what the queries that verify say of it.
+
+    Attributes:
+        promise: share of the teacher's nDCG@10.
+        threshold: predicted losses up to it are taken; None where the teacher alone holds the
+            promise.
+        bound: lower bound of the share kept on the queries that calibrate; None without a
+            threshold.
+        kept: share kept on the queries that verify.
+        cost: of a query, as a share of the teacher's time, likewise.
+        shares: of these queries by the rung that answers.
+        mix: share that a random mix of one rung and the teacher keeps at the same cost, the best of
+            such mixes; None where the teacher answers alone.
+        gain: kept minus mix, paired.
+        num_needed: judged queries, half of which calibrate, with which the promise could be held
+            where none of them lost anything.
+    """
+
+    promise: float
+    threshold: float | None
+    bound: float | None
+    kept: Interval
+    cost: Interval
+    shares: Mapping[str, float]
+    mix: Interval | None
+    gain: Interval | None
+    num_needed: int
+
+    @property
+    def is_held(self) -> bool:
+        """Whether something cheaper than the teacher alone holds it."""
+        return self.threshold is not None
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """The router at one threshold, on the queries that verify: cost and share kept."""
+
+    cost: float
+    kept: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder(Saved, Tabular):
+    """Rungs on one index, and the router over them.
+
+    Attributes:
+        collection: that was asked.
+        relevance: ``JUDGED``, or ``TEACHERS_OWN`` where there are no judgments.
+        asked_with: what the queries are.
+        space: name of the space of all vectors.
+        index: kind of index that is searched.
+        setting: of the search, in words.
+        num_documents: of the index.
+        num_calibration: queries that the thresholds were chosen on.
+        num_verification: other queries, on which all figures are.
+        num_learning: further queries that the predictors were fitted to; 0 where they are the ones
+            that calibrate, each predicted without itself.
+        rungs: cheapest first, the teacher last.
+        route: names of the rungs that the router asks, in order.
+        predictors: of the rungs of the route but the last.
+        promises: rising.
+        curve: of the router, cheapest first.
+        machine: where the times were measured.
+    """
+
+    what = "ladder"
+    made_by = "leafkit ladder"
+
+    collection: str
+    relevance: str
+    asked_with: str
+    space: str
+    index: str
+    setting: str
+    num_documents: int
+    num_calibration: int
+    num_verification: int
+    num_learning: int
+    rungs: tuple[RungFigures, ...]
+    route: tuple[str, ...]
+    predictors: tuple[LossPredictor, ...]
+    promises: tuple[PromiseFigures, ...]
+    curve: tuple[CurvePoint, ...]
+    machine: Machine
+
+    @property
+    def teacher_ms(self) -> float:
+        """Milliseconds of a query that asks the teacher at once."""
+        return self.rungs[-1].query_ms
+
+    def rung(self, name: str) -> RungFigures:
+        """The figures of a rung.
+
+        Raises:
+            KeyError: there is none of this name.
+        """
+        for one in self.rungs:
+            if one.name == name:
+                return one
+        raise KeyError(name)
+
+    def tables(self) -> list[Table]:
+        """Each rung alone; the promises."""
+        return [self._rungs_table(), self._promises_table()]
+
+    def _rungs_table(self) -> Table:
+        head = ("rung", "nDCG@10", "of the teacher's", "encode ms", "query ms", "of its time")
+        rows = [
+            (
+                one.name,
+                str(one.ndcg),
+                one.kept.percent(),
+                f"{one.encode_ms:.2f}",
+                f"{one.query_ms:.2f}",
+                f"{one.query_ms / self.teacher_ms:.1%}",
+            )
+            for one in self.rungs
+        ]
+        judged = "" if self.relevance == JUDGED else f"; relevant are {self.relevance}"
+        title = (
+            f"Rungs on {self.collection}: {self.num_verification:,} {self.asked_with}"
+            f"{judged}; {self.num_documents:,} documents, {self.index} index ({self.setting})"
+        )
+        note = (
+            "Brackets: 95% bootstrap intervals. Times: medians of single queries, "
+            f"{self.machine.threads} threads, {self.machine.cpu}; query: encoder, search and the "
+            "router's signals."
+        )
+        return Table(title, head, "lrrrrr", tuple(rows), note)
+
+    def _promises_table(self) -> Table:
+        head = ("promise", "bound", "kept", "of its time", "answered by", "random mix", "gain")
+        rows = [
+            (
+                f"{100 * one.promise:g}%",
+                "teacher alone" if one.bound is None else f"{one.bound:.1%}",
+                one.kept.percent(),
+                one.cost.percent(),
+                ", ".join(f"{name} {share:.0%}" for name, share in one.shares.items() if share),
+                "" if one.mix is None else one.mix.percent(),
+                "" if one.gain is None else points(one.gain),
+            )
+            for one in self.promises
+        ]
+        title = (
+            f"Promises of the router {' > '.join(self.route)}: calibrated on "
+            f"{self.num_calibration:,} queries, verified on {self.num_verification:,} others"
+        )
+        short = [one for one in self.promises if not one.is_held]
+        note = (
+            "Bound: of the share kept on the queries that calibrate, 95% confidence. Gain over the "
+            "best random mix of one rung and the teacher at the same cost, in points, paired."
+        )
+        for one in short:
+            note += (
+                f" {100 * one.promise:g}% takes the teacher alone: with {one.num_needed:,} judged "
+                "queries or more it could be had for less."
+            )
+        return Table(title, head, "rrrrlrr", tuple(rows), note)
+
+    def records(self) -> list[Record]:
+        """A record per figure."""
+        rows: list[Record] = []
+        for rung in self.rungs:
+            rows += [
+                _record(self.collection, rung.name, "ndcg@10", rung.ndcg),
+                _record(self.collection, rung.name, "kept", rung.kept),
+            ]
+        for one in self.promises:
+            name = f"router {one.promise:g}"
+            rows += [
+                _record(self.collection, name, "kept", one.kept),
+                _record(self.collection, name, "cost", one.cost),
+            ]
+            if one.gain is not None:
+                rows.append(_record(self.collection, name, "gain over random mix", one.gain))
+        return rows
+
+
+def points(found: Interval) -> str:
+    """A difference of shares in percentage points.
+
+    >>> points(Interval(0.012, -0.003, 0.027))
+    '+1.2 [-0.3, +2.7]'
+    """
+    return f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+
+
+def _record(collection: str, system: str, metric: str, value: Interval) -> Record:
+    return {
+        "collection": collection,
+        "system": system,
+        "metric": metric,
+        "value": value.value,
+        "low": value.low,
+        "high": value.high,
+        "n": value.n,
+    }

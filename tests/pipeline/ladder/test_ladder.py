@@ -1,0 +1,319 @@
+"""``leafkit ladder`` on a finished tiny recipe: rungs, figures, and what it refuses."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import ladder_case
+import numpy as np
+import pytest
+import tiny
+from ladder_case import climb, finish, write_recipe
+
+from leafkit.cli import main
+from leafkit.config.load import load_recipe
+from leafkit.core.artifact import read_manifest
+from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.evaluation.per_query import read_per_query
+from leafkit.evaluation.routing.predict import predict_losses
+from leafkit.evaluation.routing.signals import read_signals
+from leafkit.models.encoder_protocol import read_model
+from leafkit.pipeline.ladder import build, rungs
+from leafkit.pipeline.ladder.measure import Measured, Times, best_mix, summarize
+from leafkit.pipeline.ladder.router import open_router
+from leafkit.pipeline.ladder.visits import visit
+from leafkit.pipeline.load_pair import load_pair
+from leafkit.pipeline.run import open_run
+from leafkit.results import Ladder
+from leafkit.results.ladder import JUDGED, TEACHERS_OWN
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory) -> tuple[Path, Path, Ladder]:
+    """Recipe, folder and ladder where documents are asked, for there is no query."""
+    root = tmp_path_factory.mktemp("asked")
+    recipe = write_recipe(root, num_test=0)
+    return recipe, finish(recipe), climb(recipe)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory) -> tuple[Path, Path, Ladder]:
+    root = tmp_path_factory.mktemp("judged")
+    recipe = write_recipe(root, num_test=40)
+    return recipe, finish(recipe), climb(recipe)
+
+
+def test_rungs_are_student_folders_of_one_space(asked):
+    _, folder, ladder = asked
+    pair = load_pair(folder)
+    assert [rung.name for rung in ladder.rungs] == ["table", "1l", "student", "teacher"]
+    for rung in ladder.rungs[:2]:
+        model = read_model(folder / "ladder" / rung.name)
+        assert (model.fingerprint, model.dim) == (rung.fingerprint, pair.dim)
+        assert model.num_parameters() == rung.parameters
+    assert ladder.rung("student").fingerprint == pair.student.fingerprint
+    layers = read_model(folder / "ladder" / "1l").backbone.config.num_hidden_layers
+    assert layers == 1
+
+
+def test_no_rung_is_fitted_to_what_the_router_learns_from(asked):
+    _, folder, ladder = asked
+    student, table = (read_manifest(folder / part) for part in ("student", "ladder/table"))
+    assert ladder.num_learning >= 200
+    num_texts = [sum(found.inputs["texts"]) for found in (student, table)]
+    assert num_texts[0] - num_texts[1] == ladder.num_learning
+
+
+def test_without_judgments_the_teachers_own_documents_are_relevant(asked):
+    _, _, ladder = asked
+    assert ladder.relevance == TEACHERS_OWN
+    assert "documents as queries" in ladder.asked_with
+    assert ladder.rungs[-1].ndcg.value == pytest.approx(1.0)
+    assert TEACHERS_OWN in str(ladder)
+    assert 0.2 < ladder.rung("table").kept.value < 1
+
+
+@pytest.mark.slow
+def test_half_of_the_judged_queries_calibrate(judged):
+    _, folder, ladder = judged
+    assert (ladder.relevance, ladder.num_calibration, ladder.num_verification) == (JUDGED, 20, 20)
+    (values,) = read_per_query(folder / "ladder" / "router" / "per_query.parquet")
+    assert len(values.query_ids) == 40
+    assert set(values.values) == {"table", "1l", "student", "teacher"}
+    page = (folder / "ladder" / "router" / "ladder.html").read_text()
+    assert "<svg" in page
+    assert "<script" not in page
+
+
+@pytest.mark.slow
+def test_a_promise_that_cannot_be_had_is_the_teachers(judged):
+    last = judged[2].promises[-1]
+    assert not last.is_held
+    assert last.kept.value == last.cost.value == 1.0
+    assert last.shares["teacher"] == 1.0
+    assert last.num_needed > 40
+    assert f"{last.num_needed:,} judged queries or more" in str(judged[2])
+
+
+def test_a_promise_is_kept_for_less_than_the_teachers_time(asked):
+    first = asked[2].promises[0]
+    assert first.is_held
+    assert first.bound >= first.promise
+    assert first.cost.value < 1
+    assert sum(first.shares.values()) == pytest.approx(1.0)
+
+
+def test_a_second_run_finds_all_of_it(asked, monkeypatch):
+    recipe, _, ladder = asked
+    monkeypatch.setattr(build, "measure_rungs", None)
+    monkeypatch.setattr(rungs, "fit_table", None)
+    with open_run(load_recipe(str(recipe), ())) as run:
+        # what a step is made by is asked of the functions, which are gone
+        monkeypatch.setattr(build, "method_of", lambda *_: _method(run, "router"))
+        monkeypatch.setattr(
+            rungs, "method_of", lambda make, *_: _method(run, "table" if make is None else "1l")
+        )
+        assert build.run_ladder(run) == ladder
+
+
+def _method(run, part: str) -> str:
+    return read_manifest(run.folder / "ladder" / part).method
+
+
+def test_the_router_decides_as_it_was_calibrated(asked):
+    """What is served, query by query, is what was measured for all together."""
+    _, folder, ladder = asked
+    pair = load_pair(folder)
+    router = open_router(folder, pair, 0.05)
+    assert router.route == ladder.route
+    assert set(router.models) == set(ladder.route[:-1])
+    texts = [document.full_text for document in pair.documents[:20]]
+    first = router.route[0]
+    vectors = router.models[first].embed(texts, "query", router.models[first].max_tokens)
+    together, _ = visit(pair, router.models[first], texts, vectors)
+    told = predict_losses(router.predictors[first], read_signals(texts, together, None))
+    for row, text in enumerate(texts):
+        vector = router.models[first].embed_one(text)[None]
+        alone, _ = visit(pair, router.models[first], [text], vector)
+        enough = router.is_enough(first, text, alone, None)
+        assert enough == (told[row] <= router.promise.threshold)
+    assert router.is_enough("teacher", "anything", together, None)
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("promise", "says", "hint"),
+    [
+        (0.97, "was not calibrated: 0.05, 0.5, 0.9999 were", "promise=0.05 at"),
+        (0.9999, "is held by the teacher alone", "promise=0.05 at"),
+    ],
+)
+def test_a_promise_that_is_not_held_names_those_that_are(asked, promise, says, hint):
+    with pytest.raises(UsageError, match=says) as refused:
+        open_router(asked[1], load_pair(asked[1]), promise)
+    assert hint in refused.value.hint
+    assert "of the teacher's query time" in refused.value.hint
+
+
+def test_a_ladder_of_an_earlier_student_is_refused(asked, tmp_path):
+    recipe, folder, _ = asked
+    shutil.copytree(folder.parent, tmp_path / "ck")
+    words = (f"checkpoints={tmp_path / 'ck'}", "student.head_bias=false")
+    again = finish(recipe, *words)
+    with pytest.raises(LeafkitError, match="an earlier student") as refused:
+        open_router(again, load_pair(again), 0.05)
+    assert "leafkit ladder" in refused.value.hint
+
+
+def test_a_rung_that_was_exchanged_is_refused(asked, tmp_path):
+    _, folder, ladder = asked
+    shutil.copytree(folder, tmp_path / "tiny")
+    name = ladder.route[0]
+    other = "1l" if name == "table" else "table"
+    shutil.rmtree(tmp_path / "tiny" / "ladder" / name)
+    shutil.copytree(folder / "ladder" / other, tmp_path / "tiny" / "ladder" / name)
+    with pytest.raises(LeafkitError, match=r"artifact where|another model"):
+        open_router(tmp_path / "tiny", load_pair(tmp_path / "tiny"), 0.05)
+
+
+def test_a_ladder_on_a_graph_is_served_on_that_graph(asked, tmp_path):
+    """The index is built by the run, which holds the folder that it is kept in."""
+    recipe, folder, _ = asked
+    shutil.copytree(folder.parent, tmp_path / "ck")
+    words = (f"checkpoints={tmp_path / 'ck'}", "ladder.index=hnsw")
+    ladder = climb(recipe, *words)
+    assert (ladder.index, ladder.setting) == ("hnsw", "ef_search=256")
+    place = tmp_path / "ck" / folder.name
+    router = open_router(place, load_pair(place, index="hnsw"), 0.05)
+    assert router.ladder == ladder
+    with pytest.raises(UsageError, match="calibrated on index=hnsw, and index=flat"):
+        open_router(place, load_pair(place), 0.05)
+
+
+def test_a_folder_without_a_ladder(asked, tmp_path):
+    shutil.copytree(asked[1], tmp_path / "tiny", ignore=shutil.ignore_patterns("ladder"))
+    with pytest.raises(UsageError, match="has no ladder") as refused:
+        open_router(tmp_path / "tiny", load_pair(tmp_path / "tiny"), 0.05)
+    assert "leafkit ladder" in refused.value.hint
+
+
+def test_an_unfinished_recipe(tmp_path):
+    recipe = write_recipe(tmp_path, num_test=40)
+    with pytest.raises(LeafkitError, match="has no student") as refused:
+        climb(recipe)
+    assert "leafkit distill" in refused.value.hint
+
+
+@pytest.mark.slow
+def test_too_few_queries_are_refused_with_how_many_would_do(judged):
+    words = ("bench.split=validation", "ladder.promises=[0.95]")
+    with pytest.raises(LeafkitError, match="has 4 judged validation queries") as refused:
+        climb(judged[0], *words)
+    assert "some 120" in refused.value.hint
+
+
+def test_a_rung_that_is_no_cheaper_than_the_student(asked):
+    with pytest.raises(UsageError, match="2l is no rung below a student of 2 layers"):
+        climb(asked[0], "ladder.rungs=[2l]")
+
+
+def test_documents_that_are_not_the_indexs(asked, tmp_path):
+    other = tiny.write_documents(tmp_path / "other.jsonl", 90)
+    with pytest.raises(LeafkitError, match="holds other documents"):
+        climb(asked[0], f"data.corpus=jsonl:{other}")
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("ladder.promises=[1.0]", "1.0 is above 0.9999"),
+        ("ladder.promises=[0.0]", "above 0"),
+        ("ladder.promises=[0.9,0.8]", "rising"),
+        ("ladder.rungs=[6l]", "one of table"),
+        ("student.num_epochs=2", "no effect in leafkit ladder"),
+    ],
+)
+def test_the_command_refuses_what_is_no_ladder(asked, word, says, capsys):
+    assert main.main(["ladder", f"recipe={asked[0]}", word]) == 2
+    assert says in " ".join("".join(capsys.readouterr()).split())
+
+
+def test_without_times_nothing_can_be_weighed(asked):
+    with (
+        open_run(load_recipe(str(asked[0]), ())) as run,
+        pytest.raises(UsageError, match="num_latency_queries=0"),
+    ):
+        build.time_rungs(load_pair(run.folder), [], [])
+
+
+# --- numbers alone
+
+
+def measured_of(count: int, *, learned: bool) -> Measured:
+    """A rung whose loss is written in its first signal, and a teacher that is always right."""
+    chooser = np.random.default_rng(5)
+    signal = chooser.random(count)
+    rung = 1 - 0.8 * signal * (chooser.random(count) < signal)
+    values = np.stack([rung, np.ones(count)], axis=1)
+    signals = {("", "student"): np.stack([signal, chooser.random(count)], axis=1)}
+    return Measured(
+        names=("student", "teacher"),
+        ndcg=values,
+        signals=signals,
+        losses=1 - values,
+        learned=(values, signals) if learned else None,
+        times=Times((1.0, 9.0), (1.0, 10.0)),
+    )
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_router_that_knows_beats_a_random_mix(learned):
+    found = summarize(measured_of(1200, learned=learned), [0.9, 0.95], resamples=400, seed=1)
+    for one in found.promises:
+        assert one.is_held
+        assert one.kept.high > one.promise
+        assert one.gain is not None
+        assert one.gain.low > 0
+    assert found.route == ("student", "teacher")
+    costs = [point.cost for point in found.curve]
+    assert costs == sorted(costs)
+    assert found.curve[-1].kept.value == 1.0
+    assert found.curve[0].cost == pytest.approx(0.1)
+
+
+def test_the_halves_are_the_seeds():
+    case = measured_of(200, learned=True)
+    one, same, other = (
+        summarize(case, [0.8], resamples=200, seed=seed).promises[0] for seed in (1, 1, 2)
+    )
+    assert one == same
+    assert one != other
+
+
+def test_a_teacher_that_finds_nothing_is_an_error():
+    case = measured_of(60, learned=True)
+    empty = Measured(
+        case.names, np.zeros_like(case.ndcg), case.signals, case.losses, case.learned, case.times
+    )
+    with pytest.raises(LeafkitError, match="finds nothing relevant"):
+        summarize(empty, [0.9], resamples=50, seed=1)
+
+
+def test_a_mix_costs_what_is_spent():
+    values = np.array([[0.5, 0.8, 1.0], [0.7, 0.6, 0.9]])
+    costs = np.array([0.1, 0.5, 1.0])
+    np.testing.assert_allclose(best_mix(values, costs, 0.1), values[:, 0])
+    np.testing.assert_allclose(best_mix(values, costs, 1.0), values[:, 2])
+    # at half of the cost 4/9 of the queries can go from the first rung to the teacher
+    np.testing.assert_allclose(
+        best_mix(values, costs, 0.5), values[:, 0] * 5 / 9 + values[:, 2] * 4 / 9
+    )
+    np.testing.assert_allclose(best_mix(values, costs, 0.1 - 1e-15), values[:, 0])
+    assert best_mix(values, costs, 0.05) is None
+
+
+def test_the_case_costs_more_on_dearer_rungs():
+    assert list(ladder_case.COSTS.values()) == sorted(ladder_case.COSTS.values())
