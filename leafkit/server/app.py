@@ -153,10 +153,19 @@ class _Handlers:
                 "dimensions": pair.dim,
                 "matryoshka_dimensions": list(pair.mrl_dims),
                 "space": service.space,
+                **(self._routing if role == "query" else {}),
             }
             for name, role in names.items()
         ]
         return json_response({"object": "list", "data": rows})
+
+    @property
+    def _routing(self) -> Mapping[str, object]:
+        """The promise that queries are routed by, and the rungs that they climb."""
+        router = self._service.router
+        if router is None:
+            return {}
+        return {"promise": router.promise.promise, "route": list(router.route)}
 
     async def embeddings(self, request: Request) -> Response:
         """Vectors of texts, as OpenAI answers."""

@@ -12,6 +12,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from leafkit.config import LADDER_RUNGS
+from leafkit.results.ladder import STUDENT_RUNG, TEACHER_RUNG
+
 PATHS = (
     "/v1/embeddings",
     "/v1/search",
@@ -27,7 +30,8 @@ _STATUSES = (*map(str, (200, 400, 401, 404, 405, 408, 409, 413, 429, 499, 500, 5
 # seconds, upper bounds: a query of a small student takes some milliseconds
 _BOUNDS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 ROLES = ("query", "document")
-LANES = ("student", "teacher", "search")
+LANES = ("student", "teacher", "search", "rungs")
+RUNGS = (*LADDER_RUNGS, STUDENT_RUNG, TEACHER_RUNG)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _NUM_BUCKETS = len(_BOUNDS_S) + 1
@@ -36,7 +40,8 @@ _BUCKETS = _REQUESTS + len(PATHS) * len(_STATUSES)
 _SECONDS = _BUCKETS + len(PATHS) * _NUM_BUCKETS
 _TEXTS = _SECONDS + len(PATHS)
 _TOKENS = _TEXTS + len(ROLES)
-_QUEUES = _TOKENS + len(ROLES)
+_ROUTED = _TOKENS + len(ROLES)
+_QUEUES = _ROUTED + len(RUNGS)
 _IN_FLIGHT = _QUEUES + len(LANES)
 WIDTH = _IN_FLIGHT + 1
 
@@ -84,6 +89,10 @@ class Metrics:
         self._own[_TEXTS + ROLES.index(role)] += texts
         self._own[_TOKENS + ROLES.index(role)] += tokens
 
+    def count_rung(self, rung: str) -> None:
+        """A rung of a ladder answered a query."""
+        self._own[_ROUTED + RUNGS.index(rung)] += 1
+
     def write(self, queues: Mapping[str, int]) -> str:
         """All counters of all workers, as Prometheus reads them.
 
@@ -124,6 +133,13 @@ class Metrics:
             yield from _head(name, "counter", help_text)
             for i, role in enumerate(ROLES):
                 yield f'{name}{{role="{role}"}} {row[start + i]:.0f}'
+        yield from _head(
+            "leafkit_routed_total", "counter", "Queries by the rung that answered them."
+        )
+        for i, rung in enumerate(RUNGS):
+            count = row[_ROUTED + i]
+            if count:
+                yield f'leafkit_routed_total{{rung="{rung}"}} {count:.0f}'
         yield from _head("leafkit_queue_length", "gauge", "Requests waiting or at work by lane.")
         for i, lane in enumerate(LANES):
             yield f'leafkit_queue_length{{lane="{lane}"}} {row[_QUEUES + i]:.0f}'

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, Self, Unpack, overload
 
 from leafkit.core.console import log, warn
 from leafkit.core.errors import UsageError
+from leafkit.pipeline.ladder.router import open_router
 from leafkit.pipeline.load_pair import load_pair
 from leafkit.pipeline.pair import Pair
 from leafkit.server.listen import check_address, take_port, url_of
@@ -163,6 +164,12 @@ def _check_folder(pair: Pair | str | Path, settings: ServerSettings) -> None:
             "needed",
             "pair.save(FOLDER), then leafkit.serve(FOLDER, workers=...)",
         )
+    if settings.promise:
+        raise UsageError(
+            f"promise={settings.promise:g}: the ladder lies in the folder of a recipe, and a pair "
+            "was given",
+            "leafkit.serve(FOLDER, promise=...)",
+        )
     if settings.index:
         raise UsageError(
             f"index={settings.index}: the pair that was given has its index already",
@@ -174,11 +181,15 @@ def _make(pair: Pair | str | Path, settings: ServerSettings, taken: socket.socke
     """The server; where workers hold the models, this process keeps none of them."""
     opened = pair if isinstance(pair, Pair) else load_pair(pair, index=settings.index or "flat")
     student = embed_documents(opened) if settings.student_documents else None
+    router = None
+    if settings.promise:
+        assert not isinstance(pair, Pair)
+        router = open_router(Path(pair), opened, settings.promise)
     if settings.workers > 1:
         assert not isinstance(pair, Pair)
         space = opened.space.teacher
         return WorkerProcesses(Path(pair), settings, taken, space=space, student=student)
-    service = Service(opened, settings, student_documents=student)
+    service = Service(opened, settings, student_documents=student, router=router)
     service.prepare()
     return HttpServer(service, taken)
 

@@ -15,7 +15,9 @@ from leafkit.core.errors import LeafkitError
 from leafkit.data.records import clean_text
 from leafkit.embedders.count_cut import uncut_lengths
 from leafkit.embedders.protocol import Embedder, encode_in_role
+from leafkit.pipeline.ladder.router import Router
 from leafkit.pipeline.pair import Pair
+from leafkit.results.ladder import STUDENT_RUNG, TEACHER_RUNG
 from leafkit.server.answers.documents import DocumentVectors
 from leafkit.server.bad_request import BadRequest
 from leafkit.server.lanes import Lane
@@ -72,15 +74,18 @@ class Service:
         settings: checked ones.
         metrics: counters; None makes some of its own.
         student_documents: (N, D) the student's vectors of the documents, where they are made.
+        router: chooses the rung that answers a query, where a promise is held.
 
     Attributes:
         pair: as given.
         settings: as given.
         metrics: as given.
+        router: as given.
         documents: what searches look at; asked in the lane ``search`` alone.
         student: the lane of the student: one request after another.
         teacher: the lane of the teacher: waiting requests together, up to so many tokens.
         search: the lane of searches.
+        rungs: the lane of the rungs below the student.
         is_stopping: no more requests will be taken.
         num_given_up: requests that had no answer when the server stopped.
     """
@@ -91,8 +96,9 @@ class Service:
         settings: ServerSettings,
         metrics: Metrics | None = None,
         student_documents: np.ndarray | None = None,
+        router: Router | None = None,
     ) -> None:
-        self.pair, self.settings = pair, settings
+        self.pair, self.settings, self.router = pair, settings, router
         self.metrics = metrics or Metrics()
         self.documents = DocumentVectors(pair, student_documents)
         self.is_stopping = False
@@ -113,6 +119,11 @@ class Service:
         )
         self.search: Lane[Callable[[], Any], Any] = Lane(
             "search", lambda items: [item() for item in items], limit=limit
+        )
+        self.rungs: Lane[tuple[Embedder, Texts], Embedded] = Lane(
+            "rungs",
+            lambda items: [self._embed(model, [texts])[0] for model, texts in items],
+            limit=limit,
         )
 
     @property
@@ -135,7 +146,11 @@ class Service:
     @property
     def queues(self) -> dict[str, int]:
         """Requests waiting or at work, by lane."""
-        return {lane.name: len(lane) for lane in (self.student, self.teacher, self.search)}
+        return {lane.name: len(lane) for lane in self._lanes}
+
+    @property
+    def _lanes(self) -> tuple[Lane[Any, Any], ...]:
+        return self.student, self.teacher, self.search, self.rungs
 
     def prepare(self) -> None:
         """Load what shall be there before the first request, and warm it up.
@@ -144,13 +159,17 @@ class Service:
             LeafkitError: the teacher is not available, or a model fails.
         """
         self.student.put(Texts(["a first question"], "query", "input")).result()
+        if self.router is not None:
+            for name, model in self.router.models.items():
+                if name != STUDENT_RUNG:
+                    self.rungs.put((model, Texts(["a first question"], "query", "input"))).result()
         if self.settings.teacher == "eager":
             self._load_teacher()
 
     def close(self) -> None:
         """Take no more work; what was taken is done."""
         self.is_stopping = True
-        for lane in (self.student, self.teacher, self.search):
+        for lane in self._lanes:
             lane.close()
 
     async def embed(self, texts: Texts, *, by_teacher: bool) -> Embedded:
@@ -164,6 +183,19 @@ class Service:
         found = await (self.teacher if by_teacher else self.student).ask(texts)
         self.metrics.count_texts(texts.role, len(texts.texts), found.num_tokens)
         return found
+
+    async def embed_at(self, rung: str, texts: Texts) -> Embedded:
+        """Vectors of queries at a rung of the router; not counted, for several rungs may be asked.
+
+        Raises:
+            Busy, BadRequest, LeafkitError: see ``embed``.
+        """
+        assert self.router is not None
+        if rung == TEACHER_RUNG:
+            return await self.teacher.ask(texts)
+        if rung == STUDENT_RUNG:
+            return await self.student.ask(texts)
+        return await self.rungs.ask((self.router.models[rung], texts))
 
     async def in_search(self, work: Callable[[], T]) -> T:
         """What a function gives in the lane of searches.

@@ -31,6 +31,7 @@ class Settings(TypedDict, total=False):
     teacher: str
     index: str
     student_documents: bool
+    promise: float
     workers: int
     max_inputs: int
     max_body_bytes: int
@@ -54,6 +55,8 @@ class ServerSettings:
             has.
         student_documents: embed all documents with the student too before the server answers, for
             searches of mode=student; takes the memory of one more matrix.
+        promise: share of the teacher's nDCG@10 that a router keeps, as leafkit ladder calibrated
+            it: queries climb from the cheapest rung to the teacher. 0 asks the student alone.
         workers: processes that answer on the one port. Each holds the models.
         max_inputs: texts per request.
         max_body_bytes: size of a request's body.
@@ -70,6 +73,7 @@ class ServerSettings:
     teacher: str = "lazy"
     index: str = ""
     student_documents: bool = False
+    promise: float = 0.0
     workers: int = 1
     max_inputs: int = 32  # this and the next two: what TEI starts with
     max_body_bytes: int = 2_000_000
@@ -109,6 +113,7 @@ def check_settings(settings: ServerSettings) -> ServerSettings:
             f"student_documents={settings.student_documents!r} is neither true nor false",
             "leave it out",
         )
+    _check_promise(settings)
     for key, smallest in _SMALLEST.items():
         value = getattr(settings, key)
         if type(value) is not int or value < smallest:
@@ -122,6 +127,26 @@ def check_settings(settings: ServerSettings) -> ServerSettings:
             "as many workers as the machine has cores are enough",
         )
     return replace(settings, api_key=_read_key(settings), api_key_env="", api_key_file="")
+
+
+def _check_promise(settings: ServerSettings) -> None:
+    """Refuse a promise that is no share, or that nothing could hold.
+
+    Raises:
+        UsageError: it is one.
+    """
+    promise = settings.promise
+    if type(promise) not in (int, float) or not (promise == 0 or 0 < promise < 1):
+        raise UsageError(
+            f"promise={promise!r} is no share of the teacher's nDCG@10 between 0 and 1",
+            "promise=.99, or leave it out",
+        )
+    if promise and settings.teacher == "off":
+        raise UsageError(
+            f"promise={promise:g} and teacher=off: what no rung below is sure of, the teacher "
+            "answers",
+            "teacher=lazy or teacher=eager",
+        )
 
 
 def _read_key(settings: ServerSettings) -> str:

@@ -11,12 +11,14 @@ import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from leafkit.core.console import set_verbosity
 from leafkit.core.errors import LeafkitError
+from leafkit.pipeline.ladder.router import open_router
 from leafkit.pipeline.load_pair import load_pair
 from leafkit.pipeline.space_guard import check_space
 from leafkit.server.metrics import Metrics, share_rows
@@ -62,8 +64,11 @@ def _make(about: dict[str, Any]) -> HttpServer:
     threads = about["threads"]
     pair = load_pair(about["folder"], index=settings.index or "flat", query_threads=threads)
     check_space(about["folder"], pair.space.teacher, about["space"])
+    router = None
+    if settings.promise:
+        router = open_router(Path(about["folder"]), pair, settings.promise)
     rows = share_rows(counters, settings.workers)
-    service = Service(pair, settings, Metrics(rows, about["worker"]), student)
+    service = Service(pair, settings, Metrics(rows, about["worker"]), student, router)
     service.prepare()
     return HttpServer(service, taken)
 

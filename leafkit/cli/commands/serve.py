@@ -42,13 +42,17 @@ def run(words: Sequence[str]) -> int:
     return 0
 
 
-def _read_value(key: str, value: str) -> str | int | bool:
+def _read_value(key: str, value: str) -> str | float | bool:
     """A word as its setting's type."""
     kind = type(_DEFAULTS[key])
     if kind is bool:
         if value not in ("true", "false"):
             raise UsageError(f"{key}={value[:40]} is neither true nor false", f"{key}=true")
         return value == "true"
+    if kind is float:
+        if not re.fullmatch(r"[0-9]{0,3}(\.[0-9]{1,9})?", value) or not value:
+            raise UsageError(f"{key}={value[:40]} is not a number", f"{key}=.99")
+        return float(value)
     if kind is int:
         if not re.fullmatch(r"[0-9]{1,12}", value):
             raise UsageError(f"{key}={value[:40]} is not a whole number", f"{key}={_DEFAULTS[key]}")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from leafkit.evaluation.routing.signals import DEPTH
+from leafkit.results.ladder import STUDENT_RUNG
 from leafkit.server.answers.documents import shorten
 from leafkit.server.answers.output import FORMATS, OUTPUT_TYPES, encode_output, write_vector
+from leafkit.server.answers.routed import route_query
 from leafkit.server.answers.texts import (
     check_expected_space,
     model_names,
@@ -96,9 +101,60 @@ async def answer_embeddings(service: Service, request: EmbeddingRequest) -> Mapp
             codec = documents.output_codec(dim)
         else:
             codec = await service.in_search(lambda: documents.output_codec(dim))
+    if _is_routed(service, request):
+        return await _answer_routed(service, request)
     found = await service.embed(request.texts, by_teacher=request.texts.role == "document")
     vectors = shorten(found.vectors, request.dim, is_unit=found.is_unit)
     written = encode_output(vectors, request.output_type, codec)
+    answer = _write_answer(
+        service, request, written, num_tokens=found.num_tokens, truncated=found.truncated
+    )
+    if service.router is None or request.texts.role != "query":
+        return answer
+    # a query that no promise was calibrated for
+    return {**answer, "rungs": [STUDENT_RUNG] * len(written), "promise": None}
+
+
+def _is_routed(service: Service, request: EmbeddingRequest) -> bool:
+    """Whether the server's promise covers a request: queries, whole vectors of floats."""
+    return (
+        service.router is not None
+        and request.texts.role == "query"
+        and request.dim == service.pair.dim
+        and request.output_type == "float"
+    )
+
+
+async def _answer_routed(service: Service, request: EmbeddingRequest) -> Mapping[str, object]:
+    """Each query's vector by the rung that answers it, which is named beside the promise."""
+    assert service.router is not None
+    vectors, rungs, truncated, num_tokens = [], [], [], 0
+    for number, text in enumerate(request.texts.texts):
+        one = replace(request.texts, texts=[text])
+        found = await route_query(service, one, DEPTH)
+        vectors.append(found.embedded.vectors[0])
+        rungs.append(found.rung)
+        num_tokens += found.embedded.num_tokens
+        if found.embedded.truncated:
+            truncated.append(number)
+    answer = _write_answer(
+        service,
+        request,
+        encode_output(np.stack(vectors), "float", None),
+        num_tokens=num_tokens,
+        truncated=truncated,
+    )
+    return {**answer, "rungs": rungs, "promise": service.router.promise.promise}
+
+
+def _write_answer(
+    service: Service,
+    request: EmbeddingRequest,
+    written: np.ndarray,
+    *,
+    num_tokens: int,
+    truncated: list[int] | None,
+) -> Mapping[str, object]:
     return {
         "object": "list",
         "data": [
@@ -106,7 +162,7 @@ async def answer_embeddings(service: Service, request: EmbeddingRequest) -> Mapp
             for i, one in enumerate(written)
         ],
         "model": request.model,
-        "usage": {"prompt_tokens": found.num_tokens, "total_tokens": found.num_tokens},
-        "truncated": found.truncated,
+        "usage": {"prompt_tokens": num_tokens, "total_tokens": num_tokens},
+        "truncated": truncated,
         "space": service.space,
     }

@@ -15,6 +15,7 @@ from leafkit.index.ranking import Ranking
 from leafkit.index.rescoring import rescore
 from leafkit.index.search import search_index
 from leafkit.server.answers.documents import PRECISIONS, shorten
+from leafkit.server.answers.routed import route_query
 from leafkit.server.answers.texts import (
     check_expected_space,
     read_choice,
@@ -47,6 +48,7 @@ _MODES = {
     "asymmetric": ("student", "teacher"),
     "teacher": ("teacher", "teacher"),
     "student": ("student", "student"),
+    "ladder": ("ladder", "teacher"),
 }
 _DEFAULT_HITS = 10
 _MOST_RESCORED = 100  # times k
@@ -83,7 +85,9 @@ def check_search_request(body: Mapping[str, Any], service: Service) -> SearchReq
     has_vector = body.get("vector") is not None
     if has_query and has_vector:
         raise BadRequest("query and vector are both there: send one of them", param="vector")
-    mode = read_choice(body, "mode", tuple(_MODES), "asymmetric")
+    mode = read_choice(body, "mode", tuple(_MODES), _default_mode(body, service))
+    if mode == "ladder":
+        _check_ladder(body, service)
     if mode == "teacher" and has_query:
         refuse_without_teacher("document", "mode", has_teacher=service.has_teacher)
     if mode == "student" and not service.documents.has_student:
@@ -120,6 +124,46 @@ def check_search_request(body: Mapping[str, Any], service: Service) -> SearchReq
         rescore=_read_rescore(body),
         index=_read_index(body, service, mode, is_whole=dim == pair.dim, precision=precision),
     )
+
+
+def _default_mode(body: Mapping[str, Any], service: Service) -> str:
+    """Queries are routed where the server holds a promise that covers what they ask for."""
+    is_routed = service.router is not None and not _uncovered(body, service)
+    return "ladder" if is_routed else "asymmetric"
+
+
+def _uncovered(body: Mapping[str, Any], service: Service) -> str:
+    """The first field of a request that no promise was calibrated for; "" where there is none."""
+    pair = service.pair
+    held = "flat" if pair.index is None else pair.index.plan.kind
+    usual: dict[str, tuple[object, ...]] = {
+        "vector": (),
+        "dimensions": (pair.dim,),
+        "precision": ("float32",),
+        "rescore": (0, False),
+        "index": (held,),
+    }
+    for key, allowed in usual.items():
+        if body.get(key) is not None and body[key] not in allowed:
+            return key
+    is_query = read_role(body, "input_type", "query") == "query"
+    return "" if is_query else "input_type"
+
+
+def _check_ladder(body: Mapping[str, Any], service: Service) -> None:
+    if service.router is None:
+        raise BadRequest(
+            "mode=ladder: this server holds no promise; start it with promise=.99 say, after "
+            "leafkit ladder",
+            param="mode",
+        )
+    key = _uncovered(body, service)
+    if key:
+        raise BadRequest(
+            f"mode=ladder: the promise was calibrated for queries as text, all dimensions and the "
+            f"served index alone: leave {key} out, or ask mode=asymmetric",
+            param=key,
+        )
 
 
 def _read_query(body: Mapping[str, Any], role: str, *, may_cut: bool) -> Texts:
@@ -191,6 +235,8 @@ async def answer_search(service: Service, request: SearchRequest) -> Mapping[str
         LeafkitError: the teacher is not available, or a model fails.
         Busy: too many wait.
     """
+    if request.mode == "ladder":
+        return await _answer_routed(service, request)
     started_s = time.perf_counter()
     num_tokens = 0
     truncated: bool | None = False
@@ -206,6 +252,45 @@ async def answer_search(service: Service, request: SearchRequest) -> Mapping[str
     embedded_s = time.perf_counter()
     ranking = await service.in_search(lambda: _rank(service, request, queries))
     searched_s = time.perf_counter()
+    return _write_answer(
+        service,
+        request,
+        ranking,
+        num_tokens=num_tokens,
+        truncated=truncated,
+        embed_s=embedded_s - started_s,
+        search_s=searched_s - embedded_s,
+    )
+
+
+async def _answer_routed(service: Service, request: SearchRequest) -> Mapping[str, object]:
+    """The hits of the rung that answers, which is named beside the promise."""
+    assert request.texts is not None
+    assert service.router is not None
+    found = await route_query(service, request.texts, request.k)
+    cut = found.embedded.truncated
+    answer = _write_answer(
+        service,
+        request,
+        found.ranking,
+        num_tokens=found.embedded.num_tokens,
+        truncated=None if cut is None else bool(cut),
+        embed_s=found.embed_s,
+        search_s=found.search_s,
+    )
+    return {**answer, "rung": found.rung, "promise": service.router.promise.promise}
+
+
+def _write_answer(
+    service: Service,
+    request: SearchRequest,
+    ranking: Ranking,
+    *,
+    num_tokens: int,
+    truncated: bool | None,
+    embed_s: float,
+    search_s: float,
+) -> Mapping[str, object]:
     return {
         "object": "list",
         "model": service.settings.name,
@@ -220,8 +305,8 @@ async def answer_search(service: Service, request: SearchRequest) -> Mapping[str
         "truncated": truncated,
         "usage": {"prompt_tokens": num_tokens, "total_tokens": num_tokens},
         "timings": {
-            "embed_ms": round(1e3 * (embedded_s - started_s), 3),
-            "search_ms": round(1e3 * (searched_s - embedded_s), 3),
+            "embed_ms": round(1e3 * embed_s, 3),
+            "search_ms": round(1e3 * search_s, 3),
         },
         "data": _write_hits(service, ranking.positions[0], ranking.scores[0]),
     }
