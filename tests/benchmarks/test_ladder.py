@@ -1,0 +1,86 @@
+"""``benchmarks/ladder.py``: which cells it takes back, and what it says of many draws."""
+
+from __future__ import annotations
+
+import argparse
+import doctest
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from leafkit.pipeline.ladder.measure import Measured, Times
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import ladder
+
+
+def test_doctests():
+    assert doctest.testmod(ladder).failed == 0
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    """Measures with the options that are given beside the usual ones; counts cells."""
+    cells = []
+
+    def made(options, corpus, stem):
+        cells.append(stem)
+        return {"splits": {}}
+
+    monkeypatch.setattr(ladder, "make_ladder", made)
+    usual = {
+        "corpus": ["beir:some/scifact"],
+        "teacher": "builtin:mpnet",
+        "max_document_tokens": 256,
+        "words": ["seed=1"],
+        "label": "ladder",
+        "folder": tmp_path,
+    }
+
+    def measure(**others):
+        return ladder.measure(argparse.Namespace(**(usual | others)))
+
+    return measure, cells
+
+
+def test_a_finished_cell_is_taken_back(measured):
+    measure, cells = measured
+    assert measure() == measure()
+    assert cells == ["scifact"]
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ({"teacher": "builtin:minilm"}, "teacher is 'builtin:mpnet' there"),
+        ({"words": ["seed=2"]}, r"words is \['seed=1'\] there"),
+        ({"max_document_tokens": 128}, "max_document_tokens is 256 there"),
+        ({"corpus": ["beir:another/scifact"]}, "corpus is 'beir:some/scifact' there"),
+    ],
+)
+def test_a_cell_of_other_options_is_refused(measured, others, said):
+    measure, cells = measured
+    measure()
+    with pytest.raises(SystemExit, match=said):
+        measure(**others)
+    measure(**others, label="others")
+    assert len(cells) == 2
+
+
+def test_draws_count_how_often_a_promise_is_given_and_kept(monkeypatch):
+    monkeypatch.setattr(ladder, "NUM_SPLITS", 4)
+    chooser = np.random.default_rng(0)
+    signal = chooser.random(300)
+    values = np.stack([1 - 0.5 * (chooser.random(300) < signal**2), np.ones(300)], axis=1)
+    signals = {("", "student"): signal[:, None]}
+    case = Measured(
+        ("student", "teacher"), values, signals, 1 - values, (values, signals),
+        Times((1.0, 9.0), (1.0, 10.0)),
+    )  # fmt: skip
+    found = ladder.draw_splits(case, ("student", "teacher"), [0.5, 0.9999])
+    assert found["0.5"][:2] == [1.0, 1.0]
+    # the student alone holds it but for what looks worse than any query that calibrated
+    assert found["0.5"][3] == pytest.approx(0.1, abs=0.03)
+    assert found["0.9999"] == [0.0, 1.0, 1.0, 1.0]  # never given: the teacher for all
