@@ -3,6 +3,7 @@
     python benchmarks/predict.py develop --case CHECKPOINTS --case ... --folder DIR --table FILE
     python benchmarks/predict.py foretell --case CHECKPOINTS ... --table FILE --foretold JSON
     python benchmarks/predict.py settle --case CHECKPOINTS ... --table FILE --foretold JSON
+    python benchmarks/predict.py hindsight [--table FILE]
 
 A case is a checkpoints folder in which a recipe of one corpus was finished: its collection, and the
 teacher's vectors of documents, made queries and judged queries. Of each case the teacher's space is
@@ -11,7 +12,9 @@ documents and queries alike. `develop` probes students of some cases, makes them
 writes the table that the package ships. `foretell` probes students of other cases and writes what
 that table says of them; commit that file. `settle` makes the students, and writes a dated report of
 how the predictions turned out, those that a corpus gets from the others (left out in turn) beside
-them. States of the start model, probes and outcomes are kept in DIR and not computed again.
+them. `hindsight` needs no case: each corpus of the package's table, or of another, gets its shares
+from the others. States of the start model, probes and outcomes are kept in DIR and not computed
+again.
 """
 
 from __future__ import annotations
@@ -364,18 +367,38 @@ def report(cases: Sequence[Case], options: argparse.Namespace) -> None:
     publish(lines, "predict", print_only=options.print_only)
 
 
+def hindsight(options: argparse.Namespace) -> None:
+    """Report what each corpus of a table gets from the others."""
+    from leafkit.evaluation.forecast.calibration import CEILING, FEATURES, shipped_runs
+    from leafkit.results import FinishedRuns
+
+    runs = shipped_runs() if options.table is None else FinishedRuns.load(options.table).runs
+    if len({run.corpus for run in runs}) < FEWEST_LEFT_OUT:
+        raise SystemExit(f"--table has runs of fewer than {FEWEST_LEFT_OUT} corpora")
+    used = "; ".join(f"{asked}: {', '.join(names)}" for asked, names in FEATURES.items())
+    lines = [
+        *title("Predictions in hindsight, each corpus foretold by the others"),
+        f"{command()}. {len(runs)} finished runs. Logit of the share, of {CEILING:g}; figures of "
+        f"queries {used}. Scale and figures were chosen by these same outcomes: this is no test of "
+        "them. Errors and widths of 90% intervals in points of retention.",
+        "",
+        *left_out_lines(runs),
+    ]
+    publish(lines, "predict-hindsight", print_only=options.print_only)
+
+
 def main() -> None:
     """One step."""
     from leafkit.results.prediction import KINDS, TRAINED
 
     made = [kind for kind in KINDS if kind != TRAINED]
     parser = make_parser(__doc__, can_print=True)
-    parser.add_argument("step", choices=("develop", "foretell", "settle"))
+    parser.add_argument("step", choices=("develop", "foretell", "settle", "hindsight"))
     parser.add_argument(
-        "--case", type=Path, action="append", required=True, help="a checkpoints folder; several"
+        "--case", type=Path, action="append", default=[], help="a checkpoints folder; several"
     )
-    parser.add_argument("--folder", type=Path, required=True, help="keeps states and cells")
-    parser.add_argument("--table", type=Path, required=True, help="of finished runs")
+    parser.add_argument("--folder", type=Path, help="keeps states and cells")
+    parser.add_argument("--table", type=Path, help="of finished runs")
     parser.add_argument(
         "--beside", type=Path, action="append", default=[], help="a table whose runs are taken, too"
     )
@@ -394,6 +417,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     pin(options.threads)
+    if options.step == "hindsight":
+        hindsight(options)
+        return
+    if not options.case or options.folder is None or options.table is None:
+        raise SystemExit(f"{options.step} takes --case, --folder and --table")
     if options.step != "develop" and options.foretold is None:
         raise SystemExit("--foretold FILE holds the predictions")
     cases = [Case(place, options.folder, options.fitted) for place in options.case]

@@ -1,9 +1,11 @@
 """From a probe's figures to a share of the teacher's nDCG@10, by finished runs.
 
-A ridge regression of the logarithm of the share that a run kept on the logarithms of its probe's
-figures, with an offset for students that were trained. Its error is that of corpora that were left
-out whole, and the interval Student's, with a degree of freedom for each corpus but one: runs on one
-corpus share its queries, and are no independent witnesses.
+A ridge regression of the logit of the share that a run kept, of ``CEILING``, on the logits of its
+probe's figures, with an offset for students that were trained. Its error is that of corpora that
+were left out whole, and the interval Student's, with a degree of freedom for each corpus but one:
+runs on one corpus share its queries, and are no independent witnesses. Scale and figures were
+chosen by what corpora that are left out of the shipped table get from the others, their outcomes
+known: see docs/predict.md.
 
 Shapes: R runs, F features.
 """
@@ -24,12 +26,14 @@ from leafkit.results.prediction import DOCUMENTS_ALONE, GIVEN_QUERIES, MADE_QUER
 
 TABLE_FILE = "finished_runs.json"
 FEATURES = {
-    MADE_QUERIES: ("query_overlap", "source_share"),
-    GIVEN_QUERIES: ("query_overlap",),
-    DOCUMENTS_ALONE: ("source_overlap", "document_overlap"),
+    MADE_QUERIES: ("query_overlap", "document_cosine"),
+    GIVEN_QUERIES: ("query_overlap", "document_cosine"),
+    DOCUMENTS_ALONE: ("document_overlap", "document_cosine"),
 }
 _RIDGE = 0.1  # runs that say "no slope", of R
-_SMALLEST = 1e-3  # of a figure, whose logarithm is taken
+CEILING = 1.25  # of a share: no run of the shipped table kept more than 1.05
+_SMALLEST_SHARE = 1e-3  # and as far below the ceiling
+_SMALLEST = 0.01  # of a figure, and of what it lacks of 1
 _FEWEST_CORPORA = 2
 _MARGIN = 0.02  # beyond the table's range, in units of a figure, that is still inside
 # 95% quantiles of Student's t, for a 90% interval, of 1 to 12 degrees of freedom
@@ -37,9 +41,8 @@ _T95 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.
 # of a figure that is outside
 _WORDS = {
     "query_overlap": "the neighbors of queries",
-    "source_share": "the share of sources found",
-    "source_overlap": "the neighbors of sources",
     "document_overlap": "the neighbors of documents",
+    "document_cosine": "the cosine of documents",
 }
 
 
@@ -62,9 +65,9 @@ class Calibration:
         features: names of the figures, F.
         mean: (F + 1,) of the features, the last one of the offset.
         weight: (F + 1,) of centred features.
-        base: mean of the logarithms of the shares.
+        base: mean of the logits of the shares.
         spread: (F + 1, F + 1) inverse of the penalised products: leverage.
-        error: standard deviation of corpora left out, of the logarithm.
+        error: standard deviation of corpora left out, of the logit.
         trained_error: that of students that took steps, never less.
         freedom: degrees of freedom.
         low: (F,) smallest value of each figure in the table.
@@ -89,7 +92,7 @@ class Calibration:
     has_trained: bool
 
     def forecast(self, figures: ProbeFigures, *, is_trained: bool = False) -> Forecast:
-        """The share that a student of such figures keeps.
+        """The share that a student of such figures keeps, between 0 and ``CEILING``.
 
         Raises:
             ValueError: a figure is not known, or no finished run was trained.
@@ -97,7 +100,7 @@ class Calibration:
         if is_trained and not self.has_trained:
             raise ValueError("no finished run was trained")
         values = _values_of(figures, self.features)
-        x = np.append(np.log(np.maximum(values, _SMALLEST)), float(is_trained)) - self.mean
+        x = np.append(_logit(values, 1.0, _SMALLEST), float(is_trained)) - self.mean
         leverage = float(x @ self.spread @ x)
         far = np.maximum(self.low - _MARGIN - values, values - self.high - _MARGIN).clip(min=0)
         names = [name for name, by in zip(self.features, far, strict=True) if by > 0]
@@ -108,9 +111,9 @@ class Calibration:
         reach = _T95[min(self.freedom, len(_T95)) - 1] * error
         center = self.base + float(x @ self.weight)
         return Forecast(
-            float(np.exp(center)),
-            float(np.exp(center - reach)),
-            float(np.exp(center + reach)),
+            _share_of(center),
+            _share_of(center - reach),
+            _share_of(center + reach),
             ", ".join(_WORDS[name] for name in names),
         )
 
@@ -133,8 +136,9 @@ def calibrate(runs: Sequence[FinishedRun], asked_with: str) -> Calibration:
         )
     raw = np.stack([_values_of(run.probe, features) for run in runs])
     trained = np.array([run.kind == TRAINED for run in runs], dtype=np.float64)
-    x = np.column_stack([np.log(np.maximum(raw, _SMALLEST)), trained])
-    y = np.log(np.maximum([run.outcome.value for run in runs], _SMALLEST))
+    x = np.column_stack([_logit(raw, 1.0, _SMALLEST), trained])
+    shares = np.array([run.outcome.value for run in runs], dtype=np.float64)
+    y = _logit(shares, CEILING, _SMALLEST_SHARE)
     groups = np.array([corpora.index(run.corpus) for run in runs])
     # every corpus counts alike, however many runs there are of it
     counts = np.bincount(groups)
@@ -177,6 +181,18 @@ def _solve(
     inverse = np.linalg.inv(products + _RIDGE / len(x) * scale * np.eye(len(products)))
     slopes = inverse @ (centered * weights[:, None]).T @ (y - base)
     return mean, slopes, base, inverse
+
+
+def _logit(values: np.ndarray, top: float, margin: float) -> np.ndarray:
+    """log(v / (top - v)), of values that are kept ``margin`` within 0 and ``top``."""
+    inside = np.clip(values, margin, top - margin)
+    found: np.ndarray = np.log(inside / (top - inside))
+    return found
+
+
+def _share_of(logit: float) -> float:
+    """Of a logit; tanh does not overflow."""
+    return float(CEILING * (1 + np.tanh(logit / 2)) / 2)
 
 
 def _values_of(figures: ProbeFigures, features: Sequence[str]) -> np.ndarray:

@@ -94,6 +94,8 @@ def test_the_texts_for_a_target_lie_on_the_law():
     assert find_texts(probes, calibration, 0.9) == pytest.approx(200 * 2**3.53, rel=0.35)
     assert find_texts(probes, calibration, 0.4) == 100
     assert find_texts(probes, calibration, 1.5) == 0
-    # .135 missing takes five doublings, and no growth is counted beyond four
+    # no growth is counted beyond four doublings, of which .834 is the overlap
     assert FARTHEST == 16
-    assert find_texts(probes, calibration, 0.93) == 0
+    most = calibration.forecast(figures(1 - 0.525 * 0.75**4)).value
+    assert find_texts(probes, calibration, most - 0.01) > 200
+    assert find_texts(probes, calibration, most + 0.01) == 0
