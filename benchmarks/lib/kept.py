@@ -25,7 +25,7 @@ _PATTERNS = (
 _WITH_TIMES = {"manifest.json", ".verified.json", "made.json", "README.md"}
 # what a run may leave out, or leave unfinished where it is never written again: what files looked
 # like, and how long a run took that was killed
-_MAY_LACK = re.compile(r"\.verified\.json|made\.json|\.made\.json\..*\.tmp")
+_MAY_LACK = re.compile(r"\.hashes\.json|\.verified\.json|made\.json|\.made\.json\..*\.tmp")
 # softmax takes no notice of it, so that its gradient is rounding alone, which Adam makes steps of
 _WITHOUT_EFFECT = "key.bias"
 

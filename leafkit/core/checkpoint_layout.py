@@ -44,7 +44,7 @@ HUB, OPENVINO, WEB = "hub", "openvino", "web"  # folders for other tools
 MINED, SYNTH, SYNTH_WORK, DRY_RUN_ROWS = "mined", "synth", "synth.work", "rows"
 PAIRS, PAIRS_WORK, CERTIFICATE = "pairs", "pairs.work", "certificate"
 PREDICTION = "prediction"
-LADDER, ROUTER = "ladder", "router"
+LADDER = "ladder"
 INHERIT_PASSES = ".inherit.passes"  # finished passes of a grid that was stopped
 RECIPE_FOLDERS = (
     STUDENT,
@@ -76,6 +76,7 @@ VERIFIED_FILE = ".verified.json"  # what its files looked like when their sha256
 MODEL_SPACE_FILE = "leafkit.json"
 LOSSES_FILE = "losses.json"  # the loss of each training step
 SOURCES_FILE = "sources.json"  # the rows that each batch of a stage took
+ROUTER_FOLDER = "router"  # of a ladder, beside its rungs
 LOGS_FOLDER = "logs"  # folder of what loggers wrote while a step trained
 STATE_FOLDER = "state"  # likewise of a training's state; hidden, and gone when the step is there
 NOT_OF_THE_MODEL = (MODEL_SPACE_FILE, MANIFEST_FILE, LOSSES_FILE, SOURCES_FILE)

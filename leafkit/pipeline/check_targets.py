@@ -21,7 +21,7 @@ from leafkit.core.checkpoint_layout import (
     LADDER,
     MINED,
     PAIRS,
-    ROUTER,
+    ROUTER_FOLDER,
     SHARED_FOLDERS,
     STUDENT,
     SYNTH,
@@ -39,7 +39,7 @@ _STEPS = (
     SYNTH,
     PAIRS,
     CERTIFICATE,
-    f"{LADDER}/{ROUTER}",
+    f"{LADDER}/{ROUTER_FOLDER}",
 )
 _BESIDE = len(".") + len(".draft")  # bytes that a step's name is longer by while it is written
 

@@ -72,7 +72,12 @@ def test_every_folder_of_a_recipe_is_reserved() -> None:
         for name, value in _names().items()
         if name.endswith("_FOLDER") and not value.startswith(".")
     }
-    inside_a_step = {layout.SYNTH_TASKS_FOLDER, layout.LOGS_FOLDER, layout.STATE_FOLDER}
+    inside_a_step = {
+        layout.SYNTH_TASKS_FOLDER,
+        layout.LOGS_FOLDER,
+        layout.STATE_FOLDER,
+        layout.ROUTER_FOLDER,
+    }
     assert shared - inside_a_step == set(layout.SHARED_FOLDERS)
     # what is hidden needs no reserving: no recipe and no stage can be called so
     hidden = [value for value in _names().values() if value.startswith(".")]

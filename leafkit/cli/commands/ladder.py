@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from leafkit.cli.recipe_words import read_recipe
-from leafkit.core.checkpoint_layout import LADDER, LADDER_PAGE_FILE, ROUTER
+from leafkit.core.checkpoint_layout import LADDER, LADDER_PAGE_FILE, ROUTER_FOLDER
 from leafkit.core.console import console, log
 
 
@@ -19,7 +19,7 @@ def run(words: Sequence[str]) -> int:
         found = run_ladder(opened)
         if opened.is_main:
             console.print(str(found), markup=False)
-            log(f"page: {opened.folder / LADDER / ROUTER / LADDER_PAGE_FILE}")
+            log(f"page: {opened.folder / LADDER / ROUTER_FOLDER / LADDER_PAGE_FILE}")
             held = [one for one in found.promises if one.is_held]
             if held:
                 log(f"serve it: leafkit serve {opened.folder} promise={held[-1].promise:g}")

@@ -20,7 +20,7 @@ from leafkit.core.checkpoint_layout import (
     LADDER_FILE,
     LADDER_PAGE_FILE,
     PER_QUERY_FILE,
-    ROUTER,
+    ROUTER_FOLDER,
     STUDENT,
 )
 from leafkit.core.errors import LeafkitError, UsageError
@@ -146,9 +146,9 @@ def run_ladder(run: Run) -> Ladder:
         (draft / LADDER_PAGE_FILE).write_text(render_ladder(figures), encoding="utf-8")
         write_per_query(draft / PER_QUERY_FILE, [per_query])
 
-    folder = run.folder / LADDER / ROUTER
+    folder = run.folder / LADDER / ROUTER_FOLDER
     run.step(
-        name=f"{LADDER} {ROUTER}",
+        name=f"{LADDER} {ROUTER_FOLDER}",
         folder=folder,
         inputs=_inputs(run, prepared),
         method=method_of(prepare, measure_rungs, describe_ladder),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leafkit.core.artifact import Manifest, open_artifact, read_manifest
-from leafkit.core.checkpoint_layout import INDEX, LADDER, LADDER_FILE, ROUTER
+from leafkit.core.checkpoint_layout import INDEX, LADDER, LADDER_FILE, ROUTER_FOLDER
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.routing.predict import predict_losses, predictor_of
@@ -71,13 +71,13 @@ def open_router(folder: Path, pair: Pair, promise: float) -> Router:
             the teacher alone, or the pair's index is another one.
         LeafkitError: the ladder is damaged, or of another student, index or space.
     """
-    place = folder / LADDER / ROUTER
+    place = folder / LADDER / ROUTER_FOLDER
     if not place.is_dir():
         raise UsageError(
             f"promise={promise:g}: {folder} has no ladder",
             "leafkit ladder recipe=NAME makes one of a finished recipe",
         )
-    manifest = open_artifact(place, f"{LADDER} {ROUTER}")
+    manifest = open_artifact(place, f"{LADDER} {ROUTER_FOLDER}")
     ladder = Ladder.load(place / LADDER_FILE)
     figures = _choose_promise(ladder, promise)
     kind, _ = describe_search(pair)
