@@ -218,8 +218,8 @@ class Ladder(Saved, Tabular):
         )
         for one in short:
             note += (
-                f" {100 * one.promise:g}% takes the teacher alone: with {one.num_needed:,} judged "
-                "queries or more it could be had for less."
+                f" {100 * one.promise:g}% takes the teacher alone: below {one.num_needed:,} judged "
+                "queries no rung can promise it, whatever it keeps."
             )
         return Table(title, head, "rrrrlrr", tuple(rows), note)
 

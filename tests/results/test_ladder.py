@@ -106,7 +106,7 @@ def test_its_tables_hold_each_rung_and_each_promise():
     assert held[-1] == "+1.0 [-2.0, +4.0]"
     assert short[1] == "teacher alone"
     assert short[4] == "teacher 100%"
-    assert "99% takes the teacher alone: with 620 judged queries or more" in promises.note
+    assert "99% takes the teacher alone: below 620 judged queries" in promises.note
     assert "95% takes" not in promises.note
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from leafkit.core.errors import LeafkitError
+from leafkit.core.console import log
+from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Collection, Query, same_text
 from leafkit.data.vector_store import hash_texts
 from leafkit.embedders.prompted import prompted_queries
@@ -27,6 +28,7 @@ from leafkit.pipeline.run import Run
 from leafkit.pipeline.student.held_out import choose_held_out, unseen_texts
 from leafkit.pipeline.student.leave_out import leave_out
 from leafkit.pipeline.student.targets import MADE_QUERIES, QUERIES, Target, read_targets
+from leafkit.results.agreement import SEEN
 from leafkit.results.ladder import JUDGED, TEACHERS_OWN
 
 FEWEST = 30  # queries of which an interval is worth computing
@@ -81,8 +83,15 @@ def load_questions(run: Run, pair: Pair, teacher: ModelHandle, corpus: Corpus) -
 
     Raises:
         LeafkitError: there are fewer than ``FEWEST``.
+        UsageError: they are those that train the student.
     """
     collection, split = corpus.collection, run.recipe.bench.split
+    if split == "train":
+        raise UsageError(
+            "bench.split=train: these queries train the student and the rungs, so that what they "
+            "keep says nothing of queries that nobody has seen",
+            "bench.split=test, or another split that trains nothing",
+        )
     judged = collection.judged(split)
     held_out = choose_held_out(collection, split, teacher)
     count = len(judged) or len(held_out.texts if held_out else ())
@@ -91,8 +100,8 @@ def load_questions(run: Run, pair: Pair, teacher: ModelHandle, corpus: Corpus) -
         raise LeafkitError(
             f"{collection.name} has {count} {'judged ' if judged else ''}{split} queries, and a "
             f"promise takes {FEWEST} at least, half of which calibrate it",
-            f"a promise of {promise:.0%} takes some {queries_to_promise(promise):,}, more where "
-            "some lose much; bench.split=NAME names another split",
+            f"a promise of {promise:.0%} takes {queries_to_promise(promise):,} at least, more "
+            "where the teacher finds less or some lose much; bench.split=NAME names another split",
         )
     if judged:
         store = load_query_vectors(
@@ -114,6 +123,12 @@ def load_questions(run: Run, pair: Pair, teacher: ModelHandle, corpus: Corpus) -
             f"judged {split} queries",
         )
     assert held_out is not None
+    if held_out.training == SEEN:
+        log(
+            f"the router is calibrated on {held_out.asked_with}, which the student has seen in "
+            "training: a promise says nothing of other queries",
+            style="yellow",
+        )
     data = run.recipe.data
     limit = data.max_query_tokens if held_out.role == "query" else data.max_document_tokens
     vectors = load_vectors(
@@ -153,8 +168,8 @@ def teachers_own(pair: Pair, vectors: np.ndarray, own: np.ndarray) -> Judgments:
 
 
 def queries_to_promise(promise: float) -> int:
-    """Queries, half of which calibrate, that a promise takes about where nothing is lost: the
-    unseen query is counted three times, and loses as much as the teacher finds on average.
+    """Queries, half of which calibrate, that a promise takes at least, where nothing is lost and
+    the teacher finds everything: the unseen query is counted three times, and loses all.
 
     >>> queries_to_promise(0.95)
     120

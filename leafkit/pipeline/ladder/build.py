@@ -51,7 +51,7 @@ from leafkit.pipeline.ladder.rungs import (
     open_rung,
     sorted_rungs,
 )
-from leafkit.pipeline.ladder.visits import describe_search, search, visit
+from leafkit.pipeline.ladder.visits import describe_search, graph_of, search, visit
 from leafkit.pipeline.load_pair import load_pair
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.pair import Pair
@@ -241,7 +241,7 @@ def _inputs(run: Run, prepared: Prepared) -> RouterInputs:
         timed=recipe.bench.num_latency_queries,
         seed=recipe.seed,
         tokens=recipe.data.max_query_tokens,
-        graph=type(pair.embedder).__name__,
+        graph=graph_of(run.folder, pair),
     )
 
 

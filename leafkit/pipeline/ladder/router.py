@@ -13,7 +13,7 @@ from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.routing.predict import predict_losses, predictor_of
 from leafkit.evaluation.routing.signals import Visit, read_signals
 from leafkit.pipeline.ladder.rungs import open_rung
-from leafkit.pipeline.ladder.visits import describe_search
+from leafkit.pipeline.ladder.visits import describe_search, graph_of
 from leafkit.pipeline.pair import Pair
 from leafkit.pipeline.space_guard import check_space
 from leafkit.results import Ladder, LossPredictor, PromiseFigures
@@ -79,6 +79,7 @@ def open_router(folder: Path, pair: Pair, promise: float) -> Router:
         )
     manifest = open_artifact(place, f"{LADDER} {ROUTER_FOLDER}")
     ladder = Ladder.load(place / LADDER_FILE)
+    _check_is_current(folder, manifest, ladder, pair)
     figures = _choose_promise(ladder, promise)
     kind, _ = describe_search(pair)
     if kind != ladder.index:
@@ -87,7 +88,6 @@ def open_router(folder: Path, pair: Pair, promise: float) -> Router:
             "served",
             f"index={ladder.index}, or leafkit ladder recipe=NAME ladder.index={kind}",
         )
-    _check_is_current(folder, manifest, ladder, pair)
     models: dict[str, Embedder] = {}
     for name in ladder.route[:-1]:
         if name == STUDENT_RUNG:
@@ -141,7 +141,7 @@ def _check_is_current(folder: Path, manifest: Manifest, ladder: Ladder, pair: Pa
     wanted = {
         "student": pair.student.fingerprint,
         "index": read_manifest(folder / INDEX).fingerprint(),
-        "graph": type(pair.embedder).__name__,
+        "graph": graph_of(folder, pair),
     }
     words = {
         "student": "an earlier student",

@@ -7,10 +7,14 @@ Shapes: Q queries, D dimensions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from leafkit.core.artifact import read_manifest
+from leafkit.core.checkpoint_layout import EXPORT
 from leafkit.embedders.lookup_table import LookupTableEmbedder
+from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.routing.signals import DEPTH, Visit
 from leafkit.index.exact import search_exact
@@ -39,6 +43,15 @@ def describe_search(pair: Pair) -> tuple[str, str]:
         return "flat", "exhaustive"
     plan = pair.index.plan
     return plan.kind, plan.label(plan.settings[-1])
+
+
+def graph_of(folder: Path, pair: Pair) -> str:
+    """Identity of what answers as the student: the exported graph of a recipe's folder, or the
+    student itself. Which of the graphs answers is decided by the figures among its files.
+    """
+    if not isinstance(pair.embedder, OnnxGraphEmbedder):
+        return type(pair.embedder).__name__
+    return read_manifest(folder / EXPORT).fingerprint()
 
 
 def lengths_of(model: Embedder, texts: Sequence[str], max_tokens: int) -> np.ndarray:

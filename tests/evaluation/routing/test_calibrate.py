@@ -131,3 +131,18 @@ def test_the_route_leaves_out_a_rung_that_does_not_pay():
     )
     routes = {("a", "b", "teacher"): long, ("b", "teacher"): short}
     assert choose_route(routes) == ("b", "teacher")
+
+
+def test_the_promise_holds_where_the_teacher_finds_all_or_nothing():
+    """Few queries find something, and a rung that keeps a little less than the promise loses all of
+    some of them: a calibration that has seen none of these must not be taken in.
+    """
+    promise, wrong = 0.95, 0
+    for seed in range(60):
+        generator = np.random.default_rng(seed)
+        teacher = (generator.random(100) < 0.3).astype(np.float64)
+        rung = teacher * (generator.random(100) < promise - 0.005)
+        cascade = cascade_of(np.stack([rung, teacher], axis=1), np.zeros((100, 1)))
+        found = choose_thresholds(cascade, [promise], resamples=300, seed=seed)
+        wrong += found[promise] is not None
+    assert wrong <= 6

@@ -93,7 +93,7 @@ def test_a_promise_that_cannot_be_had_is_the_teachers(judged):
     assert last.kept.value == last.cost.value == 1.0
     assert last.shares["teacher"] == 1.0
     assert last.num_needed > 40
-    assert f"{last.num_needed:,} judged queries or more" in str(judged[2])
+    assert f"below {last.num_needed:,} judged queries" in str(judged[2])
 
 
 def test_a_promise_is_kept_for_less_than_the_teachers_time(asked):
@@ -208,11 +208,17 @@ def test_an_unfinished_recipe(tmp_path):
 
 
 @pytest.mark.slow
+def test_train_queries_calibrate_nothing(judged):
+    with pytest.raises(UsageError, match="these queries train the student"):
+        climb(judged[0], "bench.split=train")
+
+
+@pytest.mark.slow
 def test_too_few_queries_are_refused_with_how_many_would_do(judged):
     words = ("bench.split=validation", "ladder.promises=[0.95]")
     with pytest.raises(LeafkitError, match="has 4 judged validation queries") as refused:
         climb(judged[0], *words)
-    assert "some 120" in refused.value.hint
+    assert "takes 120 at least" in refused.value.hint
 
 
 def test_a_rung_that_is_no_cheaper_than_the_student(asked):
