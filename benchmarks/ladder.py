@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from lib.arguments import make_parser
 from lib.case import read_case_recipe
-from lib.cells import write
+from lib.cells import about_options, check_about, write
 from lib.machine import describe
 from lib.pinned import pin
 from lib.report import command, publish, table, title
@@ -95,38 +95,13 @@ def sum_up(cells: Sequence[tuple[float, float] | None], promise: float) -> list[
     return [round(float(x), 4) for x in figures]
 
 
-def about_cell(options: argparse.Namespace, corpus: str) -> dict[str, object]:
-    """What decides about a cell's figures."""
-    return {
-        "corpus": corpus.rstrip("/"),
-        "teacher": options.teacher,
-        "max_document_tokens": options.max_document_tokens,
-        "words": list(options.words),
-    }
-
-
-def check_about(path: Path, found: object, wanted: Mapping[str, object]) -> None:
-    """Refuse a cell that was measured with other options.
-
-    Raises:
-        SystemExit: with what is different.
-    """
-    told = found if isinstance(found, dict) else {}
-    apart = [f"{k} is {told.get(k)!r} there" for k in wanted if told.get(k) != wanted[k]]
-    if apart:
-        raise SystemExit(
-            f"{path} was measured with other options ({', '.join(apart)}): take another --label "
-            "or --folder"
-        )
-
-
 def measure(options: argparse.Namespace) -> dict[str, dict[str, object]]:
     """Every cell, out of DIR where it is there."""
     found: dict[str, dict[str, object]] = {}
     for corpus in options.corpus:
         stem = "".join(c if c.isalnum() else "-" for c in corpus.rstrip("/").rpartition("/")[2])
         path = options.folder / "cells" / f"{stem}-{options.label}.json"
-        about = about_cell(options, corpus)
+        about = about_options(options, corpus)
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             try:

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from lib.arguments import make_parser
 from lib.case import Judged, read_case_recipe
-from lib.cells import write
+from lib.cells import about_options, check_about, write
 from lib.machine import describe
 from lib.pinned import pin
 from lib.report import command, publish, table, title
@@ -133,32 +133,6 @@ def rescue(truth: Truth, folder: Path, words: Sequence[str]) -> dict[str, object
     }
 
 
-def about_cell(options: argparse.Namespace, corpus: str, count: int) -> dict[str, object]:
-    """What decides about a cell's figures."""
-    return {
-        "corpus": corpus.rstrip("/"),
-        "vectors": count,
-        "teacher": options.teacher,
-        "max_document_tokens": options.max_document_tokens,
-        "words": list(options.words),
-    }
-
-
-def check_about(path: Path, found: object, wanted: Mapping[str, object]) -> None:
-    """Refuse a cell that was measured with other options.
-
-    Raises:
-        SystemExit: with what is different.
-    """
-    told = found if isinstance(found, dict) else {}
-    apart = [f"{k} is {told.get(k)!r} there" for k in wanted if told.get(k) != wanted[k]]
-    if apart:
-        raise SystemExit(
-            f"{path} was measured with other options ({', '.join(apart)}): take another --label "
-            "or --folder"
-        )
-
-
 def measure(options: argparse.Namespace) -> dict[tuple[str, int], dict[str, object]]:
     """Every cell, out of DIR where it is there."""
     found: dict[tuple[str, int], dict[str, object]] = {}
@@ -168,7 +142,7 @@ def measure(options: argparse.Namespace) -> dict[tuple[str, int], dict[str, obje
         for count in sorted(options.vectors):
             folder = options.folder / "cells" / f"{stem}-{count}-{options.label}"
             path = folder / "cell.json"
-            about = about_cell(options, corpus, count)
+            about = about_options(options, corpus, vectors=count)
             if not path.is_file():
                 truth = truth or open_truth(options, corpus)
                 write_pairs(truth, count, folder / "pairs")

@@ -77,6 +77,38 @@ def write(path: Path, figures: Mapping[str, Any]) -> None:
     os.replace(draft, path)
 
 
+def about_options(options: Any, corpus: str, **more: object) -> dict[str, object]:
+    """What decides about the figures of a corpus.
+
+    Args:
+        options: of the command line: teacher, max_document_tokens and words.
+        corpus: as it is named there.
+        more: beside them.
+    """
+    return {
+        "corpus": corpus.rstrip("/"),
+        **more,
+        "teacher": options.teacher,
+        "max_document_tokens": options.max_document_tokens,
+        "words": list(options.words),
+    }
+
+
+def check_about(path: Path, found: object, wanted: Mapping[str, object]) -> None:
+    """Refuse a cell that was measured with other options.
+
+    Raises:
+        SystemExit: with what is different.
+    """
+    told = found if isinstance(found, dict) else {}
+    apart = [f"{k} is {told.get(k)!r} there" for k in wanted if told.get(k) != wanted[k]]
+    if apart:
+        raise SystemExit(
+            f"{path} was measured with other options ({', '.join(apart)}): take another --label "
+            "or --folder"
+        )
+
+
 def check_one_case(found: Mapping[Cell, Mapping[str, Any]]) -> None:
     """Refuse figures of different collections or teachers in one report.
 

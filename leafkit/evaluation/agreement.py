@@ -98,3 +98,18 @@ def shares_found(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
     is_found = (wanted[:, :, None] == found[:, None, :]).any(axis=2)
     shares: np.ndarray = is_found.mean(axis=1)
     return shares
+
+
+def source_gains(positions: np.ndarray, sources: np.ndarray) -> np.ndarray:
+    """(Q,) nDCG with one relevant document: 1 / log2(1 + rank), 0 where it is not found.
+
+    >>> source_gains(np.array([[7, 3], [7, 3], [7, 3]]), np.array([7, 3, 1])).round(3).tolist()
+    [1.0, 0.631, 0.0]
+
+    Args:
+        positions: (Q, k) of the documents found, the best first.
+        sources: (Q,) of the relevant one.
+    """
+    discounts = 1 / np.log2(np.arange(positions.shape[1]) + 2)
+    gains: np.ndarray = ((positions == sources[:, None]) * discounts).sum(axis=1)
+    return gains

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from leafkit.core.errors import LeafkitError
-from leafkit.evaluation.agreement import measure_agreement
+from leafkit.evaluation.agreement import measure_agreement, source_gains
 from leafkit.results import Agreement, EvaluationResult
 from leafkit.results.agreement import HELD_OUT
 
@@ -92,3 +92,8 @@ def test_it_is_kept_with_the_benchmark_and_shown(tmp_path):
         "overlap@10",
     }
     assert "mine has no judgments. Of 12 queries (held out of training)" in str(found)
+
+
+def test_gains_of_the_source_by_rank():
+    positions = np.array([[4, 2, 0], [4, 2, 0], [4, 2, 0]])
+    assert source_gains(positions, np.array([4, 0, 1])).tolist() == [1.0, 0.5, 0.0]

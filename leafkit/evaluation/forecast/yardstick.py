@@ -12,7 +12,7 @@ import numpy as np
 
 from leafkit.core.errors import LeafkitError
 from leafkit.core.truncate import truncate_then_normalize
-from leafkit.evaluation.agreement import DEPTH, cosines, shares_found
+from leafkit.evaluation.agreement import DEPTH, cosines, shares_found, source_gains
 from leafkit.index.exact import search_exact
 from leafkit.index.ranking import exclude_self
 from leafkit.results import ProbeFigures
@@ -69,7 +69,7 @@ class Yardstick:
         if queries is not None and len(queries):
             self._of_queries = search_exact(queries, documents, DEPTH).positions
             if self._has_sources:
-                self._gain = float(gains(self._of_queries, sources).mean())
+                self._gain = float(source_gains(self._of_queries, sources).mean())
 
     def measure(
         self, held_out: np.ndarray, queries: np.ndarray, index: np.ndarray | None = None
@@ -92,7 +92,7 @@ class Yardstick:
             ranked = search_exact(queries, searched, DEPTH).positions
             if self._has_sources:
                 source_overlap = float(shares_found(self._of_sources, ranked).mean())
-                source_gain = float(gains(ranked, self.sources).mean())
+                source_gain = float(source_gains(ranked, self.sources).mean())
             if self._of_queries is not None and self.queries is not None:
                 overlap = float(shares_found(self._of_queries, ranked).mean())
                 query_cosine = float(cosines(self.queries[:, :dim], queries).mean())
@@ -107,21 +107,6 @@ class Yardstick:
             query_cosine=query_cosine,
             source_share=source_share,
         )
-
-
-def gains(positions: np.ndarray, sources: np.ndarray) -> np.ndarray:
-    """(A,) nDCG with one relevant document: 1 / log2(1 + rank), 0 where it is not found.
-
-    >>> gains(np.array([[7, 3], [7, 3], [7, 3]]), np.array([7, 3, 1])).round(3).tolist()
-    [1.0, 0.631, 0.0]
-
-    Args:
-        positions: (A, k) of the documents found, the best first.
-        sources: (A,) of the relevant one.
-    """
-    discounts = 1 / np.log2(np.arange(positions.shape[1]) + 2)
-    found: np.ndarray = ((positions == sources[:, None]) * discounts).sum(axis=1)
-    return found
 
 
 def unit(vectors: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leafkit.evaluation.agreement import DEPTH, cosines, shares_found
+from leafkit.evaluation.agreement import DEPTH, cosines, shares_found, source_gains
 from leafkit.evaluation.bm25 import search_bm25
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.index.exact import search_exact
@@ -104,21 +104,6 @@ def _compare(
         shares_found(near.positions[:, : asked.depth], of_queries.positions),
         source_gains(of_queries.positions, asked.places),
     )
-
-
-def source_gains(positions: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """(H,) nDCG with one relevant document: 1 / log2(1 + rank), 0 where it is not found.
-
-    >>> source_gains(np.array([[7, 3], [7, 3], [7, 3]]), np.array([7, 3, 1])).round(3).tolist()
-    [1.0, 0.631, 0.0]
-
-    Args:
-        positions: (H, k) of the documents found, the best first.
-        places: (H,) of the relevant one.
-    """
-    discounts = 1 / np.log2(np.arange(positions.shape[1]) + 2)
-    gains: np.ndarray = ((positions == places[:, None]) * discounts).sum(axis=1)
-    return gains
 
 
 def summarize(

@@ -7,7 +7,7 @@ import pytest
 
 from leafkit.core.errors import LeafkitError
 from leafkit.evaluation.agreement import DEPTH
-from leafkit.evaluation.forecast.yardstick import FEWEST, Yardstick, gains, unit
+from leafkit.evaluation.forecast.yardstick import FEWEST, Yardstick, unit
 
 
 def on_circle(count: int, turn: float = 0.0) -> np.ndarray:
@@ -99,8 +99,3 @@ def test_a_vector_that_is_not_finite_is_named(documents):
     bad[7, 1] = np.nan
     with pytest.raises(LeafkitError, match="document 7 is not finite"):
         unit(bad)
-
-
-def test_gains_of_the_source_by_rank():
-    positions = np.array([[4, 2, 0], [4, 2, 0], [4, 2, 0]])
-    assert gains(positions, np.array([4, 0, 1])).tolist() == [1.0, 0.5, 0.0]

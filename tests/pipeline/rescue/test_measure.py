@@ -9,7 +9,6 @@ from leafkit.pipeline.rescue.measure import (
     Asked,
     measure_bm25,
     measure_vectors,
-    source_gains,
     summarize,
 )
 
@@ -49,11 +48,6 @@ def test_a_turned_vector_finds_the_neighbors_of_where_it_points():
     assert found.source_gain == pytest.approx([1 / np.log2(3)])
     # itself left out, 0 has 50 and 290 nearest, and 70 has 50 and 120
     assert found.document_overlap.tolist() == [0.5]
-
-
-def test_gains_of_the_source_by_rank():
-    positions = np.array([[4, 2, 0], [4, 2, 0], [4, 2, 0]])
-    assert source_gains(positions, np.array([4, 0, 1])).tolist() == [1.0, 0.5, 0.0]
 
 
 def test_bm25_finds_the_document_by_its_word_and_has_no_cosine():
