@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import selectors
 import signal
 import socket
 import subprocess
@@ -121,9 +122,8 @@ def test_who_leaves_in_order_disturbs_nobody(tmp_path):
     assert launch.said == ["met\n"] * 3
 
 
-@pytest.fixture
-def two():
-    """Two processes in one, connected."""
+def connected():
+    """Two processes in one."""
     ranks = [Peers(rank, 2) for rank in range(2)]
     told, is_told = [], threading.Event()
 
@@ -139,9 +139,34 @@ def two():
             stranger.sendall(b'{"token": "guessed", "rank": 1, "host": "elsewhere"}\n')
         ranks[1].connect(told[0])
         listening.result(10)
+    return ranks
+
+
+@pytest.fixture
+def two():
+    """Two processes in one, connected."""
+    ranks = connected()
     yield ranks
     for one in ranks:
         one.close("done")
+
+
+def test_who_leaves_at_once_waits_for_its_own_watch_to_begin(monkeypatch):
+    """On a busy machine the thread may only get to its first line after the end."""
+    said = []
+    monkeypatch.setattr(threading, "excepthook", said.append)
+    seen = []
+
+    class Late(selectors.DefaultSelector):
+        def register(self, *args):
+            time.sleep(0.3)
+            seen.append(super().register(*args))
+
+    monkeypatch.setattr(selectors, "DefaultSelector", Late)
+    for one in connected():
+        one.close("done")
+    assert len(seen) == 1  # before the connection was closed
+    assert not said
 
 
 def wait_until(is_so):

@@ -81,6 +81,7 @@ class Peers:
         self._lock = threading.Lock()
         self._is_known = self._is_closed = False  # to the main thread
         self._main = threading.main_thread()
+        self._watch: threading.Thread | None = None
         self._before: Any = None
 
     def listen(self, publish: Callable[[str], Any], address: str) -> None:
@@ -188,6 +189,9 @@ class Peers:
             _send(connection, {"how": how, "what": what[: _MAX_LINE // 8]})
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+        if self._watch is not None and self._watch is not threading.current_thread():
+            self._watch.join(_CONNECT_WITHIN_S)  # it may only begin to look at the connections
+        for connection in self._connections.values():
             _open.discard(connection)
             connection.close()
         if self._before is not None:
@@ -206,7 +210,8 @@ class Peers:
         is_main = threading.current_thread() is self._main
         if is_main and signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL:
             self._before = signal.signal(signal.SIGUSR2, lambda *_: self._interrupt())
-        threading.Thread(target=watch, name="peers", daemon=True).start()
+        self._watch = threading.Thread(target=watch, name="peers", daemon=True)
+        self._watch.start()
 
     def _watch_all(self) -> None:
         with selectors.DefaultSelector() as selector:
