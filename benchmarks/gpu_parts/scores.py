@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,26 @@ TERMS = {
 MAX_TOKENS, MEDIAN = 64, 24
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is measured.
+
+    Attributes:
+        num_texts: trained on.
+        num_documents: candidates are drawn from.
+        num_steps: of a training; the first third is not timed.
+        turns: of every term.
+    """
+
+    num_texts: int
+    num_documents: int
+    num_steps: int
+    turns: int
+
+
+TINY, FULL = Sizes(60, 100, 5, 1), Sizes(4000, 20_000, 150, 2)
+
+
 def make_candidates(num_texts: int, num_documents: int, losses: StudentLosses) -> Candidates:
     """Nearest documents of every text, as a pipeline's search would leave them; half of the texts
     have a relevant one where the term asks.
@@ -42,16 +62,26 @@ def make_candidates(num_texts: int, num_documents: int, losses: StudentLosses) -
 
 def run(setting: Setting, emit: Emit) -> None:
     """Every term in turn with L2 alone, at the recipe's batches."""
+    measure_terms(setting, TINY if setting.is_tiny else FULL, emit)
+
+
+def measure_terms(setting: Setting, sizes: Sizes, emit: Emit) -> None:
+    """Every term in turn with L2 alone, at the recipe's batches.
+
+    Args:
+        setting: what a part is told.
+        sizes: how much is measured.
+        emit: takes a row of each way: steps a second, and the time of a step over that of L2 alone
+            in the same turn, with the smallest and the largest.
+    """
     device, config = device_of(setting), StudentConfig()
-    count, num_documents = (60, 100) if setting.is_tiny else (4000, 20_000)
-    num_steps, turns = (5, 1) if setting.is_tiny else (150, 2)
     student = make_student(setting)
     size = student.backbone.config.vocab_size
-    ids = make_ids(make_lengths(count, MEDIAN, MAX_TOKENS), 3, size)
-    budget = Budget(
-        config.tokens_per_batch, config.max_texts_per_batch, num_steps, max(1, num_steps // 3)
-    )
-    candidates = make_candidates(count, num_documents, replace(config.losses, contrastive=1.0))
+    ids = make_ids(make_lengths(sizes.num_texts, MEDIAN, MAX_TOKENS), 3, size)
+    steps = sizes.num_steps, max(1, sizes.num_steps // 3)
+    budget = Budget(config.tokens_per_batch, config.max_texts_per_batch, *steps)
+    scored = replace(config.losses, contrastive=1.0)
+    candidates = make_candidates(sizes.num_texts, sizes.num_documents, scored)
     plain = replace(candidates, relevant={})
 
     def measure(losses: StudentLosses) -> float:
@@ -68,7 +98,7 @@ def run(setting: Setting, emit: Emit) -> None:
 
     measure(StudentLosses())  # the first training of a process pays for what starts once
     found: dict[str, list[float]] = {way: [] for way in (L2, *TERMS)}
-    for _ in range(turns):
+    for _ in range(sizes.turns):
         for way in found:
             found[way].append(measure(TERMS.get(way, StudentLosses())))
     for way, seconds in found.items():
@@ -78,6 +108,8 @@ def run(setting: Setting, emit: Emit) -> None:
                 "way": way,
                 "steps_per_s": 1 / statistics.median(seconds),
                 "time": statistics.median(ratios),
+                "least": min(ratios),
+                "most": max(ratios),
             }
         )
 
