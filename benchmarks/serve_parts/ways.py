@@ -149,6 +149,8 @@ def ways_of(
             student,
         ]
         start += ["--runner", "pooling", "--served-model-name", "pair", "--host", "127.0.0.1"]
+        # its word for a share of the machine's memory; it asks for nearly all of it unless told
+        start += ["--gpu-memory-utilization", "0.2"]
         prompt = read_model(options.pair / STUDENT).prompt("query")
         ways.append(Way(VLLM, lambda port: [*start, "--port", str(port)], floats, expected, prompt))
     return ways, missing
