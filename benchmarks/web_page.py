@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,7 @@ from typing import Any
 import numpy as np
 from lib.arguments import make_parser
 from lib.children import Figures, median
-from lib.chromium import Watch, files_served, processes_on, write_starter
+from lib.chromium import Watch, chromium_version, files_served, processes_on, write_starter
 from lib.machine import describe
 from lib.report import command, publish, table, title
 from serve_parts.made import make_tiny_pair
@@ -48,7 +47,7 @@ from leafkit.pipeline.pair import Pair
 from leafkit.server.answers.documents import DocumentVectors
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
-from browser import MODULES, Browser, find_chromium, why_missing
+from browser import MODULES, Browser, why_missing
 
 FIRST_BAR_S, P50_BAR_MS = 3.0, 60.0
 NUM_HITS = 10  # that the page shows
@@ -314,14 +313,6 @@ def write_report(options: argparse.Namespace, work: Path) -> list[str]:
         "",
         *report_lines(found, compare(pair, folder, questions, found[-1]), len(questions)),
     ]
-
-
-def chromium_version() -> str:
-    """What Chromium says of itself."""
-    done = subprocess.run(
-        [find_chromium(), "--version"], capture_output=True, text=True, check=True, timeout=60
-    )
-    return " ".join(done.stdout.split()[:2])
 
 
 def main() -> None:

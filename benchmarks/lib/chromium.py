@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import shlex
+import subprocess
 import sys
 import threading
 import time
@@ -74,6 +76,15 @@ def write_starter(core: int, folder: Path) -> Path:
     path.write_text(f'#!/bin/sh\n{shlex.join(words)} "$@"\n', encoding="utf-8")
     path.chmod(0o755)
     return path
+
+
+def chromium_version() -> str:
+    """What Chromium says of itself: a name and a number, "Google Chrome 156.0.1.2"."""
+    done = subprocess.run(
+        [find_chromium(), "--version"], capture_output=True, text=True, check=True, timeout=60
+    )
+    found = re.match(r"\D*[\d.]+", done.stdout)
+    return found[0] if found else done.stdout.strip()
 
 
 def processes_on(core: int) -> list[psutil.Process]:

@@ -5,19 +5,14 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, basename } from "node:path";
 import { pathToFileURL } from "node:url";
+import { embedQueries } from "./embed_queries.mjs";
 
 const [modules, jobFile, vectorsFile, dtype] = process.argv.slice(2);
 const require = createRequire(pathToFileURL(`${modules}/`));
-const { pipeline, env } = await import(pathToFileURL(require.resolve("@huggingface/transformers")));
+const transformers = await import(pathToFileURL(require.resolve("@huggingface/transformers")));
 const job = JSON.parse(readFileSync(jobFile, "utf8"));
-env.allowRemoteModels = false;
-env.localModelPath = dirname(job.folders.onnx);
-const embed = await pipeline("feature-extraction", basename(job.folders.onnx), { dtype });
-const queries = [];
-for (const text of job.queries) {
-  const found = await embed(job.prompt + text, { pooling: "mean", normalize: true });
-  queries.push(Array.from(found.data));
-}
+const folder = job.folders.onnx;
+const queries = await embedQueries(transformers, job, dirname(folder), basename(folder), dtype);
 writeFileSync(vectorsFile, JSON.stringify({ queries }));
-const versions = { "@huggingface/transformers": env.version };
+const versions = { "@huggingface/transformers": transformers.env.version };
 console.log(JSON.stringify({ versions, prompt: "before the text" }));
