@@ -103,6 +103,19 @@ def find_interpreter(name: str, options: argparse.Namespace) -> Path:
     return make_environment(name, TOOLS[name], options.make_environments.resolve())
 
 
+def command_of(check: Check, interpreter: Path, job_file: Path, vectors_file: Path) -> list[str]:
+    """The words that start a check's reader."""
+    if not TOOLS[check.tool].is_node:
+        words = [interpreter, READERS / "python_tools.py", check.reader, job_file, vectors_file]
+        return [str(word) for word in words]
+    starter = (
+        [sys.executable, READERS / "in_chromium.py"]
+        if check.is_in_chromium
+        else ["node", READERS / "transformers_js.mjs"]
+    )
+    return [str(word) for word in (*starter, interpreter, job_file, vectors_file, check.reader)]
+
+
 def run_check(
     check: Check, interpreter: Path, job_file: Path, work: Path
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -114,20 +127,6 @@ def run_check(
     is_node = TOOLS[check.tool].is_node
     vectors_file = work / f"vectors{'.json' if is_node else '.npz'}"
     vectors_file.unlink(missing_ok=True)
-    words: list[str | Path] = [
-        interpreter,
-        READERS / "python_tools.py",
-        check.reader,
-        job_file,
-        vectors_file,
-    ]
-    if is_node:
-        starter = (
-            [sys.executable, READERS / "in_chromium.py"]
-            if check.is_in_chromium
-            else ["node", READERS / "transformers_js.mjs"]
-        )
-        words = [*starter, interpreter, job_file, vectors_file, check.reader]
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
     # vLLM in one process: others would import everything anew, and live on where it is ended
     offline["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
@@ -135,7 +134,7 @@ def run_check(
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | offline
     try:
         done = subprocess.run(
-            [str(word) for word in words],
+            command_of(check, interpreter, job_file, vectors_file),
             capture_output=True,
             text=True,
             timeout=60 * _MINUTES,
