@@ -1,5 +1,5 @@
-"""``benchmarks/web_page.py`` without a browser: what its server counts, what it says of bars, and
-what it takes for equal.
+"""``benchmarks/web_page.py`` without a browser: what its server counts, what it says of bars and
+of the browser, and what it takes for equal.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import web_page
+from lib import chromium
 
 from leafkit.data.records import Document
 
@@ -27,6 +28,15 @@ def test_the_server_counts_what_it_sends_and_no_heads(tmp_path):
             with urlopen(files.url + name, timeout=30) as answer:
                 assert len(answer.read()) == (300_000 if name else 5)
     assert (files.num_files, files.num_bytes) == (3, 600_005)
+
+
+@pytest.mark.parametrize("name", ["Chromium 156.0.8078.108", "Google Chrome 156.0.8078.108"])
+def test_the_browser_is_named_with_its_version(name, tmp_path, monkeypatch):
+    program = tmp_path / "browser"
+    program.write_text(f"#!/bin/sh\necho '{name} built on Debian GNU/Linux 12'\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(chromium, "find_chromium", lambda: str(program))
+    assert web_page.chromium_version() == name
 
 
 def test_a_bar_is_under_the_median():
