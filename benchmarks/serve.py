@@ -84,7 +84,7 @@ def measure_way(way: Way, options: argparse.Namespace, texts: Sequence[str]) -> 
         way.words(port),
         port,
         ready=way.ready,
-        environment=thread_variables(way.threads(options.threads)),
+        environment=way.environment(options.threads),
         within_s=way.starts_within_s,
     ) as server:
         requests = [way.request(text) for text in texts]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from lib.clients import make_request
+from lib.pinned import thread_variables
 
 from leafkit.core.checkpoint_layout import STUDENT
 from leafkit.embedders.make_embedder import make_embedder
@@ -37,6 +38,8 @@ class Way:
         prefix: put before each text, where the server knows of no prompt.
         ready: path that answers once it takes requests.
         workers: processes that answer.
+        counts_itself: whether it finds a number of threads and their cores by itself; told one, it
+            would start that many on each of the cores that it chose.
         starts_within_s: seconds until it answers, at most.
     """
 
@@ -47,11 +50,14 @@ class Way:
     prefix: str = ""
     ready: str = "/health"
     workers: int = 1
+    counts_itself: bool = False
     starts_within_s: float = 600.0
 
-    def threads(self, available: int) -> int:
-        """That each of its processes is told to take."""
-        return max(1, available // self.workers)
+    def environment(self, num_threads: int) -> dict[str, str]:
+        """Variables that share so many threads among its processes."""
+        if self.counts_itself:
+            return {"HF_HUB_OFFLINE": "1"}
+        return thread_variables(max(1, num_threads // self.workers))
 
     def request(self, text: str) -> bytes:
         """For the vector of one text."""
@@ -152,7 +158,16 @@ def ways_of(
         # its word for a share of the machine's memory; it asks for nearly all of it unless told
         start += ["--gpu-memory-utilization", "0.2"]
         prompt = read_model(options.pair / STUDENT).prompt("query")
-        ways.append(Way(VLLM, lambda port: [*start, "--port", str(port)], floats, expected, prompt))
+        ways.append(
+            Way(
+                VLLM,
+                lambda port: [*start, "--port", str(port)],
+                floats,
+                expected,
+                prompt,
+                counts_itself=True,
+            )
+        )
     return ways, missing
 
 
