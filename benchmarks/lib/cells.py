@@ -81,7 +81,7 @@ def about_options(options: Any, corpus: str, **more: object) -> dict[str, object
     """What decides about the figures of a corpus.
 
     Args:
-        options: of the command line: teacher, max_document_tokens and words.
+        options: of the command line: teacher, max_document_tokens, threads and words.
         corpus: as it is named there.
         more: beside them.
     """
@@ -90,6 +90,7 @@ def about_options(options: Any, corpus: str, **more: object) -> dict[str, object
         **more,
         "teacher": options.teacher,
         "max_document_tokens": options.max_document_tokens,
+        "threads": options.threads,  # times are among the figures
         "words": list(options.words),
     }
 

@@ -39,6 +39,7 @@ def measured(tmp_path, monkeypatch):
         "words": ["seed=1"],
         "vectors": [10],
         "label": "rescue",
+        "threads": 2,
         "folder": tmp_path,
     }
 
@@ -61,6 +62,7 @@ def test_a_finished_cell_is_taken_back(measured):
     [
         ({"teacher": "builtin:minilm"}, "teacher is 'builtin:mpnet' there"),
         ({"words": ["seed=2"]}, r"words is \['seed=1'\] there"),
+        ({"threads": 1}, "threads is 2 there"),
         ({"max_document_tokens": 128}, "max_document_tokens is 256 there"),
         ({"corpus": ["beir:another/scifact"]}, "corpus is 'beir:some/scifact' there"),
     ],
