@@ -74,6 +74,8 @@ def draw_splits(
     that verifies kept it, and mean share kept and cost over all splits (1 for the teacher alone).
     """
     given: dict[float, list[tuple[float, float] | None]] = {promise: [] for promise in promises}
+    # what was learned from a part of one draw's queries calibrates in another draw
+    route = route if measured.learned is not None else ()
     for seed in range(NUM_SPLITS):
         found = summarize(measured, promises, resamples=NUM_RESAMPLES, seed=seed, route=route)
         for one in found.promises:
@@ -125,6 +127,7 @@ def rung_rows(name: str, ladder: Ladder) -> Iterator[list[str]]:
             f"{rung.encode_ms:.2f}",
             f"{rung.query_ms:.2f}",
             f"{rung.query_ms / ladder.teacher_ms:.1%}",
+            str(rung.timed_on),
         ]
 
 
@@ -138,6 +141,7 @@ def promise_rows(
             name,
             f"{one.promise:.0%}",
             "teacher alone" if one.bound is None else one.kept.percent(),
+            ladder.verification_of(one) if one.is_held else "",
             _percent(one.cost),
             ", ".join(f"{rung} {share:.0%}" for rung, share in one.shares.items() if share),
             "" if one.mix is None else one.mix.percent(),
@@ -175,13 +179,15 @@ def main() -> None:
         "",
         *(
             f"- {name}: {one.num_documents:,} documents, {one.index} index ({one.setting}); "
-            f"{one.num_calibration:,} {one.asked_with} calibrate, {one.num_verification:,} verify, "
-            f"{one.num_learning:,} further queries are learned from; route "
+            f"{one.num_calibration:,} {one.asked_with} ({one.training}) calibrate, "
+            f"{one.num_verification:,} verify; learned from {one.num_learning:,} "
+            f"{one.learned_from}; timed with {one.num_timed:,} {one.timed_with}; route "
             f"{' > '.join(one.route)}."
             for name, one in ladders.items()
         ),
         "",
-        "Each rung alone, on the queries that verify; medians of single queries.",
+        "Each rung alone, on the queries that verify; medians of single queries, and what "
+        "computed them.",
         "",
         *table(
             (
@@ -192,6 +198,7 @@ def main() -> None:
                 "encode ms",
                 "query ms",
                 "of its time",
+                "computed by",
             ),
             (row for name, one in ladders.items() for row in rung_rows(name, one)),
         ),
@@ -207,6 +214,7 @@ def main() -> None:
                 "corpus",
                 "promise",
                 "kept",
+                "verification",
                 "cost",
                 "answered by",
                 "mix",

@@ -87,6 +87,7 @@ COMMANDS = {
             "index=",
             "student_documents=",
             "promise=",
+            "unverified=",
             "workers=",
             "max_inputs=",
             "max_body_bytes=",

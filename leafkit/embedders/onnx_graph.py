@@ -240,6 +240,13 @@ class OnnxGraphEmbedder(EmbedderBase):
         ]
 
 
+def describe_session(graph: OnnxGraphEmbedder) -> tuple[str, int]:
+    """Precision of a graph's weights, and threads of one query."""
+    # only the int8 graph takes each text by itself
+    precision = "int8" if graph._texts_per_run == 1 else "float32"
+    return precision, int(graph._session.get_session_options().intra_op_num_threads)
+
+
 def _read_about(path: Path) -> Mapping[str, Any]:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))

@@ -21,7 +21,14 @@ from leafkit.results.diagnosis import (
 )
 from leafkit.results.inheritance import GridCell, InheritanceGrid, Verdict
 from leafkit.results.interval import Difference, Interval
-from leafkit.results.ladder import CurvePoint, Ladder, LossPredictor, PromiseFigures, RungFigures
+from leafkit.results.ladder import (
+    CurvePoint,
+    Ladder,
+    LossPredictor,
+    PromiseFigures,
+    RungFigures,
+    TimedOn,
+)
 from leafkit.results.prediction import (
     FinishedRun,
     FinishedRuns,
@@ -105,6 +112,7 @@ __all__ = [
     "SystemScores",
     "Table",
     "TaskScore",
+    "TimedOn",
     "TrainingTexts",
     "Verdict",
     "merge_reports",

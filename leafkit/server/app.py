@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from leafkit.core.errors import LeafkitError
 from leafkit.server.answers import embeddings, search, tei
 from leafkit.server.answers.documents import PRECISIONS
+from leafkit.server.answers.routed import describe_promise
 from leafkit.server.answers.texts import model_names
 from leafkit.server.bad_request import BadRequest
 from leafkit.server.body import read_json
@@ -161,11 +162,19 @@ class _Handlers:
 
     @property
     def _routing(self) -> Mapping[str, object]:
-        """The promise that queries are routed by, and the rungs that they climb."""
+        """The promise that queries are routed by, what it is about, and the rungs that they
+        climb.
+        """
         router = self._service.router
         if router is None:
             return {}
-        return {"promise": router.promise.promise, "route": list(router.route)}
+        return {
+            **describe_promise(self._service),
+            "relevance": router.ladder.relevance,
+            "calibrated_with": f"{router.ladder.asked_with}, {router.ladder.training}",
+            "max_query_tokens": router.max_tokens,
+            "route": list(router.route),
+        }
 
     async def embeddings(self, request: Request) -> Response:
         """Vectors of texts, as OpenAI answers."""

@@ -16,6 +16,7 @@ from leafkit.core.errors import UsageError
 from leafkit.pipeline.ladder.router import open_router
 from leafkit.pipeline.load_pair import load_pair
 from leafkit.pipeline.pair import Pair
+from leafkit.results.ladder import UNDECIDED, VERIFIED
 from leafkit.server.listen import check_address, take_port, url_of
 from leafkit.server.process import HttpServer, check_packages
 from leafkit.server.service import Service, embed_documents
@@ -164,7 +165,7 @@ def _check_folder(pair: Pair | str | Path, settings: ServerSettings) -> None:
             "needed",
             "pair.save(FOLDER), then leafkit.serve(FOLDER, workers=...)",
         )
-    if settings.promise:
+    if settings.promise is not None:
         raise UsageError(
             f"promise={settings.promise:g}: the ladder lies in the folder of a recipe, and a pair "
             "was given",
@@ -182,9 +183,13 @@ def _make(pair: Pair | str | Path, settings: ServerSettings, taken: socket.socke
     opened = pair if isinstance(pair, Pair) else load_pair(pair, index=settings.index or "flat")
     student = embed_documents(opened) if settings.student_documents else None
     router = None
-    if settings.promise:
+    if settings.promise is not None:
         assert not isinstance(pair, Pair)
-        router = open_router(Path(pair), opened, settings.promise)
+        router = open_router(
+            Path(pair), opened, settings.promise, is_unverified=settings.unverified
+        )
+        if router.verification not in (VERIFIED, UNDECIDED):
+            warn(f"promise={settings.promise:g} does not hold as it stands: {router.verification}")
     if settings.workers > 1:
         assert not isinstance(pair, Pair)
         space = opened.space.teacher

@@ -14,7 +14,7 @@ from leafkit.core.console import log, progress_bar
 from leafkit.core.errors import LeafkitError
 from leafkit.data.records import clean_text
 from leafkit.embedders.count_cut import uncut_lengths
-from leafkit.embedders.protocol import Embedder, encode_in_role
+from leafkit.embedders.protocol import Embedder, RefusedText, encode_in_role
 from leafkit.pipeline.ladder.router import Router
 from leafkit.pipeline.pair import Pair
 from leafkit.results.ladder import STUDENT_RUNG, TEACHER_RUNG
@@ -37,6 +37,8 @@ class Texts:
         role: query or document.
         param: where they stood in the request, for errors.
         may_cut: whether one that is longer than the model's limit is cut, or refused.
+        max_tokens: where they are cut before the model's own limit; 0 is nowhere.
+        numbers: of the texts in the request; None where they are all of it, in their order.
         lengths: tokens of each, uncut, once they were counted; None where that cannot be known.
     """
 
@@ -44,8 +46,14 @@ class Texts:
     role: str
     param: str
     may_cut: bool = True
+    max_tokens: int = 0
+    numbers: list[int] | None = None
     lengths: list[int] | None = None
     is_counted: bool = False
+
+    def number_of(self, row: int) -> int:
+        """Which of the request's texts a row is."""
+        return row if self.numbers is None else self.numbers[row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +63,27 @@ class Embedded:
     Attributes:
         vectors: (n, D) float32, of the whole dimension.
         is_unit: whether they are of length one.
-        num_tokens: that the model read, prompts and special tokens included; 0 where that is not
-            known.
-        truncated: numbers of the texts that were cut; None where that is not known.
+        lengths: tokens of each text, uncut, prompt and special tokens included; None where that is
+            not known.
+        limit: tokens that the model reads of each.
     """
 
     vectors: np.ndarray
     is_unit: bool
-    num_tokens: int
-    truncated: list[int] | None
+    lengths: list[int] | None
+    limit: int
+
+    @property
+    def num_tokens(self) -> int:
+        """That the model read; 0 where that is not known."""
+        return sum(min(length, self.limit) for length in self.lengths or ())
+
+    @property
+    def truncated(self) -> list[int] | None:
+        """Rows of the texts that were cut; None where that is not known."""
+        if self.lengths is None:
+            return None
+        return [row for row, length in enumerate(self.lengths) if length > self.limit]
 
 
 class Service:
@@ -191,6 +211,7 @@ class Service:
             Busy, BadRequest, LeafkitError: see ``embed``.
         """
         assert self.router is not None
+        assert texts.max_tokens == self.router.max_tokens
         if rung == TEACHER_RUNG:
             return await self.teacher.ask(texts)
         if rung == STUDENT_RUNG:
@@ -219,19 +240,21 @@ class Service:
             _count(model, item)
         if item.lengths is None:
             return sum(len(t.encode()) for t in item.texts) // _BYTES_PER_TOKEN + len(item.texts)
-        limit = self._limit_of(model, item.role)
+        limit = self._limit_of(model, item)
         return sum(min(length, limit) for length in item.lengths)
 
-    def _limit_of(self, model: Embedder, role: str) -> int:
-        wanted = self.pair.space.max_tokens if role == "document" else 0
-        return model.space(role, wanted or model.max_tokens).max_tokens or model.max_tokens
+    def _limit_of(self, model: Embedder, item: Texts) -> int:
+        wanted = self.pair.space.max_tokens if item.role == "document" else item.max_tokens
+        return model.space(item.role, wanted or model.max_tokens).max_tokens or model.max_tokens
 
     def _lock_of(self, model: Embedder) -> threading.Lock:
         """A pair may be its own teacher: one model in two lanes."""
         return self._locks.setdefault(id(model.encoder or model), threading.Lock())
 
     def _embed(self, model: Embedder, items: Sequence[Texts]) -> list[Embedded | Exception]:
-        """A result or an error for each item; items of one role are embedded together."""
+        """A result or an error for each item; items of one role that are cut alike are embedded
+        together.
+        """
         results: dict[int, Embedded | Exception] = {}
         with self._lock_of(model):
             for i, item in enumerate(items):
@@ -239,11 +262,13 @@ class Service:
                     self._check(model, item)
                 except (BadRequest, LeafkitError) as err:
                     results[i] = err
-            for role in ("query", "document"):
-                which = [i for i, it in enumerate(items) if it.role == role and i not in results]
-                if which:
-                    chosen = [items[i] for i in which]
-                    results |= zip(which, self._embed_role(model, role, chosen), strict=True)
+            alike: dict[tuple[str, int], list[int]] = {}
+            for i, item in enumerate(items):
+                if i not in results:
+                    alike.setdefault((item.role, item.max_tokens), []).append(i)
+            for which in alike.values():
+                found = self._embed_alike(model, [items[i] for i in which])
+                results |= zip(which, found, strict=True)
         return [results[i] for i in range(len(items))]
 
     def _check(self, model: Embedder, item: Texts) -> None:
@@ -254,45 +279,50 @@ class Service:
         _count(model, item)
         if item.may_cut:
             return
-        limit = self._limit_of(model, item.role)
+        limit = self._limit_of(model, item)
         if item.lengths is None:
             raise BadRequest(
                 "truncate=false: this model's tokenizer is not here, so that nobody knows which "
                 "texts it cuts",
                 param="truncate",
             )
-        long = [f"{item.param}[{i}] ({n:,})" for i, n in enumerate(item.lengths) if n > limit]
+        long = [
+            f"{item.param}[{item.number_of(row)}] ({length:,})"
+            for row, length in enumerate(item.lengths)
+            if length > limit
+        ]
         if long:
             shown = ", ".join(long[:10]) + (" and others" if len(long) > 10 else "")
+            whose = "the promise's" if limit == item.max_tokens else "the model's"
             raise BadRequest(
-                f"longer than the model's {limit:,} tokens, which truncate=false refuses: {shown}",
+                f"longer than {whose} {limit:,} tokens, which truncate=false refuses: {shown}",
                 param=item.param,
             )
 
-    def _embed_role(
-        self, model: Embedder, role: str, items: Sequence[Texts]
-    ) -> list[Embedded | Exception]:
-        limit = self._limit_of(model, role)
+    def _embed_alike(self, model: Embedder, items: Sequence[Texts]) -> list[Embedded | Exception]:
+        role, limit = items[0].role, self._limit_of(model, items[0])
         texts = [text for item in items for text in item.texts]
-        vectors = encode_in_role(model, texts, role, max_tokens=limit)
+        try:
+            vectors = encode_in_role(model, texts, role, max_tokens=limit)
+        except RefusedText as err:
+            if len(items) > 1:  # each is embedded by itself then
+                raise
+            number = items[0].number_of(err.number)
+            raise RefusedText(number, err.text, err.what, err.hint) from err
         is_unit = model.space(role, limit).normalized
         results: list[Embedded | Exception] = []
         start = 0
         for item in items:
             own = vectors[start : start + len(item.texts)]
             start += len(item.texts)
-            if not np.isfinite(own).all():
-                results.append(LeafkitError("a vector is not finite", "check the model"))
-                continue
-            lengths = item.lengths
-            results.append(
-                Embedded(
-                    own,
-                    is_unit,
-                    sum(min(n, limit) for n in lengths or ()),
-                    None if lengths is None else [i for i, n in enumerate(lengths) if n > limit],
+            is_finite = np.isfinite(own).all(axis=1)
+            if is_finite.all():
+                results.append(Embedded(own, is_unit, item.lengths, limit))
+            else:
+                where = f"{item.param}[{item.number_of(int(is_finite.argmin()))}]"
+                results.append(
+                    LeafkitError(f"the vector of {where} is not finite", "check the model")
                 )
-            )
         return results
 
 

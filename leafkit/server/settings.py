@@ -31,7 +31,8 @@ class Settings(TypedDict, total=False):
     teacher: str
     index: str
     student_documents: bool
-    promise: float
+    promise: float | None
+    unverified: bool
     workers: int
     max_inputs: int
     max_body_bytes: int
@@ -56,7 +57,9 @@ class ServerSettings:
         student_documents: embed all documents with the student too before the server answers, for
             searches of mode=student; takes the memory of one more matrix.
         promise: share of the teacher's nDCG@10 that a router keeps, as leafkit ladder calibrated
-            it: queries climb from the cheapest rung to the teacher. 0 asks the student alone.
+            it: queries climb from the cheapest rung to the teacher. None asks the student alone.
+        unverified: serve a promise that the queries that verify refute, or that was calibrated on
+            what the student has seen in training; answers say so.
         workers: processes that answer on the one port. Each holds the models.
         max_inputs: texts per request.
         max_body_bytes: size of a request's body.
@@ -73,7 +76,8 @@ class ServerSettings:
     teacher: str = "lazy"
     index: str = ""
     student_documents: bool = False
-    promise: float = 0.0
+    promise: float | None = None
+    unverified: bool = False
     workers: int = 1
     max_inputs: int = 32  # this and the next two: what TEI starts with
     max_body_bytes: int = 2_000_000
@@ -108,11 +112,11 @@ def check_settings(settings: ServerSettings) -> ServerSettings:
         raise UsageError(
             f"index={settings.index!r}: no such kind", f"one of {', '.join(INDEX_KINDS)}"
         )
-    if not isinstance(settings.student_documents, bool):
-        raise UsageError(
-            f"student_documents={settings.student_documents!r} is neither true nor false",
-            "leave it out",
-        )
+    for key in ("student_documents", "unverified"):
+        if not isinstance(getattr(settings, key), bool):
+            raise UsageError(
+                f"{key}={getattr(settings, key)!r} is neither true nor false", "leave it out"
+            )
     _check_promise(settings)
     for key, smallest in _SMALLEST.items():
         value = getattr(settings, key)
@@ -136,12 +140,19 @@ def _check_promise(settings: ServerSettings) -> None:
         UsageError: it is one.
     """
     promise = settings.promise
-    if type(promise) not in (int, float) or not (promise == 0 or 0 < promise < 1):
+    if promise is None:
+        if settings.unverified:
+            raise UsageError(
+                "unverified=true is about a promise, and none is asked for", "promise=.99 as well"
+            )
+        return
+    # compared so that NaN is refused
+    if type(promise) not in (int, float) or not 0 < promise < 1:
         raise UsageError(
             f"promise={promise!r} is no share of the teacher's nDCG@10 between 0 and 1",
-            "promise=.99, or leave it out",
+            "promise=.99; leave it out to ask the student alone",
         )
-    if promise and settings.teacher == "off":
+    if settings.teacher == "off":
         raise UsageError(
             f"promise={promise:g} and teacher=off: what no rung below is sure of, the teacher "
             "answers",

@@ -65,8 +65,10 @@ def _make(about: dict[str, Any]) -> HttpServer:
     pair = load_pair(about["folder"], index=settings.index or "flat", query_threads=threads)
     check_space(about["folder"], pair.space.teacher, about["space"])
     router = None
-    if settings.promise:
-        router = open_router(Path(about["folder"]), pair, settings.promise)
+    if settings.promise is not None:
+        router = open_router(
+            Path(about["folder"]), pair, settings.promise, is_unverified=settings.unverified
+        )
     rows = share_rows(counters, settings.workers)
     service = Service(pair, settings, Metrics(rows, about["worker"]), student, router)
     service.prepare()

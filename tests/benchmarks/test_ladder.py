@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ladder_case import times_of
 
-from leafkit.pipeline.ladder.measure import Measured, Times
+from leafkit.pipeline.ladder.measure import Measured
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import ladder
@@ -36,6 +37,7 @@ def measured(tmp_path, monkeypatch):
         "max_document_tokens": 256,
         "words": ["seed=1"],
         "label": "ladder",
+        "threads": 2,
         "folder": tmp_path,
     }
 
@@ -56,6 +58,7 @@ def test_a_finished_cell_is_taken_back(measured):
     [
         ({"teacher": "builtin:minilm"}, "teacher is 'builtin:mpnet' there"),
         ({"words": ["seed=2"]}, r"words is \['seed=1'\] there"),
+        ({"threads": 1}, "threads is 2 there"),
         ({"max_document_tokens": 128}, "max_document_tokens is 256 there"),
         ({"corpus": ["beir:another/scifact"]}, "corpus is 'beir:some/scifact' there"),
     ],
@@ -77,7 +80,7 @@ def test_draws_count_how_often_a_promise_is_given_and_kept(monkeypatch):
     signals = {("", "student"): signal[:, None]}
     case = Measured(
         ("student", "teacher"), values, signals, 1 - values, (values, signals),
-        Times((1.0, 9.0), (1.0, 10.0)),
+        times_of((1.0, 10.0)),
     )  # fmt: skip
     found = ladder.draw_splits(case, ("student", "teacher"), [0.5, 0.9999])
     assert found["0.5"][:2] == [1.0, 1.0]

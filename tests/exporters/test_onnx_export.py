@@ -23,6 +23,7 @@ from leafkit.core.checkpoint_layout import (
 from leafkit.core.errors import LeafkitError
 from leafkit.embedders.onnx_graph import (
     OnnxGraphEmbedder,
+    describe_session,
 )
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.exporters import onnx_export as graph_module
@@ -90,7 +91,8 @@ def test_lengths_are_those_that_nobody_cuts(encoder, exported, role):
 def test_the_float32_graph_gives_the_models_vectors(encoder, exported):
     folder, cosines = exported
     assert cosines["float32"] > 1 - 1e-6
-    graph = OnnxGraphEmbedder(folder)
+    graph = OnnxGraphEmbedder(folder, num_threads=2)
+    assert describe_session(graph) == ("float32", 2)
     np.testing.assert_allclose(graph.embed(TEXTS, "query", 32), of_model(encoder), atol=1e-5)
     for text, expected in zip(TEXTS, of_model(encoder), strict=True):
         np.testing.assert_allclose(graph.embed_one(text), expected, atol=1e-5)
@@ -115,7 +117,8 @@ def test_texts_are_cut_where_the_model_cuts_them_in_any_order(encoder, exported,
 def test_int8_is_near_and_independent_of_the_other_texts(exported):
     folder, cosines = exported
     assert 0.9 < cosines["int8"] <= 1
-    graph = OnnxGraphEmbedder(folder, "int8")
+    graph = OnnxGraphEmbedder(folder, "int8", 1)
+    assert describe_session(graph) == ("int8", 1)
     together = graph.embed(TEXTS, "query", 32)
     assert np.array_equal(together[2], graph.embed_one(TEXTS[2]))
     assert (folder / INT8_GRAPH_FILE).stat().st_size < (folder / GRAPH_FILE).stat().st_size

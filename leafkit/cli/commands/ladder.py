@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from leafkit.cli.recipe_words import read_recipe
 from leafkit.core.checkpoint_layout import LADDER, LADDER_PAGE_FILE, ROUTER_FOLDER
 from leafkit.core.console import console, log
+
+if TYPE_CHECKING:
+    from leafkit.results import Ladder
 
 
 def run(words: Sequence[str]) -> int:
@@ -20,9 +25,14 @@ def run(words: Sequence[str]) -> int:
         if opened.is_main:
             console.print(str(found), markup=False)
             log(f"page: {opened.folder / LADDER / ROUTER_FOLDER / LADDER_PAGE_FILE}")
-            held = [one for one in found.promises if one.is_held]
-            if held:
-                log(f"serve it: leafkit serve {opened.folder} promise={held[-1].promise:g}")
-            else:
-                log("no promise is held by less than the teacher alone", style="yellow")
+            _say_next(found, opened.folder)
     return 0
+
+
+def _say_next(found: Ladder, folder: Path) -> None:
+    """How to serve the highest promise that may be, or why none may."""
+    offered = [one for one in found.promises if found.is_servable(one)]
+    if offered:
+        log(f"serve it: leafkit serve {folder} promise={offered[-1].promise:g}")
+    else:
+        log(found.offers(), style="yellow")

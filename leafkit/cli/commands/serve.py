@@ -7,7 +7,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from leafkit.core.errors import UsageError
 from leafkit.server.settings import ServerSettings, check_settings
@@ -17,6 +17,7 @@ _EXAMPLE = "leafkit serve checkpoints/kalm-to-23m port=8080"
 _DEFAULTS: dict[str, Any] = {
     f.name: f.default for f in dataclasses.fields(ServerSettings) if f.name != "api_key"
 }
+_TYPES = get_type_hints(ServerSettings)
 OPTIONS = ("port", "host", *_DEFAULTS)
 
 
@@ -44,12 +45,12 @@ def run(words: Sequence[str]) -> int:
 
 def _read_value(key: str, value: str) -> str | float | bool:
     """A word as its setting's type."""
-    kind = type(_DEFAULTS[key])
+    kind = _TYPES[key]
     if kind is bool:
         if value not in ("true", "false"):
             raise UsageError(f"{key}={value[:40]} is neither true nor false", f"{key}=true")
         return value == "true"
-    if kind is float:
+    if kind == float | None:
         if not re.fullmatch(r"[0-9]{0,3}(\.[0-9]{1,9})?", value) or not value:
             raise UsageError(f"{key}={value[:40]} is not a number", f"{key}=.99")
         return float(value)

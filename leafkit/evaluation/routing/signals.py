@@ -49,6 +49,12 @@ class Visit:
     def __len__(self) -> int:
         return len(self.vectors)
 
+    def take(self, rows: np.ndarray) -> Visit:
+        """Some of the queries."""
+        return Visit(
+            self.vectors[rows], self.lengths[rows], self.positions[rows], self.scores[rows]
+        )
+
 
 def read_signals(texts: Sequence[str], visit: Visit, previous: Visit | None) -> np.ndarray:
     """(Q, S) signals in the order of ``SIGNALS``, or of ``FIRST_SIGNALS`` where there is no

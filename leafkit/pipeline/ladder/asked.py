@@ -15,20 +15,26 @@ from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Collection, Query, same_text
 from leafkit.data.vector_store import hash_texts
-from leafkit.embedders.prompted import prompted_queries
+from leafkit.embedders.prompted import has_own_prompt, prompt_with
 from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.metrics import Judgments
 from leafkit.index.ranking import exclude_self
 from leafkit.pipeline.corpus import Corpus
-from leafkit.pipeline.embed import load_query_vectors, load_vectors
+from leafkit.pipeline.embed import load_vectors
+from leafkit.pipeline.ladder.measure import asked_for
 from leafkit.pipeline.ladder.visits import search
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.pair import Pair
 from leafkit.pipeline.run import Run
-from leafkit.pipeline.student.held_out import choose_held_out, unseen_texts
+from leafkit.pipeline.student.held_out import (
+    DOCUMENTS,
+    HeldOut,
+    choose_held_out,
+    unseen_texts,
+)
 from leafkit.pipeline.student.leave_out import leave_out
 from leafkit.pipeline.student.targets import MADE_QUERIES, QUERIES, Target, read_targets
-from leafkit.results.agreement import SEEN
+from leafkit.results.agreement import HELD_OUT, SEEN
 from leafkit.results.ladder import JUDGED, TEACHERS_OWN
 
 FEWEST = 30  # queries of which an interval is worth computing
@@ -48,7 +54,8 @@ class Questions:
         judgments: what is relevant.
         relevance: ``JUDGED`` or ``TEACHERS_OWN``.
         asked_with: what they are.
-        role: that documents asked as queries are embedded in; "query" of all others.
+        training: whether the student has seen them: ``HELD_OUT`` or ``SEEN``.
+        are_documents: they are documents asked as queries, which are longer than queries are.
     """
 
     queries: Sequence[Query]
@@ -57,29 +64,44 @@ class Questions:
     judgments: Judgments
     relevance: str
     asked_with: str
-    role: str = "query"
+    training: str
+    are_documents: bool = False
 
     @property
     def texts(self) -> list[str]:
         """The queries without prompts."""
         return [query.text for query in self.queries]
 
-    def embed(self, model: Embedder, told: Embedder, max_tokens: int) -> np.ndarray:
-        """(Q, D) vectors of the queries.
+    def embed(self, model: Embedder, max_tokens: int) -> np.ndarray:
+        """(Q, D) vectors of the queries as they are served: under the model's usual prompt.
 
         Args:
             model: that embeds.
-            told: what says how the model's prompts are made; the model itself but for a graph.
             max_tokens: cut of the queries; 0 takes the model's own limit.
         """
-        texts, role = prompted_queries(told, self.queries)
-        role = role if self.role == "query" else self.role
-        return model.embed(texts, role, max_tokens or model.max_tokens)
+        return model.embed(self.texts, "query", max_tokens or model.max_tokens)
 
 
-def load_questions(run: Run, pair: Pair, teacher: ModelHandle, corpus: Corpus) -> Questions:
-    """The judged queries of bench.split; where there are none, queries that train nothing, or
-    documents asked as queries, with the teacher's own ten nearest documents as the relevant ones.
+def load_questions(
+    run: Run,
+    pair: Pair,
+    teacher: ModelHandle,
+    corpus: Corpus,
+    *,
+    targets: Sequence[Target],
+    has_others: bool,
+) -> Questions:
+    """The judged queries of bench.split that the student has not seen; where there are none,
+    queries that train nothing, or documents asked as queries, with the teacher's own ten nearest
+    documents as the relevant ones.
+
+    Args:
+        run: of the recipe.
+        pair: whose documents are searched.
+        teacher: embeds new queries.
+        corpus: that is indexed.
+        targets: everything that the student learned from.
+        has_others: the router has other queries to learn from.
 
     Raises:
         LeafkitError: there are fewer than ``FEWEST``.
@@ -99,58 +121,116 @@ def load_questions(run: Run, pair: Pair, teacher: ModelHandle, corpus: Corpus) -
         promise = min(run.recipe.ladder.promises)
         raise LeafkitError(
             f"{collection.name} has {count} {'judged ' if judged else ''}{split} queries, and a "
-            f"promise takes {FEWEST} at least, half of which calibrate it",
-            f"a promise of {promise:.0%} takes {queries_to_promise(promise):,} at least, more "
-            "where the teacher finds less or some lose much; bench.split=NAME names another split",
+            f"ladder takes {FEWEST} at least, to calibrate it and to verify it",
+            f"a promise of {promise:.0%} takes {queries_to_promise(promise, has_others):,} at "
+            "least, more where the teacher finds less or some lose much; bench.split=NAME names "
+            "another split",
         )
     if judged:
-        store = load_query_vectors(
-            run,
-            teacher.model,
-            teacher.name,
-            judged,
-            max_tokens=run.recipe.data.max_query_tokens,
-            what=f"{collection.name} {split} queries",
-        )
-        ids = [query.id for query in judged]
-        documents = [document.id for document in collection.documents]
-        return Questions(
-            judged,
-            np.asarray(store[:], dtype=np.float32),
-            np.array(collection.own_documents(split, run.recipe.data.exclude_self)),
-            Judgments(ids, documents, collection.qrels),
-            JUDGED,
-            f"judged {split} queries",
-        )
+        return _judged_questions(run, teacher, collection, judged, targets)
     assert held_out is not None
-    if held_out.training == SEEN:
+    return _unjudged_questions(run, pair, teacher, collection, held_out)
+
+
+def _judged_questions(
+    run: Run,
+    teacher: ModelHandle,
+    collection: Collection,
+    judged: Sequence[Query],
+    targets: Sequence[Target],
+) -> Questions:
+    split, data = run.recipe.bench.split, run.recipe.data
+    own = np.array(collection.own_documents(split, data.exclude_self), dtype=np.int64)
+    places = find_unseen(judged, targets, teacher.model)
+    num_seen, training = len(judged) - len(places), HELD_OUT
+    if len(places) < FEWEST:
+        places, training = list(range(len(judged))), SEEN
+        _warn_seen(f"judged {split} queries, of which {num_seen:,} of {len(judged):,}")
+    elif num_seen:
         log(
-            f"the router is calibrated on {held_out.asked_with}, which the student has seen in "
-            "training: a promise says nothing of other queries",
+            f"  {num_seen:,} of {len(judged):,} judged {split} queries are among the texts that "
+            "the student learned from, and calibrate nothing"
+        )
+    told = sum(has_own_prompt(teacher.model, judged[i]) for i in places)
+    if told:
+        log(
+            f"  {told:,} of {len(places):,} queries have an instruction of their own, which a "
+            "served query has not: they are asked under the usual prompt",
             style="yellow",
         )
-    data = run.recipe.data
-    limit = data.max_query_tokens if held_out.role == "query" else data.max_document_tokens
+    queries = [replace(judged[i], instruction="") for i in places]
+    documents = [document.id for document in collection.documents]
+    return Questions(
+        queries,
+        _embed(run, teacher, queries, f"{collection.name} {split} queries"),
+        own[places],
+        Judgments([query.id for query in queries], documents, collection.qrels),
+        JUDGED,
+        f"judged {split} queries",
+        training,
+    )
+
+
+def _embed(run: Run, teacher: ModelHandle, queries: Sequence[Query], what: str) -> np.ndarray:
+    """(Q, D) float32 the teacher's vectors, out of a store."""
     vectors = load_vectors(
         run,
         teacher.model,
         teacher.name,
-        held_out.texts,
-        role=held_out.role,
-        max_tokens=limit,
-        what=f"{collection.name} {held_out.asked_with}",
+        [query.text for query in queries],
+        role="query",
+        max_tokens=run.recipe.data.max_query_tokens,
+        what=what,
     )
-    found = np.asarray(vectors[:], dtype=np.float32)
-    own = np.array(held_out.own, dtype=np.int64)
+    return np.asarray(vectors[:], dtype=np.float32)
+
+
+def find_unseen(
+    queries: Sequence[Query], targets: Sequence[Target], teacher: Embedder
+) -> list[int]:
+    """Positions of the queries whose text, apart from case and spaces, trains in no role.
+
+    Args:
+        queries: to look for.
+        targets: everything that the student learned from.
+        teacher: before whose queries the texts of some targets have prompts already.
+    """
+    forms = [
+        {same_text(text) for text in (q.text, prompt_with(teacher, q.instruction) + q.text)}
+        for q in queries
+    ]
+    asked = set().union(*forms)
+    trained = {
+        same for target in targets for text in target.texts if (same := same_text(text)) in asked
+    }
+    return [i for i, both in enumerate(forms) if not both & trained]
+
+
+def _unjudged_questions(
+    run: Run, pair: Pair, teacher: ModelHandle, collection: Collection, held_out: HeldOut
+) -> Questions:
+    if held_out.training == SEEN:
+        _warn_seen(f"{held_out.asked_with}, which")
     queries = [Query(str(i), text) for i, text in enumerate(held_out.texts)]
+    found = _embed(run, teacher, queries, f"{collection.name} {held_out.asked_with}")
+    own = np.array(held_out.own, dtype=np.int64)
     return Questions(
         queries,
         found,
         own,
         teachers_own(pair, found, own),
         TEACHERS_OWN,
-        f"{held_out.asked_with}, {held_out.training}",
-        held_out.role,
+        held_out.asked_with,
+        held_out.training,
+        are_documents=held_out.asked_with == DOCUMENTS,
+    )
+
+
+def _warn_seen(what: str) -> None:
+    log(
+        f"the router is calibrated on {what} the student has seen in training: a promise says "
+        "nothing of other queries, and leafkit serve refuses it without unverified=true",
+        style="yellow",
     )
 
 
@@ -167,14 +247,19 @@ def teachers_own(pair: Pair, vectors: np.ndarray, own: np.ndarray) -> Judgments:
     return Judgments(list(qrels), names, qrels)
 
 
-def queries_to_promise(promise: float) -> int:
-    """Queries, half of which calibrate, that a promise takes at least, where nothing is lost and
-    the teacher finds everything: the unseen query is counted three times, and loses all.
+def queries_to_promise(promise: float, has_others: bool) -> int:
+    """Queries to ask for a promise at least, where nothing is lost and the teacher finds
+    everything: the unseen query is counted three times, and loses all.
 
-    >>> queries_to_promise(0.95)
-    120
+    Args:
+        promise: share of the teacher's nDCG@10.
+        has_others: the router has other queries to learn from.
+
+    >>> queries_to_promise(0.95, True), queries_to_promise(0.95, False)
+    (120, 148)
     """
-    return math.ceil(round(2 * _TYPICAL_COPIES / (1 - promise), 6))
+    needed = math.ceil(round(_TYPICAL_COPIES / (1 - promise), 6))
+    return asked_for(needed, has_others=has_others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +286,8 @@ def learning_questions(pair: Pair, split: Split) -> Questions:
         own,
         teachers_own(pair, split.vectors, own),
         TEACHERS_OWN,
-        "queries that the router learns from",
+        "queries that train no rung below the student",
+        SEEN,
     )
 
 

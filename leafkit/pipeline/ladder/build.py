@@ -6,14 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from leafkit.config import to_plain
-from leafkit.core.artifact import open_artifact, read_manifest
+from leafkit.core.artifact import fingerprint, open_artifact, read_manifest
 from leafkit.core.checkpoint_layout import (
     INDEX,
     LADDER,
@@ -25,10 +24,9 @@ from leafkit.core.checkpoint_layout import (
 )
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.method import method_of
-from leafkit.embedders.make_embedder import make_embedder
+from leafkit.data.vector_store import hash_texts
 from leafkit.embedders.prefix import precomputed_of
 from leafkit.embedders.protocol import Embedder
-from leafkit.evaluation.latency import measure_latency
 from leafkit.evaluation.metrics import Judgments, fast_ndcg
 from leafkit.evaluation.per_query import PerQuery, write_per_query
 from leafkit.evaluation.routing.signals import DEPTH, Visit, read_signals
@@ -44,14 +42,15 @@ from leafkit.pipeline.ladder.asked import (
     split_targets,
     teachers_own,
 )
-from leafkit.pipeline.ladder.measure import Measured, Signals, Times, summarize
+from leafkit.pipeline.ladder.measure import Measured, Signals, summarize
 from leafkit.pipeline.ladder.rungs import (
     choose_layers_of,
     make_rung,
     open_rung,
     sorted_rungs,
 )
-from leafkit.pipeline.ladder.visits import describe_search, graph_of, search, visit
+from leafkit.pipeline.ladder.timing import time_rungs
+from leafkit.pipeline.ladder.visits import describe_search, graph_of, visit
 from leafkit.pipeline.load_pair import load_pair
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.pair import Pair
@@ -79,6 +78,9 @@ class RouterInputs:
     seed: int
     tokens: int  # cut of queries
     graph: str  # kind of what embeds with the student
+    setting: str  # of the index and its search
+    asked: str  # identity of the queries that calibrate and verify
+    learned: str  # likewise of those that are learned from
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +90,12 @@ class Rung:
     Attributes:
         name: of it.
         model: embeds queries.
-        told: says how its prompts are made; the model itself but for an exported graph.
         fingerprint: of its weights.
         parameters: of it; None where it is not loaded here.
     """
 
     name: str
     model: Embedder
-    told: Embedder
     fingerprint: str
     parameters: int | None
 
@@ -183,9 +183,10 @@ def prepare(run: Run) -> Prepared:
         )
     names = sorted_rungs(recipe.ladder.rungs)
     layers = choose_layers_of(names, pair.student, recipe.student)
-    questions = load_questions(run, pair, teacher, corpus)
-    split = split_targets(
-        load_targets(run, teacher, corpus), corpus.collection, recipe.bench.split, teacher
+    targets = load_targets(run, teacher, corpus)
+    split = split_targets(targets, corpus.collection, recipe.bench.split, teacher)
+    questions = load_questions(
+        run, pair, teacher, corpus, targets=targets, has_others=bool(split.queries)
     )
     rungs = []
     for name in names:
@@ -199,10 +200,9 @@ def prepare(run: Run) -> Prepared:
             targets=split.targets,
         )
         model = open_rung(folder, pair.space.teacher, pair.dim)
-        rungs.append(_rung(name, model, model, model.encoder))
-    told = make_embedder(pair.student)
-    rungs.append(_rung(STUDENT_RUNG, pair.embedder, told, pair.student))
-    rungs.append(_rung(TEACHER_RUNG, teacher.model, teacher.model, teacher.model.encoder))
+        rungs.append(_rung(name, model, model.encoder))
+    rungs.append(_rung(STUDENT_RUNG, pair.embedder, pair.student))
+    rungs.append(_rung(TEACHER_RUNG, teacher.model, teacher.model.encoder))
     return Prepared(pair, teacher, corpus, rungs, questions, learning_questions(pair, split))
 
 
@@ -221,9 +221,13 @@ def _check_finished(run: Run) -> None:
         open_artifact(run.folder / part, part)
 
 
-def _rung(name: str, model: Embedder, told: Embedder, network: Encoder | None) -> Rung:
+def _rung(name: str, model: Embedder, network: Encoder | None) -> Rung:
     parameters = None if network is None else network.num_parameters()
-    return Rung(name, model, told, model.fingerprint, parameters)
+    return Rung(name, model, model.fingerprint, parameters)
+
+
+def _identity_of(questions: Questions) -> str:
+    return fingerprint([questions.training, hash_texts(questions.texts).tobytes().hex()])
 
 
 def _inputs(run: Run, prepared: Prepared) -> RouterInputs:
@@ -242,6 +246,9 @@ def _inputs(run: Run, prepared: Prepared) -> RouterInputs:
         seed=recipe.seed,
         tokens=recipe.data.max_query_tokens,
         graph=graph_of(run.folder, pair),
+        setting=describe_search(pair)[1],
+        asked=_identity_of(prepared.questions),
+        learned=_identity_of(prepared.learned),
     )
 
 
@@ -251,7 +258,7 @@ def measure_rungs(run: Run, prepared: Prepared) -> Measured:
     limit = recipe.data.max_query_tokens
 
     def rank(asked: Questions, judgments: Sequence[Judgments]) -> tuple[list[np.ndarray], Signals]:
-        vectors = [asked.embed(rung.model, rung.told, limit) for rung in rungs[:-1]]
+        vectors = [asked.embed(rung.model, limit) for rung in rungs[:-1]]
         return rank_all(
             pair,
             rungs,
@@ -259,6 +266,7 @@ def measure_rungs(run: Run, prepared: Prepared) -> Measured:
             asked.texts,
             own=asked.own,
             judgments=judgments,
+            max_tokens=limit,
         )
 
     questions, learned = prepared.questions, prepared.learned
@@ -274,13 +282,28 @@ def measure_rungs(run: Run, prepared: Prepared) -> Measured:
         signals=signals,
         losses=1 - agreement,
         learned=of_learned,
-        times=time_rungs(pair, rungs, questions.texts[: recipe.bench.num_latency_queries]),
+        times=time_rungs(
+            pair,
+            [(rung.name, rung.model) for rung in rungs],
+            _timed(prepared).texts[: recipe.bench.num_latency_queries],
+            max_tokens=limit,
+            device=run.device,
+        ),
     )
+
+
+def _timed(prepared: Prepared) -> Questions:
+    """What the rungs are timed on: documents asked as queries are longer than what is served, so
+    that the queries that the router learns from stand in for them where there are any.
+    """
+    questions, learned = prepared.questions, prepared.learned
+    return learned if questions.are_documents and learned.queries else questions
 
 
 def describe_ladder(run: Run, prepared: Prepared, measured: Measured) -> tuple[Ladder, PerQuery]:
     """The figures of a ladder, and nDCG@10 of each query by rung."""
     pair, questions, recipe = prepared.pair, prepared.questions, run.recipe
+    timed = _timed(prepared)
     figures = summarize(
         measured, recipe.ladder.promises, resamples=recipe.bench.num_resamples, seed=recipe.seed
     )
@@ -289,13 +312,18 @@ def describe_ladder(run: Run, prepared: Prepared, measured: Measured) -> tuple[L
         collection=pair.name,
         relevance=questions.relevance,
         asked_with=questions.asked_with,
+        training=questions.training,
+        max_query_tokens=recipe.data.max_query_tokens,
         space=pair.space.teacher,
         index=kind,
         setting=setting,
         num_documents=len(pair.documents),
         num_calibration=figures.num_calibration,
-        num_verification=len(measured.ndcg) - figures.num_calibration,
-        num_learning=len(prepared.learned.queries),
+        num_verification=figures.num_verification,
+        num_learning=figures.num_learning,
+        learned_from=prepared.learned.asked_with
+        if prepared.learned.queries
+        else f"{questions.asked_with} that calibrate nothing",
         rungs=tuple(
             replace(one, fingerprint=rung.fingerprint, parameters=rung.parameters)
             for one, rung in zip(figures.rungs, prepared.rungs, strict=True)
@@ -304,6 +332,8 @@ def describe_ladder(run: Run, prepared: Prepared, measured: Measured) -> tuple[L
         predictors=figures.predictors,
         promises=figures.promises,
         curve=figures.curve,
+        num_timed=min(recipe.bench.num_latency_queries, len(timed.queries)),
+        timed_with=timed.asked_with,
         machine=describe_machine(run),
     )
     ids = [query.id for query in questions.queries]
@@ -319,6 +349,7 @@ def rank_all(
     *,
     own: np.ndarray,
     judgments: Sequence[Judgments],
+    max_tokens: int,
 ) -> tuple[list[np.ndarray], Signals]:
     """Queries at every rung: nDCG@10, (Q, R), by each of some judgments, and the signals of each
     rung but the teacher, after every cheaper one and as the first.
@@ -330,11 +361,14 @@ def rank_all(
         texts: Q queries.
         own: (Q,) position of the document that a query may not find, -1 for none.
         judgments: what is relevant.
+        max_tokens: that the queries were cut at; 0 took each model's own limit.
     """
     values: list[list[np.ndarray]] = [[] for _ in judgments]
     visits: dict[str, Visit] = {}
     for rung, found in zip(rungs, vectors, strict=True):
-        visits[rung.name], ranking = visit(pair, rung.model, texts, found, own=own)
+        visits[rung.name], ranking = visit(
+            pair, rung.model, texts, found, max_tokens=max_tokens, own=own
+        )
         top = Ranking(ranking.positions[:, :DEPTH], ranking.scores[:, :DEPTH])
         for column, judged in zip(values, judgments, strict=True):
             column.append(fast_ndcg(top, judged))
@@ -345,43 +379,3 @@ def rank_all(
         for previous in ("", *small[:i])
     }
     return [np.stack(columns, axis=1) for columns in values], signals
-
-
-def time_rungs(pair: Pair, rungs: Sequence[Rung], texts: Sequence[str]) -> Times:
-    """Medians of single queries at each rung: the encoder alone, and with its search and signals;
-    all take turns.
-
-    Raises:
-        UsageError: there is no query to time.
-    """
-    if not texts:
-        raise UsageError(
-            "bench.num_latency_queries=0: a ladder weighs what each rung costs",
-            "bench.num_latency_queries=200",
-        )
-    seen: dict[str, Visit] = {}
-
-    def encode(rung: Rung, text: str) -> np.ndarray:
-        return rung.model.embed_one(text, "query")
-
-    def ask(rung: Rung, text: str) -> object:
-        vector = encode(rung, text)[None]
-        if rung.name == TEACHER_RUNG:
-            return search(pair, vector, DEPTH)
-        found, _ = visit(pair, rung.model, [text], vector)
-        signals = read_signals([text], found, seen.get(text, found))
-        seen[text] = found
-        return signals
-
-    # one after the other: an exported graph remembers the tokens of the last texts
-    encoders = {rung.name: partial(encode, rung) for rung in rungs}
-    queries = {rung.name: partial(ask, rung) for rung in rungs}
-    encoded, asked = (
-        {row.encoder: row.p50_ms for row in measure_latency(ways, texts)}
-        for ways in (encoders, queries)
-    )
-    names = [rung.name for rung in rungs]
-    return Times(
-        encode_ms=tuple(encoded[name] for name in names),
-        query_ms=tuple(asked[name] for name in names),
-    )

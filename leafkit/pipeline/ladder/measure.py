@@ -22,19 +22,29 @@ from leafkit.evaluation.routing.calibrate import (
     queries_for,
 )
 from leafkit.evaluation.routing.predict import cross_fit, fit_predictor, predict_losses
-from leafkit.results import Interval, LossPredictor, PromiseFigures, RungFigures
+from leafkit.results import Interval, LossPredictor, PromiseFigures, RungFigures, TimedOn
 from leafkit.results.ladder import CurvePoint
 
 _NUM_POINTS = 24  # of the router's curve
+# one of so many of the half that calibrates, where there is nothing else to learn from: a third of
+# it, in simulations, cost more promises than what it taught saved time
+_LEARNING_PART = 5
 Signals = Mapping[tuple[str, str], np.ndarray]  # (Q, S) by previous rung and rung
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Milliseconds of a single query, (R,): the encoder alone, and with search and signals."""
+    """Milliseconds of a single query, (R,): the encoder alone, and with search and signals.
+
+    Attributes:
+        encode_ms: of the encoder, tokenizer included.
+        query_ms: with search and signals.
+        timed_on: (R,) what computed.
+    """
 
     encode_ms: tuple[float, ...]
     query_ms: tuple[float, ...]
+    timed_on: tuple[TimedOn, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,7 @@ class Measured:
         ndcg: (Q, R) nDCG@10.
         signals: of the rungs but the teacher.
         losses: (Q, R) share of the teacher's own ten nearest documents' nDCG that is lost: what the
-            predictors learn where there are no other queries to learn from.
+            predictors learn of a part of the queries where there are no others to learn from.
         learned: nDCG@10 with the teacher's own documents as the relevant ones, (n, R), and signals
             of further queries; None where there are none.
         times: of the rungs.
@@ -65,6 +75,8 @@ class Figures:
     """What ``summarize`` finds; fields as in ``leafkit.results.Ladder``."""
 
     num_calibration: int
+    num_verification: int
+    num_learning: int
     rungs: tuple[RungFigures, ...]
     route: tuple[str, ...]
     predictors: tuple[LossPredictor, ...]
@@ -84,9 +96,9 @@ def summarize(
     half of the queries, and measure on the other.
 
     The predictors learn how far a rung's documents are from the teacher's own, which needs no
-    judgment: of queries that have no part in either half, where there are enough. The route is
-    chosen on these too. Else the route is all rungs, and each query of the half that calibrates is
-    predicted by what the others of it say.
+    judgment: of queries that have no part in either half, where there are enough. Else a fifth of
+    the half that calibrates is set aside to learn from. The route is chosen on these too. So what
+    is served is what was calibrated: nothing that a threshold was chosen on has moved a predictor.
 
     Args:
         measured: every query at every rung.
@@ -100,24 +112,18 @@ def summarize(
     """
     order = np.random.default_rng(seed).permutation(len(measured.ndcg))
     half = len(order) // 2
-    calibrating, verifying = np.sort(order[:half]), np.sort(order[half:])
-    names = measured.names
-    if measured.learned is not None:
-        route = route or _choose_route(measured, seed)
-        predictors = _fit(measured.learned[0], measured.learned[1], names, route)
-        calibration = _cascade(measured, route, predictors).take(calibrating)
-    else:
-        route = names
-        signals = {pair: found[calibrating] for pair, found in measured.signals.items()}
-        losses = measured.losses[calibrating]
-        predictors = _fit(1 - losses, signals, names, route)
-        told = [
-            cross_fit(signals[pair], losses[:, names.index(pair[1])], seed)
-            for pair in _steps_of(route)
-        ]
-        whole = _cascade(measured, route, predictors).take(calibrating)
-        calibration = Cascade(whole.values, _as_columns(told, half), whole.costs, whole.teacher_ms)
-    verification = _cascade(measured, route, predictors).take(verifying)
+    calibrating, verifying = order[:half], np.sort(order[half:])
+    learned = measured.learned
+    if learned is None:
+        aside, calibrating = np.split(calibrating, [half // _LEARNING_PART])
+        learned = (
+            1 - measured.losses[aside],
+            {step: found[aside] for step, found in measured.signals.items()},
+        )
+    route = route or _choose_route(measured, learned, seed)
+    predictors = _fit(*learned, measured.names, route)
+    whole = _cascade(measured, route, predictors)
+    calibration, verification = whole.take(np.sort(calibrating)), whole.take(verifying)
     if not calibration.values[:, -1].any():
         raise LeafkitError(
             "the teacher finds nothing relevant for any of the queries that calibrate",
@@ -127,7 +133,9 @@ def summarize(
     bootstrap = Bootstrap(len(verifying), resamples, seed)
     alone = measured.ndcg[verifying]
     return Figures(
-        num_calibration=half,
+        num_calibration=len(calibrating),
+        num_verification=len(verifying),
+        num_learning=len(learned[0]),
         rungs=_rung_figures(measured, alone, bootstrap),
         route=route,
         predictors=predictors,
@@ -140,7 +148,10 @@ def summarize(
                 alone=alone,
                 alone_ms=measured.times.query_ms,
                 bootstrap=bootstrap,
-                num_needed=2 * queries_for(promise, calibration.values),
+                num_needed=asked_for(
+                    queries_for(promise, calibration.values),
+                    has_others=measured.learned is not None,
+                ),
             )
             for promise in sorted(chosen)
         ),
@@ -148,13 +159,24 @@ def summarize(
     )
 
 
+def asked_for(num_calibration: int, *, has_others: bool) -> int:
+    """Queries to ask so that so many calibrate.
+
+    >>> asked_for(60, has_others=True), asked_for(60, has_others=False)
+    (120, 148)
+
+    Args:
+        num_calibration: of them.
+        has_others: the predictors learn from other queries, so that all of a half calibrate.
+    """
+    if has_others:
+        return 2 * num_calibration
+    return 2 * (num_calibration + (num_calibration - 1) // (_LEARNING_PART - 1))
+
+
 def _steps_of(route: Sequence[str]) -> list[tuple[str, str]]:
     """Previous rung and rung of each step but the teacher's."""
     return list(zip(["", *route], route[:-1], strict=False))
-
-
-def _as_columns(columns: Sequence[np.ndarray], num_queries: int) -> np.ndarray:
-    return np.stack(columns, axis=1) if columns else np.empty((num_queries, 0))
 
 
 def _fit(
@@ -172,52 +194,49 @@ def _fit(
     )
 
 
-def _cascade_of(
-    values: np.ndarray,
-    signals: Signals,
-    names: Sequence[str],
-    route: Sequence[str],
-    predictors: Sequence[LossPredictor],
-    times: Times,
-) -> Cascade:
-    places = [list(names).index(name) for name in route]
-    told = [
-        predict_losses(predictor, signals[step])
-        for predictor, step in zip(predictors, _steps_of(route), strict=True)
-    ]
-    costs = np.cumsum([times.query_ms[place] for place in places])
-    return Cascade(values[:, places], _as_columns(told, len(values)), costs, times.query_ms[-1])
-
-
 def _cascade(
     measured: Measured, route: Sequence[str], predictors: Sequence[LossPredictor]
 ) -> Cascade:
-    return _cascade_of(
-        measured.ndcg, measured.signals, measured.names, route, predictors, measured.times
-    )
+    told = [
+        predict_losses(predictor, measured.signals[step])
+        for predictor, step in zip(predictors, _steps_of(route), strict=True)
+    ]
+    return _climb(measured, measured.ndcg, route, told)
 
 
-def _choose_route(measured: Measured, seed: int) -> tuple[str, ...]:
+def _climb(
+    measured: Measured, values: np.ndarray, route: Sequence[str], told: Sequence[np.ndarray]
+) -> Cascade:
+    """Queries on a route at what its rungs cost.
+
+    Args:
+        measured: names and times of the rungs.
+        values: (n, R) of the queries at every rung.
+        route: from the cheapest rung to the teacher.
+        told: (n,) losses that were predicted at each of them but the teacher.
+    """
+    places = [measured.names.index(name) for name in route]
+    times = measured.times.query_ms
+    costs = np.cumsum([times[place] for place in places])
+    columns = np.stack(told, axis=1) if told else np.empty((len(values), 0))
+    return Cascade(values[:, places], columns, costs, times[-1])
+
+
+def _choose_route(
+    measured: Measured, learned: tuple[np.ndarray, Signals], seed: int
+) -> tuple[str, ...]:
     """The cheapest route on the queries that are learned from, each predicted without itself."""
-    assert measured.learned is not None
-    values, signals = measured.learned
+    values, signals = learned
     small, last = measured.names[:-1], measured.names[-1]
     routes = {}
     for count in range(1, len(small) + 1):
         for chosen in combinations(small, count):
             route = (*chosen, last)
-            places = [measured.names.index(name) for name in route]
             told = [
                 cross_fit(signals[step], 1 - values[:, measured.names.index(step[1])], seed)
                 for step in _steps_of(route)
             ]
-            costs = np.cumsum([measured.times.query_ms[place] for place in places])
-            routes[route] = Cascade(
-                values[:, places],
-                _as_columns(told, len(values)),
-                costs,
-                measured.times.query_ms[-1],
-            )
+            routes[route] = _climb(measured, values, route, told)
     return choose_route(routes)
 
 
@@ -233,6 +252,7 @@ def _rung_figures(
             kept=bootstrap.ratio(alone[:, i], alone[:, -1]),
             encode_ms=measured.times.encode_ms[i],
             query_ms=measured.times.query_ms[i],
+            timed_on=measured.times.timed_on[i],
         )
         for i, name in enumerate(measured.names)
     )

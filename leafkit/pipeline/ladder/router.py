@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from leafkit.core.artifact import Manifest, open_artifact, read_manifest
 from leafkit.core.checkpoint_layout import INDEX, LADDER, LADDER_FILE, ROUTER_FOLDER
@@ -12,11 +14,13 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.routing.predict import predict_losses, predictor_of
 from leafkit.evaluation.routing.signals import Visit, read_signals
+from leafkit.pipeline.ladder.asked import FEWEST
 from leafkit.pipeline.ladder.rungs import open_rung
 from leafkit.pipeline.ladder.visits import describe_search, graph_of
 from leafkit.pipeline.pair import Pair
 from leafkit.pipeline.space_guard import check_space
 from leafkit.results import Ladder, LossPredictor, PromiseFigures
+from leafkit.results.agreement import SEEN
 from leafkit.results.ladder import STUDENT_RUNG, TEACHER_RUNG
 
 _ANEW = "leafkit ladder recipe=NAME makes it anew"
@@ -42,33 +46,48 @@ class Router:
         """Names of the rungs that are asked, in order; the teacher is the last."""
         return self.ladder.route
 
-    def is_enough(self, rung: str, text: str, visit: Visit, previous: Visit | None) -> bool:
-        """Whether a query may stop at a rung.
+    @property
+    def max_tokens(self) -> int:
+        """That queries are cut at, as those were that calibrated; 0 takes each model's own."""
+        return self.ladder.max_query_tokens
+
+    @property
+    def verification(self) -> str:
+        """What the promise rests on, see ``Ladder.verification_of``."""
+        return self.ladder.verification_of(self.promise)
+
+    def are_enough(
+        self, rung: str, texts: Sequence[str], visit: Visit, previous: Visit | None
+    ) -> np.ndarray:
+        """(Q,) whether queries may stop at a rung.
 
         Args:
             rung: of the route.
-            text: the query.
-            visit: of the query at the rung.
-            previous: of the query at the rung before it; None at the first.
+            texts: Q queries.
+            visit: of the queries at the rung.
+            previous: of the queries at the rung before it; None at the first.
         """
         if rung == self.route[-1]:
-            return True
-        predicted = predict_losses(self.predictors[rung], read_signals([text], visit, previous))
+            return np.ones(len(texts), dtype=bool)
+        predicted = predict_losses(self.predictors[rung], read_signals(texts, visit, previous))
         assert self.promise.threshold is not None
-        return bool(predicted[0] <= self.promise.threshold)
+        found: np.ndarray = predicted <= self.promise.threshold
+        return found
 
 
-def open_router(folder: Path, pair: Pair, promise: float) -> Router:
+def open_router(folder: Path, pair: Pair, promise: float, *, is_unverified: bool = False) -> Router:
     """The router in a recipe's folder, for one of its promises.
 
     Args:
         folder: of the recipe.
         pair: opened from it, with the index that the ladder was calibrated on.
         promise: share of the teacher's nDCG@10.
+        is_unverified: open one, too, that the queries that verify refute, or that was calibrated
+            on what the student has seen in training.
 
     Raises:
-        UsageError: there is no ladder, the promise was not calibrated or is not held by less than
-            the teacher alone, or the pair's index is another one.
+        UsageError: there is no ladder, the promise was not calibrated, is not held by less than the
+            teacher alone or is refuted, or the pair's index is another one.
         LeafkitError: the ladder is damaged, or of another student, index or space.
     """
     place = folder / LADDER / ROUTER_FOLDER
@@ -80,13 +99,19 @@ def open_router(folder: Path, pair: Pair, promise: float) -> Router:
     manifest = open_artifact(place, f"{LADDER} {ROUTER_FOLDER}")
     ladder = Ladder.load(place / LADDER_FILE)
     _check_is_current(folder, manifest, ladder, pair)
-    figures = _choose_promise(ladder, promise)
-    kind, _ = describe_search(pair)
+    figures = _choose_promise(ladder, promise, is_unverified=is_unverified)
+    kind, setting = describe_search(pair)
     if kind != ladder.index:
         raise UsageError(
             f"promise={promise:g} was calibrated on index={ladder.index}, and index={kind} is "
             "served",
             f"index={ladder.index}, or leafkit ladder recipe=NAME ladder.index={kind}",
+        )
+    if setting != ladder.setting:
+        raise LeafkitError(
+            f"promise={promise:g} was calibrated on index={kind} built and searched with "
+            f"{ladder.setting}, and {setting} is served",
+            _ANEW,
         )
     models: dict[str, Embedder] = {}
     for name in ladder.route[:-1]:
@@ -104,30 +129,39 @@ def open_router(folder: Path, pair: Pair, promise: float) -> Router:
     return Router(ladder, figures, models, predictor_of(ladder.predictors, ladder.route))
 
 
-def _choose_promise(ladder: Ladder, promise: float) -> PromiseFigures:
-    """The figures of a promise that is held.
+def _choose_promise(ladder: Ladder, promise: float, *, is_unverified: bool) -> PromiseFigures:
+    """The figures of a promise that may be served.
 
     Raises:
-        UsageError: there is none; the hint names those that are, and what they cost.
+        UsageError: it may not; the hint names those that may, and what they cost.
     """
-    held = [one for one in ladder.promises if one.is_held]
-    offers = ", ".join(f"promise={one.promise:g} at {one.cost.value:.0%}" for one in held)
-    hint = (
-        f"held are {offers} of the teacher's query time"
-        if held
-        else "no promise is held by less than the teacher alone: ask it with mode=teacher"
-    )
-    for one in ladder.promises:
-        if abs(one.promise - promise) < 1e-9:
-            if one.is_held:
-                return one
-            raise UsageError(
-                f"promise={promise:g} is held by the teacher alone on {ladder.collection}", hint
-            )
-    told = ", ".join(f"{one.promise:g}" for one in ladder.promises)
+    told = f"promise={promise:g}"
+    one = next((one for one in ladder.promises if abs(one.promise - promise) < 1e-9), None)
+    if one is None:
+        others = ", ".join(f"{one.promise:g}" for one in ladder.promises)
+        raise UsageError(
+            f"{told} was not calibrated: {others} were",
+            f"{ladder.offers()}; ladder.promises=[{promise:g}] of leafkit ladder calibrates "
+            "another",
+        )
+    if not one.is_held:
+        raise UsageError(
+            f"{told} is held by the teacher alone on {ladder.collection}", ladder.offers()
+        )
+    if is_unverified or ladder.is_servable(one):
+        return one
+    if ladder.training == SEEN:
+        raise UsageError(
+            f"{told} was calibrated on {ladder.asked_with} that the student has seen in training, "
+            "and says nothing of other queries",
+            f"queries that train nothing, {FEWEST} at least, calibrate one; unverified=true serves "
+            "this one, and its answers say what it rests on",
+        )
     raise UsageError(
-        f"promise={promise:g} was not calibrated: {told} were",
-        f"{hint}; ladder.promises=[{promise:g}] of leafkit ladder calibrates another",
+        f"{told} is refuted: of {ladder.num_verification:,} queries that calibrated nothing "
+        f"{one.kept.percent()} is kept",
+        f"{ladder.offers()}; unverified=true serves this one, and its answers say that it is "
+        "refuted",
     )
 
 

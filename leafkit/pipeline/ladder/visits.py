@@ -38,11 +38,13 @@ def search(pair: Pair, queries: np.ndarray, k: int) -> Ranking:
 
 
 def describe_search(pair: Pair) -> tuple[str, str]:
-    """Kind and setting of the index in words."""
+    """Kind of the index, and how it is built and searched, in words: what decides, beside the
+    documents, about what is found.
+    """
     if pair.index is None:
         return "flat", "exhaustive"
     plan = pair.index.plan
-    return plan.kind, plan.label(plan.settings[-1])
+    return plan.kind, f"{plan.factory}, {plan.label(plan.settings[-1])}"
 
 
 def graph_of(folder: Path, pair: Pair) -> str:
@@ -72,6 +74,7 @@ def visit(
     texts: Sequence[str],
     vectors: np.ndarray,
     *,
+    max_tokens: int,
     own: np.ndarray | None = None,
     k: int = DEPTH,
 ) -> tuple[Visit, Ranking]:
@@ -82,6 +85,7 @@ def visit(
         model: of the rung.
         texts: Q queries without prompts.
         vectors: (Q, D) of the rung.
+        max_tokens: that the queries were cut at; 0 takes the model's own limit.
         own: (Q,) position of the document that a query may not find, -1 for none; None where no
             query is a document.
         k: documents, ``DEPTH`` at least.
@@ -92,7 +96,7 @@ def visit(
         ranking = exclude_self(ranking, own, max(k, DEPTH))
     seen = Visit(
         vectors,
-        lengths_of(model, texts, model.max_tokens),
+        lengths_of(model, texts, max_tokens or model.max_tokens),
         ranking.positions[:, :DEPTH],
         ranking.scores[:, :DEPTH],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from leafkit.evaluation.routing.signals import DEPTH
 from leafkit.results.ladder import STUDENT_RUNG
 from leafkit.server.answers.documents import shorten
 from leafkit.server.answers.output import FORMATS, OUTPUT_TYPES, encode_output, write_vector
-from leafkit.server.answers.routed import route_query
+from leafkit.server.answers.routed import describe_promise, route_queries
 from leafkit.server.answers.texts import (
     check_expected_space,
     model_names,
@@ -112,7 +112,8 @@ async def answer_embeddings(service: Service, request: EmbeddingRequest) -> Mapp
     if service.router is None or request.texts.role != "query":
         return answer
     # a query that no promise was calibrated for
-    return {**answer, "rungs": [STUDENT_RUNG] * len(written), "promise": None}
+    rungs = [STUDENT_RUNG] * len(written)
+    return {**answer, "rungs": rungs, "promise": None, "verification": None}
 
 
 def _is_routed(service: Service, request: EmbeddingRequest) -> bool:
@@ -127,24 +128,16 @@ def _is_routed(service: Service, request: EmbeddingRequest) -> bool:
 
 async def _answer_routed(service: Service, request: EmbeddingRequest) -> Mapping[str, object]:
     """Each query's vector by the rung that answers it, which is named beside the promise."""
-    assert service.router is not None
-    vectors, rungs, truncated, num_tokens = [], [], [], 0
-    for number, text in enumerate(request.texts.texts):
-        one = replace(request.texts, texts=[text])
-        found = await route_query(service, one, DEPTH)
-        vectors.append(found.embedded.vectors[0])
-        rungs.append(found.rung)
-        num_tokens += found.embedded.num_tokens
-        if found.embedded.truncated:
-            truncated.append(number)
+    found = await route_queries(service, request.texts, DEPTH)
+    is_known = all(one.is_cut is not None for one in found)
     answer = _write_answer(
         service,
         request,
-        encode_output(np.stack(vectors), "float", None),
-        num_tokens=num_tokens,
-        truncated=truncated,
+        encode_output(np.stack([one.vector for one in found]), "float", None),
+        num_tokens=sum(one.num_tokens for one in found),
+        truncated=[i for i, one in enumerate(found) if one.is_cut] if is_known else None,
     )
-    return {**answer, "rungs": rungs, "promise": service.router.promise.promise}
+    return {**answer, "rungs": [one.rung for one in found], **describe_promise(service)}
 
 
 def _write_answer(

@@ -5,13 +5,18 @@ promise.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
+from leafkit.data.records import clean_text
 from leafkit.evaluation.routing.signals import Visit
 from leafkit.index.ranking import Ranking
 from leafkit.pipeline.ladder.visits import visit
-from leafkit.server.service import Embedded, Service, Texts
+from leafkit.server.service import Service, Texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,51 +25,94 @@ class Routed:
 
     Attributes:
         rung: that gave it.
-        embedded: its vector.
+        vector: (D,) of it.
         ranking: of the documents, (1, k).
+        num_tokens: that the rung read; 0 where that is not known.
+        is_cut: whether it did not read all of it; None where that is not known.
         embed_s: seconds of all rungs' encoders, with the wait for them.
         search_s: likewise of their searches.
     """
 
     rung: str
-    embedded: Embedded
+    vector: np.ndarray
     ranking: Ranking
+    num_tokens: int
+    is_cut: bool | None
     embed_s: float
     search_s: float
 
 
-async def route_query(service: Service, texts: Texts, k: int) -> Routed:
-    """The answer of the first rung whose predicted loss the promise allows.
+async def route_queries(service: Service, texts: Texts, k: int) -> list[Routed]:
+    """The answer of the first rung whose predicted loss the promise allows, for each query. Queries
+    that come to the same rung are embedded there and searched for together.
 
     Args:
         service: with a router.
-        texts: one query.
-        k: documents.
+        texts: n queries.
+        k: documents of each.
 
     Raises:
-        BadRequest: the query has no vector, or may not be cut.
+        BadRequest: a query has no vector, or may not be cut.
         LeafkitError: the teacher is not available, or a model fails.
         Busy: too many wait.
     """
     router = service.router
     assert router is not None
+    # as every model reads them
+    cleaned = [clean_text(text, Counter()) for text in texts.texts]
+    routed: dict[int, Routed] = {}
+    waiting = np.arange(len(cleaned))
     previous: Visit | None = None
     embed_s = search_s = 0.0
     for rung in router.route:
         started_s = time.perf_counter()
-        # the tokens of another rung's tokenizer are counted anew
-        asked = replace(texts, lengths=None, is_counted=False)
+        asked = Texts(
+            [cleaned[i] for i in waiting],
+            texts.role,
+            texts.param,
+            texts.may_cut,
+            router.max_tokens,
+            waiting.tolist(),
+        )
         found = await service.embed_at(rung, asked)
         embedded_s = time.perf_counter()
-        model = router.models.get(rung, service.pair.embedder)
-        work = partial(visit, service.pair, model, texts.texts, found.vectors, k=k)
-        seen, ranking = await service.in_search(work)
+        seen, ranking = await service.in_search(
+            partial(
+                visit,
+                service.pair,
+                router.models.get(rung, service.pair.embedder),
+                asked.texts,
+                found.vectors,
+                max_tokens=router.max_tokens,
+                k=k,
+            )
+        )
         embed_s += embedded_s - started_s
         search_s += time.perf_counter() - embedded_s
-        if router.is_enough(rung, texts.texts[0], seen, previous):
+        are_enough = router.are_enough(rung, asked.texts, seen, previous)
+        for row in np.flatnonzero(are_enough).tolist():
+            length = None if found.lengths is None else found.lengths[row]
+            routed[int(waiting[row])] = Routed(
+                rung,
+                found.vectors[row],
+                Ranking(ranking.positions[row : row + 1, :k], ranking.scores[row : row + 1, :k]),
+                min(length or 0, found.limit),
+                None if length is None else length > found.limit,
+                embed_s,
+                search_s,
+            )
+        waiting, previous = waiting[~are_enough], seen.take(~are_enough)
+        if not len(waiting):
             break
-        previous = seen
-    service.metrics.count_texts(texts.role, 1, found.num_tokens)
-    service.metrics.count_rung(rung)
-    best = Ranking(ranking.positions[:, :k], ranking.scores[:, :k])
-    return Routed(rung, found, best, embed_s, search_s)
+    answers = [routed[i] for i in range(len(cleaned))]
+    for one in answers:
+        service.metrics.count_texts(texts.role, 1, one.num_tokens)
+        service.metrics.count_rung(one.rung)
+    return answers
+
+
+def describe_promise(service: Service) -> Mapping[str, object]:
+    """What answers of rungs say of the promise that the server holds."""
+    router = service.router
+    assert router is not None
+    return {"promise": router.promise.promise, "verification": router.verification}

@@ -15,7 +15,7 @@ from leafkit.index.ranking import Ranking
 from leafkit.index.rescoring import rescore
 from leafkit.index.search import search_index
 from leafkit.server.answers.documents import PRECISIONS, shorten
-from leafkit.server.answers.routed import route_query
+from leafkit.server.answers.routed import describe_promise, route_queries
 from leafkit.server.answers.texts import (
     check_expected_space,
     read_choice,
@@ -266,19 +266,17 @@ async def answer_search(service: Service, request: SearchRequest) -> Mapping[str
 async def _answer_routed(service: Service, request: SearchRequest) -> Mapping[str, object]:
     """The hits of the rung that answers, which is named beside the promise."""
     assert request.texts is not None
-    assert service.router is not None
-    found = await route_query(service, request.texts, request.k)
-    cut = found.embedded.truncated
+    (found,) = await route_queries(service, request.texts, request.k)
     answer = _write_answer(
         service,
         request,
         found.ranking,
-        num_tokens=found.embedded.num_tokens,
-        truncated=None if cut is None else bool(cut),
+        num_tokens=found.num_tokens,
+        truncated=found.is_cut,
         embed_s=found.embed_s,
         search_s=found.search_s,
     )
-    return {**answer, "rung": found.rung, "promise": service.router.promise.promise}
+    return {**answer, "rung": found.rung, **describe_promise(service)}
 
 
 def _write_answer(

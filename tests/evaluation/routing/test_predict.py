@@ -59,11 +59,7 @@ def test_one_query_has_the_signals_that_it_has_among_others():
     one, other = draw(), draw()
     together = read_signals(texts, one, other)
     for row in range(3):
-        parts = [
-            Visit(v.vectors[row : row + 1], v.lengths[row : row + 1], v.positions[row : row + 1],
-                  v.scores[row : row + 1])
-            for v in (one, other)
-        ]  # fmt: skip
+        parts = [v.take(np.array([row])) for v in (one, other)]
         alone = read_signals(texts[row : row + 1], *parts)
         np.testing.assert_allclose(alone[0], together[row], atol=1e-6)
 

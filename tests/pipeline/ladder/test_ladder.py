@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
-import ladder_case
-import numpy as np
 import pytest
 import tiny
-from ladder_case import climb, finish, write_recipe
+import torch
+from ladder_case import climb, finish, with_ladder, write_recipe
 
 from leafkit.cli import main
 from leafkit.config.load import load_recipe
@@ -20,13 +20,13 @@ from leafkit.evaluation.routing.predict import predict_losses
 from leafkit.evaluation.routing.signals import read_signals
 from leafkit.models.encoder_protocol import read_model
 from leafkit.pipeline.ladder import build, rungs
-from leafkit.pipeline.ladder.measure import Measured, Times, best_mix, summarize
 from leafkit.pipeline.ladder.router import open_router
 from leafkit.pipeline.ladder.visits import visit
 from leafkit.pipeline.load_pair import load_pair
 from leafkit.pipeline.run import open_run
-from leafkit.results import Ladder
-from leafkit.results.ladder import JUDGED, TEACHERS_OWN
+from leafkit.results import Interval, Ladder, TimedOn
+from leafkit.results.agreement import HELD_OUT, SEEN
+from leafkit.results.ladder import JUDGED, REFUTED, TEACHERS_OWN, VERIFIED
 
 
 @pytest.fixture(scope="module")
@@ -68,16 +68,30 @@ def test_no_rung_is_fitted_to_what_the_router_learns_from(asked):
 def test_without_judgments_the_teachers_own_documents_are_relevant(asked):
     _, _, ladder = asked
     assert ladder.relevance == TEACHERS_OWN
-    assert "documents as queries" in ladder.asked_with
+    assert (ladder.asked_with, ladder.training) == ("documents as queries", SEEN)
     assert ladder.rungs[-1].ndcg.value == pytest.approx(1.0)
     assert TEACHERS_OWN in str(ladder)
+    assert SEEN in str(ladder)
     assert 0.2 < ladder.rung("table").kept.value < 1
+
+
+def test_queries_are_timed_as_they_are_served(asked):
+    """Documents that are asked as queries are no queries: those that are learned from are timed."""
+    _, _, ladder = asked
+    assert (ladder.num_timed, ladder.timed_with) == (3, ladder.learned_from)
+    threads = torch.get_num_threads()
+    assert [rung.timed_on for rung in ladder.rungs] == [
+        TimedOn("cpu", "float32", 1),
+        *[TimedOn("cpu", "float32", threads)] * 3,
+    ]
 
 
 @pytest.mark.slow
 def test_half_of_the_judged_queries_calibrate(judged):
     _, folder, ladder = judged
     assert (ladder.relevance, ladder.num_calibration, ladder.num_verification) == (JUDGED, 20, 20)
+    assert ladder.training == HELD_OUT
+    assert ladder.timed_with == ladder.asked_with == "judged test queries"
     (values,) = read_per_query(folder / "ladder" / "router" / "per_query.parquet")
     assert len(values.query_ids) == 40
     assert set(values.values) == {"table", "1l", "student", "teacher"}
@@ -93,7 +107,7 @@ def test_a_promise_that_cannot_be_had_is_the_teachers(judged):
     assert last.kept.value == last.cost.value == 1.0
     assert last.shares["teacher"] == 1.0
     assert last.num_needed > 40
-    assert f"below {last.num_needed:,} judged queries" in str(judged[2])
+    assert f"below {last.num_needed:,} queries" in str(judged[2])
 
 
 def test_a_promise_is_kept_for_less_than_the_teachers_time(asked):
@@ -125,37 +139,75 @@ def test_the_router_decides_as_it_was_calibrated(asked):
     """What is served, query by query, is what was measured for all together."""
     _, folder, ladder = asked
     pair = load_pair(folder)
-    router = open_router(folder, pair, 0.05)
+    router = open_router(folder, pair, 0.05, is_unverified=True)
     assert router.route == ladder.route
     assert set(router.models) == set(ladder.route[:-1])
     texts = [document.full_text for document in pair.documents[:20]]
-    first = router.route[0]
-    vectors = router.models[first].embed(texts, "query", router.models[first].max_tokens)
-    together, _ = visit(pair, router.models[first], texts, vectors)
+    first, limit = router.route[0], ladder.max_query_tokens
+    assert limit == 32
+    vectors = router.models[first].embed(texts, "query", limit)
+    together, _ = visit(pair, router.models[first], texts, vectors, max_tokens=limit)
     told = predict_losses(router.predictors[first], read_signals(texts, together, None))
+    enough = router.are_enough(first, texts, together, None)
+    assert enough.tolist() == (told <= router.promise.threshold).tolist()
     for row, text in enumerate(texts):
-        vector = router.models[first].embed_one(text)[None]
-        alone, _ = visit(pair, router.models[first], [text], vector)
-        enough = router.is_enough(first, text, alone, None)
-        assert enough == (told[row] <= router.promise.threshold)
-    assert router.is_enough("teacher", "anything", together, None)
+        vector = router.models[first].embed_one(text, "query", limit)[None]
+        alone, _ = visit(pair, router.models[first], [text], vector, max_tokens=limit)
+        assert router.are_enough(first, [text], alone, None).tolist() == [enough[row]]
+    assert router.are_enough("teacher", texts, together, None).all()
 
 
 # --- what is refused
 
 
+@pytest.fixture(scope="module")
+def unseen(asked, tmp_path_factory) -> Path:
+    """The folder as if its queries had trained nothing, and half a promise had been refuted."""
+
+    def change(ladder: Ladder) -> Ladder:
+        first, second, *others = ladder.promises
+        assert second.promise == 0.5
+        verified = replace(first, kept=Interval(0.3, 0.2, 0.4, 80))
+        refuted = replace(second, threshold=1.0, bound=0.6, kept=Interval(0.4, 0.3, 0.45, 80))
+        return replace(ladder, training=HELD_OUT, promises=(verified, refuted, *others))
+
+    return with_ladder(asked[1], tmp_path_factory.mktemp("unseen") / "tiny", change)
+
+
 @pytest.mark.parametrize(
-    ("promise", "says", "hint"),
+    ("promise", "says"),
     [
-        (0.97, "was not calibrated: 0.05, 0.5, 0.9999 were", "promise=0.05 at"),
-        (0.9999, "is held by the teacher alone", "promise=0.05 at"),
+        (0.97, "was not calibrated: 0.05, 0.5, 0.9999 were"),
+        (0.9999, "is held by the teacher alone"),
+        (0.5, r"is refuted: of 80 queries that calibrated nothing 40.0% \[30.0, 45.0\] is kept"),
     ],
 )
-def test_a_promise_that_is_not_held_names_those_that_are(asked, promise, says, hint):
+def test_a_promise_that_is_not_held_names_those_that_are(unseen, promise, says):
     with pytest.raises(UsageError, match=says) as refused:
-        open_router(asked[1], load_pair(asked[1]), promise)
-    assert hint in refused.value.hint
+        open_router(unseen, load_pair(unseen), promise)
+    assert "highest that was verified is promise=0.05;" in refused.value.hint
+    assert "not refuted are promise=0.05 at" in refused.value.hint
+    assert "promise=0.5 at" not in refused.value.hint
     assert "of the teacher's query time" in refused.value.hint
+
+
+def test_a_verified_promise_needs_no_word_and_a_refuted_one_does(unseen):
+    pair = load_pair(unseen)
+    assert open_router(unseen, pair, 0.05).verification == VERIFIED
+    assert open_router(unseen, pair, 0.5, is_unverified=True).verification == REFUTED
+    with pytest.raises(UsageError, match="teacher alone"):
+        open_router(unseen, pair, 0.9999, is_unverified=True)
+
+
+def test_a_promise_of_what_the_student_has_seen_is_refused(asked):
+    pair = load_pair(asked[1])
+    with pytest.raises(UsageError, match="documents as queries that the student has seen") as one:
+        open_router(asked[1], pair, 0.05)
+    assert "unverified=true" in one.value.hint
+    assert open_router(asked[1], pair, 0.05, is_unverified=True).verification == SEEN
+    with pytest.raises(UsageError, match="was not calibrated") as other:
+        open_router(asked[1], pair, 0.97)
+    assert "no promise is held on queries that the student has not seen" in other.value.hint
 
 
 def test_a_ladder_of_an_earlier_student_is_refused(asked, tmp_path):
@@ -164,7 +216,7 @@ def test_a_ladder_of_an_earlier_student_is_refused(asked, tmp_path):
     words = (f"checkpoints={tmp_path / 'ck'}", "student.head_bias=false")
     again = finish(recipe, *words)
     with pytest.raises(LeafkitError, match="an earlier student") as refused:
-        open_router(again, load_pair(again), 0.05)
+        open_router(again, load_pair(again), 0.05, is_unverified=True)
     assert "leafkit ladder" in refused.value.hint
 
 
@@ -176,7 +228,7 @@ def test_a_rung_that_was_exchanged_is_refused(asked, tmp_path):
     shutil.rmtree(tmp_path / "tiny" / "ladder" / name)
     shutil.copytree(folder / "ladder" / other, tmp_path / "tiny" / "ladder" / name)
     with pytest.raises(LeafkitError, match=r"artifact where|another model"):
-        open_router(tmp_path / "tiny", load_pair(tmp_path / "tiny"), 0.05)
+        open_router(tmp_path / "tiny", load_pair(tmp_path / "tiny"), 0.05, is_unverified=True)
 
 
 def test_a_ladder_on_a_graph_is_served_on_that_graph(asked, tmp_path):
@@ -185,12 +237,20 @@ def test_a_ladder_on_a_graph_is_served_on_that_graph(asked, tmp_path):
     shutil.copytree(folder.parent, tmp_path / "ck")
     words = (f"checkpoints={tmp_path / 'ck'}", "ladder.index=hnsw")
     ladder = climb(recipe, *words)
-    assert (ladder.index, ladder.setting) == ("hnsw", "ef_search=256")
+    assert (ladder.index, ladder.setting) == ("hnsw", "HNSW32, ef_search=256")
     place = tmp_path / "ck" / folder.name
-    router = open_router(place, load_pair(place, index="hnsw"), 0.05)
+    pair = load_pair(place, index="hnsw")
+    router = open_router(place, pair, 0.05, is_unverified=True)
     assert router.ladder == ladder
     with pytest.raises(UsageError, match="calibrated on index=hnsw, and index=flat"):
-        open_router(place, load_pair(place), 0.05)
+        open_router(place, load_pair(place), 0.05, is_unverified=True)
+    assert pair.index is not None
+    plan = pair.index.plan
+    for other in (replace(plan, settings=(16, 64)), replace(plan, factory="HNSW8")):
+        pair._index = replace(pair.index, plan=other)
+        with pytest.raises(LeafkitError, match="HNSW32, ef_search=256, and HNSW") as refused:
+            open_router(place, pair, 0.05, is_unverified=True)
+        assert "leafkit ladder" in refused.value.hint
 
 
 def test_a_folder_without_a_ladder(asked, tmp_path):
@@ -245,81 +305,3 @@ def test_documents_that_are_not_the_indexs(asked, tmp_path):
 def test_the_command_refuses_what_is_no_ladder(asked, word, says, capsys):
     assert main.main(["ladder", f"recipe={asked[0]}", word]) == 2
     assert says in " ".join("".join(capsys.readouterr()).split())
-
-
-def test_without_times_nothing_can_be_weighed(asked):
-    with (
-        open_run(load_recipe(str(asked[0]), ())) as run,
-        pytest.raises(UsageError, match="num_latency_queries=0"),
-    ):
-        build.time_rungs(load_pair(run.folder), [], [])
-
-
-# --- numbers alone
-
-
-def measured_of(count: int, *, learned: bool) -> Measured:
-    """A rung whose loss is written in its first signal, and a teacher that is always right."""
-    chooser = np.random.default_rng(5)
-    signal = chooser.random(count)
-    rung = 1 - 0.8 * signal * (chooser.random(count) < signal)
-    values = np.stack([rung, np.ones(count)], axis=1)
-    signals = {("", "student"): np.stack([signal, chooser.random(count)], axis=1)}
-    return Measured(
-        names=("student", "teacher"),
-        ndcg=values,
-        signals=signals,
-        losses=1 - values,
-        learned=(values, signals) if learned else None,
-        times=Times((1.0, 9.0), (1.0, 10.0)),
-    )
-
-
-@pytest.mark.parametrize("learned", [True, False])
-def test_a_router_that_knows_beats_a_random_mix(learned):
-    found = summarize(measured_of(1200, learned=learned), [0.9, 0.95], resamples=400, seed=1)
-    for one in found.promises:
-        assert one.is_held
-        assert one.kept.high > one.promise
-        assert one.gain is not None
-        assert one.gain.low > 0
-    assert found.route == ("student", "teacher")
-    costs = [point.cost for point in found.curve]
-    assert costs == sorted(costs)
-    assert found.curve[-1].kept.value == 1.0
-    assert found.curve[0].cost == pytest.approx(0.1)
-
-
-def test_the_halves_are_the_seeds():
-    case = measured_of(200, learned=True)
-    one, same, other = (
-        summarize(case, [0.8], resamples=200, seed=seed).promises[0] for seed in (1, 1, 2)
-    )
-    assert one == same
-    assert one != other
-
-
-def test_a_teacher_that_finds_nothing_is_an_error():
-    case = measured_of(60, learned=True)
-    empty = Measured(
-        case.names, np.zeros_like(case.ndcg), case.signals, case.losses, case.learned, case.times
-    )
-    with pytest.raises(LeafkitError, match="finds nothing relevant"):
-        summarize(empty, [0.9], resamples=50, seed=1)
-
-
-def test_a_mix_costs_what_is_spent():
-    values = np.array([[0.5, 0.8, 1.0], [0.7, 0.6, 0.9]])
-    costs = np.array([0.1, 0.5, 1.0])
-    np.testing.assert_allclose(best_mix(values, costs, 0.1), values[:, 0])
-    np.testing.assert_allclose(best_mix(values, costs, 1.0), values[:, 2])
-    # at half of the cost 4/9 of the queries can go from the first rung to the teacher
-    np.testing.assert_allclose(
-        best_mix(values, costs, 0.5), values[:, 0] * 5 / 9 + values[:, 2] * 4 / 9
-    )
-    np.testing.assert_allclose(best_mix(values, costs, 0.1 - 1e-15), values[:, 0])
-    assert best_mix(values, costs, 0.05) is None
-
-
-def test_the_case_costs_more_on_dearer_rungs():
-    assert list(ladder_case.COSTS.values()) == sorted(ladder_case.COSTS.values())

@@ -1,0 +1,95 @@
+"""Which queries calibrate a router: none that the student has seen, where there are others."""
+
+from __future__ import annotations
+
+import doctest
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from leafkit.data.records import Collection, Document, Query
+from leafkit.pipeline.ladder import asked
+from leafkit.pipeline.ladder.asked import FEWEST, find_unseen, load_questions
+from leafkit.pipeline.student.targets import Target
+from leafkit.results.agreement import HELD_OUT, SEEN
+from leafkit.results.ladder import JUDGED
+
+MODEL: Any = SimpleNamespace(encoder=None, prompt=lambda role: "find: ")
+
+
+def test_doctests():
+    assert doctest.testmod(asked).failed == 0
+
+
+def target(*texts: str, role: str = "query") -> Target:
+    return Target(list(texts), role, np.zeros((len(texts), 4)))
+
+
+def test_a_text_that_trains_in_any_role_is_seen():
+    queries = [Query(str(i), text) for i, text in enumerate(["one", "two", "three", "four"])]
+    targets = [
+        target("a document", "TWO ", role="document"),
+        target("find: three", role="prompted"),  # under an instruction of its own
+        target("fourth"),
+    ]
+    assert find_unseen(queries, targets, MODEL) == [0, 3]
+    assert find_unseen(queries, [], MODEL) == [0, 1, 2, 3]
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Loads the questions of 40 judged queries, of which so many train."""
+    count = FEWEST + 10
+    queries = [Query(f"q{i}", f"question {i}", "test", f"do {i}") for i in range(count)]
+    documents = [Document(f"d{i}", f"text {i}") for i in range(count)]
+    collection = Collection(
+        "home", documents, queries, {f"q{i}": {f"d{i}": 1} for i in range(count)}
+    )
+    texts: list[str] = []
+
+    def load_vectors(run, model, name, wanted, **others):
+        texts.extend(wanted)
+        assert others["role"] == "query"
+        return np.arange(len(wanted))[:, None] * np.ones(4)
+
+    monkeypatch.setattr(asked, "load_vectors", load_vectors)
+    recipe = SimpleNamespace(
+        bench=SimpleNamespace(split="test"),
+        data=SimpleNamespace(exclude_self="auto", max_query_tokens=32),
+        ladder=SimpleNamespace(promises=[0.9]),
+    )
+
+    def load(num_seen: int):
+        found = load_questions(
+            SimpleNamespace(recipe=recipe),  # type: ignore[arg-type]
+            None,  # type: ignore[arg-type]
+            SimpleNamespace(model=MODEL, name="t"),  # type: ignore[arg-type]
+            SimpleNamespace(collection=collection),  # type: ignore[arg-type]
+            targets=[target(*(f"Question  {i}" for i in range(num_seen)))],
+            has_others=True,
+        )
+        assert texts == found.texts
+        return found
+
+    return load
+
+
+def test_judged_queries_that_train_calibrate_nothing(load):
+    found = load(7)
+    assert (found.training, found.relevance) == (HELD_OUT, JUDGED)
+    assert [query.id for query in found.queries] == [f"q{i}" for i in range(7, FEWEST + 10)]
+    assert len(found.vectors) == len(found.own) == len(found.queries)
+
+
+def test_where_too_few_are_unseen_all_are_asked_and_it_is_said(load, caplog):
+    with caplog.at_level("INFO", logger="leafkit"):
+        found = load(11)
+    assert (found.training, len(found.queries)) == (SEEN, FEWEST + 10)
+    assert "11 of 40 the student has seen in training" in caplog.text
+
+
+def test_queries_are_asked_without_instructions_of_their_own(load):
+    """As a server asks them."""
+    assert {query.instruction for query in load(0).queries} == {""}
