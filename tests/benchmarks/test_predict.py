@@ -12,7 +12,8 @@ from finished_runs import make_runs
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import predict
-from lib import prediction_report, prediction_spaces
+from predict_parts import report as prediction_report
+from predict_parts import spaces as prediction_spaces
 
 from leafkit.evaluation.forecast.calibration import FEATURES
 from leafkit.results import Forecast

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from lib.report import table
 
 from leafkit.evaluation.forecast.calibration import FEATURES, calibrate
 from leafkit.results import FinishedRun, Forecast
 from leafkit.results.codec import from_plain
 from leafkit.results.prediction import TRAINED
-from lib.report import table
 
 FEWEST_COVERED, LEAST_ORDER, MOST_ERROR = 0.85, 0.85, 0.02
 Pair = tuple[Forecast, FinishedRun]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.prediction_spaces import change_space
+from predict_parts.spaces import change_space
 
 SEED = 42
 START = "builtin:minilm"

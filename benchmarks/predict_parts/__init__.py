@@ -1,0 +1,1 @@
+"""What ``benchmarks/predict.py`` is made of: cases and their spaces, cells, runs, other fits."""
