@@ -4,6 +4,7 @@
     python benchmarks/predict.py foretell --case CHECKPOINTS ... --table FILE --foretold JSON
     python benchmarks/predict.py settle --case CHECKPOINTS ... --table FILE --foretold JSON
     python benchmarks/predict.py hindsight [--table FILE]
+    python benchmarks/predict.py compare [--table FILE]
 
 A case is a checkpoints folder in which a recipe of one corpus was finished: its collection, and the
 teacher's vectors of documents, made queries and judged queries. Of each case the teacher's space is
@@ -13,8 +14,8 @@ writes the table that the package ships. `foretell` probes students of other cas
 that table says of them; commit that file. `settle` makes the students, and writes a dated report of
 how the predictions turned out, those that a corpus gets from the others (left out in turn) beside
 them. `hindsight` needs no case: each corpus of the package's table, or of another, gets its shares
-from the others. States of the start model, probes and outcomes are kept in DIR and not computed
-again.
+from the others; `compare` does the same with other ways to read shares off finished runs. States of
+the start model, probes and outcomes are kept in DIR and not computed again.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from predict_parts.report import left_out_lines, report_lines
 from predict_parts.runs import expected, expected_of_all, runs_of
 from predict_parts.spaces import AS_IT_IS, SPACES
 
+OF_A_TABLE = ("hindsight", "compare")  # steps that need no case
 FEWEST_LEFT_OUT = 3  # corpora: of two, one alone says nothing of how corpora differ
 
 
@@ -119,14 +121,41 @@ def report(cases: Sequence[Case], options: argparse.Namespace) -> None:
     publish(lines, "predict", print_only=options.print_only)
 
 
-def hindsight(options: argparse.Namespace) -> None:
-    """Report what each corpus of a table gets from the others."""
-    from leafkit.evaluation.forecast.calibration import CEILING, FEATURES, shipped_runs
+def table_of(options: argparse.Namespace) -> Sequence[Any]:
+    """The runs of a table, of the package's where none is named.
+
+    Raises:
+        SystemExit: they are of too few corpora to leave one out.
+    """
+    from leafkit.evaluation.forecast.calibration import shipped_runs
     from leafkit.results import FinishedRuns
 
     runs = shipped_runs() if options.table is None else FinishedRuns.load(options.table).runs
     if len({run.corpus for run in runs}) < FEWEST_LEFT_OUT:
         raise SystemExit(f"--table has runs of fewer than {FEWEST_LEFT_OUT} corpora")
+    return runs
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Report what each corpus of a table gets from the others in other ways."""
+    from predict_parts.fits_report import comparison_lines
+
+    runs = table_of(options)
+    lines = [
+        *title("Ways to read a student's share off finished runs"),
+        f"{command()}. {len(runs)} finished runs; each corpus is foretold by the runs on all "
+        "others, never a run by others of its corpus. No student was made for it.",
+        "",
+        *comparison_lines(runs),
+    ]
+    publish(lines, "predict-ways", print_only=options.print_only)
+
+
+def hindsight(options: argparse.Namespace) -> None:
+    """Report what each corpus of a table gets from the others."""
+    from leafkit.evaluation.forecast.calibration import CEILING, FEATURES
+
+    runs = table_of(options)
     used = "; ".join(f"{asked}: {', '.join(names)}" for asked, names in FEATURES.items())
     lines = [
         *title("Predictions in hindsight, each corpus foretold by the others"),
@@ -145,7 +174,7 @@ def main() -> None:
 
     made = [kind for kind in KINDS if kind != TRAINED]
     parser = make_parser(__doc__, can_print=True)
-    parser.add_argument("step", choices=("develop", "foretell", "settle", "hindsight"))
+    parser.add_argument("step", choices=("develop", "foretell", "settle", *OF_A_TABLE))
     parser.add_argument(
         "--case", type=Path, action="append", default=[], help="a checkpoints folder; several"
     )
@@ -169,8 +198,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     pin(options.threads)
-    if options.step == "hindsight":
-        hindsight(options)
+    if options.step in OF_A_TABLE:
+        {"hindsight": hindsight, "compare": compare}[options.step](options)
         return
     if not options.case or options.folder is None or options.table is None:
         raise SystemExit(f"{options.step} takes --case, --folder and --table")

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from leafkit.pipeline.hits import Hits
     from leafkit.pipeline.load_pair import load_pair
     from leafkit.pipeline.pair import Pair
-    from leafkit.pipeline.predict.load_sample import PredictSettings
     from leafkit.pipeline.predict.predict import predict
+    from leafkit.pipeline.predict.settings import PredictSettings
     from leafkit.pipeline.rescue.rescue import Rescued, rescue
     from leafkit.pipeline.teacher.train import train_teacher
     from leafkit.results import Certificate, EvaluationResult, InheritanceGrid, Prediction
@@ -119,8 +119,8 @@ _HOMES = {
     "leafkit.pipeline.hits": ("Hits",),
     "leafkit.pipeline.load_pair": ("load_pair",),
     "leafkit.pipeline.pair": ("Pair",),
-    "leafkit.pipeline.predict.load_sample": ("PredictSettings",),
     "leafkit.pipeline.predict.predict": ("predict",),
+    "leafkit.pipeline.predict.settings": ("PredictSettings",),
     "leafkit.pipeline.rescue.rescue": ("Rescued", "rescue"),
     "leafkit.server.serve": ("serve",),
     "leafkit.pipeline.evaluate.evaluate_pair": ("evaluate",),

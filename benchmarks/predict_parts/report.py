@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from lib.report import table
 
-from leafkit.evaluation.forecast.calibration import FEATURES, calibrate
+from leafkit.evaluation.forecast.calibration import FEATURES
 from leafkit.results import FinishedRun, Forecast
 from leafkit.results.codec import from_plain
 from leafkit.results.prediction import TRAINED
+from predict_parts.fits import Way, shipped
 
 FEWEST_COVERED, LEAST_ORDER, MOST_ERROR = 0.85, 0.85, 0.02
 Pair = tuple[Forecast, FinishedRun]
@@ -113,17 +114,20 @@ def compare(foretold: Mapping[str, Any], runs: Sequence[FinishedRun]) -> dict[st
     return pairs
 
 
-def left_out(runs: Sequence[FinishedRun], asked_with: str) -> list[Pair]:
-    """Each corpus foretold by the runs on all others."""
+def left_out_by(runs: Sequence[FinishedRun], way: Way) -> list[Pair]:
+    """Each corpus foretold by the runs on all others; a trained student where one of these was."""
     pairs = []
     for corpus in dict.fromkeys(run.corpus for run in runs):
-        others = calibrate([run for run in runs if run.corpus != corpus], asked_with)
-        pairs += [
-            (others.forecast(r.probe, is_trained=r.kind == TRAINED), r)
-            for r in runs
-            if r.corpus == corpus and (r.kind != TRAINED or others.has_trained)
-        ]
+        others = [run for run in runs if run.corpus != corpus]
+        can_train = any(run.kind == TRAINED for run in others)
+        own = [r for r in runs if r.corpus == corpus and (r.kind != TRAINED or can_train)]
+        pairs += list(zip(way(others, own), own, strict=True))
     return pairs
+
+
+def left_out(runs: Sequence[FinishedRun], asked_with: str) -> list[Pair]:
+    """Each corpus foretold by the package's method from the runs on all others."""
+    return left_out_by(runs, shipped(asked_with))
 
 
 def report_lines(

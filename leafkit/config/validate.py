@@ -50,7 +50,7 @@ def _check_entry(key: str, name: str, value: Any, spec: Spec) -> Iterator[Proble
     if isinstance(value, str):
         complaint = "" if value else "is empty"
     else:
-        complaint = _out_of_range(value, spec)
+        complaint = out_of_range(value, spec)
     if complaint:
         yield key, complaint
 
@@ -70,13 +70,14 @@ def _complaint(value: Any, spec: Spec) -> str:
     if isinstance(value, bool):
         return ""
     if isinstance(value, int | float):
-        return _out_of_range(value, spec)
+        return out_of_range(value, spec)
     if spec.choices and value not in spec.choices:
         return f"{shown(value)} is not one of {', '.join(spec.choices)}"
     return ""
 
 
-def _out_of_range(value: float, spec: Spec) -> str:
+def out_of_range(value: float, spec: Spec) -> str:
+    """Why a number is not allowed; empty where it is."""
     if isinstance(value, float) and not math.isfinite(value):
         return f"{value} is not a finite number"
     low, high = spec.low, spec.high

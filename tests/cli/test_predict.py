@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from leafkit.cli import main
-from leafkit.cli.commands.predict import Asked, split_words
+from leafkit.cli.commands.predict import split_words
 from leafkit.core.errors import UsageError
+from leafkit.pipeline.predict.settings import PredictSettings
 from leafkit.results.prediction import KINDS
 
 
@@ -23,10 +24,10 @@ def test_words_are_the_commands_own_and_the_recipes():
             "seed=3",
         ]
     )
-    assert asked == Asked(0.9, 1.0, 500, ("static", "last-layer"), True)
+    assert asked == PredictSettings(0.9, 1.0, 500, ("static", "last-layer"), True)
     assert rest == ["teacher=model:big", "data.corpus=beir:docs", "seed=3"]
-    assert split_words(["teacher=model:big"]) == (Asked(), ["teacher=model:big"])
-    assert Asked().kinds == KINDS
+    assert split_words(["teacher=model:big"]) == (PredictSettings(), ["teacher=model:big"])
+    assert PredictSettings().kinds == KINDS
 
 
 def test_a_folder_of_vectors_brings_its_texts(tmp_path):
@@ -40,12 +41,13 @@ def test_a_folder_of_vectors_brings_its_texts(tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["target=1.5"], "target=1.5 is no number from 0.01 to 1"),
-        (["target=nan"], "target=nan is no number"),
-        (["minutes=0"], "minutes=0 is no number"),
-        (["minutes="], "minutes= is no number"),
-        (["texts=1.5"], "texts=1.5 is no number"),
-        (["texts=-3"], "texts=-3 is no number"),
+        (["target=1.5"], "target: 1.5 is above 1"),
+        (["target=nan"], "target: nan is not a finite number"),
+        (["minutes=0"], r"minutes: 0 is below 0\.1"),
+        (["minutes="], "minutes: '' is no number"),
+        (["texts=1.5"], r"texts: 1\.5 is no whole number"),
+        (["texts=-3"], "texts: -3 is below 0"),
+        (["texts=-3", "target=0"], "target: 0 is below 0.01; texts: -3 is below 0"),
         (["target=.9", "target=.8"], "target= comes twice"),
         (["kinds=static,huge"], "'huge' is no kind of student"),
         (["kinds=static,static"], "a kind comes twice"),

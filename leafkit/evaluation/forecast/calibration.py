@@ -32,12 +32,12 @@ FEATURES = {
 }
 _RIDGE = 0.1  # runs that say "no slope", of R
 CEILING = 1.25  # of a share: no run of the shipped table kept more than 1.05
-_SMALLEST_SHARE = 1e-3  # and as far below the ceiling
-_SMALLEST = 0.01  # of a figure, and of what it lacks of 1
+SMALLEST_SHARE = 1e-3  # and as far below the ceiling
+SMALLEST = 0.01  # of a figure, and of what it lacks of 1
 _FEWEST_CORPORA = 2
 _MARGIN = 0.02  # beyond the table's range, in units of a figure, that is still inside
 # 95% quantiles of Student's t, for a 90% interval, of 1 to 12 degrees of freedom
-_T95 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782)
+T95 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782)
 # of a figure that is outside
 _WORDS = {
     "query_overlap": "the neighbors of queries",
@@ -99,8 +99,8 @@ class Calibration:
         """
         if is_trained and not self.has_trained:
             raise ValueError("no finished run was trained")
-        values = _values_of(figures, self.features)
-        x = np.append(_logit(values, 1.0, _SMALLEST), float(is_trained)) - self.mean
+        values = figures_of(figures, self.features)
+        x = np.append(to_logit(values, 1.0, SMALLEST), float(is_trained)) - self.mean
         leverage = float(x @ self.spread @ x)
         far = np.maximum(self.low - _MARGIN - values, values - self.high - _MARGIN).clip(min=0)
         names = [name for name, by in zip(self.features, far, strict=True) if by > 0]
@@ -108,12 +108,12 @@ class Calibration:
         stretch = 1 + float((far / width).max())  # as far again as the table is wide: twice
         error = (self.trained_error if is_trained else self.error) * stretch
         error *= float(np.sqrt(1 + leverage))
-        reach = _T95[min(self.freedom, len(_T95)) - 1] * error
+        reach = T95[min(self.freedom, len(T95)) - 1] * error
         center = self.base + float(x @ self.weight)
         return Forecast(
-            _share_of(center),
-            _share_of(center - reach),
-            _share_of(center + reach),
+            share_of_logit(center),
+            share_of_logit(center - reach),
+            share_of_logit(center + reach),
             ", ".join(_WORDS[name] for name in names),
         )
 
@@ -134,11 +134,11 @@ def calibrate(runs: Sequence[FinishedRun], asked_with: str) -> Calibration:
         raise LeafkitError(
             f"the finished runs are of {len(corpora)} corpora: no telling how another one differs"
         )
-    raw = np.stack([_values_of(run.probe, features) for run in runs])
+    raw = np.stack([figures_of(run.probe, features) for run in runs])
     trained = np.array([run.kind == TRAINED for run in runs], dtype=np.float64)
-    x = np.column_stack([_logit(raw, 1.0, _SMALLEST), trained])
+    x = np.column_stack([to_logit(raw, 1.0, SMALLEST), trained])
     shares = np.array([run.outcome.value for run in runs], dtype=np.float64)
-    y = _logit(shares, CEILING, _SMALLEST_SHARE)
+    y = to_logit(shares, CEILING, SMALLEST_SHARE)
     groups = np.array([corpora.index(run.corpus) for run in runs])
     # every corpus counts alike, however many runs there are of it
     counts = np.bincount(groups)
@@ -146,9 +146,9 @@ def calibrate(runs: Sequence[FinishedRun], asked_with: str) -> Calibration:
     errors = np.zeros(len(runs))
     for group in range(len(corpora)):
         rest = groups != group
-        mean, weight, base, _ = _solve(x[rest], y[rest], weights[rest])
+        mean, weight, base, _ = solve_ridge(x[rest], y[rest], weights[rest])
         errors[~rest] = y[~rest] - base - (x[~rest] - mean) @ weight
-    mean, weight, base, spread = _solve(x, y, weights)
+    mean, weight, base, spread = solve_ridge(x, y, weights)
     error = float(np.sqrt(np.average(errors**2, weights=weights)))
     took_steps = trained > 0
     of_trained = float(np.sqrt(np.mean(errors[took_steps] ** 2))) if took_steps.any() else 0.0
@@ -170,10 +170,17 @@ def calibrate(runs: Sequence[FinishedRun], asked_with: str) -> Calibration:
     )
 
 
-def _solve(
+def solve_ridge(
     x: np.ndarray, y: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
-    """Weighted ridge regression: mean of x, slopes, mean of y, and the inverse of the products."""
+    """Weighted ridge regression: (F,) mean of x, (F,) slopes, mean of y, and the (F, F) inverse of
+    the penalised products.
+
+    Args:
+        x: (R, F).
+        y: (R,).
+        weights: (R,) of the runs.
+    """
     mean, base = np.average(x, axis=0, weights=weights), float(np.average(y, weights=weights))
     centered = x - mean
     products = (centered * weights[:, None]).T @ centered
@@ -183,19 +190,19 @@ def _solve(
     return mean, slopes, base, inverse
 
 
-def _logit(values: np.ndarray, top: float, margin: float) -> np.ndarray:
+def to_logit(values: np.ndarray, top: float, margin: float) -> np.ndarray:
     """log(v / (top - v)), of values that are kept ``margin`` within 0 and ``top``."""
     inside = np.clip(values, margin, top - margin)
     found: np.ndarray = np.log(inside / (top - inside))
     return found
 
 
-def _share_of(logit: float) -> float:
+def share_of_logit(logit: float) -> float:
     """Of a logit; tanh does not overflow."""
     return float(CEILING * (1 + np.tanh(logit / 2)) / 2)
 
 
-def _values_of(figures: ProbeFigures, features: Sequence[str]) -> np.ndarray:
+def figures_of(figures: ProbeFigures, features: Sequence[str]) -> np.ndarray:
     """(F,) figures by name.
 
     Raises:

@@ -19,32 +19,12 @@ from leafkit.pipeline.corpus import Corpus
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.predict.sample import FEWEST_DOCUMENTS, Sample, make_sample, shuffle_by_hash
+from leafkit.pipeline.predict.settings import PredictSettings
 from leafkit.pipeline.run import Run
-from leafkit.results.prediction import KINDS
 
 MOST_DOCUMENTS = 50_000  # whose vectors are looked at
 _NUM_TIMED = 16  # texts that the speed is measured on
 _TEACHER_SHARE = 0.4  # of the minutes
-
-
-@dataclass(frozen=True, slots=True)
-class PredictSettings:
-    """What is asked.
-
-    Attributes:
-        target: share of the teacher's nDCG@10 that is wanted.
-        minutes: that may be spent, about.
-        texts: documents to look at, 0 takes what fits: all that have vectors, or as many as the
-            teacher embeds in its part of the minutes.
-        kinds: of students.
-        has_diagnosis: examine the teacher, too.
-    """
-
-    target: float = 0.95
-    minutes: float = 2.0
-    texts: int = 0
-    kinds: tuple[str, ...] = KINDS
-    has_diagnosis: bool = False
 
 
 def check_enough(corpus: Corpus, teacher: ModelHandle) -> None:

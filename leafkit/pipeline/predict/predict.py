@@ -26,14 +26,10 @@ from leafkit.models.checkpoint import identify_model
 from leafkit.pipeline.corpus import Corpus, load_corpus
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.predict.forecasts import Probed, forecast_student, forecast_trained
-from leafkit.pipeline.predict.load_sample import (
-    PredictSettings,
-    check_enough,
-    load_sample,
-    sample_of,
-)
+from leafkit.pipeline.predict.load_sample import check_enough, load_sample, sample_of
 from leafkit.pipeline.predict.probe_students import probe_students
 from leafkit.pipeline.predict.sample import Sample
+from leafkit.pipeline.predict.settings import PredictSettings
 from leafkit.pipeline.predict.ways import (
     STUDENTS,
     Way,

@@ -16,9 +16,9 @@ from leafkit.data.records import Document
 from leafkit.models.checkpoint import read_encoder
 from leafkit.pipeline.predict import predict as predict_module
 from leafkit.pipeline.predict.closed_probe import apply_head, fit_head
-from leafkit.pipeline.predict.load_sample import PredictSettings
 from leafkit.pipeline.predict.predict import run_predict
 from leafkit.pipeline.predict.sample import choose_queries, make_sample, shuffle_by_hash
+from leafkit.pipeline.predict.settings import PredictSettings
 from leafkit.pipeline.predict.start_states import StartStates
 from leafkit.pipeline.run import open_run
 from leafkit.results import Prediction
