@@ -45,6 +45,9 @@ _START = ("student.init*", "student.kind", "student.head_layers", "student.stati
 _PROBED = (
     "student.init",
     "student.static.*",
+    # a probe's table has no words of its own, and is trained on documents alone
+    "!student.static.num_words",
+    "!student.static.query_*",
     "inherit.dims",
     "inherit.precisions",
     "bench.indexes.hnsw*",
@@ -54,7 +57,7 @@ _SECTIONS = ("data.*", "student.*", "trainer.*", "bench.*", "inherit.*")
 # command -> patterns of keys that it reads; ! takes keys out again
 EFFECTS: dict[str, tuple[str, ...]] = {
     "distill": (*_RUN, "dry_run", "seed", *_MODELS, _ENGINE, *_SECTIONS, "!inherit.diagnose"),
-    "predict": (*_RUN, "seed", *_READING, *_CUTS, *_MODELS, _ENGINE, *_PROBED),
+    "predict": (*_RUN, "seed", *_READING, *_CUTS, *_MODELS, _ENGINE, _DIM, *_PROBED),
     "rescue": (*_RUN, "seed", *_READING, *_CUTS, *_PAIRS, _ENGINE, "student.*", "trainer.*"),
     "teach": (*_RUN, "dry_run", *_TRAINING),
     "mine": (*_RUN, "dry_run", *_TRAINING),

@@ -201,10 +201,13 @@ class Saved:
             if not isinstance(data, Mapping):
                 raise Mismatch(f"it holds {_kind_of(data)} where an object is needed")
             number = data.get("format", 1)
+            is_new = cls.upgrade.__func__ is Saved.upgrade.__func__  # type: ignore[attr-defined]
+            known = [FORMAT] if is_new and "format" in data else [1, FORMAT]
+            if type(number) is not int or number not in known:
+                reads = " and ".join(map(str, known))
+                raise Mismatch(f"it has format {number!r}; this leafkit reads {reads}")
             if number == 1:
                 data = _upgraded(cls, data)
-            elif number != FORMAT:
-                raise Mismatch(f"it has format {number!r}; this leafkit reads 1 and {FORMAT}")
             fields = {key: value for key, value in data.items() if key not in {"format", SEAL}}
             if SEAL in data and data[SEAL] != fingerprint({**fields, "format": number}):
                 raise Mismatch("it was edited since leafkit wrote it")

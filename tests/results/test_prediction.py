@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from finished_runs import figures
 
 from leafkit.core.errors import LeafkitError
 from leafkit.report.prediction import render_prediction
-from leafkit.results import Forecast, Prediction, StudentForecast
+from leafkit.results import FinishedRuns, Forecast, Prediction, StudentForecast
 from leafkit.results.prediction import (
     DOCUMENTS_ALONE,
     ProbeAt,
@@ -96,3 +97,37 @@ def test_the_page_escapes_names_and_has_every_table():
         assert what in page
     assert "Intervals are 90% prediction intervals." in page
     assert "bootstrap" not in page
+
+
+@pytest.mark.parametrize("kind", [Prediction, FinishedRuns])
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (1, "it has format 1; this leafkit reads 2"),
+        (3, "it has format 3; this leafkit reads 2"),
+        ("2", "it has format '2'; this leafkit reads 2"),
+        (True, "it has format True; this leafkit reads 2"),
+        (None, "it has no format"),
+    ],
+)
+def test_files_of_other_versions_are_refused_by_name(kind, number, says, tmp_path):
+    """Neither was ever written in format 1."""
+    data = {} if number is None else {"format": number}
+    path = tmp_path / "of-another-version.json"
+    path.write_text(json.dumps(data | {"students": []}))
+    with pytest.raises(LeafkitError, match=re.escape(says)) as refused:
+        kind.load(path)
+    assert str(path) in str(refused.value)
+    assert kind.made_by in refused.value.hint
+
+
+def test_a_prediction_of_before_samples_were_read_is_still_one():
+    plain = PREDICTION.to_json()
+    del plain["num_read"]
+    assert Prediction.from_json(plain) == PREDICTION
+
+
+def test_a_drawn_part_is_said():
+    text = str(replace(PREDICTION, num_corpus=1_000_000, num_read=50_000))
+    assert "Of 1,000,000 rows 50,000 documents were read" in text
+    assert "were read" not in str(PREDICTION)

@@ -15,7 +15,8 @@ from leafkit.data.sources.kinds import (
     read_source,
     source_fingerprint,
 )
-from leafkit.data.sources.sample import choose_numbers
+from leafkit.data.sources.part import has_more_rows, read_part
+from leafkit.data.sources.sample import choose_numbers, drawn_from
 from leafkit.data.sources.training_texts import training_texts
 from leafkit.data.values import is_number
 
@@ -24,10 +25,13 @@ __all__ = [
     "BadRows",
     "Source",
     "choose_numbers",
+    "drawn_from",
+    "has_more_rows",
     "has_raw_rows",
     "is_number",
     "open_source",
     "read_collection",
+    "read_part",
     "read_raw_rows",
     "read_source",
     "source_fingerprint",

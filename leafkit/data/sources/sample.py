@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -88,3 +88,10 @@ def _digest(content: str | bytes) -> bytes:
 def row_content(row: dict[str, Any]) -> bytes:
     """What a row of columns is drawn by: its values under their names, in any order."""
     return json.dumps(row, sort_keys=True, default=repr).encode()
+
+
+def drawn_from(counts: Mapping[str, int]) -> int:
+    """How many rows a sample was drawn from, by what was counted; 0 where none was drawn."""
+    before, after = _TAKEN.split("{:,}")
+    found = [what for what in counts if what.startswith(before) and what.endswith(after)]
+    return max((int(what[len(before) :].replace(",", "")) for what in found), default=0)

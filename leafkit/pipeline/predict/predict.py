@@ -10,6 +10,7 @@ from typing import Any
 
 from leafkit.config.effects import refuse_useless
 from leafkit.config.load import load_recipe
+from leafkit.core.artifact import fingerprint
 from leafkit.core.checkpoint_layout import (
     PAIR_TEXTS_FILE,
     PREDICTION,
@@ -23,9 +24,10 @@ from leafkit.evaluation.diagnosis.diagnose import Settings, diagnose
 from leafkit.evaluation.diagnosis.findings import conclude
 from leafkit.evaluation.forecast.calibration import Calibration, calibrate, shipped_runs
 from leafkit.models.checkpoint import identify_model
-from leafkit.pipeline.corpus import Corpus, load_corpus
+from leafkit.pipeline.corpus import Corpus
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.predict.forecasts import Probed, forecast_student, forecast_trained
+from leafkit.pipeline.predict.load_part import Part, load_part
 from leafkit.pipeline.predict.load_sample import check_enough, load_sample, sample_of
 from leafkit.pipeline.predict.probe_students import probe_students
 from leafkit.pipeline.predict.sample import Sample
@@ -45,6 +47,7 @@ from leafkit.pipeline.student.start import load_start
 from leafkit.pipeline.student.transformer import build_student
 from leafkit.report.prediction import render_prediction
 from leafkit.results import Diagnosis, FinishedRun, Prediction, StudentForecast
+from leafkit.results.codec import to_plain
 from leafkit.results.prediction import KINDS, LAST_LAYER, TRAINED, WayForecast
 
 _NOT_PREDICTED = (
@@ -62,13 +65,15 @@ class PredictionInputs:
     """What decides about a prediction."""
 
     teacher: str
+    prompts: list[str]
     corpus: str
     start: str
     seed: int
     precision: str
     settings: list[str]
+    probes: list[str]  # of the static table, and of the graph
     tokens: list[int]
-    runs: int
+    runs: str  # of the table's content
 
 
 def predict(
@@ -127,25 +132,16 @@ def run_predict(run: Run, settings: PredictSettings) -> Prediction:
     recipe, teacher = run.recipe, load_teacher(run)
     space = teacher.model.space("document", recipe.data.max_document_tokens)
     check_cosine(teacher.reference or teacher.name, space, "leafkit predict")
-    corpus, runs = load_corpus(run, recipe.data.corpus), shipped_runs()
-    check_enough(corpus, teacher)
+    part, runs = load_part(run, settings), shipped_runs()
+    check_enough(part.corpus, teacher, settings)
     folder = run.folder / PREDICTION
-    inputs = PredictionInputs(
-        teacher=teacher.model.fingerprint,
-        corpus=corpus.fingerprint,
-        start=identify_model(recipe.student.init),
-        seed=recipe.seed,
-        precision=str(run.precision),
-        settings=[str(settings), str(recipe.inherit.dims), str(recipe.inherit.precisions)],
-        tokens=[recipe.data.max_query_tokens, recipe.data.max_document_tokens],
-        runs=len(runs),
-    )
+    inputs = describe_inputs(run, teacher, part.corpus, settings, runs)
 
     def work(metrics: dict[str, Any]) -> Prediction:
         began_s = time.perf_counter()
-        looked = load_sample(run, teacher, corpus, settings)
-        sample = sample_of(run, teacher, corpus, looked)
-        found = forecast(run, teacher, corpus, sample, settings, runs)
+        looked = load_sample(run, teacher, part, settings)
+        sample = sample_of(run, teacher, part.corpus, looked)
+        found = forecast(run, teacher, part, sample, settings, runs)
         spent_s = time.perf_counter() - began_s
         return replace(found, teacher_seconds=looked.seconds_left, seconds=spent_s)
 
@@ -164,10 +160,55 @@ def run_predict(run: Run, settings: PredictSettings) -> Prediction:
     return Prediction.load(folder / PREDICTION_FILE)
 
 
-def forecast(
+def describe_inputs(
     run: Run,
     teacher: ModelHandle,
     corpus: Corpus,
+    settings: PredictSettings,
+    runs: Sequence[FinishedRun],
+) -> PredictionInputs:
+    """Everything that a prediction depends on."""
+    recipe = run.recipe
+    indexes, static = recipe.bench.indexes, recipe.student.static
+    return PredictionInputs(
+        teacher=teacher.model.fingerprint,
+        prompts=[teacher.model.prompt(role) for role in ("query", "document")],
+        corpus=corpus.fingerprint,
+        start=identify_model(recipe.student.init),
+        seed=recipe.seed,
+        precision=str(run.precision),
+        settings=[str(settings), str(_dims_of(run, teacher)), str(recipe.inherit.precisions)],
+        probes=[str(static), str(indexes.hnsw_links), str(indexes.ef_search)],
+        tokens=[recipe.data.max_query_tokens, recipe.data.max_document_tokens],
+        runs=fingerprint(to_plain(list(runs))),
+    )
+
+
+def _dims_of(run: Run, teacher: ModelHandle) -> list[int]:
+    """Dimensions that are asked about, the whole vectors' among them where they are named."""
+    return list(run.recipe.inherit.dims or teacher.model.mrl_dims)
+
+
+def _left_out_dims(run: Run, teacher: ModelHandle) -> list[str]:
+    """In words, what ``inherit.dims`` names that the teacher's vectors have no first dimensions
+    of.
+    """
+    dim = teacher.model.dim
+    beyond = [one for one in run.recipe.inherit.dims if one >= dim]
+    if not beyond:
+        return []
+    told = (
+        f"inherit.dims {', '.join(f'{one:,}' for one in beyond)}: the teacher's vectors have "
+        f"{dim:,} dimensions, and whole ones are the students' own rows"
+    )
+    log(f"  {told}")
+    return [told]
+
+
+def forecast(
+    run: Run,
+    teacher: ModelHandle,
+    part: Part,
     sample: Sample,
     settings: PredictSettings,
     runs: Sequence[FinishedRun],
@@ -179,7 +220,7 @@ def forecast(
     """
     recipe, yardstick = run.recipe, sample.yardstick
     calibration = calibrate(runs, sample.asked_with)
-    num_texts = len(corpus.collection.documents)
+    corpus, num_texts = part.corpus, part.num_rows
     student = replace(recipe.student, head_layers="last", kind="instant")
     start = build_student(load_start(student), teacher, student, recipe.seed)
     probed = list(
@@ -218,7 +259,8 @@ def forecast(
         corpora=calibration.corpora,
         teacher_seconds=0.0,
         seconds=0.0,
-        not_predicted=_NOT_PREDICTED,
+        not_predicted=(*_NOT_PREDICTED, *_left_out_dims(run, teacher)),
+        num_read=len(corpus.collection.documents) if part.is_drawn else 0,
         diagnosis=_diagnose(run, teacher, corpus, sample) if settings.has_diagnosis else None,
     )
 
@@ -235,7 +277,7 @@ def _forecast_ways(
     leaves of the largest probe's figures, of what is expected of all texts.
     """
     inherit, dim = run.recipe.inherit, teacher.model.dim
-    dims = [d for d in inherit.dims or teacher.model.mrl_dims if d < dim]
+    dims = [d for d in _dims_of(run, teacher) if d < dim]
     ways = [(d, "float32") for d in dims]
     ways += [(dim, precision) for precision in inherit.precisions if precision != "float32"]
     found = measure_ways(
@@ -253,7 +295,7 @@ def _diagnose(run: Run, teacher: ModelHandle, corpus: Corpus, sample: Sample) ->
     """Of the sample's vectors, without judgments."""
     recipe = run.recipe
     settings = Settings(
-        mrl_dims=tuple(recipe.inherit.dims or teacher.model.mrl_dims),
+        mrl_dims=tuple(d for d in _dims_of(run, teacher) if d <= teacher.model.dim),
         precisions=tuple(recipe.inherit.precisions),
         num_resamples=recipe.bench.num_resamples,
         seed=recipe.seed,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,11 @@ from leafkit.config.load import load_recipe
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Document
 from leafkit.models.checkpoint import read_encoder
+from leafkit.pipeline.model_handle import load_teacher
+from leafkit.pipeline.predict import load_part, load_sample
 from leafkit.pipeline.predict import predict as predict_module
 from leafkit.pipeline.predict.closed_probe import apply_head, fit_head
-from leafkit.pipeline.predict.predict import run_predict
+from leafkit.pipeline.predict.predict import PredictionInputs, run_predict
 from leafkit.pipeline.predict.sample import choose_queries, make_sample, shuffle_by_hash
 from leafkit.pipeline.predict.settings import PredictSettings
 from leafkit.pipeline.predict.start_states import StartStates
@@ -157,6 +161,123 @@ def test_vectors_by_inner_product_are_refused(home, folder, documents, tmp_path)
     corpus = f"jsonl:{tmp_path / 'documents.jsonl'}"
     with pytest.raises(UsageError, match="inner product"):
         predicted(home, tmp_path, f"vectors:{tmp_path}", corpus)
+
+
+# --- a large corpus
+
+
+def test_of_a_large_corpus_a_part_is_read_and_said(
+    home, folder, documents, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(load_part, "MOST_DOCUMENTS", 220)
+    monkeypatch.setattr(load_sample, "MOST_DOCUMENTS", 220)
+    corpus = f"jsonl:{folder / 'documents.jsonl'}"
+    settings = PredictSettings(minutes=5, kinds=(LAST_LAYER,))
+    found = predicted(home, tmp_path, f"vectors:{folder}", corpus, settings)
+    assert (found.num_read, found.num_documents, found.num_corpus) == (220, 220, NUM_DOCUMENTS)
+    assert found.students[0].num_texts == NUM_DOCUMENTS
+    assert "Of 260 rows 220 documents were read" in str(found)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "220 of 260 rows are read, drawn by a hash of their content" in said
+    # nothing is read twice otherwise: the same rows, so the prediction is up to date
+    again = predicted(home, tmp_path, f"vectors:{folder}", corpus, settings)
+    assert again == found
+    more = replace(settings, texts=240)
+    assert predicted(home, tmp_path, f"vectors:{folder}", corpus, more).num_read == 240
+
+
+def test_fewer_texts_than_it_can_tell_by_are_refused(home, folder, tmp_path):
+    corpus, settings = f"jsonl:{folder / 'documents.jsonl'}", PredictSettings(texts=199)
+    with pytest.raises(UsageError, match="texts=199: a prediction looks at 200 documents"):
+        predicted(home, tmp_path, f"model:{home / 'big'}", corpus, settings)
+
+
+# --- what decides about a prediction
+
+
+def inputs_of(home, place, source, corpus, **changes) -> PredictionInputs:
+    plain = tiny.tiny_recipe(home, place / "ck")
+    plain["teacher"] = {"source": source} | changes.pop("teacher", {})
+    plain["data"] = {"corpus": corpus}
+    for section, keys in changes.items():
+        plain[section] = plain.get(section, {}) | keys
+    path = tiny.write_recipe(place / "mine.yaml", plain)
+    with open_run(load_recipe(str(path)), trains=False) as run:
+        teacher, settings = load_teacher(run), PredictSettings()
+        part = load_part.load_part(run, settings)
+        return predict_module.describe_inputs(
+            run, teacher, part.corpus, settings, predict_module.shipped_runs()
+        )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"teacher": {"query_prompt": "ask: "}},
+        {"student": {"static": {"width": 8}}},
+        {"student": {"dim": 24}},
+        {"bench": {"indexes": {"hnsw_links": 8}}},
+        {"inherit": {"dims": [24]}},
+    ],
+)
+def test_what_changes_a_prediction_makes_it_anew(home, folder, tmp_path, changes):
+    corpus, source = f"jsonl:{folder / 'documents.jsonl'}", f"model:{home / 'big'}"
+    before = inputs_of(home, tmp_path, source, corpus)
+    assert inputs_of(home, tmp_path, source, corpus) == before
+    assert inputs_of(home, tmp_path, source, corpus, **dict(changes)) != before
+
+
+def test_other_finished_runs_of_the_same_number_do_too(home, folder, tmp_path, monkeypatch):
+    corpus, source = f"jsonl:{folder / 'documents.jsonl'}", f"vectors:{folder}"
+    before = inputs_of(home, tmp_path, source, corpus)
+    runs = make_runs()
+    runs[0] = replace(runs[0], outcome=replace(runs[0].outcome, value=0.111))
+    monkeypatch.setattr(predict_module, "shipped_runs", lambda: runs)
+    assert inputs_of(home, tmp_path, source, corpus) != before
+
+
+def test_dimensions_that_the_vectors_lack_are_said(home, folder, tmp_path, capsys):
+    plain = tiny.tiny_recipe(home, tmp_path / "ck")
+    plain["teacher"], plain["inherit"] = {"source": f"vectors:{folder}"}, {"dims": [4096, 48, 24]}
+    plain["data"] = {"corpus": f"jsonl:{folder / 'documents.jsonl'}"}
+    path = tiny.write_recipe(tmp_path / "mine.yaml", plain)
+    settings = PredictSettings(minutes=5, kinds=(LAST_LAYER,), has_diagnosis=True)
+    with open_run(load_recipe(str(path)), trains=False) as run:
+        found = run_predict(run, settings)
+    assert found.dim == 48
+    assert {way.dim for way in found.ways} == {24, 48}  # 48 of other precisions
+    told = "inherit.dims 4,096, 48: the teacher's vectors have 48 dimensions"
+    assert told in " ".join(found.not_predicted)
+    assert told in " ".join(capsys.readouterr().out.split())
+
+
+def vectors_with_queries(folder, documents, place, count=30) -> Path:
+    """A folder whose queries' texts lie beside their vectors, as is usual."""
+    place.mkdir()
+    index = np.load(folder / "documents.npy")
+    tiny.write_lines(place / "documents.jsonl", [{"text": text} for text in documents])
+    np.save(place / "documents.npy", index)
+    tiny.write_lines(place / "queries.jsonl", [{"text": f"ask {i}?"} for i in range(count)])
+    np.save(place / "queries.npy", index[:count])
+    (place / "about.json").write_text(json.dumps({"mrl_dims": [48, 24]}))
+    return place
+
+
+@pytest.mark.parametrize("dim", [0, 24])
+def test_queries_beside_their_vectors_are_asked_of_first_dimensions_too(
+    home, folder, documents, tmp_path, dim
+):
+    place = vectors_with_queries(folder, documents, tmp_path / "vectors")
+    plain = tiny.tiny_recipe(home, tmp_path / "ck")
+    plain["teacher"] = {"source": f"vectors:{place}"}
+    plain["data"] = {"corpus": f"jsonl:{place / 'documents.jsonl'}"}
+    plain["student"] = plain.get("student", {}) | {"dim": dim}
+    path = tiny.write_recipe(tmp_path / "mine.yaml", plain)
+    with open_run(load_recipe(str(path)), trains=False) as run:
+        found = run_predict(run, PredictSettings(minutes=5, kinds=(LAST_LAYER,)))
+    assert (found.asked_with, found.num_queries) == (GIVEN_QUERIES, 30)
+    assert found.dim == (dim or 48)
+    assert found.students[0].expected.query_overlap is not None
 
 
 # --- the sample
