@@ -32,7 +32,7 @@ from lib.pinned import pin
 from lib.report import command, publish, title, today
 from predict_parts.case import START, Case
 from predict_parts.cells import PROBED, cells
-from predict_parts.report import left_out_lines, report_lines
+from predict_parts.report import FORMAT, left_out_lines, read_foretold, report_lines
 from predict_parts.runs import expected, expected_of_all, runs_of
 from predict_parts.spaces import AS_IT_IS, SPACES
 
@@ -96,7 +96,7 @@ def foretell(cases: Sequence[Case], options: argparse.Namespace) -> None:
         "date": today(),
         "table": [len(table.runs), sorted({run.corpus for run in table.runs}), table.date],
     }
-    text = json.dumps({"about": about, "predictions": rows}, indent=1)
+    text = json.dumps({"format": FORMAT, "about": about, "predictions": rows}, indent=1)
     options.foretold.write_text(text + "\n", encoding="utf-8")
     print(f"{len(rows)} predictions: {options.foretold}")
 
@@ -105,7 +105,7 @@ def report(cases: Sequence[Case], options: argparse.Namespace) -> None:
     """Settle what was foretold, and write the report."""
     from leafkit.results import FinishedRuns
 
-    foretold = json.loads(options.foretold.read_text(encoding="utf-8"))
+    foretold = read_foretold(options.foretold)
     runs = runs_of(cases, options)
     table = FinishedRuns.load(options.table).runs
     lines = [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ from lib.report import table
 
 from leafkit.evaluation.forecast.calibration import FEATURES
 from leafkit.results import FinishedRun, Forecast
-from leafkit.results.codec import from_plain
+from leafkit.results.codec import from_plain, read_json
 from leafkit.results.prediction import TRAINED
 from predict_parts.fits import Way, shipped
 
+FORMAT = 1  # of a file of predictions
 FEWEST_COVERED, LEAST_ORDER, MOST_ERROR = 0.85, 0.85, 0.02
 Pair = tuple[Forecast, FinishedRun]
 
@@ -95,6 +97,25 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     equal = (values[:, None] == values[None, :]).sum(axis=1)
     ranks: np.ndarray = below + (equal - 1) / 2
     return ranks
+
+
+def read_foretold(path: Path) -> Mapping[str, Any]:
+    """The predictions of a file that ``foretell`` wrote.
+
+    Raises:
+        LeafkitError: it cannot be read or is no JSON.
+        SystemExit: it is of another format, or none.
+    """
+    found = read_json(path, "benchmarks/predict.py foretell")
+    if not isinstance(found, dict) or not {"about", "predictions"} <= found.keys():
+        raise SystemExit(f"{path} holds no predictions: `predict.py foretell` writes them")
+    number = found.get("format", FORMAT)  # none was written at first
+    if type(number) is not int or number != FORMAT:
+        raise SystemExit(
+            f"{path} has format {number!r}, and this script reads {FORMAT}: settle it with the "
+            "script that foretold"
+        )
+    return found
 
 
 def compare(foretold: Mapping[str, Any], runs: Sequence[FinishedRun]) -> dict[str, list[Pair]]:

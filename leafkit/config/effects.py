@@ -83,6 +83,7 @@ class _Condition:
     holds: Callable[[Recipe, str], bool]  # of the recipe and the stage that the key names
     needs: str
     command: str = ""  # the only one in which it is so; "" is every command
+    but: str = ""  # a command in which the keys count without it
 
 
 def _stage(test: Callable[..., bool]) -> Callable[[Recipe, str], bool]:
@@ -159,6 +160,7 @@ _CONDITIONS = (
         ("student.static.*",),
         lambda recipe, _: recipe.student.kind == "static",
         "student.kind=static",
+        but="predict",  # which probes a static student beside others
     ),
     _Condition(
         (
@@ -388,8 +390,8 @@ def _missing(command: str, recipe: Recipe, key: str) -> str:
     parts = key.split(".")
     stage = parts[1] if parts[0] == "stages" and len(parts) > 2 else ""
     for condition in _CONDITIONS:
-        concerns = condition.command in {"", command} and _matches(key, condition.keys)
-        if concerns and not condition.holds(recipe, stage):
+        concerns = condition.command in {"", command} and condition.but != command
+        if concerns and _matches(key, condition.keys) and not condition.holds(recipe, stage):
             return condition.needs
     return ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -103,6 +104,25 @@ def test_a_report_says_every_group_and_what_was_farthest_off():
     foretold["predictions"][0]["space"] = "unheard of"
     with pytest.raises(SystemExit, match="not settled"):
         prediction_report.compare(foretold, settled)
+
+
+def test_a_file_of_predictions_of_another_format_is_refused_by_name(tmp_path):
+    path = tmp_path / "foretold.json"
+    plain = {"about": {}, "predictions": []}
+    for data in (plain, plain | {"format": prediction_report.FORMAT}):
+        path.write_text(json.dumps(data))
+        assert prediction_report.read_foretold(path)["predictions"] == []
+    for data, says in (
+        (plain | {"format": 2}, "foretold.json has format 2, and this script reads 1"),
+        (plain | {"format": "1"}, "has format '1'"),
+        ({"about": {}}, "foretold.json holds no predictions"),
+        ([], "holds no predictions"),
+    ):
+        path.write_text(json.dumps(data))
+        with pytest.raises(SystemExit, match=says):
+            prediction_report.read_foretold(path)
+    shipped = Path(predict.__file__).parent / "reports" / "2026-11-30-predict-foretold.json"
+    assert prediction_report.read_foretold(shipped)["predictions"]
 
 
 # --- other ways to read shares off finished runs

@@ -81,6 +81,10 @@ def test_a_folder_without_texts_is_refused(tmp_path):
             ["teacher=model:a", "home=jsonl:b", "bench.num_samples=3"],
             "no effect in leafkit predict",
         ),
+        (
+            ["teacher=model:a", "home=jsonl:b", "student.static.num_words=100"],
+            "no effect in leafkit predict",
+        ),
         (["teacher=model:a", "home=jsonl:b", "dry_run=true"], "dry_run=true is for the commands"),
     ],
 )

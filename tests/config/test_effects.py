@@ -255,3 +255,11 @@ def test_a_teacher_is_trained_with_what_the_command_line_sets(home, tmp_path, ca
     assert set(report["losses"]) == {"tune", "student"}
     assert main.main([*words, "stages.tune.num_steps=3", "seed=7"]) == 0
     assert "nothing has changed" in capsys.readouterr().out
+
+
+def test_a_prediction_reads_what_its_probes_do_and_refuses_what_they_do_not() -> None:
+    recipe = load_recipe("measure")
+    read = ["student.dim", "student.static.width", "student.static.document_epochs"]
+    unread = ["student.static.num_words", "student.static.query_epochs", "student.static.query_lr"]
+    assert not list(find_useless("predict", recipe, read))
+    assert {key for key, _ in find_useless("predict", recipe, unread)} == set(unread)

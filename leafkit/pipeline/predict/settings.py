@@ -45,8 +45,9 @@ class PredictSettings:
     has_diagnosis: bool = flag(False, "Examine the teacher, too.")
 
     def __post_init__(self) -> None:
-        if isinstance(self.kinds, list):
-            object.__setattr__(self, "kinds", tuple(self.kinds))
+        kinds: Any = self.kinds  # from Python, whatever was given
+        if isinstance(kinds, list):
+            object.__setattr__(self, "kinds", tuple(kinds))
         wrong = [f"{name}: {what}" for name, what in self._problems()]
         if wrong:
             raise UsageError(

@@ -15,6 +15,7 @@ from finished_runs import make_runs
 from leafkit.config.load import load_recipe
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Document
+from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.checkpoint import read_encoder
 from leafkit.pipeline.model_handle import load_teacher
 from leafkit.pipeline.predict import load_part, load_sample
@@ -197,7 +198,7 @@ def test_fewer_texts_than_it_can_tell_by_are_refused(home, folder, tmp_path):
 
 def inputs_of(home, place, source, corpus, **changes) -> PredictionInputs:
     plain = tiny.tiny_recipe(home, place / "ck")
-    plain["teacher"] = {"source": source} | changes.pop("teacher", {})
+    plain["teacher"] = {"source": source}
     plain["data"] = {"corpus": corpus}
     for section, keys in changes.items():
         plain[section] = plain.get(section, {}) | keys
@@ -213,7 +214,6 @@ def inputs_of(home, place, source, corpus, **changes) -> PredictionInputs:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"teacher": {"query_prompt": "ask: "}},
         {"student": {"static": {"width": 8}}},
         {"student": {"dim": 24}},
         {"bench": {"indexes": {"hnsw_links": 8}}},
@@ -224,7 +224,16 @@ def test_what_changes_a_prediction_makes_it_anew(home, folder, tmp_path, changes
     corpus, source = f"jsonl:{folder / 'documents.jsonl'}", f"model:{home / 'big'}"
     before = inputs_of(home, tmp_path, source, corpus)
     assert inputs_of(home, tmp_path, source, corpus) == before
-    assert inputs_of(home, tmp_path, source, corpus, **dict(changes)) != before
+    assert inputs_of(home, tmp_path, source, corpus, **changes) != before
+
+
+def test_another_prompt_of_the_teacher_does_too(home, folder, tmp_path, monkeypatch):
+    corpus, source = f"jsonl:{folder / 'documents.jsonl'}", f"model:{home / 'big'}"
+    before = inputs_of(home, tmp_path, source, corpus)
+    monkeypatch.setattr(TransformerEmbedder, "prompt", lambda self, role: f"{role}: ")
+    after = inputs_of(home, tmp_path, source, corpus)
+    assert after != before
+    assert after.prompts == ["query: ", "document: "]
 
 
 def test_other_finished_runs_of_the_same_number_do_too(home, folder, tmp_path, monkeypatch):
