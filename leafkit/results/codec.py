@@ -201,6 +201,7 @@ class Saved:
             if not isinstance(data, Mapping):
                 raise Mismatch(f"it holds {_kind_of(data)} where an object is needed")
             number = data.get("format", 1)
+            # a class that brings nothing up to date was never written in format 1
             is_new = cls.upgrade.__func__ is Saved.upgrade.__func__  # type: ignore[attr-defined]
             known = [FORMAT] if is_new and "format" in data else [1, FORMAT]
             if type(number) is not int or number not in known:

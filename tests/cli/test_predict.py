@@ -26,6 +26,7 @@ def test_words_are_the_commands_own_and_the_recipes():
     )
     assert asked == PredictSettings(0.9, 1.0, 500, ("static", "last-layer"), True)
     assert rest == ["teacher=model:big", "data.corpus=beir:docs", "seed=3"]
+    assert split_words(["teacher=model:big", "texts=1e3"])[0].texts == 1000
     assert split_words(["teacher=model:big"]) == (PredictSettings(), ["teacher=model:big"])
     assert PredictSettings().kinds == KINDS
 

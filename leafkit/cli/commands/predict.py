@@ -66,12 +66,11 @@ def split_words(words: Sequence[str]) -> tuple[PredictSettings, list[str]]:
 
 def _number(word: str) -> int | float | str:
     """As the settings check it; a word that is no number stays one."""
-    for kind in (int, float):
-        try:
-            return kind(word)
-        except ValueError:
-            continue
-    return word
+    try:
+        value = float(word)
+    except ValueError:
+        return word
+    return int(value) if value.is_integer() else value
 
 
 def _name_texts(words: list[str]) -> list[str]:

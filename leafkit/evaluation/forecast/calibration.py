@@ -107,6 +107,8 @@ class Calibration:
         width = np.maximum(self.high - self.low, _MARGIN)
         stretch = 1 + float((far / width).max())  # as far again as the table is wide: twice
         error = (self.trained_error if is_trained else self.error) * stretch
+        # the errors hold leverage already, and would do without while the figures are those that
+        # all outcomes chose; where the choice is made anew, they cover too little: docs/predict.md
         error *= float(np.sqrt(1 + leverage))
         reach = T95[min(self.freedom, len(T95)) - 1] * error
         center = self.base + float(x @ self.weight)
