@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 from finished_runs import make_runs
+from synth_server import MODEL, chat_server
 
 from leafkit.config.load import load_recipe
 from leafkit.core.errors import LeafkitError, UsageError
@@ -287,6 +288,36 @@ def test_queries_beside_their_vectors_are_asked_of_first_dimensions_too(
     assert (found.asked_with, found.num_queries) == (GIVEN_QUERIES, 30)
     assert found.dim == (dim or 48)
     assert found.students[0].expected.query_overlap is not None
+
+
+def test_an_endpoint_is_asked_for_what_is_looked_at_and_no_more(home, folder, documents, tmp_path):
+    teacher = read_encoder(home / "big")
+
+    def embed(texts, dim):
+        told = [text.removeprefix(tiny.PROMPT) for text in texts]
+        made = teacher.finish(teacher(teacher.tokenize(told, "document"))).detach().numpy()
+        return made[:, :dim] if dim else made
+
+    with chat_server() as server:
+        server.embed, server.dim = embed, 48
+        plain = tiny.tiny_recipe(home, tmp_path / "ck")
+        plain["teacher"] = {"source": f"endpoint:{MODEL}", "query_prompt": tiny.PROMPT}
+        plain["data"] = {"corpus": f"jsonl:{folder / 'documents.jsonl'}"}
+        plain["embeddings"] = {"endpoint": {"base_url": server.url}}
+        path = tiny.write_recipe(tmp_path / "mine.yaml", plain)
+        settings = PredictSettings(minutes=5, texts=210, kinds=(LAST_LAYER,))
+        with open_run(load_recipe(str(path)), trains=False) as run:
+            found = run_predict(run, settings)
+        sent = [text for request in server.requests for text in request.texts]
+        count = len(server.requests)
+        with open_run(load_recipe(str(path)), trains=False) as run:
+            assert run_predict(run, settings) == found
+    assert (found.asked_with, found.num_documents) == (MADE_QUERIES, 210)
+    asked = [text for text in sent if text.startswith(tiny.PROMPT)]
+    assert len(asked) == found.num_queries
+    # 18 texts are timed, and one tells the dimensions
+    assert len(sent) - len(asked) <= 210 + 18 + 2
+    assert len(server.requests) - count <= 1
 
 
 # --- the sample
