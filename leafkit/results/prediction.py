@@ -207,7 +207,7 @@ class Prediction(Saved, Tabular):
         corpus: its name.
         dim: of the teacher's vectors.
         num_documents: whose vectors were looked at.
-        num_corpus: documents that the corpus has, or rows, where not all were read.
+        num_corpus: documents that the corpus has; about so many, where not all were read.
         num_held_out: documents that no probe was fitted to.
         num_queries: asked.
         asked_with: what is known of them.
@@ -223,6 +223,7 @@ class Prediction(Saved, Tabular):
         not_predicted: what it does not say.
         diagnosis: of the teacher's vectors; None where none was asked for.
         num_read: documents that were read, where the corpus has too many to hold; 0 for all.
+        num_rows: that these were drawn from; 0 where all were read.
     """
 
     what: ClassVar[str] = "prediction"
@@ -248,6 +249,7 @@ class Prediction(Saved, Tabular):
     not_predicted: tuple[str, ...]
     diagnosis: Diagnosis | None = None
     num_read: int = 0
+    num_rows: int = 0
 
     def tables(self) -> list[Table]:
         """Students; ways to search; what an approximate index needs; what is not predicted."""
@@ -293,10 +295,10 @@ class Prediction(Saved, Tabular):
             f"{', '.join(self.corpora)}. Expected of all texts from probes of fewer. This took "
             f"{_duration(self.seconds)}."
         )
-        if self.num_read:
+        if self.num_rows:
             note += (
-                f" Of {self.num_corpus:,} rows {self.num_read:,} documents were read, drawn by a "
-                "hash of their content."
+                f" Of {self.num_rows:,} rows {self.num_read:,} documents were read, drawn by a "
+                "hash of their content; the number of all is in proportion."
             )
         if self.teacher_seconds:
             note += (

@@ -123,11 +123,12 @@ def test_files_of_other_versions_are_refused_by_name(kind, number, says, tmp_pat
 
 def test_a_prediction_of_before_samples_were_read_is_still_one():
     plain = PREDICTION.to_json()
-    del plain["num_read"]
+    del plain["num_read"], plain["num_rows"]
     assert Prediction.from_json(plain) == PREDICTION
 
 
 def test_a_drawn_part_is_said():
-    text = str(replace(PREDICTION, num_corpus=1_000_000, num_read=50_000))
-    assert "Of 1,000,000 rows 50,000 documents were read" in text
+    text = str(replace(PREDICTION, num_corpus=900_000, num_read=45_000, num_rows=1_000_000))
+    assert "Of 1,000,000 rows 45,000 documents were read" in text
+    assert "of 900,000 documents looked at" in text
     assert "were read" not in str(PREDICTION)

@@ -20,16 +20,13 @@ class Part:
 
     Attributes:
         corpus: its documents, those that were drawn alone.
-        num_rows: that the corpus has; its documents, where all were read.
+        num_documents: that there are; about so many, where rows were drawn.
+        num_rows: that a part was drawn from; 0 where all were read.
     """
 
     corpus: Corpus
-    num_rows: int
-
-    @property
-    def is_drawn(self) -> bool:
-        """Whether there are more rows than were read."""
-        return self.num_rows > len(self.corpus.collection.documents)
+    num_documents: int
+    num_rows: int = 0
 
 
 def load_part(run: Run, settings: PredictSettings) -> Part:
@@ -50,9 +47,11 @@ def load_part(run: Run, settings: PredictSettings) -> Part:
     corpus = run.share(
         f"{most} rows of {uri}", lambda: Corpus(read_part(uri, data, most), identity)
     )
-    num_rows = drawn_from(corpus.collection.counts)
+    num_read, num_rows = len(corpus.collection.documents), drawn_from(corpus.collection.counts)
+    # a row is no document: a pair brings several, or names one that another row has
+    num_documents = round(num_read * num_rows / most)
     log(
         f"  {uri}: {most:,} of {num_rows:,} rows are read, drawn by a hash of their content, the "
-        f"same ones each time: {len(corpus.collection.documents):,} documents"
+        f"same ones each time: {num_read:,} of about {num_documents:,} documents"
     )
-    return Part(corpus, num_rows)
+    return Part(corpus, num_documents, num_rows)

@@ -114,7 +114,7 @@ def load_sample(run: Run, teacher: ModelHandle, part: Part, settings: PredictSet
         what=f"{corpus.collection.name} documents",
     )
     vectors = np.asarray(found[: len(chosen)], dtype=np.float32)
-    left_s = per_text_s * (part.num_rows - len(chosen))
+    left_s = per_text_s * (part.num_documents - len(chosen))
     return Looked([documents[i] for i in chosen], vectors, left_s)
 
 

@@ -220,7 +220,7 @@ def forecast(
     """
     recipe, yardstick = run.recipe, sample.yardstick
     calibration = calibrate(runs, sample.asked_with)
-    corpus, num_texts = part.corpus, part.num_rows
+    corpus, num_texts = part.corpus, part.num_documents
     student = replace(recipe.student, head_layers="last", kind="instant")
     start = build_student(load_start(student), teacher, student, recipe.seed)
     probed = list(
@@ -260,7 +260,8 @@ def forecast(
         teacher_seconds=0.0,
         seconds=0.0,
         not_predicted=(*_NOT_PREDICTED, *_left_out_dims(run, teacher)),
-        num_read=len(corpus.collection.documents) if part.is_drawn else 0,
+        num_read=len(corpus.collection.documents) if part.num_rows else 0,
+        num_rows=part.num_rows,
         diagnosis=_diagnose(run, teacher, corpus, sample) if settings.has_diagnosis else None,
     )
 
