@@ -54,3 +54,12 @@ def test_values_that_can_be_are_taken():
     found = PredictSettings(np.float32(0.5), np.int64(3), np.int64(400), ["static"])  # type: ignore[arg-type]
     assert found.kinds == ("static",)
     assert PredictSettings(1, 0.1, 0) == PredictSettings(target=1.0, minutes=0.1)
+
+
+def test_equal_numbers_are_kept_as_the_same_text():
+    """What decides about a prediction is compared as text."""
+    told = str(PredictSettings(target=1.0, minutes=2.0, texts=500))
+    for kind in (int, np.int64, np.float64):
+        given = PredictSettings(target=kind(1), minutes=kind(2), texts=500)
+        assert str(given) == told
+    assert str(PredictSettings(1, 2, np.int64(500))) == told  # type: ignore[arg-type]
