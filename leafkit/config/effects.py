@@ -51,6 +51,7 @@ _PROBED = (
     "inherit.dims",
     "inherit.precisions",
     "bench.indexes.hnsw*",
+    "bench.indexes.ef_search",
 )
 _TRAINING = ("seed", *_READING, *_CUTS, "data.num_pseudo_texts", "stages.*", "trainer.*", _ENGINE)
 _SECTIONS = ("data.*", "student.*", "trainer.*", "bench.*", "inherit.*")
@@ -250,6 +251,7 @@ _CONDITIONS = (
         ("bench.indexes.[!k]*",),
         lambda recipe, _: bool(recipe.bench.indexes.kinds),
         "indexes.kinds",
+        but="predict",  # which links a graph whatever is benched
     ),
     _Condition(
         ("inherit.int8_range",),

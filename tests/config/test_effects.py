@@ -260,6 +260,8 @@ def test_a_teacher_is_trained_with_what_the_command_line_sets(home, tmp_path, ca
 def test_a_prediction_reads_what_its_probes_do_and_refuses_what_they_do_not() -> None:
     recipe = load_recipe("measure")
     read = ["student.dim", "student.static.width", "student.static.document_epochs"]
+    read += ["bench.indexes.hnsw_links", "bench.indexes.ef_search"]
     unread = ["student.static.num_words", "student.static.query_epochs", "student.static.query_lr"]
     assert not list(find_useless("predict", recipe, read))
+    unread += ["bench.indexes.kinds", "bench.indexes.num_lists"]
     assert {key for key, _ in find_useless("predict", recipe, unread)} == set(unread)
