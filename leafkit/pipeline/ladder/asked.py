@@ -89,6 +89,7 @@ def load_questions(
     corpus: Corpus,
     *,
     targets: Sequence[Target],
+    num_trained: int,
     has_others: bool,
 ) -> Questions:
     """The judged queries of bench.split that the student has not seen; where there are none,
@@ -100,12 +101,13 @@ def load_questions(
         pair: whose documents are searched.
         teacher: embeds new queries.
         corpus: that is indexed.
-        targets: everything that the student learned from.
+        targets: everything that the recipe's words lead a student to learn from.
+        num_trained: texts that the finished student did learn from.
         has_others: the router has other queries to learn from.
 
     Raises:
         LeafkitError: there are fewer than ``FEWEST``.
-        UsageError: they are those that train the student.
+        UsageError: they are those that train the student, or it was trained by other words.
     """
     collection, split = corpus.collection, run.recipe.bench.split
     if split == "train":
@@ -125,6 +127,13 @@ def load_questions(
             f"a promise of {promise:.0%} takes {queries_to_promise(promise, has_others):,} at "
             "least, more where the teacher finds less or some lose much; bench.split=NAME names "
             "another split",
+        )
+    num_told = sum(len(one.texts) for one in leave_out(targets, unseen_texts(held_out)))
+    if num_trained > num_told:
+        raise UsageError(
+            f"the student learned from {num_trained:,} texts, and these words lead to "
+            f"{num_told:,}: which queries it has not seen cannot be told",
+            "the words that finished the recipe, bench.split and those of data among them",
         )
     if judged:
         return _judged_questions(run, teacher, collection, judged, targets)

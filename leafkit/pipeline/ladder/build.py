@@ -77,7 +77,7 @@ class RouterInputs:
     timed: int
     seed: int
     tokens: int  # cut of queries
-    graph: str  # kind of what embeds with the student
+    graph: str  # identity of what embeds as the student
     setting: str  # of the index and its search
     asked: str  # identity of the queries that calibrate and verify
     learned: str  # likewise of those that are learned from
@@ -186,7 +186,13 @@ def prepare(run: Run) -> Prepared:
     targets = load_targets(run, teacher, corpus)
     split = split_targets(targets, corpus.collection, recipe.bench.split, teacher)
     questions = load_questions(
-        run, pair, teacher, corpus, targets=targets, has_others=bool(split.queries)
+        run,
+        pair,
+        teacher,
+        corpus,
+        targets=targets,
+        num_trained=sum(read_manifest(run.folder / STUDENT).inputs["texts"]),
+        has_others=bool(split.queries),
     )
     rungs = []
     for name in names:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from leafkit.core.errors import UsageError
 from leafkit.data.records import Collection, Document, Query
 from leafkit.pipeline.ladder import asked
 from leafkit.pipeline.ladder.asked import FEWEST, find_unseen, load_questions
@@ -68,6 +69,7 @@ def load(monkeypatch):
             SimpleNamespace(model=MODEL, name="t"),  # type: ignore[arg-type]
             SimpleNamespace(collection=collection),  # type: ignore[arg-type]
             targets=[target(*(f"Question  {i}" for i in range(num_seen)))],
+            num_trained=num_seen,
             has_others=True,
         )
         assert texts == found.texts
@@ -93,3 +95,33 @@ def test_where_too_few_are_unseen_all_are_asked_and_it_is_said(load, caplog):
 def test_queries_are_asked_without_instructions_of_their_own(load):
     """As a server asks them."""
     assert {query.instruction for query in load(0).queries} == {""}
+
+
+def test_a_student_of_other_words_is_refused(monkeypatch):
+    """Few judged queries of one split held nothing out of its training; by the name of another
+    split, which has none, documents would be held out that it has seen.
+    """
+    monkeypatch.setattr(asked, "load_vectors", lambda run, *_, **__: np.ones((FEWEST, 4)))
+    monkeypatch.setattr(asked, "teachers_own", lambda *_: None)
+    count = 20 * FEWEST
+    documents = [Document(f"d{i}", f"text {i}") for i in range(count)]
+    queries = [Query("q", "a question", "test")]
+    collection = Collection("home", documents, queries, {"q": {"d0": 1}})
+    recipe = SimpleNamespace(
+        bench=SimpleNamespace(split="validation"), data=SimpleNamespace(max_query_tokens=32)
+    )
+
+    def load(num_trained: int):
+        return load_questions(
+            SimpleNamespace(recipe=recipe),  # type: ignore[arg-type]
+            None,  # type: ignore[arg-type]
+            SimpleNamespace(model=MODEL, name="t"),  # type: ignore[arg-type]
+            SimpleNamespace(collection=collection),  # type: ignore[arg-type]
+            targets=[target(*(document.full_text for document in documents), role="document")],
+            num_trained=num_trained,
+            has_others=True,
+        )
+
+    assert load(count - FEWEST).training == HELD_OUT
+    with pytest.raises(UsageError, match="learned from 600 texts, and these words lead to 570"):
+        load(count)
