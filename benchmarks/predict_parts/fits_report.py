@@ -22,7 +22,7 @@ _TO_SIGMA = 2 * 1.96  # standard deviations in an outcome's 95% interval
 _OF_HALF = 0.6745  # standard deviations that half of a normal distribution's draws are within
 SHIPPED = "as the package does"
 REPEATED = "figures chosen anew without the corpus"
-_CENTRES: dict[str, Callable[[str], Way]] = {
+_CENTERS: dict[str, Callable[[str], Way]] = {
     "difference to the neighbors found": fits.from_neighbors,
     "all figures, ridge": lambda asked: linear(figures_columns(KNOWN[asked]), intervals.by_errors),
     "hierarchy of corpora, Bayesian": hierarchical,
@@ -33,7 +33,7 @@ _CENTRES: dict[str, Callable[[str], Way]] = {
 }
 _REACHES: dict[str, intervals.Reach] = {
     "errors alone": intervals.by_errors,
-    "studentised": intervals.studentised,
+    "studentised": intervals.studentized,
     "corpora and kinds apart": intervals.in_two_parts,
     "pooled quantile, conformal": intervals.conformal,
 }
@@ -134,9 +134,9 @@ def _mean_width(pairs: Sequence[Pair]) -> float:
 def ways_of_asking(asked_with: str) -> dict[str, Way]:
     """Every way by its name, the package's first."""
     found = {SHIPPED: fits.shipped(asked_with)}
-    for name, centre in _CENTRES.items():
-        if centre is not fits.with_teacher_gain or asked_with == MADE_QUERIES:
-            found[name] = centre(asked_with)
+    for name, center in _CENTERS.items():
+        if center is not fits.with_teacher_gain or asked_with == MADE_QUERIES:
+            found[name] = center(asked_with)
     columns = figures_columns(FEATURES[asked_with])
     for name, reach in _REACHES.items():
         found[f"its shares, interval of {name}"] = linear(columns, reach)

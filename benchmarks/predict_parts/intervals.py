@@ -66,7 +66,7 @@ def by_errors(errors: Errors, leverage: np.ndarray) -> np.ndarray:
     return np.full(len(leverage), t_quantile(_freedom(errors)) * spread)
 
 
-def studentised(errors: Errors, leverage: np.ndarray) -> np.ndarray:
+def studentized(errors: Errors, leverage: np.ndarray) -> np.ndarray:
     """Errors over the root of their own leverage, times the root of the asked one's."""
     scaled = errors.values / np.sqrt(1 + errors.leverages)
     spread = np.sqrt(mean_square(scaled, errors.groups) * (1 + leverage))

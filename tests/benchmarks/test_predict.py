@@ -167,7 +167,7 @@ def test_intervals_by_hand():
     leverage = np.array([0.0, 3.0])
     assert intervals.by_errors(errors, leverage) == pytest.approx([6.314, 6.314])
     assert intervals.by_leverage(errors, leverage) == pytest.approx([6.314, 2 * 6.314])
-    assert intervals.studentised(errors, leverage) == pytest.approx([6.314 / 2, 6.314])
+    assert intervals.studentized(errors, leverage) == pytest.approx([6.314 / 2, 6.314])
     assert intervals.conformal(errors, leverage) == pytest.approx([1, 1])
     # all of the error is the corpora's: one degree of freedom
     assert intervals.in_two_parts(errors, leverage) == pytest.approx([6.314, 6.314])
