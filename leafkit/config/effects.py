@@ -16,8 +16,7 @@ from leafkit.config.student import SCORE_TERMS, StudentLosses
 from leafkit.core.errors import UsageError
 
 _RUN = ("name", "checkpoints", "device", "precision", "force")
-# of a run; its teacher's recipe gets those of the run itself
-OF_A_RUN = (*_RUN, "dry_run")
+OF_A_RUN = (*_RUN, "dry_run")  # its teacher's recipe gets those of the run itself
 _READING = (
     "data.corpus",
     "data.packages",
@@ -50,8 +49,7 @@ _PROBED = (
     "!student.static.query_*",
     "inherit.dims",
     "inherit.precisions",
-    "bench.indexes.hnsw*",
-    "bench.indexes.ef_search",
+    "bench.indexes.[eh]*",
 )
 _TRAINING = ("seed", *_READING, *_CUTS, "data.num_pseudo_texts", "stages.*", "trainer.*", _ENGINE)
 _SECTIONS = ("data.*", "student.*", "trainer.*", "bench.*", "inherit.*")

@@ -296,10 +296,7 @@ class Prediction(Saved, Tabular):
             f"{_duration(self.seconds)}."
         )
         if self.num_rows:
-            note += (
-                f" Of {self.num_rows:,} rows {self.num_read:,} documents were read, drawn by a "
-                "hash of their content; the number of all is in proportion."
-            )
+            note += f" Of {self.num_rows:,} rows {self.num_read:,} documents were read, by hash."
         if self.teacher_seconds:
             note += (
                 " The teacher must embed the other documents first, which takes it about "
@@ -307,9 +304,10 @@ class Prediction(Saved, Tabular):
             )
         if outside:
             note += f" * outside what was ever measured: {'; '.join(outside)}."
+        about = "about " if self.num_rows else ""  # in proportion to what was read
         title = (
             f"Students of {self.teacher} on {self.corpus}: {self.num_documents:,} of "
-            f"{self.num_corpus:,} documents looked at, {self.num_held_out:,} held out, "
+            f"{about}{self.num_corpus:,} documents looked at, {self.num_held_out:,} held out, "
             f"{self.num_queries:,} queries {self.asked_with}"
         )
         return Table(title, head, "lrrrrrrr", tuple(rows), note)

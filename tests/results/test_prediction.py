@@ -130,5 +130,5 @@ def test_a_prediction_of_before_samples_were_read_is_still_one():
 def test_a_drawn_part_is_said():
     text = str(replace(PREDICTION, num_corpus=900_000, num_read=45_000, num_rows=1_000_000))
     assert "Of 1,000,000 rows 45,000 documents were read" in text
-    assert "of 900,000 documents looked at" in text
+    assert "of about 900,000 documents looked at" in text
     assert "were read" not in str(PREDICTION)
