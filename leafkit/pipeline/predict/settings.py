@@ -55,8 +55,9 @@ class PredictSettings:
                 f"target=0.95 minutes=2 texts=0 (what fits) kinds={','.join(KINDS)}",
             )
         # 2 and 2.0 minutes are one prediction, whose settings are kept as text
-        for name, kind in (("target", float), ("minutes", float), ("texts", int)):
-            object.__setattr__(self, name, kind(getattr(self, name)))
+        object.__setattr__(self, "target", float(self.target))
+        object.__setattr__(self, "minutes", float(self.minutes))
+        object.__setattr__(self, "texts", int(self.texts))
 
     def _problems(self) -> Iterator[Problem]:
         for declared in fields(self):
