@@ -119,6 +119,7 @@ def test_a_part_at_its_limit_is_ended_and_costs_the_others_nothing(tmp_path, mon
     assert gpu.run_part(short, OPTIONS, tmp_path / "rows", -1.0).startswith("not begun")
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_says_why_and_the_next_one_runs(tmp_path, monkeypatch):
     rows = tmp_path / "rows"
     monkeypatch.setattr(gpu, "run_part", lambda part, *_: "done" if part.name == "card" else "x")

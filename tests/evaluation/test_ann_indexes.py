@@ -251,6 +251,7 @@ def test_a_document_that_is_the_query_itself_does_not_take_a_place():
     assert figures == {"None": [0.0], "[-1]": [0.0], "[0]": [pytest.approx(1 / np.log2(11))]}
 
 
+@pytest.mark.slow
 def test_documents_that_are_all_alike_are_all_as_good():
     documents = unit(np.ones((300, 32)))
     kinds = [kind for kind in KINDS if kind != "opq"]

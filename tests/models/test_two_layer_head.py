@@ -194,6 +194,7 @@ def test_sentence_transformers_gives_the_same_vectors(tmp_path, pooling):
     assert np.einsum("nd,nd->n", vectors(linear), theirs).max() < 0.99
 
 
+@pytest.mark.slow
 def test_the_graph_holds_it(tmp_path):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")

@@ -123,6 +123,7 @@ def test_a_changed_key_runs_again_only_what_depends_on_it(done, start, override,
     assert redone(start(done, override.replace("force=true", "force=false"))) == set()
 
 
+@pytest.mark.slow
 def test_another_teacher_runs_everything_but_the_corpus_again(done, start, tmp_path):
     tiny.write_model(
         tmp_path / "other", hidden=48, seed=9, prompts={"query": tiny.PROMPT}, mrl_dims=(48, 24)
@@ -191,6 +192,7 @@ def test_repeated_queries_are_seen_more_often(done, start):
     assert len(json.loads((done.parent / "ck/tiny/student/losses.json").read_text())) > before
 
 
+@pytest.mark.slow
 def test_a_teacher_that_does_not_normalize_has_such_a_student(home, tmp_path, start):
     tiny.write_model(tmp_path / "raw", hidden=48, seed=1, normalized=False)
     recipe = tiny.write_recipe(tmp_path / "tiny.yaml", tiny.tiny_recipe(home, tmp_path / "ck"))
@@ -206,6 +208,7 @@ def test_one_text_of_each_origin_is_enough_to_start_the_projection_from(done, st
     assert read_manifest(run.folder / "student").metrics["spectrum"]["num_texts"] == 3
 
 
+@pytest.mark.slow
 def test_documents_alone_train_a_student_that_is_measured_by_its_agreement(
     home, tmp_path, start, capsys
 ):

@@ -84,6 +84,7 @@ def test_the_int8_graph_answers_where_its_loss_is_small(exported, monkeypatch):
     assert "int8" in load_pair(exported).embedder._session._model_path
 
 
+@pytest.mark.slow
 def test_a_graph_of_an_earlier_student_is_not_used(exported, done, start, capsys):
     start(done, "student.optimizer.lr=3.0e-3")
     pair = load_pair(exported)

@@ -104,6 +104,7 @@ def test_a_process_that_does_not_see_the_files_is_told_so(run, monkeypatch):
         load_tokens(run, Counted().reader, TEXTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"kind": "static", "static": {"document_epochs": 1}}])
 def test_a_student_is_the_same_from_files_and_from_memory(home, tmp_path, monkeypatch, changes):
     weights = {}

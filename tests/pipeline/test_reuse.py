@@ -219,6 +219,7 @@ def test_a_refused_text_is_counted_in_the_whole_list(run):
         load(run, model, wanted)
 
 
+@pytest.mark.slow
 def test_a_source_that_is_added_and_a_limit_that_is_raised(home, tmp_path):
     """Through the whole recipe; manifests say what was reused."""
     extra = tmp_path / "extra.jsonl"

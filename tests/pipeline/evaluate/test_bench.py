@@ -124,6 +124,7 @@ def test_what_has_not_changed_is_not_measured_again(done, start, away):
     ) == {"bench"}
 
 
+@pytest.mark.slow
 def test_results_are_kept_when_a_later_part_fails(done, start, away, monkeypatch):
     def fail(*args: Any, **kwargs: Any) -> None:
         raise LeafkitError("a part failed")

@@ -121,6 +121,7 @@ def test_the_better_one_finds_more_of_what_it_follows():
     assert Agreed(0.9, 0.8).is_better(Agreed(0.8, 0.7))
 
 
+@pytest.mark.slow
 def test_they_change_the_student_and_its_training(home):
     def weight(pair) -> torch.Tensor:
         return pair.student.projection.weight.detach()

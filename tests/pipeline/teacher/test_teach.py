@@ -137,6 +137,7 @@ def test_soup_share_zero_gives_the_start_back(recipe, start, home):
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.slow
 def test_the_soup_lies_between_start_and_trained_weights(recipe, start):
     run = start(recipe, work=run_teach)
     half = load_file(run.folder / "tune" / "model.safetensors")
@@ -279,12 +280,14 @@ def test_a_collection_without_train_queries_is_refused(recipe, start, tmp_path):
     assert "teacher.source=model:" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_a_failed_later_stage_keeps_the_earlier_one(recipe, start):
     with pytest.raises(UsageError):
         start(recipe, "stages.tune.hidden_size=48", work=run_teach)
     assert statuses(start(recipe, work=run_teach))["weak"] == "up to date"
 
 
+@pytest.mark.slow
 def test_a_damaged_stage_is_named_before_it_is_built_upon(recipe, start):
     run = start(recipe, work=run_teach)
     path = run.folder / "weak" / "model.safetensors"
@@ -344,6 +347,7 @@ def test_every_source_has_a_prompt_under_its_name_and_the_first_ones_is_the_quer
     assert encoder.spec.prompts == {"query": "wiki : ", "wiki": "wiki : ", "news": "news : "}
 
 
+@pytest.mark.slow
 def test_the_start_is_loaded_once_and_read_again_for_an_average_alone(recipe, start, monkeypatch):
     """Whoever asks for it, mining too, gets the one that is then trained."""
     loaded: list[str] = []
