@@ -24,7 +24,9 @@ self.addEventListener("message", ({ data }) => {
 });
 
 async function get(name, kind) {
-  const response = await fetch(new URL(name, import.meta.url));
+  // asked again whether it is the same: a browser may keep old files for a while by itself, and those
+  // of two exports do not belong together
+  const response = await fetch(new URL(name, import.meta.url), { cache: "no-cache" });
   if (!response.ok) throw new Error(`${name}: status ${response.status}`);
   return response[kind]();
 }
