@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kept_cells import USUAL, check_others_are_refused, each_other_option
 from ladder_case import times_of
 
 from leafkit.pipeline.ladder.measure import Measured
@@ -31,15 +32,7 @@ def measured(tmp_path, monkeypatch):
         return {"splits": {}}
 
     monkeypatch.setattr(ladder, "make_ladder", made)
-    usual = {
-        "corpus": ["beir:some/scifact"],
-        "teacher": "builtin:mpnet",
-        "max_document_tokens": 256,
-        "words": ["seed=1"],
-        "label": "ladder",
-        "threads": 2,
-        "folder": tmp_path,
-    }
+    usual = USUAL | {"label": "ladder", "folder": tmp_path}
 
     def measure(**others):
         return ladder.measure(argparse.Namespace(**(usual | others)))
@@ -53,23 +46,9 @@ def test_a_finished_cell_is_taken_back(measured):
     assert cells == ["scifact"]
 
 
-@pytest.mark.parametrize(
-    ("others", "said"),
-    [
-        ({"teacher": "builtin:minilm"}, "teacher is 'builtin:mpnet' there"),
-        ({"words": ["seed=2"]}, r"words is \['seed=1'\] there"),
-        ({"threads": 1}, "threads is 2 there"),
-        ({"max_document_tokens": 128}, "max_document_tokens is 256 there"),
-        ({"corpus": ["beir:another/scifact"]}, "corpus is 'beir:some/scifact' there"),
-    ],
-)
+@each_other_option
 def test_a_cell_of_other_options_is_refused(measured, others, said):
-    measure, cells = measured
-    measure()
-    with pytest.raises(SystemExit, match=said):
-        measure(**others)
-    measure(**others, label="others")
-    assert len(cells) == 2
+    check_others_are_refused(*measured, others, said)
 
 
 def test_draws_count_how_often_a_promise_is_given_and_kept(monkeypatch):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from kept_cells import USUAL, check_others_are_refused, each_other_option
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import rescue
@@ -32,16 +33,7 @@ def measured(tmp_path, monkeypatch):
     monkeypatch.setattr(rescue, "open_truth", lambda options, corpus: None)
     monkeypatch.setattr(rescue, "write_pairs", write_pairs)
     monkeypatch.setattr(rescue, "rescue", made)
-    usual = {
-        "corpus": ["beir:some/scifact"],
-        "teacher": "builtin:mpnet",
-        "max_document_tokens": 256,
-        "words": ["seed=1"],
-        "vectors": [10],
-        "label": "rescue",
-        "threads": 2,
-        "folder": tmp_path,
-    }
+    usual = USUAL | {"vectors": [10], "label": "rescue", "folder": tmp_path}
 
     def measure(**others):
         return rescue.measure(argparse.Namespace(**(usual | others)))
@@ -57,23 +49,9 @@ def test_a_finished_cell_is_taken_back(measured):
     assert first[("scifact", 10)]["documents"] == 10
 
 
-@pytest.mark.parametrize(
-    ("others", "said"),
-    [
-        ({"teacher": "builtin:minilm"}, "teacher is 'builtin:mpnet' there"),
-        ({"words": ["seed=2"]}, r"words is \['seed=1'\] there"),
-        ({"threads": 1}, "threads is 2 there"),
-        ({"max_document_tokens": 128}, "max_document_tokens is 256 there"),
-        ({"corpus": ["beir:another/scifact"]}, "corpus is 'beir:some/scifact' there"),
-    ],
-)
+@each_other_option
 def test_a_cell_of_other_options_is_refused(measured, others, said):
-    measure, cells = measured
-    measure()
-    with pytest.raises(SystemExit, match=said):
-        measure(**others)
-    measure(**others, label="others")
-    assert len(cells) == 2
+    check_others_are_refused(*measured, others, said)
 
 
 def test_a_cell_that_does_not_say_its_options_is_refused(measured, tmp_path):
