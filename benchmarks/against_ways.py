@@ -72,7 +72,14 @@ def leafkit(case: Case, options: argparse.Namespace, kind: str = "") -> Ran:
     if checked is not None and not is_instant:
         note += f"; kept what it was after {checked.kept_after:,}"
     is_whole = planned.num_ridge_texts == config.num_ridge_texts
-    return Ran(embedder.embed, seconds, cpu_s, found.num_texts, is_instant and is_whole, note)
+    return Ran(
+        embed=embedder.embed,
+        seconds=seconds,
+        cpu_s=cpu_s,
+        texts=found.num_texts,
+        is_complete=is_instant and is_whole,
+        note=note,
+    )
 
 
 def instant(case: Case, options: argparse.Namespace) -> Ran:
@@ -94,13 +101,13 @@ def embed_distill(case: Case, options: argparse.Namespace) -> Ran:
     loss = EmbedDistillLoss(
         model, distance_metric=options.distance, projection_dim=case.teacher.model.dim
     )
-    steps = _train(case, options, clock, model, loss)
+    steps = _train(case, options, clock, model, loss=loss)
     assert loss.projection is not None
     weight = loss.projection.weight.detach().float().numpy()
     bias = loss.projection.bias.detach().float().numpy()
 
     def embed(texts: Sequence[str], role: str, limit: int) -> np.ndarray:
-        return _encode(case, model, texts, role, limit) @ weight.T + bias
+        return _encode(case, model, texts, role, limit=limit) @ weight.T + bias
 
     note = f"{steps} steps of {ST_BATCH}, {options.distance}, projection added by hand"
     return Ran(embed, clock.seconds, clock.cpu_s, steps * ST_BATCH, note=note)
@@ -123,10 +130,10 @@ def mse(case: Case, options: argparse.Namespace) -> Ran:
     # transformer and pooling; a Normalize behind them would stand before the Dense
     model = SentenceTransformer(modules=[start[0], start[1], dense], device="cpu")
     model.max_seq_length = _limit(case, 0)
-    steps = _train(case, options, clock, model, MSELoss(model))
+    steps = _train(case, options, clock, model, loss=MSELoss(model))
 
     def embed(texts: Sequence[str], role: str, limit: int) -> np.ndarray:
-        return _encode(case, model, texts, role, limit)
+        return _encode(case, model, texts, role, limit=limit)
 
     note = f"{steps} steps of {ST_BATCH}"
     return Ran(embed, clock.seconds, clock.cpu_s, steps * ST_BATCH, note=note)
@@ -162,7 +169,14 @@ def closed_form(case: Case, options: argparse.Namespace) -> Ran:
         return _encode_rows(case, embedder, asked, limit) @ solution.weight + solution.bias
 
     note = f"{done:,} of {len(rows):,} texts, ridge {RIDGE:g}"
-    return Ran(embed, seconds, cpu_s, done, done == len(rows), note)
+    return Ran(
+        embed=embed,
+        seconds=seconds,
+        cpu_s=cpu_s,
+        texts=done,
+        is_complete=done == len(rows),
+        note=note,
+    )
 
 
 def model2vec(case: Case, options: argparse.Namespace) -> Ran:
@@ -183,7 +197,14 @@ def model2vec(case: Case, options: argparse.Namespace) -> Ran:
         prompt = case.teacher.model.prompt(role)
         return np.asarray(model.encode([prompt + text for text in texts]), dtype=np.float32)
 
-    return Ran(embed, seconds, cpu_s, 0, True, "no PCA; sees no text")
+    return Ran(
+        embed=embed,
+        seconds=seconds,
+        cpu_s=cpu_s,
+        texts=0,
+        is_complete=True,
+        note="no PCA; sees no text",
+    )
 
 
 WAYS: dict[str, Callable[[Case, argparse.Namespace], Ran]] = {
@@ -219,7 +240,7 @@ def _limit(case: Case, limit: int) -> int:
     return min(limit or trained, own)
 
 
-def _encode(case: Case, model: Any, texts: Sequence[str], role: str, limit: int) -> np.ndarray:
+def _encode(case: Case, model: Any, texts: Sequence[str], role: str, *, limit: int) -> np.ndarray:
     """(n, d) of a SentenceTransformer, the teacher's prompt before each text."""
     model.max_seq_length = _limit(case, limit)
     prompt = case.teacher.model.prompt(role)
@@ -246,7 +267,7 @@ def _encode_rows(
     return out
 
 
-def _train(case: Case, options: argparse.Namespace, clock: Clock, model: Any, loss: Any) -> int:
+def _train(case: Case, options: argparse.Namespace, clock: Clock, model: Any, *, loss: Any) -> int:
     """Steps of sentence-transformers' trainer until the clock's budget is over.
 
     The learning rate warms up and falls to 0 over the budget's time, as its linear schedule does

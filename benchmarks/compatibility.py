@@ -200,6 +200,7 @@ def row_of(
     options: argparse.Namespace,
     job: Mapping[str, Any],
     expected: Mapping[str, np.ndarray],
+    *,
     work: Path,
 ) -> list[str]:
     """The line of one check."""
@@ -253,7 +254,7 @@ def main() -> None:
         for check in CHECKS:
             if options.only and check.tool not in options.only:
                 continue
-            rows.append(row_of(check, options, job, expected, work))
+            rows.append(row_of(check, options, job, expected, work=work))
             print(" | ".join(rows[-1]), flush=True)
     lines = [
         *title("Exported folders in other tools"),

@@ -87,13 +87,13 @@ def run_leafkit(rows: list[dict[str, str]], batch_size: int, chunk_tokens: int) 
             place.setdefault(row[column], len(place))
     positives = np.array([place[row["positive"]] for row in rows])
     table = TrainingTable(
-        encoder.tokenize([row["anchor"] for row in rows], "query", QUERY_TOKENS),
-        encoder.tokenize(list(place), "document", DOCUMENT_TOKENS),
-        positives,
-        [np.array([place[row[c]] for c in columns[1:]]) for row in rows],
-        [p[None] for p in positives],
-        np.ones(len(rows), dtype=bool),
-        [np.array([]) for _ in rows],
+        queries=encoder.tokenize([row["anchor"] for row in rows], "query", QUERY_TOKENS),
+        documents=encoder.tokenize(list(place), "document", DOCUMENT_TOKENS),
+        positives=positives,
+        negatives=[np.array([place[row[c]] for c in columns[1:]]) for row in rows],
+        relevant=[p[None] for p in positives],
+        in_batch=np.ones(len(rows), dtype=bool),
+        soft=[np.array([]) for _ in rows],
     )
     times = [time.perf_counter()]
 
@@ -186,13 +186,15 @@ def _cut(tokenizer: Any, text: str) -> str:
     )
 
 
-def words_of(who: str, data: str, batch_size: int, steps: int, chunk_tokens: int = 0) -> list[str]:
+def words_of(
+    who: str, data: str, batch_size: int, steps: int, *, chunk_tokens: int = 0
+) -> list[str]:
     """The command line that measures one trainer: median seconds per step and peak memory."""
     words = ["--child", who, "--batch-size", str(batch_size), "--steps", str(steps)]
     return [*words, "--chunk-tokens", str(chunk_tokens), *(["--data", data] if data else [])]
 
 
-def child(who: str, data: Path | None, batch_size: int, steps: int, chunk_tokens: int) -> None:
+def child(who: str, data: Path | None, batch_size: int, steps: int, *, chunk_tokens: int) -> None:
     """Run one trainer and print its figures as the last line."""
     rows = make_rows(data, batch_size * (steps + WARMUP_STEPS))
     if len(rows) < batch_size * (steps + WARMUP_STEPS):
@@ -228,7 +230,7 @@ def main() -> None:
             Path(options.data) if options.data else None,
             options.batch_size,
             options.steps,
-            options.chunk_tokens,
+            chunk_tokens=options.chunk_tokens,
         )
         return
     import torch
@@ -265,7 +267,7 @@ def main() -> None:
     ]
     for size in GRADCACHE_BATCHES:
         cached, direct = (
-            measure(__file__, words_of("leafkit", "", size, 1, chunk))
+            measure(__file__, words_of("leafkit", "", size, 1, chunk_tokens=chunk))
             for chunk in (CHUNK_TOKENS, 0)
         )
         lines.append(

@@ -135,7 +135,18 @@ def store(texts: int, length: int, dim: int) -> float:
     words, vectors = [f"text {i}" for i in range(texts)], make_vectors(texts, dim)
     with tempfile.TemporaryDirectory() as folder:
         started_s = time.perf_counter()
-        made = VectorStore(Path(folder), Space("benchmark", dim, "", length, "mean", True), words)
+        made = VectorStore(
+            Path(folder),
+            Space(
+                teacher="benchmark",
+                dim=dim,
+                prompt="",
+                max_tokens=length,
+                pooling="mean",
+                normalized=True,
+            ),
+            words,
+        )
         for shard in made.missing():
             made.write(shard, vectors[shard.start : shard.stop])
         return time.perf_counter() - started_s

@@ -34,7 +34,7 @@ from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.evaluation.ann_indexes import K, compare_indexes
 from leafkit.evaluation.metrics import Judgments
 from leafkit.index.kinds.ivf_pq import OPQ_ITERATIONS
-from leafkit.index.kinds.plan import Plan, plan_indexes
+from leafkit.index.kinds.registry import Plan, plan_indexes
 from leafkit.index.quantization import quantize_binary
 from leafkit.models.checkpoint import load_encoder, read_encoder
 from leafkit.models.precision import choose_precision
@@ -124,7 +124,7 @@ def run_bare(size: int, repetitions: Mapping[str, int]) -> dict[str, Any]:
                 for setting in plan.settings:
                     for side, queries in sides.items():
                         times = repetitions[f"{plan.kind}/{plan.label(setting)}/{side}"]
-                        search_bare(index, plan, queries, setting, times)
+                        search_bare(index, plan, queries, setting, repetitions=times)
             kinds[plan.kind] = {"build_s": building.seconds, "search_s": searching.seconds}
             del index
     return cost.figures() | {"kinds": kinds}
@@ -149,7 +149,7 @@ def build_bare(documents: np.ndarray, plan: Plan) -> Any:
 
 
 def search_bare(
-    index: Any, plan: Plan, queries: np.ndarray, setting: int, repetitions: int
+    index: Any, plan: Plan, queries: np.ndarray, setting: int, *, repetitions: int
 ) -> None:
     """The same search, ``repetitions`` times."""
     k = K * setting if plan.kind == "binary_rescored" else K

@@ -70,7 +70,11 @@ def make_vectors(folder: Path, num_documents: int, dim: int, num_queries: int) -
     centers = generator.standard_normal((NUM_CENTRES, dim), dtype=np.float32)
     ids = [f"d{i}" for i in range(num_documents)]
     stores = {
-        name: VectorStore(folder / name, Space(name, dim, "", 64, "mean", True), ids)
+        name: VectorStore(
+            folder / name,
+            Space(teacher=name, dim=dim, prompt="", max_tokens=64, pooling="mean", normalized=True),
+            ids,
+        )
         for name in ("teacher", "student")
     }
     weights = 1 / np.sqrt(1 + np.arange(dim, dtype=np.float32) / 32)

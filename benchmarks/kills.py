@@ -74,7 +74,7 @@ def draw_aim(chooser: random.Random, whole: Whole, turn: int = 0) -> Aim:
 
 
 def stop_run(
-    number: int, name: str, stage: Stage, whole: Whole, folder: Path, chooser: random.Random
+    number: int, name: str, stage: Stage, whole: Whole, *, folder: Path, chooser: random.Random
 ) -> Row:
     """Stop one run again and again, let it end, and compare it with the undisturbed one.
 
@@ -193,7 +193,7 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
         # another stage in each turn through the numbers that change their processes
         name = list(stages)[(number + number // EVERY_OTHER_PROCESSES) % len(stages)]
         chooser = random.Random(f"{options.seed} {number}")
-        row = stop_run(number, name, stages[name], wholes[name], folder, chooser)
+        row = stop_run(number, name, stages[name], wholes[name], folder=folder, chooser=chooser)
         add_row(folder, row)
         num_stops += count_stops([row])
         told = "; ".join(row["faults"]) or "as undisturbed"

@@ -110,7 +110,9 @@ def make_student(is_tiny: bool) -> Any:
     return TextEncoder(start.backbone, start.tokenizer, start.spec, projection)
 
 
-def train(student: Any, tokens: Any, texts: list[str], store: Any, num_steps: int) -> list[float]:
+def train(
+    student: Any, tokens: Any, texts: list[str], store: Any, *, num_steps: int
+) -> list[float]:
     """The recipe's own training on one group of documents; the loss of every step."""
     import torch
 
@@ -148,7 +150,7 @@ def measure(count: int, num_steps: int, folder: Path, is_tiny: bool) -> dict[str
     warm = open_tokens(folder / "few", "few", len(few))
     assert warm is not None
     assert set(warm.lengths.tolist()) == {LENGTH}
-    train(student, warm, few, make_targets(0, len(few)), 2)
+    train(student, warm, few, make_targets(0, len(few)), num_steps=2)
     base_mib = resident_mib()
 
     @contextmanager
@@ -163,7 +165,14 @@ def measure(count: int, num_steps: int, folder: Path, is_tiny: bool) -> dict[str
         with timed("tokenize_s"):
             write_tokens(folder / "tokens", "made", reader.read_parts(texts))
         with timed("store_s"):
-            space = Space("made", DIM, "", LENGTH, "mean", True)
+            space = Space(
+                teacher="made",
+                dim=DIM,
+                prompt="",
+                max_tokens=LENGTH,
+                pooling="mean",
+                normalized=True,
+            )
             store, making_s = VectorStore(folder / "store", space, texts), 0.0
             for shard in store.missing():
                 started_s = time.perf_counter()
@@ -184,7 +193,7 @@ def measure(count: int, num_steps: int, folder: Path, is_tiny: bool) -> dict[str
                 ids = np.concatenate([tokens[int(r)] for r in rows])
                 total += float(ids[0]) + float(store[rows][0, 0])
         with timed("train_s"):
-            found["steps"] = len(train(student, tokens, texts, store, num_steps))
+            found["steps"] = len(train(student, tokens, texts, store, num_steps=num_steps))
     sizes = [path.stat().st_size for path in folder.glob("tokens/*")]
     vectors = [path.stat().st_size for path in folder.glob("store/*")]
     return found | {

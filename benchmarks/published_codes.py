@@ -42,6 +42,7 @@ def theirs(
     documents: np.ndarray,
     precision: str,
     rescore: bool,
+    *,
     ranges: np.ndarray | None,
 ) -> Ranking:
     """sentence-transformers' own quantisation and search, rescoring four times as many where it is
@@ -82,18 +83,20 @@ def make_ways(
         "leafkit int8, calibrated on documents, quantised queries": lambda: ours("int8", True),
         "leafkit int8, one fixed range, quantised queries": lambda: ours("int8_fixed", True),
         "sentence-transformers uint8, ranges of the documents": lambda: theirs(
-            queries, documents, "uint8", False, ranges
+            queries, documents, "uint8", False, ranges=ranges
         ),
-        "the same, rescored x4": lambda: theirs(queries, documents, "uint8", True, ranges),
+        "the same, rescored x4": lambda: theirs(queries, documents, "uint8", True, ranges=ranges),
         "sentence-transformers uint8, no ranges given": lambda: theirs(
-            queries, documents, "uint8", False, None
+            queries, documents, "uint8", False, ranges=None
         ),
         "leafkit binary, float queries": lambda: ours("binary", False),
         # inner products of +1 and -1 are D minus twice the Hamming distance
         "leafkit binary, Hamming": lambda: ours("binary", True),
-        "sentence-transformers ubinary": lambda: theirs(queries, documents, "ubinary", False, None),
+        "sentence-transformers ubinary": lambda: theirs(
+            queries, documents, "ubinary", False, ranges=None
+        ),
         "sentence-transformers ubinary, rescored x4": lambda: theirs(
-            queries, documents, "ubinary", True, None
+            queries, documents, "ubinary", True, ranges=None
         ),
     }
 

@@ -89,9 +89,9 @@ def rescue(truth: Truth, folder: Path, words: Sequence[str]) -> dict[str, object
     from leafkit.pipeline.rescue.certify import fit_maps, run_certificate
     from leafkit.pipeline.rescue.pairs import read_pair_source, with_pairs
     from leafkit.pipeline.run import open_run
-    from leafkit.pipeline.student.held_out import choose_held_out, unseen_texts
     from leafkit.pipeline.student.leave_out import leave_out
     from leafkit.pipeline.student.targets import TokenLimits
+    from leafkit.pipeline.student.unjudged_test_set import choose_held_out, unseen_texts
 
     said = [f"checkpoints={folder / 'ck'}", "name=rescued", *words]
     started = time.perf_counter()

@@ -236,7 +236,7 @@ def write_report(options: argparse.Namespace, work: Path) -> list[str]:
     memory = watch_memory(options, asked, environment)
     folders = {size: make_pair_folder(options.pair, work, size) for size in options.sizes}
     hnsw = options.sizes if options.hnsw_sizes is None else options.hnsw_sizes
-    searches = search_lines(folders, hnsw, texts, options, environment)
+    searches = search_lines(folders, hnsw, texts, options, environment=environment)
     machine = describe("uvicorn", "starlette", num_threads=options.threads, python=True)
     tiny = " **Tiny: the figures mean nothing.**" if options.tiny else ""
     return [

@@ -97,6 +97,7 @@ def compare(
     ours: Sequence[Mapping[str, Any]],
     peer: str,
     theirs: Sequence[Mapping[str, Any]],
+    *,
     key: str,
     **more: Any,
 ) -> Row:
@@ -142,7 +143,7 @@ def training(options: argparse.Namespace) -> list[Row]:
             ours,
             "EmbedDistillLoss trainer, float32",
             found["st"],
-            "texts_per_s",
+            key="texts_per_s",
             bar=None if is_gpu else 5.0,
             share=median(ours, "tflops") / limit,
         ),
@@ -151,7 +152,7 @@ def training(options: argparse.Namespace) -> list[Row]:
             ours,
             "EmbedDistillLoss trainer, bf16",
             found["st bf16"],
-            "texts_per_s",
+            key="texts_per_s",
             bar=2.0 if is_gpu else 2.5,
         ),
     ]
@@ -177,7 +178,7 @@ def encoding(options: argparse.Namespace) -> list[Row]:
                 ours,
                 "SentenceTransformer.encode",
                 found["st"],
-                "texts_per_s",
+                key="texts_per_s",
                 bar=None if long else 3.5,
                 share=median(ours, "tflops") / limit,
             )
@@ -218,7 +219,7 @@ def queries(options: argparse.Namespace) -> list[Row]:
             found[way],
             "SentenceTransformer.encode",
             peer,
-            "p50_ms",
+            key="p50_ms",
             bar=1 / 8 if way == "int8" else None,
             is_less_better=True,
         )

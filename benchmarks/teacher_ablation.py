@@ -211,7 +211,7 @@ def measure(encoder: Any, work: Path) -> dict[str, list[float]]:
     return found
 
 
-def child(variant: str, seed: int, steps: int, work: Path, root: Path) -> None:
+def child(variant: str, seed: int, steps: int, work: Path, *, root: Path) -> None:
     """Train and measure one variant; its figures are the last line."""
     import yaml
 
@@ -359,7 +359,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path)
     options = parser.parse_args()
     if options.child:
-        child(options.child, options.seed, options.steps, options.work, options.root)
+        child(options.child, options.seed, options.steps, options.work, root=options.root)
         return
     if options.data is None:
         parser.error("--data is needed")

@@ -9,7 +9,6 @@ import copy
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +33,13 @@ from leafkit.pipeline.pair import Pair
 from leafkit.pipeline.student.head import check_enough_texts, check_head
 from leafkit.pipeline.student.start import shape_start
 from leafkit.pipeline.student.static import distill_static
-from leafkit.pipeline.student.targets import Distillation, TokenLimits, choose_texts, embed_groups
+from leafkit.pipeline.student.targets import (
+    Distillation,
+    Embed,
+    TokenLimits,
+    choose_texts,
+    embed_groups,
+)
 from leafkit.pipeline.student.transformer import distill_transformer
 from leafkit.train.trainer_options import TrainerOptions, default_options
 
@@ -47,8 +52,8 @@ def distill(
     student: str | TextEncoder | None = None,
     texts: Collection | Sequence[Record] = (),
     queries: Sequence[str] = (),
-    config: StudentConfig | None = None,
     *,
+    config: StudentConfig | None = None,
     query_prompt: str = "",
     document_prompt: str = "",
     max_query_tokens: int = _DATA.max_query_tokens,
@@ -138,7 +143,7 @@ def distill(
     groups = choose_texts(collection, handle, config, data, seed=seed, vocabulary=vocabulary)
     check_head(config, model.dim, start)
     check_enough_texts(groups, config, handle.model.dim)
-    limits, embed = TokenLimits(max_query_tokens, max_document_tokens), partial(_embed, handle)
+    limits, embed = TokenLimits(max_query_tokens, max_document_tokens), _embedding_by(handle)
     task = Distillation(
         teacher=handle,
         targets=embed_groups(groups, limits, embed),
@@ -257,19 +262,21 @@ def _open_start(student: str | TextEncoder | None, config: StudentConfig) -> Tex
     return shape_start(given, config, "the given student")
 
 
-def _embed(
-    teacher: ModelHandle, texts: Sequence[str], role: str, max_tokens: int, what: str
-) -> np.ndarray:
-    """(n, D) the teacher's vectors, computed now."""
-    teacher.model.require(texts, role)
-    with progress_bar(f"teacher vectors of {what}", len(texts), "texts") as bar:
-        vectors = teacher.model.embed(texts, role, max_tokens, bar)
-    if not np.isfinite(vectors).all():
-        row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
-        raise LeafkitError(
-            f"the teacher's vector of {what} {row} is not finite",
-            "compute in float32 with precision='float32'; if it stays, look at that text",
-        )
-    check_distinct(texts, vectors, f"teacher vectors of {what}")
-    say_cut(teacher.model, texts, role, max_tokens, model="the teacher", what=what)
-    return vectors
+def _embedding_by(teacher: ModelHandle) -> Embed:
+    """What gives the teacher's vectors, (n, D), of texts; they are computed then."""
+
+    def embed(texts: Sequence[str], role: str, max_tokens: int, what: str) -> np.ndarray:
+        teacher.model.require(texts, role)
+        with progress_bar(f"teacher vectors of {what}", len(texts), "texts") as bar:
+            vectors = teacher.model.embed(texts, role, max_tokens, bar)
+        if not np.isfinite(vectors).all():
+            row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+            raise LeafkitError(
+                f"the teacher's vector of {what} {row} is not finite",
+                "compute in float32 with precision='float32'; if it stays, look at that text",
+            )
+        check_distinct(texts, vectors, f"teacher vectors of {what}")
+        say_cut(teacher.model, texts, role, max_tokens, model="the teacher", what=what)
+        return vectors
+
+    return embed

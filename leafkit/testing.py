@@ -113,6 +113,7 @@ def check_inheritance_of(
     query_ids: Sequence[str],
     document_ids: Sequence[str],
     qrels: Mapping[str, Mapping[str, int]],
+    *,
     config: InheritConfig | None = None,
     strict: bool | None = None,
     num_resamples: int = 10_000,

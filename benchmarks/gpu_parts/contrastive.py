@@ -40,7 +40,7 @@ class _Progress(StepClock):
         super().__init__(device, num_warm)
         self._tell = tell
 
-    def on_train_batch_end(
+    def on_train_batch_end(  # noqa: PLR0917 - Lightning's signature
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         super().on_train_batch_end(trainer, module, outputs, batch, batch_idx)
@@ -81,7 +81,14 @@ def run(setting: Setting, emit: Emit) -> None:
     table = make_table(4 * batch, encoder.backbone.config.vocab_size, limits)
     while True:
         try:
-            _train(setting, emit, copy.deepcopy(encoder), (stage, loss), table, (batch, chunk))
+            _train(
+                setting,
+                emit,
+                copy.deepcopy(encoder),
+                (stage, loss),
+                table=table,
+                sizes=(batch, chunk),
+            )
             return
         except torch.OutOfMemoryError as err:
             emit({"way": f"chunks of {chunk:,} tokens", "note": "out of memory"})
@@ -100,6 +107,7 @@ def _train(
     emit: Emit,
     encoder: Any,
     told: tuple[StageConfig, ContrastiveLossConfig],
+    *,
     table: TrainingTable,
     sizes: tuple[int, int],
 ) -> None:

@@ -25,7 +25,7 @@ def run(setting: Setting, emit: Emit) -> None:
     import faiss
 
     from leafkit.index.build import VectorIndex, build_index, copy_to_gpu
-    from leafkit.index.kinds.plan import plan_indexes
+    from leafkit.index.kinds.registry import plan_indexes
     from leafkit.index.ranking import Ranking
     from leafkit.index.search import search_index
 

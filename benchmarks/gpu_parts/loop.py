@@ -41,7 +41,7 @@ class StepClock(Callback):
         self._started_s = self.seconds = 0.0
         self.num_steps = 0
 
-    def on_train_batch_end(
+    def on_train_batch_end(  # noqa: PLR0917 - Lightning's signature
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Begin behind the last step that warms up."""

@@ -73,7 +73,7 @@ def run(setting: Setting, emit: Emit) -> None:
         "sentence-transformers, texts of a recipe's batch": 32,
     }
     for way, size in peers.items():
-        emit({"way": way} | _train_peer(setting, student, texts, size, mean, peak))
+        emit({"way": way} | _train_peer(setting, student, texts, size, mean_tokens=mean, peak=peak))
 
 
 def _train_peer(
@@ -81,6 +81,7 @@ def _train_peer(
     student: TextEncoder,
     texts: Sequence[str],
     batch_size: int,
+    *,
     mean_tokens: float,
     peak: float | None,
 ) -> Row:

@@ -248,7 +248,14 @@ def load_case(run: Run, away: Sequence[str] = (), *, is_home_judged: bool = True
 
     targets = embed_groups(groups, limits, embed)
     same = frozenset(text for t in targets for text in t.texts if same_text(text) in asked)
-    return Case(run, teacher, leave_out(targets, same), home, further, len(same))
+    return Case(
+        run=run,
+        teacher=teacher,
+        targets=leave_out(targets, same),
+        home=home,
+        away=further,
+        num_left_out=len(same),
+    )
 
 
 def _judged(

@@ -184,7 +184,7 @@ class Child:
         self.process = os.fork()
         if self.process == 0:
             os.environ.update(environment or {})
-            _run([*words, f"checkpoints={root}"], out, self.board, aim, write)
+            _run([*words, f"checkpoints={root}"], out, self.board, aim, reached=write)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS[1:])
         os.close(write)
         self._ends = os.pidfd_open(self.process)
@@ -231,7 +231,7 @@ class Child:
         return len(left)
 
 
-def _run(words: list[str], out: Path, board: Board, aim: Aim | None, reached: int) -> None:
+def _run(words: list[str], out: Path, board: Board, aim: Aim | None, *, reached: int) -> None:
     """In the child: run the command and end with its status."""
     status = 99
     try:

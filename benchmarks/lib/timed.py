@@ -88,7 +88,7 @@ class Stop(Callback):
         self._clock = clock
         self.num_stopped = self.num_texts = 0
 
-    def on_train_batch_end(
+    def on_train_batch_end(  # noqa: PLR0917 - Lightning's signature
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop where the time is up."""

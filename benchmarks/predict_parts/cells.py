@@ -69,7 +69,7 @@ def probe(space: Space, kinds: Sequence[str]) -> dict[str, Any]:
             texts = [case.texts[i] for i in fit.tolist()]
             asked = ([case.texts[i] for i in case.held_out.tolist()], case.queries)
             probes, _ = static_probe(space).probe(
-                texts, space.documents[fit], asked, space.yardstick, counts
+                texts, space.documents[fit], asked, space.yardstick, counts=counts
             )
             found[kind] = {"probes": to_plain(probes)}
             continue

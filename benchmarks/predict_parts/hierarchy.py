@@ -43,7 +43,7 @@ def hierarchical(asked_with: str) -> Way:
         x[:, : len(names)] -= x[: len(known), : len(names)].mean(axis=0)
         means, spreads, logs = [], [], []
         for widths in product(_WIDTHS, repeat=3):
-            mean, spread, log = _condition(rows, len(known), x, slopes, widths)
+            mean, spread, log = _condition(rows, len(known), x, slopes, widths=widths)
             means.append(mean)
             spreads.append(spread)
             logs.append(log)
@@ -59,7 +59,7 @@ def hierarchical(asked_with: str) -> Way:
 
 
 def _condition(
-    rows: Runs, num_known: int, x: np.ndarray, slopes: np.ndarray, widths: Sequence[float]
+    rows: Runs, num_known: int, x: np.ndarray, slopes: np.ndarray, *, widths: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """(n,) mean and (n,) standard deviation of what is asked, by the known runs, and the logarithm
     of what these weigh for such widths.

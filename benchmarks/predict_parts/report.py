@@ -72,12 +72,12 @@ def turnout(pairs: Sequence[Pair]) -> Turnout:
     found = np.array([run.outcome.value for _, run in pairs])
     covered = [forecast.low <= run.outcome.value <= forecast.high for forecast, run in pairs]
     return Turnout(
-        len(pairs),
-        float(np.mean(covered)),
-        spearman(told, found),
-        float(np.median(np.abs(told - found))),
-        float(np.median([forecast.high - forecast.low for forecast, _ in pairs])),
-        float(np.mean([bool(forecast.outside) for forecast, _ in pairs])),
+        count=len(pairs),
+        covered=float(np.mean(covered)),
+        order=spearman(told, found),
+        error=float(np.median(np.abs(told - found))),
+        width=float(np.median([forecast.high - forecast.low for forecast, _ in pairs])),
+        outside=float(np.mean([bool(forecast.outside) for forecast, _ in pairs])),
     )
 
 

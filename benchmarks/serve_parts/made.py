@@ -43,7 +43,7 @@ def make_pair_folder(source: Path, work: Path, size: int) -> Path:
         part = generator.standard_normal((min(_BLOCK, size - start), space.dim), dtype=np.float32)
         vectors[start : start + len(part)] = part / np.linalg.norm(part, axis=1, keepdims=True)
     texts = [f"document {i}" for i in range(size)]
-    _save(folder, student, texts, vectors, space)
+    _save(folder, student, texts, vectors, space=space)
     # as it lies there, not written again: its graph serves no student of another fingerprint
     shutil.rmtree(folder / STUDENT)
     shutil.copytree(source / STUDENT, folder / STUDENT)
@@ -59,12 +59,12 @@ def make_tiny_pair(folder: Path) -> Path:
     texts = [f"how number {i} is multiplied by {i % 7} and divided" for i in range(300)]
     embedder = make_embedder(student)
     vectors = embedder.embed(texts, "document", 64).astype(np.float16)
-    _save(folder, student, texts, vectors, embedder.space("document", 64))
+    _save(folder, student, texts, vectors, space=embedder.space("document", 64))
     return folder
 
 
 def _save(
-    folder: Path, student: Encoder, texts: Sequence[str], vectors: Vectors, space: Space
+    folder: Path, student: Encoder, texts: Sequence[str], vectors: Vectors, *, space: Space
 ) -> None:
     collection = Collection("made", [Document(f"d{i}", text) for i, text in enumerate(texts)])
     save_parts(

@@ -24,6 +24,7 @@ def search_lines(
     hnsw_sizes: Sequence[int],
     texts: Sequence[str],
     options: argparse.Namespace,
+    *,
     environment: Mapping[str, str],
 ) -> list[str]:
     """Latencies of searches, as a table.
@@ -41,7 +42,13 @@ def search_lines(
             if kind == "hnsw" and size not in hnsw_sizes:
                 rows.append([f"{size:,}", kind, *["not run"] * 7])
                 continue
-            rows.append([f"{size:,}", kind, *_measure(folder, kind, texts, options, environment)])
+            rows.append(
+                [
+                    f"{size:,}",
+                    kind,
+                    *_measure(folder, kind, texts, options, environment=environment),
+                ]
+            )
             print(rows[-1], flush=True)
     header = [
         "documents",
@@ -68,6 +75,7 @@ def _measure(
     kind: str,
     texts: Sequence[str],
     options: argparse.Namespace,
+    *,
     environment: Mapping[str, str],
 ) -> list[str]:
     port = free_port()

@@ -72,7 +72,19 @@ def numbers(
     least_items: int = 0,
 ) -> Any:
     """A list of numbers, each between the bounds."""
-    return _field(default, Spec(doc, unit, low, above, high, (), order, least_items))
+    return _field(
+        default,
+        Spec(
+            doc=doc,
+            unit=unit,
+            low=low,
+            above=above,
+            high=high,
+            choices=(),
+            order=order,
+            least_items=least_items,
+        ),
+    )
 
 
 def text(default: str, doc: str, *, is_consent: bool = False) -> Any:
@@ -105,7 +117,7 @@ def flag(default: bool, doc: str, *, is_consent: bool = False) -> Any:
 
 def shares(default: dict[str, float], doc: str, *, choices: tuple[str, ...]) -> Any:
     """A number from 0 to 1 for each of several names."""
-    return _field(default, Spec(doc, "", 0, None, 1, choices))
+    return _field(default, Spec(doc=doc, unit="", low=0, above=None, high=1, choices=choices))
 
 
 def names(default: dict[str, str], doc: str, *, choices: tuple[str, ...]) -> Any:

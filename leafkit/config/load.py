@@ -187,7 +187,7 @@ def _read_file(path: Path, problems: list[str]) -> tuple[list[_Setting], str | N
             f"{path} is not a mapping of keys to values", "a recipe looks like 'seed: 42'"
         )
     settings: list[_Setting] = []
-    _collect(root, (), path, settings, problems)
+    _collect(root, (), path, settings, problems=problems)
     base = next((s for s in settings if s.path == ("base",)), None)
     if base is not None and not isinstance(base.value, str | None):
         problems.append(f"{base.origin}: base: {base.value!r} is not the name of a recipe")
@@ -200,6 +200,7 @@ def _collect(
     prefix: tuple[str, ...],
     path: Path,
     out: list[_Setting],
+    *,
     problems: list[str],
 ) -> None:
     seen: set[str] = set()
@@ -219,7 +220,7 @@ def _collect(
             problems.append(f"{origin}: {'.'.join(key)} is written twice")
         seen.add(key_node.value)
         if isinstance(value_node, yaml.MappingNode) and value_node.value:
-            _collect(value_node, key, path, out, problems)
+            _collect(value_node, key, path, out, problems=problems)
         else:
             try:
                 out.append(_Setting(key, to_value(value_node), origin))

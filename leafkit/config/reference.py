@@ -62,7 +62,14 @@ def list_keys(section: Any = None, prefix: str = "") -> Iterator[Key]:
             yield from list_keys(typing.cast(Any, inner)(), f"{name}.{ANY_NAME}.")
         else:
             spec = spec_of(declared)
-            yield Key(name, _kind(hint), to_plain(value), spec.unit, allowed(spec), spec.doc)
+            yield Key(
+                name=name,
+                kind=_kind(hint),
+                default=to_plain(value),
+                unit=spec.unit,
+                allowed=allowed(spec),
+                doc=spec.doc,
+            )
 
 
 def find_keys(recipe: Recipe, section: str) -> list[Key]:
@@ -233,6 +240,11 @@ def _with_names(recipe: Recipe, key: Key) -> Iterator[Key]:
         return
     for name in value_at(recipe, before):
         named = Key(
-            f"{before}.{name}.{after}", key.kind, key.default, key.unit, key.allowed, key.doc
+            name=f"{before}.{name}.{after}",
+            kind=key.kind,
+            default=key.default,
+            unit=key.unit,
+            allowed=key.allowed,
+            doc=key.doc,
         )
         yield from _with_names(recipe, named)

@@ -195,7 +195,7 @@ class Client:
     """
 
     def __init__(
-        self, address: Address, model: str, model_key: str, timeout_s: float, why: str
+        self, address: Address, model: str, model_key: str, timeout_s: float, *, why: str
     ) -> None:
         try:
             import openai

@@ -42,7 +42,7 @@ class MappedRows:
     """
 
     def __init__(
-        self, paths: Sequence[Path], rows_per_file: int, num_rows: int, dim: int, dtype: np.dtype
+        self, paths: Sequence[Path], rows_per_file: int, num_rows: int, dim: int, *, dtype: np.dtype
     ) -> None:
         self._paths, self._rows_per_file, self._num_rows, self._dim, self._dtype = (
             paths,

@@ -46,7 +46,9 @@ def rows_of_pairs(name: str, pairs: Iterable[Mapping[str, Any]]) -> TrainingRows
         given = [place.setdefault(text, len(place)) for text in dict.fromkeys(negatives)]
         relevant[query_id].update(found)
         for positive in dict.fromkeys(found):
-            rows.add(query, instruction, query_id, positive, list(given), [], task=task)
+            rows.add(
+                query, instruction, query_id, positive, negatives=list(given), scores=[], task=task
+            )
     if not rows:
         raise UsageError(f"{name}: there is no training pair", f"rows look like {_FORM}")
     rows.documents = list(place)

@@ -85,9 +85,9 @@ class TrainingRows:
         instruction: str,
         query_id: int,
         positive: int,
+        *,
         negatives: list[int],
         scores: list[float],
-        *,
         task: str = "",
     ) -> None:
         """One more row."""
@@ -138,8 +138,8 @@ def rows_of_collection(name: str, collection: Collection, limit: int = 0) -> Tra
                 query.instruction,
                 query_id,
                 document,
-                list(negatives),
-                scores,
+                negatives=list(negatives),
+                scores=scores,
                 task=query.task,
             )
     counts["train queries without a positive left out"] = sum(
@@ -212,7 +212,7 @@ def read_task_rows(
     return rows
 
 
-def _clean(row: dict[str, Any], key: str, where: str, bad: BadRows, counts: Counter[str]) -> str:
+def _clean(row: dict[str, Any], key: str, where: str, bad: BadRows, *, counts: Counter[str]) -> str:
     """The row's text under a key; "" and one bad row more where there is none."""
     value = row.get(key)
     text = clean_text(value, counts) if isinstance(value, str) else ""
@@ -257,7 +257,7 @@ def _labelled(
         label = row.get("label")
         if label is None or isinstance(label, list | dict) or str(label).strip() == "":
             bad.refuse(where, "'label' is missing")
-        elif text := _clean(row, "text", where, bad, counts):
+        elif text := _clean(row, "text", where, bad, counts=counts):
             instruction = _instruction(row, where, bad, counts)
             if instruction is not None:
                 texts.append(text)
@@ -280,8 +280,8 @@ def _labelled(
             instructions[row],
             query_id,
             position[texts[positive]],
-            [position[texts[n]] for n in negatives if n >= 0],
-            [],
+            negatives=[position[texts[n]] for n in negatives if n >= 0],
+            scores=[],
         )
     return rows
 
@@ -304,7 +304,7 @@ def _sentences(
     for where, row in raw:
         if not _is_train(row, where, bad):
             continue
-        first, second = (_clean(row, key, where, bad, counts) for key in ("s1", "s2"))
+        first, second = (_clean(row, key, where, bad, counts=counts) for key in ("s1", "s2"))
         instruction = _instruction(row, where, bad, counts)
         if instruction is None:
             continue
@@ -327,6 +327,6 @@ def _sentences(
             if query == len(relevant):
                 relevant.append(set())
             relevant[query].add(document)
-            rows.add(first, instruction, query, document, [], [])
+            rows.add(first, instruction, query, document, negatives=[], scores=[])
     rows.documents, rows.relevant = list(position), [frozenset(r) for r in relevant]
     return rows

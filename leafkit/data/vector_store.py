@@ -106,6 +106,7 @@ class VectorStore:
         space: Space,
         texts: Sequence[str],
         dtype: str = "float16",
+        *,
         rows_per_shard: int = 0,
     ) -> None:
         rows_per_shard = rows_per_shard or read_rows_per_shard(folder)
@@ -116,7 +117,7 @@ class VectorStore:
             for number, start in enumerate(range(0, len(texts), rows_per_shard))
         ]
         paths = [folder / vector_shard_file(shard.number, "vectors") for shard in self._plan]
-        self._rows = MappedRows(paths, rows_per_shard, len(texts), space.dim, self.dtype)
+        self._rows = MappedRows(paths, rows_per_shard, len(texts), space.dim, dtype=self.dtype)
 
     def __len__(self) -> int:
         return len(self._hashes)

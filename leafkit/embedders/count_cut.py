@@ -37,7 +37,15 @@ def count_cut(
     sizes = np.array([len(text.encode("utf-8", "replace")) for text in texts], dtype=np.int64)
     may_be_cut = sizes + prompt + _SPECIALS > limit
     if not may_be_cut.any():
-        return CutTexts(model, what, limit, len(texts), 0, 0, 0)
+        return CutTexts(
+            model=model,
+            texts=what,
+            limit=limit,
+            num_texts=len(texts),
+            num_cut=0,
+            num_tokens=0,
+            num_read=0,
+        )
     rows = np.random.default_rng(0).permutation(len(texts))
     rows = rows[: max(1, int(np.searchsorted(np.cumsum(sizes[rows]), _MOST_BYTES)) + 1)]
     counts = np.array(encoder.count_uncut([texts[i] for i in rows], role))

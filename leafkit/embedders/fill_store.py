@@ -82,7 +82,9 @@ def fill_store(
                     if holder:
                         holders.add(holder)
                     elif not store.has(shard):
-                        found = _vectors_of(shard, store, model, texts, role, bar=bar, kept=kept)
+                        found = _vectors_of(
+                            shard, store, model, texts, role=role, bar=bar, kept=kept
+                        )
                         store.write(shard, found)
                         num_done += shard.stop - shard.start
             if num_done == before and holders:
@@ -122,8 +124,8 @@ def _vectors_of(
     store: VectorStore,
     model: Embedder,
     texts: Sequence[str],
-    role: str,
     *,
+    role: str,
     bar: Bar | None,
     kept: KeptRows | None,
 ) -> np.ndarray:

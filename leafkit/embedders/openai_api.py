@@ -257,7 +257,7 @@ class OpenAIEmbedder(EmbedderBase):
             self._model,
             "the model's name",
             self._config.endpoint.timeout_s,
-            f"endpoint:{self._model}",
+            why=f"endpoint:{self._model}",
         )
 
         async def run() -> None:

@@ -24,7 +24,7 @@ from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.evaluation.metrics import Judgments, fast_ndcg
 from leafkit.index.build import VectorIndex, build_index, copy_to_gpu
 from leafkit.index.exact import search_exact
-from leafkit.index.kinds.plan import plan_indexes
+from leafkit.index.kinds.registry import plan_indexes
 from leafkit.index.ranking import Ranking, exclude_self
 from leafkit.index.rescoring import score_candidates
 from leafkit.index.search import search_index

@@ -27,7 +27,7 @@ import numpy as np
 
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError
-from leafkit.index.kinds.plan import Plan
+from leafkit.index.kinds.registry import Plan
 from leafkit.index.vectors import Vectors, as_floats, dimension, read_blocks
 
 MAX_SERIAL = 20_000  # documents that one thread links into a graph

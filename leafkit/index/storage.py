@@ -30,7 +30,7 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.core.process.lock import exclusive
 from leafkit.core.swap import recover, wait_for
 from leafkit.index.build import VectorIndex, build_index
-from leafkit.index.kinds.plan import Plan, plan_indexes
+from leafkit.index.kinds.registry import Plan, plan_indexes
 from leafkit.index.vectors import Vectors
 
 STEP = "faiss index"

@@ -37,7 +37,6 @@ from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.pair_folder import describe_student_space
 from leafkit.pipeline.run import Run, plain_inputs
 from leafkit.pipeline.student.head import check_enough_texts, check_head
-from leafkit.pipeline.student.held_out import choose_held_out, unseen_texts
 from leafkit.pipeline.student.leave_out import leave_out
 from leafkit.pipeline.student.start import check_start, load_start
 from leafkit.pipeline.student.static import distill_static
@@ -51,6 +50,7 @@ from leafkit.pipeline.student.targets import (
     embed_groups,
 )
 from leafkit.pipeline.student.transformer import distill_transformer
+from leafkit.pipeline.student.unjudged_test_set import choose_held_out, unseen_texts
 from leafkit.pipeline.student.validation import relevant_documents
 from leafkit.pipeline.teacher.teach import run_teach
 from leafkit.pipeline.training_logs import forget_state, keep_logs, recipe_options

@@ -115,7 +115,7 @@ def load_vectors(
         kept = _find_kept(run, store, missing, fingerprint([role, *decides]), title=title)
     num_bytes = sum(shard.stop - shard.start for shard in missing) * store.bytes_per_row
     require_space(run.root, num_bytes, f"the {name} vectors of {what}")
-    own = _fill(run, store, model, texts, role, title=title, missing=missing, kept=kept)
+    own = _fill(run, store, model, texts, role=role, title=title, missing=missing, kept=kept)
     computed = run.total(own)
     num_reused = run.total(kept.num_taken if kept else 0)
 
@@ -148,8 +148,8 @@ def _fill(
     store: VectorStore,
     model: Embedder,
     texts: Sequence[str],
-    role: str,
     *,
+    role: str,
     title: str,
     missing: Sequence[Shard],
     kept: KeptRows | None,

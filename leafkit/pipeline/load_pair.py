@@ -122,7 +122,7 @@ def load_pair(
         prefix_of=read_prefix_of(about),
         index=None
         if index == "flat"
-        else _open_index(folder, index, vectors, space, identity, is_held=is_held),
+        else _open_index(folder, index, vectors, space, identity=identity, is_held=is_held),
         judged=partial(_find_corpus, folder, manifests[INDEX]),
         retention=_read_retention(folder, manifests[STUDENT], student.fingerprint),
     )
@@ -190,7 +190,7 @@ def _cut(vectors: np.ndarray, space: Space, dim: int) -> tuple[np.ndarray, Space
 
 
 def _open_index(
-    folder: Path, kind: str, vectors: np.ndarray, space: Space, identity: str, *, is_held: bool
+    folder: Path, kind: str, vectors: np.ndarray, space: Space, *, identity: str, is_held: bool
 ) -> VectorIndex:
     if not space.normalized:
         raise UsageError(

@@ -61,17 +61,13 @@ class ModelHandle:
 
     @property
     def encoder(self) -> TextEncoder | None:
-        """The transformer itself, where it is loaded here; None for a static model, an endpoint and
-        vectors computed elsewhere.
-        """
+        """The transformer itself, where it is one and is loaded here; else None."""
         encoder = self.model.encoder
         return encoder if isinstance(encoder, TextEncoder) else None
 
     @property
     def network(self) -> Encoder | None:
-        """The model itself, of whatever kind, where it is loaded here; None for an endpoint and
-        vectors computed elsewhere.
-        """
+        """The model itself, of whatever kind, where it is loaded here, no endpoint; else None."""
         return self.model.encoder
 
     @property
@@ -200,7 +196,7 @@ class ModelOpener:
         rest = reference.partition(":")[2]
         if reference.startswith("tiny:"):
             tiny = self._embedder_of(load_model(reference), prompts, reference, is_own=False)
-            return _handle(tiny, None, folder_name(rest), reference, prompts)
+            return _handle(tiny, None, folder_name(rest), reference, prompts=prompts)
         folder = find_model(reference, revision, trust_remote_code)
         is_local = Path(rest).is_dir()
         name = folder_name(rest if is_local else rest.partition("@")[0])
@@ -214,7 +210,7 @@ class ModelOpener:
         )
         if revision and not is_local and "@" not in reference and reference.startswith("model:"):
             reference = f"{reference}@{revision}"  # what is kept beside a student names all of it
-        return _handle(model, folder, name, reference, prompts)
+        return _handle(model, folder, name, reference, prompts=prompts)
 
     def _embedder_of(
         self, encoder: Encoder, prompts: Mapping[str, str], what: str, *, is_own: bool
@@ -242,9 +238,9 @@ def opener_of(run: Run) -> ModelOpener:
         run.precision,
         run.root,
         recipe.teacher,
-        recipe.embeddings,
-        run.root / VECTORS_FOLDER,
-        tuple(recipe.allow_hosts),
+        embeddings=recipe.embeddings,
+        memory=run.root / VECTORS_FOLDER,
+        allowed_hosts=tuple(recipe.allow_hosts),
     )
 
 
@@ -327,6 +323,7 @@ def _handle(
     folder: Path | None,
     name: str,
     reference: str,
+    *,
     prompts: Mapping[str, str] = MappingProxyType({}),
 ) -> ModelHandle:
     declared, taught_with = "", {}
@@ -338,7 +335,9 @@ def _handle(
         declared = str(space.get("teacher") or model.fingerprint)  # a teacher's space is its own
         taught_with = read_teacher_prompts(space)
     given = {role: text for role, text in prompts.items() if model.prompt(role) == text}
-    return ModelHandle(model, name, reference, declared, given, taught_with)
+    return ModelHandle(
+        model, name, reference, declared, given_prompts=given, teacher_prompts=taught_with
+    )
 
 
 def _from_vectors(folder: str, reference: str, mrl_dims: tuple[int, ...]) -> ModelHandle:

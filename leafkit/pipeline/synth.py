@@ -73,7 +73,7 @@ def run_synth(run: Run) -> Path:
         journal = Journal(work_folder, identity)
         try:
             show_estimate(slots, journal, config, seed, shown=address.shown)
-            outcome = generate(slots, endpoint, journal, config, seed)
+            outcome = generate(slots, endpoint, journal, config, seed=seed)
         finally:
             journal.close()
         rows, duplicates = collect_rows(outcome, journal, config.model, address.shown)

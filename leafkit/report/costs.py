@@ -12,8 +12,8 @@ from leafkit.report import facts
 from leafkit.report.charts.bars import Bar, bar_chart
 from leafkit.report.charts.plots import Cloud, Dot, frontier_chart, pareto_front
 from leafkit.report.facts import bench
-from leafkit.report.figures import TONES, Figure, tone_of
 from leafkit.report.format import decimal, grouped, interval, is_known
+from leafkit.report.run_charts import TONES, Figure, tone_of
 from leafkit.results import IndexRow, Interval, RunReport
 
 _WHISKERS = " Whiskers are 95% intervals of what nothing beats."

@@ -13,8 +13,8 @@ from leafkit.report.charts.bars import grouped_bars
 from leafkit.report.charts.plots import Cloud, Dot
 from leafkit.report.charts.svg import element
 from leafkit.report.facts import Scored
-from leafkit.report.figures import Figure, Line, interval_bar, kept_by_dim, matryoshka_chart
 from leafkit.report.format import flatten, grouped, interval, percent_interval, signed_interval
+from leafkit.report.run_charts import Figure, Line, interval_bar, kept_by_dim, matryoshka_chart
 from leafkit.results import Contamination, GridCell, Interval, Overlap, RunReport
 
 MAX_RUNS = 8  # tones of the style sheet

@@ -7,8 +7,8 @@ from itertools import accumulate
 
 from leafkit.report.charts.bars import Bar, bar_chart
 from leafkit.report.charts.plots import Series, line_chart
-from leafkit.report.figures import Figure, retention_series
 from leafkit.report.format import decimal, grouped, is_known, percent
+from leafkit.report.run_charts import Figure, retention_series
 from leafkit.results import DiagnosisFigures, RunReport, SpectrumSummary
 
 _GREY, _QUALITY_TONE = 5, 3

@@ -116,6 +116,7 @@ class Service:
         settings: ServerSettings,
         metrics: Metrics | None = None,
         student_documents: np.ndarray | None = None,
+        *,
         router: Router | None = None,
     ) -> None:
         self.pair, self.settings, self.router = pair, settings, router

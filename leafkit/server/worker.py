@@ -70,7 +70,7 @@ def _make(about: dict[str, Any]) -> HttpServer:
             Path(about["folder"]), pair, settings.promise, is_unverified=settings.unverified
         )
     rows = share_rows(counters, settings.workers)
-    service = Service(pair, settings, Metrics(rows, about["worker"]), student, router)
+    service = Service(pair, settings, Metrics(rows, about["worker"]), student, router=router)
     service.prepare()
     return HttpServer(service, taken)
 

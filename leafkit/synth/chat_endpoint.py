@@ -61,7 +61,7 @@ class Endpoint:
         """
         self._config = config
         self._client = Client(
-            address, config.model, "synth.model", config.endpoint.timeout_s, "leafkit synth"
+            address, config.model, "synth.model", config.endpoint.timeout_s, why="leafkit synth"
         )
         self._json_mode, self._limit_name = True, "max_tokens"
 

@@ -41,7 +41,7 @@ class Outcome:
 
 
 def generate(
-    slots: Sequence[Slot], endpoint: Endpoint, journal: Journal, config: SynthConfig, seed: int
+    slots: Sequence[Slot], endpoint: Endpoint, journal: Journal, config: SynthConfig, *, seed: int
 ) -> Outcome:
     """Instructions first, all of them, then rows; answers that the journal has are not asked for
     again.

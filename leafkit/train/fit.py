@@ -48,7 +48,7 @@ class _ShowProgress(Callback):
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
 
-    def on_train_batch_end(
+    def on_train_batch_end(  # noqa: PLR0917 - Lightning's signature
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         recent = module.losses[-_RECENT_BATCHES:]  # none of the first batch on a GPU

@@ -1,5 +1,5 @@
 """Checks of an encoder in training; the weights of the best one are kept, and training ends where
-there is no more to gain.
+there is no more to gain. Of a student, ``pipeline.student.validation`` chooses the texts.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class KeepBest(Callback, Generic[Found]):
         else:
             self._check(trainer, module, 0)
 
-    def on_train_batch_end(
+    def on_train_batch_end(  # noqa: PLR0917 - Lightning's signature
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Check where one is due."""

@@ -192,13 +192,13 @@ def _place(world: World) -> World:
     names = list(dict.fromkeys(hosts))
     here = hosts[world.rank]
     placed = World(
-        world.rank,
-        world.size,
-        Counter(hosts)[here],
-        world.local_rank if says_rank else hosts[: world.rank].count(here),
-        names.index(here),
-        len(names),
-        world.launcher,
+        rank=world.rank,
+        size=world.size,
+        num_local=Counter(hosts)[here],
+        local_rank=world.local_rank if says_rank else hosts[: world.rank].count(here),
+        node=names.index(here),
+        num_nodes=len(names),
+        launcher=world.launcher,
     )
     # whatever reads the environment from now on finds the same
     os.environ["LOCAL_RANK"], os.environ["LOCAL_WORLD_SIZE"] = (

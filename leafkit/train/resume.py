@@ -148,7 +148,7 @@ class SaveState(Callback):
         """The clock begins."""
         self._saved_s = time.monotonic()
 
-    def on_train_batch_end(
+    def on_train_batch_end(  # noqa: PLR0917 - Lightning's signature
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save where it is time, and leave where a signal has come.

@@ -47,7 +47,7 @@ class WeightAverage(Callback):
         self._average = [weight.detach().clone() for weight in weights]
         self._steps = 0
 
-    def on_train_batch_end(
+    def on_train_batch_end(  # noqa: PLR0917 - Lightning's signature
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Take the weights in where the batch ended an optimizer step."""

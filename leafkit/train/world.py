@@ -81,7 +81,16 @@ def _read_environment() -> World:
     # nodes may have different numbers of processes
     node = read_number("GROUP_RANK", min(rank // num_local, num_nodes - 1), high=num_nodes - 1)
     launcher = TORCHRUN if "TORCHELASTIC_RUN_ID" in os.environ else ENVIRONMENT
-    return World(rank, size, num_local, local_rank, node, num_nodes, launcher, is_placed)
+    return World(
+        rank=rank,
+        size=size,
+        num_local=num_local,
+        local_rank=local_rank,
+        node=node,
+        num_nodes=num_nodes,
+        launcher=launcher,
+        is_placed=is_placed,
+    )
 
 
 def _read_slurm() -> World:
@@ -103,7 +112,16 @@ def _read_slurm() -> World:
     num_local = tasks_of_node(tasks, node) or max(1, size // num_nodes)
     local_rank = read_number("SLURM_LOCALID", 0, high=max(num_local, size) - 1)
     num_local = max(num_local, local_rank + 1)
-    return World(rank, size, num_local, local_rank, node, num_nodes, SRUN, is_placed)
+    return World(
+        rank=rank,
+        size=size,
+        num_local=num_local,
+        local_rank=local_rank,
+        node=node,
+        num_nodes=num_nodes,
+        launcher=SRUN,
+        is_placed=is_placed,
+    )
 
 
 @lru_cache(1)

@@ -77,19 +77,19 @@ def test_what_cannot_be_run_says_why(tmp_path):
     options = argparse.Namespace(python={}, make_environments=None)
     check = module.CHECKS[0]
     job = {"folders": {}}
-    row = module.row_of(check, options, job, {}, tmp_path)
+    row = module.row_of(check, options, job, {}, work=tmp_path)
     assert row[4] == "not run: the folder student is not exported"
     job = {"folders": {"student": "x"}}
-    row = module.row_of(check, options, job, {}, tmp_path)
+    row = module.row_of(check, options, job, {}, work=tmp_path)
     assert "no interpreter was named" in row[4]
     options.python[check.tool] = tmp_path / "python"
-    row = module.row_of(check, options, job, {}, tmp_path)
+    row = module.row_of(check, options, job, {}, work=tmp_path)
     assert "its interpreter does not run" in row[4]
     assert len(row) == 6
     options.python[check.tool] = Path(sys.executable)
     (tmp_path / "job.json").write_text("{}")
     unknown = dataclasses.replace(check, reader="none")
-    row = module.row_of(unknown, options, job, {}, tmp_path)
+    row = module.row_of(unknown, options, job, {}, work=tmp_path)
     assert row[4] == "not run: it fails: KeyError: 'none'"
 
 
@@ -214,7 +214,9 @@ def test_an_exported_folder_gives_the_models_vectors_in_a_page(tmp_path):
     job, expected = module.make_job(options, module.export_folders(options, tmp_path))
     (tmp_path / "job.json").write_text(json.dumps(job))
     checks = [check for check in module.CHECKS if check.is_in_chromium]
-    precise, int8 = [module.row_of(check, options, job, expected, tmp_path) for check in checks]
+    precise, int8 = [
+        module.row_of(check, options, job, expected, work=tmp_path) for check in checks
+    ]
     assert precise[4].startswith("equal"), precise
     assert float(int8[4].removesuffix(" (int8)")) > 0.99, int8
     for name in (*module.TOOLS["transformers.js"].packages, "onnxruntime-web@1", "hrom"):

@@ -20,7 +20,7 @@ from leafkit.core.checkpoint_layout import shard_claim_file
 from leafkit.core.process.lock import claimed
 from leafkit.data.vector_store import Space, VectorStore
 
-SPACE = Space("t", 2, "", 8, "mean", True)
+SPACE = Space(teacher="t", dim=2, prompt="", max_tokens=8, pooling="mean", normalized=True)
 
 
 def test_doctests():

@@ -58,9 +58,13 @@ def test_draws_count_how_often_a_promise_is_given_and_kept(monkeypatch):
     values = np.stack([1 - 0.5 * (chooser.random(300) < signal**2), np.ones(300)], axis=1)
     signals = {("", "student"): signal[:, None]}
     case = Measured(
-        ("student", "teacher"), values, signals, 1 - values, (values, signals),
-        times_of((1.0, 10.0)),
-    )  # fmt: skip
+        names=("student", "teacher"),
+        ndcg=values,
+        signals=signals,
+        losses=1 - values,
+        learned=(values, signals),
+        times=times_of((1.0, 10.0)),
+    )
     found = ladder.draw_splits(case, ("student", "teacher"), [0.5, 0.9999])
     assert found["0.5"][:2] == [1.0, 1.0]
     # the student alone holds it but for what looks worse than any query that calibrated

@@ -32,7 +32,7 @@ def write_rows(
 def open_rows(
     paths: list[Path], rows_per_file: int = ROWS_PER_FILE, num_rows: int = NUM_ROWS
 ) -> MappedRows:
-    return MappedRows(paths, rows_per_file, num_rows, DIM, np.dtype("<f2"))
+    return MappedRows(paths, rows_per_file, num_rows, DIM, dtype=np.dtype("<f2"))
 
 
 @pytest.fixture(params=["whole pages", "parts of pages", "no mmap", "no addresses"])
@@ -48,7 +48,7 @@ def way(request, monkeypatch) -> int:
         monkeypatch.setattr(mapped_rows.mmap, "mmap", refuse)
     rows_per_file = ROWS_PER_FILE - 1 if request.param == "parts of pages" else ROWS_PER_FILE
     found = MappedRows(
-        [Path("a"), Path("b")], rows_per_file, 2 * rows_per_file, DIM, np.dtype("<f2")
+        [Path("a"), Path("b")], rows_per_file, 2 * rows_per_file, DIM, dtype=np.dtype("<f2")
     )
     assert (found._range is not None) == request.param.endswith("pages")
     return rows_per_file
@@ -134,5 +134,5 @@ def test_what_was_read_outlives_the_reader_and_its_files(tmp_path):
 
 
 def test_no_rows_need_no_file(tmp_path):
-    rows = MappedRows([], ROWS_PER_FILE, 0, DIM, np.dtype("<f2"))
+    rows = MappedRows([], ROWS_PER_FILE, 0, DIM, dtype=np.dtype("<f2"))
     assert rows[np.array([], dtype=np.int64)].shape == (0, DIM)

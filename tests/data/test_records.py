@@ -20,22 +20,26 @@ from leafkit.data.records import (
 
 def _collection() -> Collection:
     return Collection(
-        "home",
-        [
+        name="home",
+        documents=[
             Document("d1", "line one\nline two\u2028three", "a title"),
             Document("d2", "ü 語 \U0001f600 \\"),
             Document("d3", "x"),
         ],
-        [
+        queries=[
             Query("q1", "first", "train", "Find: ü"),
             Query("q2", "second\r\n", "test"),
             Query("q3", "third", "test"),
             Query("q4", "fourth"),
         ],
-        {"q1": {"d2": 1, "d1": 2}, "q2": {"d1": 0, "d3": -1}, "q3": {"d3": 1, "d1": 0, "gone": 1}},
-        {"bad rows skipped": 3},
-        {"q1": ["d3"], "q3": ["d1", "d2"]},
-        {"q1": {"d2": 0.5, "d3": -1.25}},
+        qrels={
+            "q1": {"d2": 1, "d1": 2},
+            "q2": {"d1": 0, "d3": -1},
+            "q3": {"d3": 1, "d1": 0, "gone": 1},
+        },
+        counts={"bad rows skipped": 3},
+        negatives={"q1": ["d3"], "q3": ["d1", "d2"]},
+        soft={"q1": {"d2": 0.5, "d3": -1.25}},
     )
 
 

@@ -172,7 +172,7 @@ def test_taking_rows_keeps_documents_and_queries() -> None:
         counts={"c": 1},
     )
     for query, document in ((0, 0), (1, 1), (1, 2)):
-        rows.add(f"q{query}", "", query, document, [], [])
+        rows.add(f"q{query}", "", query, document, negatives=[], scores=[])
     part = rows.take([2, 0])
     assert (part.queries, part.positives, part.query_ids) == (["q1", "q0"], [2, 0], [1, 0])
     assert (part.documents, part.relevant, part.counts) == (

@@ -89,7 +89,15 @@ def test_a_table_reads_everything_unless_it_is_cut():
     ],
 )
 def test_the_sentence(num_cut, num_read, words):
-    cut = CutTexts("M", "documents", 64, 1000, num_cut, 1000, num_read)
+    cut = CutTexts(
+        model="M",
+        texts="documents",
+        limit=64,
+        num_texts=1000,
+        num_cut=num_cut,
+        num_tokens=1000,
+        num_read=num_read,
+    )
     assert words in str(cut)
     assert CutTexts.from_plain(json.loads(json.dumps(cut.to_plain()))) == cut
 

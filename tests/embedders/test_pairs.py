@@ -125,7 +125,7 @@ def fetched(
     similarity: str = "",
 ):
     bad, files = bad_rows(policy), PairFiles(tmp_path / "work", "source")
-    fetch_parquet(path, columns or PairColumns(), files, bad, similarity)
+    fetch_parquet(path, columns or PairColumns(), files, bad, similarity=similarity)
     return files, bad
 
 

@@ -68,7 +68,9 @@ def test_vectors_are_found_by_text_in_any_order(folder):
         model.embed(QUERIES, "query", 64), unit(len(QUERIES), seed=1), atol=1e-6
     )
     assert model.embed([], "query", 64).shape == (0, 12)
-    assert model.space("query", 64) == Space(model.fingerprint, 12, "", 0, "", True)
+    assert model.space("query", 64) == Space(
+        teacher=model.fingerprint, dim=12, prompt="", max_tokens=0, pooling="", normalized=True
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
@@ -269,7 +271,9 @@ def test_about_says_name_prompts_and_dimensions(tmp_path):
         "find : ",
         "",
     )
-    assert model.space("query", 64) == Space("theirs", 12, "find : ", 0, "", True)
+    assert model.space("query", 64) == Space(
+        teacher="theirs", dim=12, prompt="find : ", max_tokens=0, pooling="", normalized=True
+    )
     assert (model.space_id, model.is_named) == ("theirs", True)
     assert model.fingerprint != "theirs"
     assert PrecomputedVectors(tmp_path / "f", mrl_dims=[4, 8]).mrl_dims == (8, 4)
@@ -412,7 +416,12 @@ def make_store(
     folder: Path, texts: list[str], seed: int, prompt: str = "", teacher: str = "abc", dim: int = 12
 ) -> VectorStore:
     store = VectorStore(
-        folder, Space(teacher, dim, prompt, 64, "mean", True), texts, rows_per_shard=16
+        folder,
+        Space(
+            teacher=teacher, dim=dim, prompt=prompt, max_tokens=64, pooling="mean", normalized=True
+        ),
+        texts,
+        rows_per_shard=16,
     )
     vectors = unit(len(texts), dim, seed)
     for shard in store.missing():

@@ -177,7 +177,10 @@ def test_two_runs_give_the_same_figures_but_the_times(rows):
 def test_a_vector_store_gives_the_figures_of_its_array(tmp_path):
     texts = [str(i) for i in range(len(DOCUMENTS))]
     store = VectorStore(
-        tmp_path / "store", Space("x", DIM, "", 8, "mean", True), texts, rows_per_shard=256
+        tmp_path / "store",
+        Space(teacher="x", dim=DIM, prompt="", max_tokens=8, pooling="mean", normalized=True),
+        texts,
+        rows_per_shard=256,
     )
     for shard in store.missing():
         store.write(shard, DOCUMENTS[shard.start : shard.stop])

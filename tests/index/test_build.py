@@ -15,7 +15,7 @@ from leafkit.core.errors import LeafkitError
 from leafkit.data.vector_store import Space, VectorStore
 from leafkit.index import build, vectors
 from leafkit.index.build import build_index, copy_to_gpu
-from leafkit.index.kinds.plan import plan_indexes
+from leafkit.index.kinds.registry import plan_indexes
 from leafkit.index.search import search_index
 from leafkit.index.storage import measure_bytes
 
@@ -124,7 +124,10 @@ def test_a_store_and_a_memory_map_build_what_an_array_builds(kind, tmp_path):
     half = DOCUMENTS.astype(np.float16)
     texts = [str(i) for i in range(len(half))]
     store = VectorStore(
-        tmp_path / "store", Space("x", 32, "", 8, "mean", True), texts, rows_per_shard=400
+        tmp_path / "store",
+        Space(teacher="x", dim=32, prompt="", max_tokens=8, pooling="mean", normalized=True),
+        texts,
+        rows_per_shard=400,
     )
     for shard in store.missing():
         store.write(shard, half[shard.start : shard.stop])

@@ -53,7 +53,11 @@ def test_equals_a_sort_of_the_other_documents(num_ranks: int, block_rows: int) -
 
 def test_a_store_of_queries_gives_what_the_array_gives(tmp_path: Path) -> None:
     texts = [f"text {i}" for i in range(len(QUERIES))]
-    store = VectorStore(tmp_path / "store", Space("t", 6, "", 8, "mean", True), texts)
+    store = VectorStore(
+        tmp_path / "store",
+        Space(teacher="t", dim=6, prompt="", max_tokens=8, pooling="mean", normalized=True),
+        texts,
+    )
     for shard in store.missing():
         store.write(shard, QUERIES[shard.start : shard.stop])
     for found, expected in zip(search(store, 7), search(QUERIES, 7), strict=True):

@@ -22,7 +22,10 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Vectors:
     if request.param == "store":
         texts = [f"text {i}" for i in range(len(ROWS))]
         store = VectorStore(
-            tmp_path / "store", Space("t", 8, "", 8, "mean", True), texts, rows_per_shard=16
+            tmp_path / "store",
+            Space(teacher="t", dim=8, prompt="", max_tokens=8, pooling="mean", normalized=True),
+            texts,
+            rows_per_shard=16,
         )
         for shard in store.missing():
             store.write(shard, ROWS[shard.start : shard.stop].astype(np.float32))

@@ -440,7 +440,10 @@ def test_a_half_precision_store_and_a_memory_map_give_what_the_array_gives(tmp_p
     documents = documents.astype(np.float16)
     texts = [f"document {i}" for i in range(len(documents))]
     store = VectorStore(
-        tmp_path / "store", Space("t", 6, "", 64, "mean", False), texts, rows_per_shard=7
+        tmp_path / "store",
+        Space(teacher="t", dim=6, prompt="", max_tokens=64, pooling="mean", normalized=False),
+        texts,
+        rows_per_shard=7,
     )
     for shard in store.missing():
         store.write(shard, documents[shard.start : shard.stop])

@@ -74,7 +74,16 @@ def collection(scores: dict[str, float], half: float, n: int, p: float) -> Colle
     }
     nothing = QueryScores((), (), {})
     return CollectionResult(
-        "docs", "in-domain", 900, n, "test", 0, systems, differences, kept, nothing
+        name="docs",
+        kind="in-domain",
+        num_documents=900,
+        num_queries=n,
+        split="test",
+        own_documents_dropped=0,
+        systems=systems,
+        differences=differences,
+        retention=kept,
+        per_query=nothing,
     )
 
 

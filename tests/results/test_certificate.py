@@ -17,7 +17,15 @@ def interval(value: float) -> Interval:
     return Interval(value, value - 0.05, value + 0.05, 100)
 
 
-CUT = CutTexts("student", "texts trained as documents", 512, 1000, 100, 90_000, 80_000)
+CUT = CutTexts(
+    model="student",
+    texts="texts trained as documents",
+    limit=512,
+    num_texts=1000,
+    num_cut=100,
+    num_tokens=90_000,
+    num_read=80_000,
+)
 CERTIFICATE = Certificate(
     source="vectors:old <b>index</b>",
     space="abc",

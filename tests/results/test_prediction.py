@@ -50,7 +50,16 @@ PREDICTION = Prediction(
             texts_needed=0,
         ),
     ),
-    ways=(WayForecast("last-layer", "teacher's", 768, "int8", figures(0.69), SURE),),
+    ways=(
+        WayForecast(
+            kind="last-layer",
+            documents="teacher's",
+            dim=768,
+            precision="int8",
+            figures=figures(0.69),
+            retention=SURE,
+        ),
+    ),
     efforts=(SearchEffort("last-layer", 4000, 0, 0.95, 0.9),),
     num_runs=80,
     corpora=("a", "b"),

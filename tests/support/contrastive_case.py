@@ -115,13 +115,13 @@ def make_table(encoder, soft: bool) -> TrainingTable:
     queries = [pairs[0 if i == 6 else i][0] for i in range(12)]
     chooser = np.random.default_rng(0)
     return TrainingTable(
-        encoder.tokenize(queries, "query"),
-        encoder.tokenize([document for _, document in pairs], "document"),
-        np.array(POSITIVES),
-        [np.array(n, dtype=np.int64) for n in NEGATIVES],
-        [np.array(r) for r in RELEVANT],
-        np.array(IN_BATCH),
-        [chooser.random(1 + len(n)) if soft else np.zeros(0) for n in NEGATIVES],
+        queries=encoder.tokenize(queries, "query"),
+        documents=encoder.tokenize([document for _, document in pairs], "document"),
+        positives=np.array(POSITIVES),
+        negatives=[np.array(n, dtype=np.int64) for n in NEGATIVES],
+        relevant=[np.array(r) for r in RELEVANT],
+        in_batch=np.array(IN_BATCH),
+        soft=[chooser.random(1 + len(n)) if soft else np.zeros(0) for n in NEGATIVES],
     )
 
 

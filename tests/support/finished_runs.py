@@ -10,13 +10,30 @@ GAIN = 1.2  # of what took steps
 
 def figures(overlap: float) -> ProbeFigures:
     """All figures alike."""
-    return ProbeFigures(overlap, overlap, overlap, overlap, overlap, overlap, overlap)
+    return ProbeFigures(
+        document_cosine=overlap,
+        document_overlap=overlap,
+        source_overlap=overlap,
+        source_gain=overlap,
+        query_overlap=overlap,
+        query_cosine=overlap,
+        source_share=overlap,
+    )
 
 
 def make_run(corpus: str, overlap: float, kept: float, kind: str = "last-layer") -> FinishedRun:
     """One of a share kept."""
     outcome = Interval(kept, kept - 0.03, kept + 0.03, 100)
-    return FinishedRun(corpus, "some", "as it is", kind, 2048, 512, figures(overlap), outcome)
+    return FinishedRun(
+        corpus=corpus,
+        teacher="some",
+        space="as it is",
+        kind=kind,
+        num_texts=2048,
+        num_probed=512,
+        probe=figures(overlap),
+        outcome=outcome,
+    )
 
 
 def make_runs(*, is_trained: bool = True) -> list[FinishedRun]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from leafkit.config import INDEX_KINDS, IndexConfig
 from leafkit.index.build import VectorIndex, build_index
-from leafkit.index.kinds.plan import plan_indexes
+from leafkit.index.kinds.registry import plan_indexes
 
 DIM, NUM_DOCUMENTS, NUM_QUERIES = 32, 1500, 60
 KINDS = [kind for kind in INDEX_KINDS if kind != "rabitq" or hasattr(faiss, "IndexIVFRaBitQ")]

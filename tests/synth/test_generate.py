@@ -75,7 +75,9 @@ def ask(server: ChatServer, tmp_path: Path):
         slots = plan_slots(config, read_personas("builtin"), 7)
         journal = Journal(tmp_path / "work", {})
         try:
-            outcome = generate(slots, Endpoint(read_address(config), config), journal, config, 7)
+            outcome = generate(
+                slots, Endpoint(read_address(config), config), journal, config, seed=7
+            )
         finally:
             journal.close()
         rows, duplicates = collect_rows(

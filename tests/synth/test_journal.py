@@ -111,9 +111,34 @@ def test_a_full_disk_is_explained_and_loses_nothing(tiny_disk: Path) -> None:
 
 def test_counts() -> None:
     entries = [
-        Entry("a", None, "timeout", 3, {"timeout": 2, "not JSON": 1}, 5, 1, 1),
-        Entry("b", {"x": 1}, "", 2, {"timeout": 1}, 10, 2),
-        Entry("a", {"x": 2}, "", 1, {}, 5, 1),
+        Entry(
+            key="a",
+            answer=None,
+            failed="timeout",
+            requests=3,
+            refused={"timeout": 2, "not JSON": 1},
+            input_tokens=5,
+            output_tokens=1,
+            unreported=1,
+        ),
+        Entry(
+            key="b",
+            answer={"x": 1},
+            failed="",
+            requests=2,
+            refused={"timeout": 1},
+            input_tokens=10,
+            output_tokens=2,
+        ),
+        Entry(
+            key="a",
+            answer={"x": 2},
+            failed="",
+            requests=1,
+            refused={},
+            input_tokens=5,
+            output_tokens=1,
+        ),
         Entry("c", None, "status 500", 1, {"status 500": 1}),
     ]
     assert count_entries(entries) == {

@@ -51,13 +51,13 @@ def random_table(
 def table_of(positives, negatives, relevant=None, soft=None, in_batch=True) -> TrainingTable:
     """A table by hand; a row's relevant documents are its positive unless said otherwise."""
     return TrainingTable(
-        [[1000 + i] for i in range(len(positives))],
-        [[d] for d in range(NUM_DOCUMENTS)],
-        np.array(positives),
-        [np.array(n, dtype=np.int64) for n in negatives],
-        [np.array(r) for r in relevant or [[p] for p in positives]],
-        np.full(len(positives), in_batch),
-        soft or [np.zeros(0)] * len(positives),
+        queries=[[1000 + i] for i in range(len(positives))],
+        documents=[[d] for d in range(NUM_DOCUMENTS)],
+        positives=np.array(positives),
+        negatives=[np.array(n, dtype=np.int64) for n in negatives],
+        relevant=[np.array(r) for r in relevant or [[p] for p in positives]],
+        in_batch=np.full(len(positives), in_batch),
+        soft=soft or [np.zeros(0)] * len(positives),
     )
 
 

@@ -80,13 +80,13 @@ def pair_table(encoder, relevant: list[np.ndarray] | None = None) -> TrainingTab
     """A document per query; relevant to it alone unless said otherwise."""
     places, nothing = np.arange(len(PAIRS)), np.zeros(0, dtype=np.int64)
     return TrainingTable(
-        encoder.tokenize([query for query, _ in PAIRS], "query"),
-        encoder.tokenize([document for _, document in PAIRS], "document"),
-        places,
-        [nothing] * len(PAIRS),
-        relevant or [places[i : i + 1] for i in places],
-        places >= 0,
-        [nothing] * len(PAIRS),
+        queries=encoder.tokenize([query for query, _ in PAIRS], "query"),
+        documents=encoder.tokenize([document for _, document in PAIRS], "document"),
+        positives=places,
+        negatives=[nothing] * len(PAIRS),
+        relevant=relevant or [places[i : i + 1] for i in places],
+        in_batch=places >= 0,
+        soft=[nothing] * len(PAIRS),
     )
 
 

@@ -74,20 +74,48 @@ def test_doctests():
                 "GROUP_WORLD_SIZE": "2",
                 "TORCHELASTIC_RUN_ID": "none",
             },
-            World(2, 3, 1, 0, 1, 2, TORCHRUN),
+            World(
+                rank=2, size=3, num_local=1, local_rank=0, node=1, num_nodes=2, launcher=TORCHRUN
+            ),
         ),
         # Kubeflow: a pod per process
-        ({"RANK": "1", "WORLD_SIZE": "2"}, World(1, 2, 1, 0, 1, 2, ENVIRONMENT, False)),
+        (
+            {"RANK": "1", "WORLD_SIZE": "2"},
+            World(
+                rank=1,
+                size=2,
+                num_local=1,
+                local_rank=0,
+                node=1,
+                num_nodes=2,
+                launcher=ENVIRONMENT,
+                is_placed=False,
+            ),
+        ),
         (
             {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"},
-            World(3, 4, 2, 1, 1, 2, ENVIRONMENT),
+            World(
+                rank=3, size=4, num_local=2, local_rank=1, node=1, num_nodes=2, launcher=ENVIRONMENT
+            ),
         ),
         # under torchrun within a SLURM job, torchrun counts
         (
             {"RANK": "0", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "x", **slurm(0, 1)},
-            World(0, 2, 1, 0, 0, 2, TORCHRUN, False),
+            World(
+                rank=0,
+                size=2,
+                num_local=1,
+                local_rank=0,
+                node=0,
+                num_nodes=2,
+                launcher=TORCHRUN,
+                is_placed=False,
+            ),
         ),
-        (slurm(1, 2), World(1, 2, 2, 1, 0, 1, SRUN)),
+        (
+            slurm(1, 2),
+            World(rank=1, size=2, num_local=2, local_rank=1, node=0, num_nodes=1, launcher=SRUN),
+        ),
         (
             slurm(
                 5,
@@ -98,7 +126,7 @@ def test_doctests():
                 SLURM_STEP_NUM_NODES="2",
                 SLURM_STEP_TASKS_PER_NODE="4(x2)",
             ),
-            World(5, 8, 4, 1, 1, 2, SRUN),
+            World(rank=5, size=8, num_local=4, local_rank=1, node=1, num_nodes=2, launcher=SRUN),
         ),
         # cyclic distribution: rank 5 of 8 on two nodes is the third of the second node
         (
@@ -110,7 +138,7 @@ def test_doctests():
                 SLURM_STEP_NUM_NODES="2",
                 SLURM_STEP_TASKS_PER_NODE="4(x2)",
             ),
-            World(5, 8, 4, 2, 1, 2, SRUN),
+            World(rank=5, size=8, num_local=4, local_rank=2, node=1, num_nodes=2, launcher=SRUN),
         ),
         # a step of fewer tasks than the job
         ({**slurm(0, 1), "SLURM_NTASKS": "8", "SLURM_NNODES": "2"}, World(0, 1, 1)),

@@ -64,7 +64,7 @@ class BeirSource:
         splits = split_files(self._part(_QRELS, "folder"))
         documents = _read_documents(self._part(_CORPUS), bad, counts)
         texts = _read_queries(self._part(_QUERIES), bad, counts)
-        judgments = read_splits(splits, bad, counts, texts, documents)
+        judgments = read_splits(splits, bad, counts, texts, documents=documents)
         queries, qrels = _judge(judgments, texts, documents, counts=counts)
         found = Collection(self.root.name, list(documents.values()), queries, qrels)
         return finish_collection(self.uri, found, counts, is_merged=False)

@@ -107,7 +107,16 @@ def parse_pair(
     return (
         None
         if scores is None
-        else Pair(where, query, positives, negatives, scores, instruction, task, split)
+        else Pair(
+            where=where,
+            query=query,
+            positives=positives,
+            negatives=negatives,
+            scores=scores,
+            instruction=instruction,
+            task=task,
+            split=split,
+        )
     )
 
 

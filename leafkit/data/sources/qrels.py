@@ -59,6 +59,7 @@ def read_splits(
     bad: BadRows,
     counts: Counter[str],
     queries: Container[str],
+    *,
     documents: Container[str],
 ) -> list[Judgment]:
     """The judgments of all splits, each pair of query and document once.

@@ -134,13 +134,13 @@ class PairFiles:
                 _extend(self.folder / PAIR_ROWS_FILE, lines)
                 _extend(self.folder / PAIR_UNDER_WAY_FILE, numbers.tobytes())
         self.progress = Progress(
-            before.source,
-            before.rows + len(rows),
-            dim,
-            before.text_bytes + len(lines),
-            where_next,
-            before.skipped + skipped,
-            is_done,
+            source=before.source,
+            rows=before.rows + len(rows),
+            dim=dim,
+            text_bytes=before.text_bytes + len(lines),
+            next=where_next,
+            skipped=before.skipped + skipped,
+            is_done=is_done,
         )
         record = json.dumps(asdict(self.progress)).encode()
         write_durably(self.folder / PAIR_PROGRESS_FILE, record)

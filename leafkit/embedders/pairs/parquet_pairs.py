@@ -23,7 +23,7 @@ _OTHER_IDS = "id=NAME names another column, id=- takes the rows' numbers"
 
 
 def fetch_parquet(
-    path: Path, columns: PairColumns, files: PairFiles, bad: BadRows, similarity: str = ""
+    path: Path, columns: PairColumns, files: PairFiles, bad: BadRows, *, similarity: str = ""
 ) -> None:
     """Copy the file's rows; the names of columns are ``text``, ``vector`` and, where there is one,
     ``id``, unless ``columns`` says others.

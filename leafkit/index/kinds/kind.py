@@ -1,5 +1,5 @@
 """What every kind of index has to say of itself. A new kind is one subclass, a place in
-``leafkit.index.kinds.plan.KINDS`` and a name in ``INDEX_KINDS`` of the configuration.
+``leafkit.index.kinds.registry.KINDS`` and a name in ``INDEX_KINDS`` of the configuration.
 
 Documents have length one and the inner product ranks them, so that the order is that of the cosine
 and of the Euclidean distance.

@@ -111,12 +111,12 @@ def read_stock(folder: Path) -> Stock:
         _check_features(place, read_object(place / "config.json", {}))
     root = paths["Transformer"][0]
     return Stock(
-        root,
-        read_settings(root),
-        _read_pooling(paths["Pooling"][0]),
-        read_projection(paths["Dense"]) if paths["Dense"] else None,
-        bool(paths["Normalize"]),
-        read_head_layers(paths["Dense"][0]) if paths["Dense"] else (),
+        root=root,
+        settings=read_settings(root),
+        pooling=_read_pooling(paths["Pooling"][0]),
+        projection=read_projection(paths["Dense"]) if paths["Dense"] else None,
+        normalized=bool(paths["Normalize"]),
+        head_layers=read_head_layers(paths["Dense"][0]) if paths["Dense"] else (),
     )
 
 

@@ -19,7 +19,7 @@ from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.evaluate.parts import keep_part
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.run import Run
-from leafkit.pipeline.student.held_out import choose_held_out
+from leafkit.pipeline.student.unjudged_test_set import choose_held_out
 from leafkit.results import Agreement, EvaluationResult
 from leafkit.results.agreement import UNKNOWN
 

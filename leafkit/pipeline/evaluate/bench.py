@@ -20,7 +20,7 @@ from leafkit.core.method import method_of
 from leafkit.evaluation.comparison import compare_macro
 from leafkit.evaluation.latency import measure_latency, serve_one
 from leafkit.evaluation.per_query import PerQuery, read_per_query, write_per_query
-from leafkit.index.kinds.plan import check_indexes
+from leafkit.index.kinds.registry import check_indexes
 from leafkit.pipeline.collect import describe_machine
 from leafkit.pipeline.evaluate.agreement import measure_unjudged
 from leafkit.pipeline.evaluate.contamination import check_contamination

@@ -26,14 +26,14 @@ from leafkit.pipeline.ladder.visits import search
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.pair import Pair
 from leafkit.pipeline.run import Run
-from leafkit.pipeline.student.held_out import (
+from leafkit.pipeline.student.leave_out import leave_out
+from leafkit.pipeline.student.targets import MADE_QUERIES, QUERIES, Target, read_targets
+from leafkit.pipeline.student.unjudged_test_set import (
     DOCUMENTS,
     HeldOut,
     choose_held_out,
     unseen_texts,
 )
-from leafkit.pipeline.student.leave_out import leave_out
-from leafkit.pipeline.student.targets import MADE_QUERIES, QUERIES, Target, read_targets
 from leafkit.results.agreement import HELD_OUT, SEEN
 from leafkit.results.ladder import JUDGED, TEACHERS_OWN
 
@@ -136,9 +136,9 @@ def load_questions(
             "the words that finished the recipe, bench.split and those of data among them",
         )
     if judged:
-        return _judged_questions(run, teacher, collection, judged, targets)
+        return _judged_questions(run, teacher, collection, judged, targets=targets)
     assert held_out is not None
-    return _unjudged_questions(run, pair, teacher, collection, held_out)
+    return _unjudged_questions(run, pair, teacher, collection, held_out=held_out)
 
 
 def _judged_questions(
@@ -146,6 +146,7 @@ def _judged_questions(
     teacher: ModelHandle,
     collection: Collection,
     judged: Sequence[Query],
+    *,
     targets: Sequence[Target],
 ) -> Questions:
     split, data = run.recipe.bench.split, run.recipe.data
@@ -170,13 +171,13 @@ def _judged_questions(
     queries = [replace(judged[i], instruction="") for i in places]
     documents = [document.id for document in collection.documents]
     return Questions(
-        queries,
-        _embed(run, teacher, queries, f"{collection.name} {split} queries"),
-        own[places],
-        Judgments([query.id for query in queries], documents, collection.qrels),
-        JUDGED,
-        f"judged {split} queries",
-        training,
+        queries=queries,
+        vectors=_embed(run, teacher, queries, f"{collection.name} {split} queries"),
+        own=own[places],
+        judgments=Judgments([query.id for query in queries], documents, collection.qrels),
+        relevance=JUDGED,
+        asked_with=f"judged {split} queries",
+        training=training,
     )
 
 
@@ -216,7 +217,7 @@ def find_unseen(
 
 
 def _unjudged_questions(
-    run: Run, pair: Pair, teacher: ModelHandle, collection: Collection, held_out: HeldOut
+    run: Run, pair: Pair, teacher: ModelHandle, collection: Collection, *, held_out: HeldOut
 ) -> Questions:
     if held_out.training == SEEN:
         _warn_seen(f"{held_out.asked_with}, which")
@@ -224,13 +225,13 @@ def _unjudged_questions(
     found = _embed(run, teacher, queries, f"{collection.name} {held_out.asked_with}")
     own = np.array(held_out.own, dtype=np.int64)
     return Questions(
-        queries,
-        found,
-        own,
-        teachers_own(pair, found, own),
-        TEACHERS_OWN,
-        held_out.asked_with,
-        held_out.training,
+        queries=queries,
+        vectors=found,
+        own=own,
+        judgments=teachers_own(pair, found, own),
+        relevance=TEACHERS_OWN,
+        asked_with=held_out.asked_with,
+        training=held_out.training,
         are_documents=held_out.asked_with == DOCUMENTS,
     )
 
@@ -290,13 +291,13 @@ def learning_questions(pair: Pair, split: Split) -> Questions:
     """The queries that the router learns from, with the teacher's own documents as relevant."""
     own = np.full(len(split.queries), -1, dtype=np.int64)
     return Questions(
-        [Query(str(i), text) for i, text in enumerate(split.queries)],
-        split.vectors,
-        own,
-        teachers_own(pair, split.vectors, own),
-        TEACHERS_OWN,
-        "queries that train no rung below the student",
-        SEEN,
+        queries=[Query(str(i), text) for i, text in enumerate(split.queries)],
+        vectors=split.vectors,
+        own=own,
+        judgments=teachers_own(pair, split.vectors, own),
+        relevance=TEACHERS_OWN,
+        asked_with="queries that train no rung below the student",
+        training=SEEN,
     )
 
 

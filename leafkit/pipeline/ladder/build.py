@@ -209,7 +209,14 @@ def prepare(run: Run) -> Prepared:
         rungs.append(_rung(name, model, model.encoder))
     rungs.append(_rung(STUDENT_RUNG, pair.embedder, pair.student))
     rungs.append(_rung(TEACHER_RUNG, teacher.model, teacher.model.encoder))
-    return Prepared(pair, teacher, corpus, rungs, questions, learning_questions(pair, split))
+    return Prepared(
+        pair=pair,
+        teacher=teacher,
+        corpus=corpus,
+        rungs=rungs,
+        questions=questions,
+        learned=learning_questions(pair, split),
+    )
 
 
 def _check_finished(run: Run) -> None:

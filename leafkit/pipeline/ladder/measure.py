@@ -274,7 +274,17 @@ def _promise(
     if threshold is None:
         whole = Interval(1.0, 1.0, 1.0, len(teacher))
         shares = {name: float(name == route[-1]) for name in route}
-        return PromiseFigures(promise, None, None, whole, whole, shares, None, None, num_needed)
+        return PromiseFigures(
+            promise=promise,
+            threshold=None,
+            bound=None,
+            kept=whole,
+            cost=whole,
+            shares=shares,
+            mix=None,
+            gain=None,
+            num_needed=num_needed,
+        )
     stops = verification.stops(threshold.value)
     answered, costs = verification.answered(stops), verification.cost_shares(stops)
     mixed = best_mix(alone, np.asarray(alone_ms) / alone_ms[-1], float(costs.mean()))

@@ -183,7 +183,7 @@ def make_rung(
     run.step(
         name=f"{LADDER} {name}",
         folder=folder,
-        inputs=_inputs(run, name, task, student, corpus),
+        inputs=_inputs(run, name, task, student, corpus=corpus),
         method=method_of(make, load_start, save_model),
         work=work,
         save=save,
@@ -192,7 +192,7 @@ def make_rung(
 
 
 def _inputs(
-    run: Run, name: str, task: Distillation, student: Encoder, corpus: Corpus
+    run: Run, name: str, task: Distillation, student: Encoder, *, corpus: Corpus
 ) -> RungInputs:
     config = task.config
     return RungInputs(

@@ -135,13 +135,13 @@ def run_predict(run: Run, settings: PredictSettings) -> Prediction:
     part, runs = load_part(run, settings), shipped_runs()
     check_enough(part.corpus, teacher, settings)
     folder = run.folder / PREDICTION
-    inputs = describe_inputs(run, teacher, part.corpus, settings, runs)
+    inputs = describe_inputs(run, teacher, part.corpus, settings, runs=runs)
 
     def work(metrics: dict[str, Any]) -> Prediction:
         began_s = time.perf_counter()
         looked = load_sample(run, teacher, part, settings)
         sample = sample_of(run, teacher, part.corpus, looked)
-        found = forecast(run, teacher, part, sample, settings, runs)
+        found = forecast(run, teacher, part, sample, settings=settings, runs=runs)
         spent_s = time.perf_counter() - began_s
         return replace(found, teacher_seconds=looked.seconds_left, seconds=spent_s)
 
@@ -165,6 +165,7 @@ def describe_inputs(
     teacher: ModelHandle,
     corpus: Corpus,
     settings: PredictSettings,
+    *,
     runs: Sequence[FinishedRun],
 ) -> PredictionInputs:
     """Everything that a prediction depends on."""
@@ -210,6 +211,7 @@ def forecast(
     teacher: ModelHandle,
     part: Part,
     sample: Sample,
+    *,
     settings: PredictSettings,
     runs: Sequence[FinishedRun],
 ) -> Prediction:
@@ -253,7 +255,7 @@ def forecast(
         start=recipe.student.init,
         target=settings.target,
         students=tuple(students),
-        ways=tuple(_forecast_ways(run, teacher, sample, best, told, calibration)),
+        ways=tuple(_forecast_ways(run, teacher, sample, best, told=told, calibration=calibration)),
         efforts=tuple(find_efforts(yardstick.documents, asked, recipe.bench.indexes, recipe.seed)),
         num_runs=calibration.num_runs,
         corpora=calibration.corpora,
@@ -271,6 +273,7 @@ def _forecast_ways(
     teacher: ModelHandle,
     sample: Sample,
     probed: Probed,
+    *,
     told: StudentForecast,
     calibration: Calibration,
 ) -> Iterator[WayForecast]:
@@ -282,14 +285,26 @@ def _forecast_ways(
     ways = [(d, "float32") for d in dims]
     ways += [(dim, precision) for precision in inherit.precisions if precision != "float32"]
     found = measure_ways(
-        sample.yardstick, probed.held_out, probed.queries, ways, inherit, seed=run.recipe.seed
+        sample.yardstick,
+        probed.held_out,
+        probed.queries,
+        ways,
+        config=inherit,
+        seed=run.recipe.seed,
     )
     kept = [(way, ratios_of(figures, probed.probes[-1].figures)) for way, figures in found]
     symmetric = measure_symmetric(sample, probed.unfitted, probed.embed_half())
     for way, ratios in [*kept, (Way(STUDENTS, dim, "float32"), symmetric)]:
         figures = scale_figures(told.expected, ratios)
         retention = calibration.forecast(figures)
-        yield WayForecast(probed.kind, way.documents, way.dim, way.precision, figures, retention)
+        yield WayForecast(
+            kind=probed.kind,
+            documents=way.documents,
+            dim=way.dim,
+            precision=way.precision,
+            figures=figures,
+            retention=retention,
+        )
 
 
 def _diagnose(run: Run, teacher: ModelHandle, corpus: Corpus, sample: Sample) -> Diagnosis:

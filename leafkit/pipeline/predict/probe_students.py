@@ -91,7 +91,7 @@ def probe_students(
             log(f"  {kind}: the start model has {reader.num_layers} layers, and no such student")
             continue
         own = read.states.of(layers.columns)
-        yield _say(probe_instant(kind, own, sample, read, layers.share))
+        yield _say(probe_instant(kind, own, sample, read, share=layers.share))
 
 
 def read_texts(reader: StartStates, sample: Sample, limits: TokenLimits, budget_s: float) -> Read:
@@ -105,7 +105,14 @@ def read_texts(reader: StartStates, sample: Sample, limits: TokenLimits, budget_
     log(f"  the start model reads {1 / per_text_s:,.1f} documents/s here: {most:,} are fitted to")
     texts = [sample.texts[i] for i in fit.tolist()]
     states = StatesOf(reader.read(texts, "document", limits.document), held_out, queries)
-    return Read(states, texts, fit, sample.vectors[fit], counts_to(most), per_text_s)
+    return Read(
+        states=states,
+        texts=texts,
+        places=fit,
+        vectors=sample.vectors[fit],
+        counts=counts_to(most),
+        seconds_per_text=per_text_s,
+    )
 
 
 def counts_to(most: int) -> list[int]:
@@ -118,7 +125,9 @@ def counts_to(most: int) -> list[int]:
     return [count for count in halves if count >= FEWEST_FITTED] or [most]
 
 
-def probe_instant(kind: str, states: StatesOf, sample: Sample, read: Read, share: float) -> Probed:
+def probe_instant(
+    kind: str, states: StatesOf, sample: Sample, read: Read, *, share: float
+) -> Probed:
     """Of a closed-form head.
 
     Args:
@@ -140,13 +149,13 @@ def probe_instant(kind: str, states: StatesOf, sample: Sample, read: Read, share
         return held_out, queries, documents
 
     return Probed(
-        kind,
-        tuple(probes),
-        apply_head(head, states.held_out),
-        apply_head(head, states.queries),
-        per_text_s + share * read.seconds_per_text,
-        read.places[half:],
-        embed_half,
+        kind=kind,
+        probes=tuple(probes),
+        held_out=apply_head(head, states.held_out),
+        queries=apply_head(head, states.queries),
+        seconds_per_text=per_text_s + share * read.seconds_per_text,
+        unfitted=read.places[half:],
+        embed_half=embed_half,
     )
 
 
@@ -154,7 +163,9 @@ def probe_static(probe: StaticProbe, sample: Sample, read: Read) -> Probed:
     """Of a table of token vectors."""
     began_s = time.perf_counter()
     asked = (sample.held_out_texts, sample.queries)
-    probes, table = probe.probe(read.texts, read.vectors, asked, sample.yardstick, read.counts)
+    probes, table = probe.probe(
+        read.texts, read.vectors, asked, sample.yardstick, counts=read.counts
+    )
     per_text_s = (time.perf_counter() - began_s) / sum(read.counts)
     half = max(1, len(read.texts) // 2)
 
@@ -168,7 +179,13 @@ def probe_static(probe: StaticProbe, sample: Sample, read: Read) -> Probed:
         probe.embed(table, asked[1], "query"),
     )
     return Probed(
-        STATIC, tuple(probes), held_out, queries, per_text_s, read.places[half:], embed_half
+        kind=STATIC,
+        probes=tuple(probes),
+        held_out=held_out,
+        queries=queries,
+        seconds_per_text=per_text_s,
+        unfitted=read.places[half:],
+        embed_half=embed_half,
     )
 
 

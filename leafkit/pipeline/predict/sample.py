@@ -102,7 +102,14 @@ def make_sample(
         if embed is not None:
             asked_with, told = MADE_QUERIES, unit(embed(queries))
     yardstick = Yardstick(unit(vectors), held_out, sources, told)
-    return Sample(texts, fit, held_out, queries, asked_with, yardstick)
+    return Sample(
+        texts=texts,
+        fit=fit,
+        held_out=held_out,
+        queries=queries,
+        asked_with=asked_with,
+        yardstick=yardstick,
+    )
 
 
 def shuffle_by_hash(texts: Sequence[str], seed: int) -> np.ndarray:

@@ -94,6 +94,7 @@ class StaticProbe:
         vectors: np.ndarray,
         asked: tuple[Sequence[str], Sequence[str]],
         yardstick: Yardstick,
+        *,
         counts: Sequence[int],
     ) -> tuple[list[ProbeAt], StaticEncoder]:
         """Probes of rising numbers of texts, and the table of the last.

@@ -19,7 +19,7 @@ from leafkit.evaluation.forecast.yardstick import Yardstick
 from leafkit.index.build import build_index
 from leafkit.index.codecs.fit import fit_codecs
 from leafkit.index.exact import search_exact
-from leafkit.index.kinds.plan import plan_indexes
+from leafkit.index.kinds.registry import plan_indexes
 from leafkit.index.search import search_index
 from leafkit.pipeline.predict.sample import Sample
 from leafkit.results import ProbeFigures
@@ -44,8 +44,8 @@ def measure_ways(
     held_out: np.ndarray,
     queries: np.ndarray,
     ways: Sequence[tuple[int, str]],
-    config: InheritConfig,
     *,
+    config: InheritConfig,
     seed: int,
 ) -> Iterator[tuple[Way, ProbeFigures]]:
     """A student's queries over the teacher's documents, stored in other ways.

@@ -34,17 +34,17 @@ from leafkit.pipeline.model_handle import ModelHandle, load_student, load_teache
 from leafkit.pipeline.rescue.measure import BM25, Asked, measure_bm25, measure_vectors, summarize
 from leafkit.pipeline.run import Run
 from leafkit.pipeline.student.closed_form import start_projection
-from leafkit.pipeline.student.held_out import (
-    FEWEST_DOCUMENTS,
-    HeldOut,
-    choose_held_out,
-    unseen_texts,
-)
 from leafkit.pipeline.student.leave_out import leave_out
 from leafkit.pipeline.student.pooled_states import PooledStates
 from leafkit.pipeline.student.start import load_start
 from leafkit.pipeline.student.targets import DOCUMENTS, Distillation, Target, TokenLimits
 from leafkit.pipeline.student.transformer import build_student
+from leafkit.pipeline.student.unjudged_test_set import (
+    FEWEST_DOCUMENTS,
+    HeldOut,
+    choose_held_out,
+    unseen_texts,
+)
 from leafkit.report.certificate import render_certificate
 from leafkit.results import Certificate, CutTexts
 from leafkit.results.agreement import HELD_OUT
@@ -104,7 +104,7 @@ def run_certificate(run: Run) -> Certificate:
         folder=folder,
         inputs=inputs,
         method=method_of(certify, choose_unseen),
-        work=lambda metrics: certify(run, teacher, student, corpus, held_out),
+        work=lambda metrics: certify(run, teacher, student, corpus, held_out=held_out),
         save=save,
     )
     return Certificate.load(folder / CERTIFICATE_FILE)
@@ -146,7 +146,7 @@ def remove_certificate(run: Run) -> None:
 
 
 def certify(
-    run: Run, teacher: ModelHandle, student: ModelHandle, corpus: Corpus, held_out: HeldOut
+    run: Run, teacher: ModelHandle, student: ModelHandle, corpus: Corpus, *, held_out: HeldOut
 ) -> Certificate:
     """The figures; arguments as they stand in ``run_certificate``.
 

@@ -183,7 +183,7 @@ def fetch_pairs(run: Run, source: PairSource) -> Path:
         bad = BadRows(policy, data.max_bad_rows, counts, num_before=files.progress.skipped)
         if source.kind == "parquet":
             similarity = source.similarity
-            fetch_parquet(Path(source.place), columns, files, bad, similarity)
+            fetch_parquet(Path(source.place), columns, files, bad, similarity=similarity)
         else:
             with open_qdrant(source.place) as client:
                 similarity = fetch_qdrant(

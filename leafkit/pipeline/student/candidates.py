@@ -111,13 +111,13 @@ class Candidates:
         inverse = inverse.reshape(positions.shape)
         vectors = np.asarray(self.documents[unique], dtype=np.float32)
         return ScoredRows(
-            torch.tensor(places),
-            torch.from_numpy(vectors[inverse]),
-            torch.from_numpy(present),
-            sum(self.has(g) for g, _ in batch),
-            None if positives is None else torch.from_numpy(positives),
-            sum(row in self.relevant for row in batch),
-            self._second_opinion(scored, unique, inverse),
+            rows=torch.tensor(places),
+            candidates=torch.from_numpy(vectors[inverse]),
+            present=torch.from_numpy(present),
+            num_global_rows=sum(self.has(g) for g, _ in batch),
+            positives=None if positives is None else torch.from_numpy(positives),
+            num_global_judged=sum(row in self.relevant for row in batch),
+            second=self._second_opinion(scored, unique, inverse),
         )
 
     def _rankings(self) -> list[Sequence[np.ndarray | None]]:

@@ -101,6 +101,7 @@ def start_projection(
     task: Distillation,
     states: PooledStates,
     validation: Validation | None,
+    *,
     held_out: AbstractSet[str] = frozenset(),
 ) -> tuple[Start, ClosedForm]:
     """Set W_out to a ridge solution, and measure what a map of its rank can keep of the teacher,
@@ -139,7 +140,7 @@ def start_projection(
     tried = [
         one
         for count in range(1, num_layers + 1)
-        for one in _try_all(student, task, texts, validation, _Reading(head, count, inputs))
+        for one in _try_all(student, task, texts, validation, reading=_Reading(head, count, inputs))
     ]
     best, (reading, chosen) = _choose(tried)
     reading.set(reading.sum_over(texts, chosen).solve(best.ridge))
@@ -227,6 +228,7 @@ def _try_all(
     task: Distillation,
     texts: _Texts,
     validation: Validation | None,
+    *,
     reading: _Reading,
 ) -> Iterator[tuple[ClosedForm, tuple[_Reading, np.ndarray]]]:
     """Solutions with the texts, (n,) bool, that each was fitted to."""
@@ -248,7 +250,14 @@ def _try_all(
                 aims = texts.aims[documents]
                 told = whole.predict_left_out(reading.inputs(texts.states[documents]), aims, ridge)
                 left_out = float(cosines(aims, told).mean())
-            form = ClosedForm(name, int(chosen.sum()), ridge, agreed, left_out, reading.num_layers)
+            form = ClosedForm(
+                fitted_to=name,
+                num_texts=int(chosen.sum()),
+                ridge=ridge,
+                agreed=agreed,
+                left_out=left_out,
+                num_layers=reading.num_layers,
+            )
             yield form, (reading, chosen)
 
 
@@ -257,6 +266,7 @@ def measure_bare_start(
     task: Distillation,
     states: PooledStates,
     validation: Validation | None,
+    *,
     held_out: AbstractSet[str] = frozenset(),
 ) -> tuple[Start, ClosedForm]:
     """How near a student without a head is to its teacher before training; nothing is fitted.

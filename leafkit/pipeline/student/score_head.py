@@ -61,6 +61,7 @@ def fit_score_head(
     task: Distillation,
     states: PooledStates,
     candidates: Candidates,
+    *,
     validation: Validation,
 ) -> ScoreHead | None:
     """Move the head from the closed form towards the teacher's ranking: KL divergence of the

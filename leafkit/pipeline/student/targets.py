@@ -323,13 +323,13 @@ def embed_groups(groups: Sequence[TextGroup], limits: TokenLimits, embed: Embed)
             vectors = embed(group.texts, group.role, limits.of(group.role), group.name)
         targets.append(
             Target(
-                group.texts,
-                group.role,
-                vectors,
-                group.repeats,
-                group.name,
-                group.origin,
-                group.sources,
+                texts=group.texts,
+                role=group.role,
+                vectors=vectors,
+                repeats=group.repeats,
+                name=group.name,
+                origin=group.origin,
+                sources=group.sources,
             )
         )
     return targets

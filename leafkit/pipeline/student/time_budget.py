@@ -60,6 +60,7 @@ def plan_budget(
     task: Distillation,
     options: TrainerOptions,
     probed: Callable[[], BatchList],
+    *,
     check: Callable[[], object] | None,
 ) -> tuple[int, TrainerOptions]:
     """Batches that ``student.minutes`` holds, and the Trainer's options that remember them: a

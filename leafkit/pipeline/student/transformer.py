@@ -42,7 +42,7 @@ from leafkit.pipeline.student.targets import (
 )
 from leafkit.pipeline.student.time_budget import NUM_PROBED, plan_budget
 from leafkit.pipeline.student.train_rows import lengths_of, pairs_of, train_rows
-from leafkit.pipeline.student.validation import Agreed, TokenIds, Validation, hold_out
+from leafkit.pipeline.student.validation import Agreed, TokenIds, Validation, choose_validation
 from leafkit.train.batch_list import BatchList
 from leafkit.train.fit import fit
 from leafkit.train.keep_best import KeepBest
@@ -72,12 +72,12 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
     ]
     cuts = count_cuts(student, task)
     # what is made of documents says little of a start, but it is what training is to be checked on
-    chooses = hold_out(task, token_ids, (QUERIES, DOCUMENTS))
-    validation = hold_out(task, token_ids, (QUERIES, MADE_QUERIES, DOCUMENTS))
+    chooses = choose_validation(task, token_ids, (QUERIES, DOCUMENTS))
+    validation = choose_validation(task, token_ids, (QUERIES, MADE_QUERIES, DOCUMENTS))
     held_out = validation.texts if validation else frozenset()
     states = PooledStates(student, task, token_ids)
     begin = start_projection if student.projection is not None else measure_bare_start
-    begun, form = begin(student, task, states, chooses, held_out)
+    begun, form = begin(student, task, states, chooses, held_out=held_out)
     candidates, fitted = _candidates_of(task), None
     if task.config.start_weight:
         if candidates is None:
@@ -88,21 +88,30 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
                 validation = follow_both(validation, candidates)
     is_fitted = task.config.head_steps > 0 and student.projection is not None
     if is_fitted and candidates is not None and validation is not None:
-        fitted = fit_score_head(student, task, states, candidates, validation)
+        fitted = fit_score_head(student, task, states, candidates, validation=validation)
     del states  # the backbone is trained now
     if task.config.trains_nothing:
         _drop_idle_layer(student)
         chooses = validation if fitted is not None else chooses
         found = summarize_checks(form, chooses, None, 0, fitted=fitted) if chooses else None
-        return Distilled(student, [], begun, {}, cuts, found)
-    trained = train_student(student, task, token_ids, validation, candidates)
+        return Distilled(
+            student=student, losses=[], start=begun, loader={}, cuts=cuts, held_out=found
+        )
+    trained = train_student(student, task, token_ids, validation, candidates=candidates)
     found = None
     if validation is not None:
         found = summarize_checks(form, validation, trained.best, trained.num_batches, fitted=fitted)
     if found is not None:
         say_checks(found)
     _drop_idle_layer(student)
-    return Distilled(student, trained.losses, begun, trained.loader, cuts, found)
+    return Distilled(
+        student=student,
+        losses=trained.losses,
+        start=begun,
+        loader=trained.loader,
+        cuts=cuts,
+        held_out=found,
+    )
 
 
 def _drop_idle_layer(student: TextEncoder) -> None:
@@ -185,6 +194,7 @@ def train_student(
     task: Distillation,
     token_ids: TokenIds,
     validation: Validation | None = None,
+    *,
     candidates: Candidates | None = None,
 ) -> Trained:
     """The weighted terms over token-budget batches.
@@ -237,7 +247,7 @@ def train_student(
             task,
             options,
             lambda: listed(plan_batches(task, lengths, NUM_PROBED)),
-            check,
+            check=check,
         )
     batches = plan_batches(task, lengths, num_batches)
     if config.ema:

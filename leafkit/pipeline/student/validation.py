@@ -150,7 +150,9 @@ class Validation:
         return replace(self, followed=_nearest(vectors, documents, self.own, depth).positions)
 
 
-def hold_out(task: Distillation, token_ids: TokenIds, origins: Sequence[str]) -> Validation | None:
+def choose_validation(
+    task: Distillation, token_ids: TokenIds, origins: Sequence[str]
+) -> Validation | None:
     """Texts of the first origin that has enough of them; None where none has.
 
     The choice is by the texts' own hashes: it is the same in every run, and more texts change
@@ -183,16 +185,16 @@ def hold_out(task: Distillation, token_ids: TokenIds, origins: Sequence[str]) ->
     grades = [task.relevant.get(task.targets[g].texts[i]) for g, i in rows]
     judged = np.array([v for v, found in enumerate(grades) if found], dtype=np.int64)
     return Validation(
-        origin,
-        rows,
-        [token_ids[g][i] for g, i in rows],
-        vectors,
-        own,
-        _nearest(vectors, documents, own, DEPTH).positions,
-        documents,
-        frozenset(chosen),
-        judged,
-        _judgments([found for found in grades if found], len(documents)),
+        origin=origin,
+        rows=rows,
+        token_ids=[token_ids[g][i] for g, i in rows],
+        vectors=vectors,
+        own=own,
+        nearest=_nearest(vectors, documents, own, DEPTH).positions,
+        documents=documents,
+        texts=frozenset(chosen),
+        judged=judged,
+        judgments=_judgments([found for found in grades if found], len(documents)),
         has_stand_ins=any(task.targets[g].sources for g, _ in rows),
     )
 

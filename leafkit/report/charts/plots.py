@@ -124,7 +124,7 @@ def _band(series: Series, x: Scale, y: Scale) -> Markup:
 
 
 def square_scatter(
-    title: str, description: str, clouds: Sequence[Cloud], x_label: str, y_label: str = ""
+    title: str, description: str, clouds: Sequence[Cloud], x_label: str, *, y_label: str = ""
 ) -> Markup:
     """Points of [0, 1] x [0, 1] around the diagonal, on which both scores are equal.
 

@@ -67,12 +67,12 @@ async def route_queries(service: Service, texts: Texts, k: int) -> list[Routed]:
     for rung in router.route:
         started_s = time.perf_counter()
         asked = Texts(
-            [cleaned[i] for i in waiting],
-            texts.role,
-            texts.param,
-            texts.may_cut,
-            router.max_tokens,
-            waiting.tolist(),
+            texts=[cleaned[i] for i in waiting],
+            role=texts.role,
+            param=texts.param,
+            may_cut=texts.may_cut,
+            max_tokens=router.max_tokens,
+            numbers=waiting.tolist(),
         )
         found = await service.embed_at(rung, asked)
         embedded_s = time.perf_counter()
@@ -93,13 +93,15 @@ async def route_queries(service: Service, texts: Texts, k: int) -> list[Routed]:
         for row in np.flatnonzero(are_enough).tolist():
             length = None if found.lengths is None else found.lengths[row]
             routed[int(waiting[row])] = Routed(
-                rung,
-                found.vectors[row],
-                Ranking(ranking.positions[row : row + 1, :k], ranking.scores[row : row + 1, :k]),
-                min(length or 0, found.limit),
-                None if length is None else length > found.limit,
-                embed_s,
-                search_s,
+                rung=rung,
+                vector=found.vectors[row],
+                ranking=Ranking(
+                    ranking.positions[row : row + 1, :k], ranking.scores[row : row + 1, :k]
+                ),
+                num_tokens=min(length or 0, found.limit),
+                is_cut=None if length is None else length > found.limit,
+                embed_s=embed_s,
+                search_s=search_s,
             )
         waiting, previous = waiting[~are_enough], seen.take(~are_enough)
         if not len(waiting):

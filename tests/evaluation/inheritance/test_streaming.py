@@ -160,7 +160,11 @@ def test_each_document_is_read_once_in_order():
 
 def test_stores_and_half_precision_maps_give_what_their_numbers_give(tmp_path: Path):
     texts = [f"text {i}" for i in range(NUM_DOCUMENTS)]
-    store = VectorStore(tmp_path / "store", Space("t", DIM, "", 8, "mean", True), texts)
+    store = VectorStore(
+        tmp_path / "store",
+        Space(teacher="t", dim=DIM, prompt="", max_tokens=8, pooling="mean", normalized=True),
+        texts,
+    )
     for shard in store.missing():
         store.write(shard, DOCUMENTS[shard.start : shard.stop])
     half = np.memmap(tmp_path / "half", dtype=np.float16, mode="w+", shape=DOCUMENTS.shape)

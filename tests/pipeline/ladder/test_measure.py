@@ -102,7 +102,12 @@ def test_the_halves_are_the_seeds():
 def test_a_teacher_that_finds_nothing_is_an_error():
     case = measured_of(60, learned=True)
     empty = Measured(
-        case.names, np.zeros_like(case.ndcg), case.signals, case.losses, case.learned, case.times
+        names=case.names,
+        ndcg=np.zeros_like(case.ndcg),
+        signals=case.signals,
+        losses=case.losses,
+        learned=case.learned,
+        times=case.times,
     )
     with pytest.raises(LeafkitError, match="finds nothing relevant"):
         summarize(empty, [0.9], resamples=50, seed=1)

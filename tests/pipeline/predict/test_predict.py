@@ -208,7 +208,7 @@ def inputs_of(home, place, source, corpus, **changes) -> PredictionInputs:
         teacher, settings = load_teacher(run), PredictSettings()
         part = load_part.load_part(run, settings)
         return predict_module.describe_inputs(
-            run, teacher, part.corpus, settings, predict_module.shipped_runs()
+            run, teacher, part.corpus, settings, runs=predict_module.shipped_runs()
         )
 
 

@@ -28,7 +28,6 @@ from leafkit.pipeline.rescue.certify import choose_queries
 from leafkit.pipeline.rescue.pairs import PairSource, fetch_pairs, read_pair_source
 from leafkit.pipeline.rescue.rescue import run_rescue
 from leafkit.pipeline.run import open_run
-from leafkit.pipeline.student.held_out import HeldOut
 from leafkit.pipeline.student.leave_out import leave_out, relevant_sources
 from leafkit.pipeline.student.targets import (
     MADE_QUERIES,
@@ -37,6 +36,7 @@ from leafkit.pipeline.student.targets import (
     embed_groups,
     read_targets,
 )
+from leafkit.pipeline.student.unjudged_test_set import HeldOut
 from leafkit.results import Certificate
 from leafkit.results.agreement import HELD_OUT
 

@@ -50,7 +50,7 @@ def distill(home, start="small", teacher="big", **config) -> leafkit.Pair:
         f"model:{home / start}",
         DOCUMENTS,
         QUERIES,
-        leafkit.StudentConfig(**settings | config),
+        config=leafkit.StudentConfig(**settings | config),
         max_query_tokens=32,
         max_document_tokens=48,
         num_pseudo_texts=0,

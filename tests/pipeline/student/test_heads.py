@@ -46,7 +46,7 @@ def distill(home, teacher, texts=DOCUMENTS, queries=QUERIES, start=None, **confi
         start or f"model:{home / 'small'}",
         texts,
         queries,
-        leafkit.StudentConfig(**settings),
+        config=leafkit.StudentConfig(**settings),
         max_query_tokens=32,
         max_document_tokens=48,
         num_pseudo_texts=0,
@@ -122,7 +122,7 @@ def test_a_start_that_is_a_student_gives_its_backbone_alone(home, tmp_path):
         f"model:{tmp_path / 'pair' / 'student'}",
         DOCUMENTS,
         QUERIES,
-        config,
+        config=config,
         device="cpu",
         precision="float32",
     )

@@ -32,7 +32,7 @@ def distill(home, **config) -> leafkit.Pair:
         f"model:{home / 'small'}",
         DOCUMENTS,
         QUERIES,
-        leafkit.StudentConfig(**settings),
+        config=leafkit.StudentConfig(**settings),
         num_pseudo_texts=0,
         device="cpu",
         precision="float32",

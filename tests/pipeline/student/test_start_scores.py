@@ -36,7 +36,7 @@ def distill(home, start="small", **config) -> leafkit.Pair:
         f"model:{home / start}",
         DOCUMENTS,
         QUERIES,
-        leafkit.StudentConfig(**settings),
+        config=leafkit.StudentConfig(**settings),
         num_pseudo_texts=0,
         device="cpu",
         precision="float32",
@@ -93,7 +93,15 @@ def test_what_is_held_out_asks_for_what_both_rank_first(origin):
     own = np.array([6, 2]) if asks_documents else np.full(2, -1)
     vectors, nearest = unit(2, 4, 7), np.array([[0, 1], [2, 3]])
     held_out = Validation(
-        origin, rows, [[1], [2]], vectors, own, nearest, documents, frozenset("ab"), np.array([])
+        origin=origin,
+        rows=rows,
+        token_ids=[[1], [2]],
+        vectors=vectors,
+        own=own,
+        nearest=nearest,
+        documents=documents,
+        texts=frozenset("ab"),
+        judged=np.array([]),
     )
     followed = follow_both(held_out, candidates)
     asked = start.documents[[6, 2]] if asks_documents else start.texts[1][[1, 0]]

@@ -38,7 +38,7 @@ def distill(home, losses=None, **config) -> leafkit.Pair:
         settings.pop("init", f"model:{home / 'small'}"),
         DOCUMENTS,
         QUERIES,
-        leafkit.StudentConfig(losses=losses or StudentLosses(), **settings),
+        config=leafkit.StudentConfig(losses=losses or StudentLosses(), **settings),
         max_query_tokens=32,
         max_document_tokens=48,
         num_pseudo_texts=16,
@@ -85,7 +85,7 @@ def test_a_start_that_finds_all_trains_nothing(home, caplog):
             f"model:{home / 'small'}",
             DOCUMENTS,
             QUERIES,
-            config,
+            config=config,
             max_document_tokens=48,
             device="cpu",
             precision="float32",
@@ -174,12 +174,12 @@ def test_judgments_train_the_judged_queries_alone(home):
     ids = encoder.tokenize(["a query", "another query of more words"], "query", 16)
     candidates = torch.nn.functional.normalize(torch.randn(2, 3, encoder.dim), dim=2)
     scored = ScoredRows(
-        torch.tensor([0, 1]),
-        candidates,
-        torch.ones(2, 3, dtype=torch.bool),
-        2,
-        torch.tensor([[False, True, False], [False, False, False]]),
-        1,
+        rows=torch.tensor([0, 1]),
+        candidates=candidates,
+        present=torch.ones(2, 3, dtype=torch.bool),
+        num_global_rows=2,
+        positives=torch.tensor([[False, True, False], [False, False, False]]),
+        num_global_judged=1,
     )
     loss = module.training_step(LeafBatch(ids, torch.zeros(2, encoder.dim), 2, scored=scored))
     with torch.no_grad():

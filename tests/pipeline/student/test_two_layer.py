@@ -40,7 +40,7 @@ def distill(home, teacher=None, **config) -> leafkit.Pair:
         f"model:{home / 'small'}",
         DOCUMENTS,
         QUERIES,
-        leafkit.StudentConfig(**settings),
+        config=leafkit.StudentConfig(**settings),
         num_pseudo_texts=0,
         device="cpu",
         precision="float32",

@@ -23,7 +23,7 @@ from leafkit.pipeline.student.targets import (
     Target,
     read_targets,
 )
-from leafkit.pipeline.student.validation import Agreed, hold_out, relevant_documents
+from leafkit.pipeline.student.validation import Agreed, choose_validation, relevant_documents
 
 DIM = 12
 
@@ -69,23 +69,23 @@ def ids_of(task):
 )
 def test_the_texts_nearest_to_what_is_served_are_held_out(sizes, origin, number):
     task = make_task(**sizes)
-    found = hold_out(task, ids_of(task), ORIGINS)
+    found = choose_validation(task, ids_of(task), ORIGINS)
     assert (found.origin, len(found.rows), len(found.texts)) == (origin, number, number)
     assert {task.targets[g].origin for g, _ in found.rows} == {origin}
     assert [ids.tolist() for ids in found.token_ids] == [[g, i] for g, i in found.rows]
     assert [i for _, i in found.rows] == found.own.tolist() or (found.own == -1).all()
-    assert hold_out(task, ids_of(task), ORIGINS).rows == found.rows
+    assert choose_validation(task, ids_of(task), ORIGINS).rows == found.rows
 
 
 @pytest.mark.parametrize("sizes", [{"documents": 399}, {"documents": 15, "queries": 9000}])
 def test_few_texts_are_all_learned_from(sizes):
     task = make_task(**sizes)
-    assert hold_out(task, ids_of(task), ORIGINS) is None
+    assert choose_validation(task, ids_of(task), ORIGINS) is None
 
 
 def test_the_teachers_own_vectors_agree_and_others_do_not():
     task = make_task(queries=900)
-    found = hold_out(task, ids_of(task), ORIGINS)
+    found = choose_validation(task, ids_of(task), ORIGINS)
     itself = found.measure(found.vectors)
     assert (itself.cosine, itself.overlap) == pytest.approx((1.0, 1.0))
     half = found.vectors + 0.15 * unit(len(found.rows), 9)
@@ -102,7 +102,7 @@ def test_the_teachers_own_vectors_agree_and_others_do_not():
 
 def test_a_document_does_not_find_itself():
     task = make_task(documents=500)
-    found = hold_out(task, ids_of(task), ORIGINS)
+    found = choose_validation(task, ids_of(task), ORIGINS)
     assert not (found.nearest == found.own[:, None]).any()
 
 
@@ -202,7 +202,7 @@ def test_judged_queries_are_measured_by_their_judgments():
     asked, documents = task.targets[1], task.targets[0].vectors
     nearest = (asked.vectors @ documents.T).argmax(axis=1)
     task.relevant = {f"queries {i}": {int(nearest[i]): 1} for i in range(0, 900, 2)}
-    found = hold_out(task, ids_of(task), ORIGINS)
+    found = choose_validation(task, ids_of(task), ORIGINS)
     assert len(found.judged) == sum(i % 2 == 0 for _, i in found.rows) >= 20
     perfect = found.measure(found.vectors)
     assert perfect.ndcg == 1.0
@@ -210,14 +210,14 @@ def test_judged_queries_are_measured_by_their_judgments():
     # the second place is worth 1 / log2(3)
     second = np.argsort(-(asked.vectors @ documents.T), axis=1)[:, 1]
     task.relevant = {f"queries {i}": {int(second[i]): 1} for i in range(900)}
-    found = hold_out(task, ids_of(task), ORIGINS)
+    found = choose_validation(task, ids_of(task), ORIGINS)
     assert found.measure(found.vectors).ndcg == pytest.approx(1 / np.log2(3))
 
 
 def test_too_few_judgments_are_none():
     task = make_task(queries=900)
     task.relevant = {f"queries {i}": {0: 1} for i in range(5)}
-    found = hold_out(task, ids_of(task), ORIGINS)
+    found = choose_validation(task, ids_of(task), ORIGINS)
     assert found.measure(found.vectors).ndcg is None
 
 
@@ -322,7 +322,17 @@ def test_a_second_layer_is_taken_where_it_finds_more_beyond_noise(overlap, num_l
 
 def test_left_out_documents_choose_the_layers_where_nothing_was_held_out():
     tried = [
-        (ClosedForm("all given texts", 9, 1e-1, None, left_out, num_layers), np.ones(1))
+        (
+            ClosedForm(
+                fitted_to="all given texts",
+                num_texts=9,
+                ridge=1e-1,
+                agreed=None,
+                left_out=left_out,
+                num_layers=num_layers,
+            ),
+            np.ones(1),
+        )
         for left_out, num_layers in ((0.70, 1), (0.72, 1), (0.75, 2), (0.74, 2))
     ]
     assert _choose(tried)[0].left_out == 0.75

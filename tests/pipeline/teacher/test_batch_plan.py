@@ -54,7 +54,7 @@ def stage_rows(
         for i in range(size):
             query, document = next(texts)
             rows.documents.append(document)
-            rows.add(query, "", i, i, [], [])
+            rows.add(query, "", i, i, negatives=[], scores=[])
         sources.append(
             Source(
                 name,

@@ -279,7 +279,7 @@ def test_a_large_label_costs_no_list_per_row() -> None:
     halves = [frozenset(range(half, 20_000, 2)) for half in range(2)]
     for i in range(20_000):
         rows.relevant.append(halves[i % 2])
-        rows.add(f"t{i}", "", i, (i + 2) % 20_000, [(i + 1) % 20_000], [])
+        rows.add(f"t{i}", "", i, (i + 2) % 20_000, negatives=[(i + 1) % 20_000], scores=[])
     found = join_sources([Source("labels", TrainSourceConfig(task="clustering"), rows)])
     assert sum(map(len, found.relevant)) == 20_000
     assert [len(given) for given in found.negatives] == [1] * 20_000

@@ -9,7 +9,10 @@ from markupsafe import Markup
 
 from leafkit.report.charts.bars import Bar, bar_chart, grouped_bars
 
-_BARS = [Bar("a", 0.5, 0.25, 1.0, 1, "0.50"), Bar("b", 1.0, None, None, 2, "1.00")]
+_BARS = [
+    Bar(label="a", value=0.5, low=0.25, high=1.0, tone=1, text="0.50"),
+    Bar(label="b", value=1.0, low=None, high=None, tone=2, text="1.00"),
+]
 
 
 def _marks(chart: Markup, tag: str, class_: str = "") -> list[dict[str, str]]:

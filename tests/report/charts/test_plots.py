@@ -181,7 +181,7 @@ def test_crowded_numbers_of_an_axis_are_left_out() -> None:
     "chart",
     [
         line_chart("t", "d", [Series("a", [(1, 2), (3, 4)])], "x", y_label="% kept"),
-        square_scatter("t", "d", [Cloud("a", [Dot(0, 0)])], "x", "% kept"),
+        square_scatter("t", "d", [Cloud("a", [Dot(0, 0)])], "x", y_label="% kept"),
         frontier_chart(
             "t", "d", [Cloud("a", [Dot(1, 2)])], "x", larger_is_better=False, y_label="% kept"
         ),

@@ -18,7 +18,10 @@ from leafkit.report.charts.plots import (
 )
 from leafkit.report.charts.svg import WIDTH, element
 
-_BARS = [Bar("a", 0.5, 0.25, 1.0, 1, "0.50"), Bar("b", 1.0, None, None, 2, "1.00")]
+_BARS = [
+    Bar(label="a", value=0.5, low=0.25, high=1.0, tone=1, text="0.50"),
+    Bar(label="b", value=1.0, low=None, high=None, tone=2, text="1.00"),
+]
 _CLOUD = Cloud("a", [Dot(8, 0.1), Dot(3072, 0.5), Dot(0, 1)])
 _CHARTS = {
     "bars": bar_chart("Title", "Words", _BARS),

@@ -133,7 +133,7 @@ def query_chart(part: Scored) -> Figure | None:
     words = "; ".join(cloud.name for cloud in clouds)
     title = f"nDCG@10 per query on {part.title}"
     y_label = f"nDCG@10 of the student ({mode})"
-    chart = square_scatter(title, words, clouds, "nDCG@10 of the teacher", y_label)
+    chart = square_scatter(title, words, clouds, "nDCG@10 of the teacher", y_label=y_label)
     is_sample = len(dots) < part.collection.num_queries
     sample = f"A sample of {grouped(len(dots))} queries." if is_sample else ""
     return Figure(chart, sample) if dots else None

@@ -12,10 +12,10 @@ from index_case import CONFIG, KINDS, make_documents, make_index
 from leafkit.config import INDEX_KINDS, IndexConfig
 from leafkit.core.errors import UsageError
 from leafkit.index import kinds as folder
-from leafkit.index.kinds import plan as module
+from leafkit.index.kinds import registry as module
 from leafkit.index.kinds.ivf import choose_lists
 from leafkit.index.kinds.ivf_pq import choose_code_bytes
-from leafkit.index.kinds.plan import plan_indexes
+from leafkit.index.kinds.registry import plan_indexes
 
 
 @pytest.mark.parametrize(
@@ -189,4 +189,4 @@ def test_every_file_of_the_folder_holds_kinds_that_are_listed():
     """A kind that is written and not listed could not be chosen."""
     listed = {type(kind).__module__.rpartition(".")[2] for kind in module.KINDS.values()}
     files = {path.stem for path in Path(folder.__path__[0]).glob("*.py")}
-    assert files == listed | {"__init__", "kind", "plan"}
+    assert files == listed | {"__init__", "kind", "registry"}

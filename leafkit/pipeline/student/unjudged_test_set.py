@@ -1,4 +1,6 @@
-"""Texts to measure a student on where a collection has no judgments."""
+"""Texts to measure a finished student on where a collection has no judgments. What chooses the best
+moment of its training is in ``validation``.
+"""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ import tiny
 
 from leafkit.data.records import Collection, Document, Query
 from leafkit.index.vectors import ChosenRows, read_chunks
-from leafkit.pipeline.student.held_out import choose_held_out, unseen_texts
 from leafkit.pipeline.student.leave_out import leave_out
 from leafkit.pipeline.student.targets import Target, read_targets
+from leafkit.pipeline.student.unjudged_test_set import choose_held_out, unseen_texts
 from leafkit.results import EvaluationResult, RunReport
 from leafkit.results.agreement import HELD_OUT, SEEN
 
