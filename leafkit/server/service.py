@@ -39,6 +39,7 @@ class Texts:
         may_cut: whether one that is longer than the model's limit is cut, or refused.
         max_tokens: where they are cut before the model's own limit; 0 is nowhere.
         numbers: of the texts in the request; None where they are all of it, in their order.
+        are_listed: whether the request has a list there, or one text.
         lengths: tokens of each, uncut, once they were counted; None where that cannot be known.
     """
 
@@ -48,12 +49,17 @@ class Texts:
     may_cut: bool = True
     max_tokens: int = 0
     numbers: list[int] | None = None
+    are_listed: bool = True
     lengths: list[int] | None = None
     is_counted: bool = False
 
     def number_of(self, row: int) -> int:
         """Which of the request's texts a row is."""
         return row if self.numbers is None else self.numbers[row]
+
+    def place_of(self, row: int) -> str:
+        """Where a row's text stood in the request."""
+        return f"{self.param}[{self.number_of(row)}]" if self.are_listed else self.param
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +294,7 @@ class Service:
                 param="truncate",
             )
         long = [
-            f"{item.param}[{item.number_of(row)}] ({length:,})"
+            f"{item.place_of(row)} ({length:,})"
             for row, length in enumerate(item.lengths)
             if length > limit
         ]
@@ -320,7 +326,7 @@ class Service:
             if is_finite.all():
                 results.append(Embedded(own, is_unit, item.lengths, limit))
             else:
-                where = f"{item.param}[{item.number_of(int(is_finite.argmin()))}]"
+                where = item.place_of(int(is_finite.argmin()))
                 results.append(
                     LeafkitError(f"the vector of {where} is not finite", "check the model")
                 )

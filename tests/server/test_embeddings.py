@@ -119,6 +119,8 @@ def test_cut_texts_are_told_or_refused(client, pair, model, limit):
         assert "input[1]" in message
         assert "input[3]" in message
         assert "input[0]" not in message
+    alone = error_of(embed(client, model=model, input=LONG, truncate=False))["message"]
+    assert ": input (" in alone  # one text is no list
 
 
 def test_every_answer_names_its_space(client, pair):

@@ -151,7 +151,9 @@ def test_texts_that_are_cut_are_named_by_their_own_number(client):
     assert "input[1] (" in message
     assert "input[3] (" in message
     assert "input[0]" not in message
-    assert search(client, query=LONG, truncate=False).status_code == 400
+    refused = search(client, query=LONG, truncate=False)
+    assert refused.status_code == 400
+    assert ": query (" in error_of(refused)["message"]
 
 
 @pytest.fixture

@@ -129,6 +129,7 @@ def test_candidates_of_few_bits_are_scored_again(client, pair):
         ({"index": "hnsw"}, "index", "not one of flat"),
         ({"index": 3}, "index", "not one of flat"),
         ({"query": "draw " * 200, "truncate": False}, "query", "128 tokens"),
+        ({"query": "draw " * 200, "truncate": False}, "query", ": query ("),
     ],
 )
 def test_wrong_values_are_named(client, body, param, message):

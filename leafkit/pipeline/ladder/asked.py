@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -151,7 +152,10 @@ def _judged_questions(
 ) -> Questions:
     split, data = run.recipe.bench.split, run.recipe.data
     own = np.array(collection.own_documents(split, data.exclude_self), dtype=np.int64)
-    places = find_unseen(judged, targets, teacher.model)
+    # rewritten as questions they are not among the targets as they were
+    is_rewritten = run.recipe.student.question_ratio > 0
+    rewritten = [q.text for q in collection.queries if is_rewritten and q.split == "train"]
+    places = find_unseen(judged, targets, teacher.model, also=rewritten)
     num_seen, training = len(judged) - len(places), HELD_OUT
     if len(places) < FEWEST:
         places, training = list(range(len(judged))), SEEN
@@ -196,7 +200,10 @@ def _embed(run: Run, teacher: ModelHandle, queries: Sequence[Query], what: str) 
 
 
 def find_unseen(
-    queries: Sequence[Query], targets: Sequence[Target], teacher: Embedder
+    queries: Sequence[Query],
+    targets: Sequence[Target],
+    teacher: Embedder,
+    also: Sequence[str] = (),
 ) -> list[int]:
     """Positions of the queries whose text, apart from case and spaces, trains in no role.
 
@@ -204,15 +211,15 @@ def find_unseen(
         queries: to look for.
         targets: everything that the student learned from.
         teacher: before whose queries the texts of some targets have prompts already.
+        also: other texts that the student learned from, in another form.
     """
     forms = [
         {same_text(text) for text in (q.text, prompt_with(teacher, q.instruction) + q.text)}
         for q in queries
     ]
     asked = set().union(*forms)
-    trained = {
-        same for target in targets for text in target.texts if (same := same_text(text)) in asked
-    }
+    texts = chain(also, *(target.texts for target in targets))
+    trained = {same for text in texts if (same := same_text(text)) in asked}
     return [i for i, both in enumerate(forms) if not both & trained]
 
 

@@ -23,7 +23,7 @@ from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError
 from leafkit.core.method import method_of
 from leafkit.data.made_queries import make_queries_of, words_of
-from leafkit.data.records import Document
+from leafkit.data.records import Document, same_text
 from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.protocol import Embedder
 from leafkit.embedders.token_reader import reader_of
@@ -222,7 +222,7 @@ def choose_queries(
         held_out: which of them trained nothing.
         seed: of what is made and chosen.
     """
-    unseen = unseen_texts(held_out)
+    unseen = {same_text(text) for text in unseen_texts(held_out)}
     made = {
         place: list(make_queries_of([documents[place]], _MOST_PARTS, seed))
         for place in held_out.own
@@ -230,7 +230,7 @@ def choose_queries(
     asked = {text for texts in made.values() for text in texts}
     trained: set[str] = set()
     for document in documents:
-        if document.full_text not in unseen:
+        if same_text(document.full_text) not in unseen:
             trained |= asked & words_of(document)
     chooser, asks = np.random.default_rng(seed), []
     for place, texts in made.items():

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from leafkit.data.records import same_text
 from leafkit.index.vectors import ChosenRows
 from leafkit.pipeline.student.targets import Target
 
@@ -19,18 +20,19 @@ def leave_out(targets: Sequence[Target], texts: AbstractSet[str]) -> list[Target
 
     Args:
         targets: the first one is the index, whose positions ``sources`` count.
-        texts: to leave out.
+        texts: to leave out, and what differs from one of them in case and spaces only.
     """
     if not texts:
         return list(targets)
-    kept = []
+    left_out, kept = {same_text(text) for text in texts}, []
     # where each document of the index is afterwards, -1 for one that is left out
     places = np.full(len(targets[0].texts), -1)
     for target in targets:
         chosen = [
             i
             for i, text in enumerate(target.texts)
-            if text not in texts and (not target.sources or places[target.sources[i]] >= 0)
+            if same_text(text) not in left_out
+            and (not target.sources or places[target.sources[i]] >= 0)
         ]
         if target is targets[0]:
             places[chosen] = np.arange(len(chosen))

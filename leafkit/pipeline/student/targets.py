@@ -14,7 +14,7 @@ import torch
 from leafkit.config import DataConfig, SourceConfig, StudentConfig
 from leafkit.core.console import log
 from leafkit.data.made_queries import make_queries_of
-from leafkit.data.records import Collection, Query
+from leafkit.data.records import Collection, Query, same_text
 from leafkit.data.sources import training_texts
 from leafkit.embedders.count_cut import count_cut
 from leafkit.embedders.precomputed import PrecomputedVectors
@@ -209,11 +209,14 @@ def choose_texts(
         seed: of what is chosen and made.
         vocabulary: whose words pseudo-texts are made of; None makes none.
         sources: the collections of ``data.sources``, by name.
-        held_out: queries that train nothing, because the student is measured on them. Documents
-            are all there, for the index; see ``leave_out``.
+        held_out: queries that train nothing, because the student is measured on them, nor what
+            differs from one in case and spaces only. Documents are all there, for the index; see
+            ``leave_out``.
     """
     known = precomputed_of(teacher.model)
-    asked = [q for q in collection.queries if q.split == "train" and q.text not in held_out]
+    same = {same_text(text) for text in held_out}
+    trained = [query for query in collection.queries if query.split == "train"]
+    asked = [query for query in trained if same_text(query.text) not in same]
     if data.max_train_queries:
         chosen = np.random.default_rng(seed).permutation(len(asked))[: data.max_train_queries]
         asked = [asked[i] for i in sorted(chosen)]
@@ -239,7 +242,7 @@ def choose_texts(
     if data.num_made_queries and (known is None or has_stand_ins):
         name = f"{collection.name} made queries"
         asks = make_queries_of(collection.documents, data.num_made_queries, seed)
-        kept = {text: place for text, place in asks.items() if text not in held_out}
+        kept = {text: place for text, place in asks.items() if same_text(text) not in same}
         group = TextGroup(name, list(kept), "query", 1, MADE_QUERIES)
         if has_stand_ins:
             stand_ins = [replace(group, sources=tuple(kept.values()))]
@@ -251,7 +254,7 @@ def choose_texts(
     for name, other in (sources or {}).items():
         found = _source_groups(name, other, data.sources[name], teacher=teacher, config=config)
         groups += [
-            replace(group, texts=[text for text in group.texts if text not in held_out])
+            replace(group, texts=[text for text in group.texts if same_text(text) not in same])
             for group in found
         ]
     if known is not None:

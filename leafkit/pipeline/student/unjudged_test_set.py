@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leafkit.data.records import Collection
+from leafkit.data.records import Collection, same_text
 from leafkit.data.vector_store import hash_texts
 from leafkit.embedders.prefix import precomputed_of
 from leafkit.pipeline.model_handle import ModelHandle
@@ -68,7 +68,8 @@ def choose_held_out(collection: Collection, split: str, teacher: ModelHandle) ->
         return [distinct[i] for i in order[:most].tolist()]
 
     trained = {q.text for q in collection.queries if q.split == "train"}
-    others = [q.text for q in collection.queries if q.text not in trained]
+    same = {same_text(text) for text in trained}
+    others = [q.text for q in collection.queries if same_text(q.text) not in same]
     documents = [document.full_text for document in collection.documents]
     unseen = choose(others, "query", _MOST)
     if len(unseen) >= _FEWEST:

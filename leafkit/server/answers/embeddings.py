@@ -79,9 +79,9 @@ def check_embedding_request(body: Mapping[str, Any], service: Service) -> Embedd
     dim = read_dim(body, pair.dim, pair.mrl_dims)
     may_cut = read_truncate(body)
     texts = read_texts(body, "input", service.settings.max_inputs)
-    return EmbeddingRequest(
-        model, Texts(texts, role, "input", may_cut), dim, output_type, encoding == "base64"
-    )
+    is_list = isinstance(body["input"], list)
+    asked = Texts(texts, role, "input", may_cut, are_listed=is_list)
+    return EmbeddingRequest(model, asked, dim, output_type, encoding == "base64")
 
 
 async def answer_embeddings(service: Service, request: EmbeddingRequest) -> Mapping[str, object]:

@@ -73,6 +73,7 @@ async def route_queries(service: Service, texts: Texts, k: int) -> list[Routed]:
             may_cut=texts.may_cut,
             max_tokens=router.max_tokens,
             numbers=waiting.tolist(),
+            are_listed=texts.are_listed,
         )
         found = await service.embed_at(rung, asked)
         embedded_s = time.perf_counter()

@@ -170,7 +170,7 @@ def _read_query(body: Mapping[str, Any], role: str, *, may_cut: bool) -> Texts:
     question = read_text(body, "query")
     if not question.strip():
         raise BadRequest("query is empty", param="query")
-    return Texts([question], role, "query", may_cut)
+    return Texts([question], role, "query", may_cut, are_listed=False)
 
 
 def _read_vector(value: Any, full_dim: int, dim: int, *, is_unit: bool) -> np.ndarray:

@@ -68,7 +68,9 @@ def check_tei_request(body: Mapping[str, Any], service: Service) -> TeiRequest:
     dim = read_dim(body, pair.dim, pair.mrl_dims)
     may_cut = read_truncate(body)
     texts = read_texts(body, "inputs", service.settings.max_inputs)
-    return TeiRequest(Texts(texts, role, "inputs", may_cut), dim, normalize)
+    is_list = isinstance(body["inputs"], list)
+    asked = Texts(texts, role, "inputs", may_cut, are_listed=is_list)
+    return TeiRequest(asked, dim, normalize)
 
 
 async def answer_tei(service: Service, request: TeiRequest) -> list[str | np.ndarray]:

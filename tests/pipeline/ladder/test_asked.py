@@ -37,17 +37,21 @@ def test_a_text_that_trains_in_any_role_is_seen():
     ]
     assert find_unseen(queries, targets, MODEL) == [0, 3]
     assert find_unseen(queries, [], MODEL) == [0, 1, 2, 3]
+    assert find_unseen(queries, targets, MODEL, also=["One"]) == [3]
 
 
 @pytest.fixture
-def load(monkeypatch):
-    """Loads the questions of 40 judged queries, of which so many train."""
+def collection():
+    """Of 40 judged queries."""
     count = FEWEST + 10
     queries = [Query(f"q{i}", f"question {i}", "test", f"do {i}") for i in range(count)]
     documents = [Document(f"d{i}", f"text {i}") for i in range(count)]
-    collection = Collection(
-        "home", documents, queries, {f"q{i}": {f"d{i}": 1} for i in range(count)}
-    )
+    return Collection("home", documents, queries, {f"q{i}": {f"d{i}": 1} for i in range(count)})
+
+
+@pytest.fixture
+def load(monkeypatch, collection):
+    """Loads the questions of 40 judged queries, of which so many train."""
     texts: list[str] = []
 
     def load_vectors(run, model, name, wanted, **others):
@@ -60,9 +64,11 @@ def load(monkeypatch):
         bench=SimpleNamespace(split="test"),
         data=SimpleNamespace(exclude_self="auto", max_query_tokens=32),
         ladder=SimpleNamespace(promises=[0.9]),
+        student=SimpleNamespace(question_ratio=0.0),
     )
 
-    def load(num_seen: int):
+    def load(num_seen: int, question_ratio: float = 0.0):
+        recipe.student.question_ratio = question_ratio
         found = load_questions(
             SimpleNamespace(recipe=recipe),  # type: ignore[arg-type]
             None,  # type: ignore[arg-type]
@@ -83,6 +89,13 @@ def test_judged_queries_that_train_calibrate_nothing(load):
     assert (found.training, found.relevance) == (HELD_OUT, JUDGED)
     assert [query.id for query in found.queries] == [f"q{i}" for i in range(7, FEWEST + 10)]
     assert len(found.vectors) == len(found.own) == len(found.queries)
+
+
+def test_queries_that_train_rewritten_as_questions_are_seen(load, collection):
+    """As texts they are not among the targets."""
+    collection.queries.extend(Query(f"t{i}", f"Question {i}", "train") for i in range(5))
+    assert len(load(0).queries) == FEWEST + 10
+    assert len(load(0, question_ratio=0.5).queries) == FEWEST + 5
 
 
 def test_where_too_few_are_unseen_all_are_asked_and_it_is_said(load, caplog):
