@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from leafkit.report import costs, facts, figures, provenance, tables, training
+from leafkit.report import costs, facts, provenance, run_charts, tables, training
 from leafkit.report.environment import render_page
 from leafkit.report.format import (
     duration,
@@ -51,7 +51,7 @@ def render_report(report: RunReport) -> str:
         key_figures=list(_key_figures(report)),
         facts=facts,
         provenance=provenance,
-        figures=figures,
+        run_charts=run_charts,
         tables=tables,
         costs=costs,
         training=training,

@@ -1,3 +1,3 @@
-"""Kinds of vector index, one file each, behind the interface of ``kind.IndexKind``; ``plan.KINDS``
-lists them.
+"""Kinds of vector index, one file each, behind the interface of ``kind.IndexKind``. They are listed
+in ``registry.KINDS``.
 """
