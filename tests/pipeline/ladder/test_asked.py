@@ -69,6 +69,7 @@ def load(monkeypatch, collection):
 
     def load(num_seen: int, question_ratio: float = 0.0):
         recipe.student.question_ratio = question_ratio
+        texts.clear()
         found = load_questions(
             SimpleNamespace(recipe=recipe),  # type: ignore[arg-type]
             None,  # type: ignore[arg-type]

@@ -45,7 +45,9 @@ def test_dimensions_and_precisions_lose_what_they_leave_out(sample, documents):
     ways = [(32, "float32"), (32, "int8"), (32, "binary"), (16, "float32"), (4, "float32")]
     found = {
         (way.dim, way.precision): told
-        for way, told in measure_ways(sample.yardstick, *asked, ways, InheritConfig(), seed=1)
+        for way, told in measure_ways(
+            sample.yardstick, *asked, ways, config=InheritConfig(), seed=1
+        )
     }
     whole = sample.yardstick.measure(*asked)
     assert found[32, "float32"] == whole

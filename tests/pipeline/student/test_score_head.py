@@ -106,7 +106,8 @@ def test_what_finds_no_more_is_not_kept(home, monkeypatch, caplog):
 def test_it_is_fitted_where_scores_are_asked_for(config, is_fitted, home, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        "leafkit.pipeline.student.transformer.fit_score_head", lambda *parts: calls.append(parts)
+        "leafkit.pipeline.student.transformer.fit_score_head",
+        lambda *parts, **_: calls.append(parts),
     )
     distill(home, num_epochs=0.1, num_checks=0, **config)
     assert bool(calls) == is_fitted
