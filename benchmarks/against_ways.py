@@ -144,7 +144,7 @@ def closed_form(case: Case, options: argparse.Namespace) -> Ran:
     from lib.timed import Clock
 
     from leafkit.embedders.transformer import TransformerEmbedder
-    from leafkit.evaluation.diagnosis.spectrum import fit_ridge
+    from leafkit.evaluation.diagnosis.spectrum import sum_for_ridge
     from leafkit.pipeline.student.start import load_start
 
     rows, vectors = case.rows, case.vectors()
@@ -161,7 +161,7 @@ def closed_form(case: Case, options: argparse.Namespace) -> Ran:
         done += len(part)
     if not found:
         raise SystemExit("the budget is over before a text is encoded")
-    solution = fit_ridge(np.concatenate(found), vectors[order[:done]], RIDGE)
+    solution = sum_for_ridge(np.concatenate(found), vectors[order[:done]]).solve(RIDGE)
     seconds, cpu_s = clock.seconds, clock.cpu_s
 
     def embed(texts: Sequence[str], role: str, limit: int) -> np.ndarray:

@@ -19,13 +19,13 @@ import torch
 from lib.arguments import make_parser
 from lib.machine import describe
 from lib.report import command, save, title
+from lib.scores import score_encoder
 
 from leafkit.config import DataConfig
 from leafkit.config.load import load_recipe
 from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection
 from leafkit.embedders.transformer import TransformerEmbedder
-from leafkit.evaluation.benchmark import score_encoder
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.models.checkpoint import load_encoder, read_encoder
 from leafkit.models.precision import choose_precision

@@ -22,13 +22,13 @@ import yaml
 from lib.arguments import make_parser
 from lib.machine import describe
 from lib.report import command, save, title
+from lib.scores import score_encoder
 
 from leafkit.config import DataConfig
 from leafkit.config.load import load_recipe
 from leafkit.data.records import Collection
 from leafkit.data.sources import read_collection
 from leafkit.embedders.transformer import TransformerEmbedder
-from leafkit.evaluation.benchmark import score_encoder
 from leafkit.evaluation.bm25 import search_bm25
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.evaluation.metrics import per_query_metrics

@@ -167,10 +167,10 @@ def prepare(data: Path, work: Path) -> None:
 def measure(encoder: Any, work: Path) -> dict[str, list[float]]:
     """Every measure per query or text."""
     import torch
+    from lib.scores import score_encoder
 
     from leafkit.data.records import Collection
     from leafkit.embedders.transformer import TransformerEmbedder
-    from leafkit.evaluation.benchmark import score_encoder
     from leafkit.index.exact import search_exact
     from leafkit.models.precision import choose_precision
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -40,6 +41,11 @@ MAX_LINES = 400
 MEDIAN_LINES = 150
 MAX_MODULES = 20  # of a folder
 YAML_MODULES = {"leafkit.config.load", "leafkit.config.yaml_text"}
+# called by users alone, as the documentation says
+FOR_USERS = {
+    "leafkit.testing.check_inheritance_of",
+    "leafkit.evaluation.mteb_encoder.load_for_mteb",
+}
 
 
 def read_package(root: Path = PACKAGE) -> dict[str, str]:
@@ -248,7 +254,49 @@ def test_no_line_is_kept_from_the_formatter(sources: dict[str, str]) -> None:
     assert [module for module, source in sources.items() if "fmt: skip" in source] == []
 
 
+def unused_definitions(sources: Mapping[str, str], others: str = "") -> set[str]:
+    """Functions and classes of modules that no code of the package names; what docstrings say of
+    them is no use of them.
+    """
+    defined, used = {}, set(re.findall(r"\w+", others))
+    for module, source in sources.items():
+        tree = ast.parse(source)
+        documented = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.body
+            and isinstance(node.body[0], ast.Expr)
+        }
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                defined[f"{module}.{node.name}"] = node.name
+        for part in ast.walk(tree):
+            if isinstance(part, ast.Name):
+                used.add(part.id)
+            elif isinstance(part, ast.Attribute):
+                used.add(part.attr)
+            elif isinstance(part, ast.Constant) and id(part) not in documented:
+                used |= set(re.findall(r"\w+", str(part.value)))
+    return {full for full, name in defined.items() if name not in used and name[:2] != "__"}
+
+
+def test_nothing_is_there_for_tests_and_benchmarks_alone(sources: dict[str, str]) -> None:
+    templates = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.j2")]
+    pages = (PACKAGE.parent / "docs/hooks.py").read_text(encoding="utf-8")
+    assert unused_definitions(sources, " ".join([*templates, pages])) == FOR_USERS
+
+
 # --- the checker itself: each planted mistake is found
+
+
+def test_the_checker_finds_what_nobody_calls(sources: dict[str, str]) -> None:
+    planted = 'def left_over() -> None:\n    """See ``left_over``."""\n'
+    assert unused_definitions({"leafkit.data.planted": planted}) == {
+        "leafkit.data.planted.left_over"
+    }
+    called = planted + "\nleft_over()\n"
+    assert unused_definitions({"leafkit.data.planted": called}) == set()
 
 
 @pytest.mark.parametrize(

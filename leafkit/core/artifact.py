@@ -351,10 +351,3 @@ def find_changes(
     if not changed:
         open_artifact(folder)
     return changed
-
-
-def is_up_to_date(folder: Path, step: str, inputs: Mapping[str, Any], *, method: str = "") -> bool:
-    """Whether ``folder`` holds this step's verified result for exactly these inputs and this
-    method. A damaged artifact raises.
-    """
-    return find_changes(folder, step, inputs, method=method) == []

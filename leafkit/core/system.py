@@ -6,11 +6,13 @@ import ctypes
 import gc
 import os
 import platform
+import resource
 import sys
 from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 _KEPT_BYTES = 2**30
+_STATUS = Path("/proc/self/status")  # of this process, on Linux
 _SET_BY_USER = (
     "LD_PRELOAD",
     "GLIBC_TUNABLES",
@@ -40,8 +42,19 @@ def resident_mib(kind: str = "RssAnon") -> float:
         kind: "RssAnon" is what it holds itself, "RssFile" pages of mapped files, which the system
             takes back at will, "VmHWM" the most of both together so far.
     """
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = _STATUS.read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{kind}:"))
+
+
+def peak_memory_gib() -> float:
+    """The most memory that this process has held so far, in GiB, without what it was before it
+    became leafkit: ``ru_maxrss`` starts at what the process that called it held.
+    """
+    if _STATUS.is_file():
+        return resident_mib("VmHWM") / 2**10
+    # in bytes on macOS, in KiB elsewhere
+    unit = 1 if platform.system() == "Darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def keep_freed_memory() -> bool:

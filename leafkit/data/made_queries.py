@@ -22,32 +22,26 @@ _MOST_IN_STRETCH, _MOST_CHARACTERS_IN_STRETCH = 12, 24  # words; characters with
 _WITHOUT_SPACES = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
 
 
-def make_queries(documents: Sequence[Document], count: int, seed: int) -> list[str]:
+def make_queries_of(documents: Sequence[Document], count: int, seed: int) -> Mapping[str, int]:
     """At most ``count`` different texts: every document's title and first sentence before any
-    document's second, those of one rank in random order.
+    document's second, those of one rank in random order. Each with the position of the document
+    that it was made of: of several that hold the same words the first that was asked.
 
     >>> document = Document("a", "Bread rises when it is warm. Salt slows it.", "Baking bread")
-    >>> sorted(make_queries([document], 9, seed=0))
+    >>> sorted(make_queries_of([document], 9, seed=0))
     ['Baking bread', 'Bread rises when it is warm.']
 
     A document whole is no query: where it has no title and no single sentences, its words are cut
     into stretches.
 
     >>> document = Document("b", "digital storage of great capacity with random and fast access")
-    >>> sorted(make_queries([document], 9, seed=0))
+    >>> sorted(make_queries_of([document], 9, seed=0))
     ['digital storage of great capacity', 'with random and fast access']
 
     Args:
         documents: of the index.
         count: most that are made.
         seed: of the order.
-    """
-    return list(make_queries_of(documents, count, seed))
-
-
-def make_queries_of(documents: Sequence[Document], count: int, seed: int) -> Mapping[str, int]:
-    """The queries of ``make_queries``, each with the position of the document that it was made of:
-    of several that hold the same words the first that was asked. Arguments as there.
     """
     chooser = random.Random(f"made:{seed}")
     waiting = [(place, _parts(document)) for place, document in enumerate(documents)]

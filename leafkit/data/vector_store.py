@@ -233,20 +233,6 @@ class VectorStore:
         for start in range(0, len(self), num_rows):
             yield start, self[start : start + num_rows]
 
-    def verify(self) -> None:
-        """Read everything once: every sha256 and every number.
-
-        Raises:
-            LeafkitError: a shard is missing or damaged; the message names the file or row.
-        """
-        for shard in self._plan:
-            self._check_sha256(self._read_record(shard))
-            if not np.isfinite(self._gather(np.arange(shard.start, shard.stop))).all():
-                raise self._damaged(
-                    self.folder / vector_shard_file(shard.number, "vectors"),
-                    "holds numbers that are not finite",
-                )
-
     def _check_sha256(self, record: Mapping[str, Any]) -> None:
         for name, expected in record["sha256"].items():
             if not (self.folder / name).is_file():
@@ -276,8 +262,6 @@ class VectorStore:
                 *(record["sha256"][path.with_suffix(f".{kind}").name] for kind in _HASHED),
                 record["dtype"],
             )
-        except FileNotFoundError:
-            raise self._damaged(path, "is missing: the store is incomplete") from None
         except OSError as err:
             raise self._damaged(path, f"cannot be read: {err.strerror}") from err
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:

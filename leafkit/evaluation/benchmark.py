@@ -12,13 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from leafkit.core.errors import LeafkitError
-from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.records import Collection
-from leafkit.embedders.protocol import Embedder
 from leafkit.evaluation.bm25 import search_bm25
 from leafkit.evaluation.comparison import compare_systems
 from leafkit.evaluation.examples import list_lost, list_queries
-from leafkit.evaluation.metrics import Judgments, fast_ndcg, per_query_metrics
+from leafkit.evaluation.metrics import per_query_metrics
 from leafkit.evaluation.vector_checks import check_vectors
 from leafkit.index.exact import search_exact
 from leafkit.index.ranking import Ranking, break_ties, exclude_self, tie_order
@@ -163,56 +161,3 @@ def rank_bm25(
 
 def _hide_unmatched(ranking: Ranking) -> Ranking:
     return Ranking(np.where(ranking.scores > 0, ranking.positions, -1), ranking.scores)
-
-
-def score_encoder(
-    embedder: Embedder,
-    collection: Collection,
-    split: str,
-    *,
-    query_tokens: int,
-    document_tokens: int,
-    dims: Sequence[int] = (0,),
-    role: str = "query",
-    own_documents: str = "auto",
-) -> dict[int, np.ndarray]:
-    """nDCG@10 of each judged query of a split, at several Matryoshka dimensions; one model embeds
-    both sides.
-
-    Args:
-        embedder: the model.
-        collection: documents, queries, judgments.
-        split: whose queries.
-        query_tokens: queries are cut here.
-        document_tokens: documents are cut here.
-        dims: dimensions measured; 0 is the full one.
-        role: of the queries; decides about the prompt.
-        own_documents: which documents with a query's id it may not retrieve, see
-            ``Collection.own_documents``.
-
-    Raises:
-        LeafkitError: no judged query.
-    """
-    check_judged(collection, split)
-    judged = collection.judged(split)
-    queries = embedder.embed([q.text for q in judged], role, query_tokens)
-    documents = embedder.embed(
-        [d.full_text for d in collection.documents], "document", document_tokens
-    )
-    judgments = Judgments(
-        [q.id for q in judged], [d.id for d in collection.documents], collection.qrels
-    )
-    own = collection.own_documents(split, own_documents)
-    is_unit = embedder.space("document", document_tokens).normalized
-    scores = {}
-    for dim in dims:
-        pair = [_shorten(vectors, dim or None, is_unit) for vectors in (queries, documents)]
-        scores[dim] = fast_ndcg(
-            exclude_self(search_exact(pair[0], pair[1], 11, judgments.ties), own, 10), judgments
-        )
-    return scores
-
-
-def _shorten(vectors: np.ndarray, dim: int | None, is_unit: bool) -> np.ndarray:
-    """The first ``dim`` components as the model ranks by them: of length one, or as they are."""
-    return truncate_then_normalize(vectors, dim) if is_unit else vectors[:, :dim]

@@ -6,7 +6,6 @@ import datetime
 import json
 import os
 import re
-import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from leafkit.core.checkpoint_layout import (
     STUDENT,
 )
 from leafkit.core.devices import kind_of
-from leafkit.core.system import cpu_name, memory_gib
+from leafkit.core.system import cpu_name, memory_gib, peak_memory_gib
 from leafkit.core.version import git_commit, versions
 from leafkit.pipeline.corpus import load_corpus
 from leafkit.pipeline.evaluate.contamination import list_stages
@@ -213,7 +212,7 @@ def describe_machine(run: Run) -> Machine:
         cores=os.cpu_count(),
         threads=torch.get_num_threads(),
         memory_gib=memory_gib(),
-        peak_memory_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        peak_memory_gib=peak_memory_gib(),
         device=run.device.type,
         precision=str(run.precision).removeprefix("torch."),
         accelerator=kind_of(run.device).model_name(),

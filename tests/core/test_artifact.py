@@ -23,7 +23,6 @@ from leafkit.core import swap, version
 from leafkit.core.artifact import (
     find_changes,
     fingerprint,
-    is_up_to_date,
     open_artifact,
     publish,
     read_manifest,
@@ -228,7 +227,7 @@ def test_foreign_folder(tmp_path: Path) -> None:
 )
 def test_corrupt_manifest(published: Path, content: bytes) -> None:
     (published / MANIFEST_FILE).write_bytes(content)
-    for read in (read_manifest, open_artifact, lambda folder: is_up_to_date(folder, "train", OLD)):
+    for read in (read_manifest, open_artifact, lambda folder: find_changes(folder, "train", OLD)):
         with pytest.raises(LeafkitError, match=f"{MANIFEST_FILE} is corrupt") as caught:
             read(published)
         assert str(published / MANIFEST_FILE) in str(caught.value)
@@ -304,11 +303,10 @@ def test_a_field_of_another_type_is_named(published: Path, key: str) -> None:
         ("train", OLD | {"more": None}, ["more"]),
     ],
 )
-def test_is_up_to_date(
+def test_changes_are_named(
     published: Path, step: str, inputs: dict[str, Any], changes: list[str] | None
 ) -> None:
     assert find_changes(published, step, inputs) == changes
-    assert is_up_to_date(published, step, inputs) is (changes == [])
 
 
 def test_another_method_is_a_change(target: Path) -> None:
@@ -329,22 +327,21 @@ def test_a_manifest_of_format_1_is_read_and_its_result_is_of_no_known_method(tar
 
 
 def test_absent_is_not_up_to_date(target: Path) -> None:
-    assert not is_up_to_date(target, "train", OLD)
+    assert find_changes(target, "train", OLD) is None
 
 
 def test_inputs_are_compared_as_json(target: Path) -> None:
     inputs = {"dims": (2, 1), "lr": 1e-5, "nested": {"b": None, "a": "ü"}}
     with publish(target, "train", inputs, {}):
         pass
-    assert is_up_to_date(
-        target, "train", {"nested": {"a": "ü", "b": None}, "lr": 0.00001, "dims": [2, 1]}
-    )
+    same = {"nested": {"a": "ü", "b": None}, "lr": 0.00001, "dims": [2, 1]}
+    assert find_changes(target, "train", same) == []
 
 
 def test_damaged_is_an_error_not_out_of_date(published: Path) -> None:
     (published / "about.txt").write_text("tampered")
     with pytest.raises(LeafkitError, match=r"about\.txt does not have the sha256"):
-        is_up_to_date(published, "train", OLD)
+        find_changes(published, "train", OLD)
 
 
 # --- killed at any moment
@@ -356,7 +353,7 @@ def test_a_swap_cut_between_its_renames_is_undone_by_the_next_writer_and_by_no_r
     monkeypatch.setattr(swap, "_WAIT_S", 0.05)
     old = published.with_name(f".{published.name}.old")
     os.rename(published, old)
-    for read in (read_manifest, open_artifact, lambda folder: is_up_to_date(folder, "train", OLD)):
+    for read in (read_manifest, open_artifact, lambda folder: find_changes(folder, "train", OLD)):
         with pytest.raises(LeafkitError, match="was being replaced when its writer was stopped"):
             read(published)
         assert _litter(published) == [old.name]
@@ -468,7 +465,7 @@ def test_kill_at_every_operation_leaves_the_old_or_the_new_artifact(
     seen = []
     for _ in kill_at_every_operation(prepare, lambda: _publish(target, NEW)):
         swap.recover(target)  # as the next run does before it looks
-        if is_first and not is_up_to_date(target, "train", NEW):
+        if is_first and find_changes(target, "train", NEW) != []:
             assert not target.exists()
             seen.append("none")
         else:

@@ -221,7 +221,7 @@ def test_a_killed_run_is_resumed_to_the_same_store(tmp_path, model, embedder):
     undisturbed = make_store(tmp_path / "whole", embedder)
     fill_store(undisturbed, embedder, TEXTS, "document", title="test")
     resumed = make_store(folder, embedder)
-    resumed.verify()
+    assert resumed.missing() == []
     # the child had another number of threads
     np.testing.assert_allclose(resumed[:], undisturbed[:], atol=1e-6)
 

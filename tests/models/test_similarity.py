@@ -12,7 +12,8 @@ from leafkit import Collection, Document, Query, StudentConfig, distill
 from leafkit.config import InheritConfig
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.embedders.make_embedder import make_embedder
-from leafkit.evaluation.benchmark import score_encoder
+from leafkit.evaluation.metrics import Judgments, fast_ndcg
+from leafkit.index.exact import search_exact
 from leafkit.models.checkpoint import read_encoder, write_encoder
 from leafkit.models.encoder_protocol import load_model, save_model
 from leafkit.pipeline.evaluate.evaluate_pair import evaluate, measure_inheritance
@@ -119,10 +120,6 @@ def test_bench_search_inherit_and_the_training_callback_agree_on_a_cosine_model(
     cell = next(c for c in grid.cells if c.dim == pair.dim and c.mode == "symmetric")
     assert cell.teacher == pytest.approx(of_bench["teacher"], abs=1e-9)
     assert cell.student == pytest.approx(of_bench["symmetric"], abs=1e-9)
-    scores = score_encoder(
-        make_embedder(load_model(folder)), collection, "test", query_tokens=64, document_tokens=64
-    )
-    assert scores[0].mean() == pytest.approx(of_bench["teacher"], abs=1e-9)
 
 
 def test_measures_made_for_cosines_refuse_a_model_that_ranks_by_inner_product(tmp_path):
@@ -138,8 +135,14 @@ def test_measures_made_for_cosines_refuse_a_model_that_ranks_by_inner_product(tm
     result = evaluate(pair, num_resamples=20, bm25=False).collection("tiny")
     of_bench = {row.system: row.metrics["ndcg@10"].value for row in result.systems}
     model = make_embedder(load_model(folder))
-    scores = score_encoder(model, collection, "test", query_tokens=64, document_tokens=64)
-    assert scores[0].mean() == pytest.approx(of_bench["teacher"], abs=1e-9)
+    judged = collection.judged("test")
+    queries = model.embed([query.text for query in judged], "query", 64)
+    documents = model.embed([d.full_text for d in collection.documents], "document", 64)
+    judgments = Judgments(
+        [query.id for query in judged], [d.id for d in collection.documents], collection.qrels
+    )
+    found = fast_ndcg(search_exact(queries, documents, 10, judgments.ties), judgments)
+    assert found.mean() == pytest.approx(of_bench["teacher"], abs=1e-9)
     with pytest.raises(UsageError, match="inner product of vectors of any length"):
         measure_inheritance(pair, num_resamples=20)
 

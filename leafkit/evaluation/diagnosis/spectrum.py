@@ -234,12 +234,3 @@ def sum_for_ridge(inputs: np.ndarray, targets: np.ndarray, *, has_bias: bool = T
     x -= x_mean
     y -= y_mean
     return RidgeSums(x.T @ x, x.T @ y, x_mean, y_mean, 1 / len(x) if has_bias else 0.0)
-
-
-def fit_ridge(
-    inputs: np.ndarray, targets: np.ndarray, ridge: float, *, has_bias: bool = True
-) -> AffineMap:
-    """Closed-form least squares with an L2 penalty on the weight; see ``sum_for_ridge`` and
-    ``RidgeSums.solve``.
-    """
-    return sum_for_ridge(inputs, targets, has_bias=has_bias).solve(ridge)

@@ -7,7 +7,6 @@ import pytest
 
 from leafkit.core.errors import LeafkitError
 from leafkit.evaluation.diagnosis.spectrum import (
-    fit_ridge,
     measure_spectrum,
     sum_for_ridge,
     variance_kept,
@@ -56,7 +55,7 @@ def test_no_affine_map_of_that_rank_keeps_more():
     total = (centerd**2).sum()
     for seed in range(5):
         inputs = centerd @ np.random.default_rng(seed).normal(size=(12, 3))
-        solution = fit_ridge(inputs, centerd, 1e-9)
+        solution = sum_for_ridge(inputs, centerd).solve(1e-9)
         kept = 1 - ((inputs @ solution.weight + solution.bias - centerd) ** 2).sum() / total
         assert kept <= variance_kept(VECTORS, 3) + 1e-6
 
@@ -77,7 +76,7 @@ def test_ridge_equals_the_explicit_solution(ridge):
         ]
     )
     expected = np.linalg.lstsq(stacked, np.vstack([targets, np.zeros((12, 5))]), rcond=None)[0]
-    found = fit_ridge(VECTORS, targets, ridge)
+    found = sum_for_ridge(VECTORS, targets).solve(ridge)
     assert found.weight.dtype == found.bias.dtype == np.float32
     assert np.allclose(found.weight, expected[:12], atol=1e-5)
     assert np.allclose(found.bias, expected[12], atol=1e-4)
@@ -85,7 +84,7 @@ def test_ridge_equals_the_explicit_solution(ridge):
 
 def test_a_true_linear_map_is_recovered():
     weight, bias = GENERATOR.normal(size=(12, 5)), GENERATOR.normal(size=5)
-    found = fit_ridge(VECTORS, VECTORS @ weight + bias, 1e-9)
+    found = sum_for_ridge(VECTORS, VECTORS @ weight + bias).solve(1e-9)
     assert np.allclose(found.weight, weight, atol=1e-3)
     assert np.allclose(found.bias, bias, atol=1e-2)
 
@@ -94,21 +93,21 @@ def test_inputs_of_lower_rank_still_have_a_solution():
     """Fewer texts than dimensions, and a column twice: the penalty picks one solution of many."""
     inputs = np.repeat(VECTORS[:5], 2, axis=1)
     targets = GENERATOR.normal(size=(5, 3))
-    found = fit_ridge(inputs, targets, 1e-6)
+    found = sum_for_ridge(inputs, targets).solve(1e-6)
     assert np.isfinite(found.weight).all()
     assert np.abs(inputs @ found.weight + found.bias - targets).max() < 1e-2
 
 
 def test_inputs_that_do_not_vary_give_the_mean_of_the_targets():
     targets = GENERATOR.normal(size=(4, 3))
-    found = fit_ridge(np.ones((4, 2)), targets, 1e-3)
+    found = sum_for_ridge(np.ones((4, 2)), targets).solve(1e-3)
     assert np.allclose(found.weight, 0)
     assert np.allclose(found.bias, targets.mean(axis=0), atol=1e-6)
 
 
 def test_a_strong_penalty_shrinks_to_the_mean():
     targets = GENERATOR.normal(size=(80, 3))
-    found = fit_ridge(VECTORS, targets, 1e9)
+    found = sum_for_ridge(VECTORS, targets).solve(1e9)
     assert np.abs(found.weight).max() < 1e-6
     assert np.allclose(found.bias, targets.mean(axis=0), atol=1e-5)
 
@@ -227,11 +226,11 @@ def test_no_vectors_are_refused():
 def test_a_map_without_bias_is_fitted_without_centring():
     inputs, targets = np.array([[1.0], [2.0]]), np.array([[3.0], [5.0]])
     # sum xy = 13, sum xx = 5, which is the mean eigenvalue: 13 / (5 + .2 * 5)
-    found = fit_ridge(inputs, targets, 0.2, has_bias=False)
+    found = sum_for_ridge(inputs, targets, has_bias=False).solve(0.2)
     np.testing.assert_allclose(found.weight, [[13 / 6]])
     np.testing.assert_array_equal(found.bias, [0.0])
     # centred: sum xy = 1, sum xx = .5, and the line goes through the means 1.5 and 4
-    found = fit_ridge(inputs, targets, 0.25)
+    found = sum_for_ridge(inputs, targets).solve(0.25)
     np.testing.assert_allclose(found.weight, [[1.6]])
     np.testing.assert_allclose(found.bias, [1.6])
 
@@ -240,7 +239,7 @@ def test_one_pass_serves_every_strength():
     targets = VECTORS[:, ::-1] ** 2
     sums = sum_for_ridge(VECTORS, targets)
     for ridge in (1e-4, 1.0):
-        one, other = sums.solve(ridge), fit_ridge(VECTORS, targets, ridge)
+        one, other = sums.solve(ridge), sum_for_ridge(VECTORS, targets).solve(ridge)
         np.testing.assert_array_equal(one.weight, other.weight)
         np.testing.assert_array_equal(one.bias, other.bias)
 

@@ -16,7 +16,7 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.evaluation.bootstrap import Bootstrap
 from leafkit.evaluation.diagnosis.diagnose import Settings, diagnose
 from leafkit.evaluation.diagnosis.searches import Judged
-from leafkit.evaluation.diagnosis.spectrum import fit_ridge
+from leafkit.evaluation.diagnosis.spectrum import sum_for_ridge
 from leafkit.evaluation.inheritance.cells import Cell, choose_dims, plan_cells
 from leafkit.evaluation.inheritance.grid import MODES, run_grid
 from leafkit.evaluation.inheritance.junit import to_junit
@@ -214,7 +214,7 @@ def fitted_against(
         for v in (TEACHER[0], TEACHER[1])
     ]
     train = np.concatenate([features[1], features[0]])
-    solution = fit_ridge(train, np.concatenate([target_documents, target_queries]), 1e-4)
+    solution = sum_for_ridge(train, np.concatenate([target_documents, target_queries])).solve(1e-4)
     queries, documents = (unit(f @ solution.weight + solution.bias) for f in features)
     return queries, documents
 

@@ -383,7 +383,7 @@ def test_documents_of_a_word_make_no_queries():
 @pytest.mark.parametrize("num_texts", [20, 90])
 def test_in_the_span_of_few_texts_the_solution_is_the_same(num_texts, monkeypatch):
     """Fewer texts than numbers in a state are solved among themselves: the same map."""
-    from leafkit.evaluation.diagnosis.spectrum import fit_ridge
+    from leafkit.evaluation.diagnosis.spectrum import sum_for_ridge
     from leafkit.pipeline.predict import closed_probe
     from leafkit.pipeline.student.closed_form import follow_lengths
 
@@ -392,7 +392,7 @@ def test_in_the_span_of_few_texts_the_solution_is_the_same(num_texts, monkeypatc
     vectors = chooser.normal(size=(num_texts, 7)).astype(np.float32)
     monkeypatch.setattr(closed_probe, "RIDGES", (0.01,))
     found = fit_head(states, vectors)
-    plain = fit_ridge(states, follow_lengths(states, vectors), 0.01)
+    plain = sum_for_ridge(states, follow_lengths(states, vectors)).solve(0.01)
     asked = chooser.normal(size=(5, 60)).astype(np.float32) + 1
     expected = asked @ plain.weight + plain.bias
     assert asked @ found.weight + found.bias == pytest.approx(expected, abs=2e-3)
