@@ -46,7 +46,7 @@ stages = {"only": leafkit.StageConfig(init=init, neighbor_model=init, num_steps=
 rows = [{"query": row["query"], "positives": [row["positive"]]} for row in pairs]
 teacher = leafkit.train_teacher(stages, rows)
 config = leafkit.StudentConfig(num_epochs=0.5)
-own    = leafkit.distill(teacher, init, docs, questions, config, **small)
+own    = leafkit.distill(teacher, init, docs, questions, config=config, **small)
 (work / "seen.json").write_text(json.dumps({
     "shapes": [q.shape, d.shape, own.encode_query("a").shape],
     "hits": [len(hits), "<table>" in hits._repr_html_(), repr(hits).count(chr(10))],
