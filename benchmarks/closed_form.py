@@ -37,7 +37,7 @@ from leafkit.pipeline.embed import load_query_vectors
 from leafkit.pipeline.model_handle import load_teacher
 from leafkit.pipeline.run import Run, open_run
 from leafkit.pipeline.student.closed_form import follow_lengths
-from leafkit.pipeline.student.targets import DOCUMENTS, MADE_QUERIES
+from leafkit.pipeline.student.text_groups import DOCUMENTS, MADE_QUERIES
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 FITTED = {"documents": (DOCUMENTS,), "documents and made queries": (DOCUMENTS, MADE_QUERIES)}

@@ -219,7 +219,7 @@ def certified(found: Mapping[tuple[str, int], dict[str, object]]) -> Iterator[li
         figures: Mapping[str, list[float]] = cell["certified"]  # type: ignore[assignment]
         yield [
             stem,
-            f"{count:,}",
+            f"{min(count, int(str(cell['documents']))):,}",
             *(f"{figures[name][0]:.1%} / {figures[name][1]:.3f}" for name in figures),
         ]
 

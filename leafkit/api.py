@@ -33,14 +33,10 @@ from leafkit.pipeline.pair import Pair
 from leafkit.pipeline.student.head import check_enough_texts, check_head
 from leafkit.pipeline.student.start import shape_start
 from leafkit.pipeline.student.static import distill_static
-from leafkit.pipeline.student.targets import (
-    Distillation,
-    Embed,
-    TokenLimits,
-    choose_texts,
-    embed_groups,
-)
+from leafkit.pipeline.student.targets import Distillation, Embed, TokenLimits, embed_groups
+from leafkit.pipeline.student.text_groups import choose_texts
 from leafkit.pipeline.student.transformer import distill_transformer
+from leafkit.train.student_terms import check_losses
 from leafkit.train.trainer_options import TrainerOptions, default_options
 
 _DATA, _STUDENT = DataConfig(), StudentConfig()
@@ -142,6 +138,8 @@ def distill(
     vocabulary = (handle.encoder or start) if num_pseudo_texts else None
     groups = choose_texts(collection, handle, config, data, seed=seed, vocabulary=vocabulary)
     check_head(config, model.dim, start)
+    if config.trains_on_losses:
+        check_losses(config.losses, model.mrl_dims)
     check_enough_texts(groups, config, handle.model.dim)
     limits, embed = TokenLimits(max_query_tokens, max_document_tokens), _embedding_by(handle)
     task = Distillation(

@@ -34,12 +34,8 @@ from leafkit.pipeline.embed import load_query_vectors, load_vectors
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.run import Run, folder_name
 from leafkit.pipeline.student.leave_out import leave_out
-from leafkit.pipeline.student.targets import (
-    Target,
-    TokenLimits,
-    choose_texts,
-    embed_groups,
-)
+from leafkit.pipeline.student.targets import Target, TokenLimits, embed_groups
+from leafkit.pipeline.student.text_groups import choose_texts
 
 DEPTH = 10  # of nDCG
 
@@ -102,7 +98,6 @@ class Case:
             query of a measured collection asks.
         home: the collection that is indexed.
         away: other collections that are measured on.
-        num_left_out: texts that are the same as a judged query, apart from case and spaces.
     """
 
     run: Run
@@ -110,7 +105,6 @@ class Case:
     targets: Sequence[Target]
     home: Judged
     away: Sequence[Judged]
-    num_left_out: int
 
     @property
     def measured(self) -> list[Judged]:
@@ -147,7 +141,6 @@ class Case:
             "start": folder_name(self.run.recipe.student.init),
             "precision": str(self.run.precision).removeprefix("torch."),
             "texts": [[target.name, len(target.texts)] for target in self.targets],
-            "left_out": self.num_left_out,
             "limits": [home.limits.query, home.limits.document],
             "collections": [
                 [one.collection.name, len(one.texts), len(one.asked)] for one in self.measured
@@ -254,7 +247,6 @@ def load_case(run: Run, away: Sequence[str] = (), *, is_home_judged: bool = True
         targets=leave_out(targets, same),
         home=home,
         away=further,
-        num_left_out=len(same),
     )
 
 
@@ -300,6 +292,6 @@ def describe_case(about: Mapping[str, Any]) -> str:
     cuts = " and ".join(str(limit) if limit else "the model's own" for limit in about["limits"])
     return (
         f"Teacher {about['teacher']}, start {about['start']}, {about['precision']}. Trained on "
-        f"{texts}; {about['left_out']:,} texts that are a judged query too are left out. Queries "
-        f"and documents are cut at {cuts} tokens. Measured on {measured}."
+        f"{texts}; no text trains that is a judged query too. Queries and documents are cut at "
+        f"{cuts} tokens. Measured on {measured}."
     )

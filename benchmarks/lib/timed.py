@@ -26,7 +26,8 @@ from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.student.start import load_start
 from leafkit.pipeline.student.static import distill_static
-from leafkit.pipeline.student.targets import MADE_QUERIES, Distillation, Distilled, Target
+from leafkit.pipeline.student.targets import Distillation, Distilled, Target
+from leafkit.pipeline.student.text_groups import MADE_QUERIES
 from leafkit.pipeline.student.transformer import distill_transformer
 from leafkit.train.trainer_options import TrainerOptions
 from lib.case import Case

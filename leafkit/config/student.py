@@ -299,3 +299,8 @@ class StudentConfig:
     def trains_nothing(self) -> bool:
         """Whether the closed form is the student."""
         return self.kind == "instant" or (self.kind == "transformer" and self.minutes == 0)
+
+    @property
+    def trains_on_losses(self) -> bool:
+        """Whether ``losses`` are what trains it."""
+        return self.kind == "transformer" and not self.trains_nothing

@@ -4,6 +4,7 @@ benchmark and inheritance. The method itself is in ``leafkit.pipeline.student``.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from leafkit.core.console import log
 from leafkit.core.disk_space import require_space
 from leafkit.core.method import method_of
 from leafkit.data.sources import read_source, source_fingerprint
+from leafkit.data.vector_store import hash_texts
 from leafkit.embedders.prefix import precomputed_of, whole_dim
 from leafkit.evaluation.diagnosis.findings import INHERITABLE
 from leafkit.index.vectors import Vectors
@@ -46,14 +48,15 @@ from leafkit.pipeline.student.targets import (
     Embed,
     Target,
     TokenLimits,
-    choose_texts,
     embed_groups,
 )
+from leafkit.pipeline.student.text_groups import choose_texts
 from leafkit.pipeline.student.transformer import distill_transformer
 from leafkit.pipeline.student.unjudged_test_set import choose_held_out, unseen_texts
 from leafkit.pipeline.student.validation import relevant_documents
 from leafkit.pipeline.teacher.teach import run_teach
 from leafkit.pipeline.training_logs import forget_state, keep_logs, recipe_options
+from leafkit.train.student_terms import check_losses
 
 _SPECIALS = 4  # special tokens around a text, at most
 # keys of the student that a kind of it does not read
@@ -103,6 +106,7 @@ class StudentInputs:
     precision: str  # of training; "" for a table, which trains in float32
     tokens: list[int]  # cuts of queries and documents
     texts: list[int]  # numbers of texts, by target
+    content: list[str]  # hashes of them: what is left out may change and their number stay
     sources: dict[str, list[Any]]
     accumulated: int  # batches per optimizer step
     stand_ins: list[int]  # texts, by target, whose vectors are those of documents
@@ -123,6 +127,8 @@ def run_distill(run: Run) -> None:
     corpus = load_corpus(run, run.recipe.data.corpus)
     teacher = load_teacher(run)
     check_head(run.recipe.student, teacher.model.dim)
+    if run.recipe.student.trains_on_losses:
+        check_losses(run.recipe.student.losses, teacher.model.mrl_dims)
     check_student_room(run.recipe, teacher)
     held_out = choose_held_out(corpus.collection, run.recipe.bench.split, teacher)
     targets = load_targets(run, teacher, corpus)
@@ -188,6 +194,7 @@ def load_targets(run: Run, teacher: ModelHandle, corpus: Corpus) -> list[Target]
         seed=recipe.seed,
         vocabulary=vocabulary,
         held_out=unseen_texts(choose_held_out(corpus.collection, recipe.bench.split, teacher)),
+        measured=[load_corpus(run, uri).collection for uri in recipe.bench.collections],
         sources={
             name: read_source(source.uri, source.limit, recipe.data)
             for name, source in recipe.data.sources.items()
@@ -302,6 +309,10 @@ def _student_inputs(
         precision="" if is_static else str(run.precision),
         tokens=[data.max_query_tokens, data.max_document_tokens],
         texts=[len(target.texts) for target in targets],
+        content=[
+            hashlib.blake2b(hash_texts(target.texts), digest_size=8).hexdigest()
+            for target in targets
+        ],
         sources={
             name: [to_plain(source), source_fingerprint(source.uri, data)]
             for name, source in data.sources.items()

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from leafkit.config import SCORE_TERMS
 from leafkit.core.errors import UsageError
 from leafkit.data.batching import share_of_rank, token_budget_batches
 from leafkit.data.stored.flat_tokens import flatten
 from leafkit.embedders.token_reader import reader_of
 from leafkit.train.batch_data import BatchData
 from leafkit.train.batch_list import BatchList
-from leafkit.train.leaf_module import LeafBatch
+from leafkit.train.leaf_module import LeafBatch, LeafModule
+from leafkit.train.student_terms import needs_candidates, weights_of
 
 _CHECKED_ROWS = 4096  # vectors looked at together
 
@@ -77,9 +79,18 @@ class DistillationData(BatchData):
         """Tokenize with the trained encoder and count the batches.
 
         Raises:
-            UsageError: the vectors are not of the encoder's dimension, or not finite.
+            UsageError: the vectors are not of the encoder's dimension, or not finite; or the module
+                has terms over scores, for which these batches hold no candidates.
         """
-        encoder = self.trainer.lightning_module.encoder
+        module = self.trainer.lightning_module
+        if isinstance(module, LeafModule) and needs_candidates(module.weights):
+            over_scores = [t for t in SCORE_TERMS if weights_of(module.weights)[t]]
+            raise UsageError(
+                f"student.losses.{over_scores[0]} is over the scores of documents, and the batches "
+                "of DistillationData have none",
+                "leafkit.distill(..., config=StudentConfig(losses=...)) takes them from the index",
+            )
+        encoder = module.encoder
         for role, _, vectors in self._groups:
             _check_vectors(role, vectors, encoder.dim)
         self._token_ids = flatten(

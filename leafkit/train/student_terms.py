@@ -169,11 +169,11 @@ def weights_at(losses: StudentLosses, progress: float) -> dict[str, float]:
     }
 
 
-def check_losses(losses: StudentLosses, mrl_dims: tuple[int, ...]) -> None:
-    """Refuse weights that train nothing, or ask for what the teacher lacks.
+def check_terms(losses: StudentLosses) -> None:
+    """Refuse weights that train nothing.
 
     Raises:
-        UsageError: all are 0, or a term needs Matryoshka dimensions and there are none.
+        UsageError: all are 0, at the beginning or ever, or a term begins that has no weight.
     """
     weights = weights_of(losses)
     active = [term for term, weight in weights.items() if weight]
@@ -181,11 +181,6 @@ def check_losses(losses: StudentLosses, mrl_dims: tuple[int, ...]) -> None:
         raise UsageError(
             "student.losses: all weights are 0, so nothing trains the student",
             "student.losses.l2=1, or student.kind=instant for the closed form alone",
-        )
-    if losses.mrl_prefix and len(mrl_dims) < 2:
-        raise UsageError(
-            "student.losses.mrl_prefix: the teacher has no Matryoshka dimensions to follow",
-            "leave it at 0, or name the teacher's with teacher.mrl_dims=[256,128]",
         )
     late = [term for term in losses.begin if not weights[term]]
     if late:
@@ -197,6 +192,20 @@ def check_losses(losses: StudentLosses, mrl_dims: tuple[int, ...]) -> None:
         raise UsageError(
             "student.losses.begin: no term counts in the first steps",
             "let one of them begin at 0",
+        )
+
+
+def check_losses(losses: StudentLosses, mrl_dims: tuple[int, ...]) -> None:
+    """Refuse weights that train nothing, or ask for what the teacher lacks.
+
+    Raises:
+        UsageError: see ``check_terms``; or a term needs Matryoshka dimensions and there are none.
+    """
+    check_terms(losses)
+    if losses.mrl_prefix and len(mrl_dims) < 2:
+        raise UsageError(
+            "student.losses.mrl_prefix: the teacher has no Matryoshka dimensions to follow",
+            "leave it at 0, or name the teacher's with teacher.mrl_dims=[256,128]",
         )
 
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import tiny
 
+from leafkit.config import OptimizerConfig, StudentLosses
 from leafkit.core.errors import UsageError
 from leafkit.train import batch_list, distillation_data
 from leafkit.train.distillation_data import DistillationData, with_count
+from leafkit.train.leaf_module import LeafModule
 
 TEXTS = [document for _, document in tiny.make_pairs(60)]
 VECTORS = np.random.default_rng(0).standard_normal((60, 32)).astype(np.float32)
@@ -32,6 +34,16 @@ def attach(data: DistillationData, rank: int = 0, world_size: int = 1) -> Distil
 def test_doctests(module):
     assert doctest.testmod(module).attempted > 0
     assert doctest.testmod(module).failed == 0
+
+
+def test_terms_over_scores_have_no_candidates_here():
+    module = LeafModule(
+        tiny.make_encoder(), OptimizerConfig(), losses=StudentLosses(l2=1, score_kl=1)
+    )
+    data = DistillationData(TEXTS, VECTORS)
+    data.trainer = SimpleNamespace(lightning_module=module, global_rank=0, world_size=1)
+    with pytest.raises(UsageError, match="score_kl is over the scores of documents"):
+        data.setup("fit")
 
 
 def test_every_text_is_seen_once_per_pass_with_its_own_vector():

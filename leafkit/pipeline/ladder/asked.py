@@ -28,7 +28,8 @@ from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.pair import Pair
 from leafkit.pipeline.run import Run
 from leafkit.pipeline.student.leave_out import leave_out
-from leafkit.pipeline.student.targets import MADE_QUERIES, QUERIES, Target, read_targets
+from leafkit.pipeline.student.targets import Target, read_targets
+from leafkit.pipeline.student.text_groups import MADE_QUERIES, QUERIES
 from leafkit.pipeline.student.unjudged_test_set import (
     DOCUMENTS,
     HeldOut,

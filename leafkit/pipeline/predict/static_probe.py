@@ -19,7 +19,8 @@ from leafkit.models.static_init import context_vectors, count_tokens, start_tabl
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.student.static import train_static
-from leafkit.pipeline.student.targets import DOCUMENTS, Distillation, Target, TokenLimits
+from leafkit.pipeline.student.targets import Distillation, Target, TokenLimits
+from leafkit.pipeline.student.text_groups import DOCUMENTS
 from leafkit.results.prediction import ProbeAt
 
 _ROLES = ("document", "query")

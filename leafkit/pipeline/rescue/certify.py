@@ -37,7 +37,8 @@ from leafkit.pipeline.student.closed_form import start_projection
 from leafkit.pipeline.student.leave_out import leave_out
 from leafkit.pipeline.student.pooled_states import PooledStates
 from leafkit.pipeline.student.start import load_start
-from leafkit.pipeline.student.targets import DOCUMENTS, Distillation, Target, TokenLimits
+from leafkit.pipeline.student.targets import Distillation, Target, TokenLimits
+from leafkit.pipeline.student.text_groups import DOCUMENTS
 from leafkit.pipeline.student.transformer import build_student
 from leafkit.pipeline.student.unjudged_test_set import (
     FEWEST_DOCUMENTS,

@@ -18,7 +18,8 @@ from leafkit.core.errors import UsageError
 from leafkit.index.exact import search_exact
 from leafkit.index.ranking import exclude_self
 from leafkit.index.vectors import Vectors, read_blocks
-from leafkit.pipeline.student.targets import DOCUMENTS, PSEUDO_TEXTS, Target
+from leafkit.pipeline.student.targets import Target
+from leafkit.pipeline.student.text_groups import DOCUMENTS, PSEUDO_TEXTS
 from leafkit.train.student_terms import ScoredRows, SecondOpinion
 
 _FEWEST = 2  # candidates that say anything about an order
@@ -91,7 +92,9 @@ class Candidates:
         count = min(self.config.num_random, len(self.documents))
         generator = np.random.default_rng((self.seed, step))
         different = np.unique(generator.integers(0, len(self.documents), count))
-        drawn = np.broadcast_to(different, (len(places), len(different)))
+        # the first target is the index: a document is no candidate of its own
+        own = np.array([i if g == 0 else -1 for g, i in scored])
+        drawn = np.where(different == own[:, None], -1, different)
         positions, positives = np.concatenate([near, drawn], axis=1), None
         if self.relevant:
             judged = [self._draw_relevant(row, step) for row in scored]

@@ -33,16 +33,8 @@ from leafkit.models.heads.two_layer import (
 )
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.pooled_states import PooledStates
-from leafkit.pipeline.student.targets import (
-    DOCUMENTS,
-    MADE_QUERIES,
-    QUERIES,
-    Distillation,
-    Start,
-    list_rows,
-    of_origin,
-    read_targets,
-)
+from leafkit.pipeline.student.targets import Distillation, Start, list_rows, of_origin, read_targets
+from leafkit.pipeline.student.text_groups import DOCUMENTS, MADE_QUERIES, QUERIES
 from leafkit.pipeline.student.validation import Agreed, Validation
 
 HELD_OUT_PART = 8  # an eighth as many texts as W_out is fitted to measure how near it comes

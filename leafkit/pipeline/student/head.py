@@ -15,7 +15,7 @@ from leafkit.models.heads.two_layer import Head, TwoLayerHead
 from leafkit.models.pooling import choose_head_layers, count_layers
 from leafkit.models.prune_layers import prune_layers
 from leafkit.models.text_encoder import TextEncoder
-from leafkit.pipeline.student.targets import MADE_QUERIES, TextGroup
+from leafkit.pipeline.student.text_groups import MADE_QUERIES, TextGroup
 
 
 def head_width(config: StudentConfig, start: TextEncoder | None = None) -> int:

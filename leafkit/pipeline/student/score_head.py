@@ -24,13 +24,8 @@ from leafkit.models.heads.two_layer import Head, TwoLayerHead, linear_part
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.candidates import Candidates
 from leafkit.pipeline.student.pooled_states import PooledStates
-from leafkit.pipeline.student.targets import (
-    DOCUMENTS,
-    Distillation,
-    list_rows,
-    of_origin,
-    read_targets,
-)
+from leafkit.pipeline.student.targets import Distillation, list_rows, of_origin, read_targets
+from leafkit.pipeline.student.text_groups import DOCUMENTS
 from leafkit.pipeline.student.validation import Agreed, Validation
 from leafkit.train.student_terms import with_second_opinion
 

@@ -9,6 +9,7 @@ from leafkit.models.configure import configure
 from leafkit.models.prune_layers import prune_layers
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.head import head_width
+from leafkit.train.student_terms import check_terms
 
 
 def load_start(config: StudentConfig) -> TextEncoder:
@@ -23,12 +24,15 @@ def load_start(config: StudentConfig) -> TextEncoder:
 
 def check_start(config: StudentConfig) -> None:
     """Refuse layers that the start lacks, before anything is computed: those that the student
-    keeps, and those that its head reads. A usual student needs no look at the model.
+    keeps, and those that its head reads. A usual student needs no look at the model. So are losses
+    that train nothing.
 
     Raises:
-        UsageError: it has no such layers.
+        UsageError: it has no such layers, or see ``check_terms``.
         LeafkitError: it cannot be had.
     """
+    if config.trains_on_losses:
+        check_terms(config.losses)
     if config.init_layers or (config.kind != "static" and config.head_layers != "last"):
         head_width(config)
 

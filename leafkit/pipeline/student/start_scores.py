@@ -25,7 +25,8 @@ from leafkit.index.vectors import SideBySide
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.candidates import Candidates, StartScores
 from leafkit.pipeline.student.pooled_states import PooledStates
-from leafkit.pipeline.student.targets import DOCUMENTS, Distillation
+from leafkit.pipeline.student.targets import Distillation
+from leafkit.pipeline.student.text_groups import DOCUMENTS
 from leafkit.pipeline.student.validation import Validation
 
 

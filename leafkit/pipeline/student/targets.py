@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from leafkit.config import DataConfig, SourceConfig, StudentConfig
+from leafkit.config import StudentConfig
 from leafkit.core.console import log
-from leafkit.data.made_queries import make_queries_of
-from leafkit.data.records import Collection, Query, same_text
-from leafkit.data.sources import training_texts
 from leafkit.embedders.count_cut import count_cut
-from leafkit.embedders.precomputed import PrecomputedVectors
-from leafkit.embedders.prefix import precomputed_of
-from leafkit.embedders.prompted import has_own_prompt, prompted_queries, warn_of_prompts
 from leafkit.embedders.token_reader import Tokenize, read_flat
 from leafkit.index.vectors import ChosenRows, Vectors
 from leafkit.models.encoder_protocol import Encoder
-from leafkit.models.text_encoder import TextEncoder
-from leafkit.pipeline.corpus import pseudo_texts, vary_queries
 from leafkit.pipeline.model_handle import ModelHandle
+from leafkit.pipeline.student.text_groups import FURTHER_TEXTS, TextGroup
 from leafkit.results import CutTexts, StudentChecks, codec
 from leafkit.train.trainer_options import TrainerOptions, default_options
 
@@ -47,34 +39,6 @@ class TokenLimits:
     def of(self, role: str) -> int:
         """The limit of a role."""
         return self.document if role == "document" else self.query
-
-
-# where a group's texts come from
-DOCUMENTS, QUERIES, MADE_QUERIES = "documents", "queries", "made queries"
-PSEUDO_TEXTS, FURTHER_TEXTS = "pseudo-texts", "further texts"
-
-
-@dataclass(frozen=True, slots=True)
-class TextGroup:
-    """Texts of one role and origin; each is seen ``repeats`` times per pass.
-
-    Attributes:
-        name: in messages.
-        texts: in order.
-        role: they are embedded in.
-        repeats: times per pass.
-        origin: ``DOCUMENTS`` of the index, ``QUERIES`` of it, ``MADE_QUERIES`` of the documents,
-            ``PSEUDO_TEXTS``, or ``FURTHER_TEXTS`` of other sources.
-        sources: position of the document whose vector stands for each text's own; empty where the
-            teacher gives them.
-    """
-
-    name: str
-    texts: list[str]
-    role: str
-    repeats: int = 1
-    origin: str = FURTHER_TEXTS
-    sources: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,134 +149,6 @@ class Distilled:
                 else {}
             ),
         }
-
-
-def choose_texts(
-    collection: Collection,
-    teacher: ModelHandle,
-    config: StudentConfig,
-    data: DataConfig,
-    *,
-    seed: int,
-    vocabulary: TextEncoder | None = None,
-    sources: Mapping[str, Collection] | None = None,
-    held_out: AbstractSet[str] = frozenset(),
-) -> list[TextGroup]:
-    """Everything the student learns from: documents first, then queries, pseudo-texts, other
-    sources.
-
-    Args:
-        collection: its documents are the index, its train queries train.
-        teacher: one whose vectors were computed elsewhere teaches the texts it knows.
-        config: of the student.
-        data: how many queries, pseudo-texts and texts of each source.
-        seed: of what is chosen and made.
-        vocabulary: whose words pseudo-texts are made of; None makes none.
-        sources: the collections of ``data.sources``, by name.
-        held_out: queries that train nothing, because the student is measured on them, nor what
-            differs from one in case and spaces only. Documents are all there, for the index; see
-            ``leave_out``.
-    """
-    known = precomputed_of(teacher.model)
-    same = {same_text(text) for text in held_out}
-    trained = [query for query in collection.queries if query.split == "train"]
-    asked = [query for query in trained if same_text(query.text) not in same]
-    if data.max_train_queries:
-        chosen = np.random.default_rng(seed).permutation(len(asked))[: data.max_train_queries]
-        asked = [asked[i] for i in sorted(chosen)]
-    queries, told = _by_prompt(
-        collection.name, asked, teacher, config, repeats=config.query_repeats
-    )
-    documents = [d.full_text for d in collection.documents]
-    groups = [TextGroup(f"{collection.name} documents", documents, "document", 1, DOCUMENTS)]
-    has_stand_ins = data.num_made_queries > 0 and data.made_query_vectors == "source"
-    if known is not None:
-        made = "" if has_stand_ins else "made of documents or "
-        log(
-            f"  {teacher.reference} has the vectors of its own texts alone: no pseudo-texts, no "
-            f"queries {made}rewritten as questions"
-        )
-    else:
-        queries = vary_queries(queries, config.question_ratio, seed)
-    groups.append(
-        TextGroup(f"{collection.name} queries", queries, "query", config.query_repeats, QUERIES)
-    )
-    groups += [replace(group, origin=QUERIES) for group in told]
-    stand_ins: list[TextGroup] = []
-    if data.num_made_queries and (known is None or has_stand_ins):
-        name = f"{collection.name} made queries"
-        asks = make_queries_of(collection.documents, data.num_made_queries, seed)
-        kept = {text: place for text, place in asks.items() if same_text(text) not in same}
-        group = TextGroup(name, list(kept), "query", 1, MADE_QUERIES)
-        if has_stand_ins:
-            stand_ins = [replace(group, sources=tuple(kept.values()))]
-        else:
-            groups.append(group)
-    if known is None and vocabulary is not None:
-        words = pseudo_texts(vocabulary, data.num_pseudo_texts, seed)
-        groups.append(TextGroup("pseudo-texts", words, "query", 1, PSEUDO_TEXTS))
-    for name, other in (sources or {}).items():
-        found = _source_groups(name, other, data.sources[name], teacher=teacher, config=config)
-        groups += [
-            replace(group, texts=[text for text in group.texts if same_text(text) not in same])
-            for group in found
-        ]
-    if known is not None:
-        # the documents of the index must all have a vector, other texts need not
-        groups[1:] = [_keep_known(known, group) for group in groups[1:]]
-    return [group for group in (*groups, *stand_ins) if group.texts]
-
-
-def _by_prompt(
-    name: str,
-    queries: Sequence[Query],
-    teacher: ModelHandle,
-    config: StudentConfig,
-    *,
-    repeats: int,
-) -> tuple[list[str], list[TextGroup]]:
-    """Queries under the teacher's usual prompt, and, as a group of their own with their prompts
-    before them, those whose instruction gives them another.
-    """
-    warn_of_prompts(teacher.model, [q.text for q in queries], f"{name} train queries")
-    # a table has no prompts: it learns the text alone, whatever the teacher puts before it
-    is_static = config.kind == "static"
-    told = [] if is_static else [q for q in queries if has_own_prompt(teacher.model, q)]
-    others = {query.id for query in told}
-    texts, role = prompted_queries(teacher.model, told)
-    group = TextGroup(f"{name} queries under instructions of their own", texts, role, repeats)
-    return [q.text for q in queries if q.id not in others], [group] if told else []
-
-
-def _source_groups(
-    name: str,
-    collection: Collection,
-    source: SourceConfig,
-    *,
-    teacher: ModelHandle,
-    config: StudentConfig,
-) -> list[TextGroup]:
-    counts = Counter(collection.counts)
-    documents, queries = training_texts(collection, source, counts)
-    for what, count in counts.items():
-        log(f"  {name}: {what}: {count:,}", style="dim")
-    usual, told = _by_prompt(name, queries, teacher, config, repeats=1)
-    return [
-        TextGroup(f"{name} documents", documents, "document"),
-        TextGroup(f"{name} queries", usual, "query"),
-        *told,
-    ]
-
-
-def _keep_known(vectors: PrecomputedVectors, group: TextGroup) -> TextGroup:
-    has_vector = vectors.has(group.texts, group.role)
-    kept = [text for text, known in zip(group.texts, has_vector, strict=True) if known]
-    if len(kept) < len(group.texts):
-        log(
-            f"  {group.name}: {len(group.texts) - len(kept):,} of {len(group.texts):,} texts have "
-            f"no vector and train nothing"
-        )
-    return replace(group, texts=kept)
 
 
 def embed_groups(groups: Sequence[TextGroup], limits: TokenLimits, embed: Embed) -> list[Target]:

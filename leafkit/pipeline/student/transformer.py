@@ -31,15 +31,8 @@ from leafkit.pipeline.student.head import check_head, make_head
 from leafkit.pipeline.student.pooled_states import PooledStates
 from leafkit.pipeline.student.score_head import fit_score_head
 from leafkit.pipeline.student.start_scores import follow_both, score_by_start
-from leafkit.pipeline.student.targets import (
-    DOCUMENTS,
-    MADE_QUERIES,
-    QUERIES,
-    Distillation,
-    Distilled,
-    count_cuts,
-    read_targets,
-)
+from leafkit.pipeline.student.targets import Distillation, Distilled, count_cuts, read_targets
+from leafkit.pipeline.student.text_groups import DOCUMENTS, MADE_QUERIES, QUERIES
 from leafkit.pipeline.student.time_budget import NUM_PROBED, plan_budget
 from leafkit.pipeline.student.train_rows import lengths_of, pairs_of, train_rows
 from leafkit.pipeline.student.validation import Agreed, TokenIds, Validation, choose_validation
@@ -65,7 +58,8 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
         LeafkitError: a loss or gradient is not finite.
     """
     student = build_student(start, task.teacher, task.config, task.seed)
-    check_losses(task.config.losses, tuple(student.spec.mrl_dims))
+    if task.config.trains_on_losses:
+        check_losses(task.config.losses, tuple(student.spec.mrl_dims))
     token_ids = [
         task.tokenize(reader_of(student, t.role, task.limits.of(t.role)), t.texts)
         for t in task.targets
@@ -73,7 +67,15 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
     cuts = count_cuts(student, task)
     # what is made of documents says little of a start, but it is what training is to be checked on
     chooses = choose_validation(task, token_ids, (QUERIES, DOCUMENTS))
-    validation = choose_validation(task, token_ids, (QUERIES, MADE_QUERIES, DOCUMENTS))
+    origins = (QUERIES, MADE_QUERIES, DOCUMENTS)
+    is_watched = task.config.trains_on_losses and task.config.num_checks > 0
+    validation = choose_validation(task, token_ids, origins, is_watched=is_watched)
+    if validation is None and is_watched:
+        log(
+            "  too few texts to hold some out: training ends where its plan ends, be that better "
+            "than the closed form or not",
+            style="yellow",
+        )
     held_out = validation.texts if validation else frozenset()
     states = PooledStates(student, task, token_ids)
     begin = start_projection if student.projection is not None else measure_bare_start

@@ -21,16 +21,17 @@ from leafkit.index.ranking import Ranking, exclude_self
 from leafkit.index.vectors import Vectors
 from leafkit.pipeline.student.leave_out import relevant_sources
 from leafkit.pipeline.student.targets import (
-    DOCUMENTS,
     Distillation,
     Target,
     list_rows,
     of_origin,
     read_targets,
 )
+from leafkit.pipeline.student.text_groups import DOCUMENTS
 
 _FEWEST = 20  # texts that a choice is worth basing on
 _SHARE = 0.05  # of the texts, at most
+_SHARE_OF_FEW = 0.1  # where that is not enough, and a training must be watched
 _MOST_DOCUMENTS = 100  # they are long, and each check embeds them
 TokenIds = Sequence[FlatTokens]  # by target
 
@@ -151,7 +152,7 @@ class Validation:
 
 
 def choose_validation(
-    task: Distillation, token_ids: TokenIds, origins: Sequence[str]
+    task: Distillation, token_ids: TokenIds, origins: Sequence[str], *, is_watched: bool = False
 ) -> Validation | None:
     """Texts of the first origin that has enough of them; None where none has.
 
@@ -162,6 +163,7 @@ def choose_validation(
         task: whose texts they are; the first target is the index.
         token_ids: of the student, by target.
         origins: the best first.
+        is_watched: whether a training is checked on them, so that of few texts more are taken.
     """
     documents = task.targets[0].vectors
     for origin in origins:
@@ -170,7 +172,10 @@ def choose_validation(
         for g, i in candidates:
             first.setdefault(task.targets[g].texts[i], (g, i))
         most = _MOST_DOCUMENTS if origin == DOCUMENTS else task.config.num_held_out
-        count = min(most, task.config.num_held_out, int(_SHARE * len(first)))
+        count = int(_SHARE * len(first))
+        if is_watched:
+            count = max(count, min(_FEWEST, int(_SHARE_OF_FEW * len(first))))
+        count = min(most, task.config.num_held_out, count)
         if count >= _FEWEST:
             break
     else:

@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 from lib.timed import Clock, Stop, size_start, tokens_of_start
 
 from leafkit.config import StudentConfig
-from leafkit.pipeline.student.targets import DOCUMENTS, MADE_QUERIES, QUERIES, Target
+from leafkit.pipeline.student.targets import Target
+from leafkit.pipeline.student.text_groups import DOCUMENTS, MADE_QUERIES, QUERIES
 
 
 def target(count: int, origin: str) -> Target:

@@ -26,7 +26,7 @@ from leafkit.pipeline.evaluate.parts import embed_collection
 from leafkit.pipeline.model_in_memory import as_handle
 from leafkit.pipeline.pair import Pair
 from leafkit.pipeline.run import Run
-from leafkit.pipeline.student.targets import choose_texts
+from leafkit.pipeline.student.text_groups import choose_texts
 from leafkit.train.world import read_world
 
 TEMPLATE = "find {instruction} : {query}"

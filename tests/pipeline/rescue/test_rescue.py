@@ -29,13 +29,8 @@ from leafkit.pipeline.rescue.pairs import PairSource, fetch_pairs, read_pair_sou
 from leafkit.pipeline.rescue.rescue import run_rescue
 from leafkit.pipeline.run import open_run
 from leafkit.pipeline.student.leave_out import leave_out, relevant_sources
-from leafkit.pipeline.student.targets import (
-    MADE_QUERIES,
-    TokenLimits,
-    choose_texts,
-    embed_groups,
-    read_targets,
-)
+from leafkit.pipeline.student.targets import TokenLimits, embed_groups, read_targets
+from leafkit.pipeline.student.text_groups import MADE_QUERIES, choose_texts
 from leafkit.pipeline.student.unjudged_test_set import HeldOut
 from leafkit.results import Certificate
 from leafkit.results.agreement import HELD_OUT

@@ -13,11 +13,15 @@ import torch
 
 import leafkit
 from leafkit.config import TERMS, CandidatesConfig, StudentLosses
+from leafkit.config.load import load_recipe
 from leafkit.core.artifact import read_manifest
 from leafkit.core.errors import UsageError
 from leafkit.models.attention import sees_later_tokens
 from leafkit.models.checkpoint import read_encoder
+from leafkit.pipeline import distill as distill_step
 from leafkit.pipeline.collect import collect_report
+from leafkit.pipeline.distill import run_distill
+from leafkit.pipeline.run import open_run
 from leafkit.pipeline.student import time_budget, transformer
 from leafkit.report import provenance
 from leafkit.train.leaf_module import LeafBatch, LeafModule, ScoredRows
@@ -223,6 +227,35 @@ def test_a_term_that_begins_late_changes_the_end_alone(home):
 def test_losses_that_train_nothing_are_refused(losses, reason, home):
     with pytest.raises(UsageError, match=reason):
         distill(home, losses)
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (["losses.l2=0"], "all weights are 0"),
+        (["losses.begin.l2=0.5"], "no term counts in the first steps"),
+        (["losses.mrl_prefix=1"], "no Matryoshka dimensions to follow"),
+    ],
+)
+def test_losses_are_refused_before_the_teacher_embeds(broken, reason, home, tmp_path, monkeypatch):
+    tiny.write_model(tmp_path / "plain", hidden=48, seed=1)
+    recipe = tiny.write_recipe(tmp_path / "r.yaml", tiny.tiny_recipe(home, tmp_path / "ck"))
+    words = [f"student.{word}" for word in broken]
+    words.append(f"teacher.source=model:{tmp_path / 'plain'}")
+    monkeypatch.setattr(distill_step, "load_targets", None)  # what embeds would fail
+    with (
+        open_run(load_recipe(str(recipe), words)) as run,
+        pytest.raises(UsageError, match=reason),
+    ):
+        run_distill(run)
+
+
+def test_too_few_texts_to_watch_a_training_by_are_told(home, capsys):
+    distill(home, num_held_out=10)
+    assert "too few texts to hold some out" in capsys.readouterr().out
+    distill(home)
+    distill(home, num_held_out=10, kind="instant")
+    assert "too few texts" not in capsys.readouterr().out
 
 
 def test_a_teacher_without_matryoshka_has_no_prefixes(home, tmp_path):

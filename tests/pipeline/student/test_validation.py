@@ -15,14 +15,8 @@ from leafkit.data.stored.flat_tokens import flatten
 from leafkit.pipeline.student.candidates import find_candidates
 from leafkit.pipeline.student.closed_form import ClosedForm, _choose
 from leafkit.pipeline.student.leave_out import leave_out
-from leafkit.pipeline.student.targets import (
-    DOCUMENTS,
-    MADE_QUERIES,
-    PSEUDO_TEXTS,
-    QUERIES,
-    Target,
-    read_targets,
-)
+from leafkit.pipeline.student.targets import Target, read_targets
+from leafkit.pipeline.student.text_groups import DOCUMENTS, MADE_QUERIES, PSEUDO_TEXTS, QUERIES
 from leafkit.pipeline.student.validation import Agreed, choose_validation, relevant_documents
 
 DIM = 12
@@ -81,6 +75,16 @@ def test_the_texts_nearest_to_what_is_served_are_held_out(sizes, origin, number)
 def test_few_texts_are_all_learned_from(sizes):
     task = make_task(**sizes)
     assert choose_validation(task, ids_of(task), ORIGINS) is None
+
+
+@pytest.mark.parametrize(
+    ("sizes", "number"),
+    [({"documents": 200}, 20), ({"documents": 390}, 20), ({"documents": 199}, 0)],
+)
+def test_a_training_holds_out_a_tenth_of_few(sizes, number):
+    task = make_task(**sizes)
+    found = choose_validation(task, ids_of(task), ORIGINS, is_watched=True)
+    assert len(found.rows if found else ()) == number
 
 
 def test_the_teachers_own_vectors_agree_and_others_do_not():
@@ -150,6 +154,13 @@ def test_documents_are_scored_where_asked_and_do_not_stand_among_their_own():
     assert scored.candidates.shape == (1, 19, DIM)
     own = read_targets(task.targets, [(0, 7)])[0]
     assert float((scored.candidates[0].numpy() @ own).max()) < 0.999
+    # nor where it is drawn at random
+    few = CandidatesConfig(texts="all", num_nearest=2, num_random=64)
+    drawn = find_candidates(task.targets, few, seed=0)
+    for step in range(20):
+        scored = drawn.of([(0, 7), (0, 8)], step)
+        similar = scored.candidates[0].numpy() @ own
+        assert similar[scored.present[0].numpy()].max() < 0.999
 
 
 def test_judged_documents_are_candidates_once_and_said_to_be_relevant():
