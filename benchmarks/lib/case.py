@@ -226,6 +226,7 @@ def load_case(run: Run, away: Sequence[str] = (), *, is_home_judged: bool = True
             name: read_collection(source.uri, recipe.data)
             for name, source in recipe.data.sources.items()
         },
+        measured=[one.collection for one in further],
     )
 
     def embed(texts: Sequence[str], role: str, max_tokens: int, what: str) -> Vectors:
@@ -240,6 +241,7 @@ def load_case(run: Run, away: Sequence[str] = (), *, is_home_judged: bool = True
         )
 
     targets = embed_groups(groups, limits, embed)
+    # documents are left: a student is measured as one that never read a judged query
     same = frozenset(text for t in targets for text in t.texts if same_text(text) in asked)
     return Case(
         run=run,

@@ -146,7 +146,7 @@ class StudentConfig:
 
     kind: str = choice(
         "transformer",
-        "transformer; instant: the same with the closed-form head alone, no training step; or "
+        "transformer; instant: the same with the head alone, its backbone as it came; or "
         "static: a table of token vectors, a hundred times as fast and less able.",
         STUDENT_KINDS,
     )

@@ -45,7 +45,6 @@ def figures(way: str, minutes: float, share: float, is_complete: bool = False) -
             "start": "minilm",
             "precision": "bfloat16",
             "texts": [["home documents", 100]],
-            "left_out": 1,
             "limits": [0, 256],
             "collections": [["home", 100, QUERIES]],
             "fingerprint": "f",
@@ -130,7 +129,7 @@ def test_the_report_has_table_plot_and_what_is_missing(tmp_path, monkeypatch):
     told = path.read_text(encoding="utf-8")
     assert "beir:DIR" in told
     assert "/home/me" not in told
-    assert "1 texts that are a judged query too" in told
+    assert "no text trains that is a judged query too" in told
     assert "model2vec: not installed" in told
     assert told.count("\n| ") == 5
     drawn = next(tmp_path.glob("*.svg")).read_text(encoding="utf-8")

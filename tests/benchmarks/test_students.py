@@ -57,7 +57,6 @@ def figures(shares: dict[str, float], seconds: float = 600.0, **more) -> dict:
             "start": "minilm",
             "precision": "bfloat16",
             "texts": [["home documents", 100]],
-            "left_out": 0,
             "limits": [0, 256],
             "collections": [[name, 100, QUERIES] for name in shares],
             "fingerprint": "f",

@@ -41,7 +41,7 @@ def figures(shares: tuple[float, float]) -> dict:
         for system, share in zip(("asymmetric", "symmetric"), shares, strict=True):
             ndcg[f"{system}/8/float32"] = (share * teacher).tolist()
         collections[name] = {"ndcg": ndcg, "dim": 8, "cosine": 0.8, "overlap": 0.7}
-    about = {"teacher": "mpnet", "start": "minilm", "precision": "bfloat16", "left_out": 0}
+    about = {"teacher": "mpnet", "start": "minilm", "precision": "bfloat16"}
     about |= {"limits": [0, 256], "collections": [[name, 100, QUERIES] for name in collections]}
     return {
         "about": about | {"texts": [], "fingerprint": "f"},
