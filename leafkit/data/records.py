@@ -82,6 +82,13 @@ class Collection:
         is_any = any(grade > 0 for q in judged for grade in self.qrels[q.id].values())
         return judged if is_any else []
 
+    def judged_texts(self) -> set[str]:
+        """Queries with judgments that no split trains on, as ``same_text`` gives them: what a model
+        is measured by, or may be.
+        """
+        asked = (query for query in self.queries if query.split != "train")
+        return {same_text(query.text) for query in asked if self.qrels.get(query.id)}
+
     def pairs(self, split: str) -> list[tuple[Query, list[int]]]:
         """Queries of a split with the positions of their relevant documents, those that have any
         among the documents.

@@ -101,7 +101,8 @@ class TrainingRows:
 
 
 def rows_of_collection(name: str, collection: Collection, limit: int = 0) -> TrainingRows:
-    """A row per train query and relevant document.
+    """A row per train query and relevant document; none of a query that is a judged one of another
+    split too, apart from case and spaces.
 
     Raises:
         LeafkitError: the collection has no judged train queries.
@@ -111,7 +112,11 @@ def rows_of_collection(name: str, collection: Collection, limit: int = 0) -> Tra
     position = {d.id: distinct[d.full_text] for d in collection.documents if d.full_text}
     counts: Counter[str] = Counter()
     rows = TrainingRows(name, documents=list(distinct))
+    judged, num_judged = collection.judged_texts(), 0
     for query, places in collection.pairs("train"):
+        if same_text(query.text) in judged:
+            num_judged += 1
+            continue
         # equal texts are one document, lest a copy of the answer becomes a negative
         documents = list(dict.fromkeys(distinct[texts[i]] for i in places if texts[i]))
         if not documents:
@@ -142,9 +147,11 @@ def rows_of_collection(name: str, collection: Collection, limit: int = 0) -> Tra
                 scores=scores,
                 task=query.task,
             )
-    counts["train queries without a positive left out"] = sum(
-        q.split == "train" for q in collection.queries
-    ) - len(rows.relevant)
+    num_train = sum(query.split == "train" for query in collection.queries)
+    counts["train queries without a positive left out"] = (
+        num_train - num_judged - len(rows.relevant)
+    )
+    counts["train queries that are judged queries of another split left out"] = num_judged
     if limit and len(rows) > limit:
         contents = (
             f"{query}\0{rows.documents[positive]}"

@@ -50,6 +50,23 @@ def _texts(rows: TrainingRows) -> list[tuple[str, str, list[str]]]:
 # --- collections
 
 
+def test_a_query_that_is_judged_in_another_split_trains_nothing() -> None:
+    queries = [
+        Query("a", "How to  bake", "train"),
+        Query("b", "open files", "train"),
+        Query("c", "no answer", "train"),
+        Query("d", "how to bake", "test"),
+        Query("e", "Open files", "test"),  # nobody judged it
+    ]
+    qrels = {"a": {"0": 1}, "b": {"0": 1}, "d": {"0": 1}}
+    rows = rows_of_collection("here", Collection("c", [Document("0", "text")], queries, qrels))
+    assert rows.queries == ["open files"]
+    assert rows.counts == {
+        "train queries without a positive left out": 1,
+        "train queries that are judged queries of another split left out": 1,
+    }
+
+
 def test_a_row_per_query_and_positive_with_the_negatives_it_brought(jsonl: Write) -> None:
     rows = _read(
         jsonl(

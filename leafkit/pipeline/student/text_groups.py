@@ -80,7 +80,7 @@ def choose_texts(
         measured: further collections whose judged queries train nothing.
     """
     known = precomputed_of(teacher.model)
-    judged = {same_text(text) for one in (collection, *measured) for text in judged_texts(one)}
+    judged = {text for one in (collection, *measured) for text in one.judged_texts()}
     same = judged | {same_text(text) for text in held_out}
     trained = [query for query in collection.queries if query.split == "train"]
     asked = [query for query in trained if same_text(query.text) not in same]
@@ -130,12 +130,6 @@ def choose_texts(
         log(f"  {num_judged:,} texts ask what a judged query asks, and train nothing")
     groups = [index, *(_without(group, same) for group in groups)]
     return [group for group in groups if group.texts]
-
-
-def judged_texts(collection: Collection) -> set[str]:
-    """Queries with judgments that no split trains on: what a student is or may be measured by."""
-    asked = (query for query in collection.queries if query.split != "train")
-    return {query.text for query in asked if collection.qrels.get(query.id)}
 
 
 def _without(group: TextGroup, same: AbstractSet[str]) -> TextGroup:

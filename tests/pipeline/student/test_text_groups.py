@@ -9,7 +9,7 @@ import pytest
 from leafkit.config import DataConfig, SourceConfig, StudentConfig
 from leafkit.data.records import Collection, Document, Query
 from leafkit.pipeline.model_handle import ModelHandle
-from leafkit.pipeline.student.text_groups import choose_texts, judged_texts
+from leafkit.pipeline.student.text_groups import choose_texts
 
 # no vectors of its own, no prompts
 TEACHER = ModelHandle(SimpleNamespace(prompt=lambda role: ""), "teacher", "teacher")
@@ -67,4 +67,4 @@ def test_queries_that_train_are_judged_by_nobody():
     some = with_queries("some", train=["one"], test="two")
     some.qrels["t0"] = {"d0": 1}
     some.queries.append(Query("n", "three", "test"))
-    assert judged_texts(some) == {"two"}
+    assert some.judged_texts() == {"two"}
