@@ -165,6 +165,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="keeps vectors and cells")
     parser.add_argument("--max-document-tokens", type=int, default=256, help="of the teacher")
     parser.add_argument("--label", default="ladder", help="of the cells, apart from other words")
+    parser.add_argument("--name", default="ladder", help="of the report")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("words", nargs="*", metavar="key=value", help="of the recipe own-index")
     options = parser.parse_args()
@@ -231,7 +232,7 @@ def main() -> None:
             ),
         ),
     ]
-    publish(lines, "ladder", print_only=options.print_only)
+    publish(lines, options.name, print_only=options.print_only)
 
 
 if __name__ == "__main__":
