@@ -225,7 +225,8 @@ def list_rows(
 def hash_contents(targets: Sequence[Target]) -> list[str]:
     """A hash of the texts of each target: what a student learned from, to be known again."""
     return [
-        hashlib.blake2b(hash_texts(target.texts), digest_size=8).hexdigest() for target in targets
+        hashlib.blake2b(hash_texts(target.texts).tobytes(), digest_size=8).hexdigest()
+        for target in targets
     ]
 
 
