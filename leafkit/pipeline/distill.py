@@ -19,6 +19,7 @@ from leafkit.core.console import log
 from leafkit.core.disk_space import require_space
 from leafkit.core.method import method_of
 from leafkit.data.sources import read_source, source_fingerprint
+from leafkit.embedders.kept_endpoint import keep_endpoint
 from leafkit.embedders.prefix import precomputed_of, whole_dim
 from leafkit.evaluation.diagnosis.findings import INHERITABLE
 from leafkit.index.vectors import Vectors
@@ -263,6 +264,7 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
             teacher.reference,
             teacher.given_prompts,
             prefix_of=whole_dim(teacher.model),
+            endpoint=keep_endpoint(teacher.model),
         )
         save_model(result.student, draft, space)
         (draft / LOSSES_FILE).write_text(json.dumps(result.losses))
