@@ -19,6 +19,7 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Collection, Document, Query, clean_text
 from leafkit.embedders.count_cut import say_cut
 from leafkit.embedders.distinct import check_distinct
+from leafkit.embedders.kept_endpoint import keep_endpoint
 from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.prefix import take_first_dims, whole_dim
 from leafkit.embedders.protocol import Embedder
@@ -166,6 +167,7 @@ def distill(
         reference=handle.reference,
         teacher_prompts=handle.given_prompts,
         prefix_of=whole_dim(model),
+        endpoint=keep_endpoint(model),
     )
 
 

@@ -29,10 +29,9 @@ from leafkit.core.checkpoint_layout import (
     is_taken_in_recipe,
 )
 from leafkit.core.errors import UsageError
-from leafkit.core.hosts import host_of
+from leafkit.core.hosts import host_of, is_host
 
 KEY_ENDINGS = ("_API_KEY", "_TOKEN")  # of variables that a recipe may send to an endpoint
-_HOST = r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+"  # a name, or an address of IPv4 or IPv6
 ENGLISH_DOCUMENTATION = ("builtin:pydocs",)
 MODEL_KINDS = ("recipe", "model", "vectors", "endpoint")
 
@@ -186,7 +185,7 @@ def _check_hosts(recipe: Recipe) -> list[Problem]:
     return [
         ("allow_hosts", f"{host!r} is no host: api.example.org, without http:// and port")
         for host in recipe.allow_hosts
-        if not re.fullmatch(_HOST, host)
+        if not is_host(host)
     ]
 
 

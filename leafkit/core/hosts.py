@@ -1,8 +1,9 @@
-"""Which hosts a run may talk to: those that its user named, not those that a recipe did."""
+"""Which hosts may be talked to: those that the user named, not those that a file did."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
@@ -21,6 +22,15 @@ def host_of(url: str) -> str:
         return ""
 
 
+def is_host(name: str) -> bool:
+    """Whether a text is a host's name, or an address of IPv4 or IPv6, and nothing more.
+
+    >>> [is_host(name) for name in ("api.example.org", "::1", "http://api.example.org", "a:80")]
+    [True, True, False, False]
+    """
+    return bool(re.fullmatch(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+", name))
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine, whatever a name server says.
 
@@ -35,13 +45,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_host(url: str, allowed: Collection[str], section: str) -> None:
-    """Refuse an address that nobody but the recipe named.
+def check_host(url: str, allowed: Collection[str], *, who: str, where: str) -> None:
+    """Refuse an address that nobody but a file named.
 
     Args:
-        url: of an endpoint, from a recipe.
+        url: of an endpoint, from the file.
         allowed: hosts that the user named.
-        section: of the recipe, for the message.
+        who: the file's owner, for the message.
+        where: the address stands, likewise.
 
     Raises:
         UsageError: its host is neither this machine nor among ``allowed``.
@@ -51,7 +62,6 @@ def check_host(url: str, allowed: Collection[str], section: str) -> None:
     if not host or is_loopback(host) or host in {name.lower().strip("[]") for name in allowed}:
         return
     raise UsageError(
-        f"the recipe wants to send texts, and a key where there is one, to {host}: "
-        f"{section}.base_url stands in a recipe file",
+        f"{who} wants to send texts, and a key where there is one, to {host}: {where}",
         f"if you trust that host, add allow_hosts={host} to the command",
     )

@@ -127,21 +127,31 @@ def base_url_of(config: EndpointSettings, section: str) -> str:
     return url
 
 
-def check_consent(config: EndpointSettings, allowed: Collection[str], section: str) -> None:
-    """Refuse an endpoint that nobody but the recipe named; the user named OpenAI's own by naming
-    none, and that of OPENAI_BASE_URL.
+def check_consent(
+    config: EndpointSettings,
+    allowed: Collection[str],
+    section: str,
+    *,
+    who: str = "the recipe",
+    file: str = "a recipe file",
+) -> None:
+    """Refuse an endpoint that nobody but a file named; the user named OpenAI's own by naming none,
+    and that of OPENAI_BASE_URL.
 
     Args:
-        config: how a recipe says the endpoint is reached.
-        allowed: hosts that the user of the recipe lets it ask.
-        section: of the recipe.
+        config: how the file says the endpoint is reached.
+        allowed: hosts that the user of the file lets it ask.
+        section: of the file.
+        who: wants it asked, for the message.
+        file: in words, likewise.
 
     Raises:
-        UsageError: the recipe names another host, which is not this machine.
+        UsageError: the file names another host, which is not this machine.
     """
     if config.base_url:
         named = {host_of(url) for url in (OPENAI_URL, os.environ.get("OPENAI_BASE_URL", ""))}
-        check_host(config.base_url, named | set(allowed), section)
+        place = f"{section}.base_url stands in {file}"
+        check_host(config.base_url, named | set(allowed), who=who, where=place)
 
 
 def read_address(config: EndpointSettings, section: str) -> Address:

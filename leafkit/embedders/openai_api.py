@@ -73,6 +73,9 @@ class OpenAIEmbedder(EmbedderBase):
         memory: folder of a file that keeps what the first request told: later runs need no request
             to name the space, and know it when another model answers under the old name.
 
+    Attributes:
+        config: as given.
+
     Raises:
         UsageError: the address is none.
     """
@@ -86,7 +89,7 @@ class OpenAIEmbedder(EmbedderBase):
         *,
         memory: Path | None = None,
     ) -> None:
-        self._model, self._config = model, config
+        self._model, self.config = model, config
         self._prompts = {role: text for role, text in prompts.items() if text}
         parts = urlsplit(base_url_of(config.endpoint, SECTION))
         host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
@@ -167,7 +170,7 @@ class OpenAIEmbedder(EmbedderBase):
                 await self._probe(client)
             try:
                 async with asyncio.TaskGroup() as group:
-                    for _ in range(min(self._config.endpoint.max_concurrency, len(pending))):
+                    for _ in range(min(self.config.endpoint.max_concurrency, len(pending))):
                         group.create_task(work(client))
             except BaseExceptionGroup as errors:
                 raise errors.exceptions[0] from None  # the first one ended the others
@@ -247,7 +250,7 @@ class OpenAIEmbedder(EmbedderBase):
             )
 
     def _run(self, work: Callable[[Client], Awaitable[None]]) -> None:
-        address = read_address(self._config.endpoint, SECTION)
+        address = read_address(self.config.endpoint, SECTION)
         if not self._was_shown:
             self._was_shown = True
             key = f", the key in {address.key_env} with them" if address.has_key else ""
@@ -256,7 +259,7 @@ class OpenAIEmbedder(EmbedderBase):
             address,
             self._model,
             "the model's name",
-            self._config.endpoint.timeout_s,
+            self.config.endpoint.timeout_s,
             why=f"endpoint:{self._model}",
         )
 
@@ -299,15 +302,15 @@ class OpenAIEmbedder(EmbedderBase):
     async def _ask(self, client: Client, texts: list[str], first: int) -> np.ndarray:
         """Vectors of one request's texts, with retries."""
         options: dict[str, Any] = (
-            {"dimensions": self._config.dimensions} if self._config.dimensions else {}
+            {"dimensions": self.config.dimensions} if self.config.dimensions else {}
         )
         dim = self._learned.dim if self._learned is not None else 0
         max_bytes = (
             _OVERHEAD_BYTES + len(texts) * dim * BYTES_PER_NUMBER if dim else MAX_PROBE_BYTES
         )
         reason = ""
-        for attempt in range(self._config.endpoint.max_retries + 1):
-            wait_s = backoff(attempt, self._config.endpoint.backoff_s)
+        for attempt in range(self.config.endpoint.max_retries + 1):
+            wait_s = backoff(attempt, self.config.endpoint.backoff_s)
             try:
                 request = client.openai.embeddings.with_streaming_response.create(
                     model=self._model, input=texts, encoding_format=self._format, **options
@@ -319,11 +322,11 @@ class OpenAIEmbedder(EmbedderBase):
                 reason = str(err)
             except TransientError as err:
                 reason, wait_s = str(err), wait_s if err.wait_s is None else err.wait_s
-            if attempt < self._config.endpoint.max_retries:
+            if attempt < self.config.endpoint.max_retries:
                 await asyncio.sleep(wait_s)
         raise LeafkitError(
             f"{client.shown} gave no vectors of {self._model!r} in "
-            f"{self._config.endpoint.max_retries + 1} tries; the last: {reason}",
+            f"{self.config.endpoint.max_retries + 1} tries; the last: {reason}",
             "see that it runs and is not overloaded (embeddings.endpoint.max_concurrency, "
             "embeddings.texts_per_request, embeddings.endpoint.timeout_s); finished shards of "
             "vectors are kept, the same command continues",
@@ -331,7 +334,7 @@ class OpenAIEmbedder(EmbedderBase):
 
     def _read(self, content: bytes, texts: list[str], first: int) -> np.ndarray:
         """(n, D) float32 of an answer, in the order of its texts."""
-        wanted = self._learned.dim if self._learned is not None else self._config.dimensions
+        wanted = self._learned.dim if self._learned is not None else self.config.dimensions
         out: list[np.ndarray] = []
         for number, value in enumerate(order_rows(content, len(texts), self._model)):
             vector = decode_vector(value)

@@ -4,7 +4,6 @@ benchmark and inheritance. The method itself is in ``leafkit.pipeline.student``.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from leafkit.core.console import log
 from leafkit.core.disk_space import require_space
 from leafkit.core.method import method_of
 from leafkit.data.sources import read_source, source_fingerprint
-from leafkit.data.vector_store import hash_texts
+from leafkit.embedders.kept_endpoint import keep_endpoint
 from leafkit.embedders.prefix import precomputed_of, whole_dim
 from leafkit.evaluation.diagnosis.findings import INHERITABLE
 from leafkit.index.vectors import Vectors
@@ -49,6 +48,7 @@ from leafkit.pipeline.student.targets import (
     Target,
     TokenLimits,
     embed_groups,
+    hash_contents,
 )
 from leafkit.pipeline.student.text_groups import choose_texts
 from leafkit.pipeline.student.transformer import distill_transformer
@@ -264,6 +264,7 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
             teacher.reference,
             teacher.given_prompts,
             prefix_of=whole_dim(teacher.model),
+            endpoint=keep_endpoint(teacher.model),
         )
         save_model(result.student, draft, space)
         (draft / LOSSES_FILE).write_text(json.dumps(result.losses))
@@ -309,10 +310,7 @@ def _student_inputs(
         precision="" if is_static else str(run.precision),
         tokens=[data.max_query_tokens, data.max_document_tokens],
         texts=[len(target.texts) for target in targets],
-        content=[
-            hashlib.blake2b(hash_texts(target.texts), digest_size=8).hexdigest()
-            for target in targets
-        ],
+        content=hash_contents(targets),
         sources={
             name: [to_plain(source), source_fingerprint(source.uri, data)]
             for name, source in data.sources.items()

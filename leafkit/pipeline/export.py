@@ -24,6 +24,7 @@ from leafkit.core.errors import UsageError
 from leafkit.core.method import method_of
 from leafkit.data.records import Document
 from leafkit.data.vector_store import Space
+from leafkit.embedders.kept_endpoint import ENDPOINT_KEY
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
 from leafkit.embedders.prompted import prompted_queries
 from leafkit.embedders.protocol import Embedder
@@ -159,6 +160,7 @@ def _read_source(folder: Path) -> ExportSource:
         card = read_card(folder)
         teacher = functools.cache(lambda: _teacher_of(load_pair(folder)))
     space = read_space(place) if (place / MODEL_SPACE_FILE).is_file() else {}
+    space.pop(ENDPOINT_KEY, None)  # what is published names no address of the maker's
     name = folder.resolve().name
     return ExportSource(
         read_model(place), space, name=name, card=card, teacher=teacher, base_model=base

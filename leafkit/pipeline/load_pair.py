@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from leafkit.config import INDEX_KINDS, TeacherConfig
+from leafkit.config import INDEX_KINDS, EmbeddingsConfig, TeacherConfig
 from leafkit.core.artifact import Manifest, fingerprint, open_artifact, read_manifest
 from leafkit.core.checkpoint_layout import (
     BENCH,
@@ -19,6 +19,7 @@ from leafkit.core.checkpoint_layout import (
     EXPORT,
     INDEX,
     MANIFEST_FILE,
+    MODEL_SPACE_FILE,
     QUALITY_FILE,
     RESULTS_FILE,
     STUDENT,
@@ -26,12 +27,15 @@ from leafkit.core.checkpoint_layout import (
 )
 from leafkit.core.console import log
 from leafkit.core.errors import LeafkitError, UsageError
+from leafkit.core.openai_client import base_url_of, read_address, shown_url
 from leafkit.data.records import Collection
 from leafkit.data.stored.prefix_vectors import first_dims
 from leafkit.data.vector_store import Space
 from leafkit.embedders.distinct import probe_model
+from leafkit.embedders.kept_endpoint import KeptEndpoint, read_endpoint
 from leafkit.embedders.make_embedder import make_embedder
 from leafkit.embedders.onnx_graph import OnnxGraphEmbedder
+from leafkit.embedders.openai_api import SECTION
 from leafkit.embedders.protocol import Embedder
 from leafkit.index.build import VectorIndex
 from leafkit.index.storage import open_index
@@ -43,10 +47,11 @@ from leafkit.pipeline.adapted import OpenedFrom
 from leafkit.pipeline.document_index import read_space_of_index, read_vectors_of_index
 from leafkit.pipeline.model_handle import ModelHandle, ModelOpener
 from leafkit.pipeline.model_in_memory import as_handle
-from leafkit.pipeline.pair import Pair, Retention, retention_of
+from leafkit.pipeline.pair import Pair
 from leafkit.pipeline.space_guard import another_dimension, check_student
 from leafkit.results import EvaluationResult, GraphQuality
 from leafkit.results.codec import Mismatch, from_plain
+from leafkit.results.retention import Retention, retention_of
 
 # of nDCG@10 by which the int8 graph may fall short of the model and still be the one that answers
 _LARGEST_LOSS = 0.005
@@ -59,6 +64,7 @@ def load_pair(
     teacher: str | Embedder | Encoder | None = None,
     device: str = "auto",
     query_threads: int = 0,
+    allow_hosts: Sequence[str] = (),
     is_held: bool = False,
 ) -> Pair:
     """The pair of a finished run, or one that ``Pair.save`` wrote; every file is verified.
@@ -75,6 +81,9 @@ def load_pair(
         device: that the teacher computes on; auto takes what the machine has.
         query_threads: of one query through the exported graph; 0 takes the machine's cores, up to
             four.
+        allow_hosts: where a teacher that is an endpoint may be asked; without, this machine,
+            OpenAI's own and the host of OPENAI_BASE_URL. It is not kept in what opens the pair
+            again elsewhere.
         is_held: this process holds the folder already, as a run of its recipe does.
 
     Raises:
@@ -108,18 +117,28 @@ def load_pair(
         identity = fingerprint([identity, space.dim])
     told, prompts = str(about.get("teacher_reference", "")), read_teacher_prompts(about)
     reference = told if teacher is None else teacher if isinstance(teacher, str) else "given"
+    endpoint = read_endpoint(about)
     pair = Pair(
         student,
         Collection.load(folder / INDEX),
         vectors,
         space,
         embedder=embedder,
-        teacher=partial(_open_teacher, teacher or told, device, prompts)
+        teacher=partial(
+            _open_teacher,
+            teacher or told,
+            device,
+            prompts,
+            space=space,
+            endpoint=endpoint,
+            allow_hosts=tuple(allow_hosts),
+        )
         if teacher or told
         else None,
         teacher_prompts=prompts,
         reference=reference,
         prefix_of=read_prefix_of(about),
+        endpoint=endpoint,
         index=None
         if index == "flat"
         else _open_index(folder, index, vectors, space, identity=identity, is_held=is_held),
@@ -168,7 +187,13 @@ def _open_part(folder: Path, part: str) -> Manifest:
 
 
 def _open_teacher(
-    teacher: str | Embedder | Encoder, device: str, prompts: Mapping[str, str]
+    teacher: str | Embedder | Encoder,
+    device: str,
+    prompts: Mapping[str, str],
+    *,
+    space: Space,
+    endpoint: KeptEndpoint | None,
+    allow_hosts: Sequence[str],
 ) -> ModelHandle:
     if not isinstance(teacher, str):
         return as_handle(teacher)
@@ -177,8 +202,36 @@ def _open_teacher(
         query_prompt=prompts.get("query", ""),
         document_prompt=prompts.get("document", ""),
     )
-    opener = ModelOpener(choose_device(device), torch.float32, Path("checkpoints"), config)
-    return opener.open_teacher()
+    is_endpoint = teacher.startswith("endpoint:")
+    embeddings = EmbeddingsConfig()
+    if is_endpoint and endpoint is not None:
+        endpoint.check_consent(allow_hosts)
+        embeddings = endpoint.settings()
+    where = choose_device(device)
+    opener = ModelOpener(where, torch.float32, Path("checkpoints"), config, embeddings=embeddings)
+    opened = opener.open_teacher()
+    if is_endpoint:
+        if opened.space_id != space.teacher:
+            raise _another_endpoint(opened, embeddings, space, is_kept=endpoint is not None)
+        read_address(embeddings.endpoint, SECTION)  # the key, too, is missed before a query is
+    return opened
+
+
+def _another_endpoint(
+    opened: ModelHandle, embeddings: EmbeddingsConfig, space: Space, *, is_kept: bool
+) -> LeafkitError:
+    """The error of an endpoint that is not the teacher of an index."""
+    shown = shown_url(base_url_of(embeddings.endpoint, SECTION))
+    made = "distil it again, or save it again, and both are kept with it"
+    return LeafkitError(
+        f"{opened.reference} at {shown}, embeddings.dimensions={embeddings.dimensions}, is not the "
+        f"teacher of these documents: its space is {opened.space_id}, theirs {space.teacher}",
+        f"the student's {MODEL_SPACE_FILE} says {shown}: model, prompts, address or dimensions "
+        "there are not those that it was distilled with; restore that file, or distil again"
+        if is_kept
+        else f"the pair was made without its endpoint's address and dimensions: where it was asked "
+        f"at another address than {shown}, OPENAI_BASE_URL names that; {made}",
+    )
 
 
 def _cut(vectors: np.ndarray, space: Space, dim: int) -> tuple[np.ndarray, Space]:

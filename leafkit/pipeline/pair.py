@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import overload
@@ -17,6 +17,7 @@ from leafkit.core.printable import printable
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.records import Collection, Document
 from leafkit.data.vector_store import Space
+from leafkit.embedders.kept_endpoint import KeptEndpoint
 from leafkit.embedders.prefix import PrefixEmbedder
 from leafkit.embedders.protocol import Embedder, encode_in_role
 from leafkit.index.build import VectorIndex
@@ -29,42 +30,7 @@ from leafkit.pipeline.hits import Hits, SearchHit
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.pair_folder import save_parts
 from leafkit.pipeline.space_guard import another_dimension, check_space
-from leafkit.results import EvaluationResult, Interval
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """What a pair keeps of its teacher's nDCG@10, as it was measured.
-
-    Attributes:
-        measured_on: name of the collection, or how many there were.
-        intervals: by way to use the student: "asymmetric" (student queries, teacher documents) and
-            "symmetric" (both the student's).
-    """
-
-    measured_on: str
-    intervals: Mapping[str, Interval]
-
-    def __str__(self) -> str:
-        shares = ", ".join(
-            f"{way} {self.intervals[way].percent()}"
-            for way in ("asymmetric", "symmetric")
-            if way in self.intervals
-        )
-        counts = [i.n for i in self.intervals.values() if i.n is not None]
-        queries = f", n = {counts[0]:,} queries" if counts else ""
-        return f"{shares} of the teacher's nDCG@10 ({self.measured_on}{queries})"
-
-
-def retention_of(result: EvaluationResult) -> Retention | None:
-    """What an evaluation says of a pair: the mean over its collections; None where it has none."""
-    if result.macro is not None:
-        number = result.macro.num_collections
-        return Retention(f"mean of {number} collections", result.macro.retention)
-    if result.collections:
-        first = result.collections[0]
-        return Retention(first.name, first.retention)
-    return None
+from leafkit.results.retention import Retention
 
 
 class Pair(Adapted):
@@ -88,6 +54,7 @@ class Pair(Adapted):
         teacher_prompts: by role, those that the teacher was given in place of its files'.
         prefix_of: the teacher's whole dimension, where the pair lives in its first dimensions;
             else 0.
+        endpoint: that the teacher is asked at; None for other teachers, or where it is not known.
 
     Attributes:
         student: as given.
@@ -98,6 +65,7 @@ class Pair(Adapted):
         retention: what was measured last; None where nothing was.
         teacher_prompts: as given.
         prefix_of: as given.
+        endpoint: as given.
 
     Raises:
         LeafkitError: student, vectors and documents do not fit.
@@ -131,6 +99,7 @@ class Pair(Adapted):
         retention: Retention | None = None,
         teacher_prompts: Mapping[str, str] | None = None,
         prefix_of: int = 0,
+        endpoint: KeptEndpoint | None = None,
     ) -> None:
         if len(vectors) != len(collection.documents):
             raise LeafkitError(
@@ -143,7 +112,7 @@ class Pair(Adapted):
         self.documents: Sequence[Document] = collection.documents
         self.reference, self.retention = reference, retention
         self.teacher_prompts: Mapping[str, str] = dict(teacher_prompts or {})
-        self.prefix_of = prefix_of
+        self.prefix_of, self.endpoint = prefix_of, endpoint
         self._collection, self._judged = collection, judged
         self._embedder, self._teacher, self._index = embedder, teacher, index
         self._matrix: tuple[int, np.ndarray] | None = None
@@ -197,6 +166,16 @@ class Pair(Adapted):
                 raise another_dimension(self.dim, model.dim)
             self._teacher = replace(opened, model=model)
         return self._teacher.model
+
+    def check_endpoint(self) -> None:
+        """Refuse an endpoint that is not the teacher's, or that the user did not name, before
+        anything is sent: its space is known without.
+
+        Raises:
+            LeafkitError: it is one.
+        """
+        if self.reference.startswith("endpoint:") and callable(self._teacher):
+            self._teacher()
 
     @property
     def collection(self) -> Collection:
@@ -361,6 +340,7 @@ class Pair(Adapted):
             reference=self.reference,
             teacher_prompts=self.teacher_prompts,
             prefix_of=self.prefix_of,
+            endpoint=self.endpoint,
             retention={}
             if retention is None
             else {"measured_on": retention.measured_on, "intervals": retention.intervals},

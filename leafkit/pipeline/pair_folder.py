@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from leafkit.core.checkpoint_layout import INDEX, STUDENT
 from leafkit.core.errors import LeafkitError
 from leafkit.data.records import Collection
 from leafkit.data.vector_store import Space
+from leafkit.embedders.kept_endpoint import ENDPOINT_KEY, KeptEndpoint
 from leafkit.index.vectors import Vectors
 from leafkit.models.encoder_protocol import Encoder, save_model
 from leafkit.pipeline.document_index import save_documents
@@ -24,6 +26,7 @@ def describe_student_space(
     prompts: Mapping[str, str],
     *,
     prefix_of: int = 0,
+    endpoint: KeptEndpoint | None = None,
 ) -> dict[str, object]:
     """What leafkit.json says of the space that a student lives in.
 
@@ -34,6 +37,8 @@ def describe_student_space(
         prompts: that the teacher was given, by role; those of its own files are not among them.
         prefix_of: the teacher's whole dimension, where the student lives in its first dimensions;
             else 0.
+        endpoint: that the teacher is asked at; None for other teachers, and in what is made to be
+            published, which names no address of the maker's.
     """
     return {
         "kind": "student",
@@ -43,6 +48,7 @@ def describe_student_space(
         "dim": student.dim,
         "normalized": student.spec.normalized,
         **({"prefix_of": prefix_of} if prefix_of else {}),
+        **({ENDPOINT_KEY: asdict(endpoint)} if endpoint else {}),
     }
 
 
@@ -57,6 +63,7 @@ def save_parts(
     teacher_prompts: Mapping[str, str],
     prefix_of: int,
     retention: Mapping[str, object],
+    endpoint: KeptEndpoint | None = None,
 ) -> None:
     """Write a pair: two artifacts that ``leafkit.pipeline.load_pair`` reads.
 
@@ -70,6 +77,7 @@ def save_parts(
         teacher_prompts: see ``describe_student_space``.
         prefix_of: likewise.
         retention: what was measured, as plain data can hold it.
+        endpoint: see ``describe_student_space``.
 
     Raises:
         LeafkitError: the folder holds something else than a pair, or cannot be written.
@@ -89,6 +97,11 @@ def save_parts(
     metrics: dict[str, Any] = {"retention": to_plain(retention)} if retention else {}
     with publish(folder / STUDENT, STUDENT, inputs, {}, metrics=metrics) as draft:
         about = describe_student_space(
-            student, space.teacher, reference, teacher_prompts, prefix_of=prefix_of
+            student,
+            space.teacher,
+            reference,
+            teacher_prompts,
+            prefix_of=prefix_of,
+            endpoint=endpoint,
         )
         save_model(student, draft, about)

@@ -171,6 +171,12 @@ def _check_folder(pair: Pair | str | Path, settings: ServerSettings) -> None:
             "was given",
             "leafkit.serve(FOLDER, promise=...)",
         )
+    if settings.allow_hosts:
+        raise UsageError(
+            f"allow_hosts={','.join(settings.allow_hosts)}: the pair that was given opens its "
+            "teacher itself",
+            "leafkit.load_pair(FOLDER, allow_hosts=[...]), or give serve the folder",
+        )
     if settings.index:
         raise UsageError(
             f"index={settings.index}: the pair that was given has its index already",
@@ -180,7 +186,13 @@ def _check_folder(pair: Pair | str | Path, settings: ServerSettings) -> None:
 
 def _make(pair: Pair | str | Path, settings: ServerSettings, taken: socket.socket) -> _Running:
     """The server; where workers hold the models, this process keeps none of them."""
-    opened = pair if isinstance(pair, Pair) else load_pair(pair, index=settings.index or "flat")
+    opened = (
+        pair
+        if isinstance(pair, Pair)
+        else load_pair(
+            pair, index=settings.index or "flat", allow_hosts=tuple(settings.allow_hosts)
+        )
+    )
     student = embed_documents(opened) if settings.student_documents else None
     router = None
     if settings.promise is not None:

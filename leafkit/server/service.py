@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from leafkit.core.console import log, progress_bar
-from leafkit.core.errors import LeafkitError
+from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import clean_text
 from leafkit.embedders.count_cut import uncut_lengths
 from leafkit.embedders.protocol import Embedder, RefusedText, encode_in_role
@@ -236,7 +236,10 @@ class Service:
         return found
 
     def _load_teacher(self) -> Embedder:
-        teacher = self.pair.teacher
+        try:
+            teacher = self.pair.teacher
+        except UsageError as err:  # whoever serves may mend it, not the caller of a request
+            raise LeafkitError(str(err), err.hint) from err
         self._is_teacher_loaded = True
         return teacher
 

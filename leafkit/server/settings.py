@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypedDict
 
 from leafkit.config import INDEX_KINDS
 from leafkit.core.errors import UsageError
+from leafkit.core.hosts import is_host
 
 TEACHER_STATES = ("lazy", "eager", "off")
 _SMALLEST = {"workers": 1, "max_inputs": 1, "max_body_bytes": 1, "max_requests": 2, "max_hits": 1}
@@ -30,6 +32,7 @@ class Settings(TypedDict, total=False):
     api_key_file: str
     teacher: str
     index: str
+    allow_hosts: Sequence[str]
     student_documents: bool
     promise: float | None
     unverified: bool
@@ -54,6 +57,8 @@ class ServerSettings:
             off never.
         index: faiss index of a pair that is opened from its folder; "" takes flat, or what the pair
             has.
+        allow_hosts: where a teacher that is an endpoint may be asked, beside this machine, OpenAI's
+            own and the host of OPENAI_BASE_URL: that it stands in the pair's files does not do.
         student_documents: embed all documents with the student too before the server answers, for
             searches of mode=student; takes the memory of one more matrix.
         promise: share of the teacher's nDCG@10 that a router keeps, as leafkit ladder calibrated
@@ -75,6 +80,7 @@ class ServerSettings:
     api_key_file: str = ""
     teacher: str = "lazy"
     index: str = ""
+    allow_hosts: Sequence[str] = ()
     student_documents: bool = False
     promise: float | None = None
     unverified: bool = False
@@ -112,6 +118,7 @@ def check_settings(settings: ServerSettings) -> ServerSettings:
         raise UsageError(
             f"index={settings.index!r}: no such kind", f"one of {', '.join(INDEX_KINDS)}"
         )
+    _check_hosts(settings.allow_hosts)
     for key in ("student_documents", "unverified"):
         if not isinstance(getattr(settings, key), bool):
             raise UsageError(
@@ -131,6 +138,20 @@ def check_settings(settings: ServerSettings) -> ServerSettings:
             "as many workers as the machine has cores are enough",
         )
     return replace(settings, api_key=_read_key(settings), api_key_env="", api_key_file="")
+
+
+def _check_hosts(hosts: Sequence[str]) -> None:
+    """Refuse what is no list of hosts.
+
+    Raises:
+        UsageError: it is none.
+    """
+    is_list = isinstance(hosts, Sequence) and not isinstance(hosts, str)
+    if not is_list or not all(isinstance(host, str) and is_host(host) for host in hosts):
+        raise UsageError(
+            f"allow_hosts={hosts!r} is no list of hosts",
+            "api.example.org, without http:// and port; several with commas between them",
+        )
 
 
 def _check_promise(settings: ServerSettings) -> None:

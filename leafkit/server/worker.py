@@ -62,7 +62,12 @@ def _make(about: dict[str, Any]) -> HttpServer:
         stream = os.fdopen(about["files"][2], "r+b")
         student = np.memmap(stream, dtype=np.float16, mode="r", shape=tuple(about["student_shape"]))
     threads = about["threads"]
-    pair = load_pair(about["folder"], index=settings.index or "flat", query_threads=threads)
+    pair = load_pair(
+        about["folder"],
+        index=settings.index or "flat",
+        query_threads=threads,
+        allow_hosts=tuple(settings.allow_hosts),
+    )
     check_space(about["folder"], pair.space.teacher, about["space"])
     router = None
     if settings.promise is not None:

@@ -75,6 +75,8 @@ def test_a_folder_is_served_until_it_is_told_to_stop(folder):
         (["a", "promise=.9", "unverified=1"], "neither true nor false", "unverified=true"),
         (["a", "teacher=on"], "teacher='on' says nothing", "lazy, eager, off"),
         (["a", "index=nix"], "index='nix': no such kind", "hnsw"),
+        (["a", "allow_hosts="], "is no list of hosts", "without http:// and port"),
+        (["a", "allow_hosts=b.org,http://c.org"], "is no list of hosts", "several with commas"),
         (["a", "name=x y"], "is no name of a model", "letters"),
         (["a", "port=0"], "a", ""),
     ],
@@ -103,5 +105,7 @@ def test_the_key_file_is_read_once(tmp_path, monkeypatch):
         found.update(dataclasses.asdict(check_settings(ServerSettings(**settings))))
 
     monkeypatch.setattr("leafkit.server.serve.serve", serve)
-    assert main.main(["serve", str(tmp_path), f"api_key_file={path}", "workers=2"]) == 0
+    words = [f"api_key_file={path}", "workers=2", "allow_hosts=b.org,::1"]
+    assert main.main(["serve", str(tmp_path), *words]) == 0
     assert (found["api_key"], found["workers"]) == ("k-first", 2)
+    assert found["allow_hosts"] == ("b.org", "::1")

@@ -43,7 +43,7 @@ def run(words: Sequence[str]) -> int:
     return 0
 
 
-def _read_value(key: str, value: str) -> str | float | bool:
+def _read_value(key: str, value: str) -> str | float | bool | tuple[str, ...]:
     """A word as its setting's type."""
     kind = _TYPES[key]
     if kind is bool:
@@ -54,6 +54,8 @@ def _read_value(key: str, value: str) -> str | float | bool:
         if not re.fullmatch(r"[0-9]{0,3}(\.[0-9]{1,9})?", value) or not value:
             raise UsageError(f"{key}={value[:40]} is not a number", f"{key}=.99")
         return float(value)
+    if key == "allow_hosts":
+        return tuple(value.removeprefix("[").removesuffix("]").split(","))
     if kind is int:
         if not re.fullmatch(r"[0-9]{1,12}", value):
             raise UsageError(f"{key}={value[:40]} is not a whole number", f"{key}={_DEFAULTS[key]}")

@@ -22,9 +22,10 @@ from leafkit.evaluation.comparison import compare_macro
 from leafkit.evaluation.inheritance.grid import run_grid
 from leafkit.evaluation.metrics import Judgments
 from leafkit.pipeline.check_settings import check_settings
-from leafkit.pipeline.pair import Pair, retention_of
+from leafkit.pipeline.pair import Pair
 from leafkit.pipeline.space_guard import check_cosine
 from leafkit.results import EvaluationResult, InheritanceGrid
+from leafkit.results.retention import retention_of
 from leafkit.results.retrieval import IN_DOMAIN, OUT_OF_DOMAIN
 
 Judged = str | Collection

@@ -28,7 +28,7 @@ from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.pair import Pair
 from leafkit.pipeline.run import Run
 from leafkit.pipeline.student.leave_out import leave_out
-from leafkit.pipeline.student.targets import Target, read_targets
+from leafkit.pipeline.student.targets import Target, hash_contents, read_targets
 from leafkit.pipeline.student.text_groups import MADE_QUERIES, QUERIES
 from leafkit.pipeline.student.unjudged_test_set import (
     DOCUMENTS,
@@ -91,7 +91,7 @@ def load_questions(
     corpus: Corpus,
     *,
     targets: Sequence[Target],
-    num_trained: int,
+    trained: Sequence[str],
     has_others: bool,
 ) -> Questions:
     """The judged queries of bench.split that the student has not seen; where there are none,
@@ -104,7 +104,7 @@ def load_questions(
         teacher: embeds new queries.
         corpus: that is indexed.
         targets: everything that the recipe's words lead a student to learn from.
-        num_trained: texts that the finished student did learn from.
+        trained: hashes of the texts that the finished student did learn from, by target.
         has_others: the router has other queries to learn from.
 
     Raises:
@@ -130,12 +130,12 @@ def load_questions(
             "least, more where the teacher finds less or some lose much; bench.split=NAME names "
             "another split",
         )
-    num_told = sum(len(one.texts) for one in leave_out(targets, unseen_texts(held_out)))
-    if num_trained > num_told:
+    # as many texts may be others: drawn by another seed, or out of other sources
+    if hash_contents(leave_out(targets, unseen_texts(held_out))) != list(trained):
         raise UsageError(
-            f"the student learned from {num_trained:,} texts, and these words lead to "
-            f"{num_told:,}: which queries it has not seen cannot be told",
-            "the words that finished the recipe, bench.split and those of data among them",
+            "the student learned from other texts than those that these words lead to: which "
+            "queries it has not seen cannot be told",
+            "the words that finished the recipe, seed, bench.split and those of data among them",
         )
     if judged:
         return _judged_questions(run, teacher, collection, judged, targets=targets)

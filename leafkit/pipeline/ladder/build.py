@@ -191,7 +191,7 @@ def prepare(run: Run) -> Prepared:
         teacher,
         corpus,
         targets=targets,
-        num_trained=sum(read_manifest(run.folder / STUDENT).inputs["texts"]),
+        trained=read_manifest(run.folder / STUDENT).inputs.get("content", ()),
         has_others=bool(split.queries),
     )
     rungs = []

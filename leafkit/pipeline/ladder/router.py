@@ -88,7 +88,8 @@ def open_router(folder: Path, pair: Pair, promise: float, *, is_unverified: bool
     Raises:
         UsageError: there is no ladder, the promise was not calibrated, is not held by less than the
             teacher alone or is refuted, or the pair's index is another one.
-        LeafkitError: the ladder is damaged, or of another student, index or space.
+        LeafkitError: the ladder is damaged, or of another student, index or space; or the teacher
+            is an endpoint that is not the one it was calibrated with.
     """
     place = folder / LADDER / ROUTER_FOLDER
     if not place.is_dir():
@@ -113,6 +114,7 @@ def open_router(folder: Path, pair: Pair, promise: float, *, is_unverified: bool
             f"{ladder.setting}, and {setting} is served",
             _ANEW,
         )
+    pair.check_endpoint()  # here and not at the first query that climbs to it
     models: dict[str, Embedder] = {}
     for name in ladder.route[:-1]:
         if name == STUDENT_RUNG:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,7 @@ import torch
 
 from leafkit.config import StudentConfig
 from leafkit.core.console import log
+from leafkit.data.vector_store import hash_texts
 from leafkit.embedders.count_cut import count_cut
 from leafkit.embedders.token_reader import Tokenize, read_flat
 from leafkit.index.vectors import ChosenRows, Vectors
@@ -217,6 +219,14 @@ def list_rows(
         if is_wanted(g, target)
         for i in range(len(target.texts))
         if target.texts[i] not in without
+    ]
+
+
+def hash_contents(targets: Sequence[Target]) -> list[str]:
+    """A hash of the texts of each target: what a student learned from, to be known again."""
+    return [
+        hashlib.blake2b(hash_texts(target.texts).tobytes(), digest_size=8).hexdigest()
+        for target in targets
     ]
 
 

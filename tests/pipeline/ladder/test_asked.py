@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,11 +14,14 @@ from leafkit.core.errors import UsageError
 from leafkit.data.records import Collection, Document, Query
 from leafkit.pipeline.ladder import asked
 from leafkit.pipeline.ladder.asked import FEWEST, find_unseen, load_questions
-from leafkit.pipeline.student.targets import Target
+from leafkit.pipeline.student.leave_out import leave_out
+from leafkit.pipeline.student.targets import Target, hash_contents
+from leafkit.pipeline.student.unjudged_test_set import choose_held_out, unseen_texts
 from leafkit.results.agreement import HELD_OUT, SEEN
 from leafkit.results.ladder import JUDGED
 
 MODEL: Any = SimpleNamespace(encoder=None, prompt=lambda role: "find: ")
+TEACHER: Any = SimpleNamespace(model=MODEL, name="t")
 
 
 def test_doctests():
@@ -70,13 +74,14 @@ def load(monkeypatch, collection):
     def load(num_seen: int, question_ratio: float = 0.0):
         recipe.student.question_ratio = question_ratio
         texts.clear()
+        targets = [target(*(f"Question  {i}" for i in range(num_seen)))]
         found = load_questions(
             SimpleNamespace(recipe=recipe),  # type: ignore[arg-type]
             None,  # type: ignore[arg-type]
-            SimpleNamespace(model=MODEL, name="t"),  # type: ignore[arg-type]
+            TEACHER,
             SimpleNamespace(collection=collection),  # type: ignore[arg-type]
-            targets=[target(*(f"Question  {i}" for i in range(num_seen)))],
-            num_trained=num_seen,
+            targets=targets,
+            trained=hash_contents(targets),
             has_others=True,
         )
         assert texts == found.texts
@@ -125,17 +130,28 @@ def test_a_student_of_other_words_is_refused(monkeypatch):
         bench=SimpleNamespace(split="validation"), data=SimpleNamespace(max_query_tokens=32)
     )
 
-    def load(num_trained: int):
+    targets = [target(*(document.full_text for document in documents), role="document")]
+
+    def load(trained: Sequence[str]):
         return load_questions(
             SimpleNamespace(recipe=recipe),  # type: ignore[arg-type]
             None,  # type: ignore[arg-type]
-            SimpleNamespace(model=MODEL, name="t"),  # type: ignore[arg-type]
+            TEACHER,
             SimpleNamespace(collection=collection),  # type: ignore[arg-type]
-            targets=[target(*(document.full_text for document in documents), role="document")],
-            num_trained=num_trained,
+            targets=targets,
+            trained=trained,
             has_others=True,
         )
 
-    assert load(count - FEWEST).training == HELD_OUT
-    with pytest.raises(UsageError, match="learned from 600 texts, and these words lead to 570"):
-        load(count)
+    held_out = unseen_texts(choose_held_out(collection, "validation", TEACHER))
+    assert len(held_out) == FEWEST
+    trained = leave_out(targets, held_out)
+    assert load(hash_contents(trained)).training == HELD_OUT
+    as_many = leave_out(targets, frozenset(targets[0].texts[:FEWEST]))
+    assert len(as_many[0].texts) == len(trained[0].texts)
+    for others in (targets, as_many):
+        with pytest.raises(UsageError, match="learned from other texts") as refused:
+            load(hash_contents(others))
+        assert "seed" in refused.value.hint
+    with pytest.raises(UsageError, match="learned from other texts"):
+        load(())

@@ -19,10 +19,13 @@ from leafkit.evaluation.per_query import read_per_query
 from leafkit.evaluation.routing.predict import predict_losses
 from leafkit.evaluation.routing.signals import read_signals
 from leafkit.models.encoder_protocol import read_model
+from leafkit.pipeline.corpus import load_corpus
+from leafkit.pipeline.distill import load_targets
 from leafkit.pipeline.ladder import build, rungs
 from leafkit.pipeline.ladder.router import open_router
 from leafkit.pipeline.ladder.visits import visit
 from leafkit.pipeline.load_pair import load_pair
+from leafkit.pipeline.model_handle import load_teacher
 from leafkit.pipeline.run import open_run
 from leafkit.results import Interval, Ladder, TimedOn
 from leafkit.results.agreement import HELD_OUT, SEEN
@@ -290,6 +293,18 @@ def test_documents_that_are_not_the_indexs(asked, tmp_path):
     other = tiny.write_documents(tmp_path / "other.jsonl", 90)
     with pytest.raises(LeafkitError, match="holds other documents"):
         climb(asked[0], f"data.corpus=jsonl:{other}")
+
+
+def test_as_many_texts_of_another_seed_are_not_what_the_student_learned_from(asked):
+    recipe, folder, _ = asked
+    with open_run(load_recipe(str(recipe), ("seed=7",))) as run:
+        teacher, corpus = load_teacher(run), load_corpus(run, run.recipe.data.corpus)
+        targets = load_targets(run, teacher, corpus)
+    told = read_manifest(folder / "student").inputs
+    assert [len(target.texts) for target in targets] == told["texts"]
+    with pytest.raises(UsageError, match="learned from other texts") as refused:
+        climb(recipe, "seed=7")
+    assert "the words that finished the recipe, seed" in refused.value.hint
 
 
 @pytest.mark.parametrize(
