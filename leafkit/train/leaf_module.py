@@ -49,12 +49,15 @@ class LeafBatch:
     scored: ScoredRows | None = None
 
 
+_NEARNESS = ("l2", "cosine")  # terms that are always logged
+
+
 class LeafModule(EncoderModule):
     """A student that follows the cached vectors of its teacher: by default the mean squared L2
     distance to them.
 
     Runs in any ``lightning.Trainer`` with ``DistillationData``, or with a loader of ``LeafBatch``
-    and ``num_steps``. Logs every term beside ``train/loss`` where there are several.
+    and ``num_steps``. Logs every term beside ``train/loss``, and squared L2 and 1 - cosine always.
 
     Args:
         encoder: see ``EncoderModule``.
@@ -89,10 +92,13 @@ class LeafModule(EncoderModule):
         weights = weights_at(self.weights, progress)
         # DDP averages over processes
         share = batch.weight * self.trainer.world_size / batch.num_global_rows
-        terms = {}
+        terms, near = {}, {}
         for name, measure in OF_VECTORS.items():
             if name in weights:
                 terms[name] = measure(vectors, targets) * share
+            elif name in _NEARNESS:  # how near the student is, whatever moves it
+                with torch.no_grad():
+                    near[name] = measure(vectors, targets) * share
         if "mrl_prefix" in weights:
             equal = [1 / len(self.dims)] * len(self.dims)
             terms["mrl_prefix"] = prefix_loss(raw, targets, self.dims, equal) * share
@@ -119,7 +125,7 @@ class LeafModule(EncoderModule):
         loss = vectors.sum() * 0.0 if not terms else torch.zeros((), device=vectors.device)
         for name, value in terms.items():
             loss = loss + weights[name] * value
-            if len(terms) > 1:
-                self.log(f"train/{name}", value.detach())
+        for name, value in {**terms, **near}.items():
+            self.log(f"train/{name}", value.detach())
         self.record(loss)
         return loss * batch.loss_weight

@@ -20,6 +20,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
+from leafkit.config import StudentLosses
 from leafkit.core.errors import UsageError
 from leafkit.data.batching import token_budget_batches
 from leafkit.train.batch_list import BatchList
@@ -71,6 +72,25 @@ def test_a_trainer_with_logger_and_callbacks_trains(parts, tmp_path):
     assert len(norms) == num_steps
     assert min(norms) > 0
     assert "lr: 0.001" in (tmp_path / "logs" / "hparams.yaml").read_text()
+
+
+def test_distance_and_cosine_are_logged_whatever_trains(tmp_path):
+    rows = {}
+    for term in ("l2", "cosine", "in_batch"):
+        module, data = case.distillation()
+        losses = StudentLosses(**({"l2": 0.0} | {term: 1.0}))
+        module = LeafModule(module.encoder, case.OPTIMIZER, losses=losses)
+        logger = CSVLogger(tmp_path, name=term, version="")
+        trainer = case.make_trainer(tmp_path, max_epochs=1, logger=logger, log_every_n_steps=1)
+        trainer.fit(module, data)
+        rows[term] = next(csv.DictReader((tmp_path / term / "metrics.csv").open()))
+    for row in rows.values():  # of the first step, which nothing has moved yet
+        for name in ("train/l2", "train/cosine"):
+            assert float(row[name]) == pytest.approx(float(rows["l2"][name]), rel=1e-5)
+    # of unit vectors |s - t|^2 = 2 (1 - cos)
+    assert float(rows["l2"]["train/l2"]) == pytest.approx(2 * float(rows["l2"]["train/cosine"]))
+    assert "train/in_batch" in rows["in_batch"]
+    assert "train/in_batch" not in rows["l2"]
 
 
 def test_it_trains_what_fit_trains_bit_for_bit(tmp_path):
