@@ -1,0 +1,115 @@
+"""What is fetched of a source, and what of it is not used."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rescue_case import recipe_of
+
+from leafkit.config.load import load_recipe
+from leafkit.core.errors import LeafkitError
+from leafkit.embedders.pairs import qdrant_pairs
+from leafkit.embedders.precomputed import PrecomputedVectors
+from leafkit.pipeline.rescue import pairs
+from leafkit.pipeline.rescue.pairs import PairSource, fetch_pairs, read_pair_source
+from leafkit.pipeline.run import open_run
+
+TEXTS = ["one", "two", "three", "four"]
+
+
+def unit(seed: int = 0) -> np.ndarray:
+    found = np.random.default_rng(seed).normal(size=(len(TEXTS), 4)).astype(np.float32)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def fetch(home: Path, place: Path, source: PairSource, *words: str) -> PrecomputedVectors:
+    with open_run(load_recipe(str(recipe_of(home, place)), words)) as run:
+        return PrecomputedVectors(fetch_pairs(run, source))
+
+
+class Store:
+    """What a fetch asks of Qdrant's client: points with the ids 10, 11, ... in pages of two."""
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        self.vectors, self.texts, self.fails_at = vectors, list(TEXTS), -1
+
+    def get_collections(self) -> Any:
+        return SimpleNamespace(collections=[SimpleNamespace(name="books")])
+
+    def count(self, _: str, exact: bool) -> Any:
+        return SimpleNamespace(count=len(self.vectors))
+
+    def get_collection(self, _: str) -> Any:
+        kind = SimpleNamespace(multivector_config=None, distance=SimpleNamespace(value="Cosine"))
+        return SimpleNamespace(config=SimpleNamespace(params=SimpleNamespace(vectors=kind)))
+
+    def scroll(self, _: str, *, limit: int, offset: int | None, **kinds: Any) -> Any:
+        start = (offset or 10) - 10
+        if start == self.fails_at:
+            raise ConnectionError("reset by peer")
+        end = min(start + limit, len(self.vectors))
+        points = [
+            SimpleNamespace(
+                id=10 + i, payload={"text": self.texts[i]}, vector=self.vectors[i].tolist()
+            )
+            for i in range(start, end)
+        ]
+        return points, 10 + end if end < len(self.vectors) else None
+
+
+@pytest.fixture
+def store(monkeypatch) -> Store:
+    pytest.importorskip("qdrant_client", reason="qdrant-client is not installed: extra qdrant")
+    made = Store(unit())
+
+    @contextlib.contextmanager
+    def open_it(place: str) -> Iterator[Store]:
+        yield made
+
+    monkeypatch.setattr(pairs, "open_qdrant", open_it)
+    monkeypatch.setattr(qdrant_pairs, "_POINTS_AT_ONCE", 2)
+    return made
+
+
+BOOKS = read_pair_source("qdrant:http://localhost:6333/books")
+
+
+# --- vectors of length zero
+
+
+def zeroed() -> np.ndarray:
+    made = unit()
+    made[1] = 0
+    return made
+
+
+@pytest.mark.parametrize("kind", ["parquet", "cosine", "qdrant"])
+def test_a_vector_of_length_zero_is_a_bad_row(home, tmp_path, store, kind, capsys):
+    source, where = BOOKS, "point 11"
+    store.vectors = zeroed()
+    if kind != "qdrant":
+        file = tmp_path / "a.parquet"
+        # float32 has no number as small
+        numbers = np.where(zeroed() == 0, 1e-60, zeroed().astype(np.float64))
+        table = {"text": TEXTS, "vector": pa.array(numbers.tolist(), pa.list_(pa.float64()))}
+        pq.write_table(pa.table(table), file)
+        similarity = "cosine" if kind == "cosine" else ""
+        source, where = read_pair_source(f"parquet:{file}", similarity=similarity), "row 1"
+    with pytest.raises(LeafkitError, match=f"{where}: its vector has length zero") as refused:
+        fetch(home, tmp_path, source)
+    assert "data.on_bad_row=skip" in refused.value.hint
+    assert not (tmp_path / "ck" / "mine" / "pairs").exists()
+    capsys.readouterr()
+    found = fetch(home, tmp_path, source, "data.on_bad_row=skip")
+    assert "bad rows skipped: 1" in capsys.readouterr().out
+    kept = [TEXTS[i] for i in (0, 2, 3)]
+    np.testing.assert_allclose(found.embed(kept, "document", 0), unit()[[0, 2, 3]], atol=1e-6)
+    assert not found.has(["two"], "document").any()
