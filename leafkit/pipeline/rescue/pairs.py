@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from leafkit.core.addresses.store import check_url, shown_of
 from leafkit.core.checkpoint_layout import PAIR_MATRIX_FILE, PAIR_TEXTS_FILE, PAIRS, PAIRS_WORK
 from leafkit.core.console import log
-from leafkit.core.errors import UsageError
+from leafkit.core.errors import UsageError, explain_write_errors
 from leafkit.core.file_hashes import sha256_of_file
 from leafkit.core.method import method_of
 from leafkit.data.sources.bad_rows import BadRows
@@ -155,7 +156,8 @@ def fetch_pairs(run: Run, source: PairSource) -> Path:
     """The artifact of a source's pairs: fetched once, gone on with where a fetch was stopped.
 
     A collection is fetched again when the number of its points changes, or with force=true; a file
-    when its content does.
+    when its content does. What a stopped fetch left is not gone on with under another policy for
+    bad rows, nor with force=true.
 
     Raises:
         UsageError: as of ``with_pairs``.
@@ -174,8 +176,11 @@ def fetch_pairs(run: Run, source: PairSource) -> Path:
     )
 
     def fetch(metrics: dict[str, Any]) -> tuple[PairFiles, str]:
-        identity = " ".join([str(source), *inputs.columns, source.similarity, content])
-        files = PairFiles(work, identity)
+        if run.recipe.force and work.is_dir():
+            with explain_write_errors(work):
+                shutil.rmtree(work)
+        decides = (*inputs.columns, source.similarity, content, data.on_bad_row)
+        files = PairFiles(work, " ".join([str(source), *decides]))
         if files.progress.rows:
             log(f"  {files.progress.rows:,} rows are there already")
         policy = "skip" if data.on_bad_row == "skip" else "stop"

@@ -113,3 +113,35 @@ def test_a_vector_of_length_zero_is_a_bad_row(home, tmp_path, store, kind, capsy
     kept = [TEXTS[i] for i in (0, 2, 3)]
     np.testing.assert_allclose(found.embed(kept, "document", 0), unit()[[0, 2, 3]], atol=1e-6)
     assert not found.has(["two"], "document").any()
+
+
+# --- a fetch that was stopped
+
+
+def stop_behind_a_page(home: Path, place: Path, store: Store, *words: str) -> None:
+    store.fails_at = 2
+    with pytest.raises(LeafkitError, match="reset by peer"):
+        fetch(home, place, BOOKS, *words)
+    store.fails_at = -1
+
+
+def test_force_goes_on_with_nothing(home, tmp_path, store):
+    stop_behind_a_page(home, tmp_path, store)
+    store.vectors = unit(seed=1)
+    found = fetch(home, tmp_path, BOOKS, "force=true")
+    np.testing.assert_allclose(found.embed(TEXTS, "document", 0), store.vectors, atol=1e-6)
+
+
+def test_what_was_skipped_before_a_stop_is_no_row_of_another_policy(home, tmp_path, store):
+    store.texts[1] = ""
+    stop_behind_a_page(home, tmp_path, store, "data.on_bad_row=skip")
+    with pytest.raises(LeafkitError, match="point 11: 'text' is empty"):
+        fetch(home, tmp_path, BOOKS)
+
+
+def test_a_stopped_fetch_goes_on_behind_its_last_page(home, tmp_path, store):
+    stop_behind_a_page(home, tmp_path, store)
+    first = store.vectors[:2]
+    store.vectors = np.concatenate([unit(seed=1)[:2], store.vectors[2:]])
+    found = fetch(home, tmp_path, BOOKS)
+    np.testing.assert_allclose(found.embed(TEXTS[:2], "document", 0), first, atol=1e-6)
