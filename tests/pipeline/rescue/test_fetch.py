@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,14 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from rescue_case import recipe_of
+from rescue_case import recipe_of, write_index
 
+from leafkit.config.effects import has_effect
 from leafkit.config.load import load_recipe
-from leafkit.core.errors import LeafkitError
+from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.embedders.pairs import qdrant_pairs
 from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.pipeline.rescue import pairs
 from leafkit.pipeline.rescue.pairs import PairSource, fetch_pairs, read_pair_source
+from leafkit.pipeline.rescue.rescue import run_rescue
 from leafkit.pipeline.run import open_run
 
 TEXTS = ["one", "two", "three", "four"]
@@ -145,3 +148,33 @@ def test_a_stopped_fetch_goes_on_behind_its_last_page(home, tmp_path, store):
     store.vectors = np.concatenate([unit(seed=1)[:2], store.vectors[2:]])
     found = fetch(home, tmp_path, BOOKS)
     np.testing.assert_allclose(found.embed(TEXTS[:2], "document", 0), first, atol=1e-6)
+
+
+# --- what is refused before anything is trained
+
+
+def rescue_random(home: Path, place: Path, count: int, *words: str) -> None:
+    """Of so many documents with vectors of 768 dimensions, which mean nothing."""
+    texts = [f"document number {i} of some index" for i in range(count)]
+    vectors = np.random.default_rng(0).normal(size=(count, 768)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    folder = write_index(place / "old", texts, vectors)
+    with open_run(load_recipe(str(recipe_of(home, place)), words)) as run:
+        run_rescue(run, read_pair_source(f"vectors:{folder}"))
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ([], "teacher.mrl_dims=[N] student.dim=N"),
+        (["teacher.mrl_dims=[768,512,256]"], "student.dim=512"),
+    ],
+)
+def test_documents_that_are_held_out_decide_about_no_dimension(home, tmp_path, words, advice):
+    with pytest.raises(UsageError, match="732 texts beside the 38 held out cannot") as refused:
+        rescue_random(home, tmp_path, 770, *words)
+    hint = refused.value.hint
+    assert hint.endswith(advice)
+    keys = re.findall(r"\w+\.\w+", hint)
+    assert "student.dim" in keys
+    assert all(has_effect("rescue", key) for key in keys)
