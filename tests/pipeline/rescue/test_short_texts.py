@@ -10,6 +10,7 @@ import tiny
 from rescue_case import lost_vectors, recipe_of, write_index
 
 from leafkit.config.load import load_recipe
+from leafkit.pipeline.load_pair import load_pair
 from leafkit.pipeline.rescue.pairs import read_pair_source
 from leafkit.pipeline.rescue.rescue import run_rescue
 from leafkit.pipeline.run import Run, open_run
@@ -77,3 +78,15 @@ def test_where_nothing_can_be_asked_there_is_a_student_and_no_certificate(
     shown = " ".join("".join(capsys.readouterr()).split())
     assert "no certificate: no query can be made of the 24 held-out documents" in shown
     assert (run.folder / "student" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_fewer_dimensions_of_a_matryoshka_model_need_fewer_documents(
+    home, names, vectors, tmp_path
+):
+    folder = write_index(tmp_path / "old", names, vectors)
+    words = ("teacher.mrl_dims=[48,24]", "student.dim=24", "student.kind=instant")
+    run, certificate = rescued(home, tmp_path, folder, *words)
+    assert certificate is not None
+    assert certificate.dim == 24
+    assert load_pair(run.folder).search(names[5], k=3).num_documents == NUM_DOCUMENTS
