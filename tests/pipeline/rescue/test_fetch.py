@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tiny
 from rescue_case import recipe_of, write_index
 
 from leafkit.config.effects import has_effect
@@ -20,8 +21,9 @@ from leafkit.config.load import load_recipe
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.embedders.pairs import qdrant_pairs
 from leafkit.embedders.precomputed import PrecomputedVectors
+from leafkit.pipeline.corpus import load_corpus
 from leafkit.pipeline.rescue import pairs
-from leafkit.pipeline.rescue.pairs import PairSource, fetch_pairs, read_pair_source
+from leafkit.pipeline.rescue.pairs import PairSource, fetch_pairs, read_pair_source, with_pairs
 from leafkit.pipeline.rescue.rescue import run_rescue
 from leafkit.pipeline.run import open_run
 
@@ -116,6 +118,33 @@ def test_a_vector_of_length_zero_is_a_bad_row(home, tmp_path, store, kind, capsy
     kept = [TEXTS[i] for i in (0, 2, 3)]
     np.testing.assert_allclose(found.embed(kept, "document", 0), unit()[[0, 2, 3]], atol=1e-6)
     assert not found.has(["two"], "document").any()
+
+
+# --- ids of a folder
+
+
+@pytest.mark.parametrize("policy", ["error", "skip"])
+def test_an_id_that_repeats_stops_a_folder_under_every_policy(home, tmp_path, policy):
+    ids = ["book", "page", "book", "other"]
+    folder = write_index(tmp_path / "old", TEXTS, unit())
+    rows = [{"id": name, "text": text} for name, text in zip(ids, TEXTS, strict=True)]
+    tiny.write_lines(folder / "documents.jsonl", rows)
+    source, path = read_pair_source(f"vectors:{folder}"), str(recipe_of(home, tmp_path))
+    with (
+        open_run(load_recipe(path, [f"data.on_bad_row={policy}"])) as run,
+        pytest.raises(UsageError, match=r"jsonl:3: the id 'book' is used twice") as refused,
+    ):
+        with_pairs(run, source)
+    assert "leave id out of the file" in refused.value.hint
+    (word,) = re.findall(r"data\.\S+", refused.value.hint)
+    assert has_effect("rescue", word.partition("=")[0])
+    with open_run(load_recipe(path, [f"data.on_bad_row={policy}", word])) as run:
+        made = with_pairs(run, source)
+        documents = load_corpus(made, made.recipe.data.corpus).collection.documents
+        assert [document.text for document in documents] == TEXTS
+    tiny.write_lines(folder / "documents.jsonl", [{"text": text} for text in TEXTS])
+    with open_run(load_recipe(path)) as run:
+        with_pairs(run, source)
 
 
 # --- a fetch that was stopped
