@@ -141,7 +141,7 @@ def distill(
     check_head(config, model.dim, start)
     if config.trains_on_losses:
         check_losses(config.losses, model.mrl_dims)
-    check_enough_texts(groups, config, handle.model.dim)
+    check_enough_texts(groups, config, handle.model)
     limits, embed = TokenLimits(max_query_tokens, max_document_tokens), _embedding_by(handle)
     task = Distillation(
         teacher=handle,

@@ -246,7 +246,9 @@ def _check_black_box(recipe: Recipe) -> list[Problem]:
         for word in teacher.overrides
         if "=" not in word or not has_effect("teach", key_of(word)) or key_of(word) in OF_A_RUN
     ]
-    if teacher.mrl_dims and not teacher.source.startswith(("endpoint:", "vectors:")):
+    # a rescue's recipe names no teacher: its vectors are those of the command line's source
+    is_told = not teacher.source or teacher.source.startswith(("endpoint:", "vectors:"))
+    if teacher.mrl_dims and not is_told:
         problems.append(
             (
                 "teacher.mrl_dims",

@@ -1,5 +1,5 @@
 """Queries made of documents, for collections that have few or none: titles and single sentences,
-and stretches of documents that have neither.
+stretches of documents that have neither, and whole what is too short for any of these.
 
 They are what a document says of itself, in its own language; nothing is rewritten.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from leafkit.data.records import Document
 
 # after the full stop of a language that puts a space behind it, and of those that do not
-_ENDS = re.compile(r"(?<=[.!?\u0964\u061f])\s+|(?<=[\u3002\uff01\uff1f])|\n+")
+_ENDS = re.compile(r"(?<=[.!?\u0964\u061f\u06d4])\s+|(?<=[\u3002\uff01\uff1f])|\n+")
 _WORDS = range(5, 26)  # of a sentence; shorter ones say little, longer ones are no query
 _CHARACTERS = range(8, 61)  # of a sentence in a script without spaces
 _FEWEST_IN_TITLE = 2  # words
@@ -32,11 +32,11 @@ def make_queries_of(documents: Sequence[Document], count: int, seed: int) -> Map
     ['Baking bread', 'Bread rises when it is warm.']
 
     A document whole is no query: where it has no title and no single sentences, its words are cut
-    into stretches.
+    into stretches. One that is too short for that, a product's name say, is asked as it is.
 
     >>> document = Document("b", "digital storage of great capacity with random and fast access")
-    >>> sorted(make_queries_of([document], 9, seed=0))
-    ['digital storage of great capacity', 'with random and fast access']
+    >>> sorted(make_queries_of([document, Document("c", "garden hose")], 9, seed=0))
+    ['digital storage of great capacity', 'garden hose', 'with random and fast access']
 
     Args:
         documents: of the index.
@@ -46,18 +46,23 @@ def make_queries_of(documents: Sequence[Document], count: int, seed: int) -> Map
     chooser = random.Random(f"made:{seed}")
     waiting = [(place, _parts(document)) for place, document in enumerate(documents)]
     made: dict[str, int] = {}
+    is_first = True
     while waiting and len(made) < count:
         chooser.shuffle(waiting)
         rest = []
         for place, parts in waiting:
             part = next(parts, None)
-            if part is None:
+            if part is not None:
+                rest.append((place, parts))
+            elif is_first:
+                # it waits no longer, so that it moves nothing in the order of the others
+                part = _whole(documents[place])
+            if not part:
                 continue
             made.setdefault(part, place)
-            rest.append((place, parts))
             if len(made) == count:
                 break
-        waiting = rest
+        waiting, is_first = rest, False
     return made
 
 
@@ -74,10 +79,14 @@ def words_of(document: Document) -> set[str]:
 
 
 def _parts(document: Document) -> Iterator[str]:
-    """The title, then sentences in order; else stretches; a short document, else, whole."""
-    whole = " ".join(document.full_text.split())
+    """The title, then sentences in order; else stretches; else the one sentence that it is."""
+    whole = _whole(document)
     parts = list(_title_and_sentences(document))
     yield from [part for part in parts if part != whole] or _stretches(whole) or parts
+
+
+def _whole(document: Document) -> str:
+    return " ".join(document.full_text.split())
 
 
 def _title_and_sentences(document: Document) -> Iterator[str]:
@@ -91,14 +100,28 @@ def _title_and_sentences(document: Document) -> Iterator[str]:
 
 
 def _is_sentence(text: str) -> bool:
-    if _WITHOUT_SPACES.search(text):
-        return len(text) in _CHARACTERS
-    return len(text.split()) in _WORDS
+    return len(text.split()) in _WORDS if _is_spaced(text) else len(text) in _CHARACTERS
+
+
+def _is_spaced(text: str) -> bool:
+    """Whether it has more words between spaces than letters that need none: a Japanese name makes
+    no Japanese text of an English one, nor English names an English one of a Japanese one, which
+    counting all letters alike would do.
+
+    >>> _is_spaced("Tokyo (東京) is the capital"), _is_spaced("PyTorchとTensorFlowの違い")
+    (True, False)
+    """
+    num_letters = len(_WITHOUT_SPACES.findall(text))
+    if not num_letters:
+        return True
+    others = _WITHOUT_SPACES.sub(" ", text).split()
+    num_words = sum(any(letter.isalpha() for letter in word) for word in others)
+    return num_letters < num_words
 
 
 def _stretches(text: str) -> list[str]:
     """At least two parts, of nearly equal length."""
-    is_spaced = not _WITHOUT_SPACES.search(text)
+    is_spaced = _is_spaced(text)
     units = text.split() if is_spaced else list(text)
     longest = _MOST_IN_STRETCH if is_spaced else _MOST_CHARACTERS_IN_STRETCH
     count = max(2, -(-len(units) // longest))

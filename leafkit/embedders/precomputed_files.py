@@ -284,7 +284,7 @@ def _measure(vectors: Rows, where: str, name: Callable[[int], str]) -> tuple[flo
                 f"{where}: the vector of {name(start + int(empty[0]))} has length zero in float32 "
                 f"({len(empty)} such vectors among {len(block):,}): no text is nearer to it than "
                 f"another",
-                "compute it again, or leave out the row",
+                "compute it again, or take out the row, the text and its vector",
             )
         shortest, longest = min(shortest, float(lengths.min())), max(longest, float(lengths.max()))
     return shortest, longest

@@ -186,6 +186,7 @@ def load_targets(run: Run, teacher: ModelHandle, corpus: Corpus) -> list[Target]
     recipe = run.recipe
     is_precomputed = precomputed_of(teacher.model) is not None
     vocabulary = None if is_precomputed else teacher.encoder or load_encoder(recipe.student.init)
+    unseen = unseen_texts(choose_held_out(corpus.collection, recipe.bench.split, teacher))
     groups = choose_texts(
         corpus.collection,
         teacher,
@@ -193,14 +194,14 @@ def load_targets(run: Run, teacher: ModelHandle, corpus: Corpus) -> list[Target]
         recipe.data,
         seed=recipe.seed,
         vocabulary=vocabulary,
-        held_out=unseen_texts(choose_held_out(corpus.collection, recipe.bench.split, teacher)),
+        held_out=unseen,
         measured=[load_corpus(run, uri).collection for uri in recipe.bench.collections],
         sources={
             name: read_source(source.uri, source.limit, recipe.data)
             for name, source in recipe.data.sources.items()
         },
     )
-    check_enough_texts(groups, recipe.student, teacher.model.dim)
+    check_enough_texts(groups, recipe.student, teacher.model, unseen=unseen)
     return embed_groups(groups, _limits(recipe), _embedding_by(run, teacher))
 
 

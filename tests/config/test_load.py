@@ -684,7 +684,6 @@ RULES = [
         "teacher.document_prompt",
         "is for endpoint:, model: and builtin: models: .*",
     ),
-    ("teacher.mrl_dims=[8]", "teacher.mrl_dims", "is for vectors: and endpoint: teachers; .*"),
     ("teacher.trust_remote_code=true", "teacher.trust_remote_code", "needs teacher.revision, .*"),
     (
         "inherit.precisions=[int3]",
@@ -701,6 +700,16 @@ RULES = [
 def test_range(write: Write, override: str, key: str, complaint: str) -> None:
     (found,) = _mistakes(write("stages: {s: {}}"), override)
     assert re.fullmatch(f"command line: {re.escape(key)}: {complaint}", found)
+
+
+def test_dimensions_are_told_of_a_teacher_that_does_not_know_its_own(write: Write) -> None:
+    name = write("stages: {s: {}}")
+    words = ["teacher.mrl_dims=[8]", "teacher.source=builtin:mpnet"]
+    (found,) = _mistakes(name, *words)
+    assert "teacher.mrl_dims: is for vectors: and endpoint: teachers" in found
+    # a rescue's recipe names no teacher, and its vectors may be a Matryoshka model's
+    for source in ("", "vectors:old"):
+        assert load_recipe(name, [words[0], f"teacher.source={source}"]).teacher.mrl_dims == [8]
 
 
 CONSENTS = {

@@ -25,6 +25,13 @@ LONG = " ".join(f"word{n}" for n in range(26)) + "."
         (Document("a", "Heading of the text\nFirst line of the text here\nx", ""), 1),
         (Document("a", "  spaced   out   words   in   lines. ", "  A   title "), 2),
         (Document("a", "", ""), 0),
+        # what is too short for all of these is asked whole
+        (Document("a", "iPhone 12 Pro Max", ""), 1),
+        (Document("a", "Heading of the text\nx", ""), 1),
+        (Document("a", "garden", "hose"), 1),
+        (Document("a", "烘焙面包", ""), 1),
+        # the Urdu full stop
+        (Document("a", "یہ ایک چھوٹی سی کتاب ہے\u06d4 وہ ایک بڑی سی کتاب ہے\u06d4", ""), 2),
     ],
 )
 def test_titles_and_single_sentences(document, made):
@@ -32,6 +39,54 @@ def test_titles_and_single_sentences(document, made):
     assert len(texts) == made
     for text in texts:
         assert text in " ".join(f"{document.title} {document.text}".split())
+
+
+def test_what_has_no_parts_moves_nothing_in_the_order_of_the_others():
+    documents = [
+        Document(str(i), " ".join(f"Sentence {k} of document {i}." for k in range(3)))
+        for i in range(20)
+    ]
+    alone = list(make_queries_of(documents, 90, seed=3))
+    # the same chance moves as many documents that give nothing
+    empty = [*documents, *(Document(f"s{i}", "") for i in range(10))]
+    short = [*documents, *(Document(f"s{i}", f"tag {i}") for i in range(10))]
+    expected = list(make_queries_of(empty, 90, seed=3))
+    found = list(make_queries_of(short, 90, seed=3))
+    assert [text for text in found if not text.startswith("tag")] == expected
+    assert sorted(expected) == sorted(alone)
+    # one that is short is asked before any other is twice
+    assert sum(text.startswith("tag") for text in found[:30]) == 10
+    assert len(found) == 70
+
+
+TOKYO = [
+    "Tokyo (東京) is the capital of Japan and its most populous prefecture.",
+    "It lies at the head of Tokyo Bay on the Pacific coast (太平洋) of central Honshu.",
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (" ".join(TOKYO), TOKYO),
+        # no full stop: stretches end between words
+        (
+            "the head of Tokyo Bay on the Pacific coast 太平洋 of central Honshu island",
+            ["the head of Tokyo Bay on the", "Pacific coast 太平洋 of central Honshu island"],
+        ),
+        (
+            "DECnet协议完全由Digital Equipment Corporation设计。盐会减慢发酵的速度。",
+            ["DECnet协议完全由Digital Equipment Corporation设计。", "盐会减慢发酵的速度。"],
+        ),
+        (
+            "PyTorchとTensorFlowの違いを説明します。東京は日本の首都です。",
+            ["PyTorchとTensorFlowの違いを説明します。", "東京は日本の首都です。"],
+        ),
+        ("ฉันใช้ Python และ TensorFlow ทุกวัน", ["ฉันใช้ Python และ", "TensorFlow ทุกวัน"]),
+    ],
+)
+def test_names_in_another_script_make_no_other_language_of_a_text(text, expected):
+    assert list(make_queries_of([Document("a", text)], 9, seed=0)) == expected
 
 
 def test_every_document_is_asked_for_before_one_is_twice():

@@ -10,6 +10,7 @@ from leafkit.core.errors import UsageError
 from leafkit.embedders.pairs.pair_files import PairRow
 
 SIMILARITIES = ("cosine", "dot")
+ZERO = "its vector has length zero"  # said of a row
 UNIT_TOLERANCE = 0.01  # as of vectors:FOLDER; float16 rounds
 
 
@@ -23,6 +24,15 @@ def find_odd(vectors: np.ndarray) -> tuple[int, float] | None:
         lengths = np.linalg.norm(vectors.astype(np.float32), axis=1)
         odd = np.flatnonzero(np.isfinite(lengths) & (abs(lengths - 1) > UNIT_TOLERANCE))
     return (int(odd[0]), float(lengths[odd[0]])) if len(odd) else None
+
+
+def is_zero(vector: Sequence[float] | np.ndarray) -> bool:
+    """Whether a vector has no direction in float32: no text is nearer to it than another.
+
+    >>> is_zero([0.0, 1e-50]), is_zero([0.0, 1e-30])
+    (True, False)
+    """
+    return not np.asarray(vector).astype(np.float32).any()
 
 
 def check_lengths(vectors: np.ndarray, rows: Sequence[PairRow], where: str) -> None:

@@ -14,7 +14,7 @@ from leafkit.data.records import clean_text
 from leafkit.data.sources.bad_rows import BadRows
 from leafkit.data.sources.files import reading
 from leafkit.embedders.pairs.columns import NUMBERED, PairColumns, make_row
-from leafkit.embedders.pairs.lengths import check_lengths
+from leafkit.embedders.pairs.lengths import ZERO, check_lengths, is_zero
 from leafkit.embedders.pairs.pair_files import PairFiles, PairRow
 
 _ROWS_AT_ONCE = 2048
@@ -138,9 +138,13 @@ class _Reader:
             if vector is None or vector.null_count or not len(vector):
                 self.bad.refuse(where, f"{name!r} is missing or empty")
                 continue
+            numbers = vector.to_numpy(zero_copy_only=False)
+            if is_zero(numbers):
+                self.bad.refuse(where, ZERO)
+                continue
             self._use(row.id, where)
             rows.append(row)
-            vectors.append(vector.to_numpy(zero_copy_only=False))
+            vectors.append(numbers)
         odd = [i for i, vector in enumerate(vectors) if len(vector) != len(vectors[0])]
         if odd:
             raise LeafkitError(

@@ -17,7 +17,7 @@ from leafkit.core.errors import LeafkitError, MissingExtra, UsageError
 from leafkit.core.hosts import host_of, is_loopback
 from leafkit.data.sources.bad_rows import BadRows
 from leafkit.embedders.pairs.columns import PairColumns, make_row
-from leafkit.embedders.pairs.lengths import find_odd
+from leafkit.embedders.pairs.lengths import ZERO, find_odd, is_zero
 from leafkit.embedders.pairs.pair_files import PairFiles, PairRow
 
 KEY_VARIABLE = "QDRANT_API_KEY"
@@ -187,6 +187,9 @@ def _read_points(
             continue
         if not vector:
             bad.refuse(where, "it has no vector")
+            continue
+        if is_zero(vector):
+            bad.refuse(where, ZERO)
             continue
         rows.append(row)
         vectors.append(vector)

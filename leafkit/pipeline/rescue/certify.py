@@ -55,8 +55,10 @@ _MOST_FITTED = 4096  # documents that the linear map is fitted to: more move it 
 _MOST_PARTS = 100  # of a document, one of which is asked
 
 
-class NothingHeldOutError(LeafkitError):
-    """All documents trained, so that no figure of theirs says what the student is worth."""
+class NoCertificateError(LeafkitError):
+    """All documents trained, or nothing can be asked of those that did not, so that no figure says
+    what the student is worth.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,21 @@ def run_certificate(run: Run) -> Certificate:
     """Measure the recipe's own student on what trained nothing; the page is in the recipe's folder.
 
     Raises:
-        NothingHeldOutError: there are too few documents to hold any out.
-        LeafkitError: there is no student, or no query can be made.
+        NoCertificateError: there are too few documents to hold any out, or there is none of which a
+            query can be made that no other document trained.
+        LeafkitError: there is no student.
     """
     recipe = run.recipe
     teacher, corpus = load_teacher(run), load_corpus(run, recipe.data.corpus)
     held_out = choose_unseen(run, teacher, corpus)
+    # on every process, before the first one works alone: all of them learn that there are none
+    asks = choose_queries(corpus.collection.documents, held_out, recipe.seed)
+    if not asks:
+        raise NoCertificateError(
+            f"no query can be made of the {len(held_out.own):,} held-out documents that no other "
+            "document is or has as its title or a sentence",
+            "a certificate needs documents of words of their own",
+        )
     student = load_student(run, teacher)
     folder = run.folder / CERTIFICATE
     inputs = CertificateInputs(
@@ -104,8 +115,8 @@ def run_certificate(run: Run) -> Certificate:
         name=CERTIFICATE,
         folder=folder,
         inputs=inputs,
-        method=method_of(certify, choose_unseen),
-        work=lambda metrics: certify(run, teacher, student, corpus, held_out=held_out),
+        method=method_of(certify, choose_unseen, choose_queries),
+        work=lambda metrics: certify(run, teacher, student, corpus, held_out=held_out, asks=asks),
         save=save,
     )
     return Certificate.load(folder / CERTIFICATE_FILE)
@@ -115,11 +126,11 @@ def choose_unseen(run: Run, teacher: ModelHandle, corpus: Corpus) -> HeldOut:
     """The documents that train nothing, as ``leafkit distill`` chose them.
 
     Raises:
-        NothingHeldOutError: there are too few documents to hold any out.
+        NoCertificateError: there are too few documents to hold any out.
     """
     found = choose_held_out(corpus.collection, run.recipe.bench.split, teacher)
     if found is None or found.training != HELD_OUT or min(found.own) < 0:
-        raise NothingHeldOutError(
+        raise NoCertificateError(
             f"{corpus.collection.name} has {len(corpus.collection.documents):,} documents, too few "
             "to keep any out of training",
             f"a certificate needs {FEWEST_DOCUMENTS} documents, one in twenty of which trains "
@@ -147,14 +158,15 @@ def remove_certificate(run: Run) -> None:
 
 
 def certify(
-    run: Run, teacher: ModelHandle, student: ModelHandle, corpus: Corpus, *, held_out: HeldOut
+    run: Run,
+    teacher: ModelHandle,
+    student: ModelHandle,
+    corpus: Corpus,
+    *,
+    held_out: HeldOut,
+    asks: Sequence[tuple[int, str]],
 ) -> Certificate:
-    """The figures; arguments as they stand in ``run_certificate``.
-
-    Raises:
-        LeafkitError: there is no document of which a query can be made that no other document
-            trained.
-    """
+    """The figures; arguments as they stand in ``run_certificate``, ``asks`` of one at least."""
     recipe, documents = run.recipe, corpus.collection.documents
     limits = TokenLimits(recipe.data.max_query_tokens, recipe.data.max_document_tokens)
     texts = [document.full_text for document in documents]
@@ -167,13 +179,6 @@ def certify(
         max_tokens=limits.document,
         what=f"{corpus.collection.name} documents",
     )
-    asks = choose_queries(documents, held_out, recipe.seed)
-    if not asks:
-        raise LeafkitError(
-            "no query can be made of the held-out documents: they have no titles, no sentences and "
-            "too few words",
-            "a certificate needs documents of a sentence at least",
-        )
     places = [place for place, _ in asks]
     held_texts = [texts[place] for place in places]
     asked = Asked.of(places, held_texts, [query for _, query in asks], vectors)
@@ -215,8 +220,8 @@ def choose_queries(
     documents: Sequence[Document], held_out: HeldOut, seed: int
 ) -> list[tuple[int, str]]:
     """A query made of each held-out document, with the document's position: any one of its title
-    and sentences, if the same words are neither a document that trains nor a title or sentence of
-    one. Of one there is none of, nothing.
+    and sentences, if the same words, whatever their case, are neither a document that trains nor a
+    title or sentence of one. Of one there is none of, nothing.
 
     Args:
         documents: of the index.
@@ -228,14 +233,14 @@ def choose_queries(
         place: list(make_queries_of([documents[place]], _MOST_PARTS, seed))
         for place in held_out.own
     }
-    asked = {text for texts in made.values() for text in texts}
+    asked = {same_text(text) for texts in made.values() for text in texts}
     trained: set[str] = set()
     for document in documents:
         if same_text(document.full_text) not in unseen:
-            trained |= asked & words_of(document)
+            trained |= asked & {same_text(text) for text in words_of(document)}
     chooser, asks = np.random.default_rng(seed), []
     for place, texts in made.items():
-        parts = [text for text in texts if text not in trained]
+        parts = [text for text in texts if same_text(text) not in trained]
         if parts:
             asks.append((place, parts[int(chooser.integers(len(parts)))]))
     return asks

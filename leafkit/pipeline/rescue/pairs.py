@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from leafkit.config import DataConfig
 from leafkit.core.addresses.store import check_url, shown_of
 from leafkit.core.checkpoint_layout import PAIR_MATRIX_FILE, PAIR_TEXTS_FILE, PAIRS, PAIRS_WORK
 from leafkit.core.console import log
-from leafkit.core.errors import UsageError
+from leafkit.core.errors import UsageError, explain_write_errors
 from leafkit.core.file_hashes import sha256_of_file
 from leafkit.core.method import method_of
-from leafkit.data.sources.bad_rows import BadRows
+from leafkit.data.sources import read_raw_rows
+from leafkit.data.sources.bad_rows import BadRows, id_of, text_of
+from leafkit.data.sources.row_files import FILE_KINDS
 from leafkit.embedders.pairs.columns import PairColumns
 from leafkit.embedders.pairs.lengths import SIMILARITIES, check_lengths
 from leafkit.embedders.pairs.pair_files import PairFiles
@@ -119,20 +124,21 @@ def with_pairs(run: Run, source: PairSource) -> Run:
 
     Raises:
         UsageError: the source is not there, has no such column, or the recipe names a corpus of its
-            own where the source brings one; or a folder has no texts and the recipe names none.
+            own where the source brings one; or a folder has no texts and the recipe names none, or
+            an id stands there twice.
         LeafkitError: it is damaged, cannot be reached, or a row cannot be used.
     """
     data = run.recipe.data
     if source.kind == "vectors":
         texts = Path(source.place) / PAIR_TEXTS_FILE
-        if data.corpus:
-            return _taught_by(run, source.place, data.corpus)
-        if Path(source.place).is_dir() and not texts.is_file():
+        if not data.corpus and Path(source.place).is_dir() and not texts.is_file():
             raise UsageError(
                 f"{source} knows its texts by their hashes alone, or has none of documents",
                 "data.corpus=jsonl:FILE names the texts",
             )
-        return _taught_by(run, source.place, f"jsonl:{texts}")
+        corpus = data.corpus or f"jsonl:{texts}"
+        run.on_main(lambda: refuse_repeated_ids(corpus, data))
+        return _taught_by(run, source.place, corpus)
     given = {"data.corpus": data.corpus, "data.columns": data.columns}
     for key, value in (given | {"data.ignore_columns": data.ignore_columns}).items():
         if value:
@@ -142,6 +148,35 @@ def with_pairs(run: Run, source: PairSource) -> Run:
             )
     folder = fetch_pairs(run, source)
     return _taught_by(run, str(folder), f"jsonl:{folder / PAIR_TEXTS_FILE}")
+
+
+def refuse_repeated_ids(corpus: str, data: DataConfig) -> None:
+    """An id that repeats is one of something else, of the book that a row is a page of say: to skip
+    such rows would lose pages that have vectors, so that no policy does it.
+
+    Args:
+        corpus: the texts; of another kind than rows in a file it is not looked at.
+        data: the names of columns.
+
+    Raises:
+        UsageError: naming the row.
+    """
+    if corpus.partition(":")[0] not in FILE_KINDS:
+        return
+    counts: Counter[str] = Counter()
+    bad = BadRows("skip", sys.maxsize, counts)  # what else is wrong is said when they are read
+    used: set[str] = set()
+    for where, row in read_raw_rows(corpus, bad, data=data):
+        if "query" in row or text_of(row, "text", where, bad, counts=counts) is None:
+            continue
+        row_id = id_of(row, "id", where, bad, counts=counts)
+        if row_id and row_id in used:
+            raise UsageError(
+                f"{where}: the id {row_id!r} is used twice",
+                "rows without ids are numbered: leave id out of the file, or aside with "
+                "data.ignore_columns=[id]",
+            )
+        used.add(row_id or "")
 
 
 def _taught_by(run: Run, folder: str, corpus: str) -> Run:
@@ -155,7 +190,8 @@ def fetch_pairs(run: Run, source: PairSource) -> Path:
     """The artifact of a source's pairs: fetched once, gone on with where a fetch was stopped.
 
     A collection is fetched again when the number of its points changes, or with force=true; a file
-    when its content does.
+    when its content does. What a stopped fetch left is not gone on with under another policy for
+    bad rows, nor with force=true.
 
     Raises:
         UsageError: as of ``with_pairs``.
@@ -174,8 +210,11 @@ def fetch_pairs(run: Run, source: PairSource) -> Path:
     )
 
     def fetch(metrics: dict[str, Any]) -> tuple[PairFiles, str]:
-        identity = " ".join([str(source), *inputs.columns, source.similarity, content])
-        files = PairFiles(work, identity)
+        if run.recipe.force and work.is_dir():
+            with explain_write_errors(work):
+                shutil.rmtree(work)
+        decides = (*inputs.columns, source.similarity, content, data.on_bad_row)
+        files = PairFiles(work, " ".join([str(source), *decides]))
         if files.progress.rows:
             log(f"  {files.progress.rows:,} rows are there already")
         policy = "skip" if data.on_bad_row == "skip" else "stop"

@@ -5,7 +5,7 @@ certificate.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from leafkit.config.effects import refuse_useless
@@ -20,7 +20,7 @@ from leafkit.pipeline.load_pair import load_pair
 from leafkit.pipeline.model_handle import load_teacher
 from leafkit.pipeline.pair import Pair
 from leafkit.pipeline.rescue.certify import (
-    NothingHeldOutError,
+    NoCertificateError,
     remove_certificate,
     run_certificate,
 )
@@ -31,6 +31,7 @@ from leafkit.pipeline.rescue.pairs import (
     with_pairs,
 )
 from leafkit.pipeline.run import Run, open_run
+from leafkit.pipeline.student.candidates import NoQueriesError
 from leafkit.results import Certificate
 
 
@@ -41,7 +42,7 @@ class Rescued:
     Attributes:
         pair: the student for queries, the stored vectors for documents.
         certificate: what can be said of it; None where there are too few documents to keep any out
-            of training, 400.
+            of training, 400, or nothing can be asked of those that are.
         folder: of the recipe, which ``leafkit search``, ``leafkit serve`` and
             ``leafkit.load_pair`` take.
     """
@@ -107,7 +108,8 @@ def run_rescue(run: Run, source: PairSource) -> tuple[Run, Certificate | None]:
     """Pairs -> student -> index -> certificate.
 
     The student is what was asked for: where there are too few documents to keep any out of
-    training, it stays without a certificate, and a line says why.
+    training, or nothing can be asked of those that are, it stays without a certificate, and a line
+    says why. Where no query can be made to train on, it is the closed form.
 
     Args:
         run: of the recipe, which names no teacher.
@@ -122,13 +124,38 @@ def run_rescue(run: Run, source: PairSource) -> tuple[Run, Certificate | None]:
     """
     run = with_pairs(run, source)
     refuse_queries(run, source)
-    run_distill(run)
+    run = distill_or_fit(run)
     try:
         return run, run_certificate(run)
-    except NothingHeldOutError as err:
+    except NoCertificateError as err:
         remove_certificate(run)
         log(f"no certificate: {err}; {err.hint}. The student is there.", style="yellow")
         return run, None
+
+
+def distill_or_fit(run: Run) -> Run:
+    """The student; the closed form alone where no query can be made to train on, for there are no
+    others in a rescue.
+
+    Returns:
+        The run with the recipe that made the student.
+
+    Raises:
+        LeafkitError: as of ``run_distill``.
+    """
+    try:
+        run_distill(run)
+        return run
+    except NoQueriesError:
+        log(
+            "  no query is made of the documents that train: nothing is trained, and the student "
+            "is the closed form",
+            style="yellow",
+        )
+    recipe = run.recipe
+    run = run.with_recipe(replace(recipe, student=replace(recipe.student, kind="instant")))
+    run_distill(run)
+    return run
 
 
 def refuse_queries(run: Run, source: PairSource) -> None:

@@ -27,6 +27,10 @@ _MOST_RELEVANT = 8  # of a query in one batch; other batches have others
 Relevant = Mapping[str, Mapping[int, int]]  # grades by position of the document, by text
 
 
+class NoQueriesError(UsageError):
+    """Scores are to be followed, and there is no text whose scores these could be."""
+
+
 @dataclass(frozen=True, slots=True)
 class StartScores:
     """How the start model itself scores, by its own unit vectors of E dimensions.
@@ -196,8 +200,8 @@ def find_candidates(
         relevant: what judgments say, for the contrastive term; None where it is not asked for.
 
     Raises:
-        UsageError: no text is scored, or judged where that is asked for, or the index has too few
-            documents.
+        NoQueriesError: no text is scored.
+        UsageError: none is judged where that is asked for, or the index has too few documents.
     """
     documents = targets[0].vectors
     if len(documents) <= _FEWEST:
@@ -207,7 +211,7 @@ def find_candidates(
         )
     nearest = [_nearest(target, documents, config) for target in targets]
     if all(found is None for found in nearest):
-        raise UsageError(
+        raise NoQueriesError(
             "the terms over scores have no queries to score",
             "give train queries, or student.losses.candidates.texts=all scores the documents "
             "themselves",

@@ -5,11 +5,15 @@ trained.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from torch import nn
 
 from leafkit.config import StudentConfig
 from leafkit.core.errors import UsageError
+from leafkit.data.records import same_text
+from leafkit.embedders.prefix import precomputed_of
+from leafkit.embedders.protocol import Embedder
 from leafkit.models.checkpoint import load_encoder
 from leafkit.models.heads.two_layer import Head, TwoLayerHead
 from leafkit.models.pooling import choose_head_layers, count_layers
@@ -74,13 +78,20 @@ def make_head(config: StudentConfig, width: int, dim: int) -> Head | None:
     return nn.Linear(width, dim, bias=config.head_bias)
 
 
-def check_enough_texts(groups: Sequence[TextGroup], config: StudentConfig, dim: int) -> None:
+def check_enough_texts(
+    groups: Sequence[TextGroup],
+    config: StudentConfig,
+    teacher: Embedder,
+    *,
+    unseen: AbstractSet[str] = frozenset(),
+) -> None:
     """Refuse a W_out that fewer texts decide about than it has outputs.
 
     Args:
         groups: that the student learns from.
         config: of the student.
-        dim: of the teacher's vectors.
+        teacher: whose vectors they have.
+        unseen: texts among them that training leaves out, as ``leave_out`` does.
 
     Raises:
         UsageError: there are too few.
@@ -88,10 +99,24 @@ def check_enough_texts(groups: Sequence[TextGroup], config: StudentConfig, dim: 
     if config.kind == "static" or config.head == "none":
         return  # a table's map is made of the teacher's vectors of tokens
     # W_out is fitted to no queries that are made of the documents
-    count = sum(len(group.texts) for group in groups if group.origin != MADE_QUERIES)
-    if count < dim:
+    texts = [text for group in groups if group.origin != MADE_QUERIES for text in group.texts]
+    left_out = {same_text(text) for text in unseen}
+    count = sum(same_text(text) not in left_out for text in texts) if left_out else len(texts)
+    if count < teacher.dim:
+        beside = f" beside the {len(texts) - count:,} held out" if count < len(texts) else ""
         raise UsageError(
-            f"{count:,} texts cannot decide about a projection onto the teacher's {dim:,} "
-            "dimensions: it needs as many texts at least",
-            "give more texts: data.sources, or random words as data.num_pseudo_texts",
+            f"{count:,} texts{beside} cannot decide about a projection onto the teacher's "
+            f"{teacher.dim:,} dimensions: it needs as many texts at least",
+            _how_to_have_enough(teacher, count),
         )
+
+
+def _how_to_have_enough(teacher: Embedder, count: int) -> str:
+    if precomputed_of(teacher) is None:
+        return "give more texts: data.sources, or random words as data.num_pseudo_texts"
+    # nobody can embed other texts any more
+    more = "give more of the index, texts with their vectors; or fewer dimensions of a model that "
+    known = next((dim for dim in teacher.mrl_dims if dim <= count), 0)
+    if known:
+        return f"{more}was trained for them: student.dim={known}"
+    return f"{more}was trained for them (Matryoshka): teacher.mrl_dims=[N] student.dim=N"

@@ -55,6 +55,7 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
         task: teacher, texts and settings.
 
     Raises:
+        NoQueriesError: scores are to be followed, and there are no queries to score.
         LeafkitError: a loss or gradient is not finite.
     """
     student = build_student(start, task.teacher, task.config, task.seed)
@@ -64,6 +65,7 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
         task.tokenize(reader_of(student, t.role, task.limits.of(t.role)), t.texts)
         for t in task.targets
     ]
+    candidates = _candidates_of(task)
     cuts = count_cuts(student, task)
     # what is made of documents says little of a start, but it is what training is to be checked on
     chooses = choose_validation(task, token_ids, (QUERIES, DOCUMENTS))
@@ -80,7 +82,7 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
     states = PooledStates(student, task, token_ids)
     begin = start_projection if student.projection is not None else measure_bare_start
     begun, form = begin(student, task, states, chooses, held_out=held_out)
-    candidates, fitted = _candidates_of(task), None
+    fitted = None
     if task.config.start_weight:
         if candidates is None:
             log("  student.start_weight counts for nothing here: no scores are followed")

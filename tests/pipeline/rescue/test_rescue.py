@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tiny
+from rescue_case import lost_vectors, recipe_of, write_index
 
 import leafkit
 from leafkit.cli import main
@@ -22,7 +23,6 @@ from leafkit.embedders.pairs import parquet_pairs
 from leafkit.embedders.pairs.columns import PairColumns
 from leafkit.embedders.pairs.pair_files import PairFiles
 from leafkit.embedders.precomputed import PrecomputedVectors
-from leafkit.models.checkpoint import read_encoder
 from leafkit.pipeline.model_handle import ModelHandle
 from leafkit.pipeline.rescue.certify import choose_queries
 from leafkit.pipeline.rescue.pairs import PairSource, fetch_pairs, read_pair_source
@@ -47,31 +47,13 @@ def documents() -> list[str]:
 @pytest.fixture(scope="module")
 def index(home, documents) -> np.ndarray:
     """What the lost model left."""
-    lost = read_encoder(home / "big")
-    return lost.finish(lost(lost.tokenize(documents, "document"))).detach().numpy()
+    return lost_vectors(home, documents)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, documents, index) -> Path:
     """Texts and vectors as vectors:FOLDER reads them."""
-    made = tmp_path_factory.mktemp("old")
-    rows = [{"id": f"d{i}", "text": text} for i, text in enumerate(documents)]
-    tiny.write_lines(made / "documents.jsonl", rows)
-    np.save(made / "documents.npy", index)
-    return made
-
-
-def recipe_of(home: Path, place: Path) -> Path:
-    plain = tiny.tiny_recipe(home, place / "ck")
-    del plain["teacher"], plain["data"]
-    plain["data"] = {"num_made_queries": 400, "made_query_vectors": "source"}
-    plain["student"] |= {
-        "start_weight": 1,
-        "losses": {"l2": 0, "score_kl": 1},
-        "head_steps": 8,
-        "num_checks": 2,
-    }
-    return tiny.write_recipe(place / "mine.yaml", plain)
+    return write_index(tmp_path_factory.mktemp("old"), documents, index)
 
 
 # --- queries that nothing can embed any more
@@ -164,6 +146,14 @@ def test_no_query_is_a_trained_document_or_a_sentence_of_one(trained):
         assert choose_queries([asked, trained], held, seed) == [(0, title)]
 
 
+def test_no_query_is_a_trained_text_in_other_letter_case():
+    asked = Document("a", "x", "Introduction and Scope")
+    held = HeldOut([asked.full_text], "documents as queries", "document", [0], HELD_OUT)
+    assert choose_queries([asked, Document("b", "y")], held, 0) == [(0, asked.title)]
+    trained = Document("b", "y", "INTRODUCTION AND SCOPE")
+    assert choose_queries([asked, trained], held, 0) == []
+
+
 # --- the road
 
 
@@ -230,12 +220,9 @@ def test_an_index_of_which_nothing_is_held_out_has_a_student_and_no_certificate(
     home, folder, tmp_path, documents, index, capsys
 ):
     old, words = tmp_path / "few", [f"recipe={recipe_of(home, tmp_path)}", "student.kind=instant"]
-    old.mkdir()
 
     def write(count: int) -> None:
-        rows = [{"id": f"d{i}", "text": text} for i, text in enumerate(documents[:count])]
-        tiny.write_lines(old / "documents.jsonl", rows)
-        np.save(old / "documents.npy", index[:count])
+        write_index(old, documents[:count], index[:count])
 
     certificate = tmp_path / "ck" / "mine" / "certificate"
     write(400)
