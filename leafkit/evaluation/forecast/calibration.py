@@ -7,6 +7,11 @@ runs on one corpus share its queries, and are no independent witnesses. Scale an
 chosen by what corpora that are left out of the shipped table get from the others, their outcomes
 known: see docs/predict.md.
 
+The ceiling is there for runs that kept more than all by the chance of their queries. What is
+expected ends at 100%, where the slope would go on: a student that finds all that its teacher finds
+keeps all of it. Of corpora that are left out of the shipped table the errors are the same with this
+bound as without it, and larger where figures themselves end at the table's.
+
 Shapes: R runs, F features.
 """
 
@@ -32,6 +37,7 @@ FEATURES = {
 }
 _RIDGE = 0.1  # runs that say "no slope", of R
 CEILING = 1.25  # of a share: no run of the shipped table kept more than 1.05
+WHOLE = float(np.log(1 / (CEILING - 1)))  # logit of 100%
 SMALLEST_SHARE = 1e-3  # and as far below the ceiling
 SMALLEST = 0.01  # of a figure, and of what it lacks of 1
 _FEWEST_CORPORA = 2
@@ -92,7 +98,8 @@ class Calibration:
     has_trained: bool
 
     def forecast(self, figures: ProbeFigures, *, is_trained: bool = False) -> Forecast:
-        """The share that a student of such figures keeps, between 0 and ``CEILING``.
+        """The share that a student of such figures keeps, 1 at most, in an interval between 0 and
+        ``CEILING``.
 
         Raises:
             ValueError: a figure is not known, or no finished run was trained.
@@ -101,6 +108,12 @@ class Calibration:
             raise ValueError("no finished run was trained")
         values = figures_of(figures, self.features)
         x = np.append(to_logit(values, 1.0, SMALLEST), float(is_trained)) - self.mean
+        center = self.base + float(x @ self.weight)
+        if center > WHOLE:  # where the slope ends, its own error ends: leverage is that of there
+            by_figures = float(x[:-1] @ self.weight[:-1])
+            if by_figures > 0:
+                x[:-1] *= max(0.0, 1 - (center - WHOLE) / by_figures)
+            center = WHOLE
         leverage = float(x @ self.spread @ x)
         far = np.maximum(self.low - _MARGIN - values, values - self.high - _MARGIN).clip(min=0)
         names = [name for name, by in zip(self.features, far, strict=True) if by > 0]
@@ -111,9 +124,8 @@ class Calibration:
         # all outcomes chose; where the choice is made anew, they cover too little: docs/predict.md
         error *= float(np.sqrt(1 + leverage))
         reach = T95[min(self.freedom, len(T95)) - 1] * error
-        center = self.base + float(x @ self.weight)
         return Forecast(
-            share_of_logit(center),
+            min(1.0, share_of_logit(center)),  # a target of 1 is reached, whatever rounding does
             share_of_logit(center - reach),
             share_of_logit(center + reach),
             ", ".join(_WORDS[name] for name in names),

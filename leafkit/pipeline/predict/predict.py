@@ -26,7 +26,12 @@ from leafkit.evaluation.forecast.calibration import Calibration, calibrate, ship
 from leafkit.models.checkpoint import identify_model
 from leafkit.pipeline.corpus import Corpus
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
-from leafkit.pipeline.predict.forecasts import Probed, forecast_student, forecast_trained
+from leafkit.pipeline.predict.forecasts import (
+    Probed,
+    find_best,
+    forecast_student,
+    forecast_trained,
+)
 from leafkit.pipeline.predict.load_part import Part, load_part
 from leafkit.pipeline.predict.load_sample import check_enough, load_sample, sample_of
 from leafkit.pipeline.predict.probe_students import probe_students
@@ -234,8 +239,8 @@ def forecast(
             f"kinds={','.join(KINDS)}",
         )
     students = [forecast_student(one, calibration, num_texts, settings.target) for one in probed]
-    order = sorted(range(len(probed)), key=lambda i: students[i].retention.value)
-    best, told = probed[order[-1]], students[order[-1]]
+    place = find_best(students)
+    best, told = probed[place], students[place]
     if TRAINED in settings.kinds and not calibration.has_trained:
         log(f"  {TRAINED}: no finished run took steps, so nothing is said of it")
     elif TRAINED in settings.kinds:

@@ -9,6 +9,7 @@ import pytest
 from finished_runs import GAIN, figures, make_run, make_runs
 
 from leafkit.core.errors import LeafkitError
+from leafkit.evaluation.forecast import calibration
 from leafkit.evaluation.forecast.calibration import CEILING, FEATURES, calibrate, shipped_runs
 from leafkit.results.prediction import DOCUMENTS_ALONE, GIVEN_QUERIES, MADE_QUERIES, TRAINED
 
@@ -94,6 +95,43 @@ def test_no_interval_leaves_what_a_share_can_be():
     for overlap in (0.0, 0.5, 1.0):
         told = found.forecast(figures(overlap))
         assert 0 <= told.low <= told.value <= told.high <= CEILING
+
+
+@pytest.mark.parametrize("is_trained", [False, True])
+@pytest.mark.parametrize("asked_with", FEATURES)
+def test_a_student_that_finds_all_that_its_teacher_finds_keeps_all(asked_with, is_trained):
+    """Beyond the table's figures the slope went on to 125%."""
+    found, told = calibrate(shipped_runs(), asked_with), []
+    for overlap, cosine in ((0.5, 0.85), (0.6, 0.9), (0.68, 0.92), (0.95, 0.97), (1.0, 1.0)):
+        asked = replace(figures(overlap), document_cosine=cosine)
+        told.append(found.forecast(asked, is_trained=is_trained))
+    assert told[-1].value == 1.0
+    assert told[-1].low < 1 < told[-1].high
+    assert told[-1].outside
+    values = [one.value for one in told]
+    assert values == sorted(values)
+    assert values[0] < values[1] < 1
+    # and its interval is wider than that of a student within the table
+    assert told[-1].high - told[-1].low > told[1].high - told[1].low
+
+
+@pytest.mark.parametrize("asked_with", FEATURES)
+def test_within_the_shipped_table_corpora_left_out_are_told_as_without_the_bound(
+    asked_with, monkeypatch
+):
+    runs, told = shipped_runs(), []
+    for bound in (calibration.WHOLE, np.inf):
+        monkeypatch.setattr(calibration, "WHOLE", bound)
+        told.append([])
+        for corpus in dict.fromkeys(run.corpus for run in runs):
+            found = calibrate([run for run in runs if run.corpus != corpus], asked_with)
+            for run in runs:
+                values = calibration.figures_of(run.probe, found.features)
+                is_within = bool(((found.low <= values) & (values <= found.high)).all())
+                if run.corpus == corpus and is_within:
+                    told[-1].append(found.forecast(run.probe, is_trained=run.kind == TRAINED))
+    assert len(told[0]) > 100
+    assert told[0] == told[1]
 
 
 @pytest.mark.parametrize("asked_with", FEATURES)

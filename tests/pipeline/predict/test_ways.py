@@ -12,7 +12,7 @@ from leafkit.config import IndexConfig, InheritConfig
 from leafkit.evaluation.forecast.calibration import calibrate
 from leafkit.evaluation.forecast.growth import FARTHEST
 from leafkit.evaluation.forecast.yardstick import Yardstick, unit
-from leafkit.pipeline.predict.forecasts import find_texts
+from leafkit.pipeline.predict.forecasts import find_best, find_texts
 from leafkit.pipeline.predict.sample import Sample
 from leafkit.pipeline.predict.ways import (
     find_efforts,
@@ -21,6 +21,7 @@ from leafkit.pipeline.predict.ways import (
     ratios_of,
     scale_figures,
 )
+from leafkit.results import Forecast, StudentForecast
 from leafkit.results.prediction import GIVEN_QUERIES, MADE_QUERIES, ProbeAt
 
 
@@ -87,6 +88,15 @@ def test_the_smallest_ef_that_finds_enough_is_told(sample, documents):
     )
     assert never.ef == 0
     assert never.found < never.recall
+
+
+def test_of_students_at_100_percent_the_nearest_to_its_teacher_is_the_best():
+    def student(value: float, overlap: float) -> StudentForecast:
+        told = Forecast(value, 0.5, 1.2, "")
+        return StudentForecast("a", "", 100, (), figures(overlap), told, 1.0, 0)
+
+    assert find_best([student(1.0, 0.8), student(1.0, 0.97), student(1.0, 0.9)]) == 1
+    assert find_best([student(0.9, 0.6), student(0.8, 0.97)]) == 0
 
 
 def test_the_texts_for_a_target_lie_on_the_law():
