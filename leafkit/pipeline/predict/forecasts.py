@@ -12,7 +12,7 @@ import numpy as np
 
 from leafkit.evaluation.forecast.calibration import Calibration
 from leafkit.evaluation.forecast.growth import FARTHEST, expect_at
-from leafkit.pipeline.predict.start_states import SETTINGS
+from leafkit.pipeline.predict.student_words import StudentWords
 from leafkit.results import StudentForecast
 from leafkit.results.prediction import TRAINED, ProbeAt
 
@@ -45,7 +45,7 @@ class Probed:
 
 
 def forecast_student(
-    probed: Probed, calibration: Calibration, num_texts: int, target: float
+    probed: Probed, calibration: Calibration, num_texts: int, target: float, *, words: StudentWords
 ) -> StudentForecast:
     """What a student of this kind will be worth, fitted to ``num_texts``.
 
@@ -54,22 +54,24 @@ def forecast_student(
         calibration: by finished runs.
         num_texts: that there are.
         target: share of the teacher that is wanted.
+        words: that make the students.
     """
     expected = expect_at(probed.probes, num_texts)
+    needed = find_texts(probed.probes, calibration, target)
     return StudentForecast(
         kind=probed.kind,
-        settings=SETTINGS[probed.kind],
+        settings=words.of(probed.kind, max(num_texts, needed)),
         num_texts=num_texts,
         probes=probed.probes,
         expected=expected,
         retention=calibration.forecast(expected),
         seconds=probed.seconds_per_text * num_texts,
-        texts_needed=find_texts(probed.probes, calibration, target),
+        texts_needed=needed,
     )
 
 
 def forecast_trained(
-    probed: Probed, calibration: Calibration, num_texts: int, target: float
+    probed: Probed, calibration: Calibration, num_texts: int, target: float, *, words: StudentWords
 ) -> StudentForecast:
     """What ten minutes of training make of the last layer's closed form, by finished runs alone: no
     probe takes a step.
@@ -79,15 +81,17 @@ def forecast_trained(
         calibration: with finished runs that were trained.
         num_texts: that there are.
         target: share of the teacher that is wanted.
+        words: that make the students.
     """
-    whole = forecast_student(probed, calibration, num_texts, target)
+    whole = forecast_student(probed, calibration, num_texts, target, words=words)
+    needed = find_texts(probed.probes, calibration, target, is_trained=True)
     return replace(
         whole,
         kind=TRAINED,
-        settings=SETTINGS[TRAINED],
+        settings=words.of(TRAINED, max(num_texts, needed)),
         retention=calibration.forecast(whole.expected, is_trained=True),
         seconds=TRAINED_SECONDS,
-        texts_needed=find_texts(probed.probes, calibration, target, is_trained=True),
+        texts_needed=needed,
     )
 
 

@@ -37,6 +37,7 @@ from leafkit.pipeline.predict.load_sample import check_enough, load_sample, samp
 from leafkit.pipeline.predict.probe_students import probe_students
 from leafkit.pipeline.predict.sample import Sample
 from leafkit.pipeline.predict.settings import PredictSettings
+from leafkit.pipeline.predict.student_words import load_named_start
 from leafkit.pipeline.predict.ways import (
     STUDENTS,
     Way,
@@ -48,7 +49,6 @@ from leafkit.pipeline.predict.ways import (
 )
 from leafkit.pipeline.run import Run, open_run
 from leafkit.pipeline.space_guard import check_cosine
-from leafkit.pipeline.student.start import load_start
 from leafkit.pipeline.student.transformer import build_student
 from leafkit.report.prediction import render_prediction
 from leafkit.results import Diagnosis, FinishedRun, Prediction, StudentForecast
@@ -229,7 +229,8 @@ def forecast(
     calibration = calibrate(runs, sample.asked_with)
     corpus, num_texts = part.corpus, part.num_documents
     student = replace(recipe.student, head_layers="last", kind="instant")
-    start = build_student(load_start(student), teacher, student, recipe.seed)
+    shaped, words = load_named_start(recipe.student)
+    start = build_student(shaped, teacher, student, recipe.seed)
     probed = list(
         probe_students(run, teacher, start, sample, kinds=settings.kinds, minutes=settings.minutes)
     )
@@ -238,14 +239,15 @@ def forecast(
             f"{recipe.student.init} has no layers for {', '.join(settings.kinds)}",
             f"kinds={','.join(KINDS)}",
         )
-    students = [forecast_student(one, calibration, num_texts, settings.target) for one in probed]
+    about = (calibration, num_texts, settings.target)
+    students = [forecast_student(one, *about, words=words) for one in probed]
     place = find_best(students)
     best, told = probed[place], students[place]
     if TRAINED in settings.kinds and not calibration.has_trained:
         log(f"  {TRAINED}: no finished run took steps, so nothing is said of it")
     elif TRAINED in settings.kinds:
         last = next(one for one in probed if one.kind == LAST_LAYER)
-        students.append(forecast_trained(last, calibration, num_texts, settings.target))
+        students.append(forecast_trained(last, *about, words=words))
     asked = {} if yardstick.queries is None else {"teacher": yardstick.queries}
     asked |= {best.kind: best.queries}
     return Prediction(

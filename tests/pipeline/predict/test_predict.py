@@ -84,6 +84,11 @@ def test_a_folder_of_vectors(home, folder, tmp_path):
         assert 0 < student.retention.low < student.retention.value < student.retention.high
         assert [p.num_texts for p in student.probes] == [104, 208]
         assert student.expected.query_overlap is None
+        made = dict(word.split("=", 1) for word in student.settings.split())
+        assert made["student.init"] == f"model:{home / 'small'}"
+        # the tiny recipe's closed form takes 64 texts, and this is a forecast for all
+        if student.kind in (LAST_LAYER, ALL_LAYERS):
+            assert int(made["student.num_ridge_texts"]) >= NUM_DOCUMENTS
     last, trained = found.students[1], found.students[3]
     assert trained.expected == last.expected
     assert trained.retention.value > last.retention.value
@@ -118,6 +123,19 @@ def test_a_teacher_at_hand_embeds_its_part_and_the_made_queries(home, folder, tm
     assert found.diagnosis is not None
     assert found.diagnosis.figures.num_texts == 220
     assert found.diagnosis.sentence() in str(found)
+
+
+def test_of_a_pruned_start_the_kept_layers_are_read_and_named(home, folder, tmp_path):
+    plain = tiny.tiny_recipe(home, tmp_path / "ck")
+    plain["teacher"] = {"source": f"vectors:{folder}"}
+    plain["data"] = {"corpus": f"jsonl:{folder / 'documents.jsonl'}"}
+    plain["student"] |= {"init_layers": "last:1"}
+    path = tiny.write_recipe(tmp_path / "mine.yaml", plain)
+    with open_run(load_recipe(str(path)), trains=False) as run:
+        found = run_predict(run, PredictSettings(minutes=5, kinds=("2-layers", ALL_LAYERS)))
+    (student,) = found.students  # one layer is left: there is no student of two
+    assert student.kind == ALL_LAYERS
+    assert "student.init_layers=last:1" in student.settings
 
 
 @pytest.mark.slow
