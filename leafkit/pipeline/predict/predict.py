@@ -20,6 +20,7 @@ from leafkit.core.checkpoint_layout import (
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
 from leafkit.core.method import method_of
+from leafkit.embedders.prefix import precomputed_of
 from leafkit.evaluation.diagnosis.diagnose import Settings, diagnose
 from leafkit.evaluation.diagnosis.findings import conclude
 from leafkit.evaluation.forecast.calibration import Calibration, calibrate, shipped_runs
@@ -70,6 +71,7 @@ class PredictionInputs:
     """What decides about a prediction."""
 
     teacher: str
+    vectors: str  # of what a folder holds, where the teacher is one
     prompts: list[str]
     corpus: str
     start: str
@@ -176,8 +178,10 @@ def describe_inputs(
     """Everything that a prediction depends on."""
     recipe = run.recipe
     indexes, static = recipe.bench.indexes, recipe.student.static
+    known = precomputed_of(teacher.model)
     return PredictionInputs(
         teacher=teacher.model.fingerprint,
+        vectors="" if known is None else known.content,
         prompts=[teacher.model.prompt(role) for role in ("query", "document")],
         corpus=corpus.fingerprint,
         start=identify_model(recipe.student.init),

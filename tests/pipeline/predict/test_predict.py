@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from synth_server import MODEL, chat_server
 from leafkit.config.load import load_recipe
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Document
+from leafkit.data.vector_store import Space, VectorStore
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.checkpoint import read_encoder
 from leafkit.pipeline.model_handle import load_teacher
@@ -262,6 +264,55 @@ def test_other_finished_runs_of_the_same_number_do_too(home, folder, tmp_path, m
     runs[0] = replace(runs[0], outcome=replace(runs[0].outcome, value=0.111))
     monkeypatch.setattr(predict_module, "shipped_runs", lambda: runs)
     assert inputs_of(home, tmp_path, source, corpus) != before
+
+
+def fill(place: Path, texts: list[str], vectors: np.ndarray) -> None:
+    """A vector store anew, of one model whatever it holds."""
+    shutil.rmtree(place, ignore_errors=True)
+    space = Space("one model", vectors.shape[1], "", 64, "mean", True)
+    store = VectorStore(place, space, texts, rows_per_shard=256)
+    for shard in store.missing():
+        store.write(shard, vectors[shard.start : shard.stop])
+
+
+def test_what_a_store_gains_makes_it_anew_though_its_model_stays(home, folder, documents, tmp_path):
+    vectors, place = np.load(folder / "documents.npy"), tmp_path / "stores"
+    corpus, source = f"jsonl:{folder / 'documents.jsonl'}", f"vectors:{place}"
+    known = []
+
+    def look() -> None:
+        known.append(inputs_of(home, tmp_path, source, corpus))
+
+    fill(place / "documents", documents, vectors)
+    look()
+    fill(place / "documents", documents, vectors)
+    look()
+    assert known[1] == known[0]
+    fill(place / "queries", [f"ask {i}?" for i in range(30)], vectors[:30])
+    look()
+    fill(place / "documents", [*documents, "one more"], np.concatenate([vectors, vectors[:1]]))
+    look()
+    fill(place / "documents", documents, np.roll(vectors, 1, axis=0))
+    look()
+    assert len({one.teacher for one in known}) == 1
+    assert len({one.vectors for one in known}) == len(known) - 1
+
+
+def test_other_vectors_of_a_store_are_read_and_not_the_kept_ones(home, folder, documents, tmp_path):
+    vectors, place = np.load(folder / "documents.npy"), tmp_path / "stores"
+    corpus, settings = (
+        f"jsonl:{folder / 'documents.jsonl'}",
+        PredictSettings(minutes=5, kinds=(LAST_LAYER,)),
+    )
+    told = []
+    for noise in (0.0, 1.0):
+        drawn = np.random.default_rng(1).normal(size=vectors.shape) / 48**0.5
+        noisy = vectors + noise * drawn
+        noisy /= np.linalg.norm(noisy, axis=1, keepdims=True)
+        fill(place / "documents", documents, noisy)
+        told.append(predicted(home, tmp_path, f"vectors:{place}", corpus, settings))
+    first, second = (one.students[0].expected.document_cosine for one in told)
+    assert second < first - 0.1
 
 
 def test_dimensions_that_the_vectors_lack_are_said(home, folder, tmp_path, capsys):
