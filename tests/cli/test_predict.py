@@ -6,8 +6,9 @@ import pytest
 
 from leafkit.cli import main
 from leafkit.cli.commands.predict import split_words
+from leafkit.cli.recipe_words import read_recipe
 from leafkit.core.errors import UsageError
-from leafkit.pipeline.predict.settings import PredictSettings
+from leafkit.pipeline.predict.settings import PredictSettings, refuse_undiagnosed
 from leafkit.results.prediction import KINDS
 
 
@@ -68,6 +69,20 @@ def test_a_folder_without_texts_is_refused(tmp_path):
     assert "home=" in refused.value.hint
 
 
+def test_what_decides_about_a_prediction_is_taken():
+    words = ["teacher=model:a", "home=jsonl:b", "diagnose=true", "precisions=[int8_fixed,pq]"]
+    words += ["bench.num_resamples=100", "inherit.int8_range=.3", "inherit.pq_bytes=8"]
+    words += ["student.init_layers=first:1", "student.pooling=cls"]
+    asked, rest = split_words([*words, "student.attention=bidirectional"])
+    recipe = read_recipe("predict", rest, has_short_keys=True)
+    refuse_undiagnosed(asked, rest)
+    assert (recipe.student.init_layers, recipe.student.pooling) == ("first:1", "cls")
+    assert (recipe.inherit.int8_range, recipe.inherit.pq_bytes) == (0.3, 8)
+    with pytest.raises(UsageError, match="num_resamples") as refused:
+        refuse_undiagnosed(PredictSettings(), rest)
+    assert "diagnose=true" in refused.value.hint
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -86,6 +101,11 @@ def test_a_folder_without_texts_is_refused(tmp_path):
             ["teacher=model:a", "home=jsonl:b", "student.static.num_words=100"],
             "no effect in leafkit predict",
         ),
+        (
+            ["teacher=model:a", "home=jsonl:b", "bench.num_resamples=100"],
+            "bench.num_resamples has no effect in leafkit predict",
+        ),
+        (["teacher=model:a", "home=jsonl:b", "inherit.pq_bytes=8"], "pq among inherit.precisions"),
         (["teacher=model:a", "home=jsonl:b", "dry_run=true"], "dry_run=true is for the commands"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 from leafkit.cli.recipe_words import read_recipe
 from leafkit.core.console import console, log
 from leafkit.core.errors import UsageError
-from leafkit.pipeline.predict.settings import PredictSettings
+from leafkit.pipeline.predict.settings import PredictSettings, refuse_undiagnosed
 
 OPTIONS = ("target", "minutes", "texts", "kinds", "diagnose")
 _TRUTH = {"true": True, "false": False}
@@ -18,6 +18,7 @@ def run(words: Sequence[str]) -> int:
     """Probe, print the forecasts, and keep them in the recipe's folder."""
     asked, rest = split_words(words)
     recipe = read_recipe("predict", rest, has_short_keys=True)
+    refuse_undiagnosed(asked, rest)
     from leafkit.core.checkpoint_layout import PREDICTION, PREDICTION_PAGE_FILE
     from leafkit.pipeline.predict.predict import run_predict
     from leafkit.pipeline.run import open_run

@@ -156,6 +156,7 @@ _CONDITIONS = (
         lambda recipe, _: not recipe.student.trains_nothing,
         "student.kind=transformer or static, and student.minutes other than 0: an instant student "
         "takes no steps",
+        but="predict",
     ),
     _Condition(
         ("student.head_steps",),

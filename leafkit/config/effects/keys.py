@@ -39,14 +39,21 @@ _BELOW = tuple(
 )
 _START = ("student.init*", "student.kind", "student.head_layers", "student.static.width")
 _PROBED = (
-    "student.init",
+    "student.init*",
+    "student.attention",
+    "student.pooling",
     "student.static.*",
-    # a probe's table has no words of its own, and is trained on documents alone
+    # a probe's table has no words of its own, and is trained on documents alone, at its own rate
     "!student.static.num_words",
     "!student.static.query_*",
+    "student.optimizer.*",
+    "!student.optimizer.lr",
     "inherit.dims",
     "inherit.precisions",
+    "inherit.int8_range",
+    "inherit.pq_bytes",
     "bench.indexes.[eh]*",
+    "bench.num_resamples",  # of the diagnosis: see pipeline.predict.settings
 )
 _TRAINING = ("seed", *_READING, *_CUTS, "data.num_pseudo_texts", "stages.*", "trainer.*", _ENGINE)
 _SECTIONS = ("data.*", "student.*", "trainer.*", "bench.*", "inherit.*")

@@ -37,7 +37,7 @@ from leafkit.pipeline.predict.load_part import Part, load_part
 from leafkit.pipeline.predict.load_sample import check_enough, load_sample, sample_of
 from leafkit.pipeline.predict.probe_students import probe_students
 from leafkit.pipeline.predict.sample import Sample
-from leafkit.pipeline.predict.settings import PredictSettings
+from leafkit.pipeline.predict.settings import PredictSettings, refuse_undiagnosed
 from leafkit.pipeline.predict.student_words import load_named_start
 from leafkit.pipeline.predict.ways import (
     STUDENTS,
@@ -75,10 +75,12 @@ class PredictionInputs:
     prompts: list[str]
     corpus: str
     start: str
+    shape: list[str]  # of the start: layers, attention, pooling
     seed: int
     precision: str
     settings: list[str]
     probes: list[str]  # of the static table, and of the graph
+    ways: list[str]  # of the codecs
     tokens: list[int]
     runs: str  # of the table's content
 
@@ -119,9 +121,11 @@ def predict(
     named = any(word.startswith("name=") for word in settings)
     words = [f"teacher.source={teacher}", f"data.corpus={home}", *settings]
     loaded = load_recipe(recipe, words if named else [*words, "name=predict"])
+    asked = asked or PredictSettings()
     refuse_useless("predict", loaded, settings)
+    refuse_undiagnosed(asked, settings)
     with open_run(loaded, trains=False) as run:
-        return run_predict(run, asked or PredictSettings())
+        return run_predict(run, asked)
 
 
 def run_predict(run: Run, settings: PredictSettings) -> Prediction:
@@ -176,19 +180,28 @@ def describe_inputs(
     runs: Sequence[FinishedRun],
 ) -> PredictionInputs:
     """Everything that a prediction depends on."""
-    recipe = run.recipe
-    indexes, static = recipe.bench.indexes, recipe.student.static
-    known = precomputed_of(teacher.model)
+    recipe, student, inherit = run.recipe, run.recipe.student, run.recipe.inherit
+    indexes, known = recipe.bench.indexes, precomputed_of(teacher.model)
+    # a table's training has rates of its own
+    table = [str(student.static), str(replace(student.optimizer, lr=student.static.lr))]
+    num_resamples = recipe.bench.num_resamples if settings.has_diagnosis else 0
     return PredictionInputs(
         teacher=teacher.model.fingerprint,
         vectors="" if known is None else known.content,
         prompts=[teacher.model.prompt(role) for role in ("query", "document")],
         corpus=corpus.fingerprint,
-        start=identify_model(recipe.student.init),
+        start=identify_model(student.init),
+        shape=[student.init_layers, student.attention, student.pooling],
         seed=recipe.seed,
         precision=str(run.precision),
-        settings=[str(settings), str(_dims_of(run, teacher)), str(recipe.inherit.precisions)],
-        probes=[str(static), str(indexes.hnsw_links), str(indexes.ef_search)],
+        settings=[str(settings), str(num_resamples), str(student.num_ridge_texts)],
+        probes=[*table, str(indexes.hnsw_links), str(indexes.ef_search)],
+        ways=[
+            str(_dims_of(run, teacher)),
+            str(inherit.precisions),
+            str(inherit.int8_range),
+            str(inherit.pq_bytes),
+        ],
         tokens=[recipe.data.max_query_tokens, recipe.data.max_document_tokens],
         runs=fingerprint(to_plain(list(runs))),
     )

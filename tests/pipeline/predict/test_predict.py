@@ -217,7 +217,8 @@ def test_fewer_texts_than_it_can_tell_by_are_refused(home, folder, tmp_path):
 # --- what decides about a prediction
 
 
-def inputs_of(home, place, source, corpus, **changes) -> PredictionInputs:
+def inputs_of(home, place, source, corpus, settings=None, **changes) -> PredictionInputs:
+    settings = settings or PredictSettings()
     plain = tiny.tiny_recipe(home, place / "ck")
     plain["teacher"] = {"source": source}
     plain["data"] = {"corpus": corpus}
@@ -225,7 +226,7 @@ def inputs_of(home, place, source, corpus, **changes) -> PredictionInputs:
         plain[section] = plain.get(section, {}) | keys
     path = tiny.write_recipe(place / "mine.yaml", plain)
     with open_run(load_recipe(str(path)), trains=False) as run:
-        teacher, settings = load_teacher(run), PredictSettings()
+        teacher = load_teacher(run)
         part = load_part.load_part(run, settings)
         return predict_module.describe_inputs(
             run, teacher, part.corpus, settings, runs=predict_module.shipped_runs()
@@ -238,7 +239,14 @@ def inputs_of(home, place, source, corpus, **changes) -> PredictionInputs:
         {"student": {"static": {"width": 8}}},
         {"student": {"dim": 24}},
         {"bench": {"indexes": {"hnsw_links": 8}}},
+        {"student": {"init_layers": "last:1"}},
+        {"student": {"attention": "bidirectional"}},
+        {"student": {"pooling": "cls"}},
+        {"student": {"num_ridge_texts": 63}},  # of the words that make the students
+        {"student": {"optimizer": {"warmup_ratio": 0.2}}},
         {"inherit": {"dims": [24]}},
+        {"inherit": {"int8_range": 0.3}},
+        {"inherit": {"pq_bytes": 8}},
     ],
 )
 def test_what_changes_a_prediction_makes_it_anew(home, folder, tmp_path, changes):
@@ -246,6 +254,17 @@ def test_what_changes_a_prediction_makes_it_anew(home, folder, tmp_path, changes
     before = inputs_of(home, tmp_path, source, corpus)
     assert inputs_of(home, tmp_path, source, corpus) == before
     assert inputs_of(home, tmp_path, source, corpus, **changes) != before
+
+
+def test_resamples_decide_where_the_teacher_is_diagnosed(home, folder, tmp_path):
+    corpus, source = f"jsonl:{folder / 'documents.jsonl'}", f"vectors:{folder}"
+    for has_diagnosis in (False, True):
+        settings = PredictSettings(has_diagnosis=has_diagnosis)
+        before, after = (
+            inputs_of(home, tmp_path, source, corpus, settings, bench={"num_resamples": count})
+            for count in (200, 300)
+        )
+        assert (before != after) == has_diagnosis
 
 
 def test_another_prompt_of_the_teacher_does_too(home, folder, tmp_path, monkeypatch):
