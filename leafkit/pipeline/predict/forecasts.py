@@ -64,7 +64,7 @@ def forecast_student(
         num_texts=num_texts,
         probes=probed.probes,
         expected=expected,
-        retention=calibration.forecast(expected),
+        retention=calibration.forecast(expected, growth=growth_to(probed.probes, num_texts)),
         seconds=probed.seconds_per_text * num_texts,
         texts_needed=needed,
     )
@@ -89,10 +89,17 @@ def forecast_trained(
         whole,
         kind=TRAINED,
         settings=words.of(TRAINED, max(num_texts, needed)),
-        retention=calibration.forecast(whole.expected, is_trained=True),
+        retention=calibration.forecast(
+            whole.expected, growth=growth_to(probed.probes, num_texts), is_trained=True
+        ),
         seconds=TRAINED_SECONDS,
         texts_needed=needed,
     )
+
+
+def growth_to(probes: Sequence[ProbeAt], num_texts: int) -> float:
+    """A number of texts in times of the largest probe's, 1 at least."""
+    return max(1.0, num_texts / probes[-1].num_texts)
 
 
 def find_best(students: Sequence[StudentForecast]) -> int:

@@ -32,6 +32,7 @@ from leafkit.pipeline.predict.forecasts import (
     find_best,
     forecast_student,
     forecast_trained,
+    growth_to,
 )
 from leafkit.pipeline.predict.load_part import Part, load_part
 from leafkit.pipeline.predict.load_sample import check_enough, load_sample, sample_of
@@ -228,6 +229,15 @@ def _left_out_dims(run: Run, teacher: ModelHandle) -> list[str]:
     return [told]
 
 
+def _beyond_growth(calibration: Calibration) -> str:
+    """In words, how far from the probes the intervals were ever tried."""
+    trained = f" ({TRAINED}: {calibration.trained_growth:.1f})" if calibration.has_trained else ""
+    return (
+        f"how far off forecasts are for more than {calibration.growth:.1f} times the texts of the "
+        f"largest probe{trained}: no finished run had more, and such forecasts have a star"
+    )
+
+
 def forecast(
     run: Run,
     teacher: ModelHandle,
@@ -285,7 +295,11 @@ def forecast(
         corpora=calibration.corpora,
         teacher_seconds=0.0,
         seconds=0.0,
-        not_predicted=(*_NOT_PREDICTED, *_left_out_dims(run, teacher)),
+        not_predicted=(
+            *_NOT_PREDICTED,
+            _beyond_growth(calibration),
+            *_left_out_dims(run, teacher),
+        ),
         num_read=len(corpus.collection.documents) if part.num_rows else 0,
         num_rows=part.num_rows,
         diagnosis=_diagnose(run, teacher, corpus, sample) if settings.has_diagnosis else None,
@@ -318,9 +332,10 @@ def _forecast_ways(
     )
     kept = [(way, ratios_of(figures, probed.probes[-1].figures)) for way, figures in found]
     symmetric = measure_symmetric(sample, probed.unfitted, probed.embed_half())
+    growth = growth_to(probed.probes, told.num_texts)
     for way, ratios in [*kept, (Way(STUDENTS, dim, "float32"), symmetric)]:
         figures = scale_figures(told.expected, ratios)
-        retention = calibration.forecast(figures)
+        retention = calibration.forecast(figures, growth=growth)
         yield WayForecast(
             kind=probed.kind,
             documents=way.documents,

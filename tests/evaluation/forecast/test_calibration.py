@@ -63,6 +63,27 @@ def test_beyond_the_runs_it_says_so_and_is_less_sure():
     assert found.forecast(only_one).outside == "the neighbors of queries"
 
 
+def test_more_texts_from_the_probes_than_any_run_had_are_told_as_outside():
+    """Students of the shipped table were fitted to at most three times the texts of the probe."""
+    found, asked = (
+        calibrate(shipped_runs(), MADE_QUERIES),
+        replace(figures(0.5), document_cosine=0.8),
+    )
+    known = found.forecast(asked)
+    for growth in (0.5, 2.0, 3.0):
+        assert found.forecast(asked, growth=growth) == known
+    far = found.forecast(asked, growth=16)
+    assert far.outside == "16.0 times the texts of the largest probe (finished runs: 3.0)"
+    assert "*" in str(far)
+    assert (far.value, far.low, far.high) == (known.value, known.low, known.high)
+    # the trained ones were made of all texts
+    assert not found.forecast(asked, growth=16, is_trained=True).outside
+    assert found.forecast(asked, growth=40, is_trained=True).outside
+    both = found.forecast(figures(0.05), growth=16).outside
+    assert "the neighbors of queries" in both
+    assert "16.0 times" in both
+
+
 def test_runs_of_one_corpus_are_none():
     with pytest.raises(LeafkitError, match="of 1 corpora"):
         calibrate([run for run in make_runs() if run.corpus == "a"], GIVEN_QUERIES)

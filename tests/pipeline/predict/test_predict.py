@@ -127,6 +127,20 @@ def test_a_teacher_at_hand_embeds_its_part_and_the_made_queries(home, folder, tm
     assert found.diagnosis.sentence() in str(found)
 
 
+def test_what_is_told_of_more_texts_than_runs_had_is_marked_everywhere(
+    home, folder, tmp_path, monkeypatch
+):
+    runs = [replace(run, num_texts=run.num_probed) for run in make_runs()]
+    monkeypatch.setattr(predict_module, "shipped_runs", lambda: runs)
+    corpus, settings = f"jsonl:{folder / 'documents.jsonl'}", replace(SMALL, kinds=(LAST_LAYER,))
+    found = predicted(home, tmp_path, f"vectors:{folder}", corpus, settings)
+    told = [one.retention for one in (*found.students, *found.ways)]
+    assert len(told) == 4
+    for one in told:  # 260 texts, probes of 208
+        assert "1.2 times the texts of the largest probe (finished runs: 1.0)" in one.outside
+    assert "more than 1.0 times the texts of the largest probe" in " ".join(found.not_predicted)
+
+
 def test_of_a_pruned_start_the_kept_layers_are_read_and_named(home, folder, tmp_path):
     plain = tiny.tiny_recipe(home, tmp_path / "ck")
     plain["teacher"] = {"source": f"vectors:{folder}"}
