@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -464,13 +465,35 @@ def test_given_queries_are_asked_as_they_are(folder, documents):
         (lambda d, v: (d, v[:-1]), "260 documents have 259 vectors"),
         (lambda d, v: (d[:150], v[:150]), "150 documents with vectors are too few"),
         (lambda d, v: (d, np.repeat(v[:1], len(v), axis=0)), "one and the same"),
-        (lambda d, v: (d, np.where(np.arange(len(v))[:, None] == 9, np.nan, v)), "document 9"),
+        (lambda d, v: (d, np.where(np.arange(len(v))[:, None] == 9, np.nan, v)), ""),
     ],
 )
 def test_bad_vectors_are_refused(folder, documents, change, says):
     changed = change(as_documents(documents), np.load(folder / "documents.npy"))
+    says = says or re.escape(f"vector of the document '{documents[9][:80]}")
     with pytest.raises(LeafkitError, match=says):
         make_sample(*changed, seed=1)
+
+
+def test_a_bad_vector_of_a_query_is_not_said_to_be_a_documents(folder, documents):
+    """A row of the sample tells nobody which text it is: texts are shown."""
+    vectors = np.load(folder / "documents.npy")
+    given = [f"query {i} {'and on ' * 30}" for i in range(30)]
+    asked = np.where(np.arange(30)[:, None] == 7, np.inf, vectors[:30])
+    with pytest.raises(
+        LeafkitError, match=r"vector of the query 'query 7 and on .*\.\.\.'"
+    ) as wrong:
+        make_sample(as_documents(documents), vectors, given=(given, asked), seed=1)
+    assert "that query's text" in wrong.value.hint
+    assert len(str(wrong.value)) < 200
+
+    def embed(queries):
+        made = np.repeat(vectors[:1], len(queries), axis=0)
+        made[3] = np.nan
+        return made
+
+    with pytest.raises(LeafkitError, match="vector of the query '"):
+        make_sample(as_documents(documents), vectors, embed=embed, seed=1)
 
 
 def test_documents_of_a_word_make_no_queries():
