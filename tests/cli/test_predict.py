@@ -40,6 +40,30 @@ def test_a_folder_of_vectors_brings_its_texts(tmp_path):
     assert rest[-1] == "data.corpus=jsonl:other.jsonl"
 
 
+def test_it_does_so_for_a_recipe_too_that_names_no_corpus(tmp_path):
+    folder = tmp_path / "vectors"
+    folder.mkdir()
+    (folder / "documents.jsonl").write_text('{"text": "a"}\n')
+    own = f"jsonl:{folder / 'documents.jsonl'}"
+
+    def corpus_of(*words: str) -> str:
+        _, rest = split_words(words)
+        return read_recipe("predict", rest, has_short_keys=True).data.corpus
+
+    teacher = f"vectors:{folder}"
+    assert corpus_of("recipe=own-index", f"teacher={teacher}") == own
+    assert corpus_of("recipe=own-index", f"teacher.source={teacher}") == own
+    assert corpus_of("recipe=own-index", f"teacher={teacher}", "home=jsonl:b") == "jsonl:b"
+    # the recipe may name the teacher itself, and its own corpus stays
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"teacher:\n  source: {teacher}\n")
+    assert corpus_of(f"recipe={path}") == own
+    path.write_text(f"teacher:\n  source: {teacher}\ndata:\n  corpus: jsonl:theirs\n")
+    assert corpus_of(f"recipe={path}") == "jsonl:theirs"
+    with pytest.raises(UsageError, match="no such recipe"):
+        corpus_of("recipe=nowhere", f"teacher={teacher}")
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -89,6 +113,8 @@ def test_what_decides_about_a_prediction_is_taken():
         ([], "name a recipe or a teacher"),
         (["teacher=model:nowhere"], "names no corpus"),
         (["teacher=vectors:nowhere"], "no such folder"),
+        (["recipe=own-index", "teacher=vectors:nowhere"], "no such folder"),
+        (["recipe=own-index", "teacher=model:nowhere"], "names no corpus"),
         (
             ["teacher=model:a", "home=jsonl:b", "student.kind=static"],
             "no effect in leafkit predict",
