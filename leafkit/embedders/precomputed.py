@@ -110,6 +110,13 @@ class PrecomputedVectors(EmbedderBase):
         return self._fingerprint
 
     @property
+    def content(self) -> str:
+        """Of all texts and vectors: those of a store may change while its model, and so its
+        fingerprint, stays.
+        """
+        return _identify_stores(self.folder) if self._is_store else self._fingerprint
+
+    @property
     def space_id(self) -> str:
         """What about.json calls the space, or the store's model, or the folder's content."""
         return self._space_id
@@ -337,4 +344,18 @@ def _identify(folder: Path) -> str:
     ]
     return fingerprint(
         {name: sha256_of_file(folder / name) for name in names if (folder / name).is_file()}
+    )
+
+
+def _identify_stores(folder: Path) -> str:
+    """By the commit records, which hold the sha256 of their shards."""
+    places = (folder, *(folder / stem for stem in ROLES.values()))
+    shards = [path for place in places for path in place.glob(STORE_FILES)]
+    records = [path.with_suffix(".json") for path in shards]
+    return fingerprint(
+        {
+            record.relative_to(folder).as_posix(): sha256_of_file(record)
+            for record in records
+            if record.is_file()
+        }
     )

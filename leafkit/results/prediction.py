@@ -104,8 +104,8 @@ class Forecast:
         value: the estimate.
         low: of the interval.
         high: of the interval.
-        outside: what of the probe lies beyond all finished runs, in words; "" for nothing. The
-            interval is wider there, and no run vouches for it.
+        outside: what lies beyond all finished runs, in words; "" for nothing. The interval is wider
+            for figures of a probe that do, not for more texts; no run vouches for either.
     """
 
     value: float

@@ -6,8 +6,9 @@ import pytest
 
 from leafkit.cli import main
 from leafkit.cli.commands.predict import split_words
+from leafkit.cli.recipe_words import read_recipe
 from leafkit.core.errors import UsageError
-from leafkit.pipeline.predict.settings import PredictSettings
+from leafkit.pipeline.predict.settings import PredictSettings, refuse_undiagnosed
 from leafkit.results.prediction import KINDS
 
 
@@ -39,6 +40,30 @@ def test_a_folder_of_vectors_brings_its_texts(tmp_path):
     assert rest[-1] == "data.corpus=jsonl:other.jsonl"
 
 
+def test_it_does_so_for_a_recipe_too_that_names_no_corpus(tmp_path):
+    folder = tmp_path / "vectors"
+    folder.mkdir()
+    (folder / "documents.jsonl").write_text('{"text": "a"}\n')
+    own = f"jsonl:{folder / 'documents.jsonl'}"
+
+    def corpus_of(*words: str) -> str:
+        _, rest = split_words(words)
+        return read_recipe("predict", rest, has_short_keys=True).data.corpus
+
+    teacher = f"vectors:{folder}"
+    assert corpus_of("recipe=own-index", f"teacher={teacher}") == own
+    assert corpus_of("recipe=own-index", f"teacher.source={teacher}") == own
+    assert corpus_of("recipe=own-index", f"teacher={teacher}", "home=jsonl:b") == "jsonl:b"
+    # the recipe may name the teacher itself, and its own corpus stays
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"teacher:\n  source: {teacher}\n")
+    assert corpus_of(f"recipe={path}") == own
+    path.write_text(f"teacher:\n  source: {teacher}\ndata:\n  corpus: jsonl:theirs\n")
+    assert corpus_of(f"recipe={path}") == "jsonl:theirs"
+    with pytest.raises(UsageError, match="no such recipe"):
+        corpus_of("recipe=nowhere", f"teacher={teacher}")
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -68,12 +93,28 @@ def test_a_folder_without_texts_is_refused(tmp_path):
     assert "home=" in refused.value.hint
 
 
+def test_what_decides_about_a_prediction_is_taken():
+    words = ["teacher=model:a", "home=jsonl:b", "diagnose=true", "precisions=[int8_fixed,pq]"]
+    words += ["bench.num_resamples=100", "inherit.int8_range=.3", "inherit.pq_bytes=8"]
+    words += ["student.init_layers=first:1", "student.pooling=cls"]
+    asked, rest = split_words([*words, "student.attention=bidirectional"])
+    recipe = read_recipe("predict", rest, has_short_keys=True)
+    refuse_undiagnosed(asked, rest)
+    assert (recipe.student.init_layers, recipe.student.pooling) == ("first:1", "cls")
+    assert (recipe.inherit.int8_range, recipe.inherit.pq_bytes) == (0.3, 8)
+    with pytest.raises(UsageError, match="num_resamples") as refused:
+        refuse_undiagnosed(PredictSettings(), rest)
+    assert "diagnose=true" in refused.value.hint
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         ([], "name a recipe or a teacher"),
         (["teacher=model:nowhere"], "names no corpus"),
         (["teacher=vectors:nowhere"], "no such folder"),
+        (["recipe=own-index", "teacher=vectors:nowhere"], "no such folder"),
+        (["recipe=own-index", "teacher=model:nowhere"], "names no corpus"),
         (
             ["teacher=model:a", "home=jsonl:b", "student.kind=static"],
             "no effect in leafkit predict",
@@ -86,6 +127,11 @@ def test_a_folder_without_texts_is_refused(tmp_path):
             ["teacher=model:a", "home=jsonl:b", "student.static.num_words=100"],
             "no effect in leafkit predict",
         ),
+        (
+            ["teacher=model:a", "home=jsonl:b", "bench.num_resamples=100"],
+            "bench.num_resamples has no effect in leafkit predict",
+        ),
+        (["teacher=model:a", "home=jsonl:b", "inherit.pq_bytes=8"], "pq among inherit.precisions"),
         (["teacher=model:a", "home=jsonl:b", "dry_run=true"], "dry_run=true is for the commands"),
     ],
 )

@@ -36,7 +36,7 @@ OF_SECTIONS = {
     "student.num_epochs=2": set(RUNS) - {"distill", "rescue"},
     "student.init=builtin:minilm": set(RUNS)
     - {"distill", "predict", "rescue", "inherit", "ladder"},
-    "student.init_layers=first:3": set(RUNS) - {"distill", "rescue", "inherit"},
+    "student.init_layers=first:3": set(RUNS) - {"distill", "predict", "rescue", "inherit"},
     "synth.model=x": set(RUNS) - {"synth"},
     "bench.num_samples=1": set(RUNS) - {"distill", "bench"},
     "bench.split=test": {"predict", "rescue", "teach", "mine", "synth", "embed"},
@@ -260,8 +260,13 @@ def test_a_teacher_is_trained_with_what_the_command_line_sets(home, tmp_path, ca
 def test_a_prediction_reads_what_its_probes_do_and_refuses_what_they_do_not() -> None:
     recipe = load_recipe("measure")
     read = ["student.dim", "student.static.width", "student.static.document_epochs"]
-    read += ["bench.indexes.hnsw_links", "bench.indexes.ef_search"]
+    read += ["bench.indexes.hnsw_links", "bench.indexes.ef_search", "bench.num_resamples"]
+    read += [f"student.{key}" for key in ("init_layers", "attention", "pooling")]
+    read += ["student.optimizer.warmup_ratio"]
     unread = ["student.static.num_words", "student.static.query_epochs", "student.static.query_lr"]
     assert not list(find_useless("predict", recipe, read))
-    unread += ["bench.indexes.kinds", "bench.indexes.num_lists"]
+    unread += ["bench.indexes.kinds", "bench.indexes.num_lists", "student.optimizer.lr"]
+    unread += ["inherit.int8_range", "inherit.pq_bytes"]  # of precisions that are not asked for
     assert {key for key, _ in find_useless("predict", recipe, unread)} == set(unread)
+    coded = load_recipe("measure", ["inherit.precisions=[int8_fixed,pq]"])
+    assert not list(find_useless("predict", coded, ["inherit.int8_range", "inherit.pq_bytes"]))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from leafkit.cli.recipe_words import read_recipe
+from leafkit.config.effects import key_of
+from leafkit.config.load import load_recipe
+from leafkit.core.checkpoint_layout import PAIR_TEXTS_FILE, PREDICTION, PREDICTION_PAGE_FILE
 from leafkit.core.console import console, log
 from leafkit.core.errors import UsageError
-from leafkit.pipeline.predict.settings import PredictSettings
+from leafkit.pipeline.predict.settings import PredictSettings, refuse_undiagnosed
 
 OPTIONS = ("target", "minutes", "texts", "kinds", "diagnose")
 _TRUTH = {"true": True, "false": False}
@@ -18,7 +22,7 @@ def run(words: Sequence[str]) -> int:
     """Probe, print the forecasts, and keep them in the recipe's folder."""
     asked, rest = split_words(words)
     recipe = read_recipe("predict", rest, has_short_keys=True)
-    from leafkit.core.checkpoint_layout import PREDICTION, PREDICTION_PAGE_FILE
+    refuse_undiagnosed(asked, rest)
     from leafkit.pipeline.predict.predict import run_predict
     from leafkit.pipeline.run import open_run
 
@@ -74,22 +78,33 @@ def _number(word: str) -> int | float | str:
 
 
 def _name_texts(words: list[str]) -> list[str]:
-    """A folder of vectors brings its own texts where no other home is named."""
-    if any(word.startswith(("data.corpus=", "corpus=", "recipe=")) for word in words):
+    """A folder of vectors brings its own texts where neither a word nor the recipe names others."""
+    if any(word.startswith(("data.corpus=", "corpus=")) for word in words):
         return words
-    teacher = [w.partition("=")[2] for w in words if w.startswith(("teacher=", "teacher.source="))]
-    if len(teacher) == 1 and teacher[0].startswith("vectors:"):
-        from pathlib import Path
-
-        from leafkit.core.checkpoint_layout import PAIR_TEXTS_FILE
-
-        folder = Path(teacher[0].partition(":")[2])
-        if not folder.is_dir():
-            raise UsageError(f"{teacher[0]}: no such folder: {folder.absolute()}", "check the path")
-        if not (folder / PAIR_TEXTS_FILE).is_file():
-            raise UsageError(
-                f"{teacher[0]} knows its texts by their hashes alone, or has none of documents",
-                "home=jsonl:FILE names the texts",
-            )
-        return [*words, f"data.corpus=jsonl:{folder / PAIR_TEXTS_FILE}"]
+    teachers = [w.partition("=")[2] for w in words if key_of(w) in ("teacher", "teacher.source")]
+    recipes = [word.removeprefix("recipe=") for word in words if word.startswith("recipe=")]
+    if len(recipes) == 1:
+        recipe = load_recipe(recipes[0])
+        if recipe.data.corpus:
+            return words
+        teachers = teachers or [recipe.teacher.source]
+    if len(teachers) == 1 and teachers[0].startswith("vectors:"):
+        return [*words, f"data.corpus={_texts_of(teachers[0])}"]
     return words
+
+
+def _texts_of(teacher: str) -> str:
+    """The source of the texts that lie beside vectors.
+
+    Raises:
+        UsageError: there are none.
+    """
+    folder = Path(teacher.partition(":")[2])
+    if not folder.is_dir():
+        raise UsageError(f"{teacher}: no such folder: {folder.absolute()}", "check the path")
+    if not (folder / PAIR_TEXTS_FILE).is_file():
+        raise UsageError(
+            f"{teacher} knows its texts by their hashes alone, or has none of documents",
+            "home=jsonl:FILE names the texts",
+        )
+    return f"jsonl:{folder / PAIR_TEXTS_FILE}"

@@ -7,6 +7,11 @@ runs on one corpus share its queries, and are no independent witnesses. Scale an
 chosen by what corpora that are left out of the shipped table get from the others, their outcomes
 known: see docs/predict.md.
 
+The ceiling is there for runs that kept more than all by the chance of their queries. What is
+expected ends at 100%, where the slope would go on: a student that finds all that its teacher finds
+keeps all of it. Of corpora that are left out of the shipped table the errors are the same with this
+bound as without it, and larger where figures themselves end at the table's.
+
 Shapes: R runs, F features.
 """
 
@@ -32,10 +37,12 @@ FEATURES = {
 }
 _RIDGE = 0.1  # runs that say "no slope", of R
 CEILING = 1.25  # of a share: no run of the shipped table kept more than 1.05
+WHOLE = float(np.log(1 / (CEILING - 1)))  # logit of 100%
 SMALLEST_SHARE = 1e-3  # and as far below the ceiling
 SMALLEST = 0.01  # of a figure, and of what it lacks of 1
 _FEWEST_CORPORA = 2
 _MARGIN = 0.02  # beyond the table's range, in units of a figure, that is still inside
+_FARTHER = 1.1  # times the table's growth, likewise
 # 95% quantiles of Student's t, for a 90% interval, of 1 to 12 degrees of freedom
 T95 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782)
 # of a figure that is outside
@@ -75,6 +82,8 @@ class Calibration:
         corpora: of the runs.
         num_runs: R.
         has_trained: whether some of them took steps.
+        growth: most texts that a student of them was fitted to, in times of its largest probe's.
+        trained_growth: likewise, of those that took steps; 0 where none did.
     """
 
     features: tuple[str, ...]
@@ -90,9 +99,21 @@ class Calibration:
     corpora: tuple[str, ...]
     num_runs: int
     has_trained: bool
+    growth: float
+    trained_growth: float
 
-    def forecast(self, figures: ProbeFigures, *, is_trained: bool = False) -> Forecast:
-        """The share that a student of such figures keeps, between 0 and ``CEILING``.
+    def forecast(
+        self, figures: ProbeFigures, *, growth: float = 1.0, is_trained: bool = False
+    ) -> Forecast:
+        """The share that a student of such figures keeps, 1 at most, in an interval between 0 and
+        ``CEILING``.
+
+        Args:
+            figures: measured, or expected of more texts.
+            growth: texts that they are expected of, in times of the largest probe's. More than any
+                finished run had is told as outside; the interval stays, for no run says how far off
+                such figures are.
+            is_trained: the student took steps.
 
         Raises:
             ValueError: a figure is not known, or no finished run was trained.
@@ -101,9 +122,20 @@ class Calibration:
             raise ValueError("no finished run was trained")
         values = figures_of(figures, self.features)
         x = np.append(to_logit(values, 1.0, SMALLEST), float(is_trained)) - self.mean
+        center = self.base + float(x @ self.weight)
+        if center > WHOLE:  # where the slope ends, its own error ends: leverage is that of there
+            by_figures = float(x[:-1] @ self.weight[:-1])
+            if by_figures > 0:
+                x[:-1] *= max(0.0, 1 - (center - WHOLE) / by_figures)
+            center = WHOLE
         leverage = float(x @ self.spread @ x)
         far = np.maximum(self.low - _MARGIN - values, values - self.high - _MARGIN).clip(min=0)
-        names = [name for name, by in zip(self.features, far, strict=True) if by > 0]
+        outside = [_WORDS[name] for name, by in zip(self.features, far, strict=True) if by > 0]
+        known = self.trained_growth if is_trained else self.growth
+        if growth > _FARTHER * known:
+            outside.append(
+                f"{growth:,.1f} times the texts of the largest probe (finished runs: {known:.1f})"
+            )
         width = np.maximum(self.high - self.low, _MARGIN)
         stretch = 1 + float((far / width).max())  # as far again as the table is wide: twice
         error = (self.trained_error if is_trained else self.error) * stretch
@@ -111,12 +143,11 @@ class Calibration:
         # all outcomes chose; where the choice is made anew, they cover too little: docs/predict.md
         error *= float(np.sqrt(1 + leverage))
         reach = T95[min(self.freedom, len(T95)) - 1] * error
-        center = self.base + float(x @ self.weight)
         return Forecast(
-            share_of_logit(center),
+            min(1.0, share_of_logit(center)),  # a target of 1 is reached, whatever rounding does
             share_of_logit(center - reach),
             share_of_logit(center + reach),
-            ", ".join(_WORDS[name] for name in names),
+            ", ".join(outside),
         )
 
 
@@ -153,6 +184,7 @@ def calibrate(runs: Sequence[FinishedRun], asked_with: str) -> Calibration:
     mean, weight, base, spread = solve_ridge(x, y, weights)
     error = float(np.sqrt(np.average(errors**2, weights=weights)))
     took_steps = trained > 0
+    growths = np.array([run.num_texts / run.num_probed for run in runs])
     of_trained = float(np.sqrt(np.mean(errors[took_steps] ** 2))) if took_steps.any() else 0.0
     return Calibration(
         features=features,
@@ -168,7 +200,9 @@ def calibrate(runs: Sequence[FinishedRun], asked_with: str) -> Calibration:
         high=raw.max(axis=0),
         corpora=corpora,
         num_runs=len(runs),
-        has_trained=bool(trained.any()),
+        has_trained=bool(took_steps.any()),
+        growth=float(growths[~took_steps].max(initial=0.0)),
+        trained_growth=float(growths[took_steps].max(initial=0.0)),
     )
 
 

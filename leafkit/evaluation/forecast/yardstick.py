@@ -18,6 +18,7 @@ from leafkit.index.ranking import exclude_self
 from leafkit.results import ProbeFigures
 
 FEWEST = 20  # held-out documents, or queries, of which a figure is worth giving
+_SHOWN = 80  # characters of a text in a message
 _SMALLEST_VARIANCE = 1e-9  # of unit vectors: below it they are one vector, rounded
 
 
@@ -109,19 +110,32 @@ class Yardstick:
         )
 
 
-def unit(vectors: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+def unit(
+    vectors: Sequence[np.ndarray] | np.ndarray, texts: Sequence[str] = (), role: str = "document"
+) -> np.ndarray:
     """(n, D) contiguous float32 vectors of length one.
 
+    Args:
+        vectors: n of the teacher.
+        texts: whose they are, for messages: of a sample, the number of a row tells nobody which
+            text it is. Without them the number is all there is.
+        role: of the texts.
+
     Raises:
-        LeafkitError: a number is not finite; the row is named.
+        LeafkitError: a number is not finite; the text is shown.
     """
     rows = np.ascontiguousarray(vectors, dtype=np.float32)
     wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(wrong):
+        first = int(wrong[0])
+        which = f"the {role} {_begin(texts[first])!r}" if len(texts) else f"{role} {first}"
         raise LeafkitError(
-            f"the teacher's vector of document {int(wrong[0])} is not finite "
-            f"({len(wrong):,} such vectors)",
-            "compute it again, in float32; if it stays, look at that document's text",
+            f"the teacher's vector of {which} is not finite ({len(wrong):,} such vectors)",
+            f"compute it again, in float32; if it stays, look at that {role}'s text",
         )
     made: np.ndarray = truncate_then_normalize(rows)
     return made
+
+
+def _begin(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -12,7 +12,7 @@ import numpy as np
 
 from leafkit.evaluation.forecast.calibration import Calibration
 from leafkit.evaluation.forecast.growth import FARTHEST, expect_at
-from leafkit.pipeline.predict.start_states import SETTINGS
+from leafkit.pipeline.predict.student_words import StudentWords
 from leafkit.results import StudentForecast
 from leafkit.results.prediction import TRAINED, ProbeAt
 
@@ -45,7 +45,7 @@ class Probed:
 
 
 def forecast_student(
-    probed: Probed, calibration: Calibration, num_texts: int, target: float
+    probed: Probed, calibration: Calibration, num_texts: int, target: float, *, words: StudentWords
 ) -> StudentForecast:
     """What a student of this kind will be worth, fitted to ``num_texts``.
 
@@ -54,22 +54,24 @@ def forecast_student(
         calibration: by finished runs.
         num_texts: that there are.
         target: share of the teacher that is wanted.
+        words: that make the students.
     """
     expected = expect_at(probed.probes, num_texts)
+    needed = find_texts(probed.probes, calibration, target)
     return StudentForecast(
         kind=probed.kind,
-        settings=SETTINGS[probed.kind],
+        settings=words.of(probed.kind, max(num_texts, needed)),
         num_texts=num_texts,
         probes=probed.probes,
         expected=expected,
-        retention=calibration.forecast(expected),
+        retention=calibration.forecast(expected, growth=growth_to(probed.probes, num_texts)),
         seconds=probed.seconds_per_text * num_texts,
-        texts_needed=find_texts(probed.probes, calibration, target),
+        texts_needed=needed,
     )
 
 
 def forecast_trained(
-    probed: Probed, calibration: Calibration, num_texts: int, target: float
+    probed: Probed, calibration: Calibration, num_texts: int, target: float, *, words: StudentWords
 ) -> StudentForecast:
     """What ten minutes of training make of the last layer's closed form, by finished runs alone: no
     probe takes a step.
@@ -79,15 +81,34 @@ def forecast_trained(
         calibration: with finished runs that were trained.
         num_texts: that there are.
         target: share of the teacher that is wanted.
+        words: that make the students.
     """
-    whole = forecast_student(probed, calibration, num_texts, target)
+    whole = forecast_student(probed, calibration, num_texts, target, words=words)
+    needed = find_texts(probed.probes, calibration, target, is_trained=True)
     return replace(
         whole,
         kind=TRAINED,
-        settings=SETTINGS[TRAINED],
-        retention=calibration.forecast(whole.expected, is_trained=True),
+        settings=words.of(TRAINED, max(num_texts, needed)),
+        retention=calibration.forecast(
+            whole.expected, growth=growth_to(probed.probes, num_texts), is_trained=True
+        ),
         seconds=TRAINED_SECONDS,
-        texts_needed=find_texts(probed.probes, calibration, target, is_trained=True),
+        texts_needed=needed,
+    )
+
+
+def growth_to(probes: Sequence[ProbeAt], num_texts: int) -> float:
+    """A number of texts in times of the largest probe's, 1 at least."""
+    return max(1.0, num_texts / probes[-1].num_texts)
+
+
+def find_best(students: Sequence[StudentForecast]) -> int:
+    """Position of the one that keeps most; of several whose forecast ends at 100%, of the one that
+    finds most of its teacher's neighbors.
+    """
+    return max(
+        range(len(students)),
+        key=lambda i: (students[i].retention.value, students[i].expected.document_overlap),
     )
 
 

@@ -104,16 +104,21 @@ def load_sample(run: Run, teacher: ModelHandle, part: Part, settings: PredictSet
             "looked at (texts=N says how many)"
         )
     chosen = np.sort(order[: min(count, len(order))]).tolist()
-    found = load_vectors(
-        run,
-        teacher.model,
-        teacher.name,
-        [texts[i] for i in chosen],
-        role="document",
-        max_tokens=data.max_document_tokens,
-        what=f"{corpus.collection.name} documents",
-    )
-    vectors = np.asarray(found[: len(chosen)], dtype=np.float32)
+    wanted = [texts[i] for i in chosen]
+    if known is not None:
+        # read where they lie: a copy would stay as it is when a store's vectors change
+        vectors = teacher.model.embed(wanted, "document", data.max_document_tokens)
+    else:
+        found = load_vectors(
+            run,
+            teacher.model,
+            teacher.name,
+            wanted,
+            role="document",
+            max_tokens=data.max_document_tokens,
+            what=f"{corpus.collection.name} documents",
+        )
+        vectors = np.asarray(found[: len(chosen)], dtype=np.float32)
     left_s = per_text_s * (part.num_documents - len(chosen))
     return Looked([documents[i] for i in chosen], vectors, left_s)
 

@@ -20,18 +20,26 @@ from leafkit.core.checkpoint_layout import (
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
 from leafkit.core.method import method_of
+from leafkit.embedders.prefix import precomputed_of
 from leafkit.evaluation.diagnosis.diagnose import Settings, diagnose
 from leafkit.evaluation.diagnosis.findings import conclude
 from leafkit.evaluation.forecast.calibration import Calibration, calibrate, shipped_runs
 from leafkit.models.checkpoint import identify_model
 from leafkit.pipeline.corpus import Corpus
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
-from leafkit.pipeline.predict.forecasts import Probed, forecast_student, forecast_trained
+from leafkit.pipeline.predict.forecasts import (
+    Probed,
+    find_best,
+    forecast_student,
+    forecast_trained,
+    growth_to,
+)
 from leafkit.pipeline.predict.load_part import Part, load_part
 from leafkit.pipeline.predict.load_sample import check_enough, load_sample, sample_of
 from leafkit.pipeline.predict.probe_students import probe_students
 from leafkit.pipeline.predict.sample import Sample
-from leafkit.pipeline.predict.settings import PredictSettings
+from leafkit.pipeline.predict.settings import PredictSettings, refuse_undiagnosed
+from leafkit.pipeline.predict.student_words import load_named_start
 from leafkit.pipeline.predict.ways import (
     STUDENTS,
     Way,
@@ -43,7 +51,6 @@ from leafkit.pipeline.predict.ways import (
 )
 from leafkit.pipeline.run import Run, open_run
 from leafkit.pipeline.space_guard import check_cosine
-from leafkit.pipeline.student.start import load_start
 from leafkit.pipeline.student.transformer import build_student
 from leafkit.report.prediction import render_prediction
 from leafkit.results import Diagnosis, FinishedRun, Prediction, StudentForecast
@@ -65,13 +72,16 @@ class PredictionInputs:
     """What decides about a prediction."""
 
     teacher: str
+    vectors: str  # of what a folder holds, where the teacher is one
     prompts: list[str]
     corpus: str
     start: str
+    shape: list[str]  # of the start: layers, attention, pooling
     seed: int
     precision: str
     settings: list[str]
     probes: list[str]  # of the static table, and of the graph
+    ways: list[str]  # of the codecs
     tokens: list[int]
     runs: str  # of the table's content
 
@@ -112,9 +122,11 @@ def predict(
     named = any(word.startswith("name=") for word in settings)
     words = [f"teacher.source={teacher}", f"data.corpus={home}", *settings]
     loaded = load_recipe(recipe, words if named else [*words, "name=predict"])
+    asked = asked or PredictSettings()
     refuse_useless("predict", loaded, settings)
+    refuse_undiagnosed(asked, settings)
     with open_run(loaded, trains=False) as run:
-        return run_predict(run, asked or PredictSettings())
+        return run_predict(run, asked)
 
 
 def run_predict(run: Run, settings: PredictSettings) -> Prediction:
@@ -169,17 +181,28 @@ def describe_inputs(
     runs: Sequence[FinishedRun],
 ) -> PredictionInputs:
     """Everything that a prediction depends on."""
-    recipe = run.recipe
-    indexes, static = recipe.bench.indexes, recipe.student.static
+    recipe, student, inherit = run.recipe, run.recipe.student, run.recipe.inherit
+    indexes, known = recipe.bench.indexes, precomputed_of(teacher.model)
+    # a table's training has rates of its own
+    table = [str(student.static), str(replace(student.optimizer, lr=student.static.lr))]
+    num_resamples = recipe.bench.num_resamples if settings.has_diagnosis else 0
     return PredictionInputs(
         teacher=teacher.model.fingerprint,
+        vectors="" if known is None else known.content,
         prompts=[teacher.model.prompt(role) for role in ("query", "document")],
         corpus=corpus.fingerprint,
-        start=identify_model(recipe.student.init),
+        start=identify_model(student.init),
+        shape=[student.init_layers, student.attention, student.pooling],
         seed=recipe.seed,
         precision=str(run.precision),
-        settings=[str(settings), str(_dims_of(run, teacher)), str(recipe.inherit.precisions)],
-        probes=[str(static), str(indexes.hnsw_links), str(indexes.ef_search)],
+        settings=[str(settings), str(num_resamples), str(student.num_ridge_texts)],
+        probes=[*table, str(indexes.hnsw_links), str(indexes.ef_search)],
+        ways=[
+            str(_dims_of(run, teacher)),
+            str(inherit.precisions),
+            str(inherit.int8_range),
+            str(inherit.pq_bytes),
+        ],
         tokens=[recipe.data.max_query_tokens, recipe.data.max_document_tokens],
         runs=fingerprint(to_plain(list(runs))),
     )
@@ -206,6 +229,15 @@ def _left_out_dims(run: Run, teacher: ModelHandle) -> list[str]:
     return [told]
 
 
+def _beyond_growth(calibration: Calibration) -> str:
+    """In words, how far from the probes the intervals were ever tried."""
+    trained = f" ({TRAINED}: {calibration.trained_growth:.1f})" if calibration.has_trained else ""
+    return (
+        f"how far off forecasts are for more than {calibration.growth:.1f} times the texts of the "
+        f"largest probe{trained}: no finished run had more, and such forecasts have a star"
+    )
+
+
 def forecast(
     run: Run,
     teacher: ModelHandle,
@@ -224,7 +256,8 @@ def forecast(
     calibration = calibrate(runs, sample.asked_with)
     corpus, num_texts = part.corpus, part.num_documents
     student = replace(recipe.student, head_layers="last", kind="instant")
-    start = build_student(load_start(student), teacher, student, recipe.seed)
+    shaped, words = load_named_start(recipe.student)
+    start = build_student(shaped, teacher, student, recipe.seed)
     probed = list(
         probe_students(run, teacher, start, sample, kinds=settings.kinds, minutes=settings.minutes)
     )
@@ -233,14 +266,15 @@ def forecast(
             f"{recipe.student.init} has no layers for {', '.join(settings.kinds)}",
             f"kinds={','.join(KINDS)}",
         )
-    students = [forecast_student(one, calibration, num_texts, settings.target) for one in probed]
-    order = sorted(range(len(probed)), key=lambda i: students[i].retention.value)
-    best, told = probed[order[-1]], students[order[-1]]
+    about = (calibration, num_texts, settings.target)
+    students = [forecast_student(one, *about, words=words) for one in probed]
+    place = find_best(students)
+    best, told = probed[place], students[place]
     if TRAINED in settings.kinds and not calibration.has_trained:
         log(f"  {TRAINED}: no finished run took steps, so nothing is said of it")
     elif TRAINED in settings.kinds:
         last = next(one for one in probed if one.kind == LAST_LAYER)
-        students.append(forecast_trained(last, calibration, num_texts, settings.target))
+        students.append(forecast_trained(last, *about, words=words))
     asked = {} if yardstick.queries is None else {"teacher": yardstick.queries}
     asked |= {best.kind: best.queries}
     return Prediction(
@@ -261,7 +295,11 @@ def forecast(
         corpora=calibration.corpora,
         teacher_seconds=0.0,
         seconds=0.0,
-        not_predicted=(*_NOT_PREDICTED, *_left_out_dims(run, teacher)),
+        not_predicted=(
+            *_NOT_PREDICTED,
+            _beyond_growth(calibration),
+            *_left_out_dims(run, teacher),
+        ),
         num_read=len(corpus.collection.documents) if part.num_rows else 0,
         num_rows=part.num_rows,
         diagnosis=_diagnose(run, teacher, corpus, sample) if settings.has_diagnosis else None,
@@ -294,9 +332,10 @@ def _forecast_ways(
     )
     kept = [(way, ratios_of(figures, probed.probes[-1].figures)) for way, figures in found]
     symmetric = measure_symmetric(sample, probed.unfitted, probed.embed_half())
+    growth = growth_to(probed.probes, told.num_texts)
     for way, ratios in [*kept, (Way(STUDENTS, dim, "float32"), symmetric)]:
         figures = scale_figures(told.expected, ratios)
-        retention = calibration.forecast(figures)
+        retention = calibration.forecast(figures, growth=growth)
         yield WayForecast(
             kind=probed.kind,
             documents=way.documents,

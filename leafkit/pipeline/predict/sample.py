@@ -95,13 +95,13 @@ def make_sample(
         chosen = shuffle_by_hash(given[0], seed)[:MOST_ASKED]
         queries = [given[0][i] for i in chosen.tolist()]
         sources = np.full(len(queries), -1)
-        asked_with, told = GIVEN_QUERIES, unit(given[1][chosen])
+        asked_with, told = GIVEN_QUERIES, unit(given[1][chosen], queries, "query")
     else:
         queries, sources = choose_queries(documents, held_out, seed)
         asked_with = DOCUMENTS_ALONE
         if embed is not None:
-            asked_with, told = MADE_QUERIES, unit(embed(queries))
-    yardstick = Yardstick(unit(vectors), held_out, sources, told)
+            asked_with, told = MADE_QUERIES, unit(embed(queries), queries, "query")
+    yardstick = Yardstick(unit(vectors, texts), held_out, sources, told)
     return Sample(
         texts=texts,
         fit=fit,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
+from leafkit.config.effects import key_of, refuse
 from leafkit.config.fields import Spec, flag, number, spec_of
 from leafkit.config.rules_stage import Problem
 from leafkit.config.validate import out_of_range
@@ -14,6 +15,7 @@ from leafkit.core.errors import UsageError
 from leafkit.results.prediction import KINDS
 
 _MOST_MINUTES = 1440
+_OF_DIAGNOSIS = ("bench.num_resamples",)
 _LONGEST_SHOWN = 60  # characters of a wrong value
 
 
@@ -72,6 +74,18 @@ class PredictSettings:
                 what = _wrong_number(value, spec_of(declared), is_whole=name == "texts")
             if what:
                 yield name, what
+
+
+def refuse_undiagnosed(asked: PredictSettings, words: Sequence[str]) -> None:
+    """Refuse settings (``key=value``) that the teacher's diagnosis alone reads, where none is asked
+    for.
+
+    Raises:
+        UsageError: naming them.
+    """
+    if not asked.has_diagnosis:
+        keys = [key for key in map(key_of, words) if key in _OF_DIAGNOSIS]
+        refuse("predict", [(key, "it needs diagnose=true") for key in keys])
 
 
 def _wrong_number(value: Any, spec: Spec, *, is_whole: bool) -> str:

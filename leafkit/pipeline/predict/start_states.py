@@ -16,25 +16,10 @@ from torch import nn
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.pooling import count_layers
 from leafkit.models.text_encoder import TextEncoder
-from leafkit.results.prediction import (
-    ALL_LAYERS,
-    LAST_LAYER,
-    STATIC,
-    THREE_LAYERS,
-    TRAINED,
-    TWO_LAYERS,
-)
+from leafkit.results.prediction import ALL_LAYERS, LAST_LAYER, THREE_LAYERS, TWO_LAYERS
 
-_PRUNED = {TWO_LAYERS: 2, THREE_LAYERS: 3}
-_INSTANT = "student.kind=instant student.head_steps=0"
-SETTINGS = {
-    STATIC: "student.kind=static",
-    TWO_LAYERS: f"{_INSTANT} student.init_layers=first:2",
-    THREE_LAYERS: f"{_INSTANT} student.init_layers=first:3",
-    LAST_LAYER: _INSTANT,
-    ALL_LAYERS: f"{_INSTANT} student.head_layers=all",
-    TRAINED: "recipe=own-index student.minutes=10",
-}
+# kinds of the first layers of the start, and how many
+PRUNED = {TWO_LAYERS: 2, THREE_LAYERS: 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +75,7 @@ class StartStates:
             return Layers(slice(last * h, (last + 1) * h), 1.0)
         if kind == ALL_LAYERS and last:
             return Layers(slice(0, (last + 1) * h), 1.0)
-        if kind in _PRUNED and _PRUNED[kind] < last:
-            layer = _PRUNED[kind]
+        if kind in PRUNED and PRUNED[kind] < last:
+            layer = PRUNED[kind]
             return Layers(slice(layer * h, (layer + 1) * h), layer / last)
         return None

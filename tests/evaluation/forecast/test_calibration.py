@@ -9,6 +9,7 @@ import pytest
 from finished_runs import GAIN, figures, make_run, make_runs
 
 from leafkit.core.errors import LeafkitError
+from leafkit.evaluation.forecast import calibration
 from leafkit.evaluation.forecast.calibration import CEILING, FEATURES, calibrate, shipped_runs
 from leafkit.results.prediction import DOCUMENTS_ALONE, GIVEN_QUERIES, MADE_QUERIES, TRAINED
 
@@ -62,6 +63,27 @@ def test_beyond_the_runs_it_says_so_and_is_less_sure():
     assert found.forecast(only_one).outside == "the neighbors of queries"
 
 
+def test_more_texts_from_the_probes_than_any_run_had_are_told_as_outside():
+    """Students of the shipped table were fitted to at most three times the texts of the probe."""
+    found, asked = (
+        calibrate(shipped_runs(), MADE_QUERIES),
+        replace(figures(0.5), document_cosine=0.8),
+    )
+    known = found.forecast(asked)
+    for growth in (0.5, 2.0, 3.0):
+        assert found.forecast(asked, growth=growth) == known
+    far = found.forecast(asked, growth=16)
+    assert far.outside == "16.0 times the texts of the largest probe (finished runs: 3.0)"
+    assert "*" in str(far)
+    assert (far.value, far.low, far.high) == (known.value, known.low, known.high)
+    # the trained ones were made of all texts
+    assert not found.forecast(asked, growth=16, is_trained=True).outside
+    assert found.forecast(asked, growth=40, is_trained=True).outside
+    both = found.forecast(figures(0.05), growth=16).outside
+    assert "the neighbors of queries" in both
+    assert "16.0 times" in both
+
+
 def test_runs_of_one_corpus_are_none():
     with pytest.raises(LeafkitError, match="of 1 corpora"):
         calibrate([run for run in make_runs() if run.corpus == "a"], GIVEN_QUERIES)
@@ -94,6 +116,43 @@ def test_no_interval_leaves_what_a_share_can_be():
     for overlap in (0.0, 0.5, 1.0):
         told = found.forecast(figures(overlap))
         assert 0 <= told.low <= told.value <= told.high <= CEILING
+
+
+@pytest.mark.parametrize("is_trained", [False, True])
+@pytest.mark.parametrize("asked_with", FEATURES)
+def test_a_student_that_finds_all_that_its_teacher_finds_keeps_all(asked_with, is_trained):
+    """Beyond the table's figures the slope went on to 125%."""
+    found, told = calibrate(shipped_runs(), asked_with), []
+    for overlap, cosine in ((0.5, 0.85), (0.6, 0.9), (0.68, 0.92), (0.95, 0.97), (1.0, 1.0)):
+        asked = replace(figures(overlap), document_cosine=cosine)
+        told.append(found.forecast(asked, is_trained=is_trained))
+    assert told[-1].value == 1.0
+    assert told[-1].low < 1 < told[-1].high
+    assert told[-1].outside
+    values = [one.value for one in told]
+    assert values == sorted(values)
+    assert values[0] < values[1] < 1
+    # and its interval is wider than that of a student within the table
+    assert told[-1].high - told[-1].low > told[1].high - told[1].low
+
+
+@pytest.mark.parametrize("asked_with", FEATURES)
+def test_within_the_shipped_table_corpora_left_out_are_told_as_without_the_bound(
+    asked_with, monkeypatch
+):
+    runs, told = shipped_runs(), []
+    for bound in (calibration.WHOLE, np.inf):
+        monkeypatch.setattr(calibration, "WHOLE", bound)
+        told.append([])
+        for corpus in dict.fromkeys(run.corpus for run in runs):
+            found = calibrate([run for run in runs if run.corpus != corpus], asked_with)
+            for run in runs:
+                values = calibration.figures_of(run.probe, found.features)
+                is_within = bool(((found.low <= values) & (values <= found.high)).all())
+                if run.corpus == corpus and is_within:
+                    told[-1].append(found.forecast(run.probe, is_trained=run.kind == TRAINED))
+    assert len(told[0]) > 100
+    assert told[0] == told[1]
 
 
 @pytest.mark.parametrize("asked_with", FEATURES)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from synth_server import MODEL, chat_server
 from leafkit.config.load import load_recipe
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Document
+from leafkit.data.vector_store import Space, VectorStore
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.checkpoint import read_encoder
 from leafkit.pipeline.model_handle import load_teacher
@@ -84,6 +87,11 @@ def test_a_folder_of_vectors(home, folder, tmp_path):
         assert 0 < student.retention.low < student.retention.value < student.retention.high
         assert [p.num_texts for p in student.probes] == [104, 208]
         assert student.expected.query_overlap is None
+        made = dict(word.split("=", 1) for word in student.settings.split())
+        assert made["student.init"] == f"model:{home / 'small'}"
+        # the tiny recipe's closed form takes 64 texts, and this is a forecast for all
+        if student.kind in (LAST_LAYER, ALL_LAYERS):
+            assert int(made["student.num_ridge_texts"]) >= NUM_DOCUMENTS
     last, trained = found.students[1], found.students[3]
     assert trained.expected == last.expected
     assert trained.retention.value > last.retention.value
@@ -118,6 +126,33 @@ def test_a_teacher_at_hand_embeds_its_part_and_the_made_queries(home, folder, tm
     assert found.diagnosis is not None
     assert found.diagnosis.figures.num_texts == 220
     assert found.diagnosis.sentence() in str(found)
+
+
+def test_what_is_told_of_more_texts_than_runs_had_is_marked_everywhere(
+    home, folder, tmp_path, monkeypatch
+):
+    runs = [replace(run, num_texts=run.num_probed) for run in make_runs()]
+    monkeypatch.setattr(predict_module, "shipped_runs", lambda: runs)
+    corpus, settings = f"jsonl:{folder / 'documents.jsonl'}", replace(SMALL, kinds=(LAST_LAYER,))
+    found = predicted(home, tmp_path, f"vectors:{folder}", corpus, settings)
+    told = [one.retention for one in (*found.students, *found.ways)]
+    assert len(told) == 4
+    for one in told:  # 260 texts, probes of 208
+        assert "1.2 times the texts of the largest probe (finished runs: 1.0)" in one.outside
+    assert "more than 1.0 times the texts of the largest probe" in " ".join(found.not_predicted)
+
+
+def test_of_a_pruned_start_the_kept_layers_are_read_and_named(home, folder, tmp_path):
+    plain = tiny.tiny_recipe(home, tmp_path / "ck")
+    plain["teacher"] = {"source": f"vectors:{folder}"}
+    plain["data"] = {"corpus": f"jsonl:{folder / 'documents.jsonl'}"}
+    plain["student"] |= {"init_layers": "last:1"}
+    path = tiny.write_recipe(tmp_path / "mine.yaml", plain)
+    with open_run(load_recipe(str(path)), trains=False) as run:
+        found = run_predict(run, PredictSettings(minutes=5, kinds=("2-layers", ALL_LAYERS)))
+    (student,) = found.students  # one layer is left: there is no student of two
+    assert student.kind == ALL_LAYERS
+    assert "student.init_layers=last:1" in student.settings
 
 
 @pytest.mark.slow
@@ -197,7 +232,8 @@ def test_fewer_texts_than_it_can_tell_by_are_refused(home, folder, tmp_path):
 # --- what decides about a prediction
 
 
-def inputs_of(home, place, source, corpus, **changes) -> PredictionInputs:
+def inputs_of(home, place, source, corpus, settings=None, **changes) -> PredictionInputs:
+    settings = settings or PredictSettings()
     plain = tiny.tiny_recipe(home, place / "ck")
     plain["teacher"] = {"source": source}
     plain["data"] = {"corpus": corpus}
@@ -205,7 +241,7 @@ def inputs_of(home, place, source, corpus, **changes) -> PredictionInputs:
         plain[section] = plain.get(section, {}) | keys
     path = tiny.write_recipe(place / "mine.yaml", plain)
     with open_run(load_recipe(str(path)), trains=False) as run:
-        teacher, settings = load_teacher(run), PredictSettings()
+        teacher = load_teacher(run)
         part = load_part.load_part(run, settings)
         return predict_module.describe_inputs(
             run, teacher, part.corpus, settings, runs=predict_module.shipped_runs()
@@ -218,7 +254,14 @@ def inputs_of(home, place, source, corpus, **changes) -> PredictionInputs:
         {"student": {"static": {"width": 8}}},
         {"student": {"dim": 24}},
         {"bench": {"indexes": {"hnsw_links": 8}}},
+        {"student": {"init_layers": "last:1"}},
+        {"student": {"attention": "bidirectional"}},
+        {"student": {"pooling": "cls"}},
+        {"student": {"num_ridge_texts": 63}},  # of the words that make the students
+        {"student": {"optimizer": {"warmup_ratio": 0.2}}},
         {"inherit": {"dims": [24]}},
+        {"inherit": {"int8_range": 0.3}},
+        {"inherit": {"pq_bytes": 8}},
     ],
 )
 def test_what_changes_a_prediction_makes_it_anew(home, folder, tmp_path, changes):
@@ -226,6 +269,17 @@ def test_what_changes_a_prediction_makes_it_anew(home, folder, tmp_path, changes
     before = inputs_of(home, tmp_path, source, corpus)
     assert inputs_of(home, tmp_path, source, corpus) == before
     assert inputs_of(home, tmp_path, source, corpus, **changes) != before
+
+
+def test_resamples_decide_where_the_teacher_is_diagnosed(home, folder, tmp_path):
+    corpus, source = f"jsonl:{folder / 'documents.jsonl'}", f"vectors:{folder}"
+    for has_diagnosis in (False, True):
+        settings = PredictSettings(has_diagnosis=has_diagnosis)
+        before, after = (
+            inputs_of(home, tmp_path, source, corpus, settings, bench={"num_resamples": count})
+            for count in (200, 300)
+        )
+        assert (before != after) == has_diagnosis
 
 
 def test_another_prompt_of_the_teacher_does_too(home, folder, tmp_path, monkeypatch):
@@ -244,6 +298,55 @@ def test_other_finished_runs_of_the_same_number_do_too(home, folder, tmp_path, m
     runs[0] = replace(runs[0], outcome=replace(runs[0].outcome, value=0.111))
     monkeypatch.setattr(predict_module, "shipped_runs", lambda: runs)
     assert inputs_of(home, tmp_path, source, corpus) != before
+
+
+def fill(place: Path, texts: list[str], vectors: np.ndarray) -> None:
+    """A vector store anew, of one model whatever it holds."""
+    shutil.rmtree(place, ignore_errors=True)
+    space = Space("one model", vectors.shape[1], "", 64, "mean", True)
+    store = VectorStore(place, space, texts, rows_per_shard=256)
+    for shard in store.missing():
+        store.write(shard, vectors[shard.start : shard.stop])
+
+
+def test_what_a_store_gains_makes_it_anew_though_its_model_stays(home, folder, documents, tmp_path):
+    vectors, place = np.load(folder / "documents.npy"), tmp_path / "stores"
+    corpus, source = f"jsonl:{folder / 'documents.jsonl'}", f"vectors:{place}"
+    known = []
+
+    def look() -> None:
+        known.append(inputs_of(home, tmp_path, source, corpus))
+
+    fill(place / "documents", documents, vectors)
+    look()
+    fill(place / "documents", documents, vectors)
+    look()
+    assert known[1] == known[0]
+    fill(place / "queries", [f"ask {i}?" for i in range(30)], vectors[:30])
+    look()
+    fill(place / "documents", [*documents, "one more"], np.concatenate([vectors, vectors[:1]]))
+    look()
+    fill(place / "documents", documents, np.roll(vectors, 1, axis=0))
+    look()
+    assert len({one.teacher for one in known}) == 1
+    assert len({one.vectors for one in known}) == len(known) - 1
+
+
+def test_other_vectors_of_a_store_are_read_and_not_the_kept_ones(home, folder, documents, tmp_path):
+    vectors, place = np.load(folder / "documents.npy"), tmp_path / "stores"
+    corpus, settings = (
+        f"jsonl:{folder / 'documents.jsonl'}",
+        PredictSettings(minutes=5, kinds=(LAST_LAYER,)),
+    )
+    told = []
+    for noise in (0.0, 1.0):
+        drawn = np.random.default_rng(1).normal(size=vectors.shape) / 48**0.5
+        noisy = vectors + noise * drawn
+        noisy /= np.linalg.norm(noisy, axis=1, keepdims=True)
+        fill(place / "documents", documents, noisy)
+        told.append(predicted(home, tmp_path, f"vectors:{place}", corpus, settings))
+    first, second = (one.students[0].expected.document_cosine for one in told)
+    assert second < first - 0.1
 
 
 def test_dimensions_that_the_vectors_lack_are_said(home, folder, tmp_path, capsys):
@@ -362,13 +465,35 @@ def test_given_queries_are_asked_as_they_are(folder, documents):
         (lambda d, v: (d, v[:-1]), "260 documents have 259 vectors"),
         (lambda d, v: (d[:150], v[:150]), "150 documents with vectors are too few"),
         (lambda d, v: (d, np.repeat(v[:1], len(v), axis=0)), "one and the same"),
-        (lambda d, v: (d, np.where(np.arange(len(v))[:, None] == 9, np.nan, v)), "document 9"),
+        (lambda d, v: (d, np.where(np.arange(len(v))[:, None] == 9, np.nan, v)), ""),
     ],
 )
 def test_bad_vectors_are_refused(folder, documents, change, says):
     changed = change(as_documents(documents), np.load(folder / "documents.npy"))
+    says = says or re.escape(f"vector of the document '{documents[9][:80]}")
     with pytest.raises(LeafkitError, match=says):
         make_sample(*changed, seed=1)
+
+
+def test_a_bad_vector_of_a_query_is_not_said_to_be_a_documents(folder, documents):
+    """A row of the sample tells nobody which text it is: texts are shown."""
+    vectors = np.load(folder / "documents.npy")
+    given = [f"query {i} {'and on ' * 30}" for i in range(30)]
+    asked = np.where(np.arange(30)[:, None] == 7, np.inf, vectors[:30])
+    with pytest.raises(
+        LeafkitError, match=r"vector of the query 'query 7 and on .*\.\.\.'"
+    ) as wrong:
+        make_sample(as_documents(documents), vectors, given=(given, asked), seed=1)
+    assert "that query's text" in wrong.value.hint
+    assert len(str(wrong.value)) < 200
+
+    def embed(queries):
+        made = np.repeat(vectors[:1], len(queries), axis=0)
+        made[3] = np.nan
+        return made
+
+    with pytest.raises(LeafkitError, match="vector of the query '"):
+        make_sample(as_documents(documents), vectors, embed=embed, seed=1)
 
 
 def test_documents_of_a_word_make_no_queries():

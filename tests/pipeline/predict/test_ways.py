@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
 from finished_runs import figures, make_runs
 
-from leafkit.config import IndexConfig, InheritConfig
-from leafkit.evaluation.forecast.calibration import calibrate
+from leafkit.config import IndexConfig, InheritConfig, StudentConfig
+from leafkit.evaluation.forecast.calibration import calibrate, shipped_runs
 from leafkit.evaluation.forecast.growth import FARTHEST
 from leafkit.evaluation.forecast.yardstick import Yardstick, unit
-from leafkit.pipeline.predict.forecasts import find_texts
+from leafkit.pipeline.predict.forecasts import (
+    Probed,
+    find_best,
+    find_texts,
+    forecast_student,
+    forecast_trained,
+)
 from leafkit.pipeline.predict.sample import Sample
+from leafkit.pipeline.predict.student_words import StudentWords
 from leafkit.pipeline.predict.ways import (
     find_efforts,
     measure_symmetric,
@@ -21,6 +29,7 @@ from leafkit.pipeline.predict.ways import (
     ratios_of,
     scale_figures,
 )
+from leafkit.results import Forecast, StudentForecast
 from leafkit.results.prediction import GIVEN_QUERIES, MADE_QUERIES, ProbeAt
 
 
@@ -87,6 +96,31 @@ def test_the_smallest_ef_that_finds_enough_is_told(sample, documents):
     )
     assert never.ef == 0
     assert never.found < never.recall
+
+
+def test_of_students_at_100_percent_the_nearest_to_its_teacher_is_the_best():
+    def student(value: float, overlap: float) -> StudentForecast:
+        told = Forecast(value, 0.5, 1.2, "")
+        return StudentForecast("a", "", 100, (), figures(overlap), told, 1.0, 0)
+
+    assert find_best([student(1.0, 0.8), student(1.0, 0.97), student(1.0, 0.9)]) == 1
+    assert find_best([student(0.9, 0.6), student(0.8, 0.97)]) == 0
+
+
+@pytest.mark.parametrize(("num_texts", "is_marked"), [(300, False), (1500, False), (8192, True)])
+def test_probes_of_512_are_not_said_to_know_8192(num_texts, is_marked):
+    probes = tuple(
+        ProbeAt(n, replace(figures(f), document_cosine=0.8)) for n, f in ((256, 0.4), (512, 0.45))
+    )
+    nothing: Any = None
+    probed = Probed("last-layer", probes, *[nothing] * 2, 1.0, *[nothing] * 2)
+    about = (calibrate(shipped_runs(), MADE_QUERIES), num_texts, 0.9)
+    words = StudentWords(StudentConfig())
+    told = forecast_student(probed, *about, words=words).retention
+    assert ("times the texts of the largest probe" in told.outside) == is_marked
+    assert ("*" in str(told)) == is_marked
+    # those that were trained were made of up to 24 times as many
+    assert not forecast_trained(probed, *about, words=words).retention.outside
 
 
 def test_the_texts_for_a_target_lie_on_the_law():

@@ -1,0 +1,23 @@
+"""Which keys of a recipe count in which command, and with which other keys."""
+
+from leafkit.config.effects.keys import (
+    EFFECTS,
+    OF_A_RUN,
+    find_useless,
+    has_effect,
+    key_of,
+    refuse,
+    refuse_of_graphs,
+    refuse_useless,
+)
+
+__all__ = [
+    "EFFECTS",
+    "OF_A_RUN",
+    "find_useless",
+    "has_effect",
+    "key_of",
+    "refuse",
+    "refuse_of_graphs",
+    "refuse_useless",
+]
