@@ -81,6 +81,7 @@ COMMANDS = {
             "port=",
             "host=",
             "name=",
+            "allow_hosts=",
             "api_key_env=",
             "api_key_file=",
             "teacher=",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from leafkit.config.recipe import Recipe
 from leafkit.config.student import SCORE_TERMS, StudentLosses
 
-STUDENT = ("bench.student", "bench.same_space")
+OF_STUDENT = ("bench.student", "bench.same_space")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ _CONDITIONS = (
     _Condition(("student.[!d]*", "inherit.ranks"), _diagnoses, "inherit.diagnose=true", "inherit"),
     _Condition(
         (
-            *STUDENT,
+            *OF_STUDENT,
             "inherit.queries",
             "inherit.rescoring",
             "inherit.max_gap.*",

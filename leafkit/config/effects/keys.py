@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from leafkit.config.effects.conditions import STUDENT, find_missing, matches
+from leafkit.config.effects.conditions import OF_STUDENT, find_missing, matches
 from leafkit.config.recipe import Recipe
 from leafkit.core.errors import UsageError
 
@@ -67,15 +67,15 @@ EFFECTS: dict[str, tuple[str, ...]] = {
     "synth": ("name", "checkpoints", "force", "seed", "synth.*", "allow_hosts"),
     "embed": (*_RUN, *_READING, "data.max_document_tokens", *_MODELS, _ENGINE, _STORE, _DIM),
     "bench": (*_RUN, "seed", *_ASKING, "bench.*", _DIM),
-    "inherit": (*_RUN, *_ASKING, *STUDENT, *_JUDGED, _DIM, *_START, "inherit.*"),
+    "inherit": (*_RUN, *_ASKING, *OF_STUDENT, *_JUDGED, _DIM, *_START, "inherit.*"),
     "ladder": (*_RUN, *_ASKING, *_JUDGED, "data.*", _DIM, *_BELOW, "bench.num_l*", "ladder.*"),
-    "export": (*_RUN, *_READING, *_CUTS, *_MODELS, _ENGINE, *STUDENT, *_JUDGED, _DIM),
+    "export": (*_RUN, *_READING, *_CUTS, *_MODELS, _ENGINE, *OF_STUDENT, *_JUDGED, _DIM),
     "show": ("*",),
 }
 
 
 # what leafkit export reads where it writes folders for other tools (to=)
-_FOLDERS = (*_RUN, *_CUTS, *_MODELS, *STUDENT, _DIM)
+_FOLDERS = (*_RUN, *_CUTS, *_MODELS, *OF_STUDENT, _DIM)
 
 
 def has_effect(command: str, key: str) -> bool:

@@ -175,6 +175,7 @@ def test_judgments_train_the_judged_queries_alone(home):
     module = LeafModule(encoder, leafkit.OptimizerConfig(), num_steps=1, losses=losses)
     module._trainer = SimpleNamespace(world_size=1)
     module.record = lambda loss: None
+    module.log = lambda name, value: None
     ids = encoder.tokenize(["a query", "another query of more words"], "query", 16)
     candidates = torch.nn.functional.normalize(torch.randn(2, 3, encoder.dim), dim=2)
     scored = ScoredRows(
