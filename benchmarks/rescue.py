@@ -234,6 +234,7 @@ def main() -> None:
     parser.add_argument("--vectors", type=int, nargs="+", default=[1000, 4000, 16000])
     parser.add_argument("--max-document-tokens", type=int, default=256, help="of the teacher")
     parser.add_argument("--label", default="rescue", help="of the cells, apart from other words")
+    parser.add_argument("--name", default="rescue", help="of the report")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("words", nargs="*", metavar="key=value", help="of the recipe rescue")
     options = parser.parse_args()
@@ -262,7 +263,7 @@ def main() -> None:
             ("corpus", "vectors", "rescued", "linear map", "random map", "BM25"), certified(found)
         ),
     ]
-    publish(lines, "rescue", print_only=options.print_only)
+    publish(lines, options.name, print_only=options.print_only)
 
 
 if __name__ == "__main__":
