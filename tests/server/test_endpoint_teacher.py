@@ -32,7 +32,10 @@ QUERY = "solve the matrix"
 OPENAI = "https://api.openai.com/v1"
 
 
-@pytest.fixture(scope="module", params=[0, 24], ids=["whole", "cut"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(0, id="whole"), pytest.param(24, id="cut", marks=pytest.mark.slow)],
+)
 def made(request, tmp_path_factory) -> Iterator[tuple[Path, ChatServer, int]]:
     """A recipe's folder whose queries all climb to the teacher, its endpoint, and the dimensions
     that are asked of that.
