@@ -83,11 +83,9 @@ def choose_texts(
     judged = {text for one in (collection, *measured) for text in one.judged_texts()}
     same = judged | {same_text(text) for text in held_out}
     trained = [query for query in collection.queries if query.split == "train"]
-    asked = [query for query in trained if same_text(query.text) not in same]
     num_judged = sum(same_text(query.text) in judged for query in trained)
-    if data.max_train_queries:
-        chosen = np.random.default_rng(seed).permutation(len(asked))[: data.max_train_queries]
-        asked = [asked[i] for i in sorted(chosen)]
+    asked = [query for query in trained if same_text(query.text) not in same]
+    asked = _draw(asked, data.max_train_queries, seed)
     queries, told = _by_prompt(
         collection.name, asked, teacher, config, repeats=config.query_repeats
     )
@@ -109,9 +107,8 @@ def choose_texts(
     groups += [replace(group, origin=QUERIES) for group in told]
     stand_ins: list[TextGroup] = []
     if data.num_made_queries and (known is None or has_stand_ins):
-        name = f"{collection.name} made queries"
         asks = make_queries_of(collection.documents, data.num_made_queries, seed)
-        group = TextGroup(name, list(asks), "query", 1, MADE_QUERIES)
+        group = TextGroup(f"{collection.name} made queries", list(asks), "query", 1, MADE_QUERIES)
         if has_stand_ins:
             stand_ins = [replace(group, sources=tuple(asks.values()))]
         else:
@@ -124,22 +121,38 @@ def choose_texts(
     if known is not None:
         # the documents of the index must all have a vector, other texts need not
         groups = [_keep_known(known, group) for group in groups]
-    groups += stand_ins
-    num_judged += sum(same_text(text) in judged for group in groups for text in group.texts)
+    kept = [index]
+    for group in (*groups, *stand_ins):
+        found, count = _without(group, same, judged)
+        kept.append(found)
+        num_judged += count
     if num_judged:
         log(f"  {num_judged:,} texts ask what a judged query asks, and train nothing")
-    groups = [index, *(_without(group, same) for group in groups)]
-    return [group for group in groups if group.texts]
+    return [group for group in kept if group.texts]
 
 
-def _without(group: TextGroup, same: AbstractSet[str]) -> TextGroup:
-    """The group without texts that are the same as one of these."""
-    kept = [i for i, text in enumerate(group.texts) if same_text(text) not in same]
-    return replace(
+def _draw(queries: list[Query], most: int, seed: int) -> list[Query]:
+    """Some of the queries, in order; all where ``most`` is 0."""
+    if not most:
+        return queries
+    chosen = np.random.default_rng(seed).permutation(len(queries))[:most]
+    return [queries[i] for i in sorted(chosen)]
+
+
+def _without(
+    group: TextGroup, same: AbstractSet[str], judged: AbstractSet[str]
+) -> tuple[TextGroup, int]:
+    """The group without texts that are the same as one of ``same``, and how many of its texts are
+    among ``judged``.
+    """
+    keys = [same_text(text) for text in group.texts]
+    kept = [i for i, key in enumerate(keys) if key not in same]
+    rest = replace(
         group,
         texts=[group.texts[i] for i in kept],
         sources=tuple(group.sources[i] for i in kept if group.sources),
     )
+    return rest, sum(key in judged for key in keys)
 
 
 def _by_prompt(
