@@ -7,142 +7,44 @@ out-of-domain, symmetric and asymmetric, shortened and quantized, and in an HNSW
         [--asymmetric-only] [--no-hnsw] [--report-only] [key=value ...]
 
 Arms, kinds and mixtures are overrides of the recipe under a name, separated by commas; all arms are
-trained as all kinds on all mixtures. Without --arm each term of student.losses is an arm. Every
-cell runs in a process of its own and is kept in DIR, where the teacher's vectors are too: a run
-that was broken off goes on. No text that is a judged query trains. Writes a dated report, which
-says of each arm by how much it differs from the first one, and what brought nothing.
+trained as all kinds on all mixtures. Without --arm each term of student.losses is an arm; with
+--techniques the recipe as it ships and one change of it at a time (for one that trains l2 and
+score_kl, as mpnet-to-23m), without the benchmark's own texts and learning rate. Every cell runs in
+a process of its own and is kept in DIR, where the teacher's vectors are too: a run that was broken
+off goes on. No text that is a judged query trains. Writes a dated report, which says of each arm by
+how much it differs from the first one, and what brought nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lib.arguments import make_parser
-from lib.case import add_case_options, case_words, describe_case
+from lib.case import add_case_options, describe_case
 from lib.cells import FAILED, Cell, check_one_case, is_done, read_cells, run_missing
 from lib.machine import describe
 from lib.pinned import thread_variables
 from lib.report import REPORTS, command, save, table, title
 from lib.retention import Retention, mean_of_seeds, points, verdict
+from lib.student_arms import (
+    NO_OVERRIDE,
+    Arm,
+    arm_words,
+    default_arms,
+    plan_arms,
+    plan_cells,
+    technique_arms,
+)
 from students_cell import PRECISIONS, TARGET_RECALL
 
-from leafkit.config.student import TERMS
-
 CELL_FILE = str(Path(__file__).parent / "students_cell.py")
-# what the arms have in common unless the words say otherwise
-BASE_WORDS = (
-    "data.num_made_queries=4000",
-    "data.num_pseudo_texts=0",
-    "student.optimizer.lr=2e-5",
-)
-NO_OVERRIDE = "as it is="
 _FULL = "float32"
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """A name and what it changes of the recipe."""
-
-    name: str
-    words: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """A loss, a kind and a mixture: one line of the tables."""
-
-    loss: Variant
-    kind: Variant
-    mixture: Variant
-
-    @property
-    def name(self) -> str:
-        """The parts that say something."""
-        parts = [self.loss.name, self.kind.name, self.mixture.name]
-        quiet = NO_OVERRIDE.partition("=")[0]
-        return ", ".join(part for part in parts if part != quiet) or quiet
-
-
-def default_arms() -> list[str]:
-    """The squared L2 distance, the closed form alone, each other term beside it, and scores
-    alone, last and at another rate.
-    """
-    beside = [f"l2 + {term}=student.losses.{term}=1" for term in TERMS if term != "l2"]
-    return [
-        "l2=",
-        "closed form alone=student.kind=instant",
-        *beside,
-        "score_kl alone=student.losses.l2=0,student.losses.score_kl=1",
-        "score_kl last=student.losses.score_kl=1,student.losses.begin.score_kl=0.5",
-        "l2, lr 1e-4=student.optimizer.lr=1e-4",
-    ]
-
-
-def parse_variant(text: str) -> Variant:
-    """``name=key=value,key=value``; commas within brackets separate nothing.
-
-    >>> parse_variant("kl=student.losses.score_kl=1,teacher.mrl_dims=[256,128]").words
-    ('student.losses.score_kl=1', 'teacher.mrl_dims=[256,128]')
-
-    Raises:
-        SystemExit: no name, or an override without a value.
-    """
-    name, separator, rest = text.partition("=")
-    words = tuple(word for word in re.split(r",(?![^\[{]*[\]}])", rest) if word)
-    wrong = [word for word in words if "=" not in word]
-    if not name or not separator or wrong:
-        sys.exit(f"{text!r} is not name=key=value,key=value")
-    return Variant(name.strip(), words)
-
-
-def plan_arms(options: argparse.Namespace) -> list[Arm]:
-    """All arms as all kinds on all mixtures; the first is the reference.
-
-    Raises:
-        SystemExit: two variants have one name.
-    """
-    parts = []
-    for flag, texts in (("arm", options.arm), ("kind", options.kind), ("mixture", options.mixture)):
-        variants = [parse_variant(text) for text in texts]
-        names = [variant.name for variant in variants]
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            sys.exit(f"--{flag}: the name {min(twice)!r} comes more than once")
-        parts.append(variants)
-    losses, kinds, mixtures = parts
-    return [Arm(loss, kind, mixture) for mixture in mixtures for kind in kinds for loss in losses]
-
-
-def arm_words(options: argparse.Namespace, arm: Arm) -> list[str]:
-    """Words of the recipe of an arm; its own count before the benchmark's."""
-    own = [*arm.mixture.words, *arm.kind.words, *arm.loss.words]
-    return [*case_words(options, BASE_WORDS), *own]
-
-
-def plan_cells(options: argparse.Namespace, arms: Sequence[Arm]) -> dict[Cell, Arm]:
-    """Every arm with every seed; seed by seed, so that a run that is broken off has all arms, and
-    every other time backwards.
-    """
-    planned: dict[Cell, Arm] = {}
-    for seed in range(options.seeds):
-        for arm in arms[::-1] if seed % 2 else arms:
-            words = ["--minutes", f"{options.minutes:g}", "--recipe", options.recipe]
-            words += ["--seed", str(seed), "--threads", str(options.threads)]
-            words += ["--asymmetric-only"] if options.asymmetric_only else []
-            words += ["--no-hnsw"] if options.no_hnsw else []
-            words += ["--dims", *map(str, options.dims)] if options.dims else []
-            words += ["--out-of-domain", *options.out_of_domain] if options.out_of_domain else []
-            words += ["--words", *arm_words(options, arm)]
-            planned[Cell(f"{arm.name}-{options.minutes:g}min-{seed}", tuple(words))] = arm
-    return planned
 
 
 class Found:
@@ -425,6 +327,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--arm", action="append", help="NAME=overrides; may be given again")
+    parser.add_argument(
+        "--techniques",
+        action="store_true",
+        help="without --arm: the recipe as it ships, and one change of it at a time",
+    )
     parser.add_argument("--kind", action="append", help="likewise")
     parser.add_argument("--mixture", action="append", help="likewise")
     parser.add_argument("--out-of-domain", nargs="*", default=[], help="other collections")
@@ -436,7 +343,7 @@ def main() -> None:
     parser.add_argument("--report-only", action="store_true", help="of what DIR holds")
     options = parser.parse_intermixed_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    options.arm = options.arm or default_arms()
+    options.arm = options.arm or (technique_arms() if options.techniques else default_arms())
     options.kind = options.kind or [NO_OVERRIDE]
     options.mixture = options.mixture or [NO_OVERRIDE]
     arms = plan_arms(options)

@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import students
+from lib import student_arms
 from lib.cells import FAILED
 
 from leafkit.config.load import load_recipe
@@ -25,13 +26,14 @@ def make_options(tmp_path: Path, **more) -> argparse.Namespace:
         "teacher": "builtin:mpnet",
         "folder": tmp_path,
         "recipe": "own-data",
+        "techniques": False,
         "threads": 2,
         "words": [],
         "minutes": 10.0,
         "seeds": 2,
         "arm": ["l2=", "kl=student.losses.score_kl=1"],
-        "kind": [students.NO_OVERRIDE],
-        "mixture": [students.NO_OVERRIDE],
+        "kind": [student_arms.NO_OVERRIDE],
+        "mixture": [student_arms.NO_OVERRIDE],
         "out_of_domain": [],
         "dims": [],
         "asymmetric_only": False,
@@ -74,7 +76,7 @@ def figures(shares: dict[str, float], seconds: float = 600.0, **more) -> dict:
 
 
 def test_every_term_of_the_losses_is_an_arm_and_its_words_load():
-    arms = [students.parse_variant(text) for text in students.default_arms()]
+    arms = [student_arms.parse_variant(text) for text in student_arms.default_arms()]
     words = [word for arm in arms for word in arm.words]
     for term in TERMS:
         assert term == "l2" or f"student.losses.{term}=1" in words
@@ -83,8 +85,31 @@ def test_every_term_of_the_losses_is_an_arm_and_its_words_load():
         load_recipe("own-data", [*arm.words])
 
 
+def test_a_technique_is_one_change_of_the_recipe_and_its_words_load(tmp_path):
+    arms = [student_arms.parse_variant(text) for text in student_arms.technique_arms()]
+    shipped = load_recipe("mpnet-to-23m", [])
+    assert arms[0].words == ()
+    found = {arm.name: load_recipe("mpnet-to-23m", [*arm.words]) for arm in arms[1:]}
+    assert all(recipe != shipped for recipe in found.values())
+    # a teacher without Matryoshka dimensions is refused it
+    for term in set(TERMS) - {"mrl_prefix"}:
+        assert any(getattr(recipe.student.losses, term) for recipe in found.values())
+    scored = found["ranking instead of score_kl"].student.losses
+    assert (scored.l2, scored.score_kl, scored.ranking) == (1, 0, 1)
+
+
+def test_techniques_take_nothing_but_the_recipe(tmp_path):
+    options = make_options(tmp_path, techniques=True, arm=["as it ships="])
+    words = student_arms.arm_words(options, student_arms.plan_arms(options)[0])
+    assert [word.partition("=")[0] for word in words] == [
+        "data.corpus",
+        "teacher.source",
+        "checkpoints",
+    ]
+
+
 def test_commas_in_brackets_separate_nothing():
-    found = students.parse_variant("mix=data.a=[1,2],data.b=x,data.c={k: 1, m: 2}")
+    found = student_arms.parse_variant("mix=data.a=[1,2],data.b=x,data.c={k: 1, m: 2}")
     assert found.name == "mix"
     assert found.words == ("data.a=[1,2]", "data.b=x", "data.c={k: 1, m: 2}")
 
@@ -92,14 +117,14 @@ def test_commas_in_brackets_separate_nothing():
 @pytest.mark.parametrize("text", ["no overrides", "=student.kind=instant", "name=student.kind"])
 def test_what_is_no_variant_is_refused(text):
     with pytest.raises(SystemExit, match="is not name="):
-        students.parse_variant(text)
+        student_arms.parse_variant(text)
 
 
 def test_the_grid_is_a_product_and_goes_seed_by_seed(tmp_path):
     options = make_options(tmp_path, kind=["6l=", "3l=student.init=model:3l"])
-    arms = students.plan_arms(options)
+    arms = student_arms.plan_arms(options)
     assert [arm.name for arm in arms] == ["l2, 6l", "kl, 6l", "l2, 3l", "kl, 3l"]
-    planned = students.plan_cells(options, arms)
+    planned = student_arms.plan_cells(options, arms)
     assert list(planned.values()) == [*arms, *arms[::-1]]
     assert len({cell.file_name for cell in planned}) == 8
     last = list(planned)[-1].words
@@ -108,12 +133,12 @@ def test_the_grid_is_a_product_and_goes_seed_by_seed(tmp_path):
 
 def test_a_name_that_comes_twice_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="'l2' comes more than once"):
-        students.plan_arms(make_options(tmp_path, arm=["l2=", "l2=student.losses.l2=2"]))
+        student_arms.plan_arms(make_options(tmp_path, arm=["l2=", "l2=student.losses.l2=2"]))
 
 
 def test_an_arm_s_words_come_last_and_replace_the_benchmark_s(tmp_path):
     options = make_options(tmp_path, arm=["fast=student.optimizer.lr=1e-4"])
-    words = students.arm_words(options, students.plan_arms(options)[0])
+    words = student_arms.arm_words(options, student_arms.plan_arms(options)[0])
     assert words.index("student.optimizer.lr=1e-4") > words.index("student.optimizer.lr=2e-5")
     from lib.case import read_case_recipe
 
@@ -123,7 +148,7 @@ def test_an_arm_s_words_come_last_and_replace_the_benchmark_s(tmp_path):
 def test_an_arm_with_a_wrong_key_is_refused_before_any_work(tmp_path):
     options = make_options(tmp_path, arm=["l2=", "kl=student.losses.score_kll=1"])
     with pytest.raises(SystemExit, match="score_kl"):
-        students.prepare(options, students.plan_arms(options))
+        students.prepare(options, student_arms.plan_arms(options))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -136,7 +161,7 @@ def report(tmp_path, monkeypatch):
         monkeypatch.setattr("lib.retention.NUM_RESAMPLES", 100)
         monkeypatch.setattr(sys, "argv", ["benchmarks/students.py", "--minutes", "10"])
         options = make_options(tmp_path, out_of_domain=["beir:away"])
-        planned = students.plan_cells(options, students.plan_arms(options))
+        planned = student_arms.plan_cells(options, student_arms.plan_arms(options))
         cells = {}
         for cell, arm in planned.items():
             share = 0.8 + (gain if arm.loss.name == "kl" else 0.0)
@@ -173,7 +198,7 @@ def test_shortened_and_quantized_and_hnsw(report):
 
 def test_each_of_several_mixtures_is_described(tmp_path):
     options = make_options(tmp_path, arm=["l2="], mixture=["few=data.num_made_queries=1", "many="])
-    planned = students.plan_cells(options, students.plan_arms(options))
+    planned = student_arms.plan_cells(options, student_arms.plan_arms(options))
     cells = {cell: figures({"home": 0.8}) for cell in planned}
     for cell, arm in planned.items():
         cells[cell]["about"]["texts"] = [["queries", 1 if arm.mixture.name == "few" else 4000]]
@@ -182,6 +207,6 @@ def test_each_of_several_mixtures_is_described(tmp_path):
 
 
 def test_a_setting_that_some_cell_lacks_is_left_out(tmp_path):
-    planned = students.plan_cells(make_options(tmp_path), [])
+    planned = student_arms.plan_cells(make_options(tmp_path), [])
     assert planned == {}
     assert students.Found({}, {}).arms == []
