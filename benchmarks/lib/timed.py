@@ -1,9 +1,9 @@
 """A student within a budget of wall-clock seconds, by the library's own distillation.
 
 The budget begins when the teacher's vectors are there: reading the start model, tokenizing, the
-closed form, checks and training count. How many texts of the closed form there is room for is
-planned from the time of a few encodings, the training by ``student.minutes``, which measures its
-own speed.
+closed form, checks and training count. How many texts of the closed form there is room for, and
+whether for the start's own scores, is planned from the time of a few encodings, the training by
+``student.minutes``, which measures its own speed.
 """
 
 from __future__ import annotations
@@ -24,15 +24,18 @@ from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.index.vectors import Vectors
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.embed import load_vectors
+from leafkit.pipeline.student.candidates import can_score
 from leafkit.pipeline.student.start import load_start
 from leafkit.pipeline.student.static import distill_static
 from leafkit.pipeline.student.targets import Distillation, Distilled, Target
-from leafkit.pipeline.student.text_groups import MADE_QUERIES
+from leafkit.pipeline.student.text_groups import MADE_QUERIES, PSEUDO_TEXTS
 from leafkit.pipeline.student.transformer import distill_transformer
+from leafkit.train.student_terms import needs_candidates
 from leafkit.train.trainer_options import TrainerOptions
 from lib.case import Case
 
 _START_SHARE = 0.4  # of the budget, at most, for the closed form
+_SCORES_SHARE = 0.6  # for it and the start's own scores, which are worth more than as many steps
 _MARGIN = 0.03  # of the budget, for what a busy machine does to a plan
 _TIMED_TOKENS = 4096  # encoded to learn the speed
 _FEWEST_RIDGE_TEXTS = 256
@@ -156,10 +159,11 @@ def plan_in_time(start: TextEncoder, task: Distillation, clock: Clock) -> Studen
         for t in task.targets
     ]
     tokenizing_s = clock.seconds  # comes again, in the distillation itself
-    config = size_start(task.config, task.targets, lengths, _START_SHARE * clock.budget_s / token_s)
+    room = clock.budget_s / token_s
+    config, num_tokens = plan_start(task.config, task.targets, lengths, room)
     if config.trains_nothing:
         return config
-    start_s = tokenizing_s + token_s * tokens_of_start(config, task.targets, lengths)
+    start_s = tokenizing_s + token_s * num_tokens
     training_s = clock.left_s - start_s - _MARGIN * clock.budget_s
     if training_s < _LEAST_TRAINING_S:
         return replace(config, kind="instant")
@@ -180,6 +184,48 @@ def measure_speed(start: TextEncoder, task: Distillation) -> float:
     began_s = time.perf_counter()
     embedder.embed_ids(ids, pooled_only=True)
     return (time.perf_counter() - began_s) / sum(map(len, ids))
+
+
+def plan_start(
+    config: StudentConfig,
+    targets: Sequence[Target],
+    lengths: Sequence[Sequence[int]],
+    num_tokens: float,
+) -> tuple[StudentConfig, float]:
+    """The settings with what the start model can read within the budget, and the tokens of that.
+    Where all that its own scores are over is too much, they are left out.
+
+    Args:
+        config: of the student.
+        targets: its texts.
+        lengths: tokens of each.
+        num_tokens: that would take the whole budget.
+    """
+    if config.start_weight and is_scored(config, targets):
+        scored = tokens_of_scores(targets, lengths)
+        if scored <= _SCORES_SHARE * num_tokens:
+            # the closed form is fitted to texts among them
+            return config, max(scored, tokens_of_start(config, targets, lengths))
+        config = replace(config, start_weight=0.0)
+    config = size_start(config, targets, lengths, _START_SHARE * num_tokens)
+    return config, tokens_of_start(config, targets, lengths)
+
+
+def is_scored(config: StudentConfig, targets: Sequence[Target]) -> bool:
+    """Whether the student follows scores."""
+    scores = config.head_steps > 0 if config.trains_nothing else needs_candidates(config.losses)
+    return scores and can_score(targets)
+
+
+def tokens_of_scores(targets: Sequence[Target], lengths: Sequence[Sequence[int]]) -> float:
+    """Tokens of the documents and of the queries that are scored over them."""
+    return float(
+        sum(
+            sum(each)
+            for number, (target, each) in enumerate(zip(targets, lengths, strict=True))
+            if not number or (target.origin != PSEUDO_TEXTS and target.role != "document")
+        )
+    )
 
 
 def size_start(
