@@ -5,14 +5,15 @@ each keeps of the teacher's nDCG@10.
         [--minutes 1 3 10 30] [--ways leafkit mse] [--turns 1] [--symmetric] [--report-only]
         [key=value ...]
 
-Ways: leafkit (closed-form start, then L2 and KL of scores), instant (its closed form alone),
-embed-distill (sentence-transformers' EmbedDistillLoss, the projection added to the student by
-hand), mse (its MSELoss with a Dense module), closed-form (one linear map of the unchanged start
-model's vectors, aecp's idea), model2vec (where it is installed). The clock runs from the teacher's
-vectors, which are made once and kept in DIR, to the finished student. Every student is made in a
-process of its own; finished ones are kept in DIR, so that a run that was broken off goes on. No
-text that is a judged query trains. Further words are the recipe's. Writes a dated report and a plot
-as SVG.
+Ways: leafkit (closed-form start, then L2 and KL of scores), instant (its closed form alone), embed-
+distill (sentence-transformers' EmbedDistillLoss, the projection added to the student by hand), mse
+(its MSELoss with a Dense module), closed-form (one linear map of the unchanged start model's
+vectors, aecp's idea), closed-form-mse (such a map in the Dense module, then MSELoss), model2vec
+(where it is installed). Peers that train do so at every --peer-lr, each a line. The clock runs from
+the teacher's vectors, which are made once and kept in DIR, to the finished student. Every student
+is made in a process of its own; finished ones are kept in DIR, so that a run that was broken off
+goes on. No text that is a judged query trains. Further words are the recipe's. Writes a dated
+report and a plot as SVG.
 """
 
 from __future__ import annotations
@@ -22,16 +23,17 @@ import importlib.util
 import os
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from against_ways import ST_BATCH, WAYS
+from against_ways import WAYS
 from lib.arguments import make_parser
 from lib.case import add_case_options, case_words, describe_case
 from lib.cells import FAILED, Cell, check_one_case, is_done, read_cells, run_missing
 from lib.machine import describe
+from lib.peers import ST_BATCH, TRAINED, at_rates, base_of
 from lib.pinned import thread_variables
 from lib.plot import stack
 from lib.report import REPORTS, command, save, table, title, today
@@ -42,7 +44,7 @@ from leafkit.results import Interval
 
 WAYS_FILE = str(Path(__file__).parent / "against_ways.py")
 OURS = "leafkit"
-PEERS = ("embed-distill", "mse", "closed-form", "model2vec")  # instant is leafkit's, too
+PEERS = (*TRAINED, "closed-form", "model2vec")  # instant is leafkit's, too
 # what leafkit trains with unless the words say otherwise
 LEAFKIT_WORDS = (
     "data.num_made_queries=4000",
@@ -59,7 +61,7 @@ class Point:
     """One way within one budget, over the turns.
 
     Attributes:
-        way: a key of ``WAYS``.
+        way: a key of ``WAYS``, with the learning rate where that is a peer's.
         minutes: the budget.
         cells: figures of the turns, at least one.
     """
@@ -87,20 +89,20 @@ def plan(options: argparse.Namespace, ways: Sequence[str]) -> dict[float, list[t
         options.recipe,
         "--threads",
         str(options.threads),
-        "--peer-lr",
-        str(options.peer_lr),
         "--distance",
         options.distance,
         *(["--symmetric"] if options.symmetric else []),
         *case_words(options, LEAFKIT_WORDS),
     ]
+    rated = at_rates(ways, options.peer_lr)
     planned: dict[float, list[tuple[str, Cell]]] = {}
     for number, minutes in enumerate(sorted(set(options.minutes))):
         planned[minutes] = []
         for turn in range(options.turns):
-            for way in ways[::-1] if (number + turn) % 2 else ways:
+            for way in list(rated)[::-1] if (number + turn) % 2 else rated:
                 name = f"{way}-{minutes:g}min-{turn}"
-                words = (way, "--minutes", f"{minutes:g}", "--seed", str(turn), *common)
+                words = (base_of(way), "--minutes", f"{minutes:g}", "--seed", str(turn))
+                words = (*words, *rated[way], *common)
                 planned[minutes].append((way, Cell(name, words)))
     return planned
 
@@ -136,11 +138,21 @@ def collect(
     """What is there, by budget and way."""
     collected = []
     for minutes, cells in planned.items():
-        for way in WAYS:
+        for way in in_order(way for way, _ in cells):
             figures = [found[cell] for w, cell in cells if w == way and is_done(found.get(cell))]
             if figures:
                 collected.append(Point(way, minutes, figures))
     return collected
+
+
+def in_order(ways: Iterable[str]) -> list[str]:
+    """Each once, as ``WAYS`` has them, by learning rate."""
+    order = {way: number for number, way in enumerate(WAYS)}
+    return sorted(set(ways), key=lambda way: (order[base_of(way)], _rate(way)))
+
+
+def _rate(way: str) -> float:
+    return float(way.rpartition(" ")[2]) if "," in way else 0.0
 
 
 def at_budget(found: Sequence[Point], way: str, minutes: float) -> Point | None:
@@ -160,7 +172,7 @@ def rows(found: Sequence[Point], kept: Retention, minutes: Sequence[float]) -> l
     has_symmetric = any(p.values("symmetric") for p in found)
     for budget in minutes:
         ours = at_budget(found, OURS, budget)
-        for way in WAYS:
+        for way in in_order(point.way for point in found):
             point = at_budget(found, way, budget)
             if point is None:
                 continue
@@ -200,7 +212,7 @@ def compare_times(found: Sequence[Point], kept: Retention, minutes: Sequence[flo
         peers = [
             (p.minutes, p.way, kept.of(p.values("asymmetric") or {}).value)
             for p in found
-            if p.way in PEERS
+            if base_of(p.way) in PEERS
         ]
         if not peers:
             continue
@@ -218,17 +230,33 @@ def compare_times(found: Sequence[Point], kept: Retention, minutes: Sequence[flo
     return lines
 
 
+def best_rates(
+    curves: Mapping[str, Sequence[tuple[float, Interval]]],
+) -> dict[str, Sequence[tuple[float, Interval]]]:
+    """Of each way the curve of the learning rate that comes highest, by the name with it."""
+    best: dict[str, str] = {}
+    for way in in_order(curves):
+        known = best.get(base_of(way))
+        if known is None or _highest(curves[way]) > _highest(curves[known]):
+            best[base_of(way)] = way
+    return {way: curves[way] for way in best.values()}
+
+
+def _highest(curve: Sequence[tuple[float, Interval]]) -> float:
+    return max(kept.value for _, kept in curve)
+
+
 def draw(curves: Mapping[str, Sequence[tuple[float, Interval]]]) -> str:
-    """Percent kept over minutes, with intervals.
+    """Percent kept over minutes, with intervals; of each way the learning rate that comes highest.
 
     Args:
         curves: (minutes that it took, share kept) by way.
     """
     series = []
-    for tone, way in enumerate(WAYS, 1):
-        if way not in curves:
-            continue
-        placed = sorted(curves[way], key=lambda one: one[0])
+    tones = {way: tone for tone, way in enumerate(WAYS, 1)}
+    for way, curve in best_rates(curves).items():
+        tone = tones[base_of(way)]
+        placed = sorted(curve, key=lambda one: one[0])
         line = [(minutes, 100 * kept.value) for minutes, kept in placed]
         band = [(minutes, 100 * kept.low, 100 * kept.high) for minutes, kept in placed]
         series.append(Series(way, line, tone, band if len(band) > 1 else ()))
@@ -271,8 +299,9 @@ def write_report(options: argparse.Namespace, found: Sequence[Point], notes: Seq
         "and means of their rankings. Asymmetric: the student embeds queries, the teacher "
         "documents. Seconds are from the teacher's vectors to the finished student. All ways get "
         "the same texts; leafkit keeps some of them to check itself on. Peers train in batches of "
-        f"{ST_BATCH}, peak learning rate {options.peer_lr:g}, warm-up and linear decay over the "
-        "budget; EmbedDistillLoss leaves its projection out of the model that it saves, so it is "
+        f"{ST_BATCH} at the peak learning rates named, warm-up and linear decay over the budget; "
+        "the plot shows of each peer the rate that came highest on the judged queries themselves. "
+        "EmbedDistillLoss leaves its projection out of the model that it saves, so it is "
         "put behind the student here.",
         "",
         f"![Kept over minutes]({plot.name})",
@@ -292,7 +321,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[1.0, 3.0, 10.0, 30.0])
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--symmetric", action="store_true", help="embed documents by students too")
-    parser.add_argument("--peer-lr", type=float, default=1e-4, help="of sentence-transformers")
+    parser.add_argument(
+        "--peer-lr",
+        type=float,
+        nargs="+",
+        default=[1e-4, 1e-3],
+        help="of sentence-transformers' trainer, one line each",
+    )
     parser.add_argument(
         "--distance",
         choices=("cosine", "l2", "mse"),

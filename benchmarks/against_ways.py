@@ -11,46 +11,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from lib.arguments import make_parser
+from lib.peers import RIDGE, Ran, embed_distill, model_folder, mse, mse_from_closed_form
 from lib.pinned import pin
 
 if TYPE_CHECKING:
     from lib.case import Case
-    from lib.timed import Clock
 
-ST_BATCH = 32  # LEAF's; sentence-transformers' own default of 8 is slower
-ST_WARMUP = 0.05  # as leafkit's
-RIDGE = 1e-3
 _TEXTS_PER_LOOK = 128  # encoded between two looks at the clock
 _FIT_SHARE = 0.9  # of a budget may pass before the map is fitted
-Embed = Callable[[Sequence[str], str, int], np.ndarray]  # texts, role, limit -> (n, D)
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """A finished student.
-
-    Attributes:
-        embed: its vectors, of any length.
-        seconds: that the clock showed.
-        cpu_s: likewise, of all threads.
-        texts: that it learned from, each as often as it was seen.
-        is_complete: more time would change nothing.
-        note: what a reader must know.
-    """
-
-    embed: Embed
-    seconds: float
-    cpu_s: float
-    texts: int
-    is_complete: bool = False
-    note: str = ""
 
 
 def leafkit(case: Case, options: argparse.Namespace, kind: str = "") -> Ran:
@@ -85,58 +59,6 @@ def leafkit(case: Case, options: argparse.Namespace, kind: str = "") -> Ran:
 def instant(case: Case, options: argparse.Namespace) -> Ran:
     """leafkit's closed form, no step of training."""
     return leafkit(case, options, "instant")
-
-
-def embed_distill(case: Case, options: argparse.Namespace) -> Ran:
-    """sentence-transformers' EmbedDistillLoss; its projection, which it leaves out of the saved
-    model, is put behind the student by hand.
-    """
-    from lib.timed import Clock
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.losses import EmbedDistillLoss
-
-    clock = Clock(60 * options.minutes)
-    model = SentenceTransformer(_start_folder(case), device="cpu")
-    model.max_seq_length = _limit(case, 0)
-    loss = EmbedDistillLoss(
-        model, distance_metric=options.distance, projection_dim=case.teacher.model.dim
-    )
-    steps = _train(case, options, clock, model, loss=loss)
-    assert loss.projection is not None
-    weight = loss.projection.weight.detach().float().numpy()
-    bias = loss.projection.bias.detach().float().numpy()
-
-    def embed(texts: Sequence[str], role: str, limit: int) -> np.ndarray:
-        return _encode(case, model, texts, role, limit=limit) @ weight.T + bias
-
-    note = f"{steps} steps of {ST_BATCH}, {options.distance}, projection added by hand"
-    return Ran(embed, clock.seconds, clock.cpu_s, steps * ST_BATCH, note=note)
-
-
-def mse(case: Case, options: argparse.Namespace) -> Ran:
-    """sentence-transformers' MSELoss on a student with a Dense module onto the teacher's
-    dimensions.
-    """
-    from lib.timed import Clock
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.losses import MSELoss
-    from sentence_transformers.models import Dense
-    from torch import nn
-
-    clock = Clock(60 * options.minutes)
-    start = SentenceTransformer(_start_folder(case), device="cpu")
-    width = start.get_embedding_dimension()
-    dense = Dense(width, case.teacher.model.dim, activation_function=nn.Identity())
-    # transformer and pooling; a Normalize behind them would stand before the Dense
-    model = SentenceTransformer(modules=[start[0], start[1], dense], device="cpu")
-    model.max_seq_length = _limit(case, 0)
-    steps = _train(case, options, clock, model, loss=MSELoss(model))
-
-    def embed(texts: Sequence[str], role: str, limit: int) -> np.ndarray:
-        return _encode(case, model, texts, role, limit=limit)
-
-    note = f"{steps} steps of {ST_BATCH}"
-    return Ran(embed, clock.seconds, clock.cpu_s, steps * ST_BATCH, note=note)
 
 
 def closed_form(case: Case, options: argparse.Namespace) -> Ran:
@@ -188,7 +110,7 @@ def model2vec(case: Case, options: argparse.Namespace) -> Ran:
 
     if case.teacher.encoder is None:
         raise SystemExit("does not apply: the teacher is no model that can be loaded here")
-    folder = _model_folder(case.run.recipe.teacher.source)
+    folder = model_folder(case.run.recipe.teacher.source)
     clock = Clock(60 * options.minutes)
     model = distill(model_name=folder, device="cpu", pca_dims=None)
     seconds, cpu_s = clock.seconds, clock.cpu_s
@@ -212,42 +134,10 @@ WAYS: dict[str, Callable[[Case, argparse.Namespace], Ran]] = {
     "instant": instant,
     "embed-distill": embed_distill,
     "mse": mse,
+    "closed-form-mse": mse_from_closed_form,
     "closed-form": closed_form,
     "model2vec": model2vec,
 }
-
-
-def _model_folder(reference: str) -> str:
-    from leafkit.models.checkpoint import find_model
-
-    return str(find_model(reference, "", False))
-
-
-def _start_folder(case: Case) -> str:
-    return _model_folder(case.run.recipe.student.init)
-
-
-def _limit(case: Case, limit: int) -> int:
-    """Where the peers' students cut a text: where leafkit's does. 0 asks for the longest that is
-    trained on.
-    """
-    from leafkit.models.checkpoint import load_encoder
-
-    config = load_encoder(case.run.recipe.student.init).backbone.config
-    own = min(case.teacher.model.max_tokens, getattr(config, "max_position_embeddings", 512))
-    limits = case.home.limits
-    trained = max(limits.query or own, limits.document or own)
-    return min(limit or trained, own)
-
-
-def _encode(case: Case, model: Any, texts: Sequence[str], role: str, *, limit: int) -> np.ndarray:
-    """(n, d) of a SentenceTransformer, the teacher's prompt before each text."""
-    model.max_seq_length = _limit(case, limit)
-    prompt = case.teacher.model.prompt(role)
-    found = model.encode(
-        [prompt + text for text in texts], batch_size=ST_BATCH, show_progress_bar=False
-    )
-    return np.asarray(found, dtype=np.float32)
 
 
 def _encode_rows(
@@ -265,75 +155,6 @@ def _encode_rows(
         out[places] = vectors
     assert out is not None
     return out
-
-
-def _train(case: Case, options: argparse.Namespace, clock: Clock, model: Any, *, loss: Any) -> int:
-    """Steps of sentence-transformers' trainer until the clock's budget is over.
-
-    The learning rate warms up and falls to 0 over the budget's time, as its linear schedule does
-    over steps.
-    """
-    import torch
-    from datasets import Dataset
-    from sentence_transformers import (
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
-    )
-    from transformers import TrainerCallback
-
-    class Timed(SentenceTransformerTrainer):
-        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-            began_s = clock.seconds
-            length_s = max(clock.budget_s - began_s, 1e-9)
-
-            def share(step: int) -> float:
-                return lr_share((clock.seconds - began_s) / length_s)
-
-            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
-                optimizer or self.optimizer, share
-            )
-            return self.lr_scheduler
-
-    class StopInTime(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            control.should_training_stop = clock.left_s <= 0
-
-    rows = Dataset.from_dict({"text": [text for text, _ in case.rows], "label": case.vectors()})
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = SentenceTransformerTrainingArguments(
-            folder,
-            per_device_train_batch_size=ST_BATCH,
-            num_train_epochs=1_000_000,
-            learning_rate=options.peer_lr,
-            use_cpu=True,
-            bf16=str(case.run.precision) == "torch.bfloat16",
-            seed=options.seed,
-            save_strategy="no",
-            report_to=[],
-            logging_strategy="no",
-            disable_tqdm=True,
-        )
-        trainer = Timed(
-            model=model,
-            args=arguments,
-            train_dataset=rows,
-            loss=loss,
-            callbacks=[StopInTime()],
-        )
-        trainer.train()
-    model.eval()
-    return int(trainer.state.global_step)
-
-
-def lr_share(progress: float) -> float:
-    """Learning rate after a share of the time, of the peak.
-
-    >>> lr_share(0.025), lr_share(0.05), lr_share(1.0), lr_share(1.2)
-    (0.5, 1.0, 0.0, 0.0)
-    """
-    if progress < ST_WARMUP:
-        return progress / ST_WARMUP
-    return max(0.0, (1 - progress) / (1 - ST_WARMUP))
 
 
 def measure(case: Case, ran: Ran, *, symmetric: bool) -> dict[str, list[float]]:

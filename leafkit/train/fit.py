@@ -33,6 +33,7 @@ from leafkit.train.batch_list import BatchList
 from leafkit.train.devices.npu import NpuAccelerator, npu_precision, npu_strategy
 from leafkit.train.devices.sharded import ShardedStrategy
 from leafkit.train.encoder_module import EncoderModule
+from leafkit.train.freed_memory import give_back_on_growth
 from leafkit.train.launch import LaunchEnvironment
 from leafkit.train.resume import DurableIO, SaveState, find_state
 from leafkit.train.trainer_options import METRICS_FILE, TrainerOptions
@@ -105,7 +106,7 @@ def fit(
         # Lightning's hints about loaders and batch sizes do not fit lists of batches
         warnings.simplefilter("ignore")
         trainer = build_trainer(num_steps, device, precision, world=world, options=options)
-        trainer.callbacks.append(_ShowProgress(bar))
+        trainer.callbacks += [_ShowProgress(bar), *give_back_on_growth()]
         before_s, started_s = batches.waited_s, time.perf_counter()
         loader = PassLoader(len(batches), lambda epoch: batches)
         with _stopping_well(trainer, options):

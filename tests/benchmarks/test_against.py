@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import against
-from against_ways import lr_share
+from lib.peers import lr_share
 from lib.retention import Retention
 
 QUERIES = 60
@@ -28,7 +28,7 @@ def make_options(tmp_path: Path, **more) -> argparse.Namespace:
         words=["student.optimizer.lr=5e-5"],
         minutes=[3.0, 1.0],
         turns=2,
-        peer_lr=1e-4,
+        peer_lr=[1e-4],
         distance="cosine",
         symmetric=False,
         out=tmp_path,
@@ -68,14 +68,34 @@ def point(way: str, minutes: float, share: float, is_complete: bool = False) -> 
 def test_ways_alternate_and_the_user_s_words_replace_the_defaults(tmp_path):
     planned = against.plan(make_options(tmp_path), ["leafkit", "mse"])
     assert list(planned) == [1.0, 3.0]
-    assert [way for way, _ in planned[1.0]] == ["leafkit", "mse", "mse", "leafkit"]
-    assert [way for way, _ in planned[3.0]] == ["mse", "leafkit", "leafkit", "mse"]
+    ours, peer = "leafkit", "mse, lr 0.0001"
+    assert [way for way, _ in planned[1.0]] == [ours, peer, peer, ours]
+    assert [way for way, _ in planned[3.0]] == [peer, ours, ours, peer]
     words = planned[1.0][0][1].words
     assert "student.optimizer.lr=5e-5" in words
     assert "student.optimizer.lr=2e-5" not in words
     assert "student.losses.score_kl=1" in words
     files = {cell.file_name for cells in planned.values() for _, cell in cells}
     assert len(files) == 8
+
+
+def test_a_peer_that_trains_does_so_at_each_learning_rate(tmp_path):
+    options = make_options(tmp_path)
+    options.peer_lr = [1e-3, 1e-4]
+    cells = against.plan(options, ["closed-form", "mse"])[1.0]
+    words = {way: cell.words for way, cell in cells}
+    assert list(words) == ["closed-form", "mse, lr 0.001", "mse, lr 0.0001"]
+    assert words["mse, lr 0.001"][0] == "mse"
+    assert "0.001" in words["mse, lr 0.001"]
+    assert "--peer-lr" not in words["closed-form"]
+    ordered = ["mse, lr 0.0001", "mse, lr 0.001", "closed-form"]
+    assert against.in_order(words) == ordered
+    found = [point("mse, lr 0.0001", 1.0, 0.2), point("mse, lr 0.001", 1.0, 0.7)]
+    kept = Retention(found[0].values("teacher"), ["home"], 100)
+    curves = {one.way: [(1.0, kept.of(one.values("asymmetric")))] for one in found}
+    assert list(against.best_rates(curves)) == ["mse, lr 0.001"]
+    (line,) = against.compare_times([point("leafkit", 1.0, 0.9), *found], kept, [1.0])
+    assert "the best, mse, lr 0.001 (1 minutes), keeps 70.0%" in line
 
 
 def test_a_way_that_used_all_its_texts_gets_no_longer_budget(tmp_path):
