@@ -103,6 +103,12 @@ class StudentLosses:
     begin: dict[str, float] = shares(
         {}, "Share of the steps after which a term counts; 0 where not named.", choices=TERMS
     )
+    end: dict[str, float] = shares(
+        {},
+        "Share of the steps after which a term counts no more; 1 where not named. While terms over "
+        "scores count alone, batches hold scored texts alone.",
+        choices=TERMS,
+    )
     candidates: CandidatesConfig = section(CandidatesConfig, "Of the terms over scores.")
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from leafkit.report.format import decimal, duration, grouped, percent
+from leafkit.report.format import decimal, duration, grouped, percent, round_percent
 from leafkit.results import Machine, RunReport, StudentChecks
 
 
@@ -101,13 +102,28 @@ def training_in_words(report: RunReport) -> str:
     if was_enough or has_no_time or _student_key(report, "kind") == "instant":
         beside = beside if untrained != "Nothing" else ""  # one that nothing moved was left out
         return f"{untrained} was trained: {start}{beside}, and that is the student."
-    weights = _student_key(report, "losses")
+    losses = _student_key(report, "losses")
+    weights = losses if isinstance(losses, Mapping) else {"l2": 1.0}
     terms = [
-        f"{words} ({weight:g})" if weight != 1 else words
+        f"{words} ({', '.join(told)})" if told else words
         for term, words in _TERMS.items()
-        if (weight := float(weights.get(term, 0) if isinstance(weights, Mapping) else term == "l2"))
+        if (weight := float(weights.get(term, 0)))
+        for told in [[f"{weight:g}"] * (weight != 1) + _span_in_words(weights, term)]
     ]
     return f"Minimised was {_joined(terms)}, after {start}{beside}."
+
+
+def _span_in_words(losses: Mapping[str, Any], term: str) -> list[str]:
+    """In which part of the training a term counts; nothing where it always does.
+
+    >>> _span_in_words({"begin": {"l2": 0.25}, "end": {"l2": 0.5}}, "l2")
+    ['from 25% to 50% of the steps']
+    """
+    begin, end = losses.get("begin", {}).get(term, 0), losses.get("end", {}).get(term, 1)
+    if begin > 0 and end < 1:
+        return [f"from {round_percent(begin)} to {round_percent(end)} of the steps"]
+    late = [f"from {round_percent(begin)} of the steps on"] * (begin > 0)
+    return late + [f"until {round_percent(end)} of the steps"] * (end < 1)
 
 
 def checks_in_words(report: RunReport) -> str:

@@ -37,6 +37,14 @@ CHECKS = {
             ["squared distance", " and the divergence", "(2)"],
             ["1 minus the cosine"],
         ),
+        (
+            {
+                "kind": "transformer",
+                "losses": {"l2": 1, "score_kl": 2, "begin": {"score_kl": 0.25}, "end": {"l2": 0.5}},
+            },
+            ["2509.12539) (until 50% of the steps)", "(2, from 25% of the steps on)"],
+            ["(1"],
+        ),
         ({"kind": "instant", "losses": {"l2": 1.0}}, ["Nothing was trained"], ["Minimised"]),
         ({"kind": "static"}, ["A table of one vector per token"], ["closed form"]),
     ],

@@ -206,7 +206,7 @@ def test_scores_alone_read_queries_alone(home):
 @pytest.mark.slow
 def test_a_term_that_begins_late_changes_the_end_alone(home):
     plain = distill(home, num_checks=0)
-    never = StudentLosses(score_kl=5.0, begin={"score_kl": 1.0})
+    never = StudentLosses(score_kl=5.0, begin={"score_kl": 0.9999})
     assert torch.equal(weights(plain), weights(distill(home, never, num_checks=0)))
     late = StudentLosses(score_kl=5.0, begin={"score_kl": 0.8})
     early = StudentLosses(score_kl=5.0)
@@ -217,12 +217,27 @@ def test_a_term_that_begins_late_changes_the_end_alone(home):
     assert 0 < moved[0] < moved[1]
 
 
+def test_a_term_that_ends_hands_over_to_another(home, caplog):
+    both = StudentLosses(score_kl=5.0)
+    handed = StudentLosses(score_kl=5.0, begin={"score_kl": 0.5}, end={"l2": 0.5})
+    with caplog.at_level("INFO", logger="leafkit"):
+        moved = weights(distill(home, handed, num_checks=0))
+    assert re.search(
+        r"student\.losses, of (\d+) steps: l2 in steps 1 to (\d+), score_kl in steps \d+ to \1",
+        caplog.text,
+    )
+    assert not torch.equal(moved, weights(distill(home, both, num_checks=0)))
+    # scores alone train queries, and a student that was trained on them alone is another one
+    alone = StudentLosses(l2=0.0, score_kl=5.0)
+    assert not torch.equal(moved, weights(distill(home, alone, num_checks=0)))
+
+
 @pytest.mark.parametrize(
     ("losses", "reason"),
     [
         (StudentLosses(l2=0.0), "all weights are 0"),
         (StudentLosses(begin={"gor": 0.5}), "gor: the term's weight is 0"),
-        (StudentLosses(begin={"l2": 0.5}), "no term counts in the first steps"),
+        (StudentLosses(end={"l2": 0.5}), "no term counts between 0.5 and 1 of the steps"),
     ],
 )
 def test_losses_that_train_nothing_are_refused(losses, reason, home):
@@ -234,7 +249,8 @@ def test_losses_that_train_nothing_are_refused(losses, reason, home):
     ("broken", "reason"),
     [
         (["losses.l2=0"], "all weights are 0"),
-        (["losses.begin.l2=0.5"], "no term counts in the first steps"),
+        (["losses.begin.l2=0.5"], "no term counts between 0 and 0.5 of the steps"),
+        (["losses.end.l2=0.5"], "no term counts between 0.5 and 1 of the steps"),
         (["losses.mrl_prefix=1"], "no Matryoshka dimensions to follow"),
     ],
 )
