@@ -46,7 +46,7 @@ _TERMS = {
     "teacher's own scores",
     "score_mse": "the squared difference of those scores",
     "ranking": "the order of those documents, weighed by what a swap costs in nDCG",
-    "triplet": "nearer documents above farther ones",
+    "triplet": "the teacher's nearest document above the others",
     "margin_mse": "the squared difference of the scores' margins",
     "contrastive": "InfoNCE of judged queries against the teacher's document vectors",
     "in_batch": "the squared difference of the similarities within a batch",
@@ -135,7 +135,7 @@ def checks_in_words(report: RunReport) -> str:
     steps = f", then {grouped(found.head_steps)} steps on scores" if found.head_steps else ""
     how = f"closed-form start (ridge {found.ridge:g}, fitted to {found.fitted_to}{steps})"
     start = (
-        f"the {how if found.fitted_to else 'start as it came'} has cosine "
+        f"{f'the {how}' if found.fitted_to else found.start_name} has cosine "
         f"{decimal(found.start_cosine)} to the teacher and finds {percent(found.start_overlap)} of "
         f"its ten nearest documents{_judged(found, found.start_ndcg)}"
     )

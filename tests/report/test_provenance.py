@@ -76,6 +76,13 @@ def test_start_and_end_on_held_out_texts(data: dict[str, Any], changes, end) -> 
     assert told.endswith(end)
 
 
+def test_a_table_starts_as_its_own(data: dict[str, Any]) -> None:
+    data["checks"] = CHECKS | {"fitted_to": "", "begun_as": "the table of its start"}
+    assert provenance.checks_in_words(read_report(data)).startswith(
+        "On 200 queries that trained nothing, the table of its start has cosine 0.773 to the"
+    )
+
+
 def test_steps_on_scores_are_part_of_the_start(data: dict[str, Any]) -> None:
     data["checks"] = CHECKS | {"head_steps": 300, "kept_after": 0, "num_batches": 0}
     data["recipe"]["student"] = {"kind": "instant"}

@@ -27,6 +27,7 @@ from leafkit.pipeline.student.checks import (
     make_check,
     say_checks,
     summarize_checks,
+    warn_unwatched,
 )
 from leafkit.pipeline.student.closed_form import measure_bare_start, start_projection
 from leafkit.pipeline.student.head import check_head, make_head
@@ -82,11 +83,7 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
     is_watched = task.config.trains_on_losses and task.config.num_checks > 0
     validation = choose_validation(task, token_ids, origins, is_watched=is_watched)
     if validation is None and is_watched:
-        log(
-            "  too few texts to hold some out: training ends where its plan ends, be that better "
-            "than the closed form or not",
-            style="yellow",
-        )
+        warn_unwatched("the closed form")
     held_out = validation.texts if validation else frozenset()
     states = PooledStates(student, task, token_ids)
     begin = start_projection if student.projection is not None else measure_bare_start
