@@ -217,21 +217,6 @@ def test_a_term_that_begins_late_changes_the_end_alone(home):
     assert 0 < moved[0] < moved[1]
 
 
-def test_a_term_that_ends_hands_over_to_another(home, caplog):
-    both = StudentLosses(score_kl=5.0)
-    handed = StudentLosses(score_kl=5.0, begin={"score_kl": 0.5}, end={"l2": 0.5})
-    with caplog.at_level("INFO", logger="leafkit"):
-        moved = weights(distill(home, handed, num_checks=0))
-    assert re.search(
-        r"student\.losses, of (\d+) steps: l2 in steps 1 to (\d+), score_kl in steps \d+ to \1",
-        caplog.text,
-    )
-    assert not torch.equal(moved, weights(distill(home, both, num_checks=0)))
-    # scores alone train queries, and a student that was trained on them alone is another one
-    alone = StudentLosses(l2=0.0, score_kl=5.0)
-    assert not torch.equal(moved, weights(distill(home, alone, num_checks=0)))
-
-
 @pytest.mark.parametrize(
     ("losses", "reason"),
     [
