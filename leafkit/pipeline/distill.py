@@ -66,7 +66,7 @@ _SPECIALS = 4  # special tokens around a text, at most
 class StudentInputs:
     """What decides about a student."""
 
-    config: dict[str, Any]
+    config: Mapping[str, Any]
     start: str  # identity of the model that it begins as, or takes its tokenizer from
     teacher: str
     corpus: str
@@ -252,7 +252,7 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
     return folder
 
 
-def _that_count(recipe: Recipe, section: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+def _that_count(recipe: Recipe, section: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
     """A section without the keys that nothing reads: they make no student stale."""
     counting: dict[str, Any] = {}
     for name, value in section.items():

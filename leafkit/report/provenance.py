@@ -103,23 +103,26 @@ def training_in_words(report: RunReport) -> str:
         beside = beside if untrained != "Nothing" else ""  # one that nothing moved was left out
         return f"{untrained} was trained: {start}{beside}, and that is the student."
     losses = _student_key(report, "losses")
-    weights = losses if isinstance(losses, Mapping) else {"l2": 1.0}
+    told_of = dict(losses) if isinstance(losses, Mapping) else {"l2": 1.0}
+    weights: dict[str, Any] = {"begin": {}, "end": {}} | told_of
     terms = [
         f"{words} ({', '.join(told)})" if told else words
         for term, words in _TERMS.items()
         if (weight := float(weights.get(term, 0)))
-        for told in [[f"{weight:g}"] * (weight != 1) + _span_in_words(weights, term)]
+        for told in [
+            [f"{weight:g}"] * (weight != 1)
+            + _span_in_words(weights["begin"].get(term, 0), weights["end"].get(term, 1))
+        ]
     ]
     return f"Minimised was {_joined(terms)}, after {start}{beside}."
 
 
-def _span_in_words(losses: Mapping[str, Any], term: str) -> list[str]:
+def _span_in_words(begin: float, end: float) -> list[str]:
     """In which part of the training a term counts; nothing where it always does.
 
-    >>> _span_in_words({"begin": {"l2": 0.25}, "end": {"l2": 0.5}}, "l2")
-    ['from 25% to 50% of the steps']
+    >>> _span_in_words(0.25, 0.5), _span_in_words(0, 1)
+    (['from 25% to 50% of the steps'], [])
     """
-    begin, end = losses.get("begin", {}).get(term, 0), losses.get("end", {}).get(term, 1)
     if begin > 0 and end < 1:
         return [f"from {round_percent(begin)} to {round_percent(end)} of the steps"]
     late = [f"from {round_percent(begin)} of the steps on"] * (begin > 0)
