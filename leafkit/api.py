@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from leafkit.config import DataConfig, EmbeddingsConfig, Recipe, StudentConfig, TeacherConfig
-from leafkit.core.console import progress_bar, warn
+from leafkit.core.console import log, progress_bar, warn
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Collection, Document, Query, clean_text
 from leafkit.embedders.count_cut import say_cut
@@ -27,7 +27,7 @@ from leafkit.models.checkpoint import load_encoder
 from leafkit.models.encoder_protocol import Encoder
 from leafkit.models.precision import choose_device, choose_precision
 from leafkit.models.text_encoder import TextEncoder
-from leafkit.pipeline.check_settings import check_settings
+from leafkit.pipeline.check_settings import check_settings, say_idle
 from leafkit.pipeline.model_handle import ModelHandle, ModelOpener
 from leafkit.pipeline.model_in_memory import as_handle, identify_weights
 from leafkit.pipeline.pair import Pair
@@ -121,7 +121,11 @@ def distill(
         max_document_tokens=max_document_tokens,
         num_pseudo_texts=num_pseudo_texts,
     )
-    check_settings(Recipe(seed=seed, student=config, data=data), "seed", "student", "data")
+    settings = Recipe(seed=seed, student=config, data=data)
+    check_settings(settings, "seed", "student", "data")
+    say_idle("distill", settings)
+    if trainer is not None and config.trains_nothing:
+        log("trainer= counts for nothing: an instant student takes no steps", style="dim")
     collection = _collection_of(texts, queries)
     where = choose_device(device)
     arithmetic = choose_precision(precision, where)

@@ -21,6 +21,7 @@ from leafkit.config.recipe import Recipe
 from leafkit.config.teacher_recipe import load_teacher_recipe
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
+from leafkit.pipeline.check_settings import say_idle
 
 
 def read_recipe(
@@ -57,6 +58,8 @@ def read_recipe(
         refuse_of_graphs(settings)
     else:
         check_needs(command, recipe)
+    if command in ("distill", "rescue"):
+        say_idle(command, recipe, [key_of(word) for word in settings])
     if not recipe.dry_run:
         return recipe
     if not may_run_dry:

@@ -64,7 +64,10 @@ class CandidatesConfig:
         high=100,
     )
     margin: float = number(
-        0.015, "By which a nearer document must score more, in triplet.", low=0, high=2
+        0.015,
+        "By which the nearest document must score more than another, in triplet.",
+        low=0,
+        high=2,
     )
 
 
@@ -85,7 +88,9 @@ class StudentLosses:
         0.0, "Pairs of candidates in the teacher's order, weighed by what a swap costs in nDCG."
     )
     triplet: float = _weight(
-        0.0, "Nearer candidates above farther ones, by candidates.margin (Jasper and Stella)."
+        0.0,
+        "The teacher's nearest candidate above each other one, by candidates.margin: the part of "
+        "L_resim (Jasper and Stella) that is anchored at queries.",
     )
     margin_mse: float = _weight(0.0, "Squared difference of the candidates' margins to the best.")
     contrastive: float = _weight(
@@ -102,6 +107,12 @@ class StudentLosses:
     gor: float = _weight(0.0, "Squared similarity of unrelated texts (orthogonality, jina-v5).")
     begin: dict[str, float] = shares(
         {}, "Share of the steps after which a term counts; 0 where not named.", choices=TERMS
+    )
+    end: dict[str, float] = shares(
+        {},
+        "Share of the steps after which a term counts no more; 1 where not named. While terms over "
+        "scores count alone, batches hold scored texts alone.",
+        choices=TERMS,
     )
     candidates: CandidatesConfig = section(CandidatesConfig, "Of the terms over scores.")
 
@@ -256,7 +267,8 @@ class StudentConfig:
     num_checks: int = number(
         8,
         "Times that training is checked on held-out texts; the best of these and of the start is "
-        "kept. 0 keeps the end, whatever it is.",
+        "kept. 0 keeps the end, whatever it is. A static student is checked so often on documents, "
+        "and again on queries.",
         low=0,
         high=10_000,
     )

@@ -23,8 +23,13 @@ def triplet_loss(
     *,
     present: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Sum over queries of the mean over negatives of max(0, v.n - v.p + margin) (L_resim of Jasper
-    and Stella, arXiv 2412.19048, with a margin of .015 there).
+    """Sum over queries of the mean over negatives of max(0, v.n - v.p + margin).
+
+    It is the part of L_resim of Jasper and Stella (arXiv 2412.19048, the losses of its distillation
+    stages, with a margin of .015) that is anchored at queries. There any two pairs of a batch's
+    texts are compared, max(0, s_m.s_n - s_i.s_j + margin) wherever the teacher finds i and j more
+    alike than m and n, with the student's vectors s on both sides. Here both pairs have the query
+    in common, and documents are the teacher's.
 
     >>> v, p = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.0]])
     >>> n = torch.tensor([[[0.75, 0.0], [0.0, 1.0]]])

@@ -5,13 +5,14 @@ benchmark and inheritance. The method itself is in ``leafkit.pipeline.student``.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from leafkit.config import Recipe, StudentConfig, to_plain
+from leafkit.config import Recipe, to_plain
+from leafkit.config.effects import find_missing
 from leafkit.config.teacher_recipe import load_teacher_recipe
 from leafkit.core.artifact import fingerprint
 from leafkit.core.checkpoint_layout import LOSSES_FILE, STUDENT
@@ -59,46 +60,13 @@ from leafkit.pipeline.training_logs import forget_state, keep_logs, recipe_optio
 from leafkit.train.student_terms import check_losses
 
 _SPECIALS = 4  # special tokens around a text, at most
-# keys of the student that a kind of it does not read
-_OF_STEPS = (
-    "tokens_per_batch",
-    "max_texts_per_batch",
-    "num_epochs",
-    "minutes",
-    "losses",
-    "ema",
-    "num_checks",
-    "enough_overlap",
-    "patience",
-)
-_OF_TRANSFORMERS = (
-    "init_layers",
-    "attention",
-    "pooling",
-    "head",
-    "head_hidden",
-    "head_layers",
-    "head_bias",
-)
-_UNREAD = {
-    "transformer": ("static",),
-    "instant": ("static", "query_repeats", "optimizer", *_OF_STEPS),
-    "static": (
-        "ridge",
-        "num_held_out",
-        "head_steps",
-        "start_weight",
-        *_OF_TRANSFORMERS,
-        *_OF_STEPS,
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
 class StudentInputs:
     """What decides about a student."""
 
-    config: dict[str, Any]
+    config: Mapping[str, Any]
     start: str  # identity of the model that it begins as, or takes its tokenizer from
     teacher: str
     corpus: str
@@ -284,26 +252,25 @@ def save_student(run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequen
     return folder
 
 
-def _unread_keys(student: StudentConfig) -> tuple[str, ...]:
-    of_head: tuple[str, ...] = ("head_hidden",) if student.head != "two_layer" else ()
-    if student.head == "none":
-        of_head += ("head_bias", "head_steps", "ridge")
-    if student.trains_nothing:
-        return _UNREAD["instant"] + of_head
-    budget = ("num_epochs",) if student.kind == "transformer" and student.minutes > 0 else ()
-    return _UNREAD[student.kind] + budget + of_head
+def _that_count(recipe: Recipe, section: Mapping[str, Any], prefix: str) -> Mapping[str, Any]:
+    """A section without the keys that nothing reads: they make no student stale."""
+    counting: dict[str, Any] = {}
+    for name, value in section.items():
+        key = f"{prefix}.{name}"
+        if isinstance(value, dict):
+            counting[name] = _that_count(recipe, value, key)
+        elif not find_missing("distill", recipe, key):
+            counting[name] = value
+    return counting
 
 
 def _student_inputs(
     run: Run, teacher: ModelHandle, corpus: Corpus, targets: Sequence[Target]
 ) -> StudentInputs:
     recipe, data = run.recipe, run.recipe.data
-    config, is_static = to_plain(recipe.student), recipe.student.kind == "static"
-    # what a kind does not read does not make it stale
-    unread = _unread_keys(recipe.student)
-    config = {k: v for k, v in config.items() if k not in unread}
+    is_static = recipe.student.kind == "static"
     return StudentInputs(
-        config=config,
+        config=_that_count(recipe, to_plain(recipe.student), "student"),
         start=identify_model(recipe.student.init),
         teacher=teacher.model.fingerprint,
         corpus=corpus.fingerprint,

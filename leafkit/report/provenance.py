@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from leafkit.report.format import decimal, duration, grouped, percent
+from leafkit.report.format import decimal, duration, grouped, percent, round_percent
 from leafkit.results import Machine, RunReport, StudentChecks
 
 
@@ -45,7 +46,7 @@ _TERMS = {
     "teacher's own scores",
     "score_mse": "the squared difference of those scores",
     "ranking": "the order of those documents, weighed by what a swap costs in nDCG",
-    "triplet": "nearer documents above farther ones",
+    "triplet": "the teacher's nearest document above the others",
     "margin_mse": "the squared difference of the scores' margins",
     "contrastive": "InfoNCE of judged queries against the teacher's document vectors",
     "in_batch": "the squared difference of the similarities within a batch",
@@ -101,13 +102,31 @@ def training_in_words(report: RunReport) -> str:
     if was_enough or has_no_time or _student_key(report, "kind") == "instant":
         beside = beside if untrained != "Nothing" else ""  # one that nothing moved was left out
         return f"{untrained} was trained: {start}{beside}, and that is the student."
-    weights = _student_key(report, "losses")
+    losses = _student_key(report, "losses")
+    told_of = dict(losses) if isinstance(losses, Mapping) else {"l2": 1.0}
+    weights: dict[str, Any] = {"begin": {}, "end": {}} | told_of
     terms = [
-        f"{words} ({weight:g})" if weight != 1 else words
+        f"{words} ({', '.join(told)})" if told else words
         for term, words in _TERMS.items()
-        if (weight := float(weights.get(term, 0) if isinstance(weights, Mapping) else term == "l2"))
+        if (weight := float(weights.get(term, 0)))
+        for told in [
+            [f"{weight:g}"] * (weight != 1)
+            + _span_in_words(weights["begin"].get(term, 0), weights["end"].get(term, 1))
+        ]
     ]
     return f"Minimised was {_joined(terms)}, after {start}{beside}."
+
+
+def _span_in_words(begin: float, end: float) -> list[str]:
+    """In which part of the training a term counts; nothing where it always does.
+
+    >>> _span_in_words(0.25, 0.5), _span_in_words(0, 1)
+    (['from 25% to 50% of the steps'], [])
+    """
+    if begin > 0 and end < 1:
+        return [f"from {round_percent(begin)} to {round_percent(end)} of the steps"]
+    late = [f"from {round_percent(begin)} of the steps on"] * (begin > 0)
+    return late + [f"until {round_percent(end)} of the steps"] * (end < 1)
 
 
 def checks_in_words(report: RunReport) -> str:
@@ -119,7 +138,7 @@ def checks_in_words(report: RunReport) -> str:
     steps = f", then {grouped(found.head_steps)} steps on scores" if found.head_steps else ""
     how = f"closed-form start (ridge {found.ridge:g}, fitted to {found.fitted_to}{steps})"
     start = (
-        f"the {how if found.fitted_to else 'start as it came'} has cosine "
+        f"{f'the {how}' if found.fitted_to else found.start_name} has cosine "
         f"{decimal(found.start_cosine)} to the teacher and finds {percent(found.start_overlap)} of "
         f"its ten nearest documents{_judged(found, found.start_ndcg)}"
     )

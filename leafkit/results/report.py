@@ -84,6 +84,7 @@ class StudentChecks:
         ndcg: of the student that is kept.
         head_steps: that the last layer took on scores after the closed form; the start is what
             they led to.
+        begun_as: what the start was, in words, of a student that is neither; "" of the others.
     """
 
     texts: str
@@ -101,10 +102,13 @@ class StudentChecks:
     start_ndcg: float | None = None
     ndcg: float | None = None
     head_steps: int = 0
+    begun_as: str = ""
 
     @property
     def start_name(self) -> str:
         """What the student was before training, in words."""
+        if self.begun_as:
+            return self.begun_as
         return "the closed form" if self.fitted_to else "the start as it came"
 
     @property

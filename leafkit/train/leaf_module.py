@@ -18,6 +18,7 @@ from leafkit.train.student_terms import (
     OF_VECTORS,
     ScoredRows,
     check_losses,
+    is_scheduled,
     over_scores,
     weights_at,
     with_second_opinion,
@@ -88,7 +89,8 @@ class LeafModule(EncoderModule):
         raw = self.encoder(batch.token_ids)
         vectors = self.encoder.finish(raw)
         targets = send(batch.targets, vectors.device)
-        progress = self.global_step / self.planned_steps() if self.weights.begin else 0.0
+        has_schedule = is_scheduled(self.weights)
+        progress = self.global_step / self.planned_steps() if has_schedule else 0.0
         weights = weights_at(self.weights, progress)
         # DDP averages over processes
         share = batch.weight * self.trainer.world_size / batch.num_global_rows

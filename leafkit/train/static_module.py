@@ -108,10 +108,18 @@ class StaticModule(EncoderModule):
         schedule = build_schedule(optimizer, s, self.planned_steps())
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def write_back(self) -> None:
-        """Put the trained rows into the encoder's table, and let that be trained again."""
+    def trained(self) -> nn.ModuleDict:
+        """What a training changes: the small table and W_out."""
+        return nn.ModuleDict({"rows": self.rows, "projection": self.encoder.projection})
+
+    def copy_rows(self) -> None:
+        """Bring the encoder's table up to date with the rows as they are."""
         with torch.no_grad():
             self.encoder.table.weight[self.token_ids] = self.rows.weight.detach().to(
                 self.encoder.table.weight.device
             )
+
+    def write_back(self) -> None:
+        """Put the trained rows into the encoder's table, and let that be trained again."""
+        self.copy_rows()
         self.encoder.table.weight.requires_grad_(True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 
 from leafkit.config import SCORE_TERMS, CandidatesConfig, StudentLosses
@@ -156,43 +157,116 @@ def weights_of(losses: StudentLosses) -> dict[str, float]:
     }
 
 
+def terms_with_weight(losses: StudentLosses) -> list[str]:
+    """Those that count at some time."""
+    return [term for term, weight in weights_of(losses).items() if weight]
+
+
+def span_of(losses: StudentLosses, term: str) -> tuple[float, float]:
+    """Shares of the steps between which a term counts: the first included, the second not, unless
+    it is 1, which is no end.
+    """
+    return losses.begin.get(term, 0.0), losses.end.get(term, 1.0)
+
+
+def is_scheduled(losses: StudentLosses) -> bool:
+    """Whether a term counts in a part of the steps only."""
+    return bool(losses.begin or losses.end)
+
+
 def weights_at(losses: StudentLosses, progress: float) -> dict[str, float]:
     """Weights of the terms that count at a share of the steps.
 
-    >>> weights_at(StudentLosses(score_kl=2.0, begin={"score_kl": 0.5}), 0.4)
-    {'l2': 1.0}
+    >>> losses = StudentLosses(score_kl=2.0, begin={"score_kl": 0.5}, end={"l2": 0.75})
+    >>> [sorted(weights_at(losses, share)) for share in (0.4, 0.5, 0.75)]
+    [['l2'], ['l2', 'score_kl'], ['score_kl']]
     """
+    weights = weights_of(losses)
     return {
-        term: weight
-        for term, weight in weights_of(losses).items()
-        if weight and progress >= losses.begin.get(term, 0.0)
+        term: weights[term]
+        for term in terms_with_weight(losses)
+        if _counts(span_of(losses, term), np.array(progress))
     }
+
+
+def _counts(span: tuple[float, float], progress: np.ndarray) -> np.ndarray:
+    """Whether shares of the steps lie within a span; bool, of the same shape."""
+    found: np.ndarray = (progress >= span[0]) & ((progress < span[1]) | (span[1] == 1))
+    return found
+
+
+def describe_schedule(losses: StudentLosses, num_steps: int) -> str:
+    """In which steps, counted from 1, each term counts.
+
+    >>> losses = StudentLosses(score_kl=1.0, begin={"score_kl": 0.3}, end={"l2": 0.5})
+    >>> describe_schedule(losses, 10)
+    'of 10 steps: l2 in steps 1 to 5, score_kl in steps 4 to 10'
+    """
+    progress = np.arange(num_steps) / num_steps
+    parts = []
+    for term in terms_with_weight(losses):
+        steps = np.flatnonzero(_counts(span_of(losses, term), progress)) + 1
+        found = f"steps {steps[0]:,} to {steps[-1]:,}" if len(steps) else "none, too few"
+        parts.append(f"{term} in {found}")
+    return f"of {num_steps:,} steps: {', '.join(parts)}"
+
+
+def where_scores_are_alone(losses: StudentLosses, progress: np.ndarray) -> np.ndarray:
+    """(n,) bool, whether a text without candidates would train nothing at shares of the steps.
+
+    >>> losses = StudentLosses(score_kl=1.0, end={"l2": 0.5})
+    >>> where_scores_are_alone(losses, np.array([0.0, 0.4, 0.5, 0.9])).tolist()
+    [False, False, True, True]
+
+    Args:
+        losses: of terms one of which counts at any time; see ``check_terms``.
+        progress: (n,) shares.
+    """
+    others = [term for term in terms_with_weight(losses) if term not in SCORE_TERMS]
+    counted = np.zeros(len(progress), dtype=bool)
+    for term in others:
+        counted |= _counts(span_of(losses, term), progress)
+    return ~counted
 
 
 def check_terms(losses: StudentLosses) -> None:
     """Refuse weights that train nothing.
 
     Raises:
-        UsageError: all are 0, at the beginning or ever, or a term begins that has no weight.
+        UsageError: all are 0, ever or for a part of the training, or a term is to begin or end that
+            has no weight, or ends before it begins.
     """
-    weights = weights_of(losses)
-    active = [term for term, weight in weights.items() if weight]
+    active = terms_with_weight(losses)
     if not active:
         raise UsageError(
             "student.losses: all weights are 0, so nothing trains the student",
             "student.losses.l2=1, or student.kind=instant for the closed form alone",
         )
-    late = [term for term in losses.begin if not weights[term]]
-    if late:
-        raise UsageError(
-            f"student.losses.begin.{late[0]}: the term's weight is 0, so it never begins",
-            f"student.losses.{late[0]}=1, or leave it out",
-        )
-    if all(losses.begin.get(term, 0.0) > 0 for term in active):
-        raise UsageError(
-            "student.losses.begin: no term counts in the first steps",
-            "let one of them begin at 0",
-        )
+    for key, terms in (("begin", losses.begin), ("end", losses.end)):
+        idle = [term for term in terms if term not in active]
+        if idle:
+            raise UsageError(
+                f"student.losses.{key}.{idle[0]}: the term's weight is 0, so it never {key}s",
+                f"student.losses.{idle[0]}=1, or leave it out",
+            )
+    spans = sorted((*span_of(losses, term), term) for term in active)
+    for begin, end, term in spans:
+        if end <= begin:
+            key = "end" if term in losses.end else "begin"
+            raise UsageError(
+                f"student.losses.{key}.{term}: the term begins at {begin:g} of the steps and ends "
+                f"at {end:g}, so it never counts",
+                f"let it end later than it begins, or student.losses.{term}=0",
+            )
+    reached = 0.0
+    for begin, end, _ in [*spans, (1.0, 1.0, "")]:
+        if begin > reached:
+            raise UsageError(
+                f"student.losses: no term counts between {reached:g} and {begin:g} of the steps",
+                "let one of them begin earlier (student.losses.begin) or end later "
+                "(student.losses.end)",
+            )
+        reached = max(reached, end)
 
 
 def check_losses(losses: StudentLosses, mrl_dims: tuple[int, ...]) -> None:
@@ -211,9 +285,9 @@ def check_losses(losses: StudentLosses, mrl_dims: tuple[int, ...]) -> None:
 
 def needs_candidates(losses: StudentLosses) -> bool:
     """Whether a term is over scores."""
-    return any(weights_of(losses)[term] for term in SCORE_TERMS)
+    return any(term in SCORE_TERMS for term in terms_with_weight(losses))
 
 
 def needs_scores_alone(losses: StudentLosses) -> bool:
-    """Whether texts without candidates would train nothing."""
-    return not any(weight for term, weight in weights_of(losses).items() if term not in SCORE_TERMS)
+    """Whether texts without candidates would train nothing, at any time."""
+    return all(term in SCORE_TERMS for term in terms_with_weight(losses))

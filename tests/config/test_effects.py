@@ -102,6 +102,30 @@ def test_a_command_takes_what_it_reads_and_refuses_the_rest(command: str, whole)
         ("distill", ["data.made_query_vectors=source"], "data.num_made_queries"),
         ("distill", ["student.static.width=8"], "student.kind=static"),
         ("distill", ["student.kind=static", "student.num_epochs=2"], "student.kind=transformer"),
+        ("distill", ["student.kind=static", "student.losses.gor=1"], "student.kind=transformer"),
+        (
+            "distill",
+            ["student.kind=static", "student.num_checks=0", "student.num_held_out=9"],
+            "student.num_checks of one",
+        ),
+        ("distill", ["student.kind=instant", "student.num_checks=2"], "takes no steps"),
+        ("distill", ["student.kind=instant", "student.losses.begin.l2=.1"], "takes no steps"),
+        ("distill", ["student.kind=instant", "trainer.loggers=[csv]"], "takes no steps"),
+        ("rescue", ["student.minutes=0", "trainer.loggers=[csv]"], "takes no steps"),
+        (
+            "distill",
+            ["student.losses.score_kl=1", "student.losses.candidates.margin=1"],
+            "student.losses.triplet",
+        ),
+        (
+            "distill",
+            [
+                "student.losses.score_mse=1",
+                "student.head_steps=0",
+                "student.losses.candidates.temperature=1",
+            ],
+            "student.losses.score_kl, ranking",
+        ),
         ("bench", ["bench.indexes.ef_search=[16]"], "indexes.kinds"),
         ("inherit", ["inherit.pq_bytes=8"], "pq among inherit.precisions"),
         ("inherit", ["inherit.ranks=[8]"], "inherit.diagnose=true"),
@@ -125,6 +149,27 @@ def test_a_key_that_another_one_switches_off_is_refused(command, words, needs, w
     with pytest.raises(UsageError, match="no effect") as refused:
         read_recipe(command, [f"recipe={whole}", *words])
     assert needs in refused.value.hint
+
+
+def test_what_a_file_sets_for_another_kind_is_told_and_not_refused(capsys) -> None:
+    read_recipe("distill", ["recipe=mpnet-to-23m"])
+    assert "has no use for" not in capsys.readouterr().out
+    recipe = read_recipe("distill", ["recipe=mpnet-to-23m", "student.kind=instant"])
+    assert (recipe.student.kind, recipe.student.minutes) == ("instant", 20)
+    [told] = [line for line in capsys.readouterr().out.split("\n\n") if "has no use for" in line]
+    told = " ".join(told.split())
+    assert "an instant student as it is set has no use for student.max_texts_per_batch=64" in told
+    assert all(f"student.{key}=" in told for key in ("minutes", "optimizer.lr", "losses.score_kl"))
+    # both count for it
+    assert not any(f"student.{key}" in told for key in ("start_weight", "num_ridge_texts"))
+    with pytest.raises(UsageError, match=r"student\.minutes has no effect"):
+        read_recipe("distill", ["recipe=mpnet-to-23m", "student.kind=instant", "student.minutes=5"])
+
+
+def test_what_trains_the_teacher_is_not_told_to_have_no_use(capsys) -> None:
+    words = ["recipe=kalm-to-23m", "student.kind=instant", "trainer.loggers=[csv]"]
+    assert load_teacher_recipe(read_recipe("distill", words)).trainer.loggers == ["csv"]
+    assert "trainer.loggers" not in capsys.readouterr().out.partition("has no use for")[2]
 
 
 def test_what_the_command_line_sets_reaches_the_teachers_recipe() -> None:

@@ -17,7 +17,7 @@ RECIPE = Recipe(
 )
 
 
-MAPPINGS = ("inherit.max_gap.", "data.columns.", "student.losses.begin.")
+MAPPINGS = ("inherit.max_gap.", "data.columns.", "student.losses.begin.", "student.losses.end.")
 
 
 def test_every_key_is_there_once_with_its_default() -> None:

@@ -37,6 +37,14 @@ CHECKS = {
             ["squared distance", " and the divergence", "(2)"],
             ["1 minus the cosine"],
         ),
+        (
+            {
+                "kind": "transformer",
+                "losses": {"l2": 1, "score_kl": 2, "begin": {"score_kl": 0.25}, "end": {"l2": 0.5}},
+            },
+            ["2509.12539) (until 50% of the steps)", "(2, from 25% of the steps on)"],
+            ["(1"],
+        ),
         ({"kind": "instant", "losses": {"l2": 1.0}}, ["Nothing was trained"], ["Minimised"]),
         ({"kind": "static"}, ["A table of one vector per token"], ["closed form"]),
     ],
@@ -66,6 +74,13 @@ def test_start_and_end_on_held_out_texts(data: dict[str, Any], changes, end) -> 
         "documents) has cosine 0.773 to the teacher and finds 69.2% of its ten nearest documents; "
     )
     assert told.endswith(end)
+
+
+def test_a_table_starts_as_its_own(data: dict[str, Any]) -> None:
+    data["checks"] = CHECKS | {"fitted_to": "", "begun_as": "the table of its start"}
+    assert provenance.checks_in_words(read_report(data)).startswith(
+        "On 200 queries that trained nothing, the table of its start has cosine 0.773 to the"
+    )
 
 
 def test_steps_on_scores_are_part_of_the_start(data: dict[str, Any]) -> None:

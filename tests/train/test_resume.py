@@ -65,7 +65,14 @@ class Kill(Callback):
 class Training:
     """A student with averaged weights that are checked, from its start."""
 
-    def __init__(self, place: Checkpoints | None, *extra, accumulate: int = 1, patience: int = 0):
+    def __init__(
+        self,
+        place: Checkpoints | None,
+        *extra,
+        accumulate: int = 1,
+        patience: int = 0,
+        losses: StudentLosses | None = None,
+    ):
         student = tiny.make_encoder(dim=48, seed=3)
         targets = torch.nn.functional.normalize(
             torch.randn(len(TEXTS), 48, generator=torch.Generator().manual_seed(0)), dim=1
@@ -93,7 +100,7 @@ class Training:
             unpack=Nearness,
         )
         self.student = student
-        self.module = LeafModule(student, OptimizerConfig(lr=1e-3), losses=StudentLosses())
+        self.module = LeafModule(student, OptimizerConfig(lr=1e-3), losses=losses)
         self.batches = BatchList(NUM_BATCHES, make, rows=[4] * NUM_BATCHES)
         self.options = TrainerOptions(
             callbacks=[*extra, average, self.best],
@@ -140,6 +147,20 @@ def test_a_signal_stops_after_the_step_and_nothing_is_lost(number, batch, accumu
     assert is_same(again.run(), weights)
     assert again.losses == whole.losses
     assert (again.best.checks, again.best.best) == (whole.best.checks, whole.best.best)
+
+
+@pytest.mark.parametrize(("batch", "accumulate"), [(2, 1), (6, 1), (5, 2)])
+def test_a_schedule_of_terms_goes_on_where_it_was(batch, accumulate, place):
+    """Cut short before one term ends and the other begins, and behind that."""
+    losses = StudentLosses(cosine=2.0, begin={"cosine": 0.4}, end={"l2": 0.5})
+    whole = Training(None, accumulate=accumulate, losses=losses)
+    weights = whole.run()
+    assert not is_same(weights, Training(None, accumulate=accumulate).run())
+    with pytest.raises(Terminated), stop_signals():
+        Training(place, Signal(batch, signal.SIGTERM), accumulate=accumulate, losses=losses).run()
+    again = Training(place, accumulate=accumulate, losses=losses)
+    assert is_same(again.run(), weights)
+    assert again.losses == whole.losses
 
 
 def test_after_a_kill_it_goes_on_from_the_last_save(place, caplog):

@@ -1,8 +1,10 @@
 """Which keys of a recipe count in which command, and with which other keys."""
 
+from leafkit.config.effects.conditions import find_missing
 from leafkit.config.effects.keys import (
     EFFECTS,
     OF_A_RUN,
+    find_idle,
     find_useless,
     has_effect,
     key_of,
@@ -14,6 +16,8 @@ from leafkit.config.effects.keys import (
 __all__ = [
     "EFFECTS",
     "OF_A_RUN",
+    "find_idle",
+    "find_missing",
     "find_useless",
     "has_effect",
     "key_of",

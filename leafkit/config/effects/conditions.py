@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from leafkit.config.recipe import Recipe
-from leafkit.config.student import SCORE_TERMS, StudentLosses
+from leafkit.config.student import SCORE_TERMS, StudentConfig, StudentLosses
 
 OF_STUDENT = ("bench.student", "bench.same_space")
 
@@ -52,10 +52,21 @@ def _scores(losses: StudentLosses) -> bool:
     return any(getattr(losses, term) for term in SCORE_TERMS)
 
 
+def _has_softmax(student: StudentConfig) -> bool:
+    """Whether something divides scores by the candidates' temperature."""
+    losses = student.losses
+    fits_head = student.head_steps > 0 and student.head != "none"
+    return fits_head or any((losses.score_kl, losses.ranking, losses.contrastive))
+
+
 def _diagnoses(recipe: Recipe, _: str) -> bool:
     return recipe.inherit.diagnose
 
 
+_STEPS = (
+    "student.kind=transformer or static, and student.minutes other than 0: an instant student "
+    "takes no steps"
+)
 _CONDITIONS = (
     _Condition(("student.[!d]*", "inherit.ranks"), _diagnoses, "inherit.diagnose=true", "inherit"),
     _Condition(
@@ -104,9 +115,6 @@ _CONDITIONS = (
             "student.tokens_per_batch",
             "student.max_texts_per_batch",
             "student.num_epochs",
-            "student.num_checks",
-            "student.enough_overlap",
-            "student.patience",
             "student.ema",
             "student.optimizer.lr",
             "student.losses.*",
@@ -126,14 +134,23 @@ _CONDITIONS = (
         "student.minutes=-1: a time budget takes as many passes as fit",
     ),
     _Condition(
+        ("student.num_checks", "student.enough_overlap", "student.patience"),
+        lambda recipe, _: not recipe.student.trains_nothing,
+        _STEPS,
+    ),
+    _Condition(
         ("student.enough_overlap", "student.patience"),
         lambda recipe, _: recipe.student.num_checks > 0,
         "student.num_checks of one at least",
     ),
     _Condition(
+        ("student.num_held_out",),
+        lambda recipe, _: recipe.student.kind != "static" or recipe.student.num_checks > 0,
+        "student.num_checks of one at least",
+    ),
+    _Condition(
         (
             "student.ridge",
-            "student.num_held_out",
             "student.head",
             "student.head_layers",
             "student.head_bias",
@@ -154,8 +171,7 @@ _CONDITIONS = (
     _Condition(
         ("student.optimizer.*", "student.query_repeats"),
         lambda recipe, _: not recipe.student.trains_nothing,
-        "student.kind=transformer or static, and student.minutes other than 0: an instant student "
-        "takes no steps",
+        _STEPS,
         but="predict",
     ),
     _Condition(
@@ -183,6 +199,26 @@ _CONDITIONS = (
         ("student.losses.candidates.*",),
         lambda recipe, _: _scores(recipe.student.losses),
         "a weight of a term over scores, student.losses.score_kl=1 say",
+    ),
+    _Condition(
+        ("student.losses.candidates.temperature",),
+        lambda recipe, _: _has_softmax(recipe.student),
+        "student.losses.score_kl, ranking or contrastive, or student.head_steps beside another "
+        "term over scores",
+    ),
+    _Condition(
+        ("student.losses.candidates.margin",),
+        lambda recipe, _: recipe.student.losses.triplet > 0,
+        "student.losses.triplet",
+    ),
+    *(
+        _Condition(
+            ("trainer.*",),
+            lambda recipe, _: not recipe.student.trains_nothing,
+            _STEPS,
+            command,
+        )
+        for command in ("distill", "rescue")
     ),
     _Condition(
         ("bench.indexes.[!k]*",),

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 
 from leafkit.config.effects.conditions import OF_STUDENT, find_missing, matches
 from leafkit.config.recipe import Recipe
+from leafkit.config.reference import list_keys
+from leafkit.config.yaml_text import shown
 from leafkit.core.errors import UsageError
 
 _RUN = ("name", "checkpoints", "device", "precision", "force")
@@ -103,6 +105,31 @@ def find_useless(command: str, recipe: Recipe, keys: Sequence[str]) -> Iterator[
             yield key, f"it counts in leafkit {', '.join(others)}"
         elif need := find_missing(command, recipe, key):
             yield key, f"it needs {need}"
+
+
+def find_idle(
+    command: str, recipe: Recipe, sections: Sequence[str] = ("data", "student", "trainer")
+) -> dict[str, str]:
+    """Settings that differ from their default and change nothing in a command, each as
+    ``key=value`` by its key: a recipe's file may hold them, for it serves other kinds of students.
+
+    >>> from leafkit.config.student import StudentConfig
+    >>> find_idle("distill", Recipe(student=StudentConfig(kind="instant", minutes=20.0)))
+    {'student.minutes': 'student.minutes=20.0'}
+
+    Args:
+        command: of those that train a student.
+        recipe: resolved.
+        sections: that are looked at.
+    """
+    defaults = {key.name: key.default for key in list_keys()}
+    # of a section as it is, what holds for a key is its value
+    keys = (key for part in sections for key in list_keys(getattr(recipe, part), f"{part}."))
+    return {
+        key.name: f"{key.name}={shown(key.default)}"
+        for key in keys
+        if key.default != defaults[key.name] and find_missing(command, recipe, key.name)
+    }
 
 
 def refuse_of_graphs(settings: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from leafkit.core.console import log
 from leafkit.core.errors import UsageError
 from leafkit.embedders.pairs.columns import PairColumns
 from leafkit.embedders.prefix import precomputed_of
+from leafkit.pipeline.check_settings import say_idle
 from leafkit.pipeline.corpus import load_corpus
 from leafkit.pipeline.distill import run_distill
 from leafkit.pipeline.load_pair import load_pair
@@ -94,6 +95,7 @@ def rescue(
     """
     loaded = load_recipe(recipe, settings)
     refuse_useless("rescue", loaded, settings)
+    say_idle("rescue", loaded)
     wrong = sorted(set(columns or {}) - {"text", "title", "id", "vector"})
     if wrong:
         raise UsageError(f"columns: {wrong[0]!r} is none", "text, title, id and vector are")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+
+import torch
+from torch import nn
 
 from leafkit.config import StudentConfig
 from leafkit.core.console import log
@@ -15,7 +18,10 @@ from leafkit.pipeline.student.targets import Distillation
 from leafkit.pipeline.student.validation import Agreed, Validation
 from leafkit.results import StudentChecks
 from leafkit.train.keep_best import KeepBest
+from leafkit.train.static_module import StaticModule
 from leafkit.train.weight_average import WeightAverage
+
+TABLE_START = "the table of its start"
 
 
 def make_check(
@@ -30,8 +36,29 @@ def make_check(
     return measure
 
 
+def make_table_check(module: StaticModule, validation: Validation) -> Callable[[], Agreed]:
+    """What measures a table as it stands in its training."""
+
+    def measure() -> Agreed:
+        module.copy_rows()
+        with torch.inference_mode():
+            vectors = module.encoder.finish(module.encoder(validation.token_ids))
+        return validation.measure(vectors.cpu().numpy())
+
+    return measure
+
+
+def warn_unwatched(start_name: str) -> None:
+    """Say that too few texts are there for a training to be checked on."""
+    log(
+        "  too few texts to hold some out: training ends where its plan ends, be that better than "
+        f"{start_name} or not",
+        style="yellow",
+    )
+
+
 def keep_best(
-    student: TextEncoder,
+    student: nn.Module,
     config: StudentConfig,
     check: Callable[[], Agreed],
     num_batches: int,
@@ -40,6 +67,13 @@ def keep_best(
 ) -> KeepBest[Agreed]:
     """The checks of a training of so many batches, by its settings; of the average of its weights
     where there is one.
+
+    Args:
+        student: what the training changes of it, at least.
+        config: settings.
+        check: measures it.
+        num_batches: of the training.
+        average: of its weights.
     """
     return KeepBest(
         student,
@@ -97,6 +131,39 @@ def summarize_checks(
     )
 
 
+def summarize_table(
+    validation: Validation, phases: Sequence[tuple[KeepBest[Agreed], int]]
+) -> StudentChecks:
+    """Start and end of a table that was trained in phases, each from the best of the one before.
+
+    Args:
+        validation: what was held out.
+        phases: the checks of each, and the batches that it was planned for.
+    """
+    kept_after = num_done = 0
+    for best, _ in phases:
+        kept_after = num_done + best.best if best.best else kept_after
+        num_done += best.num_done
+    start, kept = phases[0][0].checks[0][1], phases[-1][0].found_best
+    return StudentChecks(
+        texts=validation.asked,
+        num_texts=len(validation.rows),
+        ridge=0.0,
+        fitted_to="",
+        start_cosine=start.cosine,
+        start_overlap=start.overlap,
+        cosine=kept.cosine,
+        overlap=kept.overlap,
+        kept_after=kept_after,
+        num_batches=sum(planned for _, planned in phases),
+        num_done=num_done,
+        num_judged=len(validation.judged) if validation.judgments else 0,
+        start_ndcg=start.ndcg,
+        ndcg=kept.ndcg,
+        begun_as=TABLE_START,
+    )
+
+
 def say_checks(found: StudentChecks) -> None:
     """What training brought, in one line, and whether it ended before its plan."""
     start = Agreed(found.start_cosine, found.start_overlap, ndcg=found.start_ndcg)
@@ -116,8 +183,11 @@ def say_checks(found: StudentChecks) -> None:
             f"{found.num_batches:,} batches, which is kept"
         )
     else:
+        other = "student.optimizer.lr, or student.losses.score_kl=1,"
+        if found.begun_as == TABLE_START:
+            other = "student.static.lr and query_lr"
         log(
             f"  training found no more than {found.start_name} on {asked} ({start}); that is kept. "
-            "A lower student.optimizer.lr, or student.losses.score_kl=1, may find more",
+            f"A lower {other} may find more",
             style="yellow",
         )

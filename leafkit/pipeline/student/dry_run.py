@@ -118,7 +118,13 @@ def _small_student(student: StudentConfig) -> StudentConfig:
         num_random=min(_NUM_NEIGHBORS, losses.candidates.num_random),
     )
     if losses.mrl_prefix:
-        log("dry run: no mrl_prefix, a tiny teacher has no Matryoshka dimensions", style="dim")
+        log("dry run: l2 for mrl_prefix, a tiny teacher has no Matryoshka dimensions", style="dim")
+        # l2 stands in for it, throughout: no moment is to be without a term
+        begin, end = (
+            {term: share for term, share in shares.items() if term not in ("l2", "mrl_prefix")}
+            for shares in (losses.begin, losses.end)
+        )
+        losses = replace(losses, mrl_prefix=0.0, l2=losses.l2 or 1.0, begin=begin, end=end)
     if student.init_layers:
         log(f"dry run: layer 1 stands for student.init_layers={student.init_layers}", style="dim")
     if student.head_layers not in ("last", "all"):
@@ -138,7 +144,7 @@ def _small_student(student: StudentConfig) -> StudentConfig:
         num_epochs=_NUM_EPOCHS,
         minutes=0.0 if student.minutes == 0 else -1.0,
         query_repeats=1,
-        losses=replace(losses, mrl_prefix=0.0, candidates=candidates),
+        losses=replace(losses, candidates=candidates),
         num_checks=min(2, student.num_checks),
         num_ridge_texts=min(256, student.num_ridge_texts),
         static=replace(static, width=32, document_epochs=_NUM_EPOCHS, query_epochs=_NUM_EPOCHS),

@@ -7,8 +7,9 @@ the teacher's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from torch import nn
 from leafkit.core.console import log
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.data.batching import share_of_rank
-from leafkit.data.stored.flat_tokens import FlatTokens
 from leafkit.embedders.prefix import precomputed_of
 from leafkit.embedders.token_reader import bare_reader
 from leafkit.evaluation.diagnosis.spectrum import variance_kept
@@ -32,6 +32,14 @@ from leafkit.models.static_encoder import (
 )
 from leafkit.models.static_init import context_vectors, count_tokens, start_table
 from leafkit.models.text_encoder import TextEncoder
+from leafkit.pipeline.student.checks import (
+    TABLE_START,
+    keep_best,
+    make_table_check,
+    say_checks,
+    summarize_table,
+    warn_unwatched,
+)
 from leafkit.pipeline.student.targets import (
     Distillation,
     Distilled,
@@ -41,16 +49,18 @@ from leafkit.pipeline.student.targets import (
     list_rows,
     read_targets,
 )
+from leafkit.pipeline.student.text_groups import DOCUMENTS, MADE_QUERIES, QUERIES
 from leafkit.pipeline.student.train_rows import pairs_of, train_rows
+from leafkit.pipeline.student.validation import Agreed, TokenIds, Validation, choose_validation
 from leafkit.pipeline.student.whole_words import MIN_COUNT, add_words
 from leafkit.train.batch_list import BatchList
 from leafkit.train.fit import fit
+from leafkit.train.keep_best import KeepBest
 from leafkit.train.static_module import StaticBatch, StaticModule, join_texts
 from leafkit.train.world import read_world
 
 ROLES = {"document": "documents", "query": "queries"}
 TOKEN_TEXT_LENGTH = 16  # tokens; a token's text may be more than one token of the teacher's
-TokenIds = Sequence[FlatTokens]  # by target
 
 
 def distill_static(start: TextEncoder, task: Distillation) -> Distilled:
@@ -71,12 +81,22 @@ def distill_static(start: TextEncoder, task: Distillation) -> Distilled:
     if task.config.static.num_words:
         tokenizer = _with_words(task, tokenizer, token_ids)
         token_ids = _tokenize(task, tokenizer)
-    student = start_student(task, tokenizer, token_ids)
+    validation = None
+    if task.config.num_checks:
+        origins = (QUERIES, MADE_QUERIES, DOCUMENTS)
+        validation = choose_validation(task, token_ids, origins, is_watched=True)
+        if validation is None:
+            warn_unwatched(TABLE_START)
+    student = start_student(task, tokenizer, token_ids, validation)
     cuts = count_cuts(student, task)
     begun = measure_start(student, task, token_ids)
     metrics: dict[str, Any] = {}
-    losses = train_static(student, task, token_ids, metrics)
-    return Distilled(student, losses, begun, metrics["loader"], cuts)
+    trained = train_static(student, task, token_ids, metrics, validation=validation)
+    found = None
+    if validation is not None:
+        found = summarize_table(validation, trained.phases)
+        say_checks(found)
+    return Distilled(student, trained.losses, begun, metrics["loader"], cuts, found)
 
 
 def _tokenize(task: Distillation, tokenizer: Tokenizer) -> TokenIds:
@@ -106,9 +126,14 @@ def _cut_of(task: Distillation, role: str) -> int:
     return task.limits.of(role) or task.teacher.model.max_tokens
 
 
-def start_student(task: Distillation, tokenizer: Tokenizer, token_ids: TokenIds) -> StaticEncoder:
+def start_student(
+    task: Distillation,
+    tokenizer: Tokenizer,
+    token_ids: TokenIds,
+    validation: Validation | None = None,
+) -> StaticEncoder:
     """The table before training: the teacher's vectors of single tokens, or, where it is not at
-    hand, of texts with them.
+    hand, of texts with them, apart from those that are held out.
     """
     teacher = task.teacher
     num_tokens, dim = tokenizer.get_vocab_size(), teacher.model.dim
@@ -117,12 +142,7 @@ def start_student(task: Distillation, tokenizer: Tokenizer, token_ids: TokenIds)
             f"  {teacher.reference} has the vectors of its own texts alone: tokens start at the "
             f"mean of texts with them"
         )
-        parts = (
-            (ids[start : start + len(vectors)], vectors)
-            for ids, target in zip(token_ids, task.targets, strict=True)
-            for start, vectors in read_chunks(target.vectors)
-        )
-        vectors = context_vectors(parts, num_tokens, dim)
+        vectors = context_vectors(texts_with_vectors(task, token_ids, validation), num_tokens, dim)
     else:
         vectors = token_vectors(task, tokenizer)
     counts = count_tokens((ids for group in token_ids for ids in group.chunks()), num_tokens)
@@ -134,6 +154,19 @@ def start_student(task: Distillation, tokenizer: Tokenizer, token_ids: TokenIds)
     return StaticEncoder(
         tokenizer, torch.from_numpy(start.table), projection, teacher.model.mrl_dims
     )
+
+
+def texts_with_vectors(
+    task: Distillation, token_ids: TokenIds, validation: Validation | None
+) -> Iterator[tuple[Sequence[np.ndarray], np.ndarray]]:
+    """Token ids of the texts that train, with the teacher's vectors, a part at a time."""
+    held = validation.texts if validation else frozenset()
+    for ids, target in zip(token_ids, task.targets, strict=True):
+        for start, vectors in read_chunks(target.vectors):
+            texts = target.texts[start : start + len(vectors)]
+            kept = [i for i, text in enumerate(texts) if text not in held]
+            if kept:
+                yield [ids[start + i] for i in kept], vectors[kept]
 
 
 def token_vectors(task: Distillation, tokenizer: Tokenizer) -> np.ndarray:
@@ -176,51 +209,115 @@ def measure_start(student: StaticEncoder, task: Distillation, token_ids: TokenId
     return start
 
 
+@dataclass(frozen=True, slots=True)
+class TrainedTable:
+    """What a table's training leaves beside its weights.
+
+    Attributes:
+        losses: of each batch.
+        phases: the checks on held-out texts while it learned documents, then queries, and the
+            batches that each was planned for; none where nothing was held out.
+    """
+
+    losses: list[float]
+    phases: list[tuple[KeepBest[Agreed], int]]
+
+
 def train_static(
-    student: StaticEncoder, task: Distillation, token_ids: TokenIds, metrics: dict[str, Any]
-) -> list[float]:
-    """1 - cosine on documents, then on queries; returns the loss of each step."""
-    settings, targets, world = task.config.static, task.targets, read_world()
-    num_tokens = student.table.num_embeddings
-    used = np.flatnonzero(
-        count_tokens((ids for group in token_ids for ids in group.chunks()), num_tokens)
-    )
-    place = np.zeros(num_tokens, dtype=np.int32)
-    place[used] = np.arange(len(used))
-    losses: list[float] = []
+    student: StaticEncoder,
+    task: Distillation,
+    token_ids: TokenIds,
+    metrics: dict[str, Any],
+    *,
+    validation: Validation | None = None,
+) -> TrainedTable:
+    """1 - cosine on documents, then on queries. Where texts are held out, each of the two ends as
+    the table was at its best check, which may be where it began.
+
+    Args:
+        student: trained in place.
+        task: texts, teacher vectors and settings.
+        token_ids: by target.
+        metrics: see ``fit``.
+        validation: what is held out.
+    """
+    settings, targets = task.config.static, task.targets
+    held = validation.texts if validation else frozenset()
+    used, place = places_of_tokens(student, task, token_ids, held)
+    trained = TrainedTable([], [])
     phases = (
         ("document", settings.document_epochs, settings.lr),
         ("query", settings.query_epochs, settings.query_lr),
     )
     for role, num_epochs, lr in phases:
-        rows = train_rows(targets, _of_role(role))
+        rows = train_rows(targets, _of_role(role), without=held)
         if not len(rows):
             continue
         batches = plan_batches(len(rows), settings.texts_per_batch, num_epochs, task.seed)
-
-        def make(
-            step: int, rows: np.ndarray = rows, batches: list[np.ndarray] = batches
-        ) -> StaticBatch:
-            share = share_of_rank(batches[step], world.rank, world.size)
-            weight = 1.0 if len(share) else 0.0
-            # a process without a row takes one along, which counts nothing
-            chosen = pairs_of(rows[share if len(share) else batches[step][:1]])
-            texts = [place[token_ids[g][i]] for g, i in chosen]
-            return join_texts(texts, read_targets(targets, chosen), len(batches[step]), weight)
-
         module = StaticModule(student, replace(task.config.optimizer, lr=lr), used)
-        losses += fit(
+        options, best = task.options(ROLES[role]), None
+        if validation is not None:
+            check = make_table_check(module, validation)
+            best = keep_best(module.trained(), task.config, check, len(batches))
+            options = replace(options, callbacks=[*options.callbacks, best])
+            trained.phases.append((best, len(batches)))
+        losses = fit(
             module,
-            BatchList(len(batches), make, rows=[len(batch) for batch in batches]),
+            _list_batches(task, token_ids, rows, batches, place=place),
             title=f"student: {ROLES[role]}",
             device=task.device,
             precision=torch.float32,
             seed=task.seed,
             metrics=metrics,
-            options=task.options(ROLES[role]),
+            options=options,
         )
+        trained.losses.extend(losses)
+        if best is not None:
+            best.restore()
         module.write_back()
-    return losses
+    return trained
+
+
+def places_of_tokens(
+    student: StaticEncoder, task: Distillation, token_ids: TokenIds, held: AbstractSet[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(R,) tokens of the texts that train, and (V,) the place of each among them."""
+    num_tokens = student.table.num_embeddings
+    counts = count_tokens((ids for group in token_ids for ids in group.chunks()), num_tokens)
+    if held:
+        out = (
+            token_ids[g][i]
+            for g, target in enumerate(task.targets)
+            for i, text in enumerate(target.texts)
+            if text in held
+        )
+        counts -= count_tokens(out, num_tokens)
+    used = np.flatnonzero(counts)
+    place = np.zeros(num_tokens, dtype=np.int32)
+    place[used] = np.arange(len(used))
+    return used, place
+
+
+def _list_batches(
+    task: Distillation,
+    token_ids: TokenIds,
+    rows: np.ndarray,
+    batches: Sequence[np.ndarray],
+    *,
+    place: np.ndarray,
+) -> BatchList:
+    """This process's shares of batches of rows, each made when it is asked for."""
+    world = read_world()
+
+    def make(step: int) -> StaticBatch:
+        share = share_of_rank(batches[step], world.rank, world.size)
+        weight = 1.0 if len(share) else 0.0
+        # a process without a row takes one along, which counts nothing
+        chosen = pairs_of(rows[share if len(share) else batches[step][:1]])
+        texts = [place[token_ids[g][i]] for g, i in chosen]
+        return join_texts(texts, read_targets(task.targets, chosen), len(batches[step]), weight)
+
+    return BatchList(len(batches), make, rows=[len(batch) for batch in batches])
 
 
 def _of_role(role: str) -> Callable[[int, Target], bool]:

@@ -4,8 +4,10 @@ linear map first, then the whole student on weighted terms, the squared L2 dista
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from leafkit.pipeline.student.checks import (
     make_check,
     say_checks,
     summarize_checks,
+    warn_unwatched,
 )
 from leafkit.pipeline.student.closed_form import measure_bare_start, start_projection
 from leafkit.pipeline.student.head import check_head, make_head
@@ -40,7 +43,14 @@ from leafkit.train.batch_list import BatchList
 from leafkit.train.fit import fit
 from leafkit.train.keep_best import KeepBest
 from leafkit.train.leaf_module import LeafBatch, LeafModule
-from leafkit.train.student_terms import check_losses, needs_candidates, needs_scores_alone
+from leafkit.train.student_terms import (
+    check_losses,
+    describe_schedule,
+    is_scheduled,
+    needs_candidates,
+    needs_scores_alone,
+    where_scores_are_alone,
+)
 from leafkit.train.weight_average import WeightAverage
 from leafkit.train.world import read_world
 
@@ -73,11 +83,7 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
     is_watched = task.config.trains_on_losses and task.config.num_checks > 0
     validation = choose_validation(task, token_ids, origins, is_watched=is_watched)
     if validation is None and is_watched:
-        log(
-            "  too few texts to hold some out: training ends where its plan ends, be that better "
-            "than the closed form or not",
-            style="yellow",
-        )
+        warn_unwatched("the closed form")
     held_out = validation.texts if validation else frozenset()
     states = PooledStates(student, task, token_ids)
     begin = start_projection if student.projection is not None else measure_bare_start
@@ -212,48 +218,31 @@ def train_student(
         validation: what is held out.
         candidates: of the terms over scores; None where none has a weight.
     """
-    targets, world, config = task.targets, read_world(), task.config
+    targets, config = task.targets, task.config
     held = validation.texts if validation else frozenset()
     is_scored_alone = needs_scores_alone(config.losses)
-    rows = train_rows(
-        targets,
-        lambda g, _: not is_scored_alone or (candidates is not None and candidates.has(g)),
-        without=held,
-    )
-
-    def make(batch: np.ndarray, step: int) -> LeafBatch:
-        share = share_of_rank(batch, world.rank, world.size)
-        weight = 1.0 if len(share) else 0.0
-        # a process without a row takes one along, which counts nothing
-        chosen = pairs_of(rows[share if len(share) else batch[:1]])
-        vectors = torch.from_numpy(read_targets(targets, chosen))
-        scored = None
-        if candidates is not None:
-            scored = candidates.of(chosen, step, pairs_of(rows[batch]))
-        ids = [token_ids[g][i] for g, i in chosen]
-        return LeafBatch(ids, vectors, len(batch), weight, scored=scored)
-
-    def listed(batches: Sequence[np.ndarray]) -> BatchList:
-        return BatchList(
-            len(batches),
-            lambda step: make(batches[step], step),
-            rows=[len(batch) for batch in batches],
-        )
-
-    lengths = lengths_of(token_ids, rows)
+    has_scores = [candidates is not None and candidates.has(g) for g in range(len(targets))]
+    rows = train_rows(targets, lambda g, _: has_scores[g] or not is_scored_alone, without=held)
+    listed = partial(list_batches, task, token_ids, rows, candidates=candidates)
+    lengths, options = lengths_of(token_ids, rows), task.options("")
+    is_scored, num_accumulated = np.array(has_scores)[rows[:, 0]], options.accumulate_grad_batches
+    plan = partial(plan_training, task, lengths, is_scored, num_accumulated)
     is_checked = validation is not None and config.num_checks > 0
     check = make_check(student, task, validation) if validation and is_checked else None
-    num_batches, options = 0, task.options("")
+    num_batches = 0
     best = average = None
     if config.minutes > 0:
         num_batches, options = plan_budget(
             student,
             task,
             options,
-            lambda: listed(plan_batches(task, lengths, NUM_PROBED)),
+            lambda: listed(plan(num_batches=NUM_PROBED)),
             check=check,
         )
-    batches = plan_batches(task, lengths, num_batches)
+    batches = plan(num_batches=num_batches)
+    if is_scheduled(config.losses):
+        num_steps = math.ceil(len(batches) / num_accumulated)
+        log(f"  student.losses, {describe_schedule(config.losses, num_steps)}")
     if config.ema:
         average = WeightAverage(student, config.ema)
         options = replace(options, callbacks=[*options.callbacks, average])
@@ -276,6 +265,72 @@ def train_student(
     if best is not None:
         best.restore()
     return Trained(losses, metrics["loader"], len(batches), best)
+
+
+def list_batches(
+    task: Distillation,
+    token_ids: TokenIds,
+    rows: np.ndarray,
+    batches: Sequence[np.ndarray],
+    *,
+    candidates: Candidates | None = None,
+) -> BatchList:
+    """This process's shares of batches, each made when it is asked for.
+
+    Args:
+        task: texts and teacher vectors.
+        token_ids: by target.
+        rows: (n, 2) that train; see ``train_rows``.
+        batches: numbers of them.
+        candidates: as of ``train_student``.
+    """
+    world = read_world()
+
+    def make(step: int) -> LeafBatch:
+        batch = batches[step]
+        share = share_of_rank(batch, world.rank, world.size)
+        weight = 1.0 if len(share) else 0.0
+        # a process without a row takes one along, which counts nothing
+        chosen = pairs_of(rows[share if len(share) else batch[:1]])
+        vectors = torch.from_numpy(read_targets(task.targets, chosen))
+        scored = None
+        if candidates is not None:
+            scored = candidates.of(chosen, step, pairs_of(rows[batch]))
+        ids = [token_ids[g][i] for g, i in chosen]
+        return LeafBatch(ids, vectors, len(batch), weight, scored=scored)
+
+    return BatchList(len(batches), make, rows=[len(batch) for batch in batches])
+
+
+def plan_training(
+    task: Distillation,
+    lengths: np.ndarray,
+    is_scored: np.ndarray,
+    num_accumulated: int,
+    *,
+    num_batches: int = 0,
+) -> list[np.ndarray]:
+    """Batches of a training. In steps in which terms over scores count alone they hold scored rows
+    alone: others would train nothing there.
+
+    Args:
+        task: settings.
+        lengths: (n,) tokens of each row.
+        is_scored: (n,) bool, which rows have candidates; some have where terms ask for them.
+        num_accumulated: batches per optimizer step.
+        num_batches: as of ``plan_batches``.
+    """
+    batches = plan_batches(task, lengths, num_batches)
+    steps = np.arange(len(batches)) // num_accumulated
+    is_alone = where_scores_are_alone(task.config.losses, steps / (steps[-1] + 1))
+    if is_alone.all() or not is_alone.any():
+        return batches
+    rows = np.flatnonzero(is_scored)
+    scored = iter(plan_batches(task, lengths[rows], int(is_alone.sum())))
+    return [
+        rows[next(scored)] if alone else batch
+        for alone, batch in zip(is_alone.tolist(), batches, strict=True)
+    ]
 
 
 def plan_batches(

@@ -19,6 +19,7 @@ from leafkit.models.checkpoint import load_encoder, read_encoder
 from leafkit.models.prune_layers import prune_layers
 from leafkit.pipeline.student.dry_run import full_sizes, plan_dry_distill
 from leafkit.pipeline.student.full_size import config_of, count_parameters, student_at_full_size
+from leafkit.train.student_terms import check_terms
 
 LEAF_START = "model:nreimers/MiniLM-L6-H384-uncased@" + "a" * 40
 RECIPES = sorted(
@@ -48,6 +49,15 @@ def test_a_head_of_several_layers_counts_and_becomes_a_small_one(tmp_path, capsy
     small = plan_dry_distill(load_recipe("mpnet-to-23m", words))
     assert small.student.head_layers == "all"
     assert "all layers stand for student.head_layers=0,3,6" in capsys.readouterr().out
+
+
+def test_a_schedule_stays_one_where_a_term_has_nothing_to_follow(tmp_path, capsys):
+    words = ["mrl_prefix=1", "begin.mrl_prefix=.5", "end.l2=.5", "score_kl=1", "end.score_kl=.75"]
+    words = [*(f"student.losses.{word}" for word in words), f"checkpoints={tmp_path}"]
+    small = plan_dry_distill(load_recipe("mpnet-to-23m", words)).student.losses
+    check_terms(small)
+    assert (small.mrl_prefix, small.l2, small.begin, small.end) == (0, 1, {}, {"score_kl": 0.75})
+    assert "dry run: l2 for mrl_prefix" in capsys.readouterr().out
 
 
 def test_counts_without_weights_are_those_of_the_weights():

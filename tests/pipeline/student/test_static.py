@@ -5,15 +5,20 @@ again, what is refused.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiny
 
+import leafkit
+from leafkit.config import StaticConfig, StudentConfig
 from leafkit.config.load import load_recipe
 from leafkit.core.artifact import open_artifact
 from leafkit.core.errors import UsageError
+from leafkit.data.stored.flat_tokens import flatten
 from leafkit.embedders.lookup_table import LookupTableEmbedder
 from leafkit.models.checkpoint import load_encoder, read_encoder
 from leafkit.models.folder import read_space
@@ -29,7 +34,10 @@ from leafkit.pipeline.distill import load_targets, save_student
 from leafkit.pipeline.model_handle import load_teacher
 from leafkit.pipeline.run import Run, open_run
 from leafkit.pipeline.space_guard import check_student
-from leafkit.pipeline.student.static import plan_batches
+from leafkit.pipeline.student.checks import summarize_table
+from leafkit.pipeline.student.static import places_of_tokens, plan_batches, texts_with_vectors
+from leafkit.pipeline.student.targets import Target
+from leafkit.pipeline.student.validation import Agreed, Validation
 
 WIDTH = 16
 
@@ -169,6 +177,105 @@ def test_a_teacher_that_is_vectors_alone_starts_from_the_texts(home, tmp_path):
     metrics = open_artifact(tmp_path / "ck" / "tiny" / "student", "student").metrics
     assert metrics["spectrum"]["ridge_cosine"] > 0.5
     assert metrics["last_loss"] < 0.5 * metrics["first_loss"]
+
+
+QUERIES = [f"{query} number {n}" for query, _ in tiny.make_pairs()[:50] for n in range(10)]
+
+
+def distil_in_memory(home, **changes) -> np.ndarray:
+    """Weights of a student of 500 queries, of which 25 are held out."""
+    static = {"width": WIDTH, "texts_per_batch": 32, "document_epochs": 2.0, "query_epochs": 2.0}
+    rates = {key: changes.pop(key) for key in ("lr", "query_lr") if key in changes}
+    pair = leafkit.distill(
+        f"model:{home / 'big'}",
+        f"model:{home / 'small'}",
+        [document for _, document in tiny.make_pairs()],
+        QUERIES,
+        config=StudentConfig(kind="static", static=StaticConfig(**static | rates), **changes),
+        max_query_tokens=32,
+        max_document_tokens=48,
+        num_pseudo_texts=16,
+        device="cpu",
+    )
+    weights = pair.student.state_dict().values()
+    return np.concatenate([weight.numpy().ravel() for weight in weights])
+
+
+def test_start_and_end_on_held_out_queries_are_told_and_the_best_is_kept(home, caplog):
+    with caplog.at_level("INFO", logger="leafkit"):
+        distil_in_memory(home)
+    figures = r"cosine (0\.\d+), overlap@10 (0\.\d+)"
+    [told] = re.findall(
+        rf"on 25 queries held out: {figures} at the start, {figures} after (\d+) of 36 batches",
+        caplog.text,
+    )
+    *_, kept_after = told
+    assert float(told[3]) >= float(told[1])
+    assert 0 < int(kept_after) <= 5 + 31  # 2 x 72 documents and 2 x (475 + 16) queries, by 32
+
+
+def test_a_training_that_finds_no_more_ends_as_its_start(home, caplog, monkeypatch):
+    # what is enough from the first on trains nothing
+    start = distil_in_memory(home, enough_overlap=1e-6)
+    measured = []
+
+    def less_and_less(self, vectors):
+        measured.append(vectors)
+        return Agreed(0.5, 0.5 / len(measured))
+
+    monkeypatch.setattr(Validation, "measure", less_and_less)
+    with caplog.at_level("INFO", logger="leafkit"):
+        kept = distil_in_memory(home, num_checks=2)
+    assert "found no more than the table of its start on 25 queries held out" in caplog.text
+    assert "A lower student.static.lr and query_lr may find more" in caplog.text
+    assert np.array_equal(kept, start)
+    # each of two trainings is measured at its start and twice, as it then is
+    assert [len(vectors) for vectors in measured] == [25] * 6
+    assert np.array_equal(measured[0], measured[3])
+    assert not np.array_equal(measured[0], measured[1])
+    assert not np.array_equal(distil_in_memory(home, num_checks=0), start)
+
+
+def test_held_out_texts_train_nothing(home):
+    """Tokens of theirs alone are no rows that train, nor is a teacher's vector of them in a start
+    made of texts.
+    """
+    token_ids = [flatten([[[1, 2], [3]]]), flatten([[[2, 4], [4, 5], [3, 3, 1]]])]
+    targets = [
+        Target(["a", "b"], "document", np.eye(2, dtype="f4")),
+        Target(["c", "d", "e"], "query", np.eye(3, dtype="f4")),
+    ]
+    task, table = SimpleNamespace(targets=targets), SimpleNamespace(num_embeddings=8)
+    student = SimpleNamespace(table=table)
+    used, place = places_of_tokens(student, task, token_ids, {"b", "d"})
+    assert used.tolist() == [1, 2, 3, 4]
+    assert place[used].tolist() == [0, 1, 2, 3]
+    assert places_of_tokens(student, task, token_ids, frozenset())[0].tolist() == [1, 2, 3, 4, 5]
+    parts = texts_with_vectors(task, token_ids, SimpleNamespace(texts={"b", "d"}))
+    found = [([ids.tolist() for ids in texts], vectors.tolist()) for texts, vectors in parts]
+    assert found == [
+        ([[1, 2]], [[1, 0]]),
+        ([[2, 4], [3, 3, 1]], [[1, 0, 0], [0, 0, 1]]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bests", "kept_after", "overlap"),
+    [((0, 0), 0, 0.1), ((4, 0), 4, 0.4), ((4, 6), 16, 0.6), ((0, 6), 16, 0.6)],
+)
+def test_two_trainings_are_told_as_one(bests, kept_after, overlap):
+    """By hand: 10 of 10 batches on documents, then 8 of 20 on queries, where checks ended it."""
+    first = {0: Agreed(0.5, 0.1), 4: Agreed(0.6, 0.4), 10: Agreed(0.6, 0.05)}
+    second = {0: first[bests[0]], 6: Agreed(0.7, 0.6), 8: Agreed(0.7, 0.0)}
+    phases = [
+        (SimpleNamespace(best=at, checks=list(c.items()), num_done=max(c), found_best=c[at]), n)
+        for at, c, n in zip(bests, (first, second), (10, 20), strict=True)
+    ]
+    held = SimpleNamespace(asked="queries", rows=range(25), judgments=None)
+    found = summarize_table(held, phases)
+    assert (found.start_cosine, found.start_overlap) == (0.5, 0.1)
+    assert (found.kept_after, found.overlap) == (kept_after, overlap)
+    assert (found.num_batches, found.num_done, found.ended_early) == (30, 18, True)
 
 
 @pytest.mark.parametrize(
