@@ -41,7 +41,6 @@ HELD_OUT, MOST_HELD_OUT = 0.2, 500  # of the documents
 MOST_MADE = 1000  # made queries that are asked; nothing is fitted to them
 WORDS = (
     "data.num_made_queries=4000",
-    "data.max_document_tokens=256",
     "student.head_layers=all",
     "student.num_ridge_texts=4096",
 )
@@ -198,7 +197,8 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             one = argparse.Namespace(**{**vars(options), "corpus": corpus})
-            recipe = read_case_recipe("own-index", case_words(one, WORDS))
+            words = (*WORDS, f"data.max_document_tokens={options.max_document_tokens}")
+            recipe = read_case_recipe("own-index", case_words(one, words))
             with open_run(recipe) as run:
                 case = load_case(run)
                 figures = measure_ways(case, read_index(case), list_ways())
@@ -253,6 +253,7 @@ def main() -> None:
     parser.add_argument("--corpus", nargs="+", required=True, help="beir:FOLDER ...")
     parser.add_argument("--teacher", default="builtin:mpnet", help="as teacher.source takes it")
     parser.add_argument("--folder", type=Path, required=True, help="keeps vectors and cells")
+    parser.add_argument("--max-document-tokens", type=int, default=256, help="of the teacher")
     parser.add_argument("--label", default="capacity", help="of the cells, apart from other words")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("words", nargs="*", metavar="key=value", help="of the recipe own-index")
@@ -266,10 +267,10 @@ def main() -> None:
     lines = [
         *title("What more than a linear head brings an instant student"),
         f"{command()}, {describe('torch', num_threads=options.threads)}. Teacher "
-        f"{options.teacher}; closed forms alone, no step of the head. Documents, made and judged "
-        "queries: share of the teacher's ten nearest documents that are found. Parameters: of the "
-        "head. Picked: held-out documents find more than with the linear map, by more than a "
-        "standard error of the difference.",
+        f"{options.teacher}, documents cut at {options.max_document_tokens} tokens; closed forms "
+        "alone, no step of the head. Documents, made and judged queries: share of the teacher's "
+        "ten nearest documents that are found. Parameters: of the head. Picked: held-out documents "
+        "find more than with the linear map, by more than a standard error of the difference.",
         "",
         *(f"- {name}: {one['num_held_out']} documents held out" for name, one in found.items()),
         "",
