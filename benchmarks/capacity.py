@@ -2,12 +2,11 @@
 
     python benchmarks/capacity.py --corpus beir:FOLDER beir:FOLDER --folder DIR
 
-Each way is a closed form on the documents of an index (capacity_ways.py). A part of the documents
-is held out; what these find of the teacher's ten nearest documents, asked as queries, chooses the
-strength of every way, one way of each family, and one of all. Then each is fitted to all documents,
-and the judged queries, by which nothing was chosen, measure it. No text that is a judged query is
-read otherwise. DIR keeps the teacher's vectors and what was measured of each corpus. Writes a dated
-report.
+Each way is a closed form on the documents of an index (capacity_parts/ways.py). A part of the
+documents is held out; what these find of the teacher's ten nearest documents, asked as queries,
+chooses the strength of every way, and one way of each family. Then each is fitted to all documents,
+and the judged queries, by which nothing was chosen, measure it. DIR keeps the teacher's vectors and
+what was measured of each corpus. Writes a dated report.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from capacity_solver import Setting, Solver
-from capacity_ways import BASELINE, Texts, Way, list_ways
+from capacity_parts.solver import Setting, Solver
+from capacity_parts.ways import BASELINE, Texts, Way, list_ways
 from closed_form import nearest
 from lib.arguments import make_parser
 from lib.case import Case, case_words, load_case, read_case_recipe

@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("scipy")
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from capacity_solver import Setting, Solver
-from capacity_ways import BASELINE, Texts, Way, make_clusters, make_tokens
+from capacity_parts.solver import Setting, Solver
+from capacity_parts.ways import BASELINE, Texts, Way, make_clusters, make_tokens
 
 WIDTH, DIM, NUM_TOKENS = 6, 5, 9
 

@@ -1,4 +1,4 @@
-"""Closed forms of a way (capacity_ways.py): one ridge solution of the states and of what is read
+"""Closed forms of a way (ways.py): one ridge solution of the states and of what is read
 beside them, out of the texts' sums or, where there are more numbers than texts, of their products.
 
 Shapes: n texts, H hidden width, K numbers beside the states, D dimensions.
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from capacity_ways import Texts, Way
 from scipy.sparse import csr_matrix
 
+from capacity_parts.ways import Texts, Way
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.evaluation.diagnosis.spectrum import RidgeSums, sum_for_ridge
 
