@@ -102,7 +102,8 @@ def distill(
 
     Raises:
         UsageError: there is no text, a text is empty, an id comes twice, a reference is unknown,
-            or there are fewer texts than the teacher has dimensions.
+            there are fewer texts than the teacher has dimensions, or a term over scores has
+            nothing to score.
         LeafkitError: a model cannot be had, a text has no vector, or a loss is not finite.
 
     Examples:

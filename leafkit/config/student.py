@@ -76,8 +76,8 @@ class StudentLosses:
     """Weights of the terms that a transformer student is trained on; 0 leaves a term out.
 
     A term is a mean over the batch's texts. Those over scores are a sum over its scored texts,
-    divided by as many as a batch of its size has on average, so that a text weighs the same
-    whatever it meets there: a mean over the scored texts of a pass, not of a batch.
+    divided by as many as a batch of its size has on average: a text weighs by the size of its
+    batch, as in the other terms, and not by how many beside it are scored.
     """
 
     l2: float = _weight(1.0, "Squared L2 distance to the teacher's vector (LEAF).")

@@ -44,7 +44,7 @@ class ScoredRows:
         candidates: (s, K, D) the teacher's vectors of documents, the nearest first.
         present: (s, K) bool, false for a candidate that takes no part.
         expected_rows: scored rows that a global batch of this size has on average; sums over
-            scored rows are divided by it, so that a row weighs the same in any company.
+            scored rows are divided by it, so that a row weighs no more for being alone.
         positives: (s, K) bool, true for a document that judgments call relevant; None where the
             contrastive term does not ask.
         expected_judged: likewise rows that have any.
