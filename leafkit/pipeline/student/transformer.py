@@ -306,8 +306,8 @@ def list_batches(
         vectors = torch.from_numpy(read_targets(task.targets, chosen))
         scored = None
         if candidates is not None:
-            share = len(batch) / (num_scored if is_alone[step] else len(rows))
-            scored = candidates.of(chosen, step, (share * num_scored, share * num_judged))
+            part = len(batch) / (num_scored if is_alone[step] else len(rows))
+            scored = candidates.of(chosen, step, (part * num_scored, part * num_judged))
         ids = [token_ids[g][i] for g, i in chosen]
         return LeafBatch(ids, vectors, len(batch), weight, scored=scored)
 
