@@ -102,12 +102,30 @@ def plan(
     for kind, parts in kinds.items():
         for count in counts:
             share = count // len(parts)
-            if min(map(len, parts)) < share:
-                continue
+            if _fewest(parts) < share:
+                continue  # see ``missing_points``
             path = folder / "texts" / f"{kind.replace(' ', '-')}-{count}.jsonl"
             write_texts([part[i] for part in parts for i in choose_numbers(part, share)], path)
             planned |= {Point(kind, count, seed): path for seed in range(seeds)}
     return planned
+
+
+def missing_points(
+    kinds: Mapping[str, Sequence[Sequence[str]]], counts: Sequence[int]
+) -> list[str]:
+    """Lines of the report on points that there are too few texts for."""
+    return [
+        f"- no point of {count:,} texts of {kind}: "
+        + (f"each kind gives {count // len(parts):,}, and one has" if len(parts) > 1 else "it has")
+        + f" {_fewest(parts):,}"
+        for kind, parts in kinds.items()
+        for count in counts
+        if _fewest(parts) < count // len(parts)
+    ]
+
+
+def _fewest(parts: Sequence[Sequence[str]]) -> int:
+    return min(map(len, parts))
 
 
 def cell_of(options: Any, point: Point, path: Path) -> Cell:
@@ -317,10 +335,10 @@ def main() -> None:
         set_verbosity("warning")
         run_missing(CELL_FILE, list(cells.values()), folder, thread_variables(options.threads))
     done = read_cells(folder, cells.values())
-    notes = [f"- {cell.name} failed: {one[FAILED]}" for cell, one in done.items() if FAILED in one]
+    failed = [f"- {cell.name} failed: {one[FAILED]}" for cell, one in done.items() if FAILED in one]
+    notes = [*missing_points(kinds, options.counts), *failed]
     found = {point: done[cell] for point, cell in cells.items() if is_done(done.get(cell))}
-    if len(found) + len(notes) < len(cells):
-        missing = len(cells) - len(found) - len(notes)
+    if missing := len(cells) - len(found) - len(failed):
         notes.append(f"- {missing} of {len(cells)} students are not trained yet")
     if not found:
         sys.exit("\n".join(["nothing is measured yet", *notes]))

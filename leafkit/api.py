@@ -31,12 +31,14 @@ from leafkit.pipeline.check_settings import check_settings, say_idle
 from leafkit.pipeline.model_handle import ModelHandle, ModelOpener
 from leafkit.pipeline.model_in_memory import as_handle, identify_weights
 from leafkit.pipeline.pair import Pair
+from leafkit.pipeline.student.candidates import check_scores
 from leafkit.pipeline.student.head import check_enough_texts, check_head
 from leafkit.pipeline.student.start import shape_start
 from leafkit.pipeline.student.static import distill_static
 from leafkit.pipeline.student.targets import Distillation, Embed, TokenLimits, embed_groups
 from leafkit.pipeline.student.text_groups import choose_texts
 from leafkit.pipeline.student.transformer import distill_transformer
+from leafkit.pipeline.student.validation import relevant_documents
 from leafkit.train.student_terms import check_losses
 from leafkit.train.trainer_options import TrainerOptions, default_options
 
@@ -100,7 +102,8 @@ def distill(
 
     Raises:
         UsageError: there is no text, a text is empty, an id comes twice, a reference is unknown,
-            or there are fewer texts than the teacher has dimensions.
+            there are fewer texts than the teacher has dimensions, or a term over scores has
+            nothing to score.
         LeafkitError: a model cannot be had, a text has no vector, or a loss is not finite.
 
     Examples:
@@ -146,10 +149,12 @@ def distill(
     if config.trains_on_losses:
         check_losses(config.losses, model.mrl_dims)
     check_enough_texts(groups, config, handle.model)
+    check_scores(groups, config, collection)
     limits, embed = TokenLimits(max_query_tokens, max_document_tokens), _embedding_by(handle)
+    targets = embed_groups(groups, limits, embed)
     task = Distillation(
         teacher=handle,
-        targets=embed_groups(groups, limits, embed),
+        targets=targets,
         config=config,
         limits=limits,
         embed=embed,
@@ -157,6 +162,7 @@ def distill(
         precision=arithmetic,
         seed=seed,
         options=lambda training: trainer or default_options(training),
+        relevant=relevant_documents(collection, targets),
     )
     method = distill_static if config.kind == "static" else distill_transformer
     result = method(start, task).student

@@ -13,6 +13,7 @@ import tiny
 import torch
 
 import leafkit
+from leafkit.config import CandidatesConfig, StudentLosses
 from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.data.records import Collection, Document, Query
 from leafkit.embedders.make_embedder import make_embedder
@@ -23,6 +24,9 @@ PAIRS = tiny.make_pairs()
 TEXTS = [document for _, document in PAIRS]
 QUESTIONS = [query for query, _ in PAIRS[12:]]
 CONFIG = leafkit.StudentConfig(tokens_per_batch=512, num_ridge_texts=64)
+ONE_CANDIDATE = leafkit.StudentConfig(
+    losses=StudentLosses(score_mse=1.0, candidates=CandidatesConfig(num_nearest=1, num_random=0))
+)
 LIMITS = {"max_query_tokens": 32, "max_document_tokens": 48, "num_pseudo_texts": 16}
 
 
@@ -163,6 +167,7 @@ def test_a_table_student_is_a_pair_too(home):
         ({"student": 7}, "a int cannot be trained"),
         ({"config": leafkit.StudentConfig(num_epochs=-1)}, "student.num_epochs"),
         ({"config": leafkit.StudentConfig(init="model:x")}, "are two models"),
+        ({"config": ONE_CANDIDATE}, "score_mse compares several: 2 at least"),
         ({"max_query_tokens": -1}, "data.max_query_tokens"),
     ],
 )
@@ -265,6 +270,36 @@ def _spoiled(pair: leafkit.Pair):
         student.projection.weight[:24].neg_()
         student.projection.bias[:24].neg_()
     return student
+
+
+def test_judged_train_queries_are_learned_from_and_measured(home, caplog):
+    """As they are by ``leafkit distill``; they were dropped, and nobody judged anything."""
+    pairs = tiny.make_pairs(240)
+    documents = [Document(f"d{i}", text) for i, (_, text) in enumerate(pairs)]
+    queries = [Query(f"q{i}", text, "train") for i, (text, _) in enumerate(pairs)]
+    grades = {f"q{i}": {f"d{i}": 1} for i in range(len(pairs))}
+    config = leafkit.StudentConfig(
+        losses=StudentLosses(contrastive=1.0), num_epochs=0.2, head_steps=0, num_checks=1
+    )
+    with caplog.at_level("INFO", logger="leafkit"):
+        distill(home, texts=Collection("j", documents, queries, grades), queries=(), config=config)
+    assert "contrastive: 240 of 240 training queries are judged" in caplog.text
+    assert "nDCG@10" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("losses", "queries", "reason"),
+    [
+        (StudentLosses(score_kl=1.0), [], "no queries to score"),
+        (StudentLosses(contrastive=1.0), QUESTIONS, "no train query has judged documents"),
+    ],
+)
+def test_scores_of_nothing_are_refused_before_the_teacher_embeds(
+    home, monkeypatch, losses, queries, reason
+):
+    monkeypatch.setattr("leafkit.api.embed_groups", None)
+    with pytest.raises(UsageError, match=reason):
+        distill(home, queries=queries, config=leafkit.StudentConfig(losses=losses))
 
 
 class _InsideTheLoss(Exception):

@@ -53,7 +53,7 @@ from leafkit.config.student import (
     StudentLosses,
 )
 from leafkit.config.synth import SYNTH_LANGUAGES, SYNTH_TASKS, SynthConfig
-from leafkit.config.teacher import EmbedConfig, EmbeddingsConfig, TeacherConfig
+from leafkit.config.teacher import BLACK_BOXES, EmbedConfig, EmbeddingsConfig, TeacherConfig
 from leafkit.config.trainer import (
     CALLBACKS,
     LOGGERS,
@@ -67,6 +67,7 @@ __all__ = [
     "AUTO_TASK",
     "BAD_ROW_POLICIES",
     "BATCHINGS",
+    "BLACK_BOXES",
     "CALLBACKS",
     "DEVICES",
     "EMBEDDING_TASKS",

@@ -15,9 +15,9 @@ from leafkit.config.evaluation import EMBEDDING_TASKS, BenchConfig
 from leafkit.config.fields import hints_of, spec_of
 from leafkit.config.recipe import Recipe
 from leafkit.config.rules_stage import FOLDER_NAME, Problem, broken_stage_rules
-from leafkit.config.student import LAYERS, StudentConfig, read_layers
+from leafkit.config.student import LAYERS, SCORE_TERMS, StudentConfig, read_layers
 from leafkit.config.synth import SynthConfig
-from leafkit.config.teacher import EmbedConfig
+from leafkit.config.teacher import BLACK_BOXES, EmbedConfig
 from leafkit.config.trainer import TrainerConfig
 from leafkit.config.yaml_text import shown
 from leafkit.core.addresses.store import PRECISIONS_OF_STORES, parse_store
@@ -53,6 +53,7 @@ def broken_rules(recipe: Recipe) -> list[Problem]:
         *_check_layers(recipe.student),
         *_check_optimizers(recipe),
         *_check_head(recipe.student),
+        *_check_candidates(recipe.student),
         *_check_tasks(recipe.bench),
         *_check_trainer(recipe.trainer),
     ]
@@ -247,7 +248,7 @@ def _check_black_box(recipe: Recipe) -> list[Problem]:
         if "=" not in word or not has_effect("teach", key_of(word)) or key_of(word) in OF_A_RUN
     ]
     # a rescue's recipe names no teacher: its vectors are those of the command line's source
-    is_told = not teacher.source or teacher.source.startswith(("endpoint:", "vectors:"))
+    is_told = not teacher.source or teacher.source.startswith(BLACK_BOXES)
     if teacher.mrl_dims and not is_told:
         problems.append(
             (
@@ -331,6 +332,21 @@ def _check_head(student: StudentConfig) -> list[Problem]:
         what = f"{shown(student.head_layers)}: student.head=none hands on the last layer alone"
         return [("student.head_layers", what)]
     return []
+
+
+_FEWEST = 2  # candidates that have an order, or a distribution
+
+
+def _check_candidates(student: StudentConfig) -> list[Problem]:
+    losses, asked = student.losses, student.losses.candidates
+    terms = [term for term in SCORE_TERMS if getattr(losses, term)]
+    if not (student.trains_on_losses and terms) or asked.num_nearest + asked.num_random >= _FEWEST:
+        return []
+    what = (
+        f"{asked.num_random} beside num_nearest={asked.num_nearest} gives each text one document, "
+        f"and {terms[0]} compares several: {_FEWEST} at least, both together"
+    )
+    return [("student.losses.candidates.num_random", what)]
 
 
 def _check_store(embed: EmbedConfig) -> list[Problem]:

@@ -65,7 +65,7 @@ class CandidatesConfig:
     )
     margin: float = number(
         0.015,
-        "By which the nearest document must score more than another, in triplet.",
+        "By which the first document must score more than another, in triplet.",
         low=0,
         high=2,
     )
@@ -75,7 +75,9 @@ class CandidatesConfig:
 class StudentLosses:
     """Weights of the terms that a transformer student is trained on; 0 leaves a term out.
 
-    A term is a mean over the batch's texts; those over candidates are a mean over its scored texts.
+    A term is a mean over the batch's texts. Those over scores are a sum over its scored texts,
+    divided by as many as a batch of its size has on average: a text weighs by the size of its
+    batch, as in the other terms, and not by how many beside it are scored.
     """
 
     l2: float = _weight(1.0, "Squared L2 distance to the teacher's vector (LEAF).")
@@ -89,14 +91,17 @@ class StudentLosses:
     )
     triplet: float = _weight(
         0.0,
-        "The teacher's nearest candidate above each other one, by candidates.margin: the part of "
-        "L_resim (Jasper and Stella) that is anchored at queries.",
+        "The candidate that the teacher's scores (with start_weight the start's too) put first "
+        "above each other one, by candidates.margin: the part of L_resim (Jasper and Stella) that "
+        "is anchored at queries.",
     )
-    margin_mse: float = _weight(0.0, "Squared difference of the candidates' margins to the best.")
+    margin_mse: float = _weight(
+        0.0, "Squared difference of the candidates' margins to that first one."
+    )
     contrastive: float = _weight(
         0.0,
         "InfoNCE of judged train queries: their relevant documents above the other candidates, all "
-        "as the teacher embeds them. A mean over judged queries; the others have no part in it.",
+        "as the teacher embeds them. Of judged queries alone; the others have no part in it.",
     )
     in_batch: float = _weight(
         0.0, "Squared difference of the batch's similarity matrices (Jasper and Stella)."

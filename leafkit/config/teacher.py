@@ -8,6 +8,8 @@ from leafkit.config.endpoint import EndpointConfig
 from leafkit.config.fields import choice, flag, number, numbers, section, text, texts
 from leafkit.core.addresses.store import PRECISIONS_OF_STORES
 
+BLACK_BOXES = ("endpoint:", "vectors:")  # teachers whose Matryoshka dimensions a recipe names
+
 
 @dataclass(frozen=True)
 class TeacherConfig:

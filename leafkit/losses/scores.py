@@ -4,8 +4,8 @@ query does.
 The document side is the teacher's own stored vectors, which get no gradient, so what is trained is
 the asymmetric ranking itself. Shapes: B queries, K candidates of each, D dimensions. ``present``
 tells candidates from padding (``ids >= 0`` where -1 pads); what stands in a padded place counts for
-nothing, be it NaN. Every loss is a sum over rows: the caller divides by the rows of the global
-batch.
+nothing, be it NaN. Every loss is a sum over rows: the caller divides it by as many rows as a global
+batch has on average.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ from leafkit.pipeline.evaluate.inherit import run_inherit
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.pair_folder import describe_student_space
 from leafkit.pipeline.run import Run, plain_inputs
+from leafkit.pipeline.student.candidates import check_scores
 from leafkit.pipeline.student.head import check_enough_texts, check_head
 from leafkit.pipeline.student.leave_out import leave_out
 from leafkit.pipeline.student.start import check_start, load_start
@@ -96,7 +97,7 @@ def run_distill(run: Run) -> None:
     teacher = load_teacher(run)
     check_head(run.recipe.student, teacher.model.dim)
     if run.recipe.student.trains_on_losses:
-        check_losses(run.recipe.student.losses, teacher.model.mrl_dims)
+        check_losses(run.recipe.student.losses, teacher.model.mrl_dims, teacher.reference)
     check_student_room(run.recipe, teacher)
     held_out = choose_held_out(corpus.collection, run.recipe.bench.split, teacher)
     targets = load_targets(run, teacher, corpus)
@@ -170,6 +171,7 @@ def load_targets(run: Run, teacher: ModelHandle, corpus: Corpus) -> list[Target]
         },
     )
     check_enough_texts(groups, recipe.student, teacher.model, unseen=unseen)
+    check_scores(groups, recipe.student, corpus.collection, unseen=unseen)
     return embed_groups(groups, _limits(recipe), _embedding_by(run, teacher))
 
 

@@ -105,23 +105,27 @@ class LeafModule(EncoderModule):
             equal = [1 / len(self.dims)] * len(self.dims)
             terms["mrl_prefix"] = prefix_loss(raw, targets, self.dims, equal) * share
         if "gor" in weights:  # a mean over pairs, where the others are sums over rows
-            terms["gor"] = orthogonality_loss(vectors) * len(vectors) * share
+            # what has one vector to follow, a text that comes twice say, is no unrelated pair
+            texts = torch.unique(batch.targets, dim=0, return_inverse=True)[1]
+            texts = send(texts, vectors.device)
+            terms["gor"] = orthogonality_loss(vectors, texts) * len(vectors) * share
         if (scored := batch.scored) is not None:
             rows = send(scored.rows, vectors.device)
             present = send(scored.present, vectors.device)
             inputs = with_second_opinion(vectors[rows], targets[rows], scored)
-            share = batch.weight * self.trainer.world_size / scored.num_global_rows
+            share = batch.weight * self.trainer.world_size / scored.expected_rows
             for name, measure in self._over_scores.items():
                 if name in weights:
                     terms[name] = measure(*inputs, present=present) * share
-            if "contrastive" in weights and scored.positives is not None:
+            has_judged = "contrastive" in weights and scored.expected_judged > 0
+            if has_judged and scored.positives is not None:
                 positives = send(scored.positives, vectors.device)
                 temperature = self.weights.candidates.temperature
                 candidates = inputs[2][..., : vectors.shape[1]]  # the teacher's part
                 summed = contrastive_loss(
                     vectors[rows], candidates, positives, temperature, present=present
                 )
-                share = batch.weight * self.trainer.world_size / max(1, scored.num_global_judged)
+                share = batch.weight * self.trainer.world_size / scored.expected_judged
                 terms["contrastive"] = summed * share
         # without any term the backward pass of all processes still needs a gradient
         loss = vectors.sum() * 0.0 if not terms else torch.zeros((), device=vectors.device)

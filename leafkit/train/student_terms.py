@@ -12,12 +12,12 @@ from functools import partial
 import numpy as np
 import torch
 
-from leafkit.config import SCORE_TERMS, CandidatesConfig, StudentLosses
+from leafkit.config import BLACK_BOXES, SCORE_TERMS, CandidatesConfig, StudentLosses
 from leafkit.core.devices import send
 from leafkit.core.errors import UsageError
 from leafkit.losses.leaf import cosine_loss, leaf_loss
 from leafkit.losses.ranking import margin_mse, ranking_loss, triplet_loss
-from leafkit.losses.scores import in_batch_loss, score_kl, score_mse
+from leafkit.losses.scores import candidate_scores, in_batch_loss, score_kl, score_mse
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +43,20 @@ class ScoredRows:
         rows: (s,) which rows of the batch.
         candidates: (s, K, D) the teacher's vectors of documents, the nearest first.
         present: (s, K) bool, false for a candidate that takes no part.
-        num_global_rows: scored rows of the global batch.
+        expected_rows: scored rows that a global batch of this size has on average; sums over
+            scored rows are divided by it, so that a row weighs no more for being alone.
         positives: (s, K) bool, true for a document that judgments call relevant; None where the
             contrastive term does not ask.
-        num_global_judged: rows of the global batch that have any.
+        expected_judged: likewise rows that have any.
         second: whose scores count beside the teacher's; None where the teacher's alone do.
     """
 
     rows: torch.Tensor
     candidates: torch.Tensor
     present: torch.Tensor
-    num_global_rows: int
+    expected_rows: float
     positives: torch.Tensor | None = None
-    num_global_judged: int = 0
+    expected_judged: float = 0.0
     second: SecondOpinion | None = None
 
 
@@ -104,7 +105,7 @@ OF_VECTORS: dict[str, Callable[..., torch.Tensor]] = {
 
 def over_scores(config: CandidatesConfig) -> Mapping[str, Callable[..., torch.Tensor]]:
     """Sums over scored rows of the student's vectors, the teacher's and the candidates', (s, D),
-    (s, D), (s, K, D) with the nearest first, and ``present`` (s, K).
+    (s, D), (s, K, D), and ``present`` (s, K).
     """
     return {
         "score_kl": partial(score_kl, temperature=config.temperature),
@@ -123,9 +124,9 @@ def _triplet(
     margin: float,
     present: torch.Tensor,
 ) -> torch.Tensor:
-    """The teacher's nearest document above every other candidate."""
-    nearest, others = candidates[:, 0], candidates[:, 1:]
-    return triplet_loss(student, nearest, others, margin, present=present[:, 1:])
+    """The candidate that the scores to follow put first above every other one."""
+    first, others = _first_and_others(teacher, candidates, present)
+    return triplet_loss(student, first, candidates, margin, present=others)
 
 
 def _margin_mse(
@@ -135,9 +136,18 @@ def _margin_mse(
     *,
     present: torch.Tensor,
 ) -> torch.Tensor:
-    """The margins of the teacher's nearest document to every other candidate."""
-    nearest, others = candidates[:, 0], candidates[:, 1:]
-    return margin_mse(student, teacher, nearest, others, present=present[:, 1:])
+    """The margins of the candidate that the scores to follow put first to every other one."""
+    first, others = _first_and_others(teacher, candidates, present)
+    return margin_mse(student, teacher, first, candidates, present=others)
+
+
+def _first_and_others(
+    teacher: torch.Tensor, candidates: torch.Tensor, present: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(s, D) the candidate of the highest score; (s, K) bool, which others there are."""
+    scores = candidate_scores(teacher, candidates, present).masked_fill(~present, -torch.inf)
+    first = scores.argmax(dim=1, keepdim=True)
+    return candidates.take_along_dim(first[..., None], 1)[:, 0], present.scatter(1, first, False)
 
 
 def weights_of(losses: StudentLosses) -> dict[str, float]:
@@ -269,17 +279,28 @@ def check_terms(losses: StudentLosses) -> None:
         reached = max(reached, end)
 
 
-def check_losses(losses: StudentLosses, mrl_dims: tuple[int, ...]) -> None:
+def check_losses(losses: StudentLosses, mrl_dims: tuple[int, ...], reference: str = "") -> None:
     """Refuse weights that train nothing, or ask for what the teacher lacks.
+
+    Args:
+        losses: of a student.
+        mrl_dims: of its teacher, up to ``student.dim``.
+        reference: how a recipe names the teacher; of one that is an object, or named in Python, "".
 
     Raises:
         UsageError: see ``check_terms``; or a term needs Matryoshka dimensions and there are none.
     """
     check_terms(losses)
     if losses.mrl_prefix and len(mrl_dims) < 2:
+        has = "no Matryoshka dimensions to follow"
+        if mrl_dims:
+            has = f"one Matryoshka dimension alone here, {mrl_dims[0]:,}"
+        hint = "leave it at 0: student.losses.l2 follows the whole vectors"
+        if reference.startswith(BLACK_BOXES):
+            hint += "; or name two of the teacher's or more, teacher.mrl_dims=[256,128] say"
         raise UsageError(
-            "student.losses.mrl_prefix: the teacher has no Matryoshka dimensions to follow",
-            "leave it at 0, or name the teacher's with teacher.mrl_dims=[256,128]",
+            f"student.losses.mrl_prefix follows several dimensions, and the teacher has {has}",
+            hint,
         )
 
 

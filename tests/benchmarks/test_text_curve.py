@@ -74,6 +74,13 @@ def test_a_larger_count_keeps_what_a_smaller_one_took_and_a_mixture_has_equal_pa
         *((kind, count) for kind in kinds for count in (10, 20)),
         (text_curve.MIX, 60),
     }
+    assert text_curve.missing_points(kinds, [10, 60, 100]) == [
+        "- no point of 60 texts of questions: it has 40",
+        "- no point of 100 texts of questions: it has 40",
+        "- no point of 60 texts of definitions: it has 40",
+        "- no point of 100 texts of definitions: it has 40",
+        "- no point of 100 texts of all kinds: each kind gives 50, and one has 40",
+    ]
     words = text_curve.cell_of(
         make_options(tmp_path), text_curve.Point("questions", 10, 1), Path("t.jsonl")
     ).words

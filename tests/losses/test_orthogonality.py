@@ -27,6 +27,17 @@ def test_a_case_by_hand():
     assert float(orthogonality_loss(vectors)) == pytest.approx(1 / 3, rel=1e-6)
 
 
+def test_a_text_that_comes_twice_is_not_pushed_from_itself():
+    """Rows 0 and 2 are one text: of the six ordered pairs four count, .36 and .64 twice each."""
+    vectors = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], requires_grad=True)
+    loss = orthogonality_loss(vectors, torch.tensor([5, 1, 5]))
+    assert loss.item() == pytest.approx((0.36 + 0.64) / 2, rel=1e-6)
+    alone = orthogonality_loss(vectors, torch.tensor([5, 5, 5]))
+    alone.backward()
+    assert alone.item() == 0
+    assert torch.equal(vectors.grad, torch.zeros(3, 2))
+
+
 def test_opposite_vectors_are_no_better_than_equal_ones():
     assert float(orthogonality_loss(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))) == 1.0
 

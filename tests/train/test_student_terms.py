@@ -62,6 +62,48 @@ def test_the_loss_of_each_step_by_hand() -> None:
         assert scores == (set() if first else {"train/score_kl"})
 
 
+def test_scores_on_two_processes_have_the_loss_of_one() -> None:
+    torch.manual_seed(0)
+    encoder = tiny.make_encoder()
+    module = LeafModule(encoder, OptimizerConfig(), 1, losses=StudentLosses(score_kl=1.0))
+    module.record = lambda loss: None
+    module.log = lambda *parts: None
+    ids = encoder.tokenize(["a", "a query", "another query", "the matrix"], "query", 16)
+    targets, candidates = torch.randn(4, encoder.dim), torch.randn(4, 3, encoder.dim)
+    present = torch.ones(4, 3, dtype=torch.bool)
+
+    def loss(rows: list[int], world_size: int) -> float:
+        """Of rows of which all but the first text are scored, 2.5 of four on average."""
+        places = [place for place, row in enumerate(rows) if row]
+        mine = [row for row in rows if row]
+        scored = ScoredRows(torch.tensor(places), candidates[mine], present[mine], 2.5)
+        module._trainer = SimpleNamespace(world_size=world_size, global_step=0)
+        batch = LeafBatch([ids[row] for row in rows], targets[rows], 4, scored=scored)
+        return float(module.training_step(batch).detach())
+
+    two = (loss([0, 2], 2) + loss([1, 3], 2)) / 2
+    assert two == pytest.approx(loss([0, 1, 2, 3], 1), rel=1e-5)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_gor_leaves_repeated_texts_of_a_batch_out(world_size) -> None:
+    """Pairs of one text had the only inner products that l2 wants to be 1."""
+    torch.manual_seed(0)
+    encoder = tiny.make_encoder()
+    module = LeafModule(encoder, OptimizerConfig(), 1, losses=StudentLosses(l2=0.0, gor=1.0))
+    module.record = lambda loss: None
+    texts = ["a query", "another query of more words", "a query"]
+    targets = torch.randn(3, encoder.dim)
+    targets[2] = targets[0]
+    ids = encoder.tokenize(texts, "query", 16)
+    module.log = lambda *parts: None
+    module._trainer = SimpleNamespace(world_size=world_size, global_step=0)
+    loss = module.training_step(LeafBatch(ids, targets, 3 * world_size))
+    with torch.no_grad():
+        vectors = encoder.finish(encoder(ids))
+    assert float(loss.detach()) == pytest.approx(float((vectors[0] @ vectors[1]) ** 2), rel=1e-5)
+
+
 def test_a_term_may_count_in_the_middle_alone() -> None:
     losses = StudentLosses(gor=1.0, begin={"gor": 0.25}, end={"gor": 0.5, "l2": 1.0})
     counted = [sorted(weights_at(losses, number / NUM_STEPS)) for number in range(NUM_STEPS)]

@@ -7,20 +7,24 @@ Shapes: n texts of a target, b rows of a batch, s of them scored, K candidates, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from leafkit.config import CandidatesConfig
+from leafkit.config import CandidatesConfig, StudentConfig
 from leafkit.core.console import log
 from leafkit.core.errors import UsageError
+from leafkit.data.records import Collection
 from leafkit.index.exact import search_exact
 from leafkit.index.ranking import exclude_self
 from leafkit.index.vectors import Vectors, read_blocks
+from leafkit.pipeline.student.leave_out import leave_out
 from leafkit.pipeline.student.targets import Target
-from leafkit.pipeline.student.text_groups import DOCUMENTS, PSEUDO_TEXTS
-from leafkit.train.student_terms import ScoredRows, SecondOpinion
+from leafkit.pipeline.student.text_groups import DOCUMENTS, PSEUDO_TEXTS, TextGroup
+from leafkit.pipeline.student.validation import relevant_documents
+from leafkit.train.student_terms import ScoredRows, SecondOpinion, needs_candidates
 
 _FEWEST = 2  # candidates that say anything about an order
 _MOST_RELEVANT = 8  # of a query in one batch; other batches have others
@@ -77,7 +81,7 @@ class Candidates:
         self,
         rows: Sequence[tuple[int, int]],
         step: int,
-        batch: Sequence[tuple[int, int]] | None = None,
+        expected: tuple[float, float] | None = None,
     ) -> ScoredRows | None:
         """Candidates of a batch's rows; None where none of them is scored. A document that is among
         them twice counts once.
@@ -85,13 +89,14 @@ class Candidates:
         Args:
             rows: (number of the target, number of its text).
             step: of the training; the random documents are drawn by it, the same on all processes.
-            batch: rows of the global batch; None where these are all.
+            expected: scored and judged rows that a global batch of this size has on average; None
+                takes what these rows have.
         """
-        batch = rows if batch is None else batch
         places = [r for r, (g, _) in enumerate(rows) if self.has(g)]
         if not places:
             return None
         scored = [rows[r] for r in places]
+        expected = expected or self.count(np.array(rows))
         near = np.concatenate([_rows_of(found, scored) for found in self._rankings()], axis=1)
         count = min(self.config.num_random, len(self.documents))
         generator = np.random.default_rng((self.seed, step))
@@ -121,11 +126,21 @@ class Candidates:
             rows=torch.tensor(places),
             candidates=torch.from_numpy(vectors[inverse]),
             present=torch.from_numpy(present),
-            num_global_rows=sum(self.has(g) for g, _ in batch),
+            expected_rows=expected[0],
             positives=None if positives is None else torch.from_numpy(positives),
-            num_global_judged=sum(row in self.relevant for row in batch),
+            expected_judged=expected[1],
             second=self._second_opinion(scored, unique, inverse),
         )
+
+    def count(self, rows: np.ndarray) -> tuple[int, int]:
+        """Scored and judged ones among rows, (n, 2) numbers of targets and of their texts."""
+        scored = np.flatnonzero([found is not None for found in self.nearest])
+        num_scored = int(np.isin(rows[:, 0], scored).sum())
+        if not self.relevant:
+            return num_scored, 0
+        judged = np.array(list(self.relevant), dtype=np.int64)
+        keys, asked = ((g << 32) + i for g, i in (rows.astype(np.int64).T, judged.T))
+        return num_scored, int(np.isin(keys, asked).sum())
 
     def _rankings(self) -> list[Sequence[np.ndarray | None]]:
         """The teacher's nearest documents, and the start's where its scores count."""
@@ -185,6 +200,31 @@ def can_score(targets: Sequence[Target]) -> bool:
     return has_queries and len(targets[0].texts) > _FEWEST
 
 
+def check_scores(
+    groups: Sequence[TextGroup],
+    config: StudentConfig,
+    collection: Collection,
+    *,
+    unseen: AbstractSet[str] = frozenset(),
+) -> None:
+    """Refuse terms over scores that have nothing to score, before the teacher embeds anything.
+
+    Args:
+        groups: that the student learns from; the first one is the index.
+        config: of the student.
+        collection: whose judgments the contrastive term follows.
+        unseen: texts among them that training leaves out, as ``leave_out`` does.
+
+    Raises:
+        UsageError: as of ``find_candidates``.
+    """
+    losses = config.losses
+    if config.trains_on_losses and needs_candidates(losses):
+        kept = leave_out(groups, unseen)
+        relevant = relevant_documents(collection, kept) if losses.contrastive else None
+        _check_texts(kept, losses.candidates, relevant)
+
+
 def find_candidates(
     targets: Sequence[Target],
     config: CandidatesConfig,
@@ -203,23 +243,41 @@ def find_candidates(
         NoQueriesError: no text is scored.
         UsageError: none is judged where that is asked for, or the index has too few documents.
     """
+    _check_texts(targets, config, relevant)
     documents = targets[0].vectors
-    if len(documents) <= _FEWEST:
+    nearest = [_nearest(target, documents, config) for target in targets]
+    judged: dict[tuple[int, int], np.ndarray] = {}
+    if relevant is not None:
+        judged = _find_relevant(targets, nearest, relevant)
+    return Candidates(documents, nearest, config, seed, judged)
+
+
+def _check_texts(
+    groups: Sequence[TextGroup | Target], config: CandidatesConfig, relevant: Relevant | None
+) -> None:
+    """Refuse texts that have no scores to follow, as of ``find_candidates``."""
+    if len(groups[0].texts) <= _FEWEST:
         raise UsageError(
-            f"{len(documents)} documents are no candidates to score",
+            f"{len(groups[0].texts)} documents are no candidates to score",
             "leave the terms over scores at 0: student.losses.l2 needs no candidates",
         )
-    nearest = [_nearest(target, documents, config) for target in targets]
-    if all(found is None for found in nearest):
+    scored = [group for group in groups if _is_scored(group, config)]
+    if not scored:
         raise NoQueriesError(
             "the terms over scores have no queries to score",
             "give train queries, or student.losses.candidates.texts=all scores the documents "
             "themselves",
         )
-    judged: dict[tuple[int, int], np.ndarray] = {}
-    if relevant is not None:
-        judged = _find_relevant(targets, nearest, relevant)
-    return Candidates(documents, nearest, config, seed, judged)
+    asked = (text for group in scored if group.role != "document" for text in group.texts)
+    if relevant is not None and not any(relevant.get(text) for text in asked):
+        raise UsageError(
+            "student.losses.contrastive: no train query has judged documents",
+            "leave it at 0: the terms over the teacher's own scores need no judgments",
+        )
+
+
+def _is_scored(group: TextGroup | Target, config: CandidatesConfig) -> bool:
+    return group.origin != PSEUDO_TEXTS and (config.texts == "all" or group.role != "document")
 
 
 def _find_relevant(
@@ -237,20 +295,12 @@ def _find_relevant(
         for g, i, text in queries
         if relevant.get(text)
     }
-    if not judged:
-        raise UsageError(
-            "student.losses.contrastive: no train query has judged documents",
-            "leave it at 0: the terms over the teacher's own scores need no judgments",
-        )
     log(f"  contrastive: {len(judged):,} of {len(queries):,} training queries are judged")
     return judged
 
 
 def _nearest(target: Target, documents: Vectors, config: CandidatesConfig) -> np.ndarray | None:
-    is_scored = target.origin != PSEUDO_TEXTS and (
-        config.texts == "all" or target.role != "document"
-    )
-    if not is_scored:
+    if not _is_scored(target, config):
         return None
     is_index = target.origin == DOCUMENTS
     k = min(config.num_nearest, len(documents) - is_index)

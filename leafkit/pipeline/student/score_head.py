@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from leafkit.core.console import log
+from leafkit.evaluation.agreement import DEPTH
 from leafkit.losses.leaf import leaf_loss
 from leafkit.losses.scores import score_kl
 from leafkit.models.heads.two_layer import Head, TwoLayerHead, linear_part
@@ -55,29 +56,35 @@ def fit_score_head(
     student: TextEncoder,
     task: Distillation,
     states: PooledStates,
-    candidates: Candidates,
+    candidates: Candidates | None,
     *,
-    validation: Validation,
+    validation: Validation | None,
 ) -> ScoreHead | None:
     """Move the head from the closed form towards the teacher's ranking: KL divergence of the
     queries' scores over their candidates, and the squared distance of documents to their own
     vectors, both of weight 1. What finds most on held-out texts is kept, which may be the closed
-    form.
+    form. Where no step is taken, a line says why.
 
     Args:
         student: with the closed form; gets what was kept.
         task: texts and settings; ``head_steps`` is how many.
         states: of the student's backbone.
-        candidates: of the queries.
-        validation: what chooses; none of its texts is fitted to.
+        candidates: of the queries; None where nothing is scored.
+        validation: what chooses, None where nothing was held out; none of its texts is fitted to.
 
     Returns:
         The steps that were kept; None where the closed form stays.
     """
+    if candidates is None or validation is None:
+        _say_left_out(
+            "no text is scored" if candidates is None else "no held-out texts choose them"
+        )
+        return None
     queries, documents = _choose_rows(task, candidates, validation.texts, states)
     projection = student.projection
     assert projection is not None
     if len(queries) < _FEWEST_QUERIES:
+        _say_left_out(f"{len(queries)} queries are not held out, and it takes {_FEWEST_QUERIES}")
         return None
     asked = torch.from_numpy(states.of(validation.rows))
     inputs = {rows: torch.from_numpy(states.of(rows)) for rows in (queries, documents)}
@@ -98,6 +105,7 @@ def fit_score_head(
     name = "the head" if isinstance(head, TwoLayerHead) else "W_out"
     start = best = measure()
     if start.overlap >= _ENOUGH_OVERLAP:
+        _say_left_out(f"the closed form has overlap@{DEPTH} {start.overlap:.3f} already")
         return None
     kept, kept_after = copy.deepcopy(head.state_dict()), 0
     for step in range(1, num_steps + 1):
@@ -127,6 +135,10 @@ def fit_score_head(
         projection.load_state_dict(kept)
     log(f"  scores: {best} after {kept_after} steps of {name} alone, {start} before")
     return ScoreHead(kept_after, best)
+
+
+def _say_left_out(why: str) -> None:
+    log(f"  scores: the head takes no steps of its own (student.head_steps): {why}")
 
 
 @torch.no_grad()

@@ -96,8 +96,8 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
             candidates = score_by_start(start, task, states, candidates)
             if validation is not None:
                 validation = follow_both(validation, candidates)
-    is_fitted = task.config.head_steps > 0 and student.projection is not None
-    if is_fitted and candidates is not None and validation is not None:
+    follows = candidates is not None or task.config.trains_nothing
+    if follows and task.config.head_steps > 0 and student.projection is not None:
         fitted = fit_score_head(student, task, states, candidates, validation=validation)
     del states  # the backbone is trained now
     if task.config.trains_nothing:
@@ -223,9 +223,16 @@ def train_student(
     is_scored_alone = needs_scores_alone(config.losses)
     has_scores = [candidates is not None and candidates.has(g) for g in range(len(targets))]
     rows = train_rows(targets, lambda g, _: has_scores[g] or not is_scored_alone, without=held)
-    listed = partial(list_batches, task, token_ids, rows, candidates=candidates)
     lengths, options = lengths_of(token_ids, rows), task.options("")
     is_scored, num_accumulated = np.array(has_scores)[rows[:, 0]], options.accumulate_grad_batches
+    listed = partial(
+        list_batches,
+        task,
+        token_ids,
+        rows,
+        candidates=candidates,
+        num_accumulated=num_accumulated,
+    )
     plan = partial(plan_training, task, lengths, is_scored, num_accumulated)
     is_checked = validation is not None and config.num_checks > 0
     check = make_check(student, task, validation) if validation and is_checked else None
@@ -274,6 +281,7 @@ def list_batches(
     batches: Sequence[np.ndarray],
     *,
     candidates: Candidates | None = None,
+    num_accumulated: int = 1,
 ) -> BatchList:
     """This process's shares of batches, each made when it is asked for.
 
@@ -283,8 +291,11 @@ def list_batches(
         rows: (n, 2) that train; see ``train_rows``.
         batches: numbers of them.
         candidates: as of ``train_student``.
+        num_accumulated: as of ``plan_training``.
     """
     world = read_world()
+    is_alone = _hold_scored_alone(task, len(batches), num_accumulated)
+    num_scored, num_judged = candidates.count(rows) if candidates is not None else (0, 0)
 
     def make(step: int) -> LeafBatch:
         batch = batches[step]
@@ -295,7 +306,8 @@ def list_batches(
         vectors = torch.from_numpy(read_targets(task.targets, chosen))
         scored = None
         if candidates is not None:
-            scored = candidates.of(chosen, step, pairs_of(rows[batch]))
+            part = len(batch) / (num_scored if is_alone[step] else len(rows))
+            scored = candidates.of(chosen, step, (part * num_scored, part * num_judged))
         ids = [token_ids[g][i] for g, i in chosen]
         return LeafBatch(ids, vectors, len(batch), weight, scored=scored)
 
@@ -321,9 +333,8 @@ def plan_training(
         num_batches: as of ``plan_batches``.
     """
     batches = plan_batches(task, lengths, num_batches)
-    steps = np.arange(len(batches)) // num_accumulated
-    is_alone = where_scores_are_alone(task.config.losses, steps / (steps[-1] + 1))
-    if is_alone.all() or not is_alone.any():
+    is_alone = _hold_scored_alone(task, len(batches), num_accumulated)
+    if not is_alone.any():
         return batches
     rows = np.flatnonzero(is_scored)
     scored = iter(plan_batches(task, lengths[rows], int(is_alone.sum())))
@@ -331,6 +342,13 @@ def plan_training(
         rows[next(scored)] if alone else batch
         for alone, batch in zip(is_alone.tolist(), batches, strict=True)
     ]
+
+
+def _hold_scored_alone(task: Distillation, num_batches: int, num_accumulated: int) -> np.ndarray:
+    """(n,) bool, which batches of a training hold scored rows alone where not all do."""
+    steps = np.arange(num_batches) // num_accumulated
+    is_alone = where_scores_are_alone(task.config.losses, steps / (steps[-1] + 1))
+    return np.zeros(num_batches, dtype=bool) if is_alone.all() else is_alone
 
 
 def plan_batches(

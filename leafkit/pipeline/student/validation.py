@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from leafkit.data.records import Collection
+from leafkit.data.records import Collection, same_text
 from leafkit.data.stored.flat_tokens import FlatTokens
 from leafkit.data.vector_store import hash_texts
 from leafkit.evaluation.agreement import DEPTH, cosines, shares_found
@@ -27,7 +27,7 @@ from leafkit.pipeline.student.targets import (
     of_origin,
     read_targets,
 )
-from leafkit.pipeline.student.text_groups import DOCUMENTS
+from leafkit.pipeline.student.text_groups import DOCUMENTS, TextGroup
 
 _FEWEST = 20  # texts that a choice is worth basing on
 _SHARE = 0.05  # of the texts, at most
@@ -92,7 +92,8 @@ class Validation:
         own: (V,) position of the document that each is, or -1.
         nearest: (V, k) the teacher's own ranking.
         documents: the teacher's vectors of the index.
-        texts: the same as text, which nothing trains on.
+        texts: theirs, and all that differ from one of them in case and spaces only: nothing trains
+            on these.
         judged: numbers of the texts that have judgments.
         judgments: theirs; None where too few have any.
         followed: (V, k) the ranking that the student is to follow, where it is another.
@@ -170,7 +171,7 @@ def choose_validation(
         candidates = list_rows(task.targets, of_origin(origin))
         first: dict[str, tuple[int, int]] = {}
         for g, i in candidates:
-            first.setdefault(task.targets[g].texts[i], (g, i))
+            first.setdefault(same_text(task.targets[g].texts[i]), (g, i))
         most = _MOST_DOCUMENTS if origin == DOCUMENTS else task.config.num_held_out
         count = int(_SHARE * len(first))
         if is_watched:
@@ -182,9 +183,9 @@ def choose_validation(
         return None
     if len(documents) < 2 * DEPTH:
         return None  # nearly all of them are among the ten nearest
-    texts = list(first)
-    chosen = [texts[i] for i in np.argsort(hash_texts(texts), kind="stable")[:count].tolist()]
-    rows = sorted(first[text] for text in chosen)
+    keys, asked = list(first), [task.targets[g].texts[i] for g, i in first.values()]
+    chosen = {keys[i] for i in np.argsort(hash_texts(asked), kind="stable")[:count].tolist()}
+    rows = sorted(first[key] for key in chosen)
     vectors = read_targets(task.targets, rows)
     own = np.array([i if origin == DOCUMENTS else -1 for _, i in rows], dtype=np.int64)
     grades = [task.relevant.get(task.targets[g].texts[i]) for g, i in rows]
@@ -197,7 +198,9 @@ def choose_validation(
         own=own,
         nearest=_nearest(vectors, documents, own, DEPTH).positions,
         documents=documents,
-        texts=frozenset(chosen),
+        texts=frozenset(
+            text for t in task.targets for text in t.texts if same_text(text) in chosen
+        ),
         judged=judged,
         judgments=_judgments([found for found in grades if found], len(documents)),
         has_stand_ins=any(task.targets[g].sources for g, _ in rows),
@@ -205,7 +208,7 @@ def choose_validation(
 
 
 def relevant_documents(
-    collection: Collection, targets: Sequence[Target]
+    collection: Collection, targets: Sequence[TextGroup | Target]
 ) -> dict[str, dict[int, int]]:
     """Grades of judged train queries, and of queries that stand for a document, by position of the
     document in the index that trains, by the query's text.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pytest
@@ -25,13 +26,13 @@ def home(tmp_path_factory):
     return tiny.make_home(tmp_path_factory.mktemp("home"))
 
 
-def distill(home, **config) -> leafkit.Pair:
+def distill(home, queries=QUERIES, **config) -> leafkit.Pair:
     settings = {"kind": "instant", "num_ridge_texts": 400} | config
     return leafkit.distill(
         f"model:{home / 'big'}",
         f"model:{home / 'small'}",
         DOCUMENTS,
-        QUERIES,
+        queries,
         config=leafkit.StudentConfig(**settings),
         num_pseudo_texts=0,
         device="cpu",
@@ -99,7 +100,6 @@ def test_what_finds_no_more_is_not_kept(home, monkeypatch, caplog):
         ({"kind": "transformer", "minutes": 0.0}, True),
         ({"kind": "transformer", "losses": StudentLosses(score_kl=1.0)}, True),
         ({"kind": "transformer"}, False),  # nobody asked for scores
-        ({"kind": "instant", "num_held_out": 0}, False),  # nothing could choose
         ({"kind": "instant", "head_steps": 0}, False),
     ],
 )
@@ -111,3 +111,19 @@ def test_it_is_fitted_where_scores_are_asked_for(config, is_fitted, home, monkey
     )
     distill(home, num_epochs=0.1, num_checks=0, **config)
     assert bool(calls) == is_fitted
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"queries": []}, "no text is scored"),
+        ({"num_held_out": 0}, "no held-out texts choose them"),
+        ({"queries": QUERIES[:60]}, "60 queries are not held out, and it takes 100"),
+        ({}, r"the closed form has overlap@10 0\.\d+ already"),
+    ],
+)
+def test_where_no_step_is_taken_a_line_says_why(config, reason, home, monkeypatch, caplog):
+    monkeypatch.setattr(score_head, "_ENOUGH_OVERLAP", 0.0)
+    with caplog.at_level("INFO", logger="leafkit"):
+        distill(home, **config)
+    assert re.search(rf"the head takes no steps of its own .*: {reason}", caplog.text)

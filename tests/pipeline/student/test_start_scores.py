@@ -17,7 +17,12 @@ from leafkit.pipeline.student.candidates import Candidates, StartScores
 from leafkit.pipeline.student.pooled_states import PooledStates
 from leafkit.pipeline.student.start_scores import follow_both
 from leafkit.pipeline.student.validation import Agreed, Validation
-from leafkit.train.student_terms import over_scores, with_second_opinion
+from leafkit.train.student_terms import (
+    ScoredRows,
+    SecondOpinion,
+    over_scores,
+    with_second_opinion,
+)
 
 TOPICS = "sorting indexing parsing caching logging routing testing packing loading saving".split()
 DOCUMENTS = [f"{a} of {b} by {c}" for a in TOPICS for b in TOPICS for c in TOPICS[:4]]
@@ -81,8 +86,21 @@ def test_every_term_over_scores_follows_both():
     for name, term in over_scores(CandidatesConfig()).items():
         both = term(*with_second_opinion(student, teacher, scored), present=scored.present)
         alone = term(student, teacher, scored.candidates, present=scored.present)
-        # the triplet asks the teacher which document is nearest, and the student alone for scores
-        assert torch.equal(both, alone) == (name == "triplet"), name
+        assert not torch.equal(both, alone), name
+
+
+def test_the_triplet_is_anchored_at_what_both_rank_first():
+    """By hand: the teacher scores .9 and .8, the start 0 and 1, so both put the second first."""
+    second = SecondOpinion(torch.tensor([[1.0]]), torch.tensor([[[0.0], [1.0]]]), 1.0)
+    candidates = torch.tensor([[[0.9, 0.5], [0.8, 0.2]]])
+    present = torch.ones(1, 2, dtype=torch.bool)
+    scored = ScoredRows(torch.tensor([0]), candidates, present, 1, second=second)
+    student, teacher = torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]])
+    triplet = over_scores(CandidatesConfig(margin=0.05))["triplet"]
+    # the student scores them .5 and .2
+    assert float(triplet(student, teacher, candidates, present=present)) == 0
+    both = triplet(*with_second_opinion(student, teacher, scored), present=present)
+    assert float(both) == pytest.approx(0.5 - 0.2 + 0.05)
 
 
 @pytest.mark.parametrize("origin", ["queries", "documents"])

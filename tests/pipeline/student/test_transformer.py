@@ -23,8 +23,10 @@ from leafkit.pipeline.collect import collect_report
 from leafkit.pipeline.distill import run_distill
 from leafkit.pipeline.run import open_run
 from leafkit.pipeline.student import time_budget, transformer
+from leafkit.pipeline.student.candidates import NoQueriesError
 from leafkit.report import provenance
 from leafkit.train.leaf_module import LeafBatch, LeafModule, ScoredRows
+from leafkit.train.student_terms import check_losses
 
 DOCUMENTS = [document for _, document in tiny.make_pairs()]
 QUERIES = [f"{query} number {n}" for query, _ in tiny.make_pairs()[:50] for n in range(10)]
@@ -182,9 +184,9 @@ def test_judgments_train_the_judged_queries_alone(home):
         rows=torch.tensor([0, 1]),
         candidates=candidates,
         present=torch.ones(2, 3, dtype=torch.bool),
-        num_global_rows=2,
+        expected_rows=2,
         positives=torch.tensor([[False, True, False], [False, False, False]]),
-        num_global_judged=1,
+        expected_judged=1,
     )
     loss = module.training_step(LeafBatch(ids, torch.zeros(2, encoder.dim), 2, scored=scored))
     with torch.no_grad():
@@ -250,6 +252,33 @@ def test_losses_are_refused_before_the_teacher_embeds(broken, reason, home, tmp_
         pytest.raises(UsageError, match=reason),
     ):
         run_distill(run)
+
+
+def test_scores_of_nothing_are_refused_before_the_teacher_embeds(home, tmp_path, monkeypatch):
+    documents = tiny.write_documents(tmp_path / "documents.jsonl")
+    recipe = tiny.write_recipe(tmp_path / "r.yaml", tiny.tiny_recipe(home, tmp_path / "ck"))
+    words = [f"data.corpus=jsonl:{documents}", "student.losses.score_kl=1"]
+    monkeypatch.setattr(distill_step, "embed_groups", None)
+    with (
+        open_run(load_recipe(str(recipe), words)) as run,
+        pytest.raises(NoQueriesError, match="no queries to score"),
+    ):
+        run_distill(run)
+
+
+@pytest.mark.parametrize(
+    ("mrl_dims", "reference", "reason", "hint"),
+    [
+        ((), "model:x", "no Matryoshka dimensions to follow", "whole vectors$"),
+        ((), "vectors:x", "no Matryoshka dimensions", r"name two .* teacher\.mrl_dims="),
+        ((24,), "endpoint:x", "one Matryoshka dimension alone here, 24", r"teacher\.mrl_dims="),
+        ((24,), "", "one Matryoshka dimension alone here, 24", "whole vectors$"),
+    ],
+)
+def test_dimensions_are_to_be_named_where_they_can_be(mrl_dims, reference, reason, hint):
+    with pytest.raises(UsageError, match=reason) as caught:
+        check_losses(StudentLosses(mrl_prefix=1.0), mrl_dims, reference)
+    assert re.search(hint, caught.value.hint)
 
 
 def test_too_few_texts_to_watch_a_training_by_are_told(home, capsys):

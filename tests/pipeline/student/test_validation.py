@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from leafkit.config import CandidatesConfig, StudentConfig
+from leafkit.config import CandidatesConfig, StudentConfig, StudentLosses
 from leafkit.core.errors import UsageError
-from leafkit.data.records import Document, Query
+from leafkit.data.records import Collection, Document, Query, same_text
 from leafkit.data.stored.flat_tokens import flatten
-from leafkit.pipeline.student.candidates import find_candidates
+from leafkit.pipeline.student.candidates import check_scores, find_candidates
 from leafkit.pipeline.student.closed_form import ClosedForm, _choose
 from leafkit.pipeline.student.leave_out import leave_out
-from leafkit.pipeline.student.targets import Target, read_targets
-from leafkit.pipeline.student.text_groups import DOCUMENTS, MADE_QUERIES, PSEUDO_TEXTS, QUERIES
+from leafkit.pipeline.student.targets import Target, list_rows, read_targets
+from leafkit.pipeline.student.text_groups import (
+    DOCUMENTS,
+    MADE_QUERIES,
+    PSEUDO_TEXTS,
+    QUERIES,
+    TextGroup,
+)
+from leafkit.pipeline.student.train_rows import pairs_of, train_rows
+from leafkit.pipeline.student.transformer import list_batches
 from leafkit.pipeline.student.validation import Agreed, choose_validation, relevant_documents
 
 DIM = 12
@@ -69,6 +78,20 @@ def test_the_texts_nearest_to_what_is_served_are_held_out(sizes, origin, number)
     assert [ids.tolist() for ids in found.token_ids] == [[g, i] for g, i in found.rows]
     assert [i for _, i in found.rows] == found.own.tolist() or (found.own == -1).all()
     assert choose_validation(task, ids_of(task), ORIGINS).rows == found.rows
+
+
+def test_what_differs_from_a_held_out_text_in_case_and_spaces_is_held_out_with_it():
+    task = make_task(queries=900)
+    asked = task.targets[1].texts
+    asked[450:] = [f"  {text.upper()} " for text in asked[:450]]
+    found = choose_validation(task, ids_of(task), ORIGINS)
+    assert len(found.rows) == 22  # a twentieth of 450
+    rows = train_rows(task.targets, without=found.texts)
+    trained = {same_text(task.targets[g].texts[i]) for g, i in rows.tolist()}
+    held_out = {same_text(task.targets[g].texts[i]) for g, i in found.rows}
+    assert len(rows) == 500 + 900 - 44
+    assert not trained & held_out
+    assert list_rows(task.targets, without=found.texts) == pairs_of(rows)
 
 
 @pytest.mark.parametrize("sizes", [{"documents": 399}, {"documents": 15, "queries": 9000}])
@@ -124,9 +147,9 @@ def test_candidates_are_the_teachers_nearest_and_random_ones():
     found = find_candidates(task.targets, CandidatesConfig(num_nearest=5, num_random=7), seed=1)
     assert [found.has(g) for g in range(3)] == [False, True, False]
     rows = [(0, 3), (1, 2), (2, 0), (1, 5)]
-    scored = found.of(rows, step=4, batch=rows * 4)
+    scored = found.of(rows, step=4)
     assert scored.rows.tolist() == [1, 3]
-    assert (scored.num_global_rows, scored.num_global_judged, scored.positives) == (8, 0, None)
+    assert (scored.expected_rows, scored.expected_judged, scored.positives) == (2, 0, None)
     documents = task.targets[0].vectors
     for row, (g, i) in enumerate([(1, 2), (1, 5)]):
         nearest = np.argsort(-documents @ task.targets[g].vectors[i])[:5]
@@ -136,8 +159,8 @@ def test_candidates_are_the_teachers_nearest_and_random_ones():
         assert len(set(places)) == len(places) <= 7
         present = scored.present[row].tolist()
         assert present == [True] * 5 + [place not in nearest for place in places]
-    again = found.of(rows, step=4, batch=rows * 4)
-    other = found.of(rows, step=5, batch=rows * 4)
+    again = found.of(rows, step=4)
+    other = found.of(rows, step=5)
     assert scored.candidates.equal(again.candidates)
     assert not (
         scored.candidates.shape == other.candidates.shape
@@ -173,10 +196,10 @@ def test_judged_documents_are_candidates_once_and_said_to_be_relevant():
     config = CandidatesConfig(num_nearest=5, num_random=7)
     found = find_candidates(task.targets, config, 1, relevant)
     rows = [(0, 9), (1, 0), (1, 1), (1, 2), (1, 3), (2, 1)]
-    batches = [found.of(rows, step, rows * 2) for step in range(40)]
+    batches = [found.of(rows, step) for step in range(40)]
     seen: set[int] = set()
     for scored in batches:
-        assert (scored.num_global_rows, scored.num_global_judged) == (10, 6)
+        assert (scored.expected_rows, scored.expected_judged) == (5, 3)
         assert scored.positives.shape == scored.present.shape == scored.candidates.shape[:2]
         vectors = scored.candidates.numpy()
         places = np.linalg.norm(vectors[:, :, None] - documents, axis=3).argmin(axis=2)
@@ -192,6 +215,28 @@ def test_judged_documents_are_candidates_once_and_said_to_be_relevant():
         find_candidates(task.targets, config, 1, {"queries 9": {0: 1}})
 
 
+def test_a_query_weighs_the_same_in_any_company():
+    """It weighed 19 times as much in a batch of documents as among queries."""
+    losses = StudentLosses(score_kl=1.0, end={"l2": 0.5})
+    task = make_task(documents=60, queries=20, losses=losses)
+    relevant = {f"queries {i}": {i: 1} for i in range(10)}
+    found = find_candidates(task.targets, losses.candidates, 1, relevant)
+    # a quarter of the rows is scored, an eighth judged; then scores count alone
+    batches = [np.r_[:39, 60], np.r_[39:60, 61:80], np.r_[60:80]]
+    rows = train_rows(task.targets)
+    listed = list_batches(task, ids_of(task), rows, batches, candidates=found)
+    scored = [listed[i].scored for i in range(3)]
+    assert [len(one.rows) for one in scored] == [1, 19, 20]
+    assert [one.expected_rows for one in scored] == [10, 10, 20]
+    assert [one.expected_judged for one in scored] == [5, 5, 10]
+    # nor does gradient accumulation tell batches of other sizes apart
+    parts = [np.r_[:9, 60], np.r_[9:60, 61:80]]
+    task.config = StudentConfig(losses=StudentLosses(score_kl=1.0))
+    both = list_batches(task, ids_of(task), rows, parts, candidates=found, num_accumulated=2)
+    weighed = [both.accumulated(2)[i] for i in range(2)]
+    assert [b.loss_weight / b.scored.expected_rows for b in weighed] == pytest.approx([2 / 20] * 2)
+
+
 @pytest.mark.parametrize(
     ("sizes", "reason"),
     [
@@ -202,6 +247,29 @@ def test_judged_documents_are_candidates_once_and_said_to_be_relevant():
 def test_scores_without_queries_or_documents_are_refused(sizes, reason):
     with pytest.raises(UsageError, match=reason):
         find_candidates(make_task(**sizes).targets, CandidatesConfig(), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("documents", "changes", "unseen", "reason"),
+    [
+        (3, {}, {"text 0"}, "2 documents are no candidates"),
+        (9, {}, {"Ask  1"}, "no queries to score"),  # case and spaces make no other text
+        (9, {"contrastive": 1.0}, set(), None),
+        (9, {"contrastive": 1.0}, {"text 4"}, "no train query has judged documents"),
+        (9, {"score_kl": 0.0}, {"ask 1"}, None),  # no term over scores
+    ],
+)
+def test_scores_are_refused_by_the_texts_alone(documents, changes, unseen, reason):
+    rows = [Document(f"d{i}", f"text {i}") for i in range(documents)]
+    collection = Collection("c", rows, [Query("q", "ask 1", "train")], {"q": {"d4": 1}})
+    groups = [
+        TextGroup("", [d.text for d in rows], "document", origin=DOCUMENTS),
+        TextGroup("", ["ask 1"], "query", origin=QUERIES),
+        TextGroup("", ["word"] * 9, "query", origin=PSEUDO_TEXTS),
+    ]
+    config = StudentConfig(losses=StudentLosses(**{"score_kl": 1.0} | changes))
+    with nullcontext() if reason is None else pytest.raises(UsageError, match=reason):
+        check_scores(groups, config, collection, unseen=frozenset(unseen))
 
 
 # --- judgments
