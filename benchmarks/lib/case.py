@@ -29,7 +29,7 @@ from leafkit.index.exact import search_exact
 from leafkit.index.ranking import exclude_self
 from leafkit.index.vectors import Vectors
 from leafkit.models.checkpoint import load_encoder
-from leafkit.pipeline.corpus import load_corpus
+from leafkit.pipeline.corpus import load_corpus, order_by_start
 from leafkit.pipeline.embed import load_query_vectors, load_vectors
 from leafkit.pipeline.model_handle import ModelHandle, load_teacher
 from leafkit.pipeline.run import Run, folder_name
@@ -227,6 +227,7 @@ def load_case(run: Run, away: Sequence[str] = (), *, is_home_judged: bool = True
             for name, source in recipe.data.sources.items()
         },
         measured=[one.collection for one in further],
+        order=order_by_start(run),
     )
 
     def embed(texts: Sequence[str], role: str, max_tokens: int, what: str) -> Vectors:

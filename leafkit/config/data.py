@@ -27,6 +27,7 @@ COLUMN_NAMES = (
     "score",
 )
 SOURCE_TAKES = ("all", "queries", "documents", "as_queries")
+SOURCE_CHOICES = ("random", "leverage")
 OWN_DOCUMENT_POLICIES = ("auto", "always", "never")
 MADE_QUERY_VECTORS = ("teacher", "source")
 MAX_TOKENS = 1_000_000  # longer texts than any model takes
@@ -42,8 +43,8 @@ class SourceConfig:
     )
     limit: int = number(
         0,
-        "Texts taken of each role (of hf: that many rows), drawn by their content, so that a "
-        "higher limit keeps what a lower one took; 0 takes all.",
+        "Texts taken of each role (of hf: that many rows), as choose says; a higher limit keeps "
+        "what a lower one took. 0 takes all.",
         low=0,
         high=_MAX_COUNT,
     )
@@ -52,6 +53,13 @@ class SourceConfig:
         "all takes documents and train queries; queries or documents these alone; as_queries takes "
         "plain texts that are questions, and trains them as queries.",
         SOURCE_TAKES,
+    )
+    choose: str = choice(
+        "random",
+        "Which texts limit takes: random draws them by their content. leverage takes first what "
+        "the texts before it say least of, by the start model, which reads all of them (of hf: "
+        "the rows that limit drew); the teacher embeds them in this order.",
+        SOURCE_CHOICES,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,12 @@ from leafkit.core.errors import UsageError
 from leafkit.core.method import method_of
 from leafkit.data.augment import as_question, make_pseudo_texts
 from leafkit.data.records import FORMAT, Collection
-from leafkit.data.sources import read_collection, source_fingerprint
+from leafkit.data.sources import OrderTexts, read_collection, source_fingerprint
+from leafkit.embedders.make_embedder import make_embedder
+from leafkit.evaluation.leverage import order_by_leverage
+from leafkit.models.checkpoint import load_encoder
 from leafkit.models.text_encoder import TextEncoder
+from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.run import Run, folder_name
 from leafkit.results import CorpusFacts
 
@@ -139,3 +143,44 @@ def pseudo_texts(encoder: TextEncoder, count: int, seed: int) -> list[str]:
         if w.isascii() and w.isalpha() and len(w) >= MIN_WORD_LENGTH
     )
     return make_pseudo_texts(words, count, seed)
+
+
+def order_by_start(run: Run) -> OrderTexts:
+    """Texts by their leverage on what the student's start model makes of them: see
+    ``order_by_leverage``.
+
+    The start model reads every text, once: its vectors are kept as a teacher's are. Nothing but the
+    texts and the start model decides, and one process decides for all.
+
+    Args:
+        run: whose recipe names the start model and cuts the texts.
+    """
+
+    def order(texts: Sequence[str], role: str, limit: int) -> list[int]:
+        if not texts:
+            return []
+        init, data = run.recipe.student.init, run.recipe.data
+        model = make_embedder(_unnormalized(load_encoder(init)), run.device, run.precision)
+        states = load_vectors(
+            run,
+            model,
+            folder_name(init),
+            texts,
+            role=role,
+            max_tokens=data.max_document_tokens if role == "document" else data.max_query_tokens,
+            what=f"{role} texts to choose from",
+        )
+        return run.on_main(lambda: order_by_leverage(states, limit))
+
+    return order
+
+
+def _unnormalized(encoder: TextEncoder) -> TextEncoder:
+    """The same model, which shares its weights, under an identity of its own."""
+    return TextEncoder(
+        encoder.backbone,
+        encoder.tokenizer,
+        replace(encoder.spec, normalized=False),
+        encoder.projection,
+        fingerprint=f"{encoder.fingerprint}-unnormalized",
+    )

@@ -29,7 +29,7 @@ from leafkit.models.encoder_protocol import save_model
 from leafkit.models.room import LITTLE, check_room
 from leafkit.models.tokenization import count_prompt
 from leafkit.pipeline.check_targets import check_targets
-from leafkit.pipeline.corpus import Corpus, load_corpus
+from leafkit.pipeline.corpus import Corpus, load_corpus, order_by_start
 from leafkit.pipeline.document_index import write_index
 from leafkit.pipeline.embed import load_tokens, load_vectors
 from leafkit.pipeline.evaluate.bench import run_bench
@@ -169,6 +169,7 @@ def load_targets(run: Run, teacher: ModelHandle, corpus: Corpus) -> list[Target]
             name: read_source(source.uri, source.limit, recipe.data)
             for name, source in recipe.data.sources.items()
         },
+        order=order_by_start(run),
     )
     check_enough_texts(groups, recipe.student, teacher.model, unseen=unseen)
     check_scores(groups, recipe.student, corpus.collection, unseen=unseen)

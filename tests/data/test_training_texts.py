@@ -44,6 +44,29 @@ def test_plain_texts_train_as_queries_and_a_limit_draws_some_of_them():
     assert sum(counts.values()) == 4
 
 
+@pytest.mark.parametrize(("take", "role"), [("as_queries", "query"), ("documents", "document")])
+def test_chosen_texts_come_in_the_order_of_the_choice(take, role):
+    counts: Counter[str] = Counter()
+    asked = []
+
+    def order(texts, role, limit):
+        asked.append((list(texts), role, limit))
+        return [4, 1, 7][: len(texts)]
+
+    source = SourceConfig("jsonl:x", limit=3, take=take, choose="leverage")
+    documents, queries = training_texts(QUESTIONS, source, counts, order)
+    assert (documents or [query.text for query in queries]) == [
+        "what is 4",
+        "what is 1",
+        "what is 7",
+    ]
+    texts = [document.text for document in QUESTIONS.documents]
+    assert asked[0 if role == "document" else 1] == (texts, role, 3)
+    assert dict(counts) == {"texts chosen by the start model (choose=leverage) out of 9": 3}
+    with pytest.raises(ValueError, match="choose=leverage, and nothing here chooses"):
+        training_texts(QUESTIONS, source, counts)
+
+
 @pytest.mark.parametrize(
     ("collection", "take", "what"),
     [

@@ -17,12 +17,13 @@ from leafkit.data.sources.kinds import (
 )
 from leafkit.data.sources.part import has_more_rows, read_part
 from leafkit.data.sources.sample import choose_numbers, drawn_from
-from leafkit.data.sources.training_texts import training_texts
+from leafkit.data.sources.training_texts import OrderTexts, training_texts
 from leafkit.data.values import is_number
 
 __all__ = [
     "KINDS",
     "BadRows",
+    "OrderTexts",
     "Source",
     "choose_numbers",
     "drawn_from",

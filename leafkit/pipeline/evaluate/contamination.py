@@ -52,19 +52,20 @@ class TrainingSource:
             sources), rows (a teacher's stage) or disclosed (named by bench.training_sources).
         recipe: whose data section says how it is read.
         config: uri, limit and task.
-        take: of texts, what of them; see ``SourceConfig``.
+        take, choose: of texts, what and which of them; see ``SourceConfig``.
     """
 
     kind: str
     recipe: Recipe
     config: TrainSourceConfig
     take: str = "all"
+    choose: str = "random"
 
     def identity(self) -> list[Any]:
         """What decides about its texts."""
         return [
             self.kind,
-            [to_plain(self.config), self.take],
+            [to_plain(self.config), self.take, self.choose],
             source_fingerprint(self.config.uri, self.recipe.data),
         ]
 
@@ -220,12 +221,11 @@ def list_training(
             for uri in recipe.bench.training_sources
         ]
         strangers = []
-    unique = {
-        json.dumps(
-            [s.kind, s.config.uri, s.config.task, s.config.limit, s.take, to_plain(s.recipe.data)]
-        ): s
-        for s in sources
-    }
+    unique = {}
+    for s in sources:
+        texts = [s.config.limit, s.take, s.choose]
+        key = [s.kind, s.config.uri, s.config.task, texts, to_plain(s.recipe.data)]
+        unique[json.dumps(key)] = s
     return list(unique.values()), list(dict.fromkeys(strangers))
 
 
@@ -267,14 +267,11 @@ def _of_folder(name: str) -> tuple[list[TrainingSource], list[str]]:
 
 
 def _distilled_from(maker: Recipe) -> tuple[list[TrainingSource], list[str]]:
-    corpus = TrainingSource("corpus", maker, TrainSourceConfig(uri=maker.data.corpus))
-    further = [
-        TrainingSource(
-            "texts", maker, TrainSourceConfig(uri=source.uri, limit=source.limit), source.take
-        )
-        for source in maker.data.sources.values()
-    ]
-    return [corpus, *further], [maker.student.init]
+    sources = [TrainingSource("corpus", maker, TrainSourceConfig(uri=maker.data.corpus))]
+    for more in maker.data.sources.values():
+        config = TrainSourceConfig(uri=more.uri, limit=more.limit)
+        sources.append(TrainingSource("texts", maker, config, more.take, more.choose))
+    return sources, [maker.student.init]
 
 
 def list_stages(run: Run, recipe: Recipe) -> tuple[list[TrainingSource], list[str]]:
@@ -347,7 +344,9 @@ def _read_source(
     elif source.kind == "rows":
         yield from _texts_of(load_corpus(there, config.uri, config.limit, "train").collection)
     elif source.kind == "texts":
-        of_texts = SourceConfig(config.uri, config.limit, source.take)
+        # which ones the start model chose is not known here: all count
+        limit = config.limit if source.choose == "random" else 0
+        of_texts = SourceConfig(config.uri, limit, source.take)
         yield from _texts_of(read_source(config.uri, config.limit, data), of_texts)
     else:
         is_same = config.uri == alone.recipe.data.corpus and data == alone.recipe.data

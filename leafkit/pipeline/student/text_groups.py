@@ -13,7 +13,7 @@ from leafkit.config import DataConfig, SourceConfig, StudentConfig
 from leafkit.core.console import log
 from leafkit.data.made_queries import make_queries_of
 from leafkit.data.records import Collection, Query, same_text
-from leafkit.data.sources import training_texts
+from leafkit.data.sources import OrderTexts, training_texts
 from leafkit.embedders.precomputed import PrecomputedVectors
 from leafkit.embedders.prefix import precomputed_of
 from leafkit.embedders.prompted import has_own_prompt, prompted_queries, warn_of_prompts
@@ -60,6 +60,7 @@ def choose_texts(
     sources: Mapping[str, Collection] | None = None,
     held_out: AbstractSet[str] = frozenset(),
     measured: Sequence[Collection] = (),
+    order: OrderTexts | None = None,
 ) -> list[TextGroup]:
     """Everything the student learns from: documents first, then queries, pseudo-texts, other
     sources.
@@ -78,6 +79,7 @@ def choose_texts(
         held_out: queries that train nothing either, because the student is measured on them. For
             documents see ``leave_out``.
         measured: further collections whose judged queries train nothing.
+        order: chooses texts of sources that are not drawn at random.
     """
     known = precomputed_of(teacher.model)
     judged = {text for one in (collection, *measured) for text in one.judged_texts()}
@@ -117,7 +119,9 @@ def choose_texts(
         words = pseudo_texts(vocabulary, data.num_pseudo_texts, seed)
         groups.append(TextGroup("pseudo-texts", words, "query", 1, PSEUDO_TEXTS))
     for name, other in (sources or {}).items():
-        groups += _source_groups(name, other, data.sources[name], teacher=teacher, config=config)
+        groups += _source_groups(
+            name, other, data.sources[name], teacher=teacher, config=config, order=order
+        )
     if known is not None:
         # the documents of the index must all have a vector, other texts need not
         groups = [_keep_known(known, group) for group in groups]
@@ -183,9 +187,10 @@ def _source_groups(
     *,
     teacher: ModelHandle,
     config: StudentConfig,
+    order: OrderTexts | None,
 ) -> list[TextGroup]:
     counts = Counter(collection.counts)
-    documents, queries = training_texts(collection, source, counts)
+    documents, queries = training_texts(collection, source, counts, order)
     for what, count in counts.items():
         log(f"  {name}: {what}: {count:,}", style="dim")
     usual, told = _by_prompt(name, queries, teacher, config, repeats=1)

@@ -96,6 +96,17 @@ def test_of_a_source_only_what_is_taken_counts(check, home, tmp_path):
     assert counts["queries"] == counts["documents"] == counts["all"] - 3
 
 
+def test_all_texts_count_that_the_start_model_may_have_chosen(check, home, tmp_path):
+    query = json.loads((home / "pairs.jsonl").read_text().splitlines()[3])["query"]
+    rows = [{"text": query}, *({"text": f"something else {n}"} for n in range(5))]
+    uri = write_rows(tmp_path / "more.jsonl", rows)
+    source = {"uri": uri, "limit": 1, "choose": "leverage"}
+    found = check(data={"sources": {"more": source}})[0]["pairs"]
+    whole = check(data={"sources": {"more": {"uri": uri}}})[0]["pairs"]
+    assert found.queries.exact == 1
+    assert found.training_texts == whole.training_texts
+
+
 def test_an_away_collection_is_checked_against_home(check, home, tmp_path):
     # a training row of home
     known = json.loads((home / "pairs.jsonl").read_text().splitlines()[40])

@@ -1,0 +1,1 @@
+"""What ``benchmarks/text_choice.py`` is made of: orders of texts, and heads that learn them."""
