@@ -16,14 +16,13 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from capacity_parts.solver import Setting, Solver
 from capacity_parts.ways import BASELINE, Texts, Way, list_ways
 from closed_form import nearest
-from lib.arguments import make_parser
+from lib.arguments import add_cell_options, make_parser
 from lib.case import Case, case_words, load_case, read_case_recipe
 from lib.cells import about_options, check_about, write
 from lib.machine import describe
@@ -249,13 +248,7 @@ def family_rows(found: Mapping[str, Mapping[str, Any]]) -> Iterator[list[str]]:
 def main() -> None:
     """Measure, then write the report."""
     parser = make_parser(__doc__, can_print=True)
-    parser.add_argument("--corpus", nargs="+", required=True, help="beir:FOLDER ...")
-    parser.add_argument("--teacher", default="builtin:mpnet", help="as teacher.source takes it")
-    parser.add_argument("--folder", type=Path, required=True, help="keeps vectors and cells")
-    parser.add_argument("--max-document-tokens", type=int, default=256, help="of the teacher")
-    parser.add_argument("--label", default="capacity", help="of the cells, apart from other words")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("words", nargs="*", metavar="key=value", help="of the recipe own-index")
+    add_cell_options(parser, "capacity", "own-index")
     options = parser.parse_args()
     pin(options.threads)
     found = measure(options)
@@ -278,7 +271,7 @@ def main() -> None:
         "",
         *table(families, family_rows(found)),
     ]
-    publish(lines, "capacity", print_only=options.print_only)
+    publish(lines, options.name, print_only=options.print_only)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
-from lib.arguments import make_parser
+from lib.arguments import add_cell_options, make_parser
 from lib.case import read_case_recipe
 from lib.cells import about_options, check_about, write
 from lib.machine import describe
@@ -160,14 +159,7 @@ def _percent(found: Interval) -> str:
 def main() -> None:
     """Measure, then write the report."""
     parser = make_parser(__doc__, can_print=True)
-    parser.add_argument("--corpus", nargs="+", required=True, help="beir:FOLDER ...")
-    parser.add_argument("--teacher", default="builtin:mpnet", help="as teacher.source takes it")
-    parser.add_argument("--folder", type=Path, required=True, help="keeps vectors and cells")
-    parser.add_argument("--max-document-tokens", type=int, default=256, help="of the teacher")
-    parser.add_argument("--label", default="ladder", help="of the cells, apart from other words")
-    parser.add_argument("--name", default="ladder", help="of the report")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("words", nargs="*", metavar="key=value", help="of the recipe own-index")
+    add_cell_options(parser, "ladder", "own-index")
     options = parser.parse_args()
     pin(options.threads)
     found = measure(options)

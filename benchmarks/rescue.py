@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from lib.arguments import make_parser
+from lib.arguments import add_cell_options, make_parser
 from lib.case import Judged, read_case_recipe
 from lib.cells import about_options, check_about, write
 from lib.machine import describe
@@ -228,16 +228,9 @@ def certified(found: Mapping[tuple[str, int], dict[str, object]]) -> Iterator[li
 def main() -> None:
     """Measure, then write the report."""
     parser = make_parser(__doc__, can_print=True)
-    parser.add_argument("--corpus", nargs="+", required=True, help="beir:FOLDER ...")
-    parser.add_argument("--teacher", default="builtin:mpnet", help="that is hidden")
+    add_cell_options(parser, "rescue", "rescue")
     parser.add_argument("--teacher-name", default="", help="in the report, of vectors:FOLDER")
-    parser.add_argument("--folder", type=Path, required=True, help="keeps vectors and cells")
     parser.add_argument("--vectors", type=int, nargs="+", default=[1000, 4000, 16000])
-    parser.add_argument("--max-document-tokens", type=int, default=256, help="of the teacher")
-    parser.add_argument("--label", default="rescue", help="of the cells, apart from other words")
-    parser.add_argument("--name", default="rescue", help="of the report")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("words", nargs="*", metavar="key=value", help="of the recipe rescue")
     options = parser.parse_args()
     pin(options.threads)
     found = measure(options)

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lib.arguments import make_parser
+from lib.arguments import add_pool_options, make_parser
 from lib.case import Case, case_words, describe_case, load_case, read_case_recipe
 from lib.machine import describe
 from lib.report import REPORTS, command, save, table, title
@@ -250,11 +250,7 @@ def write_report(
 def main() -> None:
     """Embed what is missing, try the orders and write the report."""
     parser = make_parser(__doc__)
-    parser.add_argument("--texts", action="append", required=True, metavar="NAME=URI")
-    parser.add_argument("--out-of-domain", nargs="+", required=True, help="judged collections")
-    parser.add_argument("--teacher", default="builtin:mpnet", help="as teacher.source takes it")
-    parser.add_argument("--folder", type=Path, required=True, help="keeps vectors and states")
-    parser.add_argument("--recipe", default="own-data")
+    add_pool_options(parser, "states")
     parser.add_argument("--pool", type=int, default=12_000, help="texts of each kind")
     parser.add_argument("--counts", type=int, nargs="+", default=[1000, 3000, 6000])
     parser.add_argument("--seeds", type=int, default=5, help="lots")

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lib.arguments import make_parser
+from lib.arguments import add_pool_options, make_parser
 from lib.case import case_words, describe_case, load_case, read_case_recipe
 from lib.cells import FAILED, Cell, is_done, read_cells, run_missing
 from lib.machine import describe
@@ -300,11 +300,7 @@ def write_report(options: Any, curves: Curves, notes: Sequence[str]) -> Path:
 def main() -> None:
     """Train what is missing and write the report."""
     parser = make_parser(__doc__)
-    parser.add_argument("--texts", action="append", required=True, metavar="NAME=URI")
-    parser.add_argument("--out-of-domain", nargs="+", required=True, help="judged collections")
-    parser.add_argument("--teacher", default="builtin:mpnet", help="as teacher.source takes it")
-    parser.add_argument("--folder", type=Path, required=True, help="keeps vectors and students")
-    parser.add_argument("--recipe", default="own-data")
+    add_pool_options(parser, "students")
     parser.add_argument("--counts", type=int, nargs="+", default=[3000, 10_000, 30_000, 100_000])
     parser.add_argument("--mix", action="store_true", help="a curve of all kinds in equal parts")
     parser.add_argument("--minutes", type=float, default=10.0)
