@@ -98,10 +98,7 @@ def fit_score_head(
             return validation.measure(student.finish(head(asked)).numpy())
 
     num_steps, chooser = task.config.head_steps, np.random.default_rng(task.seed)
-    optimizer = torch.optim.Adam(_with_learning_rates(head, inputs[documents]))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 1 - (1 - _FINAL_SHARE) * step / num_steps
-    )
+    optimizer, schedule = _make_optimizer(head, inputs[documents], num_steps)
     name = "the head" if isinstance(head, TwoLayerHead) else "W_out"
     start = best = measure()
     if start.overlap >= _ENOUGH_OVERLAP:
@@ -135,6 +132,17 @@ def fit_score_head(
         projection.load_state_dict(kept)
     log(f"  scores: {best} after {kept_after} steps of {name} alone, {start} before")
     return ScoreHead(kept_after, best)
+
+
+def _make_optimizer(
+    head: Head, states: torch.Tensor, num_steps: int
+) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.LambdaLR]:
+    """Adam, whose learning rates fall linearly to a share of what they were."""
+    optimizer = torch.optim.Adam(_with_learning_rates(head, states))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: 1 - (1 - _FINAL_SHARE) * step / num_steps
+    )
+    return optimizer, schedule
 
 
 def _say_left_out(why: str) -> None:

@@ -109,12 +109,8 @@ def choose_texts(
     groups += [replace(group, origin=QUERIES) for group in told]
     stand_ins: list[TextGroup] = []
     if data.num_made_queries and (known is None or has_stand_ins):
-        asks = make_queries_of(collection.documents, data.num_made_queries, seed)
-        group = TextGroup(f"{collection.name} made queries", list(asks), "query", 1, MADE_QUERIES)
-        if has_stand_ins:
-            stand_ins = [replace(group, sources=tuple(asks.values()))]
-        else:
-            groups.append(group)
+        made_group = _made_queries(collection, data, seed)
+        (stand_ins if has_stand_ins else groups).append(made_group)
     if known is None and vocabulary is not None:
         words = pseudo_texts(vocabulary, data.num_pseudo_texts, seed)
         groups.append(TextGroup("pseudo-texts", words, "query", 1, PSEUDO_TEXTS))
@@ -178,6 +174,14 @@ def _by_prompt(
     texts, role = prompted_queries(teacher.model, told)
     group = TextGroup(f"{name} queries under instructions of their own", texts, role, repeats)
     return [q.text for q in queries if q.id not in others], [group] if told else []
+
+
+def _made_queries(collection: Collection, data: DataConfig, seed: int) -> TextGroup:
+    """Queries made of the documents, each with its source where that gives its vector."""
+    asks = make_queries_of(collection.documents, data.num_made_queries, seed)
+    group = TextGroup(f"{collection.name} made queries", list(asks), "query", 1, MADE_QUERIES)
+    is_stand_in = data.made_query_vectors == "source"
+    return replace(group, sources=tuple(asks.values())) if is_stand_in else group
 
 
 def _source_groups(

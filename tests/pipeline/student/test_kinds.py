@@ -9,16 +9,13 @@ from dataclasses import fields, is_dataclass
 import pytest
 import tiny
 import torch
+from small_student import distill, weights
 
 import leafkit
 from leafkit.config import Recipe, StudentConfig, StudentLosses
 from leafkit.config.effects import find_missing
 from leafkit.config.reference import list_keys
 from leafkit.config.student import STUDENT_KINDS
-
-DOCUMENTS = [document for _, document in tiny.make_pairs()]
-QUERIES = [f"{query} number {n}" for query, _ in tiny.make_pairs()[:50] for n in range(10)]
-
 
 # read on the way to nothing: defaults of what the recipe does not decide, terms without a weight
 READ_IN_VAIN = {
@@ -36,25 +33,6 @@ READ_IN_VAIN = {
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     return tiny.make_home(tmp_path_factory.mktemp("home"))
-
-
-def distill(home, config: StudentConfig) -> leafkit.Pair:
-    return leafkit.distill(
-        f"model:{home / 'big'}",
-        f"model:{home / 'small'}",
-        DOCUMENTS,
-        QUERIES,
-        config=config,
-        max_query_tokens=32,
-        max_document_tokens=48,
-        num_pseudo_texts=16,
-        device="cpu",
-        precision="float32",
-    )
-
-
-def weights(pair) -> torch.Tensor:
-    return torch.cat([value.flatten() for value in pair.student.state_dict().values()])
 
 
 def config_of(kind: str, **changes) -> StudentConfig:

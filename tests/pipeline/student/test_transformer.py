@@ -8,8 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import small_student
 import tiny
 import torch
+from small_student import DOCUMENTS, QUERIES, weights
 
 import leafkit
 from leafkit.config import TERMS, CandidatesConfig, StudentLosses
@@ -28,9 +30,6 @@ from leafkit.report import provenance
 from leafkit.train.leaf_module import LeafBatch, LeafModule, ScoredRows
 from leafkit.train.student_terms import check_losses
 
-DOCUMENTS = [document for _, document in tiny.make_pairs()]
-QUERIES = [f"{query} number {n}" for query, _ in tiny.make_pairs()[:50] for n in range(10)]
-
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
@@ -39,22 +38,9 @@ def home(tmp_path_factory):
 
 def distill(home, losses=None, **config) -> leafkit.Pair:
     settings = {"tokens_per_batch": 512, "num_ridge_texts": 64, "num_epochs": 0.3} | config
-    return leafkit.distill(
-        f"model:{home / 'big'}",
-        settings.pop("init", f"model:{home / 'small'}"),
-        DOCUMENTS,
-        QUERIES,
-        config=leafkit.StudentConfig(losses=losses or StudentLosses(), **settings),
-        max_query_tokens=32,
-        max_document_tokens=48,
-        num_pseudo_texts=16,
-        device="cpu",
-        precision="float32",
-    )
-
-
-def weights(pair) -> torch.Tensor:
-    return torch.cat([value.flatten() for value in pair.student.state_dict().values()])
+    init = settings.pop("init", "")
+    settings["losses"] = losses or StudentLosses()
+    return small_student.distill(home, leafkit.StudentConfig(**settings), init)
 
 
 def test_an_instant_student_is_the_start_of_a_trained_one(home):
