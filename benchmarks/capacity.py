@@ -32,7 +32,7 @@ from lib.retention import Retention, points
 
 from leafkit.core.console import log
 from leafkit.evaluation.agreement import cosines, shares_found
-from leafkit.pipeline.student.closed_form import follow_lengths
+from leafkit.pipeline.student.fit.closed_form import follow_lengths
 from leafkit.pipeline.student.text_groups import DOCUMENTS, MADE_QUERIES
 
 HELD_OUT, MOST_HELD_OUT = 0.2, 500  # of the documents

@@ -36,7 +36,7 @@ from leafkit.pipeline.distill import load_targets
 from leafkit.pipeline.embed import load_query_vectors
 from leafkit.pipeline.model_handle import load_teacher
 from leafkit.pipeline.run import Run, open_run
-from leafkit.pipeline.student.closed_form import follow_lengths
+from leafkit.pipeline.student.fit.closed_form import follow_lengths
 from leafkit.pipeline.student.text_groups import DOCUMENTS, MADE_QUERIES
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)

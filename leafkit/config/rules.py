@@ -15,11 +15,10 @@ from leafkit.config.evaluation import EMBEDDING_TASKS, BenchConfig
 from leafkit.config.fields import hints_of, spec_of
 from leafkit.config.recipe import Recipe
 from leafkit.config.rules_stage import FOLDER_NAME, Problem, broken_stage_rules
-from leafkit.config.student import LAYERS, SCORE_TERMS, StudentConfig, read_layers
+from leafkit.config.rules_student import broken_student_rules
 from leafkit.config.synth import SynthConfig
 from leafkit.config.teacher import BLACK_BOXES, EmbedConfig
 from leafkit.config.trainer import TrainerConfig
-from leafkit.config.yaml_text import shown
 from leafkit.core.addresses.store import PRECISIONS_OF_STORES, parse_store
 from leafkit.core.builtin_models.table import BUILTIN_NAMES, KIND, is_builtin
 from leafkit.core.checkpoint_layout import (
@@ -50,10 +49,8 @@ def broken_rules(recipe: Recipe) -> list[Problem]:
         *_check_endpoint("embeddings.endpoint", recipe.embeddings.endpoint),
         *_check_black_box(recipe),
         *_check_questions(recipe),
-        *_check_layers(recipe.student),
+        *broken_student_rules(recipe.student),
         *_check_optimizers(recipe),
-        *_check_head(recipe.student),
-        *_check_candidates(recipe.student),
         *_check_tasks(recipe.bench),
         *_check_trainer(recipe.trainer),
     ]
@@ -300,53 +297,6 @@ def _check_optimizers(recipe: Recipe) -> list[Problem]:
         for key, found in optimizers.items()
         if 1 < found.warmup_ratio * found.num_cycles <= found.num_cycles
     ]
-
-
-_OF_TRANSFORMERS = ("init_layers", "attention", "pooling")
-
-
-def _check_layers(student: StudentConfig) -> list[Problem]:
-    choice = student.init_layers
-    if student.kind == "static":
-        what = "is for students that begin as a transformer; a static one takes the tokenizer alone"
-        keys = [key for key in _OF_TRANSFORMERS if getattr(student, key)]
-        return [(f"student.{key}", what) for key in keys]
-    if choice and not all(re.fullmatch(LAYERS, part.strip()) for part in choice.split(",")):
-        what = f"{choice!r} is not numbers from 1, first:N, last:N or every:N, joined by commas"
-        return [("student.init_layers", what)]
-    return []
-
-
-def _check_head(student: StudentConfig) -> list[Problem]:
-    try:
-        read_layers(student.head_layers)
-    except ValueError as err:
-        return [("student.head_layers", f"{shown(student.head_layers)} {err}")]
-    if student.kind == "static" and student.head != "linear":
-        what = f"{student.head} is for students with a transformer; a static one's map is linear"
-        return [("student.head", what)]
-    if student.head == "none" and student.trains_nothing:
-        what = "none leaves nothing to fit, and an instant student is fitted alone: train it"
-        return [("student.head", what)]
-    if student.head == "none" and student.head_layers != "last":
-        what = f"{shown(student.head_layers)}: student.head=none hands on the last layer alone"
-        return [("student.head_layers", what)]
-    return []
-
-
-_FEWEST = 2  # candidates that have an order, or a distribution
-
-
-def _check_candidates(student: StudentConfig) -> list[Problem]:
-    losses, asked = student.losses, student.losses.candidates
-    terms = [term for term in SCORE_TERMS if getattr(losses, term)]
-    if not (student.trains_on_losses and terms) or asked.num_nearest + asked.num_random >= _FEWEST:
-        return []
-    what = (
-        f"{asked.num_random} beside num_nearest={asked.num_nearest} gives each text one document, "
-        f"and {terms[0]} compares several: {_FEWEST} at least, both together"
-    )
-    return [("student.losses.candidates.num_random", what)]
 
 
 def _check_store(embed: EmbedConfig) -> list[Problem]:

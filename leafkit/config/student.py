@@ -211,6 +211,16 @@ class StudentConfig:
         "numbers of the student's layers, the last one among them: 0,3,6. 0 is the embedding "
         "layer. Only last has a form that sentence-transformers loads.",
     )
+    token_table: int = number(
+        0,
+        "Of a table of token vectors beside the transformer, whose mean over a text W_out reads "
+        "beside the hidden states; it is fitted with W_out, kept where held-out texts find more "
+        "with it, and trained with the rest. 128 costs one to four million parameters and no time. "
+        "0 for none, which alone has a form that sentence-transformers loads.",
+        unit="dimensions",
+        low=0,
+        high=65_536,
+    )
     head_bias: bool = flag(True, "W_out adds a bias.")
     head_steps: int = number(
         400,

@@ -44,6 +44,8 @@ class TransformerEmbedder(EmbedderBase):
             )
             if encoder.projection is not None:
                 self._ready.projection = copy.deepcopy(encoder.projection).to(device)
+            if encoder.token_table is not None:
+                self._ready.token_table = copy.deepcopy(encoder.token_table).to(device)
             self._ready.eval()
             if (
                 kind_of(device).is_host

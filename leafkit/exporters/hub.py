@@ -147,7 +147,12 @@ def document_model(
     if dim < encoder.dim:
         head = _first_rows(head, encoder.dim, dim)
     return TextEncoder(
-        encoder.backbone, encoder.tokenizer, spec, head, fingerprint=encoder.fingerprint
+        encoder.backbone,
+        encoder.tokenizer,
+        spec,
+        head,
+        token_table=encoder.token_table,
+        fingerprint=encoder.fingerprint,
     ).eval()
 
 
@@ -175,12 +180,17 @@ def _cut_linear(linear: nn.Linear, dim: int) -> nn.Linear:
 
 
 def _check_head(encoder: Encoder, name: str) -> None:
+    told, word = "", ""
     if layers := encoder.spec.head_layers:
+        told, word = f"the layers {name_layers(layers)}", "student.head_layers=last"
+    elif isinstance(encoder, TextEncoder) and encoder.token_table is not None:
+        told, word = "a table of token vectors", "student.token_table=0"
+    if told:
         raise LeafkitError(
-            f"{name}: its head reads the layers {name_layers(layers)}, and the modules of "
-            "sentence-transformers hand on the last one alone",
+            f"{name}: its head reads {told}, and the modules of sentence-transformers hand on the "
+            "last layer alone",
             'to=["onnx"] writes one graph that holds a student\'s head; leafkit search and leafkit '
-            "serve take it as it is; student.head_layers=last makes one for this target",
+            f"serve take it as it is; {word} makes one for this target",
         )
 
 

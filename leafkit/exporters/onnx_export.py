@@ -51,12 +51,14 @@ class _ServedVector(nn.Module):
         super().__init__()
         self.layers = encoder.spec.head_layers or (-1,)
         self.backbone = hidden_states(encoder, for_onnxruntime)
-        self.projection = encoder.projection
+        self.projection, self.token_table = encoder.projection, encoder.token_table
         self.pooling, self.normalized = encoder.spec.pooling, encoder.spec.normalized
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         states = self.backbone(input_ids, attention_mask)
         read = [self._pool(states[layer], attention_mask) for layer in self.layers]
+        if self.token_table is not None:
+            read.append(mean_of(self.token_table.look_up(input_ids), attention_mask))
         pooled = read[0] if len(read) == 1 else torch.cat(read, dim=1)
         raw = pooled if self.projection is None else self.projection(pooled)
         return raw / raw.norm(dim=-1, keepdim=True).clamp_min(1e-12) if self.normalized else raw
@@ -65,11 +67,16 @@ class _ServedVector(nn.Module):
         if self.pooling == "cls":
             return hidden_BTH[:, 0]
         if self.pooling == "mean":
-            mask_BT1 = attention_mask.unsqueeze(-1).to(hidden_BTH.dtype)
-            return (hidden_BTH * mask_BT1).sum(1) / mask_BT1.sum(1)
+            return mean_of(hidden_BTH, attention_mask)
         position = torch.arange(attention_mask.shape[1], device=attention_mask.device)
         is_last_BT = position == attention_mask.sum(1, keepdim=True) - 1
         return (hidden_BTH * is_last_BT.unsqueeze(-1).to(hidden_BTH.dtype)).sum(1)
+
+
+def mean_of(tokens_BTD: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """(B, D) means over the tokens that the mask names."""
+    mask_BT1 = attention_mask.unsqueeze(-1).to(tokens_BTD.dtype)
+    return (tokens_BTD * mask_BT1).sum(1) / mask_BT1.sum(1)
 
 
 class _HiddenStates(nn.Module):

@@ -75,7 +75,8 @@ def write_runtime_files(
     write_json(folder / PROMPTS_FILE, told)
     if has_tokens:
         _write_modules(encoder, folder)
-    write_json(folder / MODEL_SPACE_FILE, dict(space) | leafkit_json_fields(encoder.spec))
+    fields = leafkit_json_fields(encoder.spec, encoder.table_dim)
+    write_json(folder / MODEL_SPACE_FILE, dict(space) | fields)
 
 
 def _write_modules(encoder: TextEncoder, folder: Path) -> None:

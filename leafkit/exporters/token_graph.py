@@ -30,6 +30,7 @@ from leafkit.exporters.onnx_export import (
     SMALLEST_INT8_COSINE,
     check_one_file,
     hidden_states,
+    mean_of,
     quantize,
     served_vector,
     transformer_of,
@@ -53,17 +54,19 @@ class _TokensAndVector(nn.Module):
         super().__init__()
         self.backbone = hidden_states(encoder)
         self.layers = encoder.spec.head_layers or (-1,)
-        self.projection, self.normalized = encoder.projection, encoder.spec.normalized
+        self.projection, self.token_table = encoder.projection, encoder.token_table
+        self.normalized = encoder.spec.normalized
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         states = self.backbone(input_ids, attention_mask)
         read = [states[layer] for layer in self.layers]
+        if self.token_table is not None:
+            read.append(self.token_table.look_up(input_ids))
         hidden = read[0] if len(read) == 1 else torch.cat(read, dim=-1)
         tokens_BTD = hidden if self.projection is None else self.projection(hidden)
-        mask_BT1 = attention_mask.unsqueeze(-1).to(tokens_BTD.dtype)
-        raw_BD = (tokens_BTD * mask_BT1).sum(1) / mask_BT1.sum(1)
+        raw_BD = mean_of(tokens_BTD, attention_mask)
         if self.normalized:
             raw_BD = raw_BD / raw_BD.norm(dim=-1, keepdim=True).clamp_min(1e-12)
         return tokens_BTD, raw_BD

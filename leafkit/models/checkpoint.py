@@ -43,6 +43,7 @@ from leafkit.models.foreign.backbone import (
 )
 from leafkit.models.foreign.modules import Stock, read_stock
 from leafkit.models.foreign.not_stock import NotStock
+from leafkit.models.heads.token_table import read_token_table, write_token_table
 from leafkit.models.heads.two_layer import Head, TwoLayerHead, to_dense
 from leafkit.models.leafkit_json import check_leafkit_json, leafkit_json_fields
 from leafkit.models.pooling import count_layers, find_layer_fault, state_with_pooler
@@ -183,23 +184,31 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
         spec = replace(
             spec,
             templates=check_leafkit_json(
-                folder / MODEL_SPACE_FILE, read_object(folder / MODEL_SPACE_FILE), spec
+                folder / MODEL_SPACE_FILE,
+                read_object(folder / MODEL_SPACE_FILE),
+                spec,
+                table_dim=stock.table_dim,
             ),
         )
     check_attention(backbone)
+    table = None
+    if stock.table_dim:
+        num_tokens = int(backbone.get_input_embeddings().weight.shape[0])
+        table = read_token_table(folder, stock.table_dim, num_tokens)
     return TextEncoder(
         backbone.eval(),
         tokenizer,
         spec,
         _fitting(stock, folder, backbone),
+        token_table=table,
         fingerprint=fingerprint_of_folder(folder),
     ).eval()
 
 
 def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> None:
     """Write a model folder in the legacy layout: it loads in sentence-transformers with the same
-    vectors. One whose head reads several layers loads here alone: its Dense module is wider than
-    what others pool.
+    vectors. One whose head reads several layers, or a table of token vectors, loads here alone: its
+    Dense module is wider than what others pool.
 
     Args:
         encoder: the model; weights are written in float32.
@@ -262,8 +271,8 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
             "similarity_fn_name": encoder.spec.similarity,
         },
     )
-    # what the stock module gives: a Dense module of several layers takes more, so that others fail
-    # at its shape instead of giving other vectors
+    # what the stock module gives: a Dense module that reads more takes more, so that others fail at
+    # its shape instead of giving other vectors
     width = int(encoder.backbone.config.hidden_size)
     pooling = {"word_embedding_dimension": width, "include_prompt": True}
     pooling |= {
@@ -271,15 +280,18 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
     } | dict.fromkeys(_UNUSED_POOLING, False)
     (folder / "1_Pooling").mkdir(exist_ok=True)
     write_json(folder / "1_Pooling" / "config.json", pooling)
+    layers, table_dim = encoder.spec.head_layers, encoder.table_dim
+    if encoder.token_table is not None:
+        write_token_table(encoder.token_table, folder)
     if isinstance(head, TwoLayerHead):
         first, second = to_dense(head)
-        write_dense(first, folder / "2_Dense", encoder.spec.head_layers, activation=GELU)
+        write_dense(first, folder / "2_Dense", layers, token_table=table_dim, activation=GELU)
         write_dense(second, folder / "3_Dense")
     elif head is not None:
-        write_dense(head, folder / "2_Dense", encoder.spec.head_layers)
+        write_dense(head, folder / "2_Dense", layers, token_table=table_dim)
     if encoder.spec.normalized:
         (folder / normalize).mkdir(exist_ok=True)
-    write_json(folder / MODEL_SPACE_FILE, space | leafkit_json_fields(encoder.spec))
+    write_json(folder / MODEL_SPACE_FILE, space | leafkit_json_fields(encoder.spec, table_dim))
 
 
 def refuse_own_code(folder: Path, trust_remote_code: bool) -> None:
@@ -310,7 +322,7 @@ def _fitting(stock: Stock, folder: Path, backbone: PreTrainedModel) -> Head | No
             f"{folder}: its Dense module reads several layers, and {fault}",
             "write or download the model again",
         )
-    width = int(backbone.config.hidden_size) * max(1, len(layers))
+    width = int(backbone.config.hidden_size) * max(1, len(layers)) + stock.table_dim
     if projection is not None and projection.in_features != width:
         raise LeafkitError(
             f"{folder}: its Dense module takes {projection.in_features} dimensions, and the model "

@@ -67,7 +67,8 @@ def configure(
         prompts=spec.prompts if prompts is None else dict(prompts),
         templates=spec.templates if templates is None else dict(templates),
     )
-    new = TextEncoder(encoder.backbone, tokenizer, spec, encoder.projection)
+    head, table = encoder.projection, encoder.token_table
+    new = TextEncoder(encoder.backbone, tokenizer, spec, head, token_table=table)
     new.train(encoder.training)
     if gradient_checkpointing:
         enable_gradient_checkpointing(new)

@@ -31,7 +31,10 @@ _AGAIN = "write or download the model again"
 # what a Dense module does after its linear map; GELU is torch's own, by the error function
 IDENTITY = "torch.nn.modules.linear.Identity"
 GELU = "torch.nn.modules.activation.GELU"
-HEAD_LAYERS = "head_layers"  # in a Dense module's file and in leafkit.json
+# in a Dense module's file and in leafkit.json: layers that a head reads, and the dimensions of a
+# table of token vectors beside them
+HEAD_LAYERS = "head_layers"
+TOKEN_TABLE = "token_table"
 ADAPTER_FILE = "adapter_config.json"  # a low-rank adapter, as peft writes it
 # what stands beside a model and decides about no vector: documents, and its weights in the forms
 # of other libraries
@@ -230,7 +233,12 @@ def is_ranked_by_cosine(path: Path, *, has_normalize: bool) -> bool:
 
 
 def write_dense(
-    projection: nn.Linear, folder: Path, layers: Sequence[int] = (), *, activation: str = IDENTITY
+    projection: nn.Linear,
+    folder: Path,
+    layers: Sequence[int] = (),
+    *,
+    token_table: int = 0,
+    activation: str = IDENTITY,
 ) -> None:
     """Write a projection as a Dense module, float32.
 
@@ -238,6 +246,7 @@ def write_dense(
         projection: W_out.
         folder: of the module; created.
         layers: whose pooled states it reads, side by side; empty for the last layer alone.
+        token_table: dimensions of the mean token vector that it reads after them; 0 for none.
         activation: what comes after it, IDENTITY or GELU.
     """
     folder.mkdir(exist_ok=True)
@@ -249,6 +258,8 @@ def write_dense(
     }
     if layers:
         config[HEAD_LAYERS] = list(layers)
+    if token_table:
+        config[TOKEN_TABLE] = token_table
     write_json(folder / "config.json", config)
     weights = {
         f"linear.{name}": value.detach().float().contiguous()

@@ -9,7 +9,7 @@ from typing import Any
 
 from leafkit.core.errors import LeafkitError
 from leafkit.models.attention import MODES
-from leafkit.models.folder import HEAD_LAYERS
+from leafkit.models.folder import HEAD_LAYERS, TOKEN_TABLE
 from leafkit.models.pooling import POOLINGS, name_layers
 from leafkit.models.text_encoder import EncoderSpec
 
@@ -21,10 +21,11 @@ _FILES = {
 }
 
 
-def leafkit_json_fields(spec: EncoderSpec) -> dict[str, object]:
+def leafkit_json_fields(spec: EncoderSpec, table_dim: int = 0) -> dict[str, object]:
     """Pooling, attention, similarity, prompts and their templates, as leafkit.json holds them; the
-    layers too, where a head reads several.
+    layers too, where a head reads several, and the dimensions of a table of token vectors.
     """
+    table = {TOKEN_TABLE: table_dim} if table_dim else {}
     layers = {HEAD_LAYERS: list(spec.head_layers)} if spec.head_layers else {}
     return {
         "pooling": spec.pooling,
@@ -33,10 +34,13 @@ def leafkit_json_fields(spec: EncoderSpec) -> dict[str, object]:
         "prompts": _told(spec.prompts),
         "templates": dict(spec.templates),
         **layers,
+        **table,
     }
 
 
-def check_leafkit_json(path: Path, space: Any, found: EncoderSpec) -> dict[str, str]:
+def check_leafkit_json(
+    path: Path, space: Any, found: EncoderSpec, *, table_dim: int = 0
+) -> dict[str, str]:
     """Compare what leafkit.json says with what the model's other files say; return the templates,
     which only it knows.
 
@@ -44,6 +48,7 @@ def check_leafkit_json(path: Path, space: Any, found: EncoderSpec) -> dict[str, 
         path: of leafkit.json.
         space: its content; keys that an older leafkit did not write are not compared.
         found: read from the other files.
+        table_dim: likewise.
 
     Raises:
         LeafkitError: a value is of the wrong type, or the files contradict each other.
@@ -79,6 +84,13 @@ def check_leafkit_json(path: Path, space: Any, found: EncoderSpec) -> dict[str, 
         raise LeafkitError(
             f"{path.parent}: the head reads the layers {ours or 'last alone'} in "
             f"2_Dense/config.json and {theirs or 'last alone'} in {path.name}: its vectors would "
+            "not be those it was trained for",
+            "restore 2_Dense/config.json, or write the model again",
+        )
+    if (told := space.get(TOKEN_TABLE, 0)) != table_dim:
+        raise LeafkitError(
+            f"{path.parent}: the head reads a token table of {table_dim} dimensions in "
+            f"2_Dense/config.json and of {told!r} in {path.name} (0 is none): its vectors would "
             "not be those it was trained for",
             "restore 2_Dense/config.json, or write the model again",
         )

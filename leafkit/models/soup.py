@@ -112,7 +112,8 @@ def _check_same_use(first: TextEncoder, other: TextEncoder) -> None:
     uses, other_uses = _uses(first), _uses(other)
     for key, value in uses.items():
         if value != other_uses[key]:
-            told = f" ({value!r} and {other_uses[key]!r})" if key != "vocabulary" else ""
+            is_short = key not in ("vocabulary", "token tables")
+            told = f" ({value!r} and {other_uses[key]!r})" if is_short else ""
             raise LeafkitError(
                 f"models with different {key} cannot be averaged{told}",
                 "average checkpoints of one model, trained alike",
@@ -120,7 +121,7 @@ def _check_same_use(first: TextEncoder, other: TextEncoder) -> None:
 
 
 def _uses(encoder: TextEncoder) -> Mapping[str, object]:
-    spec, tokenizer = encoder.spec, encoder.tokenizer
+    spec, tokenizer, table = encoder.spec, encoder.tokenizer, encoder.token_table
     return {
         "architecture": encoder.backbone.config.model_type,
         "pooling": spec.pooling,
@@ -131,4 +132,5 @@ def _uses(encoder: TextEncoder) -> Mapping[str, object]:
         "vocabulary": tokenizer.get_vocab(),
         "special tokens": tokenizer.special_tokens_map,
         "token ids": tokenizer(PROBE)["input_ids"],
+        "token tables": None if table is None else table.token_ids.tolist(),
     }

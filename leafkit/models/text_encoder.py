@@ -17,6 +17,7 @@ from leafkit.core.devices import send
 from leafkit.core.errors import UsageError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.models.attention import attention_mode
+from leafkit.models.heads.token_table import TokenTable
 from leafkit.models.heads.two_layer import Head, apply_head
 from leafkit.models.packed.backbone import can_pack, run_packed
 from leafkit.models.packed.grouping import TokenIds, group_by_length, pack
@@ -81,11 +82,13 @@ class TextEncoder(nn.Module):
         spec: pooling, prompts and lengths.
         projection: W_out of LEAF (arXiv 2509.12539), H -> D, or a head of two layers; None where
             the pooled vector is the output.
+        token_table: what the projection reads beside the hidden states, R dimensions; None for
+            nothing.
         fingerprint: identity of the weights on disk; "" for a model in the making.
 
     Raises:
-        UsageError: the spec's pooling is unknown, its attention is not the backbone's, or its
-            layers are not, or have no projection onto one vector.
+        UsageError: the spec's pooling is unknown, its attention is not the backbone's, its layers
+            are not, or what is read is not as wide as what the projection takes, or has none.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class TextEncoder(nn.Module):
         spec: EncoderSpec,
         projection: Head | None = None,
         *,
+        token_table: TokenTable | None = None,
         fingerprint: str = "",
     ) -> None:
         super().__init__()
@@ -108,12 +112,16 @@ class TextEncoder(nn.Module):
                 "configure() changes both",
             )
         fault = find_layer_fault(spec.head_layers, count_layers(backbone))
-        if spec.head_layers and projection is None:
-            fault = "several layers need a projection, without which the last one alone is served"
+        if (spec.head_layers or token_table is not None) and projection is None:
+            fault = (
+                "several layers, and a table of token vectors, need a projection, without which "
+                "the last layer alone is served"
+            )
         if fault:
             raise UsageError(f"head_layers: {fault}", "leave them empty for the last layer alone")
         self.backbone = backbone
         self.projection = projection
+        self.token_table = token_table
         self.tokenizer = tokenizer
         self.spec = replace(spec, attention=attention)
         self.fingerprint = fingerprint
@@ -121,8 +129,16 @@ class TextEncoder(nn.Module):
 
     @property
     def hidden_size(self) -> int:
-        """H, what W_out maps from: the width of the backbone for every layer that is read."""
-        return int(self.backbone.config.hidden_size) * max(1, len(self.spec.head_layers))
+        """H, what W_out maps from: the width of the backbone for every layer that is read, and
+        that of the table of token vectors.
+        """
+        states = int(self.backbone.config.hidden_size) * max(1, len(self.spec.head_layers))
+        return states + self.table_dim
+
+    @property
+    def table_dim(self) -> int:
+        """R of the table of token vectors; 0 without one."""
+        return self.token_table.out_features if self.token_table is not None else 0
 
     @property
     def dim(self) -> int:
@@ -139,8 +155,9 @@ class TextEncoder(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def num_embedding_parameters(self) -> int:
-        """Those of the table of token vectors."""
-        return int(self.backbone.get_input_embeddings().weight.numel())
+        """Those of the vectors of tokens, at the input and beside the transformer."""
+        beside = self.token_table.rows.numel() if self.token_table is not None else 0
+        return int(self.backbone.get_input_embeddings().weight.numel()) + beside
 
     def flops_per_token(self) -> int:
         """Multiply-adds of the linear layers counted as two, per token, without attention scores
@@ -210,9 +227,16 @@ class TextEncoder(nn.Module):
             self._roomy.add((role, prompt, limit))
 
     def pool(self, token_ids: TokenIds) -> torch.Tensor:
-        """(B, H) float32 pooled hidden states, those of several layers side by side. Backbones
-        that ``can_pack`` run without padding, others in groups of similar length.
+        """(B, H) float32 pooled hidden states, those of several layers side by side, the mean of
+        the token vectors last. Backbones that ``can_pack`` run without padding, others in groups of
+        similar length.
         """
+        states = self._pool_states(token_ids)
+        if self.token_table is None:
+            return states
+        return torch.cat([states, self.token_table(token_ids)], dim=1)
+
+    def _pool_states(self, token_ids: TokenIds) -> torch.Tensor:
         if can_pack(self.backbone):
             batch = pack(token_ids, self.device)
             if not self.spec.head_layers:

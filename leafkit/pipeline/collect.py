@@ -31,6 +31,7 @@ from leafkit.core.checkpoint_layout import (
 from leafkit.core.devices import kind_of
 from leafkit.core.system import cpu_name, memory_gib, peak_memory_gib
 from leafkit.core.version import git_commit, versions
+from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.corpus import load_corpus
 from leafkit.pipeline.evaluate.contamination import list_stages
 from leafkit.pipeline.model_handle import ModelHandle, load_student, load_teacher
@@ -202,6 +203,7 @@ def describe_model(handle: ModelHandle) -> ModelFacts:
         flops_per_token=network.flops_per_token() if network is not None else None,
         prompts={role: model.prompt(role) for role in ("query", "document")},
         head_layers=(network.spec.head_layers or None) if network is not None else None,
+        token_table=network.table_dim if isinstance(network, TextEncoder) else 0,
     )
 
 

@@ -44,7 +44,7 @@ def front_matter(report: RunReport) -> list[str]:
     is_nested = student is not None and bool(student.mrl_dims)
     loss = "static-embeddings" if provenance.is_static(report) else ""
     results = [one for part in facts.scored(report) if part.collection for one in _results(part)]
-    is_stock = student is None or student.head_layers is None
+    is_stock = student is None or student.is_stock
     tags = [tag for tag in _TAGS if is_stock or tag != _STOCK]
     matter = {
         "language": list(report.languages),

@@ -88,6 +88,8 @@ def training_in_words(report: RunReport) -> str:
     if _student_key(report, "head") == "none":
         start = "no map: the pooled hidden states of the start model, as it came, are the vectors"
     untrained = "Nothing"
+    if report.student is not None and report.student.token_table:
+        start += ", together with a table of token vectors beside the transformer"
     if report.checks is not None and report.checks.head_steps:
         untrained = "No other layer"
         start += (

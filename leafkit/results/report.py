@@ -29,6 +29,7 @@ class ModelFacts:
         prompts: by role.
         head_layers: whose hidden states its last layer reads; None where that is the last layer
             alone.
+        token_table: dimensions of the mean token vector that it reads beside them; 0 for none.
     """
 
     name: str
@@ -38,6 +39,12 @@ class ModelFacts:
     flops_per_token: float | None
     prompts: Mapping[str, str]
     head_layers: tuple[int, ...] | None = None
+    token_table: int = 0
+
+    @property
+    def is_stock(self) -> bool:
+        """Whether sentence-transformers has modules for its head."""
+        return self.head_layers is None and not self.token_table
 
 
 @dataclass(frozen=True, slots=True)

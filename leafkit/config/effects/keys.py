@@ -39,7 +39,13 @@ _BELOW = tuple(
     f"student.{key}"
     for key in ("init", "attention", "pooling", "question_ratio", "ridge", "head_bias", "num_[hr]*")
 )
-_START = ("student.init*", "student.kind", "student.head_layers", "student.static.width")
+_START = (
+    "student.init*",
+    "student.kind",
+    "student.head_layers",
+    "student.token_table",
+    "student.static.width",
+)
 _PROBED = (
     "student.init*",
     "student.attention",

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from leafkit.core.errors import LeafkitError
-from leafkit.models.folder import GELU, HEAD_LAYERS, IDENTITY, read_object
+from leafkit.models.folder import GELU, HEAD_LAYERS, IDENTITY, TOKEN_TABLE, read_object
 from leafkit.models.foreign.not_stock import NotStock
 from leafkit.models.heads.two_layer import Head, from_dense
 
@@ -105,6 +105,23 @@ def read_head_layers(folder: Path) -> tuple[int, ...]:
             "write or download the model again",
         )
     return tuple(layers)
+
+
+def read_table_dim(folder: Path) -> int:
+    """Dimensions of the mean token vector that a Dense module reads beside hidden states, which
+    leafkit alone writes; 0 for none.
+
+    Raises:
+        LeafkitError: it is no such number.
+    """
+    path = folder / "config.json"
+    dim = read_object(path).get(TOKEN_TABLE, 0)
+    if type(dim) is not int or dim < 0:
+        raise LeafkitError(
+            f"{path} is corrupt: {TOKEN_TABLE} {dim!r} is not a number of dimensions",
+            "write or download the model again",
+        )
+    return dim
 
 
 def _activation_of(folder: Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from leafkit.core.errors import LeafkitError
 from leafkit.models.folder import read_json, read_object
-from leafkit.models.foreign.dense import read_head_layers, read_projection
+from leafkit.models.foreign.dense import read_head_layers, read_projection, read_table_dim
 from leafkit.models.foreign.not_stock import NotStock
 from leafkit.models.heads.two_layer import Head
 
@@ -53,6 +53,7 @@ class Stock:
             there is none.
         normalized: a Normalize module comes last.
         head_layers: that the first Dense module reads, where leafkit wrote one that reads several.
+        table_dim: dimensions of the mean token vector that it reads after them; 0 for none.
     """
 
     root: Path
@@ -61,6 +62,7 @@ class Stock:
     projection: Head | None
     normalized: bool
     head_layers: tuple[int, ...] = ()
+    table_dim: int = 0
 
 
 def read_modules(folder: Path) -> list[tuple[str, str]]:
@@ -117,6 +119,7 @@ def read_stock(folder: Path) -> Stock:
         projection=read_projection(paths["Dense"]) if paths["Dense"] else None,
         normalized=bool(paths["Normalize"]),
         head_layers=read_head_layers(paths["Dense"][0]) if paths["Dense"] else (),
+        table_dim=read_table_dim(paths["Dense"][0]) if paths["Dense"] else 0,
     )
 
 

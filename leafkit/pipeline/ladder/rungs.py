@@ -220,6 +220,7 @@ def rung_config(student: StudentConfig, layers: str) -> StudentConfig:
         init_layers=layers,
         head="linear",
         head_layers="all" if layers else "last",
+        token_table=0,
         head_steps=0,
         start_weight=0.0,
     )

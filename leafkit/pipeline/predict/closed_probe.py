@@ -14,7 +14,7 @@ from leafkit.core.truncate import truncate_then_normalize
 from leafkit.evaluation.agreement import cosines
 from leafkit.evaluation.diagnosis.spectrum import AffineMap, sum_for_ridge
 from leafkit.evaluation.forecast.yardstick import Yardstick
-from leafkit.pipeline.student.closed_form import follow_lengths
+from leafkit.pipeline.student.fit.closed_form import follow_lengths
 from leafkit.results.prediction import ProbeAt
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # as an instant student tries them

@@ -33,9 +33,9 @@ from leafkit.pipeline.embed import load_vectors
 from leafkit.pipeline.model_handle import ModelHandle, load_student, load_teacher
 from leafkit.pipeline.rescue.measure import BM25, Asked, measure_bm25, measure_vectors, summarize
 from leafkit.pipeline.run import Run
-from leafkit.pipeline.student.closed_form import start_projection
+from leafkit.pipeline.student.fit.closed_form import start_projection
+from leafkit.pipeline.student.fit.pooled_states import PooledStates
 from leafkit.pipeline.student.leave_out import leave_out
-from leafkit.pipeline.student.pooled_states import PooledStates
 from leafkit.pipeline.student.start import load_start
 from leafkit.pipeline.student.targets import Distillation, Target, TokenLimits
 from leafkit.pipeline.student.text_groups import DOCUMENTS
@@ -264,6 +264,7 @@ def fit_maps(
         kind="instant",
         head="linear",
         head_layers="last",
+        token_table=0,
         head_steps=0,
         num_ridge_texts=min(_MOST_FITTED, run.recipe.student.num_ridge_texts),
         ridge=0.0,

@@ -12,8 +12,8 @@ from leafkit.config import StudentConfig
 from leafkit.core.console import log
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.text_encoder import TextEncoder
-from leafkit.pipeline.student.closed_form import ClosedForm
-from leafkit.pipeline.student.score_head import ScoreHead
+from leafkit.pipeline.student.fit.closed_form import ClosedForm
+from leafkit.pipeline.student.fit.score_head import ScoreHead
 from leafkit.pipeline.student.targets import Distillation
 from leafkit.pipeline.student.validation import Agreed, Validation
 from leafkit.results import StudentChecks

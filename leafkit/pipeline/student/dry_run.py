@@ -103,9 +103,13 @@ def full_sizes(recipe: Recipe) -> list[str]:
             counts = student_at_full_size(recipe.student, dim)
         if counts is not None:
             named = "W_out" if recipe.student.head == "linear" else "the head"
+            beside = ""
+            if recipe.student.token_table:
+                # which tokens have a row, the texts say
+                beside = f", and {recipe.student.token_table} for each token of the token table"
             lines.append(
                 f"at full size: student {recipe.student.init}: {sum(counts):,} parameters, "
-                f"{counts[1]:,} of them in {named}"
+                f"{counts[1]:,} of them in {named}{beside}"
             )
     return lines
 
@@ -139,6 +143,7 @@ def _small_student(student: StudentConfig) -> StudentConfig:
         init_layers="1" if student.init_layers else "",
         head_hidden=min(32, student.head_hidden),
         head_layers="last" if student.head_layers == "last" else "all",
+        token_table=min(8, student.token_table),
         tokens_per_batch=min(1024, student.tokens_per_batch),
         max_texts_per_batch=BATCH_SIZE,
         num_epochs=_NUM_EPOCHS,

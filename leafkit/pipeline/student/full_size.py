@@ -58,6 +58,7 @@ def student_at_full_size(student: StudentConfig, dim: int) -> tuple[int, int] | 
         config = config_of_layers(config, kept)
     layers = choose_head_layers(student.head_layers, int(config.num_hidden_layers), student.init)
     with torch.device("meta"):
-        head = make_head(student, config.hidden_size * max(1, len(layers)), dim)
+        width = config.hidden_size * max(1, len(layers)) + min(student.token_table, dim)
+        head = make_head(student, width, dim)
     weights = head.parameters() if head is not None else ()
     return count_parameters(config), sum(weight.numel() for weight in weights)

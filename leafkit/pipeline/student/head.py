@@ -23,7 +23,7 @@ from leafkit.pipeline.student.text_groups import MADE_QUERIES, TextGroup
 
 
 def head_width(config: StudentConfig, start: TextEncoder | None = None) -> int:
-    """H, what the student's W_out will map from.
+    """H, what the student's W_out will map from, a table of token vectors included.
 
     Args:
         config: of the student.
@@ -41,7 +41,7 @@ def head_width(config: StudentConfig, start: TextEncoder | None = None) -> int:
         if config.init_layers:
             start, what = prune_layers(start, config.init_layers), f"what is kept of {what}"
     layers = choose_head_layers(config.head_layers, count_layers(start.backbone), what)
-    return int(start.backbone.config.hidden_size) * max(1, len(layers))
+    return int(start.backbone.config.hidden_size) * max(1, len(layers)) + config.token_table
 
 
 def check_head(config: StudentConfig, dim: int, start: TextEncoder | None = None) -> None:

@@ -24,7 +24,7 @@ from leafkit.index.ranking import exclude_self
 from leafkit.index.vectors import SideBySide
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.candidates import Candidates, StartScores
-from leafkit.pipeline.student.pooled_states import PooledStates
+from leafkit.pipeline.student.fit.pooled_states import PooledStates
 from leafkit.pipeline.student.targets import Distillation
 from leafkit.pipeline.student.text_groups import DOCUMENTS
 from leafkit.pipeline.student.validation import Validation
@@ -99,7 +99,7 @@ def _embed(start: TextEncoder, task: Distillation, states: PooledStates, number:
     reader = reader_of(start, target.role, task.limits.of(target.role))
     ids = task.tokenize(reader, target.texts)
     if start.projection is None and states.are_of(ids, number, start.hidden_size):
-        found = states.of([(number, i) for i in range(len(ids))])
+        found = states.bare([(number, i) for i in range(len(ids))])
     else:
         found = TransformerEmbedder(start, task.device, task.precision).embed_ids(ids)
     unit: np.ndarray = truncate_then_normalize(found)

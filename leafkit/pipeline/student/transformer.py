@@ -29,10 +29,10 @@ from leafkit.pipeline.student.checks import (
     summarize_checks,
     warn_unwatched,
 )
-from leafkit.pipeline.student.closed_form import measure_bare_start, start_projection
+from leafkit.pipeline.student.fit.closed_form import measure_bare_start, start_projection
+from leafkit.pipeline.student.fit.pooled_states import PooledStates
+from leafkit.pipeline.student.fit.score_head import fit_score_head
 from leafkit.pipeline.student.head import check_head, make_head
-from leafkit.pipeline.student.pooled_states import PooledStates
-from leafkit.pipeline.student.score_head import fit_score_head
 from leafkit.pipeline.student.start_scores import follow_both, score_by_start
 from leafkit.pipeline.student.targets import Distillation, Distilled, count_cuts, read_targets
 from leafkit.pipeline.student.text_groups import DOCUMENTS, MADE_QUERIES, QUERIES

@@ -510,7 +510,7 @@ def test_in_the_span_of_few_texts_the_solution_is_the_same(num_texts, monkeypatc
     """Fewer texts than numbers in a state are solved among themselves: the same map."""
     from leafkit.evaluation.diagnosis.spectrum import sum_for_ridge
     from leafkit.pipeline.predict import closed_probe
-    from leafkit.pipeline.student.closed_form import follow_lengths
+    from leafkit.pipeline.student.fit.closed_form import follow_lengths
 
     chooser = np.random.default_rng(0)
     states = chooser.normal(size=(num_texts, 60)).astype(np.float32) + 1

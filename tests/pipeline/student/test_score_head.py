@@ -13,7 +13,7 @@ import leafkit
 from leafkit.config import StudentLosses
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.losses.scores import score_kl
-from leafkit.pipeline.student import score_head
+from leafkit.pipeline.student.fit import score_head
 from leafkit.pipeline.student.validation import Agreed
 
 TOPICS = "sorting indexing parsing caching logging routing testing packing loading saving".split()

@@ -14,7 +14,7 @@ import leafkit
 from leafkit.config import CandidatesConfig, StudentLosses
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.pipeline.student.candidates import Candidates, StartScores
-from leafkit.pipeline.student.pooled_states import PooledStates
+from leafkit.pipeline.student.fit.pooled_states import PooledStates
 from leafkit.pipeline.student.start_scores import follow_both
 from leafkit.pipeline.student.validation import Agreed, Validation
 from leafkit.train.student_terms import (

@@ -17,7 +17,7 @@ from leafkit.models.checkpoint import read_encoder
 from leafkit.models.heads.two_layer import TwoLayerHead
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.collect import collect_report
-from leafkit.pipeline.student import closed_form, score_head
+from leafkit.pipeline.student.fit import closed_form, score_head
 from leafkit.pipeline.student.full_size import student_at_full_size
 from leafkit.pipeline.student.validation import Agreed
 from leafkit.report.card import render_card

@@ -14,7 +14,7 @@ from leafkit.core.errors import UsageError
 from leafkit.data.records import Collection, Document, Query, same_text
 from leafkit.data.stored.flat_tokens import flatten
 from leafkit.pipeline.student.candidates import check_scores, find_candidates
-from leafkit.pipeline.student.closed_form import ClosedForm, _choose
+from leafkit.pipeline.student.fit.closed_form import ClosedForm, _choose
 from leafkit.pipeline.student.leave_out import leave_out
 from leafkit.pipeline.student.targets import Target, list_rows, read_targets
 from leafkit.pipeline.student.text_groups import (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -32,7 +32,8 @@ from leafkit.models.heads.two_layer import (
     linear_part,
 )
 from leafkit.models.text_encoder import TextEncoder
-from leafkit.pipeline.student.pooled_states import PooledStates
+from leafkit.pipeline.student.fit.pooled_states import PooledStates
+from leafkit.pipeline.student.fit.token_table import Fitted, fit_token_table
 from leafkit.pipeline.student.targets import Distillation, Start, list_rows, of_origin, read_targets
 from leafkit.pipeline.student.text_groups import DOCUMENTS, MADE_QUERIES, QUERIES
 from leafkit.pipeline.student.validation import Agreed, Validation
@@ -64,6 +65,7 @@ class ClosedForm:
         left_out: mean cosine of documents to what the others predict of them; None where queries
             choose, or nothing is to be chosen.
         num_layers: that were solved: 1 is W_out alone.
+        has_table: token vectors beside the hidden states were solved with it.
     """
 
     fitted_to: str
@@ -72,10 +74,13 @@ class ClosedForm:
     agreed: Agreed | None
     left_out: float | None = None
     num_layers: int = 1
+    has_table: bool = False
 
     @property
     def what_is_fitted(self) -> str:
         """In words."""
+        if self.has_table:
+            return "W_out with a token table"
         return "W_out" if self.num_layers == 1 else "head of two layers"
 
     def __str__(self) -> str:
@@ -84,7 +89,7 @@ class ClosedForm:
             return f"the start as it came{found}"
         if self.left_out is not None and not found:
             found = f": cosine {self.left_out:.4f} of documents left out one by one"
-        layers = "two layers, " if self.num_layers > 1 else ""
+        layers = "two layers, " if self.num_layers > 1 else "token table, " * self.has_table
         return f"{layers}ridge {self.ridge:g} on {self.fitted_to} ({self.num_texts:,}){found}"
 
 
@@ -127,6 +132,7 @@ def start_projection(
         np.array([task.targets[g].origin for g, _ in fitted]),
         np.array([task.targets[g].texts[i] in asks for g, i in fitted]),
         states.of(validation.rows) if validation else None,
+        states.ids_of(fitted),
     )
     num_layers = 2 if isinstance(head, TwoLayerHead) else 1
     tried = [
@@ -136,7 +142,12 @@ def start_projection(
     ]
     best, (reading, chosen) = _choose(tried)
     reading.set(reading.sum_over(texts, chosen).solve(best.ridge))
-    unseen = states.of(others) if others else inputs
+    if task.config.token_table:
+        best = _add_table(
+            student, texts, chosen, best, rank=task.config.token_table, validation=validation
+        )
+        head = student.projection or head
+    unseen = states.of(others or fitted)
     expected = read_targets(task.targets, others) if others else wanted
     with torch.no_grad():
         predicted = apply_head(head, torch.from_numpy(unseen)).numpy()
@@ -165,6 +176,7 @@ class _Texts:
         origins: (n,) what each text is.
         is_asked: (n,) bool, whether it is asked.
         asked: (V, H) states of the texts that choose; None where nothing does.
+        token_ids: n of them.
     """
 
     states: np.ndarray
@@ -172,6 +184,7 @@ class _Texts:
     origins: np.ndarray
     is_asked: np.ndarray
     asked: np.ndarray | None
+    token_ids: Sequence[np.ndarray]
 
 
 class _Reading:
@@ -251,6 +264,31 @@ def _try_all(
                 num_layers=reading.num_layers,
             )
             yield form, (reading, chosen)
+
+
+def _add_table(
+    student: TextEncoder,
+    texts: _Texts,
+    chosen: np.ndarray,
+    form: ClosedForm,
+    *,
+    rank: int,
+    validation: Validation | None,
+) -> ClosedForm:
+    """The closed form with a table of token vectors, where that finds more; fitted to the same
+    texts.
+    """
+    agreed = fit_token_table(
+        student,
+        rank,
+        form.ridge,
+        Fitted(texts.states, texts.token_ids, texts.aims).only(chosen),
+        is_asked=texts.is_asked[chosen],
+        asked_states=texts.asked,
+        validation=validation,
+        without=form.agreed,
+    )
+    return form if agreed is None else replace(form, agreed=agreed, has_table=True)
 
 
 def measure_bare_start(

@@ -24,7 +24,7 @@ from leafkit.losses.scores import score_kl
 from leafkit.models.heads.two_layer import Head, TwoLayerHead, linear_part
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.candidates import Candidates
-from leafkit.pipeline.student.pooled_states import PooledStates
+from leafkit.pipeline.student.fit.pooled_states import PooledStates
 from leafkit.pipeline.student.targets import Distillation, list_rows, of_origin, read_targets
 from leafkit.pipeline.student.text_groups import DOCUMENTS
 from leafkit.pipeline.student.validation import Agreed, Validation

@@ -1,0 +1,1 @@
+"""What is fitted before a training: the head, and a table of token vectors beside it."""

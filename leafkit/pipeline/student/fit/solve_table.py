@@ -1,0 +1,202 @@
+"""W_out and a table of token vectors as one ridge solution: of a text's hidden states, and of the
+share that each token has of the text.
+
+A table has as many inputs as the vocabulary has tokens, and texts share most of them with few
+others, so nothing is factored: conjugate gradients (Hestenes & Stiefel 1952) on the table, with the
+hidden states eliminated exactly, all outputs at once.
+
+Shapes: n texts, H hidden width, K tokens with a row, D dimensions, R rank of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+_MOST_STEPS = 60
+_TOLERANCE = 1e-2  # of the right side's length: far below what the texts themselves leave open
+_OUTPUTS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class TableSolution:
+    """y = states @ weight + shares @ rows + bias.
+
+    Attributes:
+        weight: (H, D).
+        rows: (K, D) of the tokens in ``TableSums.tokens``.
+        bias: (D,).
+    """
+
+    weight: torch.Tensor
+    rows: torch.Tensor
+    bias: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Bags:
+    """A sparse matrix by rows: the places and numbers that are not zero."""
+
+    places: torch.Tensor
+    starts: torch.Tensor
+    numbers: torch.Tensor
+
+    def times(self, matrix: torch.Tensor) -> torch.Tensor:
+        """(rows, m) of (columns, m) float32."""
+        return torch.nn.functional.embedding_bag(
+            self.places, matrix, self.starts, mode="sum", per_sample_weights=self.numbers
+        )
+
+
+class TableSums:
+    """What the solutions of some texts have in common; one serves every strength.
+
+    Args:
+        states: (n, H) float32 of the backbone.
+        aims: (n, D) float32.
+        token_ids: of each text.
+        fewest: texts that a token is in, of those that get a row.
+        has_bias: the map has one, and the inputs are centered.
+
+    Raises:
+        ValueError: no token is in that many texts.
+    """
+
+    def __init__(
+        self,
+        states: np.ndarray,
+        aims: np.ndarray,
+        token_ids: Sequence[np.ndarray],
+        *,
+        fewest: int,
+        has_bias: bool = True,
+    ) -> None:
+        self._count = len(states)
+        x, y = torch.from_numpy(states), torch.from_numpy(aims)
+        owners, tokens, shares = _shares(token_ids)
+        in_texts = np.bincount(tokens)
+        self.tokens = np.flatnonzero(in_texts >= fewest)
+        if not len(self.tokens):
+            raise ValueError(f"no token is in {fewest} texts")
+        places = np.full(len(in_texts), -1)
+        places[self.tokens] = np.arange(len(self.tokens))
+        kept = places[tokens] >= 0
+        owners, columns, shares = owners[kept], places[tokens[kept]], shares[kept]
+        self._by_text = _bags(owners, columns, shares, self._count)
+        order = np.lexsort((owners, columns))
+        self._by_token = _bags(columns[order], owners[order], shares[order], len(self.tokens))
+        center = 1.0 if has_bias else 0.0
+        self._state_mean, self._aim_mean = center * x.mean(0), center * y.mean(0)
+        sums = np.bincount(columns, shares, len(self.tokens)) / self._count
+        self._share_mean = center * torch.from_numpy(sums).float()
+        self.use = torch.from_numpy(np.bincount(columns, shares**2, len(self.tokens))).float()
+        x, y = x - self._state_mean, y - self._aim_mean
+        self._own = _products(x)
+        self._to_aims = x.T @ y
+        self._across = self._by_token.times(x)  # the states are centered, so this is too
+        self._shares_to_aims = self._by_token.times(y)
+        self._state_variance = float(x.square().mean(0).sum())
+        spread = self.use / self._count - self._share_mean**2
+        self._share_variance = max(float(spread.sum()), 1e-12)
+
+    def solve(self, ridge: float, table_ridge: float) -> TableSolution:
+        """The least squared error plus an L2 penalty on both matrices.
+
+        Args:
+            ridge: penalty of the states' weight, relative to their mean eigenvalue.
+            table_ridge: of the rows, likewise, if all tokens together varied as much as the states.
+        """
+        width = len(self._own)
+        mean = float(self._own.trace()) / width
+        penalty, of_rows = ridge * mean, table_ridge * mean
+        # inputs times f under one penalty are inputs alone under that penalty over f squared
+        of_rows *= self._share_variance / max(self._state_variance, 1e-12)
+        eye = torch.eye(width, dtype=torch.float64)
+        root = torch.linalg.cholesky(self._own + max(penalty, 1e-9) * eye)
+        turned = torch.linalg.solve_triangular(root, self._across.T.double(), upper=False).float()
+        aims = torch.linalg.solve_triangular(root, self._to_aims.double(), upper=False).float()
+        diagonal = (
+            self.use - self._count * self._share_mean**2 + of_rows - turned.square().sum(0)
+        ).clamp_min(of_rows)[:, None]
+        rows = torch.empty(len(self.tokens), aims.shape[1])
+        for start in range(0, aims.shape[1], _OUTPUTS_AT_ONCE):
+            at = slice(start, start + _OUTPUTS_AT_ONCE)
+            right = self._shares_to_aims[:, at] - turned.T @ aims[:, at]
+            rows[:, at] = self._descend(right, turned, diagonal, of_rows)
+        left = (aims - turned @ rows).double()
+        weight = torch.linalg.solve_triangular(root.T, left, upper=True).float()
+        bias = self._aim_mean - self._state_mean @ weight - self._share_mean @ rows
+        return TableSolution(weight, rows, bias)
+
+    def _descend(
+        self, right: torch.Tensor, turned: torch.Tensor, diagonal: torch.Tensor, penalty: float
+    ) -> torch.Tensor:
+        """Rows that solve for some outputs, (K, m): each output has a descent of its own."""
+        rows = torch.zeros_like(right)
+        left = right.clone()
+        toward = along = left / diagonal
+        size = (left * along).sum(0)
+        enough = _TOLERANCE**2 * float(size.sum())
+        for _ in range(_MOST_STEPS):
+            if float(size.sum()) <= enough:
+                break
+            image = self._by_token.times(self._by_text.times(toward))
+            image -= self._count * torch.outer(self._share_mean, self._share_mean @ toward)
+            image += penalty * toward
+            image -= turned.T @ (turned @ toward)
+            step = size / (toward * image).sum(0).clamp_min(1e-30)
+            rows += step * toward
+            left -= step * image
+            along = left / diagonal
+            before, size = size, (left * along).sum(0)
+            toward = along + (size / before.clamp_min(1e-30)) * toward
+        return rows
+
+
+def cut_rank(solution: TableSolution, use: torch.Tensor, rank: int) -> tuple[torch.Tensor, ...]:
+    """The table as rows of ``rank`` dimensions and a map of these, nearest to it over texts: each
+    token weighs as often as it is used (Eckart & Young 1936).
+
+    Args:
+        solution: of all dimensions.
+        use: (K,) sums of squared shares.
+        rank: R, at most D.
+
+    Returns:
+        (K, R) rows and (R, D) their map, whose entries are as large as those of the states' weight.
+    """
+    weighed = solution.rows * use.sqrt()[:, None]
+    _, directions = torch.linalg.eigh((weighed.T @ weighed).double())
+    basis = directions.flip(1)[:, :rank].float()
+    scale = solution.weight.square().mean().sqrt() / basis.square().mean().sqrt().clamp_min(1e-12)
+    scale = scale if float(scale) > 0 else torch.ones(())
+    return solution.rows @ basis / scale, scale * basis.T
+
+
+def _products(x: torch.Tensor) -> torch.Tensor:
+    """(H, H) float64 sums, a part of the texts at a time."""
+    out = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64)
+    for start in range(0, len(x), 4096):
+        doubled = x[start : start + 4096].double()
+        out += doubled.T @ doubled
+    return out
+
+
+def _shares(token_ids: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Text, token and share of each pair that occurs, texts in order."""
+    lengths = np.array([len(ids) for ids in token_ids])
+    flat = np.concatenate([np.asarray(ids, dtype=np.int64) for ids in token_ids])
+    width = int(flat.max()) + 1
+    keys = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths) * width + flat
+    pairs, counts = np.unique(keys, return_counts=True)
+    owners = pairs // width
+    return owners, pairs % width, (counts / lengths[owners]).astype(np.float32)
+
+
+def _bags(rows: np.ndarray, columns: np.ndarray, numbers: np.ndarray, count: int) -> _Bags:
+    """Of entries in the order of their rows."""
+    starts = np.searchsorted(rows, np.arange(count))
+    return _Bags(*(torch.from_numpy(part) for part in (columns, starts, numbers)))

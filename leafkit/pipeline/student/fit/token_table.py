@@ -1,0 +1,165 @@
+"""The table of token vectors beside a student's transformer: fitted together with W_out, and kept
+where held-out texts find more with it.
+
+Shapes: n texts, H hidden width, D dimensions, V texts that choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from leafkit.core.console import log
+from leafkit.core.truncate import truncate_then_normalize
+from leafkit.models.heads.token_table import TokenTable
+from leafkit.models.text_encoder import TextEncoder
+from leafkit.pipeline.student.fit.solve_table import TableSums, cut_rank
+from leafkit.pipeline.student.validation import Agreed, Validation
+
+FEWEST_TEXTS = 2  # that a token is in, of those that get a row: a single one would learn its text
+# from the strongest, until held-out texts find no more
+_RIDGES = (1.0, 1e-1, 1e-2, 1e-3)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Texts with what the student reads of them.
+
+    Attributes:
+        states: (n, H) of the backbone.
+        token_ids: n of them.
+        aims: (n, D) what the head is to give.
+    """
+
+    states: np.ndarray
+    token_ids: Sequence[np.ndarray]
+    aims: np.ndarray
+
+    def only(self, chosen: np.ndarray) -> Fitted:
+        """Those of a mask, (n,) bool."""
+        rows = np.flatnonzero(chosen)
+        ids = [self.token_ids[row] for row in rows.tolist()]
+        return Fitted(self.states[rows], ids, self.aims[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """A table and the W_out that reads it beside the hidden states."""
+
+    table: TokenTable
+    head: nn.Linear
+
+    @torch.no_grad()
+    def vectors(self, states: np.ndarray, token_ids: Sequence[np.ndarray]) -> np.ndarray:
+        """(n, D) raw vectors of texts."""
+        read = torch.cat([torch.from_numpy(states), self.table(token_ids)], dim=1)
+        found: np.ndarray = self.head(read).numpy()
+        return found
+
+
+def fit_token_table(
+    student: TextEncoder,
+    rank: int,
+    ridge: float,
+    texts: Fitted,
+    *,
+    is_asked: np.ndarray,
+    asked_states: np.ndarray | None,
+    validation: Validation | None,
+    without: Agreed | None,
+) -> Agreed | None:
+    """Give a student a table of token vectors where held-out texts find more with it than with
+    W_out alone, beyond noise; else a line says why it has none.
+
+    Args:
+        student: with the closed form of W_out; gets the table, and a W_out that reads it too.
+        rank: dimensions of the table.
+        ridge: of W_out, as it was chosen.
+        texts: that W_out is fitted to.
+        is_asked: (n,) bool, which of them are held out: no trial is fitted to them.
+        asked_states: (V, H) of the texts that choose.
+        validation: these; None where nothing was held out.
+        without: what they find by W_out alone.
+
+    Returns:
+        What they find with the table; None where there is none.
+    """
+    if validation is None or asked_states is None or without is None:
+        _say_left_out("no held-out texts choose it")
+        return None
+    assert isinstance(student.projection, nn.Linear)
+    rank = min(rank, student.dim)
+    fitted = texts.only(~is_asked)
+    sums = _sum_over(student, fitted)
+    if sums is None:
+        _say_left_out(f"no token is in {FEWEST_TEXTS} of the {len(fitted.states):,} texts")
+        return None
+    best: tuple[Agreed, float] | None = None
+    for strength in _RIDGES:
+        trial = _solve(student, sums, (ridge, strength), rank)
+        raw = trial.vectors(asked_states, validation.token_ids)
+        found = validation.measure(_served(student, raw))
+        if best is not None and not found.is_better(best[0]):
+            break
+        best = (found, strength)
+    assert best is not None
+    agreed, strength = best
+    if without.is_as_good(agreed):
+        _say_left_out(f"{agreed} with it, {without} without, on {validation}")
+        return None
+    whole = _sum_over(student, texts)
+    assert whole is not None
+    kept = _solve(student, whole, (ridge, strength), rank)
+    student.token_table, student.projection = kept.table, kept.head
+    num_rows = len(kept.table.rows)
+    log(
+        f"  token table: {num_rows:,} tokens, {rank} dimensions, "
+        f"{num_rows * rank + rank * student.dim:,} parameters, ridge {strength:g}: {agreed} "
+        f"with it, {without} without, on {validation}"
+    )
+    return agreed
+
+
+def _sum_over(student: TextEncoder, texts: Fitted) -> TableSums | None:
+    assert student.projection is not None
+    try:
+        return TableSums(
+            texts.states,
+            texts.aims,
+            texts.token_ids,
+            fewest=FEWEST_TEXTS,
+            has_bias=student.projection.bias is not None,
+        )
+    except ValueError:
+        return None
+
+
+def _solve(
+    student: TextEncoder, sums: TableSums, ridges: tuple[float, float], rank: int
+) -> _Beside:
+    """Under the ridges of W_out and of the table."""
+    solution = sums.solve(*ridges)
+    rows, onto = cut_rank(solution, sums.use, rank)
+    num_tokens = int(student.backbone.get_input_embeddings().weight.shape[0])
+    table = TokenTable(torch.from_numpy(sums.tokens), rows, num_tokens)
+    has_bias = student.projection is not None and student.projection.bias is not None
+    weight = torch.cat([solution.weight, onto])
+    head = nn.Linear(len(weight), student.dim, bias=has_bias)
+    with torch.no_grad():
+        head.weight.copy_(weight.T)
+        if has_bias:
+            head.bias.copy_(solution.bias)
+    return _Beside(table, head)
+
+
+def _served(student: TextEncoder, raw: np.ndarray) -> np.ndarray:
+    found: np.ndarray = truncate_then_normalize(raw) if student.spec.normalized else raw
+    return found
+
+
+def _say_left_out(why: str) -> None:
+    log(f"  token table: the student has none (student.token_table): {why}")

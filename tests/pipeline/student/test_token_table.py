@@ -1,0 +1,209 @@
+"""Students with a table of token vectors: its closed form against one that is solved directly, when
+it is kept, its training, and what is refused.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+import leafkit
+from leafkit.config import StudentLosses
+from leafkit.core.errors import UsageError
+from leafkit.models.checkpoint import read_encoder
+from leafkit.models.heads.token_table import TokenTable
+from leafkit.models.text_encoder import EncoderSpec, TextEncoder
+from leafkit.pipeline.collect import collect_report
+from leafkit.pipeline.student.fit import solve_table
+from leafkit.pipeline.student.fit.solve_table import TableSums, cut_rank
+from leafkit.report.card import render_card
+from leafkit.results import RunReport
+
+DOCUMENTS = [document for _, document in tiny.make_pairs()]
+QUERIES = [f"{query} number {n}" for query, _ in tiny.make_pairs()[:50] for n in range(10)]
+UNSEEN = [f"which {query} of the first value" for query, _ in tiny.make_pairs()[50:]]
+DIM = 40
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tiny.make_home(tmp_path_factory.mktemp("home"))
+
+
+def made_texts(num_texts=80, num_tokens=30, width=7, dim=5):
+    chooser = np.random.default_rng(3)
+    states = chooser.normal(1.0, 2.0, (num_texts, width)).astype(np.float32)
+    aims = chooser.normal(0.5, 1.0, (num_texts, dim)).astype(np.float32)
+    ids = [chooser.integers(0, num_tokens, chooser.integers(1, 9)) for _ in range(num_texts)]
+    return states, aims, ids
+
+
+def shares_of(ids, tokens) -> np.ndarray:
+    return np.array([[(text == token).mean() for token in tokens] for text in ids])
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize(("ridge", "table_ridge"), [(1e-2, 1e-1), (1.0, 1e-3), (1e-4, 1.0)])
+def test_it_is_the_ridge_solution(has_bias, ridge, table_ridge, monkeypatch):
+    monkeypatch.setattr(solve_table, "_TOLERANCE", 1e-6)
+    monkeypatch.setattr(solve_table, "_OUTPUTS_AT_ONCE", 2)
+    states, aims, ids = made_texts()
+    sums = TableSums(states, aims, ids, fewest=12, has_bias=has_bias)
+    counts = [sum(token in text for text in ids) for token in range(30)]
+    assert sums.tokens.tolist() == [t for t in range(30) if counts[t] >= 12]
+    assert 0 < len(sums.tokens) < 30
+    solution = sums.solve(ridge, table_ridge)
+
+    x, s, y = states.astype(float), shares_of(ids, sums.tokens), aims.astype(float)
+    if has_bias:
+        x, s, y = (m - m.mean(axis=0) for m in (x, s, y))
+    mean = (x**2).sum() / x.shape[1]
+    of_rows = table_ridge * mean * s.var(axis=0).sum() / (x**2).mean(axis=0).sum()
+    if not has_bias:
+        of_rows = table_ridge * mean * (s**2).mean(axis=0).sum() / (x**2).mean(axis=0).sum()
+    both = np.concatenate([x, s], axis=1)
+    penalty = np.diag([ridge * mean] * x.shape[1] + [of_rows] * s.shape[1])
+    expected = np.linalg.solve(both.T @ both + penalty, both.T @ y)
+    np.testing.assert_allclose(solution.weight, expected[: x.shape[1]], atol=2e-4)
+    np.testing.assert_allclose(solution.rows, expected[x.shape[1] :], atol=2e-3)
+    s = shares_of(ids, sums.tokens)
+    told = states @ solution.weight.numpy() + s @ solution.rows.numpy() + solution.bias.numpy()
+    if has_bias:
+        np.testing.assert_allclose(told.mean(axis=0), aims.mean(axis=0), atol=1e-4)
+    else:
+        assert not solution.bias.any()
+
+
+def test_a_table_of_full_rank_is_whole_and_of_less_the_nearest():
+    states, aims, ids = made_texts()
+    sums = TableSums(states, aims, ids, fewest=2)
+    solution = sums.solve(1e-2, 1e-2)
+    rows, onto = cut_rank(solution, sums.use, 5)
+    torch.testing.assert_close(rows @ onto, solution.rows, atol=1e-5, rtol=1e-4)
+    assert float(onto.square().mean()) == pytest.approx(float(solution.weight.square().mean()))
+    rows, onto = cut_rank(solution, sums.use, 2)
+    weights = sums.use.sqrt()[:, None]
+    lost = float((weights * (rows @ onto - solution.rows)).square().sum())
+    values = torch.linalg.svdvals(weights * solution.rows)
+    assert lost == pytest.approx(float(values[2:].square().sum()), rel=1e-4)
+
+
+def test_texts_that_share_no_token_have_no_table():
+    states, aims, _ = made_texts(num_texts=4)
+    with pytest.raises(ValueError, match="no token is in 2 texts"):
+        TableSums(states, aims, [np.array([i]) for i in range(4)], fewest=2)
+
+
+def teacher_over(home, *, has_table) -> TextEncoder:
+    """A random map of the student's own states, and of a table of random token vectors."""
+    start = read_encoder(home / "small")
+    torch.manual_seed(9)
+    num_tokens = start.backbone.get_input_embeddings().weight.shape[0]
+    table = TokenTable(torch.arange(num_tokens), 3 * torch.randn(num_tokens, 8), num_tokens)
+    projection = torch.nn.Linear(32 + 8 * has_table, DIM)
+    spec = EncoderSpec(normalized=True, max_tokens=64)
+    beside = table if has_table else None
+    return TextEncoder(start.backbone, start.tokenizer, spec, projection, token_table=beside).eval()
+
+
+def distill(home, teacher, texts=DOCUMENTS, queries=QUERIES, **config) -> leafkit.Pair:
+    settings = {"tokens_per_batch": 512, "num_ridge_texts": 512, "num_epochs": 0.3} | config
+    return leafkit.distill(
+        teacher,
+        f"model:{home / 'small'}",
+        texts,
+        queries,
+        config=leafkit.StudentConfig(**settings),
+        max_query_tokens=32,
+        max_document_tokens=48,
+        num_pseudo_texts=0,
+        device="cpu",
+        precision="float32",
+    )
+
+
+def cosines(pair, teacher) -> np.ndarray:
+    with torch.no_grad():
+        expected = teacher(teacher.tokenize(UNSEEN, "query")).numpy()
+    found = pair.encode_query(UNSEEN)
+    lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+    return np.einsum("nd,nd->n", found, expected) / lengths
+
+
+def test_what_words_alone_say_is_found_and_kept(home, capsys):
+    teacher = teacher_over(home, has_table=True)
+    plain = distill(home, teacher, kind="instant", head_steps=0)
+    found = distill(home, teacher, kind="instant", head_steps=0, token_table=8)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "token table: " in said
+    assert " tokens, 8 dimensions, " in said
+    student = found.student
+    assert student.table_dim == 8
+    assert student.projection.in_features == 40
+    assert cosines(found, teacher).mean() > cosines(plain, teacher).mean() + 0.02
+
+
+def test_a_table_that_finds_no_more_is_left_out_with_a_word(home, capsys):
+    teacher = teacher_over(home, has_table=False)
+    pair = distill(home, teacher, kind="instant", head_steps=0, token_table=8)
+    assert pair.student.token_table is None
+    assert "token table: the student has none (student.token_table): " in capsys.readouterr().out
+    plain = distill(home, teacher, kind="instant", head_steps=0)
+    np.testing.assert_array_equal(pair.encode_query(UNSEEN), plain.encode_query(UNSEEN))
+
+
+def test_without_held_out_texts_there_is_none(home, capsys):
+    teacher = teacher_over(home, has_table=True)
+    settings = {"kind": "instant", "num_held_out": 0, "token_table": 8}
+    assert distill(home, teacher, **settings).student.token_table is None
+    assert "no held-out texts choose it" in capsys.readouterr().out
+
+
+def test_it_moves_with_the_head_and_in_training_and_is_saved(home, tmp_path):
+    teacher = teacher_over(home, has_table=True)
+    instant = distill(home, teacher, kind="instant", head_steps=0, token_table=8)
+    pair = distill(home, teacher, token_table=8, num_checks=0)
+    before, after = instant.student.token_table, pair.student.token_table
+    assert before.token_ids.tolist() == after.token_ids.tolist()
+    assert not torch.equal(before.rows, after.rows)
+    assert torch.isfinite(after.rows).all()
+    pair.save(tmp_path / "pair")
+    again = leafkit.load_pair(tmp_path / "pair")
+    np.testing.assert_allclose(again.encode_query(UNSEEN), pair.encode_query(UNSEEN), atol=1e-5)
+
+
+def test_steps_on_scores_read_the_table_too(home):
+    teacher = teacher_over(home, has_table=True)
+    losses = StudentLosses(score_kl=1.0)
+    settings = {"kind": "instant", "token_table": 8, "losses": losses}
+    moved = distill(home, teacher, head_steps=40, **settings).student
+    still = distill(home, teacher, head_steps=0, **settings).student
+    assert torch.equal(moved.token_table.rows, still.token_table.rows)
+    assert moved.projection.weight.shape == still.projection.weight.shape
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"kind": "static"}, {"head": "two_layer"}, {"head": "none"}],
+)
+def test_it_stands_beside_a_transformer_under_a_linear_head(home, config):
+    with pytest.raises(UsageError, match=r"under student\.head=linear"):
+        distill(home, f"model:{home / 'big'}", token_table=8, **config)
+
+
+@pytest.mark.slow
+def test_a_recipe_measures_it_and_its_card_says_how_to_load_it(home, tmp_path, start):
+    recipe = tiny.write_recipe(tmp_path / "tiny.yaml", tiny.tiny_recipe(home, tmp_path / "ck"))
+    run = start(recipe, "student.token_table=16", "inherit.precisions=[float32]")
+    student = read_encoder(run.folder / "student")
+    report = collect_report(run, "leafkit distill")
+    assert report.student.token_table == student.table_dim
+    assert RunReport.from_json(report.to_json()).student == report.student
+    card = render_card(report)
+    if student.table_dim:
+        assert "SentenceTransformer" not in card
+        assert "a table of token vectors of 16 dimensions" in card
+        assert "library_name: leafkit" in card
+        assert "together with a table of token vectors" in card
