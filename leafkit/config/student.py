@@ -10,6 +10,7 @@ from leafkit.config.trainer import OptimizerConfig
 
 STUDENT_KINDS = ("transformer", "instant", "static")
 HEADS = ("linear", "two_layer", "none")
+FITTED_TO = ("best", "documents", "queries", "all")
 _MAX_EPOCHS = 100_000
 _MAX_WEIGHT = 10_000.0
 # need a query's candidate documents
@@ -313,6 +314,14 @@ class StudentConfig:
         "chooses it and its texts by what held-out texts find.",
         low=0,
         high=1e6,
+    )
+    fit_to: str = choice(
+        "best",
+        "Texts that the ridge solution is fitted to: best tries the documents, these and their "
+        "queries, and all, and takes what finds most on held-out texts of the corpus; documents, "
+        "queries (with the documents) or all takes these. all is for a student of many corpora: "
+        "texts of elsewhere cost at home, where best looks.",
+        FITTED_TO,
     )
     num_ridge_texts: int = number(
         4096,

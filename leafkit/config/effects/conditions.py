@@ -151,6 +151,7 @@ _CONDITIONS = (
     _Condition(
         (
             "student.ridge",
+            "student.fit_to",
             "student.head",
             "student.head_layers",
             "student.token_table",
@@ -162,6 +163,7 @@ _CONDITIONS = (
     _Condition(
         (
             "student.ridge",
+            "student.fit_to",
             "student.head_layers",
             "student.token_table",
             "student.head_bias",

@@ -37,7 +37,16 @@ _ASKING = (*_READING, *_CUTS, "data.exclude_self", *_MODELS, _ENGINE)
 # those that decide about the rungs below the student, or about the texts that train them
 _BELOW = tuple(
     f"student.{key}"
-    for key in ("init", "attention", "pooling", "question_ratio", "ridge", "head_bias", "num_[hr]*")
+    for key in (
+        "init",
+        "attention",
+        "pooling",
+        "question_ratio",
+        "ridge",
+        "fit_to",
+        "head_bias",
+        "num_[hr]*",
+    )
 )
 _START = (
     "student.init*",

@@ -44,9 +44,9 @@ _MOST_LEFT_OUT = 4096  # documents
 # texts of elsewhere cost what is found at home, so a fit on the index alone is tried first; queries
 # that are made of the documents cost too, and are in none
 _FITTED_TO = {
-    "documents": (DOCUMENTS,),
-    "documents and queries": (DOCUMENTS, QUERIES),
-    "all given texts": None,
+    "documents": ("documents", (DOCUMENTS,)),
+    "queries": ("documents and queries", (DOCUMENTS, QUERIES)),
+    "all": ("all given texts", None),
 }
 Rows = list[tuple[int, int]]
 Fit = TypeVar("Fit")
@@ -349,17 +349,19 @@ def _plan(
 ) -> list[tuple[str, Sequence[float], np.ndarray]]:
     """Name of the texts, strengths and chosen rows of the solutions to try."""
     everything = np.ones(len(origins), dtype=bool)
-    if validation is None or task.config.ridge:
-        ridges = [task.config.ridge] if task.config.ridge else _RIDGES
-        return [("all given texts", ridges, everything)]
+    fit_to, ridges = task.config.fit_to, [task.config.ridge] if task.config.ridge else _RIDGES
+    asked = list(_FITTED_TO) if fit_to == "best" else [fit_to]
+    if fit_to == "best" and (validation is None or task.config.ridge):
+        asked = ["all"]  # nothing compares them
     plan: list[tuple[str, Sequence[float], np.ndarray]] = []
     seen = set()
-    for name, wanted in _FITTED_TO.items():
+    for key in asked:
+        name, wanted = _FITTED_TO[key]
         chosen = everything if wanted is None else np.isin(origins, wanted)
         if not chosen.any() or (count := int(chosen.sum())) in seen:
             continue
         seen.add(count)
-        plan.append((name, _RIDGES, chosen))
+        plan.append((name, ridges, chosen))
     return plan
 
 
