@@ -344,10 +344,15 @@ def _parse(setting: _Setting, kind: Any) -> Any:
     return int(value) if kind is int else value
 
 
-def _place(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+def _place(
+    tree: dict[str, Any], path: tuple[str, ...], value: Any, *, is_named: bool = False
+) -> None:
+    """Put a value under its keys. An empty mapping empties one of names; a section, whose keys are
+    given, keeps what it has.
+    """
     for part in path[:-1]:
         tree = tree.setdefault(part, {})
-    if value == {}:
+    if value == {} and not is_named:
         tree.setdefault(path[-1], {})
     else:
         tree[path[-1]] = value
@@ -376,7 +381,8 @@ def _build(name: str, settings: list[_Setting], problems: list[str]) -> Recipe:
                     f"{setting.origin}: {setting.key}: {renamed[0]!r} is now called {renamed[1]!r}"
                 )
                 continue
-            _place(given, setting.path, value)
+            is_named = typing.get_origin(kind) is dict and setting.value not in (None, "")
+            _place(given, setting.path, value, is_named=is_named)
             origins[setting.key] = setting.origin
         except ValueError as err:
             reason = (str(err).splitlines() or ["no value that a recipe may hold"])[0]

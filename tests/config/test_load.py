@@ -292,6 +292,25 @@ def test_order(write: Write) -> None:
     assert recipe.data == Recipe().data
 
 
+@pytest.mark.parametrize("value", ["{}", "{ }"])
+def test_an_empty_mapping_drops_what_a_base_names(write: Write, value: str) -> None:
+    write("data:\n  sources:\n    far: {uri: 'jsonl:far.jsonl', limit: 3}\n", "ground")
+    path = write("base: ground\ndata:\n  columns: {text: body}\n")
+    assert set(load_recipe(path).data.sources) == {"far"}
+    words = [f"data.sources={value}", "data.sources.own.uri=jsonl:own.jsonl"]
+    found = load_recipe(path, words).data.sources
+    assert {name: (one.uri, one.limit) for name, one in found.items()} == {
+        "own": ("jsonl:own.jsonl", 0)
+    }
+    assert load_recipe(path, [f"data.columns={value}"]).data.columns == {}
+    # a section has its keys all the same
+    assert load_recipe(path, [f"data={value}"]).data.sources.keys() == {"far"}
+    inherited = write(f"base: ground\ndata:\n  sources: {value}\n", "less")
+    assert load_recipe(inherited).data.sources == {}
+    silent = write("base: ground\ndata:\n  sources:\n", "same")
+    assert set(load_recipe(silent).data.sources) == {"far"}
+
+
 def test_mistakes_in_the_base_name_the_base(write: Write) -> None:
     write("seed: x\n", "ground")
     found = _mistakes(write("base: ground\nforce: 3\n"))

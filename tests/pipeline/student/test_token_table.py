@@ -193,6 +193,22 @@ def test_it_stands_beside_a_transformer_under_a_linear_head(home, config):
         distill(home, f"model:{home / 'big'}", token_table=8, **config)
 
 
+@pytest.mark.parametrize(
+    ("fit_to", "said"),
+    [
+        ("documents", "on documents ("),
+        ("queries", "on documents and queries ("),
+        ("all", "on all given texts ("),
+    ],
+)
+@pytest.mark.parametrize("ridge", [0.0, 0.1])
+def test_the_texts_of_the_closed_form_can_be_named(home, fit_to, said, ridge, capsys):
+    distill(home, f"model:{home / 'big'}", kind="instant", fit_to=fit_to, ridge=ridge)
+    lines = " ".join(capsys.readouterr().out.split())
+    assert said in lines
+    assert ("ridge 0.1 on" in lines) or not ridge
+
+
 @pytest.mark.slow
 def test_a_recipe_measures_it_and_its_card_says_how_to_load_it(home, tmp_path, start):
     recipe = tiny.write_recipe(tmp_path / "tiny.yaml", tiny.tiny_recipe(home, tmp_path / "ck"))
