@@ -8,7 +8,8 @@ from typing import Any
 _INTRODUCTION = """\
 Every key of a recipe, made from the metadata that stands beside its field. Keys are set in the
 recipe's YAML or as `key=value` on the command line; `leafkit show recipe=NAME` prints the resolved
-ones. Order: defaults, then the recipe and its `base`, then the command line.
+ones. Order: defaults, then the recipe and its `base`, then the command line; an empty mapping
+(`data.sources={}`) drops what was named before it.
 """
 
 

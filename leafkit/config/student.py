@@ -320,7 +320,8 @@ class StudentConfig:
         "Texts that the ridge solution is fitted to: best tries the documents, these and their "
         "queries, and all, and takes what finds most on held-out texts of the corpus; documents, "
         "queries (with the documents) or all takes these. all is for a student of many corpora: "
-        "texts of elsewhere cost at home, where best looks.",
+        "texts of elsewhere cost at home, where best looks. With a ridge, or nothing held out, "
+        "best is all.",
         FITTED_TO,
     )
     num_ridge_texts: int = number(

@@ -280,7 +280,16 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
     } | dict.fromkeys(_UNUSED_POOLING, False)
     (folder / "1_Pooling").mkdir(exist_ok=True)
     write_json(folder / "1_Pooling" / "config.json", pooling)
-    layers, table_dim = encoder.spec.head_layers, encoder.table_dim
+    _write_head(encoder, folder)
+    if encoder.spec.normalized:
+        (folder / normalize).mkdir(exist_ok=True)
+    told = leafkit_json_fields(encoder.spec, encoder.table_dim)
+    write_json(folder / MODEL_SPACE_FILE, space | told)
+
+
+def _write_head(encoder: TextEncoder, folder: Path) -> None:
+    """Its Dense modules, and the table that they read."""
+    head, layers, table_dim = encoder.projection, encoder.spec.head_layers, encoder.table_dim
     if encoder.token_table is not None:
         write_token_table(encoder.token_table, folder)
     if isinstance(head, TwoLayerHead):
@@ -289,9 +298,6 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
         write_dense(second, folder / "3_Dense")
     elif head is not None:
         write_dense(head, folder / "2_Dense", layers, token_table=table_dim)
-    if encoder.spec.normalized:
-        (folder / normalize).mkdir(exist_ok=True)
-    write_json(folder / MODEL_SPACE_FILE, space | leafkit_json_fields(encoder.spec, table_dim))
 
 
 def refuse_own_code(folder: Path, trust_remote_code: bool) -> None:

@@ -29,8 +29,8 @@ def prune_layers(encoder: TextEncoder, choice: str) -> TextEncoder:
     """The encoder with some of its layers; it has weights of its own.
 
     Embeddings, the norm after the last layer, projection and tokenizer stay; a projection that
-    reads several layers does not, for they would be others. What the encoder's
-    folder holds reads back as the same model.
+    reads several layers does not, for they would be others, nor one that reads a table of token
+    vectors. What the encoder's folder holds reads back as the same model.
 
     Args:
         encoder: stays as it is.

@@ -112,19 +112,29 @@ class TextEncoder(nn.Module):
                 "configure() changes both",
             )
         fault = find_layer_fault(spec.head_layers, count_layers(backbone))
-        if (spec.head_layers or token_table is not None) and projection is None:
-            fault = (
-                "several layers, and a table of token vectors, need a projection, without which "
-                "the last layer alone is served"
-            )
+        reads_more = "several layers" if spec.head_layers else ""
+        if token_table is not None:
+            reads_more = "a table of token vectors"
         if fault:
             raise UsageError(f"head_layers: {fault}", "leave them empty for the last layer alone")
+        if reads_more and projection is None:
+            raise UsageError(
+                f"{reads_more} beside the last layer need a projection, without which it alone is "
+                "served",
+                "give a projection, or the last layer alone",
+            )
         self.backbone = backbone
         self.projection = projection
         self.token_table = token_table
         self.tokenizer = tokenizer
         self.spec = replace(spec, attention=attention)
         self.fingerprint = fingerprint
+        if projection is not None and projection.in_features != self.hidden_size:
+            raise UsageError(
+                f"the projection takes {projection.in_features} dimensions, and {self.hidden_size} "
+                "are read",
+                "make it as wide as hidden states and table together",
+            )
         self._roomy: set[tuple[str, str, int]] = set()  # role, prompt and limit, once checked
 
     @property

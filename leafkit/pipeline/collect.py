@@ -203,7 +203,7 @@ def describe_model(handle: ModelHandle) -> ModelFacts:
         flops_per_token=network.flops_per_token() if network is not None else None,
         prompts={role: model.prompt(role) for role in ("query", "document")},
         head_layers=(network.spec.head_layers or None) if network is not None else None,
-        token_table=network.table_dim if isinstance(network, TextEncoder) else 0,
+        token_table=(network.table_dim or None) if isinstance(network, TextEncoder) else None,
     )
 
 

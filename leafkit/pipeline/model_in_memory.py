@@ -72,7 +72,10 @@ def identify_weights(encoder: Encoder) -> str:
     vectors beside them.
     """
     digest = hashlib.sha256(repr(encoder.spec).encode())
-    for weight in encoder.parameters():
+    weights: list[torch.Tensor] = list(encoder.parameters())
+    if isinstance(encoder, TextEncoder) and encoder.token_table is not None:
+        weights.append(encoder.token_table.token_ids)  # whose rows they are
+    for weight in weights:
         array = weight.detach().float().cpu().contiguous().numpy()
         digest.update(repr(array.shape).encode())
         digest.update(array.data)

@@ -88,8 +88,6 @@ def training_in_words(report: RunReport) -> str:
     if _student_key(report, "head") == "none":
         start = "no map: the pooled hidden states of the start model, as it came, are the vectors"
     untrained = "Nothing"
-    if report.student is not None and report.student.token_table:
-        start += ", together with a table of token vectors beside the transformer"
     if report.checks is not None and report.checks.head_steps:
         untrained = "No other layer"
         start += (
@@ -99,11 +97,14 @@ def training_in_words(report: RunReport) -> str:
     beside = ""
     if _student_key(report, "head") == "two_layer":
         beside = ", with a second layer beside it that began at 0"
+    table = ""
+    if report.student is not None and report.student.token_table:
+        table = "; a table of token vectors beside the transformer was solved with it"
     was_enough = report.checks is not None and report.checks.is_enough_at_start
     has_no_time = _student_key(report, "minutes") == 0
     if was_enough or has_no_time or _student_key(report, "kind") == "instant":
         beside = beside if untrained != "Nothing" else ""  # one that nothing moved was left out
-        return f"{untrained} was trained: {start}{beside}, and that is the student."
+        return f"{untrained} was trained: {start}{beside}, and that is the student{table}."
     losses = _student_key(report, "losses")
     told_of = dict(losses) if isinstance(losses, Mapping) else {"l2": 1.0}
     weights: dict[str, Any] = {"begin": {}, "end": {}} | told_of
@@ -116,7 +117,7 @@ def training_in_words(report: RunReport) -> str:
             + _span_in_words(weights["begin"].get(term, 0), weights["end"].get(term, 1))
         ]
     ]
-    return f"Minimised was {_joined(terms)}, after {start}{beside}."
+    return f"Minimised was {_joined(terms)}, after {start}{beside}{table}."
 
 
 def _span_in_words(begin: float, end: float) -> list[str]:

@@ -29,7 +29,7 @@ class ModelFacts:
         prompts: by role.
         head_layers: whose hidden states its last layer reads; None where that is the last layer
             alone.
-        token_table: dimensions of the mean token vector that it reads beside them; 0 for none.
+        token_table: dimensions of the mean token vector that it reads beside them; None for none.
     """
 
     name: str
@@ -39,12 +39,12 @@ class ModelFacts:
     flops_per_token: float | None
     prompts: Mapping[str, str]
     head_layers: tuple[int, ...] | None = None
-    token_table: int = 0
+    token_table: int | None = None
 
     @property
     def is_stock(self) -> bool:
         """Whether sentence-transformers has modules for its head."""
-        return self.head_layers is None and not self.token_table
+        return self.head_layers is None and self.token_table is None
 
 
 @dataclass(frozen=True, slots=True)

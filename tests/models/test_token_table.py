@@ -25,6 +25,7 @@ from leafkit.models.heads.token_table import TABLE_FILE, TokenTable
 from leafkit.models.prune_layers import prune_layers
 from leafkit.models.soup import soup
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
+from leafkit.pipeline.model_in_memory import identify_weights
 
 TEXTS = ["Compute the matrix", "", "read the queue backwards and split the string", "a"]
 RANK = 6
@@ -98,11 +99,23 @@ def test_it_is_saved_and_loaded(tmp_path, layers):
 
 def test_another_table_is_another_model(tmp_path):
     encoder = with_table(tiny.make_encoder())
+    identities, states = [identify_weights(encoder)], [encoder.state_dict()]
     write_encoder(encoder, tmp_path / "a", {})
+    table = encoder.token_table
+    encoder.token_table = TokenTable(table.token_ids.flip(0), table.rows, len(table.places))
+    identities.append(identify_weights(encoder))
+    write_encoder(encoder, tmp_path / "b", {})
     with torch.no_grad():
         encoder.token_table.rows[0, 0] += 1
-    write_encoder(encoder, tmp_path / "b", {})
-    assert read_encoder(tmp_path / "a").fingerprint != read_encoder(tmp_path / "b").fingerprint
+    identities.append(identify_weights(encoder))
+    write_encoder(encoder, tmp_path / "c", {})
+    read = [read_encoder(tmp_path / name).fingerprint for name in "abc"]
+    assert len(set(read)) == len(set(identities)) == 3
+    # weights alone, as a training keeps them, say whose rows they are too
+    other = with_table(tiny.make_encoder())
+    other.token_table = TokenTable(table.token_ids.flip(0), table.rows, len(table.places))
+    other.load_state_dict(states[0])
+    np.testing.assert_array_equal(vectors(other), vectors(read_encoder(tmp_path / "a")))
 
 
 def change(folder, **tensors) -> None:
@@ -177,10 +190,11 @@ def test_the_hub_is_refused_before_anything_is_written(tmp_path):
 
 def test_it_needs_a_projection_that_reads_it():
     encoder = with_table(tiny.make_encoder())
-    with pytest.raises(UsageError, match="a table of token vectors, need a projection"):
-        TextEncoder(
-            encoder.backbone, encoder.tokenizer, EncoderSpec(), token_table=encoder.token_table
-        )
+    parts = (encoder.backbone, encoder.tokenizer, EncoderSpec())
+    with pytest.raises(UsageError, match="a table of token vectors beside the last layer need a"):
+        TextEncoder(*parts, token_table=encoder.token_table)
+    with pytest.raises(UsageError, match="takes 32 dimensions, and 38 are read"):
+        TextEncoder(*parts, torch.nn.Linear(32, 24), token_table=encoder.token_table)
 
 
 def test_what_is_made_of_a_model_keeps_its_table_or_its_head_too():
@@ -235,6 +249,7 @@ def test_one_graph_holds_the_table(tmp_path):
     encoder = with_table(tiny.make_encoder(), num_rows=200)
     cosines = export_graph(encoder, tmp_path, TEXTS, int8=True)
     assert cosines["float32"] > 1 - 1e-5
+    assert cosines["int8"] > 0.99
     found = OnnxGraphEmbedder(tmp_path).embed(TEXTS, "query", 64)
     np.testing.assert_allclose(found, vectors(encoder), atol=1e-4)
     write_token_graph(encoder, tmp_path / "tokens" / "model.onnx")

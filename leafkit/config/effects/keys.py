@@ -52,7 +52,6 @@ _START = (
     "student.init*",
     "student.kind",
     "student.head_layers",
-    "student.token_table",
     "student.static.width",
 )
 _PROBED = (

@@ -32,7 +32,7 @@ class TokenTable(nn.Module):
     Args:
         token_ids: (K,) those that have a row, each once.
         rows: (K, R) their vectors.
-        num_tokens: V; ids from there on have no row.
+        num_tokens: V; every id is below it.
     """
 
     places: torch.Tensor
@@ -42,7 +42,7 @@ class TokenTable(nn.Module):
         places = torch.zeros(num_tokens, dtype=torch.int32)
         places[token_ids] = torch.arange(1, len(token_ids) + 1, dtype=torch.int32)
         # 0 is the row of all tokens without one, which stays 0: nothing reads it with a weight
-        self.register_buffer("places", places, persistent=False)
+        self.register_buffer("places", places)
         self.rows = nn.Parameter(rows.detach().float().clone())
 
     @property

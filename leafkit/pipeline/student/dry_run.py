@@ -106,7 +106,9 @@ def full_sizes(recipe: Recipe) -> list[str]:
             beside = ""
             if recipe.student.token_table:
                 # which tokens have a row, the texts say
-                beside = f", and {recipe.student.token_table} for each token of the token table"
+                beside = (
+                    f"; the token table adds {recipe.student.token_table} for each of its tokens"
+                )
             lines.append(
                 f"at full size: student {recipe.student.init}: {sum(counts):,} parameters, "
                 f"{counts[1]:,} of them in {named}{beside}"

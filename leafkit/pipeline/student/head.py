@@ -19,11 +19,12 @@ from leafkit.models.heads.two_layer import Head, TwoLayerHead
 from leafkit.models.pooling import choose_head_layers, count_layers
 from leafkit.models.prune_layers import prune_layers
 from leafkit.models.text_encoder import TextEncoder
-from leafkit.pipeline.student.text_groups import MADE_QUERIES, TextGroup
+from leafkit.pipeline.student.text_groups import FITTED_TO, TextGroup
 
 
 def head_width(config: StudentConfig, start: TextEncoder | None = None) -> int:
-    """H, what the student's W_out will map from, a table of token vectors included.
+    """H, what the student's W_out will map from; a table of token vectors beside it, which the fit
+    may leave out, is not counted.
 
     Args:
         config: of the student.
@@ -41,7 +42,7 @@ def head_width(config: StudentConfig, start: TextEncoder | None = None) -> int:
         if config.init_layers:
             start, what = prune_layers(start, config.init_layers), f"what is kept of {what}"
     layers = choose_head_layers(config.head_layers, count_layers(start.backbone), what)
-    return int(start.backbone.config.hidden_size) * max(1, len(layers)) + config.token_table
+    return int(start.backbone.config.hidden_size) * max(1, len(layers))
 
 
 def check_head(config: StudentConfig, dim: int, start: TextEncoder | None = None) -> None:
@@ -98,12 +99,13 @@ def check_enough_texts(
     """
     if config.kind == "static" or config.head == "none":
         return  # a table's map is made of the teacher's vectors of tokens
-    # W_out is fitted to no queries that are made of the documents
-    texts = [text for group in groups if group.origin != MADE_QUERIES for text in group.texts]
+    _, origins = FITTED_TO["all" if config.fit_to == "best" else config.fit_to]
+    texts = [text for group in groups if group.origin in origins for text in group.texts]
     left_out = {same_text(text) for text in unseen}
     count = sum(same_text(text) not in left_out for text in texts) if left_out else len(texts)
     if count < teacher.dim:
         beside = f" beside the {len(texts) - count:,} held out" if count < len(texts) else ""
+        beside += f" (student.fit_to={config.fit_to})" if config.fit_to != "best" else ""
         raise UsageError(
             f"{count:,} texts{beside} cannot decide about a projection onto the teacher's "
             f"{teacher.dim:,} dimensions: it needs as many texts at least",

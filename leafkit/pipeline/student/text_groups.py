@@ -24,6 +24,13 @@ from leafkit.pipeline.model_handle import ModelHandle
 # where a group's texts come from
 DOCUMENTS, QUERIES, MADE_QUERIES = "documents", "queries", "made queries"
 PSEUDO_TEXTS, FURTHER_TEXTS = "pseudo-texts", "further texts"
+# what a closed form is fitted to, in words and by origin, by ``student.fit_to``; queries that are
+# made of the documents cost at home, and are in none
+FITTED_TO = {
+    "documents": ("documents", (DOCUMENTS,)),
+    "queries": ("documents and queries", (DOCUMENTS, QUERIES)),
+    "all": ("all given texts", (DOCUMENTS, QUERIES, PSEUDO_TEXTS, FURTHER_TEXTS)),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ it is kept, its training, and what is refused.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny
@@ -12,14 +14,15 @@ import torch
 import leafkit
 from leafkit.config import StudentLosses
 from leafkit.core.errors import UsageError
-from leafkit.models.checkpoint import read_encoder
+from leafkit.models.checkpoint import read_encoder, write_encoder
 from leafkit.models.heads.token_table import TokenTable
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 from leafkit.pipeline.collect import collect_report
-from leafkit.pipeline.student.fit import solve_table
+from leafkit.pipeline.student.fit import pooled_states, solve_table, token_table
 from leafkit.pipeline.student.fit.solve_table import TableSums, cut_rank
 from leafkit.report.card import render_card
 from leafkit.results import RunReport
+from leafkit.train.world import read_world
 
 DOCUMENTS = [document for _, document in tiny.make_pairs()]
 QUERIES = [f"{query} number {n}" for query, _ in tiny.make_pairs()[:50] for n in range(10)]
@@ -174,14 +177,53 @@ def test_it_moves_with_the_head_and_in_training_and_is_saved(home, tmp_path):
     np.testing.assert_allclose(again.encode_query(UNSEEN), pair.encode_query(UNSEEN), atol=1e-5)
 
 
-def test_steps_on_scores_read_the_table_too(home):
+def test_steps_on_scores_read_the_table_and_leave_its_rows(home):
     teacher = teacher_over(home, has_table=True)
     losses = StudentLosses(score_kl=1.0)
     settings = {"kind": "instant", "token_table": 8, "losses": losses}
-    moved = distill(home, teacher, head_steps=40, **settings).student
+    moved = distill(home, teacher, head_steps=200, **settings).student
     still = distill(home, teacher, head_steps=0, **settings).student
     assert torch.equal(moved.token_table.rows, still.token_table.rows)
-    assert moved.projection.weight.shape == still.projection.weight.shape
+    weights = [one.projection.weight.detach() for one in (moved, still)]
+    change = (weights[0] - weights[1]).abs().max(0).values
+    assert float(change[:32].min()) > 0
+    assert float(change[32:].min()) > 0  # what reads the table, too
+
+
+def test_what_cannot_be_solved_is_left_out(home, monkeypatch, capsys):
+    teacher = teacher_over(home, has_table=True)
+    solve, calls = TableSums.solve, []
+
+    def last_is_ruined(self, *args):
+        found = solve(self, *args)
+        calls.append(self)
+        if self is not calls[0]:  # of all texts
+            found.rows.fill_(torch.nan)
+        return found
+
+    monkeypatch.setattr(TableSums, "solve", last_is_ruined)
+    pair = distill(home, teacher, kind="instant", head_steps=0, token_table=8)
+    assert pair.student.token_table is None
+    assert np.isfinite(pair.encode_query(UNSEEN)).all()
+    assert "it cannot be solved" in " ".join(capsys.readouterr().out.split())
+
+
+def test_all_processes_take_the_first_ones_choice(home, monkeypatch, capsys):
+    """Another process's measure may differ, and with it whether there are further parameters."""
+    world = read_world()
+    monkeypatch.setattr(token_table, "read_world", lambda: replace(world, rank=1, size=2))
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    sent = []
+
+    def broadcast(box, src):
+        sent.append((box[0], src))
+        box[0] = (replace(box[0][0], shares=tuple(0.0 for _ in box[0][0].shares)), box[0][1])
+
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", broadcast)
+    monkeypatch.setattr(pooled_states, "read_world", lambda: world)
+    pair = distill(home, teacher_over(home, has_table=True), kind="instant", token_table=8)
+    assert pair.student.token_table is None  # the first process found nothing with it
+    assert [src for _, src in sent] == [0]
 
 
 @pytest.mark.parametrize(
@@ -211,15 +253,32 @@ def test_the_texts_of_the_closed_form_can_be_named(home, fit_to, said, ridge, ca
 
 @pytest.mark.slow
 def test_a_recipe_measures_it_and_its_card_says_how_to_load_it(home, tmp_path, start):
-    recipe = tiny.write_recipe(tmp_path / "tiny.yaml", tiny.tiny_recipe(home, tmp_path / "ck"))
-    run = start(recipe, "student.token_table=16", "inherit.precisions=[float32]")
+    write_encoder(teacher_over(home, has_table=True), tmp_path / "teacher", {})
+    values = tiny.tiny_recipe(home, tmp_path / "ck")
+    recipe = tiny.write_recipe(tmp_path / "tiny.yaml", values)
+    words = (f"teacher.source=model:{tmp_path / 'teacher'}", "teacher.mrl_dims=[]")
+    run = start(recipe, "student.token_table=8", "inherit.precisions=[float32]", *words)
     student = read_encoder(run.folder / "student")
     report = collect_report(run, "leafkit distill")
-    assert report.student.token_table == student.table_dim
+    assert report.student.token_table == student.table_dim == 8
     assert RunReport.from_json(report.to_json()).student == report.student
     card = render_card(report)
-    if student.table_dim:
-        assert "SentenceTransformer" not in card
-        assert "a table of token vectors of 16 dimensions" in card
-        assert "library_name: leafkit" in card
-        assert "together with a table of token vectors" in card
+    assert "SentenceTransformer" not in card
+    assert "a table of token vectors of 8 dimensions" in card
+    assert "library_name: leafkit" in card
+    assert "a table of token vectors beside the transformer was solved with it" in card
+    two = tmp_path / "two"
+    done = tiny.run_cli(
+        "distill",
+        f"recipe={recipe}",
+        f"checkpoints={two}",
+        "student.token_table=8",
+        *words,
+        processes=2,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    other = read_encoder(two / "tiny" / "student")
+    assert other.token_table.token_ids.tolist() == student.token_table.token_ids.tolist()
+    torch.testing.assert_close(
+        other.token_table.rows, student.token_table.rows, atol=1e-2, rtol=1e-2
+    )

@@ -35,19 +35,12 @@ from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.fit.pooled_states import PooledStates
 from leafkit.pipeline.student.fit.token_table import Fitted, fit_token_table
 from leafkit.pipeline.student.targets import Distillation, Start, list_rows, of_origin, read_targets
-from leafkit.pipeline.student.text_groups import DOCUMENTS, MADE_QUERIES, QUERIES
+from leafkit.pipeline.student.text_groups import DOCUMENTS, FITTED_TO, MADE_QUERIES, QUERIES
 from leafkit.pipeline.student.validation import Agreed, Validation
 
 HELD_OUT_PART = 8  # an eighth as many texts as W_out is fitted to measure how near it comes
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 _MOST_LEFT_OUT = 4096  # documents
-# texts of elsewhere cost what is found at home, so a fit on the index alone is tried first; queries
-# that are made of the documents cost too, and are in none
-_FITTED_TO = {
-    "documents": ("documents", (DOCUMENTS,)),
-    "queries": ("documents and queries", (DOCUMENTS, QUERIES)),
-    "all": ("all given texts", None),
-}
 Rows = list[tuple[int, int]]
 Fit = TypeVar("Fit")
 
@@ -146,7 +139,7 @@ def start_projection(
         best = _add_table(
             student, texts, chosen, best, rank=task.config.token_table, validation=validation
         )
-        head = student.projection or head
+        head = student.projection if student.projection is not None else head
     unseen = states.of(others or fitted)
     expected = read_targets(task.targets, others) if others else wanted
     with torch.no_grad():
@@ -348,16 +341,17 @@ def _plan(
     task: Distillation, origins: np.ndarray, validation: Validation | None
 ) -> list[tuple[str, Sequence[float], np.ndarray]]:
     """Name of the texts, strengths and chosen rows of the solutions to try."""
-    everything = np.ones(len(origins), dtype=bool)
     fit_to, ridges = task.config.fit_to, [task.config.ridge] if task.config.ridge else _RIDGES
-    asked = list(_FITTED_TO) if fit_to == "best" else [fit_to]
+    # texts of elsewhere cost what is found at home, so a fit on the index alone is tried first
+    asked = list(FITTED_TO) if fit_to == "best" else [fit_to]
     if fit_to == "best" and (validation is None or task.config.ridge):
         asked = ["all"]  # nothing compares them
+    if asked == ["queries"] and QUERIES not in origins:
+        asked = ["documents"]  # which is what it is then
     plan: list[tuple[str, Sequence[float], np.ndarray]] = []
     seen = set()
-    for key in asked:
-        name, wanted = _FITTED_TO[key]
-        chosen = everything if wanted is None else np.isin(origins, wanted)
+    for name, wanted in (FITTED_TO[key] for key in asked):
+        chosen = np.isin(origins, wanted)
         if not chosen.any() or (count := int(chosen.sum())) in seen:
             continue
         seen.add(count)

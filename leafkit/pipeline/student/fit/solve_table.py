@@ -91,15 +91,16 @@ class TableSums:
         center = 1.0 if has_bias else 0.0
         self._state_mean, self._aim_mean = center * x.mean(0), center * y.mean(0)
         sums = np.bincount(columns, shares, len(self.tokens)) / self._count
-        self._share_mean = center * torch.from_numpy(sums).float()
+        self.share_mean = center * torch.from_numpy(sums).float()
         self.use = torch.from_numpy(np.bincount(columns, shares**2, len(self.tokens))).float()
         x, y = x - self._state_mean, y - self._aim_mean
         self._own = _products(x)
+        self._eliminated: tuple[float, torch.Tensor, torch.Tensor, torch.Tensor] | None = None
         self._to_aims = x.T @ y
         self._across = self._by_token.times(x)  # the states are centered, so this is too
         self._shares_to_aims = self._by_token.times(y)
         self._state_variance = float(x.square().mean(0).sum())
-        spread = self.use / self._count - self._share_mean**2
+        spread = self.use / self._count - self.share_mean**2
         self._share_variance = max(float(spread.sum()), 1e-12)
 
     def solve(self, ridge: float, table_ridge: float) -> TableSolution:
@@ -109,17 +110,12 @@ class TableSums:
             ridge: penalty of the states' weight, relative to their mean eigenvalue.
             table_ridge: of the rows, likewise, if all tokens together varied as much as the states.
         """
-        width = len(self._own)
-        mean = float(self._own.trace()) / width
-        penalty, of_rows = ridge * mean, table_ridge * mean
+        root, turned, aims = self._eliminate(ridge)
         # inputs times f under one penalty are inputs alone under that penalty over f squared
+        of_rows = table_ridge * self._mean_eigenvalue
         of_rows *= self._share_variance / max(self._state_variance, 1e-12)
-        eye = torch.eye(width, dtype=torch.float64)
-        root = torch.linalg.cholesky(self._own + max(penalty, 1e-9) * eye)
-        turned = torch.linalg.solve_triangular(root, self._across.T.double(), upper=False).float()
-        aims = torch.linalg.solve_triangular(root, self._to_aims.double(), upper=False).float()
         diagonal = (
-            self.use - self._count * self._share_mean**2 + of_rows - turned.square().sum(0)
+            self.use - self._count * self.share_mean**2 + of_rows - turned.square().sum(0)
         ).clamp_min(of_rows)[:, None]
         rows = torch.empty(len(self.tokens), aims.shape[1])
         for start in range(0, aims.shape[1], _OUTPUTS_AT_ONCE):
@@ -128,8 +124,28 @@ class TableSums:
             rows[:, at] = self._descend(right, turned, diagonal, of_rows)
         left = (aims - turned @ rows).double()
         weight = torch.linalg.solve_triangular(root.T, left, upper=True).float()
-        bias = self._aim_mean - self._state_mean @ weight - self._share_mean @ rows
+        bias = self._aim_mean - self._state_mean @ weight - self.share_mean @ rows
         return TableSolution(weight, rows, bias)
+
+    @property
+    def _mean_eigenvalue(self) -> float:
+        return float(self._own.trace()) / len(self._own)
+
+    def _eliminate(self, ridge: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The root R of what the states' weight is solved with, R^-1 of what they have in common
+        with the tokens, (H, K), and with the aims, (H, D); kept for the next strength.
+        """
+        if self._eliminated is None or self._eliminated[0] != ridge:
+            penalty = max(ridge * self._mean_eigenvalue, 1e-9)
+            root = torch.linalg.cholesky(
+                self._own + penalty * torch.eye(len(self._own), dtype=torch.float64)
+            )
+            turned, aims = (
+                torch.linalg.solve_triangular(root, right.double(), upper=False).float()
+                for right in (self._across.T, self._to_aims)
+            )
+            self._eliminated = (ridge, root, turned, aims)
+        return self._eliminated[1:]
 
     def _descend(
         self, right: torch.Tensor, turned: torch.Tensor, diagonal: torch.Tensor, penalty: float
@@ -144,10 +160,12 @@ class TableSums:
             if float(size.sum()) <= enough:
                 break
             image = self._by_token.times(self._by_text.times(toward))
-            image -= self._count * torch.outer(self._share_mean, self._share_mean @ toward)
+            image -= self._count * torch.outer(self.share_mean, self.share_mean @ toward)
             image += penalty * toward
             image -= turned.T @ (turned @ toward)
-            step = size / (toward * image).sum(0).clamp_min(1e-30)
+            curvature = (toward * image).sum(0)
+            # rounding may leave none: such an output stays where it is
+            step = torch.where(curvature > 0, size / curvature, 0.0)
             rows += step * toward
             left -= step * image
             along = left / diagonal

@@ -19,10 +19,12 @@ from leafkit.models.heads.token_table import TokenTable
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.fit.solve_table import TableSums, cut_rank
 from leafkit.pipeline.student.validation import Agreed, Validation
+from leafkit.train.world import read_world
 
 FEWEST_TEXTS = 2  # that a token is in, of those that get a row: a single one would learn its text
 # from the strongest, until held-out texts find no more
 _RIDGES = (1.0, 1e-1, 1e-2, 1e-3)
+Chosen = tuple[Agreed, float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,12 @@ class _Beside:
 
     table: TokenTable
     head: nn.Linear
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every number is."""
+        weights = (self.table.rows, *self.head.parameters())
+        return all(bool(torch.isfinite(weight).all()) for weight in weights)
 
     @torch.no_grad()
     def vectors(self, states: np.ndarray, token_ids: Sequence[np.ndarray]) -> np.ndarray:
@@ -93,27 +101,28 @@ def fit_token_table(
         return None
     assert isinstance(student.projection, nn.Linear)
     rank = min(rank, student.dim)
-    fitted = texts.only(~is_asked)
-    sums = _sum_over(student, fitted)
-    if sums is None:
-        _say_left_out(f"no token is in {FEWEST_TEXTS} of the {len(fitted.states):,} texts")
+    chosen = _agree_on(
+        _choose_strength(
+            student,
+            ridge,
+            texts.only(~is_asked),
+            validation,
+            rank=rank,
+            asked_states=asked_states,
+        )
+    )
+    if chosen is None:
+        _say_left_out(f"no token is in {FEWEST_TEXTS} of the texts, or nothing can be solved")
         return None
-    best: tuple[Agreed, float] | None = None
-    for strength in _RIDGES:
-        trial = _solve(student, sums, (ridge, strength), rank)
-        raw = trial.vectors(asked_states, validation.token_ids)
-        found = validation.measure(_served(student, raw))
-        if best is not None and not found.is_better(best[0]):
-            break
-        best = (found, strength)
-    assert best is not None
-    agreed, strength = best
+    agreed, strength = chosen
     if without.is_as_good(agreed):
         _say_left_out(f"{agreed} with it, {without} without, on {validation}")
         return None
     whole = _sum_over(student, texts)
-    assert whole is not None
-    kept = _solve(student, whole, (ridge, strength), rank)
+    kept = _solve(student, whole, (ridge, strength), rank) if whole is not None else None
+    if kept is None or not kept.is_finite:
+        _say_left_out("with the texts that chose it among the others it cannot be solved")
+        return None
     student.token_table, student.projection = kept.table, kept.head
     num_rows = len(kept.table.rows)
     log(
@@ -122,6 +131,44 @@ def fit_token_table(
         f"with it, {without} without, on {validation}"
     )
     return agreed
+
+
+def _choose_strength(
+    student: TextEncoder,
+    ridge: float,
+    texts: Fitted,
+    validation: Validation,
+    *,
+    rank: int,
+    asked_states: np.ndarray,
+) -> Chosen:
+    """The strength that held-out texts find most with, and what they find; None where no token is
+    in enough texts.
+    """
+    sums, best = _sum_over(student, texts), None
+    for strength in _RIDGES if sums is not None else ():
+        assert sums is not None
+        trial = _solve(student, sums, (ridge, strength), rank)
+        if not trial.is_finite:
+            break
+        raw = trial.vectors(asked_states, validation.token_ids)
+        served = truncate_then_normalize(raw) if student.spec.normalized else raw
+        found = validation.measure(served)
+        if best is not None and not found.is_better(best[0]):
+            break
+        best = (found, strength)
+    return best
+
+
+def _agree_on(chosen: Chosen) -> Chosen:
+    """The first process's choice, for all: another machine may measure another last digit, and a
+    student with a table has other parameters than one without.
+    """
+    if read_world().size == 1 or not torch.distributed.is_initialized():
+        return chosen
+    box = [chosen]
+    torch.distributed.broadcast_object_list(box, src=0)
+    return box[0]
 
 
 def _sum_over(student: TextEncoder, texts: Fitted) -> TableSums | None:
@@ -147,18 +194,15 @@ def _solve(
     num_tokens = int(student.backbone.get_input_embeddings().weight.shape[0])
     table = TokenTable(torch.from_numpy(sums.tokens), rows, num_tokens)
     has_bias = student.projection is not None and student.projection.bias is not None
+    # the mean of what the cut leaves out is not lost
+    bias = solution.bias + sums.share_mean @ (solution.rows - rows @ onto)
     weight = torch.cat([solution.weight, onto])
     head = nn.Linear(len(weight), student.dim, bias=has_bias)
     with torch.no_grad():
         head.weight.copy_(weight.T)
         if has_bias:
-            head.bias.copy_(solution.bias)
+            head.bias.copy_(bias)
     return _Beside(table, head)
-
-
-def _served(student: TextEncoder, raw: np.ndarray) -> np.ndarray:
-    found: np.ndarray = truncate_then_normalize(raw) if student.spec.normalized else raw
-    return found
 
 
 def _say_left_out(why: str) -> None:
