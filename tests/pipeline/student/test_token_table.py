@@ -256,7 +256,12 @@ def test_a_recipe_measures_it_and_its_card_says_how_to_load_it(home, tmp_path, s
     write_encoder(teacher_over(home, has_table=True), tmp_path / "teacher", {})
     values = tiny.tiny_recipe(home, tmp_path / "ck")
     recipe = tiny.write_recipe(tmp_path / "tiny.yaml", values)
-    words = (f"teacher.source=model:{tmp_path / 'teacher'}", "teacher.mrl_dims=[]")
+    many = tiny.write_pairs(tmp_path / "many.jsonl", count=440, num_test=20)
+    words = (
+        f"teacher.source=model:{tmp_path / 'teacher'}",
+        f"data.corpus=jsonl:{many}",
+        "student.num_ridge_texts=512",
+    )
     run = start(recipe, "student.token_table=8", "inherit.precisions=[float32]", *words)
     student = read_encoder(run.folder / "student")
     report = collect_report(run, "leafkit distill")
