@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import small_student
 import tiny
 import torch
+from small_student import DOCUMENTS, QUERIES
+from small_student import distill_from as distill
 
 import leafkit
 from leafkit import api
@@ -20,8 +23,6 @@ from leafkit.pipeline.collect import collect_report
 from leafkit.report.card import render_card
 from leafkit.results import RunReport
 
-DOCUMENTS = [document for _, document in tiny.make_pairs()]
-QUERIES = [f"{query} number {n}" for query, _ in tiny.make_pairs()[:50] for n in range(10)]
 UNSEEN = [f"which {query} of the first value" for query, _ in tiny.make_pairs()[50:]]
 
 
@@ -39,28 +40,8 @@ def teacher_over(home, layers, dim=40, bias=True) -> TextEncoder:
     return TextEncoder(start.backbone, start.tokenizer, spec, projection).eval()
 
 
-def distill(home, teacher, texts=DOCUMENTS, queries=QUERIES, start=None, **config) -> leafkit.Pair:
-    settings = {"tokens_per_batch": 512, "num_ridge_texts": 512, "num_epochs": 0.3} | config
-    return leafkit.distill(
-        teacher,
-        start or f"model:{home / 'small'}",
-        texts,
-        queries,
-        config=leafkit.StudentConfig(**settings),
-        max_query_tokens=32,
-        max_document_tokens=48,
-        num_pseudo_texts=0,
-        device="cpu",
-        precision="float32",
-    )
-
-
 def cosines(pair, teacher) -> np.ndarray:
-    with torch.no_grad():
-        expected = teacher(teacher.tokenize(UNSEEN, "query")).numpy()
-    found = pair.encode_query(UNSEEN)
-    lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
-    return np.einsum("nd,nd->n", found, expected) / lengths
+    return small_student.cosines(pair, teacher, UNSEEN)
 
 
 def test_the_closed_form_finds_a_map_of_all_layers_again(home):

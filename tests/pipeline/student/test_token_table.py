@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import small_student
 import tiny
 import torch
+from small_student import distill_from as distill
 
 import leafkit
 from leafkit.config import StudentLosses
@@ -24,8 +26,6 @@ from leafkit.report.card import render_card
 from leafkit.results import RunReport
 from leafkit.train.world import read_world
 
-DOCUMENTS = [document for _, document in tiny.make_pairs()]
-QUERIES = [f"{query} number {n}" for query, _ in tiny.make_pairs()[:50] for n in range(10)]
 UNSEEN = [f"which {query} of the first value" for query, _ in tiny.make_pairs()[50:]]
 DIM = 40
 
@@ -111,28 +111,8 @@ def teacher_over(home, *, has_table) -> TextEncoder:
     return TextEncoder(start.backbone, start.tokenizer, spec, projection, token_table=beside).eval()
 
 
-def distill(home, teacher, texts=DOCUMENTS, queries=QUERIES, **config) -> leafkit.Pair:
-    settings = {"tokens_per_batch": 512, "num_ridge_texts": 512, "num_epochs": 0.3} | config
-    return leafkit.distill(
-        teacher,
-        f"model:{home / 'small'}",
-        texts,
-        queries,
-        config=leafkit.StudentConfig(**settings),
-        max_query_tokens=32,
-        max_document_tokens=48,
-        num_pseudo_texts=0,
-        device="cpu",
-        precision="float32",
-    )
-
-
 def cosines(pair, teacher) -> np.ndarray:
-    with torch.no_grad():
-        expected = teacher(teacher.tokenize(UNSEEN, "query")).numpy()
-    found = pair.encode_query(UNSEEN)
-    lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
-    return np.einsum("nd,nd->n", found, expected) / lengths
+    return small_student.cosines(pair, teacher, UNSEEN)
 
 
 def test_what_words_alone_say_is_found_and_kept(home, capsys):
