@@ -3,8 +3,8 @@ from: retention on collections that it never saw, over the texts that the teache
 
     python benchmarks/text_curve.py --texts questions=jsonl:FILE --texts definitions=jsonl:FILE
         --out-of-domain beir:FOLDER ... --teacher builtin:mpnet --folder DIR [--mix]
-        [--counts 3000 10000 30000 100000] [--minutes 10] [--seeds 3] [--report-only]
-        [key=value ...]
+        [--counts 3000 10000 30000 100000] [--minutes 10] [--seeds 3] [--asymmetric-only]
+        [--report-only] [key=value ...]
 
 Each point is a student of that many texts of one kind, drawn by content, so that a larger count
 keeps what a smaller one took, and of nothing else; ``--mix`` adds a kind of equal parts of all. All
@@ -133,6 +133,7 @@ def cell_of(options: Any, point: Point, path: Path) -> Cell:
     words = ["--minutes", f"{options.minutes:g}", "--recipe", options.recipe]
     words += ["--seed", str(point.seed), "--threads", str(options.threads), "--no-hnsw"]
     words += ["--away-only", "--out-of-domain", *options.out_of_domain]
+    words += ["--asymmetric-only"] if options.asymmetric_only else []
     words += ["--words", *point_words(options, path)]
     return Cell(f"{point.kind}-{point.count}-{options.minutes:g}min-{point.seed}", tuple(words))
 
@@ -158,6 +159,8 @@ class Curves:
         self.about = first["about"]
         self.names = [name for name, *_ in self.about["collections"]]
         self.kept = Retention(self._values("teacher", [first]), self.names)
+        columns = {name.partition("/")[0] for name in first["collections"][self.names[0]]["ndcg"]}
+        self.systems = [system for system in _SYSTEMS if system in columns]
 
     def _values(self, system: str, cells: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         by_cell = []
@@ -200,7 +203,8 @@ def rows(curves: Curves) -> list[list[str]]:
                 float(np.median([cell[key] for cell in cells])) for key in ("seconds", "steps")
             ]
             cosine = np.mean([one["cosine"] for c in cells for one in c["collections"].values()])
-            kept = [curves.kept.of(curves.of(kind, count, system)).percent() for system in _SYSTEMS]
+            values = [curves.of(kind, count, system) for system in curves.systems]
+            kept = [curves.kept.of(one).percent() for one in values]
             numbers = [f"{count:,}", f"{len(cells)}", *(f"{value:,.0f}" for value in middle)]
             lines.append([kind, *numbers, f"{cosine:.3f}", *kept])
     return lines
@@ -210,7 +214,7 @@ def law_rows(curves: Curves) -> list[list[str]]:
     """A line per curve."""
     lines = []
     for kind in curves.kinds:
-        for system in _SYSTEMS:
+        for system in curves.systems:
             law = curves.law(kind, system)
             if law is None:
                 continue
@@ -232,7 +236,7 @@ def _texts(value: float, low: float, high: float) -> str:
 def draw(curves: Curves) -> str:
     """Percent kept over texts, with intervals, asymmetric above symmetric."""
     plots = []
-    for system in _SYSTEMS:
+    for system in curves.systems:
         series = []
         for tone, kind in enumerate(curves.kinds, 1):
             counts = curves.counts(kind)
@@ -275,7 +279,7 @@ def write_report(options: Any, curves: Curves, notes: Sequence[str]) -> Path:
         "",
         *table(
             ["texts", "number", "seeds", "seconds", "steps", "cosine"]
-            + [f"{system} kept" for system in _SYSTEMS],
+            + [f"{system} kept" for system in curves.systems],
             rows(curves),
         ),
     ]
@@ -308,6 +312,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=REPORTS, help="folder of the report")
     parser.add_argument("--name", default="text_curve", help="of the report")
+    parser.add_argument(
+        "--asymmetric-only", action="store_true", help="no document is embedded by a student"
+    )
     parser.add_argument("--report-only", action="store_true", help="of what DIR holds")
     parser.add_argument("words", nargs="*", metavar="key=value", help="of the recipe")
     options = parser.parse_intermixed_args()

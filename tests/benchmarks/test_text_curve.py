@@ -28,6 +28,7 @@ def make_options(tmp_path: Path, **more) -> argparse.Namespace:
         "out_of_domain": ["beir:a", "beir:b"],
         "out": tmp_path,
         "name": "text_curve",
+        "asymmetric_only": False,
     }
     return argparse.Namespace(**options | more)
 
@@ -136,3 +137,27 @@ def test_the_report_has_points_laws_and_a_plot(tmp_path, monkeypatch):
     assert told.rstrip().endswith("- a note")
     plot = (tmp_path / path.name.replace(".md", ".svg")).read_text(encoding="utf-8")
     assert plot.count("<polyline") == 4
+
+
+def test_where_no_student_embeds_documents_one_way_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["text_curve.py"])
+    found = {}
+    for count in (1000, 10_000, 100_000):
+        cell = figures((1 - 100 / count, 1.0))
+        for one in cell["collections"].values():
+            del one["ndcg"]["symmetric/8/float32"]
+        found[text_curve.Point("questions", count, 0)] = cell
+    told = text_curve.write_report(make_options(tmp_path), text_curve.Curves(found), []).read_text(
+        encoding="utf-8"
+    )
+    assert "asymmetric kept" in told
+    assert "symmetric" not in told.replace("asymmetric", "")
+    options = make_options(tmp_path, asymmetric_only=True)
+    words = text_curve.cell_of(options, next(iter(found)), tmp_path / "texts.jsonl").words
+    assert "--asymmetric-only" in words
+    assert (
+        "--asymmetric-only"
+        not in text_curve.cell_of(
+            make_options(tmp_path), next(iter(found)), tmp_path / "texts.jsonl"
+        ).words
+    )
