@@ -9,6 +9,8 @@ import numpy as np
 
 from leafkit.core.errors import LeafkitError
 
+_ROWS_AT_ONCE = 8192  # in float64
+
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
@@ -153,7 +155,8 @@ def variance_kept(vectors: np.ndarray, rank: int) -> float:
     Raises:
         LeafkitError: no row, or a number that is not finite.
     """
-    return measure_spectrum([vectors]).variance_kept(rank)
+    starts = range(0, max(1, len(vectors)), _ROWS_AT_ONCE)
+    return measure_spectrum(vectors[i : i + _ROWS_AT_ONCE] for i in starts).variance_kept(rank)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +232,15 @@ def sum_for_ridge(inputs: np.ndarray, targets: np.ndarray, *, has_bias: bool = T
         has_bias: the map may add a bias, so that both sides are centred first; without one they
             stay as they are, and the bias comes out as zeros.
     """
-    x, y = inputs.astype(np.float64), targets.astype(np.float64)
-    x_mean, y_mean = (z.mean(axis=0) if has_bias else np.zeros(z.shape[1]) for z in (x, y))
-    x -= x_mean
-    y -= y_mean
-    return RidgeSums(x.T @ x, x.T @ y, x_mean, y_mean, 1 / len(x) if has_bias else 0.0)
+    x_mean, y_mean = (
+        z.mean(axis=0, dtype=np.float64) if has_bias else np.zeros(z.shape[1])
+        for z in (inputs, targets)
+    )
+    covariance = np.zeros((inputs.shape[1], inputs.shape[1]))
+    products = np.zeros((inputs.shape[1], targets.shape[1]))
+    for start in range(0, len(inputs), _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        x, y = inputs[part] - x_mean, targets[part] - y_mean
+        covariance += x.T @ x
+        products += x.T @ y
+    return RidgeSums(covariance, products, x_mean, y_mean, 1 / len(inputs) if has_bias else 0.0)

@@ -19,6 +19,7 @@ import torch
 _MOST_STEPS = 60
 _TOLERANCE = 1e-2  # of the right side's length: far below what the texts themselves leave open
 _OUTPUTS_AT_ONCE = 256
+_ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ class TableSums:
     Args:
         states: (n, H) float32 of the backbone.
         aims: (n, D) float32.
-        token_ids: of each text.
+        token_ids: n of them.
+        rows: numbers of the texts that count; nothing of the others is read, and nothing copied.
         fewest: texts that a token is in, of those that get a row.
         has_bias: the map has one, and the inputs are centered.
 
@@ -71,12 +73,23 @@ class TableSums:
         aims: np.ndarray,
         token_ids: Sequence[np.ndarray],
         *,
+        rows: np.ndarray,
         fewest: int,
         has_bias: bool = True,
     ) -> None:
-        self._count = len(states)
+        self._count, center = len(rows), 1.0 if has_bias else 0.0
         x, y = torch.from_numpy(states), torch.from_numpy(aims)
-        owners, tokens, shares = _shares(token_ids)
+        parts = [
+            torch.from_numpy(rows[i : i + _ROWS_AT_ONCE])
+            for i in range(0, len(rows), _ROWS_AT_ONCE)
+        ]
+        self._state_mean, self._aim_mean = (
+            center
+            * torch.stack([z[part].double().sum(0) for part in parts]).sum(0).float()
+            / self._count
+            for z in (x, y)
+        )
+        owners, tokens, shares = _shares([token_ids[row] for row in rows.tolist()])
         in_texts = np.bincount(tokens)
         self.tokens = np.flatnonzero(in_texts >= fewest)
         if not len(self.tokens):
@@ -87,21 +100,32 @@ class TableSums:
         owners, columns, shares = owners[kept], places[tokens[kept]], shares[kept]
         self._by_text = _bags(owners, columns, shares, self._count)
         order = np.lexsort((owners, columns))
-        self._by_token = _bags(columns[order], owners[order], shares[order], len(self.tokens))
-        center = 1.0 if has_bias else 0.0
-        self._state_mean, self._aim_mean = center * x.mean(0), center * y.mean(0)
-        sums = np.bincount(columns, shares, len(self.tokens)) / self._count
-        self.share_mean = center * torch.from_numpy(sums).float()
+        columns, owners, shares = columns[order], owners[order], shares[order]
+        self._by_token = _bags(columns, owners, shares, len(self.tokens))
+        sums = torch.from_numpy(np.bincount(columns, shares, len(self.tokens))).float()
+        self.share_mean = center * sums / self._count
         self.use = torch.from_numpy(np.bincount(columns, shares**2, len(self.tokens))).float()
-        x, y = x - self._state_mean, y - self._aim_mean
-        self._own = _products(x)
+        self._own, self._to_aims = self._sum_states(x, y, parts)
         self._eliminated: tuple[float, torch.Tensor, torch.Tensor, torch.Tensor] | None = None
-        self._to_aims = x.T @ y
-        self._across = self._by_token.times(x)  # the states are centered, so this is too
-        self._shares_to_aims = self._by_token.times(y)
-        self._state_variance = float(x.square().mean(0).sum())
+        # of the shares as they are with what is centered: no copy of it
+        of_all = _bags(columns, rows[owners], shares, len(self.tokens))
+        self._across = of_all.times(x) - torch.outer(sums, self._state_mean)
+        self._shares_to_aims = of_all.times(y) - torch.outer(sums, self._aim_mean)
+        self._state_variance = float(self._own.trace()) / self._count
         spread = self.use / self._count - self.share_mean**2
         self._share_variance = max(float(spread.sum()), 1e-12)
+
+    def _sum_states(
+        self, x: torch.Tensor, y: torch.Tensor, parts: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(H, H) float64 products of the centered states, and (H, D) with the aims."""
+        own = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64)
+        to_aims = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64)
+        for part in parts:
+            centered = (x[part] - self._state_mean).double()
+            own += centered.T @ centered
+            to_aims += centered.T @ (y[part] - self._aim_mean).double()
+        return own, to_aims
 
     def solve(self, ridge: float, table_ridge: float) -> TableSolution:
         """The least squared error plus an L2 penalty on both matrices.
@@ -192,15 +216,6 @@ def cut_rank(solution: TableSolution, use: torch.Tensor, rank: int) -> tuple[tor
     scale = solution.weight.square().mean().sqrt() / basis.square().mean().sqrt().clamp_min(1e-12)
     scale = scale if float(scale) > 0 else torch.ones(())
     return solution.rows @ basis / scale, scale * basis.T
-
-
-def _products(x: torch.Tensor) -> torch.Tensor:
-    """(H, H) float64 sums, a part of the texts at a time."""
-    out = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64)
-    for start in range(0, len(x), 4096):
-        doubled = x[start : start + 4096].double()
-        out += doubled.T @ doubled
-    return out
 
 
 def _shares(token_ids: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

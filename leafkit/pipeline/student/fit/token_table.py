@@ -35,17 +35,15 @@ class Fitted:
         states: (n, H) of the backbone.
         token_ids: n of them.
         aims: (n, D) what the head is to give.
+        chosen: (n,) bool, those that are fitted.
+        is_asked: (n,) bool, those among them that are held out: no trial is fitted to them.
     """
 
     states: np.ndarray
     token_ids: Sequence[np.ndarray]
     aims: np.ndarray
-
-    def only(self, chosen: np.ndarray) -> Fitted:
-        """Those of a mask, (n,) bool."""
-        rows = np.flatnonzero(chosen)
-        ids = [self.token_ids[row] for row in rows.tolist()]
-        return Fitted(self.states[rows], ids, self.aims[rows])
+    chosen: np.ndarray
+    is_asked: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,6 @@ def fit_token_table(
     ridge: float,
     texts: Fitted,
     *,
-    is_asked: np.ndarray,
     asked_states: np.ndarray | None,
     validation: Validation | None,
     without: Agreed | None,
@@ -88,7 +85,6 @@ def fit_token_table(
         rank: dimensions of the table.
         ridge: of W_out, as it was chosen.
         texts: that W_out is fitted to.
-        is_asked: (n,) bool, which of them are held out: no trial is fitted to them.
         asked_states: (V, H) of the texts that choose.
         validation: these; None where nothing was held out.
         without: what they find by W_out alone.
@@ -105,7 +101,7 @@ def fit_token_table(
         _choose_strength(
             student,
             ridge,
-            texts.only(~is_asked),
+            texts,
             validation,
             rank=rank,
             asked_states=asked_states,
@@ -118,7 +114,7 @@ def fit_token_table(
     if without.is_as_good(agreed):
         _say_left_out(f"{agreed} with it, {without} without, on {validation}")
         return None
-    whole = _sum_over(student, texts)
+    whole = _sum_over(student, texts, texts.chosen)
     kept = _solve(student, whole, (ridge, strength), rank) if whole is not None else None
     if kept is None or not kept.is_finite:
         _say_left_out("with the texts that chose it among the others it cannot be solved")
@@ -145,7 +141,7 @@ def _choose_strength(
     """The strength that held-out texts find most with, and what they find; None where no token is
     in enough texts.
     """
-    sums, best = _sum_over(student, texts), None
+    sums, best = _sum_over(student, texts, texts.chosen & ~texts.is_asked), None
     for strength in _RIDGES if sums is not None else ():
         assert sums is not None
         trial = _solve(student, sums, (ridge, strength), rank)
@@ -171,13 +167,14 @@ def _agree_on(chosen: Chosen) -> Chosen:
     return box[0]
 
 
-def _sum_over(student: TextEncoder, texts: Fitted) -> TableSums | None:
+def _sum_over(student: TextEncoder, texts: Fitted, chosen: np.ndarray) -> TableSums | None:
     assert student.projection is not None
     try:
         return TableSums(
             texts.states,
             texts.aims,
             texts.token_ids,
+            rows=np.flatnonzero(chosen),
             fewest=FEWEST_TEXTS,
             has_bias=student.projection.bias is not None,
         )
