@@ -101,9 +101,10 @@ def start_projection(
 
     Args:
         student: gets the solution.
-        task: texts and settings; ``ridge`` 0 tries several strengths, on the documents alone, with
-            the queries and with all texts, and takes what finds most on held-out texts. Where these
-            are no queries, documents left out one by one choose the strength.
+        task: texts and settings; ``ridge`` 0 tries several strengths, ``fit_to`` best the documents
+            alone, with the queries and with all texts, and what finds most on held-out texts is
+            taken. Where these are no queries, documents left out one by one choose the strength.
+            ``token_table`` adds a table where that finds more.
         states: of the student's backbone.
         validation: what chooses; None takes all texts. The choice is fitted again with these texts
             among the others.
