@@ -81,7 +81,7 @@ def test_the_closed_form_of_both_layers_is_the_ridge_solution_of_what_they_read(
     aims = rng.normal(size=(60, 4)).astype(np.float32)
     head.spread(torch.from_numpy(states))
     reading = closed_form._Reading(head, 2, states)
-    texts = closed_form._Texts(states, aims, np.zeros(60), np.zeros(60, dtype=bool), None)
+    texts = closed_form._Texts(states, aims, np.zeros(60), np.zeros(60, dtype=bool), None, [])
     rows = np.arange(60) < 50
     reading.set(reading.sum_over(texts, rows).solve(0.1))
     with torch.no_grad():
