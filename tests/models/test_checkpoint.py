@@ -31,11 +31,6 @@ def vectors(encoder, role: str) -> torch.Tensor:
         return encoder.finish(encoder(encoder.tokenize(TEXTS, role)))
 
 
-def edit(path: Path, **changes) -> None:
-    value = json.loads(path.read_text())
-    path.write_text(json.dumps({k: v for k, v in (value | changes).items() if v is not ...}))
-
-
 @pytest.fixture
 def folder(tmp_path) -> Path:
     return tiny.write_model(tmp_path / "model", dim=48, prompts=PROMPTS, mrl_dims=(48, 16))
@@ -170,9 +165,9 @@ def test_the_fingerprint_follows_weights_and_prompts_but_not_the_manifest(folder
     first = fingerprint_of_folder(folder)
     (folder / "manifest.json").write_text("{}")
     (folder / "losses.json").write_text("[1]")
-    edit(folder / "leafkit.json", more=1)
+    tiny.edit_json(folder / "leafkit.json", more=1)
     assert fingerprint_of_folder(folder) == first == read_encoder(folder).fingerprint
-    edit(folder / "config_sentence_transformers.json", prompts={"query": "other"})
+    tiny.edit_json(folder / "config_sentence_transformers.json", prompts={"query": "other"})
     second = fingerprint_of_folder(folder)
     weights = load_file(folder / "2_Dense" / "model.safetensors")
     save_file({k: v + 1 for k, v in weights.items()}, folder / "2_Dense" / "model.safetensors")
@@ -242,19 +237,19 @@ def test_a_tokenizer_that_is_none_is_refused(folder, name):
 
 @pytest.mark.parametrize("value", ["x", [1], -1, {"a": 1}])
 def test_a_limit_that_is_no_number_of_tokens_is_refused(folder, value):
-    edit(folder / "sentence_bert_config.json", max_seq_length=value)
+    tiny.edit_json(folder / "sentence_bert_config.json", max_seq_length=value)
     refused(folder, "max_seq_length .* is no number of tokens")
 
 
 @pytest.mark.parametrize("key", ["in_features", "out_features"])
 @pytest.mark.parametrize("value", [..., None, "x", -1, 0, True, [1]])
 def test_a_projection_of_no_size_is_refused(folder, key, value):
-    edit(folder / "2_Dense" / "config.json", **{key: value})
+    tiny.edit_json(folder / "2_Dense" / "config.json", **{key: value})
     refused(folder, "2_Dense/config.json is corrupt: it maps")
 
 
 def test_a_default_prompt_that_is_no_name_is_refused(folder):
-    edit(folder / "config_sentence_transformers.json", default_prompt_name=["query"])
+    tiny.edit_json(folder / "config_sentence_transformers.json", default_prompt_name=["query"])
     refused(folder, "default_prompt_name .* is not one of its prompts")
 
 
@@ -274,12 +269,14 @@ def test_weights_that_lack_a_tensor_are_refused(folder):
 
 
 def test_a_projection_of_another_shape_is_refused(folder):
-    edit(folder / "2_Dense" / "config.json", out_features=64)
+    tiny.edit_json(folder / "2_Dense" / "config.json", out_features=64)
     refused(folder, "the projection cannot be loaded")
 
 
 def test_a_dense_module_with_an_activation_is_refused(folder):
-    edit(folder / "2_Dense" / "config.json", activation_function="torch.nn.modules.activation.Tanh")
+    tiny.edit_json(
+        folder / "2_Dense" / "config.json", activation_function="torch.nn.modules.activation.Tanh"
+    )
     refused(folder, "activation Tanh is not linear")
 
 
@@ -312,13 +309,13 @@ def test_a_second_projection_that_is_not_there_is_named(folder):
     ],
 )
 def test_poolings_that_are_not_exactly_one_known_are_refused(folder, changes):
-    edit(folder / "1_Pooling" / "config.json", **changes)
+    tiny.edit_json(folder / "1_Pooling" / "config.json", **changes)
     refused(folder, "pooling is not exactly one of mean, cls, last")
 
 
 def test_pooling_that_leaves_the_prompt_out_is_refused(folder):
     """Instructor-style pooling averages the text's tokens alone: other vectors than ours."""
-    edit(folder / "1_Pooling" / "config.json", include_prompt=False)
+    tiny.edit_json(folder / "1_Pooling" / "config.json", include_prompt=False)
     refused(folder, "leaves the prompt")
 
 

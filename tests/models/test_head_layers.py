@@ -4,8 +4,6 @@ and nowhere others.
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import packed_case
 import pytest
@@ -35,8 +33,7 @@ def with_head(encoder, layers, dim=24, bias=True, pooling="mean") -> TextEncoder
 
 
 def vectors(encoder, texts=TEXTS) -> np.ndarray:
-    with torch.no_grad():
-        return encoder.finish(encoder(encoder.tokenize(texts, "query"))).numpy()
+    return tiny.vectors_of(encoder, texts)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
@@ -129,11 +126,6 @@ def test_it_is_saved_and_loaded(tmp_path, bias, pooling):
     assert cosines.min() > 0.99
 
 
-def edit(path, **changes) -> None:
-    value = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({k: v for k, v in value.items() if v is not ...}))
-
-
 @pytest.mark.parametrize(
     ("file", "value", "match"),
     [
@@ -149,7 +141,7 @@ def edit(path, **changes) -> None:
 )
 def test_a_folder_whose_layers_were_changed_is_refused(tmp_path, file, value, match):
     write_encoder(with_head(tiny.make_encoder(), (0, 2)), tmp_path, {"kind": "student"})
-    edit(tmp_path / file, head_layers=value)
+    tiny.edit_json(tmp_path / file, head_layers=value)
     with pytest.raises(LeafkitError, match=match) as caught:
         read_encoder(tmp_path)
     assert caught.value.hint
@@ -157,7 +149,7 @@ def test_a_folder_whose_layers_were_changed_is_refused(tmp_path, file, value, ma
 
 def test_without_leafkits_file_the_width_is_still_checked(tmp_path):
     write_encoder(with_head(tiny.make_encoder(), (0, 2)), tmp_path, {"kind": "student"})
-    edit(tmp_path / "2_Dense" / "config.json", head_layers=...)
+    tiny.edit_json(tmp_path / "2_Dense" / "config.json", head_layers=...)
     (tmp_path / "leafkit.json").unlink()
     with pytest.raises(LeafkitError, match="takes 64 dimensions, and the model gives 32"):
         read_encoder(tmp_path)

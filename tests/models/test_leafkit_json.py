@@ -28,11 +28,6 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
-def edit(path: Path, **changes) -> None:
-    value = json.loads(path.read_text())
-    path.write_text(json.dumps({k: v for k, v in (value | changes).items() if v is not ...}))
-
-
 def refused(folder: Path, match: str) -> None:
     with pytest.raises(LeafkitError, match=match) as caught:
         read_encoder(folder)
@@ -71,7 +66,7 @@ def test_query_and_document_stand_there_without_a_prompt_too(tmp_path):
 
 @pytest.mark.parametrize("value", [..., True])
 def test_attention_that_changed_is_refused(folder, value):
-    edit(folder / "config.json", is_causal=value)
+    tiny.edit_json(folder / "config.json", is_causal=value)
     refused(
         folder,
         r"attention is causal in config\.json \(is_causal\) and bidirectional in leafkit\.json",
@@ -80,7 +75,7 @@ def test_attention_that_changed_is_refused(folder, value):
 
 def test_attention_that_was_taken_away_is_refused(tmp_path):
     write_encoder(tiny_encoder("mistral", tiny.make_tokenizer(), max_tokens=64), tmp_path, {})
-    edit(tmp_path / "config.json", is_causal=False)
+    tiny.edit_json(tmp_path / "config.json", is_causal=False)
     refused(
         tmp_path,
         r"attention is bidirectional in config\.json \(is_causal\) and causal in leafkit\.json",
@@ -88,7 +83,7 @@ def test_attention_that_was_taken_away_is_refused(tmp_path):
 
 
 def test_pooling_that_changed_is_refused(folder):
-    edit(
+    tiny.edit_json(
         folder / "1_Pooling" / "config.json",
         pooling_mode_mean_tokens=False,
         pooling_mode_lasttoken=True,
@@ -101,7 +96,7 @@ def test_pooling_that_changed_is_refused(folder):
     [{}, PROMPTS | {"query": "find "}, PROMPTS | {"more": "x"}, {"query": PROMPTS["query"]}],
 )
 def test_prompts_that_changed_are_refused(folder, prompts):
-    edit(folder / "config_sentence_transformers.json", prompts=prompts)
+    tiny.edit_json(folder / "config_sentence_transformers.json", prompts=prompts)
     refused(
         folder,
         r"prompts is .* in config_sentence_transformers\.json and .*Instruct: Find it.* in "
@@ -111,7 +106,7 @@ def test_prompts_that_changed_are_refused(folder, prompts):
 
 def test_prompts_that_were_added_are_refused(tmp_path):
     tiny.write_model(tmp_path)
-    edit(tmp_path / "config_sentence_transformers.json", prompts={"query": "find "})
+    tiny.edit_json(tmp_path / "config_sentence_transformers.json", prompts={"query": "find "})
     refused(tmp_path, r"prompts is \{'query': 'find '\} in .* and none in leafkit\.json")
 
 
@@ -131,7 +126,7 @@ def test_what_an_older_leafkit_did_not_write_is_not_compared(folder, older):
 
 def test_without_the_file_the_other_files_are_believed(folder):
     (folder / "leafkit.json").unlink()
-    edit(folder / "config.json", is_causal=True)
+    tiny.edit_json(folder / "config.json", is_causal=True)
     assert read_encoder(folder).spec.attention == "causal"
 
 

@@ -5,7 +5,6 @@ in graphs, and refused where it does not fit.
 from __future__ import annotations
 
 import copy
-import json
 
 import numpy as np
 import packed_case
@@ -46,8 +45,7 @@ def with_table(encoder, dim=24, *, layers=(), pooling="mean", num_rows=40) -> Te
 
 
 def vectors(encoder, texts=TEXTS) -> np.ndarray:
-    with torch.no_grad():
-        return encoder.finish(encoder(encoder.tokenize(texts, "query"))).numpy()
+    return tiny.vectors_of(encoder, texts)
 
 
 def test_means_by_hand():
@@ -143,11 +141,6 @@ def test_a_damaged_table_is_refused(tmp_path, tensors, match):
     assert caught.value.hint
 
 
-def edit(path, **changes) -> None:
-    value = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({k: v for k, v in value.items() if v is not ...}))
-
-
 @pytest.mark.parametrize(
     ("file", "value", "match"),
     [
@@ -159,7 +152,7 @@ def edit(path, **changes) -> None:
 )
 def test_a_folder_whose_files_contradict_each_other_is_refused(tmp_path, file, value, match):
     write_encoder(with_table(tiny.make_encoder()), tmp_path, {"kind": "student"})
-    edit(tmp_path / file, token_table=value)
+    tiny.edit_json(tmp_path / file, token_table=value)
     with pytest.raises(LeafkitError, match=match) as caught:
         read_encoder(tmp_path)
     assert caught.value.hint

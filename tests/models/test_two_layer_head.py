@@ -56,8 +56,7 @@ def with_head(encoder=None, head=None, layers=(), **spec) -> TextEncoder:
 
 
 def vectors(encoder, texts=TEXTS) -> np.ndarray:
-    with torch.no_grad():
-        return encoder.finish(encoder(encoder.tokenize(texts, "query"))).numpy()
+    return tiny.vectors_of(encoder, texts)
 
 
 def test_its_equation_by_hand():

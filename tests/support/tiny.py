@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from torch import nn
@@ -191,6 +192,19 @@ def write_pairs(path: Path, count: int = 72, num_test: int = 12, num_validation:
         rows.append({"query": query, "positive": document, "split": split})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+def edit_json(path: Path, **changes: Any) -> None:
+    """Change keys of an object in a file; ``...`` takes one out."""
+    value = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({k: v for k, v in value.items() if v is not ...}))
+
+
+def vectors_of(encoder: TextEncoder, texts: Sequence[str]) -> np.ndarray:
+    """(n, D) of texts as queries, as they are served."""
+    with torch.no_grad():
+        found: np.ndarray = encoder.finish(encoder(encoder.tokenize(texts, "query"))).numpy()
+    return found
 
 
 def write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> Path:

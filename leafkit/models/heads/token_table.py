@@ -39,9 +39,9 @@ class TokenTable(nn.Module):
 
     def __init__(self, token_ids: torch.Tensor, rows: torch.Tensor, num_tokens: int) -> None:
         super().__init__()
+        # one more than the number of the row; 0 for a token without one
         places = torch.zeros(num_tokens, dtype=torch.int32)
         places[token_ids] = torch.arange(1, len(token_ids) + 1, dtype=torch.int32)
-        # 0 is the row of all tokens without one, which stays 0: nothing reads it with a weight
         self.register_buffer("places", places)
         self.rows = nn.Parameter(rows.detach().float().clone())
 
