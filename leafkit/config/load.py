@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from leafkit.config.fields import hints_of
+from leafkit.config.mistakes import KNOWN, tell_mistakes
 from leafkit.config.recipe import Recipe, to_plain
 from leafkit.config.renamed import familiar_keys, new_name, old_value, with_new_names
 from leafkit.config.rules import is_consent, with_own_hosts
@@ -28,7 +29,6 @@ from leafkit.core.errors import UsageError
 
 _COMMAND_LINE = "command line"  # where a setting was written
 _MAX_KEY, _MAX_DEPTH, _MAX_REASON = 200, 20, 400  # characters, levels, characters
-_MAX_PROBLEMS = 30  # shown at once
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -125,15 +125,8 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     settings += _read_overrides(overrides, problems)
     recipe = _build(path.stem, settings, problems)
     if problems:
-        told = [
-            problem if len(problem) <= 2 * _MAX_REASON else f"{problem[: 2 * _MAX_REASON]} ..."
-            for problem in dict.fromkeys(problems)
-        ]
-        lines = "\n".join(f"  {problem}" for problem in told[:_MAX_PROBLEMS])
-        if len(told) > _MAX_PROBLEMS:
-            lines += f"\n  ... and {len(told) - _MAX_PROBLEMS} more"
         raise UsageError(
-            f"recipe {path.stem} has {len(set(problems))} mistake(s):\n{lines}",
+            tell_mistakes(path.stem, problems),
             f"leafkit show recipe={name} prints every key",
         )
     return recipe
@@ -260,7 +253,7 @@ def _resolve_type(path: tuple[str, ...]) -> tuple[Any | None, str]:
                 hint = (
                     f"did you mean {'.'.join((*path[:i], near))}?"
                     if near
-                    else f"known here: {', '.join(names)}"
+                    else f"{KNOWN}{', '.join(names)}"
                 )
                 return None, f"unknown key {'.'.join(path[: i + 1])}; {hint}"
             current = hints_of(current)[part]
@@ -361,10 +354,15 @@ def _place(
 def _build(name: str, settings: list[_Setting], problems: list[str]) -> Recipe:
     given: dict[str, Any] = {"name": name}
     origins: dict[str, str] = {}
+    told: set[tuple[str, str]] = set()
     for setting in settings:
         kind, unknown = _resolve_type(setting.path)
         if kind is None:
-            problems.append(f"{setting.origin}: {unknown}")
+            place = setting.origin.rpartition(":")[0]
+            # a section that is none has many keys, all of them wrong by its name alone
+            if (place, unknown) not in told:
+                problems.append(f"{setting.origin}: {unknown}")
+            told.add((place, unknown))
             continue
         try:
             value = _parse(setting, kind)

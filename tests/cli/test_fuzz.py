@@ -67,6 +67,6 @@ def test_some_command_lines(recipe, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_many_command_lines(recipe, capsys, monkeypatch):
-    counts = _check_all(bad_words(recipe, 500), capsys, monkeypatch)
+    counts = _check_all(bad_words(recipe, 300), capsys, monkeypatch)
     logging.getLogger(__name__).warning("command lines by status: %s", dict(counts))
-    assert counts.total() == 500
+    assert counts.total() == 300

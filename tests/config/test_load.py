@@ -157,6 +157,17 @@ def test_unknown_key_without_a_near_one_lists_what_is_known(write: Write) -> Non
     assert found == [f"recipes/mine.yaml:2: unknown key teacher.zzzzzz; known here: {known}"]
 
 
+def test_keys_of_a_section_are_listed_once_and_those_of_one_that_is_none_are_one_mistake(
+    write: Write,
+) -> None:
+    first, second, section = _mistakes(
+        write("teacher:\n  zzzzzz: 1\n  qqqqqq: 1\nxxxxxxx:\n  a: 1\n  b: 1\n")
+    )
+    assert first.startswith("recipes/mine.yaml:2: unknown key teacher.zzzzzz; known here: source, ")
+    assert second == "recipes/mine.yaml:3: unknown key teacher.qqqqqq; known here: as above"
+    assert section.startswith("recipes/mine.yaml:5: unknown key xxxxxxx; known here: name, seed, ")
+
+
 def test_ranges_carry_their_origin_through_dicts_and_lists(write: Write) -> None:
     found = _mistakes(
         write("inherit:\n  precisions: [int3]\n  max_gap:\n    int8: 3.0\n    int2: 0.1\n")
