@@ -40,6 +40,12 @@ def _check_head(student: StudentConfig) -> list[Problem]:
     if student.token_table and (student.kind == "static" or student.head != "linear"):
         what = "stands beside a transformer, under student.head=linear"
         return [("student.token_table", what)]
+    if student.token_units and (student.kind == "static" or student.head != "linear"):
+        what = "stands between a transformer and its mean, under student.head=linear"
+        return [("student.token_units", what)]
+    if student.token_units and student.head_layers != "last":
+        what = f"reads the last layer alone, and student.head_layers={shown(student.head_layers)}"
+        return [("student.token_units", what)]
     if student.head == "none" and student.trains_nothing:
         what = "none leaves nothing to fit, and an instant student is fitted alone: train it"
         return [("student.head", what)]

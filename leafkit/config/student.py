@@ -222,6 +222,15 @@ class StudentConfig:
         low=0,
         high=65_536,
     )
+    token_units: int = number(
+        0,
+        "Of a layer over each token's last hidden state, before the mean: each answers to what one "
+        "kind of token looks like there, so that the mean keeps the words of a text apart. For a "
+        "student of many corpora, fitted to many texts. sentence-transformers loads it (tried with "
+        "6.2). 0 for none.",
+        low=0,
+        high=65_536,
+    )
     head_bias: bool = flag(True, "W_out adds a bias.")
     head_steps: int = number(
         400,

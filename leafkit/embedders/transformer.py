@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -46,6 +46,10 @@ class TransformerEmbedder(EmbedderBase):
                 self._ready.projection = copy.deepcopy(encoder.projection).to(device)
             if encoder.token_table is not None:
                 self._ready.token_table = copy.deepcopy(encoder.token_table).to(device)
+            if encoder.token_layer is not None:
+                self._ready.token_layer = copy.deepcopy(encoder.token_layer).to(
+                    device=device, dtype=precision
+                )
             self._ready.eval()
             if (
                 kind_of(device).is_host
@@ -143,6 +147,16 @@ class TransformerEmbedder(EmbedderBase):
             else:
                 _run_one_ahead(batches, begin, take)
         return out
+
+    def token_states(self, token_ids: TokenIds) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Batch by batch, (N,) ids of tokens and (N, H) float32 last hidden states: before a layer
+        over tokens, where there is one.
+        """
+        tokens_at_once = kind_of(self._ready.device).tokens_at_once
+        for rows in _cut_into_batches([len(ids) for ids in token_ids], tokens_at_once):
+            with torch.inference_mode():
+                ids, states = self._ready.token_states([token_ids[i] for i in rows])
+                yield ids.cpu().numpy(), states.float().cpu().numpy()
 
     def embed(
         self, texts: Sequence[str], role: str, max_tokens: int, bar: Bar | None = None

@@ -151,7 +151,7 @@ def document_model(
         encoder.tokenizer,
         spec,
         head,
-        token_table=encoder.token_table,
+        **encoder.beside,
         fingerprint=encoder.fingerprint,
     ).eval()
 
@@ -185,10 +185,12 @@ def _check_head(encoder: Encoder, name: str) -> None:
         told, word = f"the layers {name_layers(layers)}", "student.head_layers=last"
     elif isinstance(encoder, TextEncoder) and encoder.token_table is not None:
         told, word = "a table of token vectors", "student.token_table=0"
+    elif isinstance(encoder, TextEncoder) and encoder.token_layer is not None:
+        told, word = "a layer over tokens", "student.token_units=0"
     if told:
         raise LeafkitError(
-            f"{name}: its head reads {told}, and the modules of sentence-transformers hand on the "
-            "last layer alone",
+            f"{name}: its head reads {told}, and tools that read this layout hand on the last "
+            "hidden states alone",
             'to=["onnx"] writes one graph that holds a student\'s head; leafkit search and leafkit '
             f"serve take it as it is; {word} makes one for this target",
         )

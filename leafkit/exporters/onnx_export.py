@@ -31,6 +31,7 @@ from leafkit.embedders.onnx_graph import (
 )
 from leafkit.exporters.plain_bert import PlainBert
 from leafkit.models.encoder_protocol import Encoder
+from leafkit.models.heads.token_layer import TokenLayer
 from leafkit.models.packed.backbone import is_plain_bert
 from leafkit.models.text_encoder import TextEncoder
 
@@ -52,11 +53,13 @@ class _ServedVector(nn.Module):
         self.layers = encoder.spec.head_layers or (-1,)
         self.backbone = hidden_states(encoder, for_onnxruntime)
         self.projection, self.token_table = encoder.projection, encoder.token_table
+        self.token_layer = encoder.token_layer
         self.pooling, self.normalized = encoder.spec.pooling, encoder.spec.normalized
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         states = self.backbone(input_ids, attention_mask)
-        read = [self._pool(states[layer], attention_mask) for layer in self.layers]
+        hidden = [through_layer(states[layer], self.token_layer) for layer in self.layers]
+        read = [self._pool(one, attention_mask) for one in hidden]
         if self.token_table is not None:
             read.append(mean_of(self.token_table.look_up(input_ids), attention_mask))
         pooled = read[0] if len(read) == 1 else torch.cat(read, dim=1)
@@ -71,6 +74,11 @@ class _ServedVector(nn.Module):
         position = torch.arange(attention_mask.shape[1], device=attention_mask.device)
         is_last_BT = position == attention_mask.sum(1, keepdim=True) - 1
         return (hidden_BTH * is_last_BT.unsqueeze(-1).to(hidden_BTH.dtype)).sum(1)
+
+
+def through_layer(hidden: torch.Tensor, layer: TokenLayer | None) -> torch.Tensor:
+    """(B, T, U) of hidden states, which alone are read where there is a layer over tokens."""
+    return hidden if layer is None else layer(hidden)
 
 
 def mean_of(tokens_BTD: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

@@ -75,7 +75,7 @@ def write_runtime_files(
     write_json(folder / PROMPTS_FILE, told)
     if has_tokens:
         _write_modules(encoder, folder)
-    fields = leafkit_json_fields(encoder.spec, encoder.table_dim)
+    fields = leafkit_json_fields(encoder.spec, encoder.table_dim, encoder.num_units)
     write_json(folder / MODEL_SPACE_FILE, dict(space) | fields)
 
 

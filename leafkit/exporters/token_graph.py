@@ -33,6 +33,7 @@ from leafkit.exporters.onnx_export import (
     mean_of,
     quantize,
     served_vector,
+    through_layer,
     transformer_of,
     write_onnx,
 )
@@ -55,13 +56,14 @@ class _TokensAndVector(nn.Module):
         self.backbone = hidden_states(encoder)
         self.layers = encoder.spec.head_layers or (-1,)
         self.projection, self.token_table = encoder.projection, encoder.token_table
+        self.token_layer = encoder.token_layer
         self.normalized = encoder.spec.normalized
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         states = self.backbone(input_ids, attention_mask)
-        read = [states[layer] for layer in self.layers]
+        read = [through_layer(states[layer], self.token_layer) for layer in self.layers]
         if self.token_table is not None:
             read.append(self.token_table.look_up(input_ids))
         hidden = read[0] if len(read) == 1 else torch.cat(read, dim=-1)

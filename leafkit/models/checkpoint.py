@@ -26,6 +26,9 @@ from leafkit.models.builtin.find import find_builtin
 from leafkit.models.builtin.hub import download
 from leafkit.models.folder import (
     GELU,
+    RELU,
+    TOKEN_FOLDER,
+    TOKENS,
     fingerprint_of_folder,
     is_ranked_by_cosine,
     read_object,
@@ -188,6 +191,7 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
                 read_object(folder / MODEL_SPACE_FILE),
                 spec,
                 table_dim=stock.table_dim,
+                num_units=stock.token_layer.out_features if stock.token_layer else 0,
             ),
         )
     check_attention(backbone)
@@ -201,6 +205,7 @@ def read_encoder(folder: Path, trust_remote_code: bool = False) -> TextEncoder:
         spec,
         _fitting(stock, folder, backbone),
         token_table=table,
+        token_layer=stock.token_layer,
         fingerprint=fingerprint_of_folder(folder),
     ).eval()
 
@@ -239,6 +244,7 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
     normalize = "4_Normalize" if isinstance(head, TwoLayerHead) else "3_Normalize"
     used = [
         ("Transformer", ""),
+        *([("Dense", TOKEN_FOLDER)] if encoder.token_layer is not None else []),
         ("Pooling", "1_Pooling"),
         *([("Dense", "2_Dense")] if head is not None else []),
         *([("Dense", "3_Dense")] if isinstance(head, TwoLayerHead) else []),
@@ -274,6 +280,8 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
     # what the stock module gives: a Dense module that reads more takes more, so that others fail at
     # its shape instead of giving other vectors
     width = int(encoder.backbone.config.hidden_size)
+    if encoder.token_layer is not None:
+        width = encoder.token_layer.out_features
     pooling = {"word_embedding_dimension": width, "include_prompt": True}
     pooling |= {
         key: name == encoder.spec.pooling for name, key in _LEGACY_POOLING.items()
@@ -283,15 +291,18 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
     _write_head(encoder, folder)
     if encoder.spec.normalized:
         (folder / normalize).mkdir(exist_ok=True)
-    told = leafkit_json_fields(encoder.spec, encoder.table_dim)
+    told = leafkit_json_fields(encoder.spec, encoder.table_dim, encoder.num_units)
     write_json(folder / MODEL_SPACE_FILE, space | told)
 
 
 def _write_head(encoder: TextEncoder, folder: Path) -> None:
-    """Its Dense modules, and the table that they read."""
+    """Its Dense modules, and what they read beside the hidden states."""
     head, layers, table_dim = encoder.projection, encoder.spec.head_layers, encoder.table_dim
     if encoder.token_table is not None:
         write_token_table(encoder.token_table, folder)
+    if encoder.token_layer is not None:
+        place = folder / TOKEN_FOLDER
+        write_dense(encoder.token_layer.linear, place, activation=RELU, output=TOKENS)
     if isinstance(head, TwoLayerHead):
         first, second = to_dense(head)
         write_dense(first, folder / "2_Dense", layers, token_table=table_dim, activation=GELU)
@@ -328,7 +339,17 @@ def _fitting(stock: Stock, folder: Path, backbone: PreTrainedModel) -> Head | No
             f"{folder}: its Dense module reads several layers, and {fault}",
             "write or download the model again",
         )
-    width = int(backbone.config.hidden_size) * max(1, len(layers)) + stock.table_dim
+    hidden = int(backbone.config.hidden_size)
+    width = hidden * max(1, len(layers)) + stock.table_dim
+    if (token_layer := stock.token_layer) is not None:
+        if token_layer.in_features != hidden or layers or projection is None:
+            raise LeafkitError(
+                f"{folder}: its Dense module over tokens takes {token_layer.in_features} "
+                f"dimensions of the model's {hidden}, or the one after the pooling reads other "
+                "layers, or is missing",
+                "write or download the model again",
+            )
+        width = token_layer.out_features + stock.table_dim
     if projection is not None and projection.in_features != width:
         raise LeafkitError(
             f"{folder}: its Dense module takes {projection.in_features} dimensions, and the model "

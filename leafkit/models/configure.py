@@ -67,8 +67,7 @@ def configure(
         prompts=spec.prompts if prompts is None else dict(prompts),
         templates=spec.templates if templates is None else dict(templates),
     )
-    head, table = encoder.projection, encoder.token_table
-    new = TextEncoder(encoder.backbone, tokenizer, spec, head, token_table=table)
+    new = TextEncoder(encoder.backbone, tokenizer, spec, encoder.projection, **encoder.beside)
     new.train(encoder.training)
     if gradient_checkpointing:
         enable_gradient_checkpointing(new)

@@ -31,10 +31,14 @@ _AGAIN = "write or download the model again"
 # what a Dense module does after its linear map; GELU is torch's own, by the error function
 IDENTITY = "torch.nn.modules.linear.Identity"
 GELU = "torch.nn.modules.activation.GELU"
+RELU = "torch.nn.modules.activation.ReLU"
+TOKENS = "token_embeddings"  # what a Dense module over tokens reads and writes
+TOKEN_FOLDER = "1_Dense"  # where leafkit writes it
 # in a Dense module's file and in leafkit.json: layers that a head reads, and the dimensions of a
 # table of token vectors beside them
 HEAD_LAYERS = "head_layers"
 TOKEN_TABLE = "token_table"
+TOKEN_UNITS = "token_units"
 ADAPTER_FILE = "adapter_config.json"  # a low-rank adapter, as peft writes it
 # what stands beside a model and decides about no vector: documents, and its weights in the forms
 # of other libraries
@@ -239,6 +243,7 @@ def write_dense(
     *,
     token_table: int = 0,
     activation: str = IDENTITY,
+    output: str = "",
 ) -> None:
     """Write a projection as a Dense module, float32.
 
@@ -247,7 +252,8 @@ def write_dense(
         folder: of the module; created.
         layers: whose pooled states it reads, side by side; empty for the last layer alone.
         token_table: dimensions of the mean token vector that it reads after them; 0 for none.
-        activation: what comes after it, IDENTITY or GELU.
+        activation: what comes after it, IDENTITY, GELU or RELU.
+        output: what it reads and writes, TOKENS; "" for the text's vector.
     """
     folder.mkdir(exist_ok=True)
     config: dict[str, object] = {
@@ -260,6 +266,8 @@ def write_dense(
         config[HEAD_LAYERS] = list(layers)
     if token_table:
         config[TOKEN_TABLE] = token_table
+    if output:
+        config |= {"module_input_name": output, "module_output_name": output}
     write_json(folder / "config.json", config)
     weights = {
         f"linear.{name}": value.detach().float().contiguous()

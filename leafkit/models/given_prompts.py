@@ -48,7 +48,7 @@ def give_prompts(
         encoder.tokenizer,
         replace(encoder.spec, prompts=encoder.spec.prompts | new),
         encoder.projection,
-        token_table=encoder.token_table,
+        **encoder.beside,
         fingerprint=fingerprint([encoder.fingerprint, sorted(new.items())]),
     )
     return changed.train(encoder.training)

@@ -9,7 +9,7 @@ from typing import Any
 
 from leafkit.core.errors import LeafkitError
 from leafkit.models.attention import MODES
-from leafkit.models.folder import HEAD_LAYERS, TOKEN_TABLE
+from leafkit.models.folder import HEAD_LAYERS, TOKEN_FOLDER, TOKEN_TABLE, TOKEN_UNITS
 from leafkit.models.pooling import POOLINGS, name_layers
 from leafkit.models.text_encoder import EncoderSpec
 
@@ -21,11 +21,15 @@ _FILES = {
 }
 
 
-def leafkit_json_fields(spec: EncoderSpec, table_dim: int = 0) -> dict[str, object]:
+def leafkit_json_fields(
+    spec: EncoderSpec, table_dim: int = 0, num_units: int = 0
+) -> dict[str, object]:
     """Pooling, attention, similarity, prompts and their templates, as leafkit.json holds them; the
-    layers too, where a head reads several, and the dimensions of a table of token vectors.
+    layers too, where a head reads several, the dimensions of a table of token vectors, and the
+    units of a layer over tokens.
     """
     table = {TOKEN_TABLE: table_dim} if table_dim else {}
+    units = {TOKEN_UNITS: num_units} if num_units else {}
     layers = {HEAD_LAYERS: list(spec.head_layers)} if spec.head_layers else {}
     return {
         "pooling": spec.pooling,
@@ -35,11 +39,12 @@ def leafkit_json_fields(spec: EncoderSpec, table_dim: int = 0) -> dict[str, obje
         "templates": dict(spec.templates),
         **layers,
         **table,
+        **units,
     }
 
 
 def check_leafkit_json(
-    path: Path, space: Any, found: EncoderSpec, *, table_dim: int = 0
+    path: Path, space: Any, found: EncoderSpec, *, table_dim: int = 0, num_units: int = 0
 ) -> dict[str, str]:
     """Compare what leafkit.json says with what the model's other files say; return the templates,
     which only it knows.
@@ -49,6 +54,7 @@ def check_leafkit_json(
         space: its content; keys that an older leafkit did not write are not compared.
         found: read from the other files.
         table_dim: likewise.
+        num_units: likewise.
 
     Raises:
         LeafkitError: a value is of the wrong type, or the files contradict each other.
@@ -93,6 +99,13 @@ def check_leafkit_json(
             f"2_Dense/config.json and of {told!r} in {path.name} (0 is none): its vectors would "
             "not be those it was trained for",
             "restore 2_Dense/config.json, or write the model again",
+        )
+    if (told := space.get(TOKEN_UNITS, 0)) != num_units:
+        raise LeafkitError(
+            f"{path.parent}: the layer over tokens has {num_units} units in {TOKEN_FOLDER}, by "
+            f"modules.json, and {told!r} in {path.name} (0 is none): its vectors would not be "
+            "those it was trained for",
+            f"restore modules.json and {TOKEN_FOLDER}, or write the model again",
         )
     for key, file in _FILES.items():
         expected, other = space.get(key), getattr(found, key)

@@ -56,7 +56,7 @@ def prune_layers(encoder: TextEncoder, choice: str) -> TextEncoder:
             "keep layer 1: student.init_layers=1,3,5 say",
         )
     new.load_state_dict(state)
-    reads_more = encoder.spec.head_layers or encoder.token_table is not None
+    reads_more = encoder.spec.head_layers or any(encoder.beside.values())
     projection = None if reads_more else copy.deepcopy(encoder.projection)
     spec = replace(encoder.spec, head_layers=())
     return TextEncoder(new, encoder.tokenizer, spec, projection).eval()

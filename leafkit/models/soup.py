@@ -121,7 +121,8 @@ def _check_same_use(first: TextEncoder, other: TextEncoder) -> None:
 
 
 def _uses(encoder: TextEncoder) -> Mapping[str, object]:
-    spec, tokenizer, table = encoder.spec, encoder.tokenizer, encoder.token_table
+    spec, tokenizer = encoder.spec, encoder.tokenizer
+    table, layer = encoder.token_table, encoder.token_layer
     return {
         "architecture": encoder.backbone.config.model_type,
         "pooling": spec.pooling,
@@ -133,4 +134,5 @@ def _uses(encoder: TextEncoder) -> Mapping[str, object]:
         "special tokens": tokenizer.special_tokens_map,
         "token ids": tokenizer(PROBE)["input_ids"],
         "token tables": None if table is None else table.token_ids.tolist(),
+        "units of a layer over tokens": None if layer is None else layer.out_features,
     }

@@ -17,6 +17,7 @@ from leafkit.core.devices import send
 from leafkit.core.errors import UsageError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.models.attention import attention_mode
+from leafkit.models.heads.token_layer import Beside, TokenLayer
 from leafkit.models.heads.token_table import TokenTable
 from leafkit.models.heads.two_layer import Head, apply_head
 from leafkit.models.packed.backbone import can_pack, run_packed
@@ -84,6 +85,8 @@ class TextEncoder(nn.Module):
             the pooled vector is the output.
         token_table: what the projection reads beside the hidden states, R dimensions; None for
             nothing.
+        token_layer: what the last hidden states go through before they are pooled, H -> U; None for
+            nothing.
         fingerprint: identity of the weights on disk; "" for a model in the making.
 
     Raises:
@@ -99,6 +102,7 @@ class TextEncoder(nn.Module):
         projection: Head | None = None,
         *,
         token_table: TokenTable | None = None,
+        token_layer: TokenLayer | None = None,
         fingerprint: str = "",
     ) -> None:
         super().__init__()
@@ -113,6 +117,13 @@ class TextEncoder(nn.Module):
             )
         fault = find_layer_fault(spec.head_layers, count_layers(backbone))
         reads_more = "several layers" if spec.head_layers else ""
+        if token_layer is not None:
+            reads_more = "a layer over tokens"
+            if spec.head_layers:
+                raise UsageError(
+                    "a layer over tokens reads the last hidden states, and head_layers are given",
+                    "leave one of them out",
+                )
         if token_table is not None:
             reads_more = "a table of token vectors"
         if fault:
@@ -126,6 +137,7 @@ class TextEncoder(nn.Module):
         self.backbone = backbone
         self.projection = projection
         self.token_table = token_table
+        self.token_layer = token_layer
         self.tokenizer = tokenizer
         self.spec = replace(spec, attention=attention)
         self.fingerprint = fingerprint
@@ -139,16 +151,32 @@ class TextEncoder(nn.Module):
 
     @property
     def hidden_size(self) -> int:
-        """H, what W_out maps from: the width of the backbone for every layer that is read, and
-        that of the table of token vectors.
+        """H, what W_out maps from: the width of the backbone for every layer that is read, or the
+        units of the layer over tokens, and the width of the table of token vectors.
         """
-        states = int(self.backbone.config.hidden_size) * max(1, len(self.spec.head_layers))
-        return states + self.table_dim
+        return self.state_dim + self.table_dim
+
+    @property
+    def state_dim(self) -> int:
+        """What is pooled, without the table of token vectors."""
+        if self.token_layer is not None:
+            return self.token_layer.out_features
+        return int(self.backbone.config.hidden_size) * max(1, len(self.spec.head_layers))
 
     @property
     def table_dim(self) -> int:
         """R of the table of token vectors; 0 without one."""
         return self.token_table.out_features if self.token_table is not None else 0
+
+    @property
+    def num_units(self) -> int:
+        """U of the layer over tokens; 0 without one."""
+        return self.token_layer.out_features if self.token_layer is not None else 0
+
+    @property
+    def beside(self) -> Beside:
+        """What it has beside backbone and projection, for another encoder of the same parts."""
+        return {"token_table": self.token_table, "token_layer": self.token_layer}
 
     @property
     def dim(self) -> int:
@@ -173,8 +201,9 @@ class TextEncoder(nn.Module):
         """Multiply-adds of the linear layers counted as two, per token, without attention scores
         and embeddings.
         """
-        linear = sum(m.weight.numel() for m in self.backbone.modules() if isinstance(m, nn.Linear))
-        return 2 * linear
+        parts = [self.backbone] if self.token_layer is None else [self.backbone, self.token_layer]
+        modules = [module for part in parts for module in part.modules()]
+        return 2 * sum(m.weight.numel() for m in modules if isinstance(m, nn.Linear))
 
     def disable_dropout(self) -> None:
         """Train without dropout: a regression target computed once has no noise to average out.
@@ -250,10 +279,11 @@ class TextEncoder(nn.Module):
         if can_pack(self.backbone):
             batch = pack(token_ids, self.device)
             if not self.spec.head_layers:
-                return pool_packed(run_packed(self.backbone, batch), batch, self.spec.pooling)
+                read = self._through_layer(run_packed(self.backbone, batch))
+                return pool_packed(read, batch, self.spec.pooling)
             states = run_packed(self.backbone, batch, all_layers=True)
-            read = [states[layer] for layer in self.spec.head_layers]
-            return torch.cat([pool_packed(x, batch, self.spec.pooling) for x in read], dim=1)
+            layers = [states[layer] for layer in self.spec.head_layers]
+            return torch.cat([pool_packed(x, batch, self.spec.pooling) for x in layers], dim=1)
         order, parts = [], []
         for group in group_by_length([len(ids) for ids in token_ids]):
             order.extend(group.tolist())
@@ -262,6 +292,25 @@ class TextEncoder(nn.Module):
         back = torch.empty(len(order), dtype=torch.long)
         back[torch.tensor(order)] = torch.arange(len(order))
         return pooled[send(back, pooled.device)]
+
+    def _through_layer(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden if self.token_layer is None else self.token_layer(hidden)
+
+    def token_states(self, token_ids: TokenIds) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N,) ids of all tokens of some texts, in any order, and (N, H) their last hidden states
+        as the backbone gives them.
+        """
+        if can_pack(self.backbone):
+            batch = pack(token_ids, self.device)
+            return batch.ids_N, run_packed(self.backbone, batch)
+        found = []
+        for text in token_ids:
+            ids_1T = torch.tensor([list(text)], device=self.device)
+            kwargs = {"use_cache": False} if self.spec.attention else {}
+            found.append(
+                (ids_1T[0], self.backbone(input_ids=ids_1T, **kwargs).last_hidden_state[0])
+            )
+        return torch.cat([ids for ids, _ in found]), torch.cat([states for _, states in found])
 
     def forward(self, token_ids: TokenIds) -> torch.Tensor:
         """(B, D) float32 raw vectors: neither cut nor normalised."""
@@ -296,7 +345,9 @@ class TextEncoder(nn.Module):
             kwargs["output_hidden_states"] = True
         mask = None if is_full else mask_BT.long()
         output = self.backbone(input_ids=ids_BT, attention_mask=mask, **kwargs)
-        read = [output.hidden_states[i] for i in layers] or [output.last_hidden_state]
+        read = [output.hidden_states[i] for i in layers] or [
+            self._through_layer(output.last_hidden_state)
+        ]
         real_BT, pooling = None if is_full else mask_BT, self.spec.pooling
         pooled = [pool_padded(hidden_BTH, lengths, real_BT, pooling) for hidden_BTH in read]
         return torch.cat(pooled, dim=1)

@@ -204,6 +204,7 @@ def describe_model(handle: ModelHandle) -> ModelFacts:
         prompts={role: model.prompt(role) for role in ("query", "document")},
         head_layers=(network.spec.head_layers or None) if network is not None else None,
         token_table=(network.table_dim or None) if isinstance(network, TextEncoder) else None,
+        token_units=(network.num_units or None) if isinstance(network, TextEncoder) else None,
     )
 
 

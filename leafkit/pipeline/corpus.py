@@ -182,6 +182,6 @@ def _unnormalized(encoder: TextEncoder) -> TextEncoder:
         encoder.tokenizer,
         replace(encoder.spec, normalized=False),
         encoder.projection,
-        token_table=encoder.token_table,
+        **encoder.beside,
         fingerprint=f"{encoder.fingerprint}-unnormalized",
     )

@@ -30,6 +30,7 @@ class ModelFacts:
         head_layers: whose hidden states its last layer reads; None where that is the last layer
             alone.
         token_table: dimensions of the mean token vector that it reads beside them; None for none.
+        token_units: of a layer over tokens before the mean; None for none.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ModelFacts:
     prompts: Mapping[str, str]
     head_layers: tuple[int, ...] | None = None
     token_table: int | None = None
+    token_units: int | None = None
 
     @property
     def is_stock(self) -> bool:

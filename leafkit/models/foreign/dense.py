@@ -14,8 +14,17 @@ from safetensors.torch import load_file
 from torch import nn
 
 from leafkit.core.errors import LeafkitError
-from leafkit.models.folder import GELU, HEAD_LAYERS, IDENTITY, TOKEN_TABLE, read_object
+from leafkit.models.folder import (
+    GELU,
+    HEAD_LAYERS,
+    IDENTITY,
+    RELU,
+    TOKEN_TABLE,
+    TOKENS,
+    read_object,
+)
 from leafkit.models.foreign.not_stock import NotStock
+from leafkit.models.heads.token_layer import TokenLayer
 from leafkit.models.heads.two_layer import Head, from_dense
 
 _OUTPUT = "sentence_embedding"
@@ -58,16 +67,31 @@ def read_dense(folder: Path) -> nn.Linear:
     return _read_map(folder, IDENTITY)
 
 
-def _read_map(folder: Path, activation: str) -> nn.Linear:
-    """The map before a Dense module's activation, which must be this one."""
+def read_token_layer(folder: Path) -> TokenLayer:
+    """The layer over tokens in the folder of a Dense module that stands before the pooling.
+
+    Raises:
+        NotStock: it is another one than leafkit's, relu after a map with a bias.
+        LeafkitError: it is missing or damaged.
+    """
+    linear = _read_map(folder, RELU, TOKENS)
+    if linear.bias is None:
+        raise NotStock(f"{folder}: a Dense module over tokens without a bias")
+    return TokenLayer(linear)
+
+
+def _read_map(folder: Path, activation: str, feature: str = _OUTPUT) -> nn.Linear:
+    """The map before a Dense module's activation, which must be this one, as what it works on."""
     path = folder / "config.json"
     config = read_object(path)
     found = _activation_of(folder)
     if found != activation or (found != IDENTITY and config.get("use_residual")):
         raise _not_linear(folder, found)
     for key in ("module_input_name", "module_output_name"):
-        if config.get(key) not in (None, _OUTPUT):
-            raise NotStock(f"{path}: {key} is {config[key]!r}, not {_OUTPUT}")
+        if (config.get(key) or _OUTPUT) != feature and not (
+            key == "module_output_name" and config.get(key) is None
+        ):
+            raise NotStock(f"{path}: {key} is {config.get(key)!r}, not {feature}")
     width, dim = config.get("in_features"), config.get("out_features")
     if type(width) is not int or type(dim) is not int or min(width, dim) < 1:
         raise LeafkitError(

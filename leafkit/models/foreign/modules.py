@@ -11,8 +11,14 @@ from typing import Any
 
 from leafkit.core.errors import LeafkitError
 from leafkit.models.folder import read_json, read_object
-from leafkit.models.foreign.dense import read_head_layers, read_projection, read_table_dim
+from leafkit.models.foreign.dense import (
+    read_head_layers,
+    read_projection,
+    read_table_dim,
+    read_token_layer,
+)
 from leafkit.models.foreign.not_stock import NotStock
+from leafkit.models.heads.token_layer import TokenLayer
 from leafkit.models.heads.two_layer import Head
 
 STOCK = ("Transformer", "Pooling", "Dense", "Normalize")
@@ -54,6 +60,7 @@ class Stock:
         normalized: a Normalize module comes last.
         head_layers: that the first Dense module reads, where leafkit wrote one that reads several.
         table_dim: dimensions of the mean token vector that it reads after them; 0 for none.
+        token_layer: a Dense module over tokens, before the pooling; None for none.
     """
 
     root: Path
@@ -63,6 +70,7 @@ class Stock:
     normalized: bool
     head_layers: tuple[int, ...] = ()
     table_dim: int = 0
+    token_layer: TokenLayer | None = None
 
 
 def read_modules(folder: Path) -> list[tuple[str, str]]:
@@ -111,7 +119,9 @@ def read_stock(folder: Path) -> Stock:
     paths = {name: [folder / path for kind, path in modules if kind == name] for name in STOCK}
     for place in paths["Normalize"]:
         _check_features(place, read_object(place / "config.json", {}))
-    root = paths["Transformer"][0]
+    root, token_layer = paths["Transformer"][0], None
+    if _has_layer_over_tokens([name for name, _ in modules]):
+        token_layer = read_token_layer(paths["Dense"].pop(0))
     return Stock(
         root=root,
         settings=read_settings(root),
@@ -120,6 +130,7 @@ def read_stock(folder: Path) -> Stock:
         normalized=bool(paths["Normalize"]),
         head_layers=read_head_layers(paths["Dense"][0]) if paths["Dense"] else (),
         table_dim=read_table_dim(paths["Dense"][0]) if paths["Dense"] else 0,
+        token_layer=token_layer,
     )
 
 
@@ -164,14 +175,19 @@ def _check_order(folder: Path, modules: list[tuple[str, str]]) -> list[tuple[str
             raise NotStock(f"{folder}: module {name} is not one of {', '.join(STOCK)}")
     if names[:1] != ["Transformer"]:
         raise (NotStock if names else _no_modules)(f"{path} names no Transformer at its beginning")
-    num_dense = names.count("Dense")
-    usual = ["Transformer", "Pooling", *["Dense"] * num_dense]
+    before = ["Dense"] * _has_layer_over_tokens(names)
+    after = ["Dense"] * (names.count("Dense") - len(before))
+    usual = ["Transformer", *before, "Pooling", *after]
     if names not in (usual, [*usual, "Normalize"]):
         raise NotStock(
             f"{path}: {', '.join(names)} is another order than Transformer, Pooling, Dense, "
             f"Normalize"
         )
     return named
+
+
+def _has_layer_over_tokens(names: list[str]) -> bool:
+    return names[1:3] == ["Dense", "Pooling"]
 
 
 def _no_modules(message: str) -> LeafkitError:

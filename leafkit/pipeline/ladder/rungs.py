@@ -221,6 +221,7 @@ def rung_config(student: StudentConfig, layers: str) -> StudentConfig:
         head="linear",
         head_layers="all" if layers else "last",
         token_table=0,
+        token_units=0,
         head_steps=0,
         start_weight=0.0,
     )

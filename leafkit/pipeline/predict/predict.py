@@ -255,7 +255,9 @@ def forecast(
     recipe, yardstick = run.recipe, sample.yardstick
     calibration = calibrate(runs, sample.asked_with)
     corpus, num_texts = part.corpus, part.num_documents
-    student = replace(recipe.student, head_layers="last", token_table=0, kind="instant")
+    student = replace(
+        recipe.student, head_layers="last", token_table=0, token_units=0, kind="instant"
+    )
     shaped, words = load_named_start(recipe.student)
     start = build_student(shaped, teacher, student, recipe.seed)
     probed = list(

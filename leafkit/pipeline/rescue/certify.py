@@ -265,6 +265,7 @@ def fit_maps(
         head="linear",
         head_layers="last",
         token_table=0,
+        token_units=0,
         head_steps=0,
         num_ridge_texts=min(_MOST_FITTED, run.recipe.student.num_ridge_texts),
         ridge=0.0,

@@ -146,6 +146,7 @@ def _small_student(student: StudentConfig) -> StudentConfig:
         head_hidden=min(32, student.head_hidden),
         head_layers="last" if student.head_layers == "last" else "all",
         token_table=min(8, student.token_table),
+        token_units=min(32, student.token_units),
         tokens_per_batch=min(1024, student.tokens_per_batch),
         max_texts_per_batch=BATCH_SIZE,
         num_epochs=_NUM_EPOCHS,

@@ -58,7 +58,10 @@ def student_at_full_size(student: StudentConfig, dim: int) -> tuple[int, int] | 
         config = config_of_layers(config, kept)
     layers = choose_head_layers(student.head_layers, int(config.num_hidden_layers), student.init)
     with torch.device("meta"):
-        width = config.hidden_size * max(1, len(layers)) + min(student.token_table, dim)
-        head = make_head(student, width, dim)
+        width, before = config.hidden_size * max(1, len(layers)), 0
+        if student.token_units:
+            units = student.token_units + 2 * config.hidden_size  # see ``add_token_layer``
+            width, before = units, units * (config.hidden_size + 1)
+        head = make_head(student, width + min(student.token_table, dim), dim)
     weights = head.parameters() if head is not None else ()
-    return count_parameters(config), sum(weight.numel() for weight in weights)
+    return count_parameters(config), before + sum(weight.numel() for weight in weights)

@@ -32,6 +32,7 @@ from leafkit.pipeline.student.checks import (
 from leafkit.pipeline.student.fit.closed_form import measure_bare_start, start_projection
 from leafkit.pipeline.student.fit.pooled_states import PooledStates
 from leafkit.pipeline.student.fit.score_head import fit_score_head
+from leafkit.pipeline.student.fit.token_layer import add_token_layer
 from leafkit.pipeline.student.head import check_head, make_head
 from leafkit.pipeline.student.start_scores import follow_both, score_by_start
 from leafkit.pipeline.student.targets import Distillation, Distilled, count_cuts, read_targets
@@ -85,6 +86,8 @@ def distill_transformer(start: TextEncoder, task: Distillation) -> Distilled:
     if validation is None and is_watched:
         warn_unwatched("the closed form")
     held_out = validation.texts if validation else frozenset()
+    if task.config.token_units:
+        add_token_layer(student, task, token_ids)
     states = PooledStates(student, task, token_ids)
     begin = start_projection if student.projection is not None else measure_bare_start
     begun, form = begin(student, task, states, chooses, held_out=held_out)

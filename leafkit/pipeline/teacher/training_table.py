@@ -56,8 +56,9 @@ def check_prompts(
         UsageError: one does; the message names the source.
     """
     plain = replace(encoder.spec, prompts={}, max_tokens=10**9)
-    head, table = encoder.projection, encoder.token_table
-    counter = TextEncoder(encoder.backbone, encoder.tokenizer, plain, head, token_table=table)
+    counter = TextEncoder(
+        encoder.backbone, encoder.tokenizer, plain, encoder.projection, **encoder.beside
+    )
     for source in sources:
         own = sorted({"", *source.rows.instructions})
         prompts = [source.prompt_of(instruction) for instruction in own]
