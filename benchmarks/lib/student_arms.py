@@ -48,6 +48,7 @@ TECHNIQUES = {
     "two layers in the head": "student.head=two_layer",
     "head over all layers": "student.head_layers=all",
     "token table": "student.token_table=128",
+    "layer over tokens": "student.token_units=1024",
     "closed form of all texts": "student.fit_to=all",
     "every other layer": "student.init_layers=every:2",
     "no made queries": "data.num_made_queries=0",

@@ -100,6 +100,11 @@ def training_in_words(report: RunReport) -> str:
     table = ""
     if report.student is not None and report.student.token_table:
         table = "; a table of token vectors beside the transformer was solved with it"
+    if report.student is not None and report.student.token_units:
+        table += (
+            f"; a layer over tokens of {grouped(report.student.token_units)} units stands before "
+            "the mean, made of what the student's texts look like there"
+        )
     was_enough = report.checks is not None and report.checks.is_enough_at_start
     has_no_time = _student_key(report, "minutes") == 0
     if was_enough or has_no_time or _student_key(report, "kind") == "instant":

@@ -103,6 +103,8 @@ def full_sizes(recipe: Recipe) -> list[str]:
             counts = student_at_full_size(recipe.student, dim)
         if counts is not None:
             named = "W_out" if recipe.student.head == "linear" else "the head"
+            if recipe.student.token_units:
+                named += " and the layer over tokens"
             beside = ""
             if recipe.student.token_table:
                 # which tokens have a row, the texts say
