@@ -19,11 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from leafkit.config.fields import hints_of
-from leafkit.config.mistakes import KNOWN, tell_mistakes
 from leafkit.config.recipe import Recipe, to_plain
 from leafkit.config.renamed import familiar_keys, new_name, old_value, with_new_names
 from leafkit.config.rules import is_consent, with_own_hosts
-from leafkit.config.validate import find_problems
+from leafkit.config.validate import KNOWN, find_problems, tell_mistakes
 from leafkit.config.yaml_text import compose, find_refused, shown, to_value
 from leafkit.core.errors import UsageError
 

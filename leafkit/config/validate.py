@@ -1,11 +1,11 @@
 """Which values a recipe may hold: every key against its own declaration, then the rules between
-keys.
+keys; and what is wrong with one, in a message that is read rather than scrolled past.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -14,6 +14,11 @@ from leafkit.config.recipe import Recipe
 from leafkit.config.rules import broken_rules
 from leafkit.config.rules_stage import Problem
 from leafkit.config.yaml_text import shown
+
+KNOWN = "known here: "  # what a section has, after an unknown key without a near one
+
+_MAX_LINE = 800  # characters
+_MAX_LINES = 30  # shown at once
 
 
 def find_problems(recipe: Recipe) -> list[Problem]:
@@ -90,3 +95,24 @@ def out_of_range(value: float, spec: Spec) -> str:
     if high is not None and value > high:
         return f"{value} is above {plain_number(high)}"
     return ""
+
+
+def tell_mistakes(recipe: str, problems: Sequence[str]) -> str:
+    """All of a recipe's mistakes, a line each; each of them, and the keys of a section, once."""
+    told = list(dict.fromkeys(problems))
+    known: set[str] = set()
+    lines = []
+    for problem in told[:_MAX_LINES]:
+        what, _, keys = problem.partition(KNOWN)
+        if keys in known:
+            problem = f"{what}{KNOWN}as above"
+        if keys:
+            known.add(keys)
+        lines.append(f"  {_cut(problem)}")
+    if len(told) > _MAX_LINES:
+        lines.append(f"  ... and {len(told) - _MAX_LINES} more")
+    return "\n".join([f"recipe {recipe} has {len(told)} mistake(s):", *lines])
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _MAX_LINE else f"{line[:_MAX_LINE]} ..."
