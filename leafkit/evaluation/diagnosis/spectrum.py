@@ -223,24 +223,34 @@ class RidgeSums:
         return penalized
 
 
-def sum_for_ridge(inputs: np.ndarray, targets: np.ndarray, *, has_bias: bool = True) -> RidgeSums:
+def sum_for_ridge(
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    *,
+    rows: np.ndarray | None = None,
+    has_bias: bool = True,
+) -> RidgeSums:
     """Sums over rows for closed-form least squares.
 
     Args:
         inputs: (n, H).
         targets: (n, D).
+        rows: numbers of those that count, of which never many are copied; None for all.
         has_bias: the map may add a bias, so that both sides are centred first; without one they
             stay as they are, and the bias comes out as zeros.
     """
-    x_mean, y_mean = (
-        z.mean(axis=0, dtype=np.float64) if has_bias else np.zeros(z.shape[1])
-        for z in (inputs, targets)
-    )
+    chosen = np.arange(len(inputs)) if rows is None else rows
+    parts = [
+        chosen[start : start + _ROWS_AT_ONCE] for start in range(0, len(chosen), _ROWS_AT_ONCE)
+    ]
+    x_mean, y_mean = np.zeros(inputs.shape[1]), np.zeros(targets.shape[1])
+    for part in parts if has_bias else []:
+        x_mean += inputs[part].sum(axis=0, dtype=np.float64) / len(chosen)
+        y_mean += targets[part].sum(axis=0, dtype=np.float64) / len(chosen)
     covariance = np.zeros((inputs.shape[1], inputs.shape[1]))
     products = np.zeros((inputs.shape[1], targets.shape[1]))
-    for start in range(0, len(inputs), _ROWS_AT_ONCE):
-        part = slice(start, start + _ROWS_AT_ONCE)
+    for part in parts:
         x, y = inputs[part] - x_mean, targets[part] - y_mean
         covariance += x.T @ x
         products += x.T @ y
-    return RidgeSums(covariance, products, x_mean, y_mean, 1 / len(inputs) if has_bias else 0.0)
+    return RidgeSums(covariance, products, x_mean, y_mean, 1 / len(chosen) if has_bias else 0.0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from leafkit.core.errors import LeafkitError
+from leafkit.evaluation.diagnosis import spectrum
 from leafkit.evaluation.diagnosis.spectrum import (
     measure_spectrum,
     sum_for_ridge,
@@ -265,3 +266,20 @@ def test_a_left_out_row_is_predicted_by_the_map_of_all_others(ridge, has_bias):
 def test_a_row_without_others_predicts_nothing_endless():
     sums = sum_for_ridge(np.ones((1, 3)), np.ones((1, 2)))
     assert np.isfinite(sums.predict_left_out(np.ones((1, 3)), np.ones((1, 2)), 0.1)).all()
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_rows_alone_count_in_parts_and_in_one(has_bias, monkeypatch):
+    monkeypatch.setattr(spectrum, "_ROWS_AT_ONCE", 7)
+    chooser = np.random.default_rng(4)
+    inputs, targets = chooser.normal(2.0, 1.0, (40, 5)), chooser.normal(1.0, 1.0, (40, 3))
+    rows = chooser.permutation(40)[:23]
+    ruined = inputs.copy()
+    ruined[np.setdiff1d(np.arange(40), rows)] = np.nan
+    found = sum_for_ridge(ruined, targets, rows=rows, has_bias=has_bias)
+    expected = sum_for_ridge(inputs[rows], targets[rows], has_bias=has_bias)
+    for name in ("covariance", "products", "input_mean", "target_mean"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-9)
+    assert found.bias_leverage == expected.bias_leverage
+    x = inputs[rows] - (inputs[rows].mean(0) if has_bias else 0)
+    np.testing.assert_allclose(found.covariance, x.T @ x, atol=1e-9)

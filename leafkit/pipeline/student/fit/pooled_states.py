@@ -70,7 +70,10 @@ class PooledStates:
         """
         missing = [row for row in dict.fromkeys(rows) if row not in self._known]
         if missing:
-            self._known.update(zip(missing, self._encode(missing), strict=True))
+            encoded = self._encode(missing)
+            self._known.update(zip(missing, encoded, strict=True))
+            if len(missing) == len(rows):
+                return encoded  # rows of many units are not to be there twice
         return np.stack([self._known[row] for row in rows])
 
     def _encode(self, rows: Sequence[Row]) -> np.ndarray:
