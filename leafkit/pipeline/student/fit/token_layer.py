@@ -55,8 +55,11 @@ def add_token_layer(student: TextEncoder, task: Distillation, token_ids: TokenId
     student.token_layer = TokenLayer(linear)
     student.projection = make_head(task.config, student.hidden_size, student.dim)
     beside = linear.weight.numel() + linear.bias.numel()
+    asked = task.config.token_units
+    fewer = f" ({asked:,} were asked for, and no more kinds come twice)"
     log(
-        f"  layer over tokens: {len(kinds):,} units for kinds of token, {2 * weight.shape[1]:,} "
+        f"  layer over tokens: {len(kinds):,} units for kinds of token"
+        f"{fewer if len(kinds) < asked else ''}, {2 * weight.shape[1]:,} "
         f"for the hidden state, {beside:,} parameters"
     )
 
