@@ -342,11 +342,11 @@ def _fitting(stock: Stock, folder: Path, backbone: PreTrainedModel) -> Head | No
     hidden = int(backbone.config.hidden_size)
     width = hidden * max(1, len(layers)) + stock.table_dim
     if (token_layer := stock.token_layer) is not None:
-        if token_layer.in_features != hidden or layers or projection is None:
+        if token_layer.in_features != hidden or layers:
             raise LeafkitError(
                 f"{folder}: its Dense module over tokens takes {token_layer.in_features} "
                 f"dimensions of the model's {hidden}, or the one after the pooling reads other "
-                "layers, or is missing",
+                "layers",
                 "write or download the model again",
             )
         width = token_layer.out_features + stock.table_dim

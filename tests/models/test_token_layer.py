@@ -175,6 +175,16 @@ def test_another_layer_before_the_pooling_is_not_taken_for_it(tmp_path, change):
         read_encoder(tmp_path)
 
 
+def test_a_model_of_others_that_ends_at_its_pooling_is_left_to_sentence_transformers(tmp_path):
+    write_encoder(with_layer(tiny.make_encoder()), tmp_path, {})
+    (tmp_path / "leafkit.json").unlink()
+    modules = json.loads((tmp_path / "modules.json").read_text())
+    without = [module for module in modules if module["path"] != "2_Dense"]
+    (tmp_path / "modules.json").write_text(json.dumps(without))
+    with pytest.raises(NotStock, match="no Dense module reads"):
+        read_encoder(tmp_path)
+
+
 def test_it_does_not_stand_beside_layers_or_without_a_projection():
     encoder = tiny.make_encoder()
     layer = TokenLayer(torch.nn.Linear(32, UNITS))

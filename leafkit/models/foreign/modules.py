@@ -122,6 +122,8 @@ def read_stock(folder: Path) -> Stock:
     root, token_layer = paths["Transformer"][0], None
     if _has_layer_over_tokens([name for name, _ in modules]):
         token_layer = read_token_layer(paths["Dense"].pop(0))
+        if not paths["Dense"]:
+            raise NotStock(f"{folder}: no Dense module reads what its layer over tokens gives")
     return Stock(
         root=root,
         settings=read_settings(root),

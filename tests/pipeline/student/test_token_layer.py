@@ -155,6 +155,7 @@ def test_all_processes_take_the_first_ones_layer(home, teacher, monkeypatch):
         ({"head": "two_layer"}, r"under student\.head=linear"),
         ({"head": "none"}, r"under student\.head=linear"),
         ({"head_layers": "all"}, r"reads the last layer alone"),
+        ({"pooling": "cls"}, r"pools the cls token alone"),
     ],
 )
 def test_it_stands_between_a_transformer_and_its_mean(home, config, said):

@@ -2,9 +2,9 @@
 as many that hand the hidden state on as it is.
 
 A unit's weights are the mean hidden state of a token in the student's texts, less the mean of all,
-and its bias is such that one token in a hundred reaches it: most of these are that token, the rest
-its near kin in meaning or place. Nothing of it is the teacher's, so W_out alone is fitted to it, in
-closed form.
+and its bias is such that one token in a hundred reaches it: a frequent token itself, and of a rare
+one its near kin in meaning or place too. Nothing of it is the teacher's, so W_out alone is fitted
+to it, in closed form.
 
 Shapes: N tokens of a batch, H hidden width, K kinds of token, U units.
 """
@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from leafkit.core.console import log
+from leafkit.core.errors import UsageError
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.models.heads.token_layer import TokenLayer
 from leafkit.models.text_encoder import TextEncoder
@@ -41,7 +42,16 @@ def add_token_layer(student: TextEncoder, task: Distillation, token_ids: TokenId
         student: whose backbone reads the texts, as it is.
         task: texts, and ``token_units``: kinds of token that get a unit, at most.
         token_ids: of the student, by target.
+
+    Raises:
+        UsageError: the student pools one token, and units keep apart what a mean would mix.
     """
+    if student.spec.pooling != "mean":
+        raise UsageError(
+            f"student.token_units={task.config.token_units}: the student pools the "
+            f"{student.spec.pooling} token alone, and the units are for a mean over all",
+            "student.pooling=mean, or student.token_units=0",
+        )
     rows = list_rows(task.targets)
     chosen = np.random.default_rng(task.seed).permutation(len(rows))[:_MOST_TEXTS]
     texts = [token_ids[g][i] for g, i in (rows[place] for place in np.sort(chosen).tolist())]
