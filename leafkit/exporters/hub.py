@@ -35,10 +35,12 @@ _ROLES = ("query", "document")
 
 
 def check_hub(source: ExportSource) -> None:
-    """Refuse what sentence-transformers has no modules for.
+    """Refuse what sentence-transformers has no modules for, or tools that read the layout without
+    it.
 
     Raises:
-        LeafkitError: the student's head reads several layers.
+        LeafkitError: the student's head reads several layers, a table of token vectors or a layer
+            over tokens.
     """
     _check_head(source.encoder, source.name)
 
@@ -180,17 +182,16 @@ def _cut_linear(linear: nn.Linear, dim: int) -> nn.Linear:
 
 
 def _check_head(encoder: Encoder, name: str) -> None:
-    told, word = "", ""
+    told, word, they = "", "", "the modules of sentence-transformers"
     if layers := encoder.spec.head_layers:
         told, word = f"the layers {name_layers(layers)}", "student.head_layers=last"
     elif isinstance(encoder, TextEncoder) and encoder.token_table is not None:
         told, word = "a table of token vectors", "student.token_table=0"
     elif isinstance(encoder, TextEncoder) and encoder.token_layer is not None:
-        told, word = "a layer over tokens", "student.token_units=0"
+        told, word, they = "a layer over tokens", "student.token_units=0", "other tools"
     if told:
         raise LeafkitError(
-            f"{name}: its head reads {told}, and tools that read this layout hand on the last "
-            "hidden states alone",
+            f"{name}: its head reads {told}, and {they} hand on the last layer alone",
             'to=["onnx"] writes one graph that holds a student\'s head; leafkit search and leafkit '
             f"serve take it as it is; {word} makes one for this target",
         )

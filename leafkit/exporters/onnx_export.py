@@ -31,7 +31,7 @@ from leafkit.embedders.onnx_graph import (
 )
 from leafkit.exporters.plain_bert import PlainBert
 from leafkit.models.encoder_protocol import Encoder
-from leafkit.models.heads.token_layer import TokenLayer
+from leafkit.models.heads.token_layer import through_layer
 from leafkit.models.packed.backbone import is_plain_bert
 from leafkit.models.text_encoder import TextEncoder
 
@@ -74,11 +74,6 @@ class _ServedVector(nn.Module):
         position = torch.arange(attention_mask.shape[1], device=attention_mask.device)
         is_last_BT = position == attention_mask.sum(1, keepdim=True) - 1
         return (hidden_BTH * is_last_BT.unsqueeze(-1).to(hidden_BTH.dtype)).sum(1)
-
-
-def through_layer(hidden: torch.Tensor, layer: TokenLayer | None) -> torch.Tensor:
-    """(B, T, U) of hidden states, which alone are read where there is a layer over tokens."""
-    return hidden if layer is None else layer(hidden)
 
 
 def mean_of(tokens_BTD: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

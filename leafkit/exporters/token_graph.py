@@ -33,12 +33,12 @@ from leafkit.exporters.onnx_export import (
     mean_of,
     quantize,
     served_vector,
-    through_layer,
     transformer_of,
     write_onnx,
 )
 from leafkit.exporters.runtime_files import write_runtime_files
 from leafkit.exporters.source import ExportSource
+from leafkit.models.heads.token_layer import through_layer
 from leafkit.models.heads.two_layer import TwoLayerHead
 from leafkit.models.text_encoder import TextEncoder
 

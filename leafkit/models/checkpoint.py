@@ -240,16 +240,7 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
             " load again as what it was",
             "take the tokenizer that belongs to the architecture",
         )
-    head = encoder.projection
-    normalize = "4_Normalize" if isinstance(head, TwoLayerHead) else "3_Normalize"
-    used = [
-        ("Transformer", ""),
-        *([("Dense", TOKEN_FOLDER)] if encoder.token_layer is not None else []),
-        ("Pooling", "1_Pooling"),
-        *([("Dense", "2_Dense")] if head is not None else []),
-        *([("Dense", "3_Dense")] if isinstance(head, TwoLayerHead) else []),
-        *([("Normalize", normalize)] if encoder.spec.normalized else []),
-    ]
+    used = _modules_of(encoder)
     modules = [
         {
             "idx": i,
@@ -279,9 +270,7 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
     )
     # what the stock module gives: a Dense module that reads more takes more, so that others fail at
     # its shape instead of giving other vectors
-    width = int(encoder.backbone.config.hidden_size)
-    if encoder.token_layer is not None:
-        width = encoder.token_layer.out_features
+    width = encoder.num_units or int(encoder.backbone.config.hidden_size)
     pooling = {"word_embedding_dimension": width, "include_prompt": True}
     pooling |= {
         key: name == encoder.spec.pooling for name, key in _LEGACY_POOLING.items()
@@ -290,9 +279,23 @@ def write_encoder(encoder: TextEncoder, folder: Path, space: dict[str, Any]) -> 
     write_json(folder / "1_Pooling" / "config.json", pooling)
     _write_head(encoder, folder)
     if encoder.spec.normalized:
-        (folder / normalize).mkdir(exist_ok=True)
+        (folder / used[-1][1]).mkdir(exist_ok=True)
     told = leafkit_json_fields(encoder.spec, encoder.table_dim, encoder.num_units)
     write_json(folder / MODEL_SPACE_FILE, space | told)
+
+
+def _modules_of(encoder: TextEncoder) -> list[tuple[str, str]]:
+    """Kind and folder of each module, in order."""
+    head = encoder.projection
+    has_two = isinstance(head, TwoLayerHead)
+    return [
+        ("Transformer", ""),
+        *([("Dense", TOKEN_FOLDER)] if encoder.token_layer is not None else []),
+        ("Pooling", "1_Pooling"),
+        *([("Dense", "2_Dense")] if head is not None else []),
+        *([("Dense", "3_Dense")] if has_two else []),
+        *([("Normalize", "4_Normalize" if has_two else "3_Normalize")] * encoder.spec.normalized),
+    ]
 
 
 def _write_head(encoder: TextEncoder, folder: Path) -> None:

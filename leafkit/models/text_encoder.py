@@ -17,7 +17,7 @@ from leafkit.core.devices import send
 from leafkit.core.errors import UsageError
 from leafkit.core.truncate import truncate_then_normalize
 from leafkit.models.attention import attention_mode
-from leafkit.models.heads.token_layer import Beside, TokenLayer
+from leafkit.models.heads.token_layer import Beside, TokenLayer, through_layer
 from leafkit.models.heads.token_table import TokenTable
 from leafkit.models.heads.two_layer import Head, apply_head
 from leafkit.models.packed.backbone import can_pack, run_packed
@@ -279,7 +279,7 @@ class TextEncoder(nn.Module):
         if can_pack(self.backbone):
             batch = pack(token_ids, self.device)
             if not self.spec.head_layers:
-                read = self._through_layer(run_packed(self.backbone, batch))
+                read = through_layer(run_packed(self.backbone, batch), self.token_layer)
                 return pool_packed(read, batch, self.spec.pooling)
             states = run_packed(self.backbone, batch, all_layers=True)
             layers = [states[layer] for layer in self.spec.head_layers]
@@ -292,9 +292,6 @@ class TextEncoder(nn.Module):
         back = torch.empty(len(order), dtype=torch.long)
         back[torch.tensor(order)] = torch.arange(len(order))
         return pooled[send(back, pooled.device)]
-
-    def _through_layer(self, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden if self.token_layer is None else self.token_layer(hidden)
 
     def token_states(self, token_ids: TokenIds) -> tuple[torch.Tensor, torch.Tensor]:
         """(N,) ids of all tokens of some texts, in any order, and (N, H) their last hidden states
@@ -346,7 +343,7 @@ class TextEncoder(nn.Module):
         mask = None if is_full else mask_BT.long()
         output = self.backbone(input_ids=ids_BT, attention_mask=mask, **kwargs)
         read = [output.hidden_states[i] for i in layers] or [
-            self._through_layer(output.last_hidden_state)
+            through_layer(output.last_hidden_state, self.token_layer)
         ]
         real_BT, pooling = None if is_full else mask_BT, self.spec.pooling
         pooled = [pool_padded(hidden_BTH, lengths, real_BT, pooling) for hidden_BTH in read]

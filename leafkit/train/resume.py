@@ -24,7 +24,7 @@ from leafkit.core.console import log
 from leafkit.core.devices import DeviceKind, kind_of
 from leafkit.core.errors import LeafkitError, explain_write_errors
 from leafkit.core.process.stop_signals import PendingStop
-from leafkit.train.world import read_world
+from leafkit.train.world import agree, read_world
 
 _LAST, _PREVIOUS = "last.ckpt", "previous.ckpt"
 _KEY = "leafkit"  # of what is ours in Lightning's checkpoint
@@ -212,11 +212,7 @@ def find_state(place: Checkpoints) -> State | None:
     """The newest whole state of this very training, the same on every process; None where there is
     none. What is damaged, or of other settings, is said and left behind.
     """
-    if read_world().size == 1 or not torch.distributed.is_initialized():
-        return _find_state(place)
-    box: list[State | None] = [_find_state(place) if read_world().rank == 0 else None]
-    torch.distributed.broadcast_object_list(box, src=0)
-    return box[0]
+    return agree(_find_state(place) if read_world().rank == 0 else None)
 
 
 def _find_state(place: Checkpoints) -> State | None:

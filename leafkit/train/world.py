@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 from leafkit.core.console import warn
 from leafkit.core.errors import UsageError
@@ -16,6 +17,7 @@ _ALONE = {"WORLD_SIZE": ("", "1"), "RANK": ("", "0")}  # what says one process
 _OF_SRUN = ("SLURM_STEP_ID", "SLURM_STEPID", "SLURM_STEP_NUM_TASKS", "SLURM_SRUN_COMM_HOST")
 _FIRST_PORT, _NUM_PORTS = 15_000, 20_000  # below those that systems give out by themselves
 _PORTS_BETWEEN_STEPS = 13  # of one job
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,19 @@ def _slurm_port() -> int:
     job = read_number("SLURM_JOB_ID", 0, high=2**31)
     step = read_number("SLURM_STEP_ID", read_number("SLURM_STEPID", 0, high=2**32), high=2**32)
     return _FIRST_PORT + (job + _PORTS_BETWEEN_STEPS * step) % _NUM_PORTS
+
+
+def agree(value: T) -> T:
+    """The first process's value, for all that have joined: another machine may find another last
+    digit, or other files. Every process must ask; what the others give is not looked at.
+    """
+    import torch  # not for every command that asks for its world
+
+    if read_world().size == 1 or not torch.distributed.is_initialized():
+        return value
+    box = [value]
+    torch.distributed.broadcast_object_list(box, src=0)
+    return box[0]
 
 
 def read_number(name: str, default: int | None = None, *, low: int = 0, high: int = 10**6) -> int:

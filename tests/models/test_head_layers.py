@@ -54,9 +54,7 @@ def test_packed_and_padded_states_and_gradients_are_equal(kind, monkeypatch):
     encoder = with_head(packed_case.make(kind), range(packed_case.NUM_LAYERS + 1))
     ids = packed_case.token_ids()
     results = []
-    for is_packed in (True, False):
-        if not is_packed:
-            monkeypatch.setattr(text_encoder, "can_pack", lambda _: False)
+    for is_packed in packed_case.packed_then_padded(monkeypatch):
         assert text_encoder.can_pack(encoder.backbone) == is_packed
         encoder.zero_grad()
         pooled = encoder.pool(ids)

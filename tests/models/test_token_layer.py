@@ -17,7 +17,6 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.exporters.source import ExportSource
 from leafkit.exporters.targets import write_targets
-from leafkit.models import text_encoder
 from leafkit.models.checkpoint import read_encoder, write_encoder
 from leafkit.models.configure import configure
 from leafkit.models.foreign.not_stock import NotStock
@@ -68,9 +67,7 @@ def test_packed_and_padded_vectors_and_gradients_are_equal(kind, pooling, monkey
     encoder = with_layer(packed_case.make(kind), pooling=pooling)
     ids = packed_case.token_ids()
     results = []
-    for is_packed in (True, False):
-        if not is_packed:
-            monkeypatch.setattr(text_encoder, "can_pack", lambda _: False)
+    for _ in packed_case.packed_then_padded(monkeypatch):
         encoder.zero_grad()
         pooled = encoder.pool(ids)
         assert pooled.shape == (len(ids), UNITS) == (len(ids), encoder.hidden_size)
@@ -89,9 +86,7 @@ def test_states_of_tokens_are_those_that_are_pooled(kind, monkeypatch):
     encoder = with_layer(packed_case.make(kind))
     ids = packed_case.token_ids()
     sums = []
-    for is_packed in (True, False):
-        if not is_packed:
-            monkeypatch.setattr(text_encoder, "can_pack", lambda _: False)
+    for _ in packed_case.packed_then_padded(monkeypatch):
         with torch.no_grad():
             tokens, states = encoder.token_states(ids)
         assert sorted(tokens.tolist()) == sorted(token for text in ids for token in text)

@@ -17,7 +17,6 @@ from leafkit.core.errors import LeafkitError, UsageError
 from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.exporters.source import ExportSource
 from leafkit.exporters.targets import write_targets
-from leafkit.models import text_encoder
 from leafkit.models.checkpoint import read_encoder, write_encoder
 from leafkit.models.configure import configure
 from leafkit.models.heads.token_table import TABLE_FILE, TokenTable
@@ -65,9 +64,7 @@ def test_packed_and_padded_vectors_and_gradients_are_equal(kind, monkeypatch):
     encoder = with_table(packed_case.make(kind), num_rows=60)
     ids = packed_case.token_ids()
     results = []
-    for is_packed in (True, False):
-        if not is_packed:
-            monkeypatch.setattr(text_encoder, "can_pack", lambda _: False)
+    for _ in packed_case.packed_then_padded(monkeypatch):
         encoder.zero_grad()
         pooled = encoder.pool(ids)
         assert pooled.shape == (len(ids), encoder.hidden_size)

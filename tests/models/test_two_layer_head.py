@@ -20,7 +20,6 @@ from leafkit.embedders.transformer import TransformerEmbedder
 from leafkit.exporters.hub import export_hub
 from leafkit.exporters.onnx_export import export_graph
 from leafkit.exporters.source import ExportSource
-from leafkit.models import text_encoder
 from leafkit.models.checkpoint import read_encoder, write_encoder
 from leafkit.models.foreign.not_stock import NotStock
 from leafkit.models.heads.two_layer import (
@@ -131,9 +130,7 @@ def test_it_reads_the_pooled_vector_packed_and_padded(kind, monkeypatch):
     encoder = with_head(packed_case.make(kind))
     ids = packed_case.token_ids()
     results = []
-    for is_packed in (True, False):
-        if not is_packed:
-            monkeypatch.setattr(text_encoder, "can_pack", lambda _: False)
+    for _ in packed_case.packed_then_padded(monkeypatch):
         encoder.zero_grad()
         raw = encoder(ids)
         raw.square().sum().backward()

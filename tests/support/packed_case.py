@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from tiny import make_encoder
 from transformers import AutoConfig, AutoModel, Qwen2Config, Qwen2Model
 
+from leafkit.models import text_encoder
 from leafkit.models.attention import set_attention
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 
@@ -38,6 +41,13 @@ KINDS = {
 def token_ids(lengths=LENGTHS) -> list[list[int]]:
     generator = np.random.default_rng(0)
     return [generator.integers(5, 30, length).tolist() for length in lengths]
+
+
+def packed_then_padded(monkeypatch) -> Iterator[bool]:
+    """True, as models run, then False, as if none could be packed."""
+    yield True
+    monkeypatch.setattr(text_encoder, "can_pack", lambda _: False)
+    yield False
 
 
 def make_qwen2(**changes):

@@ -45,6 +45,11 @@ class TokenLayer(nn.Module):
         return torch.relu(nn.functional.linear(hidden, weight, self.linear.bias.to(hidden.dtype)))
 
 
+def through_layer(hidden: torch.Tensor, layer: TokenLayer | None) -> torch.Tensor:
+    """(..., U) of hidden states (..., H), which alone are read where there is no layer."""
+    return hidden if layer is None else layer(hidden)
+
+
 class Beside(TypedDict):
     """What an encoder may have beside backbone and projection."""
 

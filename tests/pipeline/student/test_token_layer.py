@@ -23,6 +23,7 @@ from leafkit.pipeline.collect import collect_report
 from leafkit.pipeline.student.fit import pooled_states, token_layer
 from leafkit.report.card import render_card
 from leafkit.results import RunReport
+from leafkit.train import world as launch_world
 from leafkit.train.world import read_world
 
 UNSEEN = [f"which {query} of the first value" for query, _ in tiny.make_pairs()[50:]]
@@ -133,7 +134,8 @@ def test_it_is_trained_and_saved_and_may_have_a_table_beside_it(home, teacher, t
 
 def test_all_processes_take_the_first_ones_layer(home, teacher, monkeypatch):
     world = read_world()
-    monkeypatch.setattr(token_layer, "read_world", lambda: replace(world, rank=1, size=2))
+    for module in (launch_world, token_layer):
+        monkeypatch.setattr(module, "read_world", lambda: replace(world, rank=1, size=2))
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     sent = []
 

@@ -20,10 +20,11 @@ from leafkit.models.checkpoint import read_encoder, write_encoder
 from leafkit.models.heads.token_table import TokenTable
 from leafkit.models.text_encoder import EncoderSpec, TextEncoder
 from leafkit.pipeline.collect import collect_report
-from leafkit.pipeline.student.fit import pooled_states, solve_table, token_table
+from leafkit.pipeline.student.fit import pooled_states, solve_table
 from leafkit.pipeline.student.fit.solve_table import TableSums, cut_rank
 from leafkit.report.card import render_card
 from leafkit.results import RunReport
+from leafkit.train import world as launch_world
 from leafkit.train.world import read_world
 
 UNSEEN = [f"which {query} of the first value" for query, _ in tiny.make_pairs()[50:]]
@@ -196,7 +197,7 @@ def test_what_cannot_be_solved_is_left_out(home, monkeypatch, capsys):
 def test_all_processes_take_the_first_ones_choice(home, monkeypatch, capsys):
     """Another process's measure may differ, and with it whether there are further parameters."""
     world = read_world()
-    monkeypatch.setattr(token_table, "read_world", lambda: replace(world, rank=1, size=2))
+    monkeypatch.setattr(launch_world, "read_world", lambda: replace(world, rank=1, size=2))
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     sent = []
 

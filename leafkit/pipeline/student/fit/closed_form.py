@@ -208,8 +208,10 @@ class _Reading:
     def sum_over(self, texts: _Texts, rows: np.ndarray) -> RidgeSums:
         """Of chosen texts, (n,) bool."""
         has_bias = linear_part(self._head).bias is not None
-        inputs, numbers = self.inputs(texts.states), np.flatnonzero(rows)
-        return sum_for_ridge(inputs, texts.aims, rows=numbers, has_bias=has_bias)
+        if self.num_layers == 1:
+            numbers = np.flatnonzero(rows)
+            return sum_for_ridge(texts.states, texts.aims, rows=numbers, has_bias=has_bias)
+        return sum_for_ridge(self.inputs(texts.states[rows]), texts.aims[rows], has_bias=has_bias)
 
     @torch.no_grad()
     def set(self, solution: AffineMap) -> None:

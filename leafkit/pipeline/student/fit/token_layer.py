@@ -11,8 +11,7 @@ Shapes: N tokens of a batch, H hidden width, K kinds of token, U units.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -26,13 +25,12 @@ from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.head import make_head
 from leafkit.pipeline.student.targets import Distillation, list_rows
 from leafkit.pipeline.student.validation import TokenIds
-from leafkit.train.world import read_world
+from leafkit.train.world import agree, read_world
 
 FEWEST_TOKENS = 2  # of a kind that gets a unit, in the texts that are read
 _MOST_TEXTS = 16_384  # read, drawn at random
 _REACH = 0.99  # of all tokens leave a unit at 0
 _NUM_SAMPLED = 8192  # tokens, on which that is measured
-T = TypeVar("T")
 
 
 def add_token_layer(student: TextEncoder, task: Distillation, token_ids: TokenIds) -> None:
@@ -57,7 +55,10 @@ def add_token_layer(student: TextEncoder, task: Distillation, token_ids: TokenId
     texts = [token_ids[g][i] for g, i in (rows[place] for place in np.sort(chosen).tolist())]
     kinds = _most_frequent(texts, task.config.token_units)
     embedder = TransformerEmbedder(student, task.device, task.precision)
-    weight, bias = _from_first(lambda: _answer_to(kinds, texts, embedder, task.seed))
+    is_first = read_world().rank == 0
+    made = agree(_answer_to(kinds, texts, embedder, task.seed) if is_first else None)
+    assert made is not None
+    weight, bias = made
     linear = nn.Linear(weight.shape[1], weight.shape[0])
     with torch.no_grad():
         linear.weight.copy_(torch.from_numpy(weight))
@@ -135,15 +136,3 @@ def _sum_states(
     assert sums is not None
     assert counts is not None
     return sums, counts, np.concatenate(sample).astype(np.float64)
-
-
-def _from_first(make: Callable[[], T]) -> T:
-    """What the first process makes, for all: another machine's last digits are others."""
-    world = read_world()
-    if world.size == 1 or not torch.distributed.is_initialized():
-        return make()
-    box = [make() if world.rank == 0 else None]
-    torch.distributed.broadcast_object_list(box, src=0)
-    found = box[0]
-    assert found is not None
-    return found

@@ -19,7 +19,7 @@ from leafkit.models.heads.token_table import TokenTable
 from leafkit.models.text_encoder import TextEncoder
 from leafkit.pipeline.student.fit.solve_table import TableSums, cut_rank
 from leafkit.pipeline.student.validation import Agreed, Validation
-from leafkit.train.world import read_world
+from leafkit.train.world import agree
 
 FEWEST_TEXTS = 2  # that a token is in, of those that get a row: a single one would learn its text
 # from the strongest, until held-out texts find no more
@@ -97,7 +97,8 @@ def fit_token_table(
         return None
     assert isinstance(student.projection, nn.Linear)
     rank = min(rank, student.dim)
-    chosen = _agree_on(
+    # a student with a table has other parameters than one without: one process decides
+    chosen = agree(
         _choose_strength(
             student,
             ridge,
@@ -154,17 +155,6 @@ def _choose_strength(
             break
         best = (found, strength)
     return best
-
-
-def _agree_on(chosen: Chosen) -> Chosen:
-    """The first process's choice, for all: another machine may measure another last digit, and a
-    student with a table has other parameters than one without.
-    """
-    if read_world().size == 1 or not torch.distributed.is_initialized():
-        return chosen
-    box = [chosen]
-    torch.distributed.broadcast_object_list(box, src=0)
-    return box[0]
 
 
 def _sum_over(student: TextEncoder, texts: Fitted, chosen: np.ndarray) -> TableSums | None:
